@@ -1,0 +1,84 @@
+"""The observed part of a curve: smoothed, read in both directions, and refused when it rises."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from profiler.errors import ForecastRefusedError
+from profiler.forecast.curve import Curve, FloatArray
+
+NEIGHBOURS = 2
+"""The smoothed curve takes this many bins on either side together, so that one noisy reading is no level."""
+RISE = 0.01
+RISE_ERRORS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Smoothed:
+    """The smoothed curve.
+
+    Attributes:
+        log_joules: Natural logarithm of joules, increasing.
+        log_values: Natural logarithm of the level there.
+    """
+
+    log_joules: FloatArray
+    log_values: FloatArray
+
+    def log_at(self, joules: float) -> float:
+        """Return the log level at joules within the curve; its end values outside."""
+        return float(np.interp(math.log(joules), self.log_joules, self.log_values))
+
+    def first_crossing(self, log_level: float) -> float:
+        """Return the joules at which the curve first came down to the level; infinity if it did not."""
+        below = np.flatnonzero(self.log_values <= log_level)
+        if not below.size:
+            return math.inf
+        k = int(below[0])
+        if k == 0:
+            return math.exp(self.log_joules[0])
+        before, after = self.log_values[k - 1], self.log_values[k]
+        part = (before - log_level) / (before - after)
+        return math.exp(self.log_joules[k - 1] + part * (self.log_joules[k] - self.log_joules[k - 1]))
+
+
+def smooth(curve: Curve, log_law: FloatArray, log_now: float) -> Smoothed:
+    """Smooth what a fitted law leaves, so that smoothing flattens nothing, and end at the level now.
+
+    Args:
+        curve: The binned curve.
+        log_law: Log level of the fitted law in each bin.
+        log_now: Log level at the last point.
+    """
+    window = np.ones(2 * NEIGHBOURS + 1)
+    residual = np.convolve(curve.log_values - log_law, window, mode="same")
+    smoothed = log_law + residual / np.convolve(np.ones(log_law.size), window, mode="same")
+    log_joules, log_last = np.log(curve.joules), math.log(curve.last_joules)
+    before = log_joules < log_last - 1e-9
+    return Smoothed(
+        log_joules=np.append(log_joules[before], log_last), log_values=np.append(smoothed[before], log_now)
+    )
+
+
+def refuse_rising(curve: Curve, weight: FloatArray) -> None:
+    """Refuse a curve whose recent part rises beyond its noise.
+
+    Args:
+        curve: The binned curve.
+        weight: Recency weight of each bin.
+
+    Raises:
+        ForecastRefusedError: ``diverging``.
+    """
+    x, y, w = np.log(curve.joules), curve.log_values, weight / weight.sum()
+    dx, dy = x - w @ x, y - w @ y
+    slope = float(w @ (dx * dy)) / float(w @ dx**2)
+    left = dy - slope * dx
+    error = math.sqrt(float(w**2 @ (dx * left) ** 2)) / float(w @ dx**2)
+    if slope > RISE + RISE_ERRORS * error:
+        raise ForecastRefusedError(
+            "diverging",
+            f"The curve rises: by {math.expm1(slope * math.log(2.0)):.1%} per doubling of joules at its end.",
+            remedy="Lower the learning rate, or forecast an earlier part of the run.",
+        )
