@@ -1,0 +1,55 @@
+"""What training costs in joules, and what lower loss will cost.
+
+::
+
+    from profiler import EnergyProfiler
+
+    with EnergyProfiler():
+        train()
+"""
+
+from typing import TYPE_CHECKING
+
+from profiler._version import __version__
+
+if TYPE_CHECKING:
+    from profiler.energy_profiler import EnergyProfiler
+    from profiler.errors import ProfilerError
+    from profiler.forecast import CurveFit, fit_curve
+    from profiler.records import Forecast, Interval
+    from profiler.rundir.reader import Run, load_run
+
+_HOMES = {
+    "CurveFit": "profiler.forecast",
+    "EnergyProfiler": "profiler.energy_profiler",
+    "Forecast": "profiler.records",
+    "Interval": "profiler.records",
+    "ProfilerError": "profiler.errors",
+    "Run": "profiler.rundir.reader",
+    "fit_curve": "profiler.forecast",
+    "load_run": "profiler.rundir.reader",
+}
+
+__all__ = [
+    "CurveFit",
+    "EnergyProfiler",
+    "Forecast",
+    "Interval",
+    "ProfilerError",
+    "Run",
+    "__version__",
+    "fit_curve",
+    "load_run",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

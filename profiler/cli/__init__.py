@@ -1,0 +1,62 @@
+"""The command ``energy-profiler``: one file a command, one row each in ``COMMANDS``."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NamedTuple
+
+from profiler._version import __version__
+from profiler.errors import ProfilerError
+
+USER_MISTAKE = 2
+"""Exit code for what the user can put right."""
+
+
+class Command(NamedTuple):
+    """A row of the table: where a command lives and what it is for."""
+
+    module: str
+    help: str
+
+
+COMMANDS = {
+    "report": Command("profiler.cli.report", "what a run cost, and what lower loss will cost"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit code. A user's mistake is one line on stderr and exit code 2."""
+    options = _parser().parse_args(arguments)
+    action: Callable[[argparse.Namespace], int] = options.action
+    try:
+        return action(options)
+    except ProfilerError as error:
+        print(f"energy-profiler: {error}", file=sys.stderr)
+        return USER_MISTAKE
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except OSError as error:
+        print(f"energy-profiler: {error.strerror or error}: {error.filename}", file=sys.stderr)
+        return USER_MISTAKE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="energy-profiler", description="What training costs in joules, and what lower loss will cost."
+    )
+    parser.add_argument("--version", action="version", version=f"energy-profiler {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        module = import_module(command.module)
+        sub = commands.add_parser(
+            name,
+            help=command.help,
+            description=module.__doc__,
+            epilog=module.EXAMPLE,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        module.configure(sub)
+        sub.set_defaults(action=module.run)
+    return parser

@@ -1,0 +1,55 @@
+"""What a run cost, and what lower loss will cost. Reads the run directory alone; torch is not needed."""
+
+import argparse
+import math
+import sys
+from pathlib import Path
+
+from profiler.errors import UsageError
+
+EXAMPLE = "example:\n  energy-profiler report energy_runs/20261121-101500-a1b2c3 --target 1.2"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument(
+        "-o", "--output", metavar="FILE", type=Path, help="write to FILE; .txt or .json picks the format"
+    )
+    output.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--target", metavar="LOSS", action="append", default=[], help="also price this loss; may be repeated"
+    )
+    parser.add_argument(
+        "--partial", action="store_true", help="where a file is damaged, read what stands before the damage"
+    )
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print or write the report."""
+    from profiler.report import render, report_of
+    from profiler.rundir.reader import load_run
+
+    targets = [_number(text) for text in options.target]
+    output: Path | None = options.output
+    extension = output.suffix if output else ".json" if options.json else ".txt"
+    text = render(report_of(load_run(options.run, partial=options.partial), targets), extension)
+    if output is None:
+        sys.stdout.write(text)
+        return 0
+    if output.exists() and not options.force:
+        raise UsageError(f"{output} exists; it is not overwritten without --force.")
+    output.write_text(text, encoding="utf-8")
+    return 0
+
+
+def _number(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise UsageError(f"--target must be a number, not {text!r}.")
+    return value

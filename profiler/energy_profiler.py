@@ -1,0 +1,258 @@
+"""The front door: ``with EnergyProfiler():`` around a training loop."""
+
+import atexit
+import functools
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+
+from profiler.errors import MissingDependencyError, UsageError
+from profiler.forecast.bins import CurveBins
+from profiler.ranks.identity import identify
+from profiler.records import Status
+from profiler.rundir.schema import RUN_FILE, StepRow
+from profiler.units import MICROJOULES_PER_JOULE
+
+if TYPE_CHECKING:
+    from profiler.recording.session import Session
+    from profiler.rundir.reader import Run
+    from profiler.sensors.base import Sensor
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+_PARENT = "energy_runs"
+
+
+class EnergyProfiler:
+    """Records the joules, steps and losses of an unmodified PyTorch training loop, and forecasts what lower loss costs.
+
+    Use it as a context manager, as a decorator, or by :meth:`start` and :meth:`stop`. It may be nested. What fails in
+    it is said once on stderr and never raised into the loop.
+
+    Args:
+        name: A name for the run, shown in reports.
+        run_dir: Where to write; by default a new directory under ``energy_runs``. One that already holds a run is
+            left alone: a numbered one beside it is used.
+        sample_period_seconds: Time between samples; None chooses it.
+        sensors: Read these instead of what is found on the machine.
+
+    Raises:
+        UsageError: An argument that cannot mean anything.
+        MissingDependencyError: At the start, when torch is not installed.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        run_dir: str | os.PathLike[str] | None = None,
+        sample_period_seconds: float | None = None,
+        sensors: "Sequence[Sensor] | None" = None,
+    ) -> None:
+        if sample_period_seconds is not None and not 0.001 <= sample_period_seconds <= 60.0:  # noqa: PLR2004 - stated in the message
+            raise UsageError(
+                f"sample_period_seconds must lie between 0.001 and 60, not {sample_period_seconds!r}."
+            )
+        self._name = name
+        self._run_dir = Path(run_dir) if run_dir is not None else None
+        self._period = sample_period_seconds
+        self._sensors = sensors
+        self._session: Session | None = None
+        self._curve = CurveBins()
+        self._run: Run | None = None
+
+    # -- start and stop -------------------------------------------------------------------------------------------
+
+    def start(self) -> Self:
+        """Begin to record; the window starts when this returns.
+
+        Raises:
+            MissingDependencyError: torch is not installed.
+            UsageError: It is recording already.
+        """
+        if self._session is not None and self._session.status is Status.RUNNING:
+            raise UsageError("this profiler is already recording; nest another EnergyProfiler instead.")
+        _import_torch()
+        self._curve, self._run = CurveBins(), None
+        try:
+            self._session = self._open_session()
+            atexit.register(self.stop)
+            self._session.start()
+        except Exception as error:  # noqa: BLE001 - the training matters more than its record
+            _say(f"cannot record ({type(error).__name__}: {error}). Training goes on without it")
+            self._session = None
+        return self
+
+    def _open_session(self) -> "Session":
+        from profiler.hooks.dispatcher import dispatcher
+        from profiler.recording.sampler import DEFAULT_PERIOD_SECONDS
+        from profiler.recording.session import Session
+        from profiler.sensors import discover
+        from profiler.sensors.base import Found
+
+        identity = identify(os.environ)
+        given = self._sensors is not None
+        found = Found(sensors=tuple(self._sensors or ())) if given else discover(environ=os.environ)
+        path = _free(self._run_dir or _new_path(identity.rank, identity.world_size))
+        session = Session(
+            path=path,
+            name=self._name or path.name,
+            found=found,
+            hooks=dispatcher(),
+            identity=identity,
+            period_seconds=self._period or DEFAULT_PERIOD_SECONDS,
+            observe=self._observe,
+            say=_say,
+        )
+        if identity.speaks:
+            domains = [
+                f"{d.name} ({d.provenance})" for sensor in found.sensors for d in sensor.domains if d.billed
+            ]
+            _say(f"recording {', '.join(domains) or 'steps only: nothing here can be metered'} -> {path}")
+        return session
+
+    def stop(self) -> None:
+        """End the recording and print its report on stderr. Safe to call twice."""
+        self._stop(Status.COMPLETED)
+
+    def _stop(self, status: Status) -> None:
+        atexit.unregister(self.stop)
+        session = self._session
+        if session is None or session.status is not Status.RUNNING or session.is_fork:
+            return
+        session.stop(status)
+        if identify(os.environ).speaks:
+            self._print_report(session)
+
+    def _print_report(self, session: "Session") -> None:
+        try:
+            from profiler.report import exit_block
+
+            print(exit_block(session.summary(), self._curve), file=sys.stderr, flush=True)  # noqa: T201 - the report
+        except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
+            _say(
+                f"cannot print the report ({type(error).__name__}: {error}); see energy-profiler report {session.path}"
+            )
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stop(_status_of(error))
+
+    def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
+        """Decorate a function: each call of it is recorded as a run."""
+
+        @functools.wraps(function)
+        def recorded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            with EnergyProfiler(
+                name=self._name,
+                run_dir=self._run_dir,
+                sample_period_seconds=self._period,
+                sensors=self._sensors,
+            ):
+                return function(*args, **kwargs)
+
+        return recorded
+
+    # -- what hooks cannot see ------------------------------------------------------------------------------------
+
+    def step(self, *, loss: Any = None) -> None:
+        """End a step here, for updates that no hook sees; after a step that was seen, only hand its loss over.
+
+        Args:
+            loss: A number or a one-element tensor; on a GPU it is read without waiting for it.
+        """
+        if self._session is not None:
+            self._session.manual_step(loss)
+
+    def log(self, **values: Any) -> None:
+        """Record values of your own, such as ``val_error=0.12``: numbers or one-element tensors."""
+        if self._session is not None:
+            for name, value in values.items():
+                self._session.log(name, value)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Name what happens inside: steps get it as their phase, and time outside steps becomes a span of that kind."""
+        recorded = self._session is not None and self._session.enter_phase(str(name))
+        try:
+            yield
+        finally:
+            if recorded and self._session is not None:
+                self._session.leave_phase()
+
+    # -- what came of it ------------------------------------------------------------------------------------------
+
+    @property
+    def run(self) -> "Run":
+        """The recorded run, as :func:`profiler.load_run` reads it; usable while it still goes on.
+
+        Raises:
+            RunError: Its directory cannot be read.
+            UsageError: Nothing was recorded.
+        """
+        from profiler.rundir.reader import load_run
+
+        if self._session is None:
+            raise UsageError("nothing was recorded: the profiler was never started, or could not start.")
+        if self._session.status is Status.RUNNING:
+            return load_run(self._session.path)
+        if self._run is None:
+            self._run = load_run(self._session.path)
+        return self._run
+
+    def _observe(self, row: StepRow) -> None:
+        if row.loss is None or row.cumulative_joules is None or row.total_joules is None:
+            return
+        cumulative, total = (
+            row.cumulative_joules / MICROJOULES_PER_JOULE,
+            row.total_joules / MICROJOULES_PER_JOULE,
+        )
+        self._curve.add(cumulative - total / 2, row.loss, float(max(row.step_count - row.nonfinite_count, 1)))
+
+
+def _import_torch() -> None:
+    try:
+        import torch  # noqa: F401 - the hooks find it among the loaded modules
+    except ImportError:
+        raise MissingDependencyError(
+            "torch", needed_for="Recording a training run", install='pip install "energy-profiler[torch]"'
+        ) from None
+
+
+def _status_of(error: BaseException | None) -> Status:
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return Status.COMPLETED
+    return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
+
+
+def _new_path(rank: int, world_size: int) -> Path:
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    suffix = f"-rank-{rank:05d}" if world_size > 1 else ""
+    return Path(_PARENT) / f"{stamp}-{secrets.token_hex(3)}{suffix}"
+
+
+def _free(path: Path) -> Path:
+    """``path``, or the first of ``path-2``, ``path-3``, ... that does not hold a run already."""
+    number = 2
+    free = path
+    while (free / RUN_FILE).exists():
+        free, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return free
+
+
+def _say(message: str) -> None:
+    """Write one line for people. A closed stderr has no reader to tell, so that failure alone is let pass."""
+    try:
+        print(f"energy-profiler: {message}", file=sys.stderr, flush=True)  # noqa: T201 - this is where people look
+    except (OSError, ValueError, AttributeError):
+        return

@@ -1,0 +1,110 @@
+"""Losses: a wrapper around ``torch.autograd.backward``, which ``Tensor.backward`` calls by attribute.
+
+The loss of a step is the sum of the unscaled scalars whose gradients entered the update: the objective that the
+step descends.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from profiler.hooks import updates
+from profiler.hooks.events import Slot
+from profiler.hooks.loop import Loop
+
+if TYPE_CHECKING:
+    from profiler.hooks.dispatcher import Dispatcher
+
+_NO_GRADIENT = (None,)
+_NO_SLOTS: tuple[Slot, ...] = ()
+_UNSCALED = "_energy_profiler_unscaled"
+
+
+def around(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:  # noqa: C901 - see below
+    """Make the wrapper. Its body is one function because every call inside it would be paid in each step."""
+    threads, now, tensor_type = hooks.threads, hooks.now, hooks.tensor
+
+    def wrap(original: Any) -> Callable[..., Any]:
+        def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                loop = threads.loop
+            except AttributeError:
+                loop = hooks.new_loop()
+            if hooks.emit is None or loop is None or loop.busy:
+                return original(tensors, *args, **kwargs)
+            try:
+                if loop.pending is not None:
+                    loop.forget_dropped_gradients()
+                if (
+                    type(tensors) is tensor_type
+                    and tensors.is_cpu
+                    and not hooks.scaling
+                    and args[:1] == _NO_GRADIENT
+                ):
+                    loss, slots = tensors.item(), _NO_SLOTS
+                else:
+                    loss, slots = _losses(hooks, tensors, args[0] if args else kwargs.get("grad_tensors"))
+            except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
+                loss, slots = hooks.scalars.refuse(f"a loss could not be read ({error})"), _NO_SLOTS
+            hooks.root = loop
+            loop.busy = True
+            began = now()
+            try:
+                result = original(tensors, *args, **kwargs)
+            except BaseException:
+                loop.inner_updates.clear()
+                raise
+            finally:
+                ended = now()
+                loop.busy = False
+            if loop.pending is None and loop.ever_backward:
+                loop.pending = (loss, slots, 1, began, ended - began, ended)
+            else:
+                loop.add(loss, slots, began, ended)
+            if loop.inner_updates:
+                _end_inner_updates(hooks, loop, ended)
+            return result
+
+        return backward
+
+    return wrap
+
+
+def _losses(hooks: "Dispatcher", tensors: Any, gradients: Any) -> tuple[float | None, tuple[Slot, ...]]:
+    listed = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+    weights = list(gradients) if isinstance(gradients, (list, tuple)) else [gradients] * len(listed)
+    read = [hooks.scalars.read(getattr(tensor, _UNSCALED, tensor)) for tensor in listed]
+    known = [
+        value * _weight(weight) for value, weight in zip(read, weights, strict=False) if type(value) is float
+    ]
+    return (sum(known) if known else None), tuple(value for value in read if isinstance(value, Slot))
+
+
+def _weight(gradient: Any) -> float:
+    """A loss handed a gradient of its own descends that multiple of itself."""
+    known = gradient is not None and gradient.is_cpu and gradient.numel() == 1
+    return float(gradient.item()) if known else 1.0
+
+
+def _end_inner_updates(hooks: "Dispatcher", loop: Loop, ended: int) -> None:
+    inner, loop.inner_updates = loop.inner_updates, []
+    try:
+        for optimizer in inner:
+            updates.update(hooks, loop, optimizer, ended)
+    except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
+        hooks.fail(error)
+
+
+def around_scale(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:
+    """Remember, on each tensor that ``GradScaler.scale`` returns, the loss it was made from."""
+
+    def wrap(original: Any) -> Callable[..., Any]:
+        def scale(scaler: Any, outputs: Any) -> Any:
+            result = original(scaler, outputs)
+            if hooks.emit is not None and isinstance(outputs, hooks.tensor) and result is not outputs:
+                hooks.scaling = True
+                setattr(result, _UNSCALED, outputs.detach())
+            return result
+
+        return scale
+
+    return wrap

@@ -1,0 +1,136 @@
+"""The one set of hooks of a process, and the profilers that listen to it."""
+
+import sys
+import threading
+import time
+from typing import Any
+
+from profiler.hooks import backwards, updates
+from profiler.hooks.events import Kind, Sink, Slot
+from profiler.hooks.loop import NOTHING, Loop
+from profiler.hooks.patches import Patches
+from profiler.hooks.scalars import ScalarReader
+from profiler.platform import at_fork_in_child
+
+
+class Dispatcher:
+    """Hooks into torch while at least one sink is attached.
+
+    What it calls runs inside somebody's training step: a few microseconds, no synchronisation of a device, and what
+    goes wrong in it ends the hooks and not the training.
+
+    Attributes:
+        emit: Called with each event, a plain tuple in the order of :class:`~profiler.hooks.events.StepEvent`; None
+            while nobody listens.
+        failure: What ended the hooks, if something did.
+        devices: Where the parameters of the optimizers seen so far live: ``cpu``, ``cuda:0``, ...
+        root: The loop that entered a root backward pass last.
+        scaling: Whether a gradient scaler has been seen, so that losses may be scaled.
+    """
+
+    def __init__(self, torch: Any) -> None:
+        self.emit: Sink | None = None
+        self.failure: str | None = None
+        self.devices: set[str] = set()
+        self.known: set[int] = set()
+        self.root: Loop | None = None
+        self.scaling = False
+        self.scalars = ScalarReader(torch)
+        self.tensor = torch.Tensor
+        self.now = time.monotonic_ns
+        self.threads = threading.local()
+        self._graph_task = torch._C._current_graph_task_id  # noqa: SLF001 - there is no other way to ask
+        self._sinks: tuple[Sink, ...] = ()
+        self._patches = Patches()
+        self._lock = threading.Lock()
+
+    def attach(self, sink: Sink) -> None:
+        """Start sending events to ``sink``; the first one installs the hooks."""
+        with self._lock:
+            if not self._sinks:
+                self._install()
+            self._listen((*self._sinks, sink))
+
+    def detach(self, sink: Sink) -> None:
+        """Stop sending events to ``sink``; the last one removes the hooks. Safe in any order, and twice."""
+        with self._lock:
+            self._listen(tuple(other for other in self._sinks if other is not sink))
+            if not self._sinks:
+                self.forget()
+
+    def forget(self) -> None:
+        """Drop every sink and hook; a forked child calls this too, since it must record nothing."""
+        self._listen(())
+        self._patches.remove()
+        self.threads.__dict__.clear()
+        self.known.clear()
+        self.root = None
+        self.scaling = False
+
+    def _listen(self, sinks: tuple[Sink, ...]) -> None:
+        self._sinks = sinks
+        self.emit = None if not sinks else sinks[0] if len(sinks) == 1 else self._emit_to_all
+
+    def _emit_to_all(self, event: tuple[object, ...]) -> None:
+        for sink in self._sinks:
+            sink(event)
+
+    def _install(self) -> None:
+        self.failure = None
+        scaler = sys.modules["torch.amp.grad_scaler"].GradScaler
+        self._patches.after_optimizer_steps(updates.after_step(self))
+        self._patches.replace(sys.modules["torch.autograd"], "backward", backwards.around(self))
+        self._patches.replace(scaler, "step", updates.around_scaler_step(self))
+        self._patches.replace(scaler, "scale", backwards.around_scale(self))
+
+    def loop(self) -> Loop | None:
+        """The calling thread's loop; None on a thread of torch's autograd engine, which runs somebody's backward."""
+        try:
+            found: Loop | None = self.threads.loop
+        except AttributeError:
+            found = self.new_loop()
+        return found
+
+    def new_loop(self) -> Loop | None:
+        """Make the calling thread's loop, unless a backward pass is running on it already."""
+        if self._graph_task() != -1:
+            return None
+        self.threads.loop = Loop()
+        return self.threads.loop  # type: ignore[no-any-return]
+
+    def fail(self, error: Exception) -> None:
+        """End the hooks after an error of their own; the sessions find out when they next look."""
+        self.failure = f"{type(error).__name__}: {error}"
+        self.emit = None
+
+    def manual_step(self, loss: Any) -> None:
+        """End a step here, or hand a loss to the step that the hooks saw end. Never raises."""
+        try:
+            value = None if loss is None else self.scalars.read(loss)
+        except Exception as error:  # noqa: BLE001 - a bad loss must not end the training
+            value = self.scalars.refuse(f"prof.step(loss=...) got something that is not a number ({error})")
+        loop = self.loop()
+        if loop is not None:
+            self._manual(loop, value)
+
+    def _manual(self, loop: Loop, value: float | Slot | None) -> None:
+        kind = Kind.AMEND if loop.keys and not loop.manual else Kind.OPEN
+        loop.manual = kind is Kind.AMEND
+        if value is not None:
+            old = loop.pending or NOTHING
+            loop.pending = (None, (value,), *old[2:]) if isinstance(value, Slot) else (value, (), *old[2:])
+        updates.send(self, loop, kind, self.now(), None, None)
+
+
+_lock = threading.Lock()
+_dispatcher: Dispatcher | None = None
+
+
+def dispatcher() -> Dispatcher:
+    """The process's dispatcher. torch must have been imported."""
+    global _dispatcher  # noqa: PLW0603 - one process has one set of hooks
+    with _lock:
+        if _dispatcher is None:
+            _dispatcher = Dispatcher(sys.modules["torch"])
+            at_fork_in_child(_dispatcher.forget)
+        return _dispatcher

@@ -1,0 +1,53 @@
+"""What the hooks tell a profiler."""
+
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class Kind(IntEnum):
+    """What an event means for the count of steps."""
+
+    OPEN = 0
+    """The first update of a new step."""
+    JOIN = 1
+    """An update that belongs to the open step: a second optimizer, a sub-group, a double fire."""
+    AMEND = 2
+    """No update: a loss handed over for the open step."""
+
+
+class Slot(int):
+    """A scalar still on its way from a device: its place in the ring of pinned memory."""
+
+    __slots__ = ()
+
+
+class StepEvent(NamedTuple):
+    """One optimizer update; the hooks send it as a plain tuple in this order, which is cheaper to make.
+
+    Attributes:
+        kind: A :class:`Kind`.
+        end_ns: Monotonic time at which the update returned.
+        loss: Sum of the losses known on the host, or None when none was seen there.
+        slots: Losses still on their way.
+        backwards: Root backward passes whose gradients entered the update.
+        first_backward_ns: When the first of them began; 0 when there was none.
+        backward_ns: Time inside them.
+        optimizer_ns: From the end of the last of them to ``end_ns``.
+        learning_rate: Of the first parameter group; None when unknown.
+        skipped: A flag on its way from a device that is not zero when the update was skipped; None when it was made.
+    """
+
+    kind: int
+    end_ns: int
+    loss: float | None
+    slots: tuple[Slot, ...]
+    backwards: int
+    first_backward_ns: int
+    backward_ns: int
+    optimizer_ns: int
+    learning_rate: float | None
+    skipped: Slot | None
+
+
+Sink = Callable[[tuple[object, ...]], object]

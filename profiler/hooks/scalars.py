@@ -1,0 +1,88 @@
+"""Reading a scalar tensor without ever waiting for a device."""
+
+import ctypes
+import itertools
+import struct
+from typing import Any
+
+from profiler.hooks.events import Slot
+
+_SLOTS = 4096
+_ON_ITS_WAY = 0x7FC0E1A5
+"""A quiet NaN with a payload that no arithmetic produces: the slot's content until the copy has landed."""
+
+
+class PinnedRing:
+    """Float32 slots in pinned host memory, written by the device and polled as plain memory.
+
+    A device's queue holds about a thousand launches, so a slot of 4,096 is long settled when its turn comes again.
+    Polling memory is safe from any thread, where asking the driver would break a CUDA graph capture.
+    """
+
+    def __init__(self, torch: Any, *, pinned: bool = True) -> None:
+        self._memory = torch.empty(_SLOTS, dtype=torch.float32, pin_memory=pinned)
+        self._words = (ctypes.c_uint32 * _SLOTS).from_address(self._memory.data_ptr())
+        self._views = self._memory.unbind()
+        self._next = itertools.count()
+
+    def put(self, scalar: Any) -> Slot:
+        """Queue a copy of a one-element tensor behind the work that computes it, on the current stream."""
+        index = next(self._next) % _SLOTS
+        self._words[index] = _ON_ITS_WAY
+        self._views[index].copy_(scalar.detach().reshape(()), non_blocking=True)
+        return Slot(index)
+
+    def poll(self, slot: Slot) -> float | None:
+        """Return the value, or None while it is on its way."""
+        word = self._words[slot]
+        if word == _ON_ITS_WAY:
+            return None
+        return float(struct.unpack("=f", word.to_bytes(4, "little" if _LITTLE else "big"))[0])
+
+
+_LITTLE = struct.pack("=H", 1) == b"\x01\x00"
+
+
+class ScalarReader:
+    """Turns one-element tensors into floats (on the CPU) or slots (on CUDA), and says what it could not read."""
+
+    def __init__(self, torch: Any) -> None:
+        self._torch = torch
+        self._ring: PinnedRing | None = None
+        self.unreadable: set[str] = set()
+
+    def read(self, tensor: Any) -> float | Slot | None:
+        """Return the value of a one-element tensor, a slot for it, or None with the reason in ``unreadable``."""
+        if not isinstance(tensor, self._torch.Tensor):
+            return float(tensor)
+        if tensor.numel() != 1:
+            return self.refuse("a backward pass that started from a tensor of several elements has no loss")
+        if hasattr(tensor, "__tensor_flatten__") or hasattr(tensor, "_local_tensor"):
+            return self.refuse(f"a loss of type {type(tensor).__name__} cannot be read without communication")
+        with self._torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - torch's own way to see the plain tensor
+            return self._read_plain(tensor)
+
+    def _read_plain(self, tensor: Any) -> float | Slot | None:
+        device = tensor.device.type
+        if device == "cpu":
+            return float(tensor.item())
+        if device != "cuda":
+            return self.refuse(f"a loss on {device} cannot be read without stopping the device")
+        if self._torch.cuda.is_current_stream_capturing():
+            return self.refuse("losses inside a CUDA graph capture are not read")
+        return self.ring().put(tensor)
+
+    def ring(self) -> PinnedRing:
+        """The ring, made when first needed."""
+        if self._ring is None:
+            self._ring = PinnedRing(self._torch)
+        return self._ring
+
+    def poll(self, slot: Slot) -> float | None:
+        """Return the value of a slot, or None while it is on its way."""
+        return self.ring().poll(slot)
+
+    def refuse(self, reason: str) -> float | None:
+        """Remember, for people, why a scalar was not read; returns None, the value of what was not."""
+        self.unreadable.add(f"{reason}; hand it over with prof.step(loss=...)")
+        return None

@@ -1,0 +1,108 @@
+"""Optimizer updates: the post hook that every step of every optimizer calls."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from profiler.hooks.events import Kind, Slot
+from profiler.hooks.loop import NOTHING, Loop
+
+if TYPE_CHECKING:
+    from profiler.hooks.dispatcher import Dispatcher
+
+_OPEN, _JOIN = int(Kind.OPEN), int(Kind.JOIN)
+
+
+def after_step(hooks: "Dispatcher") -> Callable[[Any, Any, Any], None]:
+    """Make the post hook: a short path for the optimizer of the open step, :func:`update` for every other case."""
+    threads, now = hooks.threads, hooks.now
+
+    def after(optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ARG001 - torch's signature
+        ended = now()
+        try:
+            emit = hooks.emit
+            if emit is None:
+                return
+            loop = threads.loop
+            pending = loop.pending
+            group = optimizer.param_groups[0]
+            rate = group["lr"]
+            if (
+                pending is None
+                or id(group["params"][0]) != loop.key
+                or type(rate) is not float
+                or hooks.scaling
+            ):
+                _unusual(hooks, optimizer, ended)
+                return
+            loss, slots, backwards, first, spent, last = pending
+            loop.pending = None
+            loop.manual = False
+            emit((_OPEN, ended, loss, slots, backwards, first, spent, ended - last, rate, None))
+        except (AttributeError, IndexError, KeyError):
+            _unusual(hooks, optimizer, ended)
+
+    return after
+
+
+def _unusual(hooks: "Dispatcher", optimizer: Any, ended: int) -> None:
+    try:
+        loop = hooks.loop()
+        if loop is not None and not loop.busy:
+            update(hooks, loop, optimizer, ended)
+        elif hooks.root is not None:
+            hooks.root.inner_updates.append(optimizer)
+    except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
+        hooks.fail(error)
+
+
+def update(hooks: "Dispatcher", loop: Loop, optimizer: Any, ended: int) -> None:
+    """Take note of one update: decide whether it opens a step, and send it on."""
+    loop.updates += 1
+    group = optimizer.param_groups[0] if optimizer.param_groups else {}
+    parameters = group.get("params")
+    key = id(parameters[0]) if parameters else id(optimizer)
+    if key not in hooks.known:
+        _meet(hooks, loop, optimizer, key)
+    skipped = hooks.scalars.read(optimizer.found_inf) if "found_inf" in optimizer.__dict__ else None
+    if skipped and not isinstance(skipped, Slot):
+        loop.pending = None
+        return
+    kind = _OPEN if loop.opens(key) else _JOIN
+    rate = group.get("lr")
+    send(hooks, loop, kind, ended, None if rate is None else hooks.scalars.read(rate), skipped)
+
+
+def _meet(hooks: "Dispatcher", loop: Loop, optimizer: Any, key: int) -> None:
+    hooks.known.add(key)
+    loop.choose_probe(optimizer)
+    hooks.devices.update(str(p.device) for group in optimizer.param_groups for p in group["params"])
+
+
+def send(  # noqa: PLR0917 - called in each step, where keywords cost
+    hooks: "Dispatcher", loop: Loop, kind: int, ended: int, rate: Any, skipped: Any
+) -> None:
+    """Send an event, a plain tuple in the order of ``StepEvent``, and start collecting afresh."""
+    loss, slots, backwards, first, spent, last = loop.pending or NOTHING
+    loop.pending = None
+    if hooks.emit is not None:
+        flag = skipped if isinstance(skipped, Slot) else None
+        hooks.emit(
+            (kind, ended, loss, slots, backwards, first, spent, ended - last if backwards else 0, rate, flag)
+        )
+
+
+def around_scaler_step(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:
+    """Drop what was collected when ``GradScaler.step`` makes no update."""
+
+    def wrap(original: Any) -> Callable[..., Any]:
+        def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
+            loop = hooks.loop()
+            before = loop.updates if loop is not None else 0
+            result = original(scaler, optimizer, *args, **kwargs)
+            if loop is not None and loop.updates == before and result is None:
+                loop.pending = None
+            return result
+
+        return step
+
+    return wrap

@@ -1,0 +1,1 @@
+"""From readings and hook events to the run directory, while somebody trains."""

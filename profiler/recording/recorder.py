@@ -1,0 +1,186 @@
+"""The pipeline that runs beside the training: readings and events in, rows out. One thread owns it."""
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from profiler.hooks.events import Slot
+from profiler.recording import billing
+from profiler.recording.meters import Meters
+from profiler.recording.rows import RowBuilder
+from profiler.recording.steps import StepMerger
+from profiler.recording.thinning import Thinner
+from profiler.recording.tiling import Tile, Tiler
+from profiler.records import Reading
+from profiler.rundir.schema import METRICS, SAMPLES, SPANS, STEPS, MetricRow, StepRow
+from profiler.rundir.writer import RunWriter
+from profiler.units import NANOSECONDS_PER_SECOND
+
+_METRIC_PATIENCE_NS = 2 * NANOSECONDS_PER_SECOND
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """A value that the user logged; a slot while it is on its way from a device."""
+
+    time_ns: int
+    name: str
+    value: float | Slot
+
+
+@dataclass(slots=True, kw_only=True)
+class Inbox:
+    """What the training thread hands over. Appending to a deque is atomic: no lock is ever taken in a step."""
+
+    events: deque[tuple[object, ...]] = field(default_factory=deque)
+    phases: deque[tuple[int, str]] = field(default_factory=deque)
+    metrics: deque[Logged] = field(default_factory=deque)
+
+
+@dataclass(slots=True, kw_only=True)
+class Totals:
+    """What was billed so far, in whole microjoules, and the window's end as far as it is known."""
+
+    steps: int = 0
+    step_microjoules: int = 0
+    span_microjoules: int = 0
+    modelled_microjoules: int = 0
+    end_ns: int = 0
+
+
+class Recorder:
+    """Owns the timelines, cuts the window and writes the rows.
+
+    Args:
+        meters: The sampled domains.
+        writer: Where rows go.
+        inbox: Where the training thread puts events.
+        poll: Reads a scalar that was on its way from a device.
+        devices: Where the parameters of the run's optimizers live.
+        observe: Called with each finished row of steps, for the curve.
+    """
+
+    def __init__(
+        self,
+        *,
+        meters: Meters,
+        writer: RunWriter,
+        inbox: Inbox,
+        poll: Callable[[Slot], float | None],
+        devices: Callable[[], Iterable[str]],
+        observe: Callable[[StepRow], None],
+    ) -> None:
+        self.meters = meters
+        self.totals = Totals()
+        self.decision: billing.Decision | None = None
+        self.thinned: dict[str, Thinner] = {}
+        self.start_ns = 0
+        self._writer = writer
+        self._inbox = inbox
+        self._poll = poll
+        self._devices = devices
+        self._observe = observe
+        self._tiles: deque[Tile] = deque()
+
+    def begin(self, start_ns: int) -> None:
+        """Open the window."""
+        self.start_ns = self.totals.end_ns = start_ns
+        self.merger = StepMerger(self._inbox.events, self._poll, start_ns)
+        self._tiler = Tiler(start_ns)
+        self._rows = RowBuilder(self.meters.ledger, start_ns)
+        for row in self.meters.begin(start_ns):
+            self._writer.append(SAMPLES, row)
+
+    def read(self, readings: Iterable[Reading]) -> None:
+        """Take readings in."""
+        for row in self.meters.add(readings):
+            self._writer.append(SAMPLES, row)
+
+    def drain(self, now_ns: int) -> None:
+        """Write everything that is settled by now."""
+        self._collect(now_ns, final=False)
+        if self.merger.is_quiet:
+            self._tiles.extend(self._tiler.idle(now_ns))
+        self._decide_billing()
+        self._write_settled(self.meters.settled_ns(now_ns))
+        self._write_metrics(now_ns - _METRIC_PATIENCE_NS)
+        self._rows.adapt(now_ns)
+        self.meters.prune(self._rows.billed_ns)
+        self._writer.flush()
+
+    def finish(self, end_ns: int) -> None:
+        """Close the window and write the rest."""
+        self._collect(end_ns, final=True)
+        self._tiles.extend(self._tiler.finish(end_ns))
+        self._decide_billing()
+        for row in self.meters.finish(end_ns):
+            self._writer.append(SAMPLES, row)
+        self._write_settled(max(tile.end_ns for tile in self._tiles) if self._tiles else end_ns)
+        for last in self._rows.close():
+            self._write_steps(last)
+        self._write_metrics(end_ns)
+        self._writer.flush()
+
+    @property
+    def edge_joules(self) -> float:
+        """One standard deviation of the total, in joules, without the gains common to the whole run."""
+        return math.sqrt(self._rows.billed.variance)
+
+    def _collect(self, now_ns: int, *, final: bool) -> None:
+        steps = self.merger.take(now_ns, final=final)
+        while self._inbox.phases:
+            self._tiler.phase(*self._inbox.phases.popleft())
+        for step in steps:
+            self._tiles.extend(self._tiler.step(step))
+
+    def _decide_billing(self) -> None:
+        """Choose whom to bill before the first row, and add what the run begins to use later."""
+        if not self._tiles:
+            return
+        first = self.decision is None
+        decision = billing.decide(self.meters.domains.values(), self._devices(), billing.used_gpus())
+        if self.decision is None or set(decision.missing) - set(self.decision.missing):
+            self.decision = decision
+        self.meters.bill(decision.billed, self.start_ns if first else self._rows.billed_ns)
+
+    def _write_settled(self, settled_ns: int) -> None:
+        while self._tiles and self._tiles[0].end_ns <= settled_ns:
+            tile = self._tiles.popleft()
+            self._write_metrics(tile.end_ns - 1)
+            for row in self._rows.add(tile):
+                if isinstance(row, StepRow):
+                    self._write_steps(row)
+                else:
+                    self._writer.append(SPANS, row)
+                    self.totals.span_microjoules += row.total_joules or 0
+                    self.totals.modelled_microjoules += row.modelled_joules or 0
+                    self.totals.end_ns = self.start_ns + row.end_seconds
+
+    def _write_steps(self, row: StepRow) -> None:
+        self._writer.append(STEPS, row)
+        self._observe(row)
+        totals = self.totals
+        totals.steps = row.step
+        totals.step_microjoules += row.total_joules or 0
+        totals.modelled_microjoules += row.modelled_joules or 0
+        totals.end_ns = self.start_ns + row.end_seconds
+
+    def _write_metrics(self, until_ns: int) -> None:
+        metrics = self._inbox.metrics
+        while metrics and metrics[0].time_ns <= until_ns:
+            logged = metrics.popleft()
+            value = self._poll(logged.value) if isinstance(logged.value, Slot) else logged.value
+            if value is not None and self.thinned.setdefault(logged.name, Thinner()).passes(logged.time_ns):
+                self._write_metric(logged, value)
+
+    def _write_metric(self, logged: Logged, value: float) -> None:
+        bill = self.meters.ledger.bill(logged.time_ns)
+        row = MetricRow(
+            time_seconds=logged.time_ns - self.start_ns,
+            step=self._rows.steps,
+            cumulative_joules=bill.total,
+            name=logged.name,
+            value=value,
+        )
+        self._writer.append(METRICS, row)

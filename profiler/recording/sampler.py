@@ -1,0 +1,161 @@
+"""The one background thread: reads the sensors on a steady beat and drains what the training thread left."""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from profiler.errors import SensorError
+from profiler.records import Reading
+from profiler.sensors.base import Sensor
+from profiler.units import NANOSECONDS_PER_SECOND
+
+DEFAULT_PERIOD_SECONDS = 0.1
+_PRE_ROLL_PERIOD_SECONDS = 0.01
+_PRE_ROLL_SECONDS = 0.15
+_SETTLE_SECONDS = 0.3
+_DRAIN_SECONDS = 0.25
+_QUIET_FAILURES = 10
+"""After this many failures in a row a sensor is tried once a second instead of on every beat."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Cost:
+    """What the thread itself has used."""
+
+    cpu_seconds: float = 0.0
+    samples: int = 0
+    longest_read_seconds: float = 0.0
+
+
+class GuardedSensor:
+    """A sensor whose failures are counted and reported once, and never raised."""
+
+    def __init__(self, sensor: Sensor, notice: Callable[[str], None]) -> None:
+        self._sensor = sensor
+        self._notice = notice
+        self._failures = 0
+        self._retry_ns = 0
+        self.failed_reads = 0
+
+    def read(self, now_ns: int) -> Sequence[Reading]:
+        """Read the sensor; nothing when it fails, which is a gap."""
+        if now_ns < self._retry_ns:
+            return ()
+        try:
+            readings = self._sensor.read()
+        except Exception as error:  # noqa: BLE001 - a sensor's fault is a gap in the numbers, not the training's end
+            self._fail(error, now_ns)
+            return ()
+        self._failures = 0
+        return readings
+
+    def _fail(self, error: Exception, now_ns: int) -> None:
+        self._failures += 1
+        self.failed_reads += 1
+        if self._failures >= _QUIET_FAILURES:
+            self._retry_ns = now_ns + NANOSECONDS_PER_SECOND
+        if self.failed_reads == 1:
+            names = ", ".join(domain.name for domain in self._sensor.domains)
+            what = str(error) if isinstance(error, SensorError) else f"{type(error).__name__}: {error}"
+            self._notice(f"reading {names} failed ({what}); such gaps are bridged at the neighbouring power")
+
+    def close(self) -> None:
+        """Release the sensor."""
+        try:
+            self._sensor.close()
+        except Exception as error:  # noqa: BLE001 - nothing depends on it any more
+            self._notice(f"closing a sensor failed ({type(error).__name__}: {error})")
+
+
+class Sampler:
+    """Runs ``read`` on every beat and ``drain`` a few times a second, on a daemon thread.
+
+    Args:
+        sensors: What to read.
+        on_readings: Takes each beat's readings.
+        has_moved: Whether every domain has been seen to change.
+        drain: Called with the time now, four times a second.
+        on_crash: Called with the error if the thread ends by one.
+        period_seconds: Time between beats.
+        clock: Monotonic nanoseconds.
+    """
+
+    def __init__(
+        self,
+        sensors: Sequence[GuardedSensor],
+        *,
+        on_readings: Callable[[Sequence[Reading]], None],
+        has_moved: Callable[[], bool],
+        drain: Callable[[int], None],
+        on_crash: Callable[[BaseException], None],
+        period_seconds: float = DEFAULT_PERIOD_SECONDS,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._sensors = sensors
+        self._on_readings = on_readings
+        self._has_moved = has_moved
+        self._drain = drain
+        self._on_crash = on_crash
+        self._period_ns = int(period_seconds * NANOSECONDS_PER_SECOND)
+        self._clock = clock
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self.cost = Cost()
+
+    def pre_roll(self) -> None:
+        """Read until every domain has moved once, or for 0.15 s: the window then begins at a known energy."""
+        deadline = self._clock() + int(_PRE_ROLL_SECONDS * NANOSECONDS_PER_SECOND)
+        self.beat()
+        while not self._has_moved() and self._clock() < deadline:
+            self._wake.wait(_PRE_ROLL_PERIOD_SECONDS)
+            self.beat()
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread = threading.Thread(target=self._run, name="energy-profiler", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float) -> bool:
+        """End the thread. Returns False when it does not end in time, because a sensor hangs."""
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
+            return not self._thread.is_alive()
+        return True
+
+    def settle(self, has_settled: Callable[[], bool]) -> None:
+        """Read on for a moment after the window's end, until the counters have shown what they held then."""
+        deadline = self._clock() + int(_SETTLE_SECONDS * NANOSECONDS_PER_SECOND)
+        self.beat()
+        while not has_settled() and self._clock() < deadline:
+            time.sleep(_PRE_ROLL_PERIOD_SECONDS)
+            self.beat()
+
+    def beat(self) -> None:
+        """Read every sensor once."""
+        begun = self._clock()
+        for sensor in self._sensors:
+            self._on_readings(sensor.read(self._clock()))
+        self.cost.samples += 1
+        spent = (self._clock() - begun) / NANOSECONDS_PER_SECOND
+        self.cost.longest_read_seconds = max(self.cost.longest_read_seconds, spent)
+
+    def _run(self) -> None:
+        try:
+            self._loop()
+        except Exception as error:  # noqa: BLE001 - a thread that dies must be heard of
+            self._on_crash(error)
+
+    def _loop(self) -> None:
+        before = time.thread_time()
+        due, drain_due = self._clock(), self._clock()
+        while not self._wake.is_set():
+            self.beat()
+            now = self._clock()
+            if now >= drain_due:
+                self._drain(now)
+                drain_due = now + int(_DRAIN_SECONDS * NANOSECONDS_PER_SECOND)
+            self.cost.cpu_seconds = time.thread_time() - before
+            due = max(due + self._period_ns, now)
+            self._wake.wait(max(due - self._clock(), 0) / NANOSECONDS_PER_SECOND)

@@ -1,0 +1,290 @@
+"""One recording from start to stop: what is read and hooked, and what happens when something fails."""
+
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from profiler.hooks.dispatcher import Dispatcher
+from profiler.platform import at_fork_in_child
+from profiler.ranks.identity import Identity
+from profiler.recording import meta
+from profiler.recording.meters import Meters
+from profiler.recording.recorder import Inbox, Logged, Recorder
+from profiler.recording.sampler import GuardedSensor, Sampler
+from profiler.recording.thinning import Thinner
+from profiler.records import Metered, Status, Summary
+from profiler.rundir.schema import StepRow
+from profiler.rundir.writer import RunWriter
+from profiler.sensors.base import Found
+from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
+
+_STOP_SECONDS = 2.0
+_LIVE: "weakref.WeakSet[Session]" = weakref.WeakSet()
+
+
+class Session:
+    """Records from :meth:`start` to :meth:`stop`. Neither raises into the training, whatever fails.
+
+    Args:
+        path: The run directory.
+        name: The run's name.
+        found: The sensors, and why others were refused.
+        hooks: The process's hooks.
+        identity: Which rank this is.
+        period_seconds: Time between samples.
+        observe: Called, on the sampler's thread, with each finished row of steps.
+        say: Called with each warning once.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: Path,
+        name: str,
+        found: Found,
+        hooks: Dispatcher,
+        identity: Identity,
+        period_seconds: float,
+        observe: Callable[[StepRow], None],
+        say: Callable[[str], None],
+    ) -> None:
+        self.path = path
+        self.warnings: list[str] = []
+        self.status = Status.RUNNING
+        self._say = say
+        self._hooks = hooks
+        self._found = found
+        self._name = name
+        self._identity = identity
+        self._inbox = Inbox()
+        self._phases: list[str] = []
+        self._phase_limit = Thinner()
+        self.is_fork = False
+        self._sensors = [GuardedSensor(sensor, self.notice) for sensor in found.sensors]
+        self._meters = Meters([domain for sensor in found.sensors for domain in sensor.domains])
+        self._writer = RunWriter(path, self._disk_failed)
+        self._recorder = Recorder(
+            meters=self._meters,
+            writer=self._writer,
+            inbox=self._inbox,
+            poll=hooks.scalars.poll,
+            devices=lambda: tuple(hooks.devices),
+            observe=observe,
+        )
+        self._sampler = Sampler(
+            self._sensors,
+            on_readings=self._recorder.read,
+            has_moved=self._meters.have_moved,
+            drain=self._drain,
+            on_crash=self._crashed,
+            period_seconds=period_seconds,
+        )
+        self._written_state: tuple[object, ...] = ()
+        self.start_seconds = 0.0
+        self.stop_seconds = 0.0
+
+    # -- the training thread --------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin: the window starts when this returns."""
+        begun = time.monotonic_ns()
+        self._sampler.pre_roll()
+        started = datetime.now(tz=UTC).astimezone()
+        self._head = meta.head(
+            name=self._name, started=started, identity=self._identity, refusals=self._found.refusals
+        )
+        self._started_at = self._head["started_at"]
+        _LIVE.add(self)
+        self._sink = self._inbox.events.append
+        self._writer.open(self._meta())
+        start_ns = time.monotonic_ns()
+        self.start_seconds = (start_ns - begun) / NANOSECONDS_PER_SECOND
+        self._recorder.begin(start_ns)
+        self._sampler.start()
+        self._hooks.attach(self._sink)
+
+    def stop(self, status: Status) -> None:
+        """End: the window ends when this is called. Does nothing the second time, or in a forked child."""
+        if self.is_fork or self.status is not Status.RUNNING:
+            return
+        end_ns = time.monotonic_ns()
+        self._hooks.detach(self._sink)
+        self.status = status
+        try:
+            self._finish(end_ns)
+        except Exception as error:  # noqa: BLE001 - the numbers may be incomplete; the training's result is not
+            self.notice(
+                f"finishing the record failed ({type(error).__name__}: {error}); its last rows are missing"
+            )
+        finally:
+            self._release(end_ns)
+
+    def _finish(self, end_ns: int) -> None:
+        ended = self._sampler.stop(_STOP_SECONDS)
+        if ended:
+            self._sampler.settle(lambda: self._meters.settled_ns(end_ns) >= end_ns)
+        else:
+            self.notice(
+                "a sensor hangs; what it held after its last reading is estimated at the neighbouring power"
+            )
+        self._recorder.finish(end_ns)
+        self._note_hooks()
+
+    def _release(self, end_ns: int) -> None:
+        for sensor in self._sensors:
+            sensor.close()
+        self.stop_seconds = (time.monotonic_ns() - end_ns) / NANOSECONDS_PER_SECOND
+        self._writer.write_meta(self._meta())
+        self._writer.close()
+        _LIVE.discard(self)
+
+    def manual_step(self, loss: Any) -> None:
+        """End a step at this moment, or hand a loss to the one that ended last. Never raises."""
+        self._hooks.manual_step(loss)
+
+    def log(self, name: str, value: Any) -> None:
+        """Record a value of the user's at this moment. Never raises."""
+        try:
+            number = self._hooks.scalars.read(value)
+        except Exception as error:  # noqa: BLE001 - a bad value must not end the training
+            self.notice(
+                f"prof.log({name}=...) got something that is not a number ({type(error).__name__}: {error})"
+            )
+            return
+        if number is not None:
+            self._inbox.metrics.append(Logged(time_ns=time.monotonic_ns(), name=name, value=number))
+
+    def enter_phase(self, name: str) -> bool:
+        """Begin a phase. Returns whether it is recorded: phases that follow each other too fast are not."""
+        now = time.monotonic_ns()
+        if not self._phase_limit.passes(now):
+            self.notice("phases begin more than five times a second; most of them are left out of the logs")
+            return False
+        self._phases.append(name)
+        self._inbox.phases.append((now, name))
+        return True
+
+    def leave_phase(self) -> None:
+        """End the innermost recorded phase."""
+        if self._phases:
+            self._phases.pop()
+        self._inbox.phases.append((time.monotonic_ns(), self._phases[-1] if self._phases else ""))
+
+    # -- the sampler's thread -------------------------------------------------------------------------------------
+
+    def _drain(self, now_ns: int) -> None:
+        self._recorder.drain(now_ns)
+        self._note_hooks()
+        state = (len(self.warnings), len(self._meters.billed_from_ns), self._recorder.decision is None)
+        if state != self._written_state:
+            self._written_state = state
+            self._writer.write_meta(self._meta())
+
+    def _note_hooks(self) -> None:
+        if self._hooks.failure is not None:
+            self.notice(
+                f"the hooks failed and were removed ({self._hooks.failure}); later steps are not seen"
+            )
+        for reason in tuple(self._hooks.scalars.unreadable):
+            self.notice(reason)
+        decision = self._recorder.decision
+        if decision is not None:
+            for line in decision.notices:
+                self.notice(line)
+            for device in decision.missing:
+                self.notice(f"nothing measures {device}: totals are incomplete")
+
+    def notice(self, message: str) -> None:
+        """Keep a warning, and say it the first time."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+            self._say(message)
+
+    def _disk_failed(self, reason: str) -> None:
+        self.notice(
+            f"cannot write the run directory: {reason}. Training goes on; energy is totalled in memory only"
+        )
+
+    def _crashed(self, error: BaseException) -> None:
+        self._hooks.detach(self._sink)
+        self.notice(
+            f"the sampler ended ({type(error).__name__}: {error}); nothing after this moment is recorded"
+        )
+
+    # -- what it came to ------------------------------------------------------------------------------------------
+
+    def _meta(self) -> dict[str, Any]:
+        recorder, cost = self._recorder, self._sampler.cost
+        decision = recorder.decision
+        return self._head | meta.body(
+            status=self.status,
+            listed=meta.domains(self._meters, recorder.start_ns),
+            missing=decision.missing if decision else (),
+            warnings=self.warnings,
+            totals=None if self.status is Status.RUNNING else self._totals(),
+            overhead={
+                "sampler_cpu_seconds": cost.cpu_seconds,
+                "samples": cost.samples,
+                "longest_read_seconds": cost.longest_read_seconds,
+                "start_seconds": self.start_seconds,
+                "stop_seconds": self.stop_seconds,
+                "bytes_written": self._writer.bytes_written,
+            },
+        )
+
+    def _totals(self) -> dict[str, Any]:
+        summary = self.summary()
+        return {
+            "window_seconds": summary.window_seconds,
+            "steps": summary.steps,
+            "step_joules": summary.step_joules,
+            "span_joules": summary.span_joules,
+            "modelled_joules": summary.modelled_joules,
+            "edge_joules": summary.edge_joules,
+        }
+
+    def summary(self) -> Summary:
+        """What the run comes to so far."""
+        recorder, totals = self._recorder, self._recorder.totals
+        metered = bool(self._meters.ledger.domains)
+        joules = self._meters.joules()
+        return Summary(
+            path=str(self.path),
+            name=self._name,
+            status=self.status,
+            started_at=self._started_at,
+            window_seconds=(totals.end_ns - recorder.start_ns) / NANOSECONDS_PER_SECOND,
+            metered=tuple(self._metered(name, amount) for name, amount in joules.items()),
+            missing=recorder.decision.missing if recorder.decision else (),
+            refusals=self._found.refusals,
+            warnings=tuple(self.warnings),
+            steps=totals.steps,
+            step_joules=totals.step_microjoules / MICROJOULES_PER_JOULE if metered else None,
+            span_joules=totals.span_microjoules / MICROJOULES_PER_JOULE if metered else None,
+            modelled_joules=totals.modelled_microjoules / MICROJOULES_PER_JOULE if metered else None,
+            edge_joules=self._recorder.edge_joules,
+            sampler_cpu_seconds=self._sampler.cost.cpu_seconds,
+        )
+
+    def _metered(self, name: str, joules: float) -> Metered:
+        domain = replace(self._meters.domains[name], billed=name in self._meters.billed_from_ns)
+        return Metered(
+            domain=domain, joules=joules, bridged_seconds=self._meters.timelines[name].bridged_seconds
+        )
+
+    def forget(self) -> None:
+        """In a forked child: touch nothing that belongs to the parent."""
+        self.is_fork = True
+        self._writer.forget()
+
+
+def _forget_all() -> None:
+    for session in tuple(_LIVE):
+        session.forget()
+
+
+at_fork_in_child(_forget_all)

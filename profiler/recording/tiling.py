@@ -1,0 +1,106 @@
+"""Cutting the window into steps and spans that tile it without gap or overlap. Pure: times in, tiles out.
+
+A step reaches from the end of what came before it to its last update. What is plainly not part of it is cut off as a
+span: a phase that the user named and that ended before the step's first backward pass, and a wait that is much longer
+than this loop's usual lead from one update to the next backward pass (data loading and forward pass).
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from statistics import median
+
+from profiler.recording.steps import Step
+from profiler.units import NANOSECONDS_PER_SECOND
+
+_SHORT_NS = NANOSECONDS_PER_SECOND // 1000
+"""Pieces shorter than this are not worth a row: they join what follows."""
+
+_STALL_NS = NANOSECONDS_PER_SECOND
+_STALL_RATIO = 5
+"""A lead is a stall when it is longer than this many usual leads, and than a second."""
+
+_IDLE_NS = 10 * NANOSECONDS_PER_SECOND
+"""Without a step for this long, and for five usual steps, what has passed is written: a killed run keeps it."""
+
+_REMEMBERED = 33
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tile:
+    """A piece of the window: a step, or a span of some kind. Times in monotonic nanoseconds."""
+
+    start_ns: int
+    end_ns: int
+    label: str
+    step: Step | None = None
+
+
+class Tiler:
+    """Cuts the window as steps and changes of phase come in."""
+
+    def __init__(self, start_ns: int) -> None:
+        self._cursor = start_ns
+        self._label = ""
+        self._changes: deque[tuple[int, str]] = deque()
+        self._leads: deque[int] = deque(maxlen=_REMEMBERED)
+        self._durations: deque[int] = deque(maxlen=_REMEMBERED)
+        self._started = False
+
+    def phase(self, time_ns: int, label: str) -> None:
+        """From ``time_ns`` on the phase is ``label``; empty for none."""
+        self._changes.append((time_ns, label))
+
+    def step(self, step: Step) -> list[Tile]:
+        """Add a finished step; returns what it closes, itself last."""
+        end = max(step.end_ns, self._cursor)
+        tiles = self._cut(end, step.first_backward_ns or end)
+        tiles += self._cut_stall(step)
+        self._remember(step, end)
+        tiles.append(Tile(start_ns=self._cursor, end_ns=end, label=self._label, step=step))
+        self._cursor, self._started = end, True
+        return tiles
+
+    def idle(self, now_ns: int) -> list[Tile]:
+        """Cut off what has passed without a step, once it is long enough to matter if the process is killed."""
+        patience = max(_IDLE_NS, _STALL_RATIO * (int(median(self._durations)) if self._durations else 0))
+        return self._rest(now_ns, "stall") if now_ns - self._cursor > patience else []
+
+    def finish(self, end_ns: int) -> list[Tile]:
+        """Cut the rest of the window."""
+        return self._rest(end_ns, "teardown")
+
+    def _rest(self, end_ns: int, kind: str) -> list[Tile]:
+        tiles = self._cut(end_ns, end_ns)
+        if end_ns > self._cursor:
+            tiles.append(self._span(end_ns, self._label, kind))
+        return tiles
+
+    def _span(self, end_ns: int, label: str, kind: str = "stall") -> Tile:
+        name = label or (kind if self._started else "setup")
+        tile = Tile(start_ns=self._cursor, end_ns=end_ns, label=name)
+        self._cursor = end_ns
+        return tile
+
+    def _cut(self, end_ns: int, work_ns: int) -> list[Tile]:
+        """Cut at the changes of phase up to ``end_ns``; those after work began only rename what follows."""
+        tiles = []
+        while self._changes and self._changes[0][0] <= end_ns:
+            time_ns, label = self._changes.popleft()
+            if time_ns <= work_ns and time_ns - self._cursor >= _SHORT_NS:
+                tiles.append(self._span(time_ns, self._label))
+            self._label = label
+        return tiles
+
+    def _cut_stall(self, step: Step) -> list[Tile]:
+        lead = step.first_backward_ns - self._cursor
+        if not step.first_backward_ns or lead <= _STALL_NS:
+            return []
+        usual = int(median(self._leads)) if self._leads else 0
+        if lead <= _STALL_RATIO * usual or usual == 0 == lead:
+            return []
+        return [self._span(step.first_backward_ns - usual, self._label)]
+
+    def _remember(self, step: Step, end_ns: int) -> None:
+        self._durations.append(end_ns - self._cursor)
+        if step.first_backward_ns and self._started:
+            self._leads.append(step.first_backward_ns - self._cursor)

@@ -1,0 +1,199 @@
+"""The frozen dataclasses that travel between rooms: data in, data out, no behaviour beyond reading themselves."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Provenance(StrEnum):
+    """Where a joule comes from."""
+
+    COUNTER = "counter"
+    """Read from an energy counter of the hardware."""
+    INTEGRATED = "integrated"
+    """Power readings of the hardware, integrated over time."""
+    MODELLED = "modelled"
+    """Estimated from load and tables, not measured."""
+    MISSING = "missing"
+    """The device works for the run and nothing measures it."""
+
+
+class Status(StrEnum):
+    """How a run stands or ended."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+
+
+class Verdict(StrEnum):
+    """What a forecast says of a target."""
+
+    REACHED = "reached"
+    REACHABLE = "reachable"
+    BEYOND_HORIZON = "beyond_horizon"
+    UNDETERMINED = "undetermined"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Domain:
+    """Something that draws power.
+
+    Attributes:
+        name: ``gpu:0``, ``cpu:package-0``, ``dram:package-0``, ``psys``, ...
+        source: The interface and field it is read from, for people.
+        provenance: Where its joules come from.
+        billed: Whether its joules count in totals. A part of a billed whole, or a whole whose parts are billed, is not.
+        parent: The domain that contains it, if one does.
+        update_period_seconds: How often the hardware renews its value; None while unknown.
+        gain_uncertainty: One relative standard deviation that is common to the whole run (a board's gain, a model's
+            error). It does not average away.
+        device: A stable identifier of the device (a GPU's UUID), if it has one.
+        notes: Sentences a reader must know to trust the number.
+    """
+
+    name: str
+    source: str
+    provenance: Provenance
+    billed: bool = True
+    parent: str | None = None
+    update_period_seconds: float | None = None
+    gain_uncertainty: float = 0.0
+    device: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """One reading of one domain.
+
+    Attributes:
+        domain: The domain's name.
+        time_ns: Monotonic time of the reading: the middle between the stamps before and after it.
+        energy_joules: A cumulative energy that never decreases while the source is healthy; None where the source
+            gives power only. Its zero is arbitrary. Wraps are already resolved.
+        power_watts: The power now, or None.
+    """
+
+    domain: str
+    time_ns: int
+    energy_joules: float | None = None
+    power_watts: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a source is not used.
+
+    Attributes:
+        source: Its name: ``nvml``, ``powercap``, ``modelled``.
+        reason: What was found.
+        remedy: The command or change that would make it usable; empty when there is none.
+    """
+
+    source: str
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """A quantity with its uncertainty: ``low`` and ``high`` bound ``level`` of the probability.
+
+    Either end may be infinite; none is ever NaN.
+    """
+
+    low: float
+    median: float
+    high: float
+    level: float = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What reaching a level costs.
+
+    Attributes:
+        verdict: The answer in a word.
+        low: Lower end of the interval, in joules since the start of the run.
+        median: Median, in joules since the start of the run; the first crossing of the smoothed curve when the level
+            was reached, infinity when it never is.
+        high: Upper end; infinity when "never" has more probability than the interval leaves out.
+        p_unreachable: Probability that no finite energy reaches the level.
+        certain: Whether the verdict follows from an exact bound and not from the fit.
+        energy_ratio: ``median`` over the joules measured so far.
+        reason: One sentence for people.
+        level: Probability inside the interval.
+    """
+
+    verdict: Verdict
+    low: float
+    median: float
+    high: float
+    p_unreachable: float
+    certain: bool
+    energy_ratio: float
+    reason: str
+    level: float = 0.9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metered:
+    """What one domain gave in the window.
+
+    Attributes:
+        domain: The domain.
+        joules: Its energy in the window, in joules.
+        bridged_seconds: Time that no reading covers, estimated at the neighbouring power.
+    """
+
+    domain: Domain
+    joules: float
+    bridged_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What a run comes to, from memory at its end or from its directory later: the same either way.
+
+    Attributes:
+        path: The run directory.
+        name: The run's name.
+        status: How it stands or ended.
+        started_at: Wall-clock time of the window's start, ISO 8601.
+        window_seconds: Length of the window that is accounted for.
+        metered: Every sampled domain that gave a reading.
+        missing: Devices that worked for the run without a meter.
+        refusals: Why other sources were not used.
+        warnings: What a reader must know.
+        steps: Training steps.
+        step_joules: Energy of the steps, in joules; None when nothing is metered.
+        span_joules: Energy outside them.
+        modelled_joules: The part of both that was estimated, not measured.
+        edge_joules: One standard deviation of the total, without the gains.
+        sampler_cpu_seconds: Processor time of the profiler's own thread; None while unknown.
+    """
+
+    path: str
+    name: str
+    status: Status
+    started_at: str
+    window_seconds: float
+    metered: tuple[Metered, ...]
+    missing: tuple[str, ...]
+    refusals: tuple[Refusal, ...]
+    warnings: tuple[str, ...]
+    steps: int
+    step_joules: float | None
+    span_joules: float | None
+    modelled_joules: float | None
+    edge_joules: float
+    sampler_cpu_seconds: float | None = None
+
+    @property
+    def total_joules(self) -> float | None:
+        """All that was billed, in joules; None when nothing is metered."""
+        if self.step_joules is None or self.span_joules is None:
+            return None
+        return self.step_joules + self.span_joules

@@ -1,0 +1,61 @@
+"""Reports: one model decides every number, label and caveat; renderers only lay it out.
+
+A new renderer is one file and one row in ``RENDERERS``.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from profiler.errors import UsageError
+
+if TYPE_CHECKING:
+    from profiler.forecast.bins import CurveBins
+    from profiler.records import Summary
+    from profiler.report.model import Report
+    from profiler.rundir.reader import Run
+
+RENDERERS = {
+    ".txt": "profiler.report.terminal",
+    ".json": "profiler.report.json",
+}
+
+
+def render(report: "Report", extension: str) -> str:
+    """Render a report in the format that a file extension names.
+
+    Raises:
+        UsageError: No renderer has that extension.
+    """
+    if extension not in RENDERERS:
+        known = ", ".join(RENDERERS)
+        raise UsageError(f"no report has the extension {extension!r}; there are: {known}.")
+    rendered: str = import_module(RENDERERS[extension]).render(report)
+    return rendered
+
+
+def report_of(run: "Run", targets: Sequence[float] = ()) -> "Report":
+    """Build the report of a recorded run, with a forecast of each asked target."""
+    from profiler.report.model import build
+
+    return build(run.summary(), run.fit, targets=targets)
+
+
+def write_report(run: "Run", path: Path) -> Path:
+    """Write the report of a run; the extension picks the renderer.
+
+    Raises:
+        UsageError: No renderer has that extension.
+    """
+    text = render(report_of(run), path.suffix)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def exit_block(summary: "Summary", bins: "CurveBins") -> str:
+    """Render what is printed when a run ends, from what is in memory: the same as the directory's own report."""
+    from profiler.forecast import fit_bins
+    from profiler.report.model import build
+
+    return render(build(summary, lambda: fit_bins(bins)), ".txt").rstrip("\n")

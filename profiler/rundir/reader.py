@@ -1,0 +1,287 @@
+"""Reading a run directory: :func:`load_run` and :class:`Run`. Imports neither torch nor a sensor."""
+
+import json
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from profiler.errors import (
+    RunDamagedError,
+    RunError,
+    RunForeignError,
+    RunNotFoundError,
+    RunTooNewError,
+    UsageError,
+)
+from profiler.records import Domain, Interval, Metered, Provenance, Refusal, Status, Summary
+from profiler.rundir import energy
+from profiler.rundir.schema import (
+    METRICS,
+    RUN_FILE,
+    SAMPLES,
+    SCHEMA_MAJOR,
+    SCHEMA_VERSION,
+    SPANS,
+    STEPS,
+    TABLES,
+    Table,
+)
+from profiler.rundir.tables import read_table
+from profiler.units import MICROJOULES_PER_JOULE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from profiler.forecast import CurveFit
+
+_SILENT_SECONDS = 30.0
+"""A run that claims to go on and has written nothing for this long was interrupted."""
+
+
+def load_run(path: str | Path, *, partial: bool = False) -> "Run":
+    """Open a run directory.
+
+    Args:
+        path: The directory.
+        partial: Where a file is damaged, read what stands before the damage instead of raising.
+
+    Raises:
+        RunNotFoundError: Nothing is there.
+        RunForeignError: It is not a run directory.
+        RunTooNewError: It was written by a newer major version.
+        RunDamagedError: ``run.json`` contradicts its schema. CSVs raise it when they are first looked at.
+    """
+    directory = Path(path)
+    return Run(directory, _read_meta(directory), partial=partial)
+
+
+def _read_meta(directory: Path) -> dict[str, Any]:
+    if not directory.exists():
+        raise RunNotFoundError(directory, "there is no such directory.")
+    if not directory.is_dir():
+        raise RunForeignError(directory, "this is a file; a run is a directory.")
+    path = directory / RUN_FILE
+    if not path.exists():
+        raise RunForeignError(
+            directory, f"this is not a run directory: it has no {RUN_FILE}.", remedy=_hint(directory)
+        )
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        version = str(meta["schema_version"])
+        major = int(version.split(".", maxsplit=1)[0])
+    except OSError as error:
+        raise RunDamagedError(path, f"cannot be read: {error.strerror}.") from None
+    except json.JSONDecodeError as error:
+        raise RunDamagedError(path, f"this is not JSON: {error.msg}.", line=error.lineno) from None
+    except (KeyError, TypeError, ValueError):
+        raise RunForeignError(
+            path, "this was not written by energy-profiler: it has no schema_version."
+        ) from None
+    if major > SCHEMA_MAJOR:
+        what = f"written in schema {version}; this version reads up to {SCHEMA_VERSION}."
+        readable = ", ".join(table.filename for table in TABLES if (directory / table.filename).exists())
+        remedy = f"Upgrade with: pip install -U energy-profiler. Its tables ({readable}) are plain CSV."
+        raise RunTooNewError(path, what, remedy=remedy)
+    return dict(meta)
+
+
+def _hint(directory: Path) -> str:
+    if any((directory / table.filename).exists() for table in TABLES):
+        return "Its CSV files are plain text and can still be read as such."
+    runs = sorted(child.parent for child in directory.glob(f"*/{RUN_FILE}"))
+    return f"It holds {len(runs)} runs; name one, such as {runs[-1]}." if runs else ""
+
+
+class Run:
+    """A recorded run. Tables are read when first looked at.
+
+    Attributes:
+        path: The run directory.
+        meta: ``run.json`` as a mapping.
+    """
+
+    def __init__(self, path: Path, meta: Mapping[str, Any], *, partial: bool = False) -> None:
+        self.path = path
+        self.meta = meta
+        self._partial = partial
+        self._left_out: dict[str, str] = {}
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, {self.status.value})"
+
+    @cached_property
+    def steps(self) -> "pd.DataFrame":
+        """``steps.csv``: seconds since the window's start, joules, losses."""
+        return self._table(STEPS)
+
+    @cached_property
+    def spans(self) -> "pd.DataFrame":
+        """``spans.csv``: what lies between steps."""
+        return self._table(SPANS)
+
+    @cached_property
+    def samples(self) -> "pd.DataFrame":
+        """``samples.csv``: cumulative energy of every sampled domain."""
+        return self._table(SAMPLES)
+
+    @cached_property
+    def metrics(self) -> "pd.DataFrame":
+        """``metrics.csv``: values logged by the user."""
+        return self._table(METRICS)
+
+    def _table(self, table: Table) -> "pd.DataFrame":
+        frame, left_out = read_table(self.path, table, partial=self._partial)
+        if left_out:
+            self._left_out[table.filename] = left_out
+        return frame
+
+    @property
+    def status(self) -> Status:
+        """How the run stands or ended; interrupted when it has no end mark and nothing new for 30 s."""
+        try:
+            status = Status(self.meta.get("status", ""))
+        except ValueError:
+            raise RunDamagedError(
+                self.path / RUN_FILE, f"unknown status {self.meta.get('status')!r}."
+            ) from None
+        return Status.INTERRUPTED if status is Status.RUNNING and self._is_silent() else status
+
+    def _is_silent(self) -> bool:
+        files = [self.path / name for name in (RUN_FILE, *(table.filename for table in TABLES))]
+        newest = max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+        return time.time() - newest > _SILENT_SECONDS
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know: what was noticed while recording, and what could not be read."""
+        return (*map(str, self.meta.get("warnings", ())), *self._left_out.values())
+
+    @cached_property
+    def domains(self) -> dict[str, Domain]:
+        """Every sampled domain by name; ``billed`` says whether it counts in totals."""
+        return {domain.name: domain for domain in map(self._domain, self.meta.get("domains", ()))}
+
+    def _domain(self, entry: Mapping[str, Any]) -> Domain:
+        try:
+            return Domain(
+                name=entry["name"], source=entry["source"], provenance=Provenance(entry["provenance"]),
+                billed=bool(entry["billed"]), parent=entry.get("parent"),
+                update_period_seconds=entry.get("update_period_seconds"),
+                gain_uncertainty=float(entry.get("gain_uncertainty", 0.0)), device=entry.get("device"),
+                notes=tuple(entry.get("notes", ())),
+            )  # fmt: skip
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunDamagedError(self.path / RUN_FILE, f"a domain's entry is broken ({error!r}).") from None
+
+    @property
+    def total_joules(self) -> float | None:
+        """All that was billed, steps and spans, in joules; None when nothing was metered."""
+        return self.summary().total_joules
+
+    def energy_by_domain(self) -> dict[str, float]:
+        """Joules of each billed domain in the window; a domain that gave no reading is absent."""
+        return {name: joules for name, joules in self._joules().items() if self.domains[name].billed}
+
+    def _joules(self) -> dict[str, float]:
+        last = self.samples.groupby("domain", sort=False)["energy_joules"].last()
+        return {str(name): float(value) for name, value in last.items() if name in self.domains}
+
+    def energy(self, start_seconds: float, end_seconds: float) -> Interval:
+        """Billed energy between two moments of the window, in joules, with its 90 % interval.
+
+        Raises:
+            UsageError: The end lies before the start, or a moment outside what was recorded.
+        """
+        return energy.between(self.samples, self.domains, start_seconds, end_seconds)
+
+    def curve(
+        self, metric: str = "loss"
+    ) -> tuple["pd.Series[float]", "pd.Series[float]", "pd.Series[float]"]:
+        """The points of a metric: joules since the start, values, and how many steps each is the mean of.
+
+        The loss of a row of steps stands at the middle of its joules.
+        """
+        if metric == "loss":
+            seen = self.steps[self.steps["loss"].notna() | (self.steps["nonfinite_count"] > 0)]
+            weights = (seen["step_count"] - seen["nonfinite_count"]).clip(lower=1).astype("float64")
+            return seen["cumulative_joules"] - seen["total_joules"] / 2, seen["loss"], weights
+        chosen = self.metrics[self.metrics["name"] == metric]
+        if chosen.empty:
+            known = ", ".join(["loss", *sorted(self.metrics["name"].unique())])
+            raise UsageError(f"this run has no metric {metric!r}; it has: {known}.")
+        return chosen["cumulative_joules"], chosen["value"], chosen["value"] * 0.0 + 1.0
+
+    def fit(self, metric: str = "loss", **options: Any) -> "CurveFit":
+        """Fit a metric against joules.
+
+        Args:
+            metric: ``loss``, or a name given to ``prof.log``.
+            options: Passed on to :func:`profiler.forecast.fit_curve`.
+
+        Raises:
+            ForecastRefusedError: The curve does not support a forecast.
+            UsageError: There is no such metric.
+        """
+        from profiler.forecast import fit_curve
+
+        joules, values, weights = self.curve(metric)
+        fitted: CurveFit = fit_curve(
+            joules.to_numpy(), values.to_numpy(), weights=weights.to_numpy(), **options
+        )
+        return fitted
+
+    def report(self, path: str | Path) -> Path:
+        """Write a report; the extension picks the renderer: .txt or .json.
+
+        Raises:
+            UsageError: No renderer has that extension.
+        """
+        from profiler.report import write_report
+
+        return write_report(self, Path(path))
+
+    def summary(self) -> Summary:
+        """What the run comes to."""
+        totals = self.meta.get("totals") or {}
+        metered = any(domain.billed for domain in self.domains.values())
+        bridged = {
+            entry["name"]: float(entry.get("bridged_seconds", 0.0)) for entry in self.meta.get("domains", ())
+        }
+        steps, spans = self.steps, self.spans
+        ends = [float(frame["end_seconds"].iloc[-1]) for frame in (steps, spans) if len(frame)]
+        edge = totals.get("edge_joules", steps["uncertainty_joules"].iloc[-1] if len(steps) else 0.0)
+        return Summary(
+            path=str(self.path),
+            name=str(self.meta.get("name", "")),
+            status=self.status,
+            started_at=str(self.meta.get("started_at", "")),
+            window_seconds=max(ends, default=0.0),
+            metered=tuple(
+                Metered(domain=self.domains[name], joules=joules, bridged_seconds=bridged[name])
+                for name, joules in self._joules().items()
+            ),
+            missing=tuple(self.meta.get("missing", ())),
+            refusals=tuple(Refusal(**refusal) for refusal in self.meta.get("refusals", ())),
+            warnings=self.warnings,
+            steps=int(steps["step_count"].sum()),
+            step_joules=_exact_sum(steps["total_joules"]) if metered else None,
+            span_joules=_exact_sum(spans["total_joules"]) if metered else None,
+            modelled_joules=_exact_sum(steps["modelled_joules"], spans["modelled_joules"])
+            if metered
+            else None,
+            edge_joules=float(edge),
+            sampler_cpu_seconds=self.meta.get("overhead", {}).get("sampler_cpu_seconds"),
+        )
+
+
+def _exact_sum(*columns: "pd.Series[float]") -> float:
+    """Sum joules written in whole microjoules without rounding on the way."""
+    whole = sum(
+        int((column.dropna() * MICROJOULES_PER_JOULE).round().astype("int64").sum()) for column in columns
+    )
+    return whole / MICROJOULES_PER_JOULE
+
+
+__all__ = ["Run", "RunError", "load_run"]
