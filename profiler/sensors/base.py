@@ -1,0 +1,44 @@
+"""What a sensor is, and how one is found."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from profiler.records import Domain, Reading, Refusal
+
+
+@runtime_checkable
+class Sensor(Protocol):
+    """A source of readings. One object a source, however many domains it has.
+
+    A sensor is opened, read and closed by one thread at a time. It never writes to a stream, never starts a
+    thread or a process, and never touches the network.
+    """
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """The domains it reads, fixed for its life."""
+        ...
+
+    def read(self) -> Sequence[Reading]:
+        """Read every domain once.
+
+        Returns:
+            At most one reading a domain. A domain that cannot be read this time is left out: a gap is a gap.
+
+        Raises:
+            SensorError: Nothing could be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release the source. Safe to call twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a source's opener found: its sensors, and why anything it could have had is missing."""
+
+    sensors: tuple[Sensor, ...] = ()
+    refusals: tuple[Refusal, ...] = field(default=())

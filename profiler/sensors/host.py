@@ -1,0 +1,94 @@
+"""What kind of machine this is, as far as it decides which counters can exist."""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_CONTAINER_FILES = (
+    ("Docker", ".dockerenv"),
+    ("Podman", "run/.containerenv"),
+    ("Apptainer", ".singularity.d"),
+)
+_CONTAINER_VARIABLES = (
+    ("Kubernetes", "KUBERNETES_SERVICE_HOST"),
+    ("Apptainer", "APPTAINER_CONTAINER"),
+    ("Apptainer", "SINGULARITY_CONTAINER"),
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A machine as its kernel describes it.
+
+    Attributes:
+        machine: The instruction set: ``x86_64``, ``aarch64``, ...
+        cpu_model: The processor's name, or None when it is not given.
+        vendor: ``GenuineIntel``, ``AuthenticAMD``, ..., or None.
+        sockets: How many processor packages are seen; at least 1.
+        threads: How many hardware threads are seen; at least 1.
+        virtual: Whether the processor says that a hypervisor runs below.
+        container: What kind of container this is, or None when no sign of one was found.
+    """
+
+    machine: str
+    cpu_model: str | None
+    vendor: str | None
+    sockets: int
+    threads: int
+    virtual: bool
+    container: str | None
+
+    @property
+    def is_x86(self) -> bool:
+        """Whether the processor is of the family that has RAPL counters."""
+        return self.machine.lower() in ("x86_64", "amd64", "i386", "i686")
+
+
+def describe_host(root: Path, environ: Mapping[str, str], *, machine: str | None = None) -> Host:
+    """Describe the machine from its ``/proc`` and the usual signs of a container.
+
+    Args:
+        root: The root of the file system, ``/`` but in tests.
+        environ: The environment's variables.
+        machine: The instruction set, when it is not to be asked of the system.
+    """
+    fields, threads = _cpuinfo(root / "proc/cpuinfo")
+    return Host(
+        machine=machine if machine is not None else platform.machine(),
+        cpu_model=_first(fields, "model name"),
+        vendor=_first(fields, "vendor_id"),
+        sockets=max(len(fields.get("physical id", ())), 1),
+        threads=threads or os.cpu_count() or 1,
+        virtual=any("hypervisor" in flags.split() for flags in fields.get("flags", ())),
+        container=_container(root, environ),
+    )
+
+
+def _cpuinfo(path: Path) -> tuple[dict[str, set[str]], int]:
+    """Return the distinct values of each field, and the number of processors."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}, 0
+    fields: dict[str, set[str]] = {}
+    for line in text.splitlines():
+        key, colon, value = line.partition(":")
+        if colon:
+            fields.setdefault(key.strip(), set()).add(value.strip())
+    return fields, len(fields.get("processor", ()))
+
+
+def _first(fields: Mapping[str, set[str]], key: str) -> str | None:
+    return min(fields.get(key, ()), default=None) or None
+
+
+def _container(root: Path, environ: Mapping[str, str]) -> str | None:
+    for kind, variable in _CONTAINER_VARIABLES:
+        if variable in environ:
+            return kind
+    for kind, name in _CONTAINER_FILES:
+        if (root / name).exists():
+            return kind
+    return environ.get("container") or None

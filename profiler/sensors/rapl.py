@@ -1,0 +1,197 @@
+"""The energy counters of processors and memory (RAPL), through powercap."""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from profiler.errors import SensorError, SensorUnavailableError
+from profiler.records import Domain, Reading, Refusal
+from profiler.sensors.base import Found
+from profiler.sensors.powercap import Zone, plan_domains, scan_zones, without_duplicates
+from profiler.sensors.rapl_help import why_no_zones, why_unreadable
+from profiler.sensors.surroundings import Surroundings
+from profiler.sensors.unwrap import WrappingCounter
+from profiler.units import MICROJOULES_PER_JOULE
+
+_LONGEST_VALUE = 64
+_MIRROR_TOLERANCE_UJ = MICROJOULES_PER_JOULE
+"""Dies that show one counter differ by what it gains between two reads, separate ones by far more."""
+_NO_MEMORY_NOTE = "No counter of the memory can be read here: the totals leave it out."
+
+
+class EnergyFile:
+    """One ``energy_uj`` file, kept open, since opening costs more than reading.
+
+    Args:
+        path: The file.
+    """
+
+    __slots__ = ("_descriptor", "path")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def read(self) -> int:
+        """Return the counter in microjoules.
+
+        Raises:
+            OSError: The file cannot be opened or read. The next read opens it again.
+            ValueError: What was read is no whole value.
+        """
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            text = os.pread(self._descriptor, _LONGEST_VALUE, 0)
+        except OSError:
+            self.close()
+            raise
+        if not text.endswith(b"\n"):
+            self.close()
+            raise ValueError(f"{self.path} was cut short: {text!r}")
+        return int(text)
+
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Meter:
+    domain: Domain
+    file: EnergyFile
+    counter: WrappingCounter
+
+    def read(self, clock: Callable[[], int]) -> Reading | None:
+        before = clock()
+        try:
+            raw = self.file.read()
+        except (OSError, ValueError):
+            return None
+        time_ns = (before + clock()) // 2
+        energy = self.counter.update(raw, time_ns)
+        if energy is None:
+            return None
+        return Reading(domain=self.domain.name, time_ns=time_ns, energy_joules=energy / MICROJOULES_PER_JOULE)
+
+
+class PowercapSensor:
+    """Reads every zone of a powercap tree.
+
+    Args:
+        meters: The zones to read, with what each is called.
+        clock: Monotonic nanoseconds.
+    """
+
+    def __init__(self, meters: Sequence[tuple[Zone, Domain]], *, clock: Callable[[], int]) -> None:
+        self._meters = tuple(
+            _Meter(
+                domain=domain, file=EnergyFile(zone.energy_file), counter=WrappingCounter(zone.max_range_uj)
+            )
+            for zone, domain in meters
+        )
+        self._clock = clock
+        self._closed = False
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """The domains it reads."""
+        return tuple(meter.domain for meter in self._meters)
+
+    def read(self) -> Sequence[Reading]:
+        """Read every zone once; one that cannot be read or believed is left out.
+
+        Raises:
+            SensorError: The sensor is closed, or no zone could be read.
+        """
+        if self._closed:
+            raise SensorError("the powercap sensor is closed")
+        readings = [reading for meter in self._meters if (reading := meter.read(self._clock)) is not None]
+        if not readings:
+            raise SensorError("no powercap zone could be read")
+        return readings
+
+    def close(self) -> None:
+        """Close the files."""
+        self._closed = True
+        for meter in self._meters:
+            meter.file.close()
+
+    @property
+    def ambiguous_wraps(self) -> int:
+        """How often a gap between reads was so long that the number of wraps in it had to be estimated."""
+        return sum(meter.counter.ambiguous_wraps for meter in self._meters)
+
+
+def open_powercap(surroundings: Surroundings) -> Found:
+    """Find every counter that powercap shows.
+
+    Raises:
+        SensorUnavailableError: There is none that this user may read; with the reason and the remedy.
+    """
+    root = surroundings.powercap_root
+    zones = scan_zones(root)
+    if not zones or not hasattr(os, "pread"):
+        raise why_no_zones(root, surroundings.host())
+    values, failures = _try_all(zones)
+    distinct = without_duplicates(zones, frozenset(values))
+    refusals = tuple(why_unreadable(z, failures[z.identifier]) for z in distinct if z.identifier in failures)
+    readable = [zone for zone in distinct if zone.identifier in values]
+    if not readable:
+        raise SensorUnavailableError(refusals[0].reason, remedy=refusals[0].remedy)
+    meters = _plan(readable, values)
+    return Found(
+        sensors=(PowercapSensor(meters, clock=surroundings.clock),), refusals=_one_a_reason(refusals)
+    )
+
+
+def _try_all(zones: Sequence[Zone]) -> tuple[dict[str, int], dict[str, Exception]]:
+    """Read each counter once: what the readable ones show, and why the others cannot be read."""
+    values: dict[str, int] = {}
+    failures: dict[str, Exception] = {}
+    for zone in zones:
+        file = EnergyFile(zone.energy_file)
+        try:
+            values[zone.identifier] = file.read()
+        except (OSError, ValueError) as error:
+            failures[zone.identifier] = error
+        finally:
+            file.close()
+    return values, failures
+
+
+def _plan(zones: Sequence[Zone], values: dict[str, int]) -> list[tuple[Zone, Domain]]:
+    dropped, mirrored = _mirrors(zones, values)
+    kept = [z for z in zones if z.identifier not in dropped and z.parent not in dropped]
+    meters = list(plan_domains(kept, mirrored))
+    if any(domain.name.startswith("dram:") for _, domain in meters):
+        return meters
+    return [(z, replace(d, notes=(*d.notes, _NO_MEMORY_NOTE)) if d.billed else d) for z, d in meters]
+
+
+def _mirrors(zones: Sequence[Zone], values: dict[str, int]) -> tuple[frozenset[str], frozenset[str]]:
+    """Find dies of one package that show one counter: those to leave out, and those that stand for all."""
+    dies: dict[str, list[str]] = defaultdict(list)
+    for zone in zones:
+        if zone.is_package and "-die-" in zone.name:
+            dies[zone.name.partition("-die-")[0]].append(zone.identifier)
+    dropped: set[str] = set()
+    standing: set[str] = set()
+    for first, *others in dies.values():
+        same = {other for other in others if values[first] > 0 and _one_meter(values[first], values[other])}
+        dropped |= same
+        if others and len(same) == len(others):
+            standing.add(first)
+    return frozenset(dropped), frozenset(standing)
+
+
+def _one_meter(one_uj: int, other_uj: int) -> bool:
+    return abs(one_uj - other_uj) <= _MIRROR_TOLERANCE_UJ
+
+
+def _one_a_reason(refusals: Sequence[Refusal]) -> tuple[Refusal, ...]:
+    return tuple({(refusal.source, refusal.reason): refusal for refusal in refusals}.values())

@@ -1,0 +1,55 @@
+"""pytest fixtures for tests that need simulated hardware.
+
+Import what is wanted into a ``conftest.py``::
+
+from profiler.testing.fixtures import fake_clock, nvml_library, simulated_gpus
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from profiler.testing.clock import FakeClock
+from profiler.testing.simulated_nvml import (
+    NO_COMPILER,
+    SimulatedGpu,
+    build_library,
+    simulated_nvml,
+    write_script,
+)
+
+__all__ = ["fake_clock", "nvml_library", "simulated_gpus"]
+
+Install = Callable[[Sequence[SimulatedGpu]], None]
+
+
+@pytest.fixture
+def fake_clock() -> FakeClock:
+    """A clock that moves only when told to."""
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulated ``libnvidia-ml.so.1``, compiled once a session; skips where there is no compiler."""
+    if shutil.which("cc") is None:
+        pytest.skip(NO_COMPILER)
+    return build_library(tmp_path_factory.mktemp("nvml"))
+
+
+@pytest.fixture
+def simulated_gpus(nvml_library: Path, fake_clock: FakeClock, tmp_path: Path) -> Iterator[Install]:
+    """A function that puts simulated GPUs into this process, on ``fake_clock``, until the test ends.
+
+    Their waves begin when it is called.
+    """
+    with ExitStack() as stack:
+
+        def install(gpus: Sequence[SimulatedGpu]) -> None:
+            script = write_script(tmp_path / "gpus.txt", gpus, epoch_ns=fake_clock())
+            stack.enter_context(simulated_nvml(nvml_library, script, clock=fake_clock))
+
+        yield install

@@ -1,0 +1,63 @@
+/* A stand-in for NVIDIA's management library: GPUs whose power is scripted and whose energy is known in closed form.
+ *
+ * script.c reads the script, model.c turns time into readings, api.c exports the nvml symbols.
+ * The format of a script is described in script.c. Units are seconds, watts and joules, as in the script. */
+#ifndef SIMULATOR_H
+#define SIMULATOR_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { MAX_GPUS = 16, MAX_POINTS = 4096, MAX_WINDOWS = 32, MAX_INSTANCES = 8, MAX_PROCESSES = 16, TEXT = 96 };
+
+enum { /* nvmlReturn_t */
+    OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7
+};
+
+typedef enum { COUNTER_INTEGRAL, COUNTER_PART_TIME, COUNTER_NONE } counter_kind;
+typedef enum { POWER_INSTANT, POWER_AVERAGE, POWER_NONE } power_kind;
+
+typedef struct { double start, end; int code; } window;  /* a fault from start to end, with what it returns */
+
+typedef struct { char uuid[TEXT]; } instance;
+
+typedef struct gpu {
+    char name[TEXT], uuid[TEXT], bus[TEXT];
+    int major, minor;                 /* compute capability */
+    unsigned architecture, cores, clock_mhz;
+    uint64_t memory_bytes;
+    int point_count;
+    double at[MAX_POINTS], watts[MAX_POINTS], joules[MAX_POINTS];
+    double repeat;                    /* seconds; 0 when the wave does not repeat */
+    double update, averaging, phase;  /* seconds: time between new values, part of it that is measured, first tick */
+    double gain, noise_watts, module_watts, start_joules, latency;
+    counter_kind counter;
+    power_kind usage;
+    int has_power_fields, has_energy_field;
+    int fault_count, frozen_count, reset_count, instance_count, process_count;
+    window faults[MAX_WINDOWS], frozen[MAX_WINDOWS];
+    double resets[MAX_WINDOWS];
+    int every, every_code;            /* each every-th measuring call fails */
+    long calls;
+    instance instances[MAX_INSTANCES];
+    unsigned process_pids[MAX_PROCESSES];
+    uint64_t process_bytes[MAX_PROCESSES];
+    long long summed_ticks;           /* how far the counter of part-time readings has been summed, and to what */
+    double summed_joules;
+} gpu;
+
+typedef struct {
+    int gpu_count, init_code;
+    long long epoch_ns;               /* the script's time 0 on CLOCK_MONOTONIC */
+    char driver[TEXT];
+    gpu gpus[MAX_GPUS];
+} machine;
+
+int read_script(const char *path, machine *into);
+
+double energy_until(const gpu *g, double seconds);   /* joules from time 0 */
+double power_reading(const gpu *g, double seconds, power_kind kind);
+double counter_reading(gpu *g, double seconds);
+int fault_at(gpu *g, double seconds, int measuring);
+
+#endif
