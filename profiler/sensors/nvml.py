@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from profiler.errors import MissingDependencyError, SensorError, SensorUnavailableError
@@ -13,10 +12,10 @@ from profiler.sensors.nvml_board import (
     FIELD_ENERGY,
     FIELD_POWER_AVERAGE,
     FIELD_POWER_INSTANT,
+    FieldReader,
     Plan,
     describe_board,
     plan_board,
-    read_fields,
 )
 from profiler.sensors.nvml_help import why_no_boards, why_no_nvml
 from profiler.sensors.surroundings import Surroundings
@@ -26,6 +25,7 @@ BOARD_GAIN_UNCERTAINTY = 0.05
 """One standard deviation of a board's gain (Yang, Adamek and Armour, SC24, arXiv 2312.02741: about 5 % a
 board, unlike between boards of one model)."""
 _RETRY_NS = NANOSECONDS_PER_SECOND
+_RESTART_NS = 5 * NANOSECONDS_PER_SECOND
 _MIG_NOTE = (
     "Split into instances (MIG): they have no meter of their own, so this is the whole board's energy."
 )
@@ -34,26 +34,32 @@ _MODULES = ("GH200", "GB200", "GB300")
 _MILLI = 1e-3
 
 
-@dataclass(slots=True, kw_only=True)
 class _Gpu:
     """One board while it is read."""
 
-    nvml: Any
-    handle: Any
-    plan: Plan
-    domain: Domain
-    failed_ns: int | None = None
+    __slots__ = ("_fields", "_handle", "_nvml", "_plan", "_sought_ns", "domain")
+
+    def __init__(self, nvml: Any, handle: Any, plan: Plan, domain: Domain) -> None:
+        self._nvml = nvml
+        self._plan = plan
+        self._sought_ns: int | None = None
+        self.domain = domain
+        self._use(handle)
+
+    def _use(self, handle: Any) -> None:
+        self._handle = handle
+        self._fields = FieldReader(self._nvml, handle, self._plan.fields) if self._plan.fields else None
 
     def read(self, clock: Callable[[], int]) -> Reading | None:
         before = clock()
         try:
-            if self.failed_ns is not None:
+            if self._sought_ns is not None:
                 self._find_again(before)
             energy, power = self._amounts()
-        except self.nvml.NVMLError:
-            self.failed_ns = before if self.failed_ns is None else self.failed_ns
+        except self._nvml.NVMLError:
+            self._sought_ns = before if self._sought_ns is None else self._sought_ns
             return None
-        self.failed_ns = None
+        self._sought_ns = None
         if energy is None and power is None:
             return None
         return Reading(
@@ -64,23 +70,21 @@ class _Gpu:
         )
 
     def _amounts(self) -> tuple[float | None, float | None]:
-        seen: Mapping[int, int] = {}
-        if self.plan.fields:
-            seen = read_fields(self.nvml, self.handle, self.plan.fields)
+        seen = self._fields.read() if self._fields is not None else {}
         energy = seen.get(FIELD_ENERGY)
         power = seen.get(FIELD_POWER_INSTANT, seen.get(FIELD_POWER_AVERAGE))
-        if self.plan.energy_call:
-            energy = self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.handle)
-        if self.plan.usage_call:
-            power = self.nvml.nvmlDeviceGetPowerUsage(self.handle)
+        if self._plan.energy_call:
+            energy = self._nvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)
+        if self._plan.usage_call:
+            power = self._nvml.nvmlDeviceGetPowerUsage(self._handle)
         return _scaled(energy), _scaled(power)
 
     def _find_again(self, now_ns: int) -> None:
         """Look a failed board up again, at most once a second: one that returns may have a new handle."""
-        assert self.failed_ns is not None
-        if now_ns - self.failed_ns >= _RETRY_NS:
-            self.failed_ns = now_ns
-            self.handle = self.nvml.nvmlDeviceGetHandleByUUID(self.domain.device)
+        assert self._sought_ns is not None
+        if now_ns - self._sought_ns >= _RETRY_NS:
+            self._sought_ns = now_ns
+            self._use(self._nvml.nvmlDeviceGetHandleByUUID(self.domain.device))
 
 
 def _scaled(milli: int | None) -> float | None:
@@ -104,6 +108,7 @@ class NvmlSensor:
         self._clock = clock
         self._process = os.getpid()
         self._closed = False
+        self._failed_ns: int | None = None
 
     @property
     def domains(self) -> tuple[Domain, ...]:
@@ -120,8 +125,20 @@ class NvmlSensor:
             raise SensorError("the NVML sensor is closed")
         readings = [reading for gpu in self._gpus if (reading := gpu.read(self._clock)) is not None]
         if not readings:
+            self._start_again()
             raise SensorError("no GPU could be read")
+        self._failed_ns = None
         return readings
+
+    def _start_again(self) -> None:
+        """Start NVML anew every few seconds while nothing can be read: a reloaded driver needs it."""
+        now = self._clock()
+        if self._failed_ns is None:
+            self._failed_ns = now
+        elif now - self._failed_ns >= _RESTART_NS:
+            self._failed_ns = now
+            _shut_down(self._nvml)
+            _start_quietly(self._nvml)
 
     def close(self) -> None:
         """Shut NVML down, in the process that started it."""
@@ -178,6 +195,13 @@ def _shut_down(nvml: Any) -> None:
         return  # somebody else shut it down, or the driver is gone: nothing is left to release
 
 
+def _start_quietly(nvml: Any) -> None:
+    try:
+        nvml.nvmlInit()
+    except nvml.NVMLError:
+        return  # the driver is not back yet: the next try comes in a few seconds
+
+
 def _all_boards(nvml: Any) -> tuple[list[tuple[Board, Any]], list[Refusal]]:
     boards: list[tuple[Board, Any]] = []
     refusals: list[Refusal] = []
@@ -205,7 +229,7 @@ def _open_boards(
             refusals.append(Refusal(source="nvml", reason=f"gpu:{index} reports neither energy nor power"))
             continue
         domain = _domain(index, board, plan, visible.notes)
-        gpus.append(_Gpu(nvml=nvml, handle=handles[board.uuid], plan=plan, domain=domain))
+        gpus.append(_Gpu(nvml, handles[board.uuid], plan, domain))
     return gpus, refusals
 
 

@@ -248,7 +248,21 @@ def test_a_gpu_lost_at_the_start_is_refused_with_its_error(simulated_gpus, machi
     found.sensors[0].close()
 
 
-def test_somebody_elses_shutdown_does_not_break_closing(opened):
+def test_somebody_elses_shutdown_is_survived(opened, fake_clock):
+    import pynvml
+
+    sensor = opened(hopper(Waveform.constant(100)))
+    pynvml.nvmlShutdown()
+    for _ in range(70):
+        fake_clock.advance(0.1)
+        try:
+            readings = sensor.read()
+        except SensorError:
+            readings = ()
+    assert readings
+
+
+def test_closing_after_somebody_elses_shutdown_is_safe(opened):
     import pynvml
 
     sensor = opened(hopper(Waveform.constant(100)))
