@@ -13,6 +13,7 @@ from profiler.records import Domain, Reading, Refusal
 from profiler.sensors.base import Found, Sensor
 from profiler.sensors.modelled import open_modelled
 from profiler.sensors.nvml import open_nvml
+from profiler.sensors.perf import open_perf
 from profiler.sensors.powercap import POWERCAP_ROOT
 from profiler.sensors.rapl import open_powercap
 from profiler.sensors.surroundings import Source, Surroundings
@@ -22,6 +23,7 @@ __all__ = ["SOURCES", "Domain", "Found", "Reading", "Refusal", "Sensor", "Source
 SOURCES = (
     Source(name="nvml", open=open_nvml),
     Source(name="powercap", open=open_powercap),
+    Source(name="perf", open=open_perf, only_if=lambda s: not s.processor_is_measured),
     Source(name="modelled", open=open_modelled, only_if=lambda s: not s.processor_is_measured),
 )
 """Tried in this order; a later one may depend on what earlier ones found."""

@@ -9,17 +9,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.records import Domain, Provenance
+from profiler.records import Domain
+from profiler.sensors.rapl_domains import ONE_COUNTER_NOTE, rapl_domain
 
 POWERCAP_ROOT = Path("/sys/class/powercap")
-UPDATE_PERIOD_SECONDS = 0.001
-"""The counter is renewed about every millisecond (Intel SDM, volume 3B, section on RAPL)."""
-PACKAGE_GAIN_UNCERTAINTY = 0.05
-"""One standard deviation, this project's allowance: RAPL follows plug power closely (Khan et al., ACM TOMPECS
-3(2), 2018, doi 10.1145/3177754), and no vendor states a tolerance."""
-DRAM_GAIN_UNCERTAINTY = 0.10
-"""One standard deviation, this project's allowance: against instrumented memory the counter was offset, most
-so when idle (Desrochers, Paradis and Weaver, MEMSYS 2016, doi 10.1145/2989081.2989088)."""
 
 _ZONE = re.compile(r"(?P<control>intel-rapl(?:-[a-z]+)?)(?P<numbers>(?::\d+)+)")
 _PACKAGE = re.compile(r"package-\d+(?:-die-\d+)?")
@@ -152,53 +145,16 @@ def plan_domains(
     Returns:
         Each zone with its domain; names are unique.
     """
-    labels = {z.identifier: _package_of(z) if z.identifier in mirrored else z.name for z in zones}
-    has_packages = any(zone.is_package for zone in zones)
+    labels = {
+        z.identifier: z.name.partition("-die-")[0] if z.identifier in mirrored else z.name for z in zones
+    }
+    seen = any(zone.is_package for zone in zones)
     plan: dict[str, tuple[Zone, Domain]] = {}
     for zone in zones:
-        domain = _domain(zone, labels, has_packages=has_packages, mirrored=zone.identifier in mirrored)
+        label = labels.get(zone.parent or "", labels[zone.identifier])
+        notes = (ONE_COUNTER_NOTE,) if zone.identifier in mirrored else ()
+        source = f"powercap {zone.identifier} ({zone.name})"
+        kind = "cpu" if zone.is_package else zone.name
+        domain = rapl_domain(kind, label, source=source, packages_seen=seen, notes=notes)
         plan.setdefault(domain.name, (zone, domain))
     return tuple(plan.values())
-
-
-def _package_of(zone: Zone) -> str:
-    return zone.name.partition("-die-")[0]
-
-
-def _domain(zone: Zone, labels: dict[str, str], *, has_packages: bool, mirrored: bool) -> Domain:
-    label = labels[zone.identifier]
-    above = labels.get(zone.parent or "", zone.parent or zone.identifier)
-    source = f"powercap {zone.identifier} ({zone.name})"
-    if zone.is_package:
-        notes = ("Its dies show one counter, which is counted once.",) if mirrored else ()
-        return _counter(f"cpu:{label}", source, PACKAGE_GAIN_UNCERTAINTY, notes=notes)
-    if zone.name == "dram":
-        return _counter(f"dram:{above}", source, DRAM_GAIN_UNCERTAINTY)
-    if zone.name == "psys":
-        notes = (
-            () if has_packages else ("The whole platform: no counter of the processor alone can be read.",)
-        )
-        return _counter("psys", source, PACKAGE_GAIN_UNCERTAINTY, billed=not has_packages, notes=notes)
-    parent = f"cpu:{above}" if zone.parent in labels else None
-    return _counter(f"{label}:{above}", source, PACKAGE_GAIN_UNCERTAINTY, billed=False, parent=parent)
-
-
-def _counter(
-    name: str,
-    source: str,
-    gain: float,
-    *,
-    billed: bool = True,
-    parent: str | None = None,
-    notes: tuple[str, ...] = (),
-) -> Domain:
-    return Domain(
-        name=name,
-        source=source,
-        provenance=Provenance.COUNTER,
-        billed=billed,
-        parent=parent,
-        update_period_seconds=UPDATE_PERIOD_SECONDS,
-        gain_uncertainty=gain,
-        notes=notes,
-    )

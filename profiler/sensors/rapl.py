@@ -3,13 +3,14 @@
 import os
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Reading, Refusal
 from profiler.sensors.base import Found
 from profiler.sensors.powercap import Zone, plan_domains, scan_zones, without_duplicates
+from profiler.sensors.rapl_domains import say_missing_memory
 from profiler.sensors.rapl_help import why_no_zones, why_unreadable
 from profiler.sensors.surroundings import Surroundings
 from profiler.sensors.unwrap import WrappingCounter
@@ -18,7 +19,6 @@ from profiler.units import MICROJOULES_PER_JOULE
 _LONGEST_VALUE = 64
 _MIRROR_TOLERANCE_UJ = MICROJOULES_PER_JOULE
 """Dies that show one counter differ by what it gains between two reads, separate ones by far more."""
-_NO_MEMORY_NOTE = "No counter of the memory can be read here: the totals leave it out."
 
 
 class EnergyFile:
@@ -167,10 +167,9 @@ def _try_all(zones: Sequence[Zone]) -> tuple[dict[str, int], dict[str, Exception
 def _plan(zones: Sequence[Zone], values: dict[str, int]) -> list[tuple[Zone, Domain]]:
     dropped, mirrored = _mirrors(zones, values)
     kept = [z for z in zones if z.identifier not in dropped and z.parent not in dropped]
-    meters = list(plan_domains(kept, mirrored))
-    if any(domain.name.startswith("dram:") for _, domain in meters):
-        return meters
-    return [(z, replace(d, notes=(*d.notes, _NO_MEMORY_NOTE)) if d.billed else d) for z, d in meters]
+    plan = plan_domains(kept, mirrored)
+    domains = say_missing_memory(domain for _, domain in plan)
+    return [(zone, domain) for (zone, _), domain in zip(plan, domains, strict=True)]
 
 
 def _mirrors(zones: Sequence[Zone], values: dict[str, int]) -> tuple[frozenset[str], frozenset[str]]:

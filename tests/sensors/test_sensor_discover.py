@@ -7,8 +7,10 @@ import pytest
 from profiler.errors import MissingDependencyError, SensorUnavailableError
 from profiler.records import Domain, Provenance
 from profiler.sensors import SOURCES, Found, Source, discover
+from profiler.sensors.perf import open_perf
 from profiler.sensors.replay import Waveform
 from profiler.testing import hopper
+from profiler.testing.perf_events import FakePerfEvents
 
 
 @pytest.fixture
@@ -57,8 +59,23 @@ def test_without_counters_the_processor_is_modelled_and_each_refusal_has_its_rea
     simulated_gpus([])
     found = find(flags="fpu hypervisor")
     assert names(found) == ["cpu:package-0", "dram:package-0"]
-    assert [refusal.source for refusal in found.refusals] == ["nvml", "powercap"]
+    assert [refusal.source for refusal in found.refusals] == ["nvml", "powercap", "perf"]
     assert all(refusal.reason for refusal in found.refusals)
+
+
+def test_perf_events_stand_in_for_counters_that_only_root_may_read(
+    find, tree, machine, simulated_gpus, fake_clock
+):
+    simulated_gpus([])
+    tree.make_unreadable(tree.add("package-0", 100.0))
+    events = FakePerfEvents(
+        machine().system_root, {("energy-pkg", 0): Waveform.constant(100)}, clock=fake_clock
+    )
+    perf = Source(name="perf", open=lambda s: open_perf(s, events.open_event))
+    found = find(sources=[perf if source.name == "perf" else source for source in SOURCES])
+    assert names(found) == ["cpu:package-0"]
+    assert {d.provenance for sensor in found.sensors for d in sensor.domains} == {Provenance.COUNTER}
+    assert [refusal.source for refusal in found.refusals] == ["nvml", "powercap"]
 
 
 def test_a_platform_counter_stands_for_the_processor(find, tree, simulated_gpus):
