@@ -131,7 +131,7 @@ def _packages(root: Path) -> list[tuple[int, int, int]]:
     except (OSError, ValueError):
         cpus = [0]
     return [
-        (cpu, *(_topology(root, cpu, name) for name in ("physical_package_id", "die_id"))) for cpu in cpus
+        (cpu, _topology(root, cpu, "physical_package_id"), _topology(root, cpu, "die_id")) for cpu in cpus
     ]
 
 
