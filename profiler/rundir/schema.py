@@ -3,9 +3,11 @@
 A changed meaning of a column is a new major version; an added column is a minor one, which old readers ignore.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SCHEMA_MAJOR = 1
 SCHEMA_MINOR = 0
