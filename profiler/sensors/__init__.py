@@ -13,6 +13,7 @@ from profiler.records import Domain, Reading, Refusal
 from profiler.sensors.base import Found, Sensor
 from profiler.sensors.modelled import open_modelled
 from profiler.sensors.nvml import open_nvml
+from profiler.sensors.observe import describe
 from profiler.sensors.perf import open_perf
 from profiler.sensors.powercap import POWERCAP_ROOT
 from profiler.sensors.rapl import open_powercap
@@ -39,6 +40,8 @@ def discover(
     clock: Callable[[], int] = time.monotonic_ns,
     cuda_uuids: Sequence[str] | None = None,
     sources: Sequence[Source] = SOURCES,
+    observe_seconds: float = 0.0,
+    sleep: Callable[[float], object] = time.sleep,
 ) -> Found:
     """Find everything that can be read on this machine.
 
@@ -51,6 +54,9 @@ def discover(
         clock: Monotonic nanoseconds, for the readings' times.
         cuda_uuids: The UUIDs of the process's CUDA devices in logical order, when CUDA is initialised.
         sources: The sources to try, in order.
+        observe_seconds: How long to watch the GPUs that are found, so that their domains state how often they are
+            renewed, and whether counter and power agree. Half a second settles the first; five the second.
+        sleep: Waits for so many seconds.
 
     Returns:
         The sensors, opened, and why each other source is not used.
@@ -68,7 +74,10 @@ def discover(
         found = _open(source, replace(surroundings, measured=_domains(sensors)))
         sensors += found.sensors
         refusals += found.refusals
-    return Found(sensors=tuple(sensors), refusals=tuple(refusals))
+    found = Found(sensors=tuple(sensors), refusals=tuple(refusals))
+    return (
+        describe(found, seconds=observe_seconds, clock=clock, sleep=sleep) if observe_seconds > 0 else found
+    )
 
 
 def _open(source: Source, surroundings: Surroundings) -> Found:

@@ -5,13 +5,18 @@ Import what is wanted into a ``conftest.py``::
 from profiler.testing.fixtures import fake_clock, nvml_library, simulated_gpus
 """
 
+import os
 import shutil
+import subprocess
+import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+import profiler
 from profiler.testing.clock import FakeClock
 from profiler.testing.simulated_nvml import (
     NO_COMPILER,
@@ -21,9 +26,10 @@ from profiler.testing.simulated_nvml import (
     write_script,
 )
 
-__all__ = ["fake_clock", "nvml_library", "simulated_gpus"]
+__all__ = ["fake_clock", "nvml_library", "run_python", "simulated_gpus"]
 
 Install = Callable[[Sequence[SimulatedGpu]], None]
+RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
@@ -53,3 +59,22 @@ def simulated_gpus(nvml_library: Path, fake_clock: FakeClock, tmp_path: Path) ->
             stack.enter_context(simulated_nvml(nvml_library, script, clock=fake_clock))
 
         yield install
+
+
+@pytest.fixture
+def run_python() -> RunPython:
+    """A function that runs code in a new process, this package importable there, and fails with what it printed.
+
+    ``run_python(code, NAME="value", ...)`` adds to the environment.
+    """
+
+    def run(code: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        home = str(Path(profiler.__path__[0]).parent)
+        path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
+        command = [sys.executable, "-c", textwrap.dedent(code)]
+        everything = {**os.environ, "PYTHONPATH": path, **environ}
+        done = subprocess.run(command, env=everything, capture_output=True, text=True, check=False)  # noqa: S603 - a test's own code
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
+        return done
+
+    return run

@@ -9,9 +9,9 @@ import pytest
 from profiler.sensors.replay import Waveform
 from profiler.sensors.surroundings import Surroundings
 from profiler.testing import FakePowercap
-from profiler.testing.fixtures import fake_clock, nvml_library, simulated_gpus
+from profiler.testing.fixtures import fake_clock, nvml_library, run_python, simulated_gpus
 
-__all__ = ["fake_clock", "nvml_library", "simulated_gpus"]
+__all__ = ["fake_clock", "nvml_library", "run_python", "simulated_gpus"]
 
 NOBODY = 65_534
 

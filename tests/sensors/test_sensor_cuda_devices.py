@@ -1,7 +1,7 @@
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.sensors.cuda_devices import Board, visible_boards
@@ -47,20 +47,24 @@ def test_selections_mean_what_cuda_makes_of_them(selection, expected):
     assert chosen(selection) == list(enumerate(expected))
 
 
-def _torch_says(selection):
-    """What torch's own reading of the same variable comes to."""
-    import torch.cuda
+@pytest.fixture(scope="module")
+def cuda():
+    """torch's module, imported before a test begins."""
+    return pytest.importorskip("torch").cuda
 
+
+def _torch_says(cuda, selection):
+    """What torch's own reading of the same variable comes to."""
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     os.environ["CUDA_VISIBLE_DEVICES"] = selection
     try:
-        parsed = torch.cuda._parse_visible_devices()
+        parsed = cuda._parse_visible_devices()
     finally:
         del os.environ["CUDA_VISIBLE_DEVICES"]
         if before is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = before
     if parsed and isinstance(parsed[0], str):
-        return torch.cuda._transform_uuid_to_ordinals(parsed, UUIDS)
+        return cuda._transform_uuid_to_ordinals(parsed, UUIDS)
     beyond = next((i for i, ordinal in enumerate(parsed) if ordinal >= len(UUIDS)), len(parsed))
     return parsed[:beyond]
 
@@ -72,11 +76,9 @@ items = st.one_of(
 )
 
 
-@settings(deadline=None)  # the first example imports torch
 @given(st.lists(items, max_size=6).map(",".join))
-def test_every_selection_means_what_torch_makes_of_it(selection):
-    pytest.importorskip("torch")
-    assert [board for _, board in chosen(selection)] == _torch_says(selection)
+def test_every_selection_means_what_torch_makes_of_it(cuda, selection):
+    assert [board for _, board in chosen(selection)] == _torch_says(cuda, selection)
 
 
 @given(st.text(max_size=30).filter(lambda text: "\0" not in text))

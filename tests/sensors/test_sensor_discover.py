@@ -1,7 +1,3 @@
-import os
-import subprocess
-import sys
-
 import pytest
 
 from profiler.errors import MissingDependencyError, SensorUnavailableError
@@ -123,22 +119,23 @@ def test_names_in_the_table_are_unique():
     assert len({source.name for source in SOURCES}) == len(SOURCES)
 
 
-def test_importing_the_room_loads_nothing_heavy():
+def test_importing_the_room_loads_nothing_heavy(run_python):
     heavy = ("pynvml", "psutil", "codecarbon", "numpy", "pandas", "torch")
-    code = f"import sys, profiler.sensors; print([m for m in {heavy!r} if m in sys.modules])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_python(f"import sys, profiler.sensors; print([m for m in {heavy!r} if m in sys.modules])")
     assert done.stdout.strip() == "[]"
 
 
-def test_discovery_on_this_machine_is_silent_and_never_imports_codecarbon():
-    code = (
-        "import os, sys; from profiler.sensors import discover; f = discover(environ=os.environ); "
-        "[s.close() for s in f.sensors]; assert 'codecarbon' not in sys.modules; assert f.sensors or f.refusals"
-    )
-    environ = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environ
-    )
+def test_discovery_on_this_machine_is_silent_and_never_imports_codecarbon(run_python):
+    code = """
+        import os, sys
+        from profiler.sensors import discover
+        found = discover(environ=os.environ)
+        assert "codecarbon" not in sys.modules
+        assert found.sensors or found.refusals
+        for sensor in found.sensors:
+            sensor.close()
+    """
+    done = run_python(code, CUDA_VISIBLE_DEVICES="")
     assert (done.stdout, done.stderr) == ("", "")
 
 

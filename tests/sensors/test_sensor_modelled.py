@@ -1,6 +1,3 @@
-import subprocess
-import sys
-import textwrap
 from dataclasses import replace
 
 import pytest
@@ -174,19 +171,15 @@ def test_this_very_machine_can_be_modelled(machine, fake_clock):
     sensor.close()
 
 
-def test_without_codecarbon_the_threads_decide_and_the_note_says_why():
-    script = """
+def test_without_codecarbon_the_threads_decide_and_the_note_says_why(run_python):
+    code = """
         import os, sys
         sys.modules["codecarbon"] = None
-        from profiler.sensors import discover
-        found = discover(environ=os.environ, sources=[s for s in __import__("profiler.sensors").sensors.SOURCES
-                                                      if s.name == "modelled"])
-        (sensor,) = found.sensors
+        from profiler.sensors import SOURCES, discover
+        (sensor,) = discover(environ=os.environ, sources=[s for s in SOURCES if s.name == "modelled"]).sensors
         print(sensor.domains[0].notes[0])
         assert sensor.read()[0].power_watts > 0
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True
-    )
+    done = run_python(code)
     assert "pip install codecarbon" in done.stdout or "does not tell its name" in done.stdout
     assert "4 W for each" in done.stdout

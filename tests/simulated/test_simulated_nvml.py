@@ -1,8 +1,6 @@
 import os
 import shutil
 import subprocess
-import sys
-import textwrap
 import time
 
 import pytest
@@ -163,7 +161,7 @@ def test_the_process_is_left_as_it_was(nvml_library, tmp_path):
     assert after == before
 
 
-def test_other_processes_load_it_as_the_real_library(nvml_library, tmp_path):
+def test_other_processes_load_it_as_the_real_library(nvml_library, tmp_path, run_python):
     wave = Waveform.square(low=100, high=300, period_seconds=0.2)
     script = write_script(tmp_path / "gpus", [hopper(wave)], epoch_ns=time.monotonic_ns())
     code = """
@@ -177,14 +175,8 @@ def test_other_processes_load_it_as_the_real_library(nvml_library, tmp_path):
         last = sensor.read()[0]
         print((last.energy_joules - first.energy_joules) / (last.time_ns - first.time_ns) * 1e9)
     """
-    environ = {
-        **os.environ,
-        **library_environment(nvml_library, script, os.environ),
-        "CUDA_VISIBLE_DEVICES": "0",
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], env=environ, capture_output=True, text=True, check=True
-    )
+    environ = library_environment(nvml_library, script, os.environ)
+    done = run_python(code, CUDA_VISIBLE_DEVICES="0", **environ)
     assert float(done.stdout) == pytest.approx(200, rel=0.35)
 
 
