@@ -56,7 +56,9 @@ class CharModel(nn.Module):
         super().__init__()
         self.token = nn.Embedding(128, WIDTH)
         self.place = nn.Parameter(torch.randn(CONTEXT, WIDTH) * 0.02)
-        self.blocks = nn.Sequential(*(Block() for _ in range(LAYERS)), nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 128))
+        self.blocks = nn.Sequential(
+            *(Block() for _ in range(LAYERS)), nn.LayerNorm(WIDTH), nn.Linear(WIDTH, 128)
+        )
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         """Map (batch, time) codes to (batch, time, 128) scores of the next character."""
@@ -72,7 +74,9 @@ def batch_of(text: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def main() -> None:
     """Train, and print the run directory."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     options.add_argument("--steps", type=int, default=2400)
     steps = options.parse_args().steps
 

@@ -4,7 +4,6 @@ import atexit
 import functools
 import os
 import secrets
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from profiler.errors import MissingDependencyError, UsageError
 from profiler.forecast.bins import CurveBins
+from profiler.platform import write_stderr
 from profiler.ranks.identity import identify
 from profiler.records import Status
 from profiler.rundir.schema import RUN_FILE, StepRow
@@ -134,7 +134,7 @@ class EnergyProfiler:
         try:
             from profiler.report import exit_block
 
-            print(exit_block(session.summary(), self._curve), file=sys.stderr, flush=True)  # noqa: T201 - the report
+            write_stderr(exit_block(session.summary(), self._curve))
         except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
             _say(
                 f"cannot print the report ({type(error).__name__}: {error}); see energy-profiler report {session.path}"
@@ -251,8 +251,4 @@ def _free(path: Path) -> Path:
 
 
 def _say(message: str) -> None:
-    """Write one line for people. A closed stderr has no reader to tell, so that failure alone is let pass."""
-    try:
-        print(f"energy-profiler: {message}", file=sys.stderr, flush=True)  # noqa: T201 - this is where people look
-    except (OSError, ValueError, AttributeError):
-        return
+    write_stderr(f"energy-profiler: {message}")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RENDERERS = {
     ".txt": "profiler.report.terminal",
+    ".html": "profiler.report.html",
     ".json": "profiler.report.json",
 }
 
@@ -38,8 +39,10 @@ def render(report: "Report", extension: str) -> str:
 def report_of(run: "Run", targets: Sequence[float] = ()) -> "Report":
     """Build the report of a recorded run, with a forecast of each asked target."""
     from profiler.report.model import build
+    from profiler.report.power import power_of
 
-    return build(run.summary(), run.fit, targets=targets)
+    power = power_of(run.samples, [domain.name for domain in run.domains.values() if domain.billed])
+    return build(run.summary(), run.fit, targets=targets, power=power, charted=True)
 
 
 def write_report(run: "Run", path: Path) -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from profiler.cost import WORLD_ELECTRICITY, Yardstick
 from profiler.errors import ForecastRefusedError
+from profiler.forecast.priors import HORIZON_LIMIT
 from profiler.records import Forecast, Interval, Metered, Provenance, Refusal, Summary, Verdict
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _WAYS_DOWN = (0.10, 0.25, 0.50, 0.75)
 _UNDER = 1.10
 _DIGITS = 4
+_LAW_POINTS = 80
 _Z_90 = 1.6448536269514722
 
 
@@ -61,6 +63,23 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Loss against joules, as drawn: what was measured, and what is expected up to the horizon.
+
+    Attributes:
+        joules: Joules of the measured points.
+        losses: Smoothed loss at each.
+        law_joules: Joules at which the law is given.
+        law: The level expected there, with its interval.
+    """
+
+    joules: tuple[float, ...]
+    losses: tuple[float, ...]
+    law_joules: tuple[float, ...]
+    law: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
     """The fitted curve.
 
@@ -73,6 +92,7 @@ class Outlook:
         perfection: Where an enormous amount of energy would lead if the law held for ever.
         yardstick: That amount.
         notes: Caveats of the fit.
+        chart: The curve, for renderers that draw; None where it was not asked for.
     """
 
     first_loss: float
@@ -83,6 +103,16 @@ class Outlook:
     perfection: Interval
     yardstick: Yardstick
     notes: tuple[str, ...]
+    chart: Chart | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """Mean power of one domain over time: ``watts[i]`` holds from ``seconds[i]`` to ``seconds[i + 1]``."""
+
+    domain: str
+    seconds: tuple[float, ...]
+    watts: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +131,7 @@ class Report:
         refused: Why there is no outlook, with the remedy.
         refusals: Sources that are not used although they might be.
         warnings: What a reader must know.
+        power: Power over time of the billed domains, for renderers that draw.
     """
 
     summary: Summary
@@ -114,18 +145,28 @@ class Report:
     refused: str
     refusals: tuple[Refusal, ...]
     warnings: tuple[str, ...]
+    power: tuple[Power, ...] = ()
 
 
-def build(summary: Summary, fit: "Callable[[], CurveFit]", targets: Sequence[float] = ()) -> Report:
+def build(
+    summary: Summary,
+    fit: "Callable[[], CurveFit]",
+    *,
+    targets: Sequence[float] = (),
+    power: Sequence[Power] = (),
+    charted: bool = False,
+) -> Report:
     """Build the report of a run.
 
     Args:
         summary: The run.
         fit: Fits its loss against its joules.
         targets: Losses whose price is asked for.
+        power: Power over time, for renderers that draw.
+        charted: Whether the curve is wanted as well, for renderers that draw.
     """
     total, window = summary.total_joules, summary.window_seconds
-    outlook, refused = _outlook(fit, targets)
+    outlook, refused = _outlook(fit, targets, charted=charted)
     steps = summary.steps
     return Report(
         summary=summary,
@@ -141,6 +182,7 @@ def build(summary: Summary, fit: "Callable[[], CurveFit]", targets: Sequence[flo
         refused=refused,
         refusals=summary.refusals,
         warnings=summary.warnings,
+        power=tuple(power),
     )
 
 
@@ -180,7 +222,9 @@ def _line(metered: Metered, window: float) -> DomainLine:
     )
 
 
-def _outlook(fit: "Callable[[], CurveFit]", targets: Sequence[float]) -> tuple[Outlook | None, str]:
+def _outlook(
+    fit: "Callable[[], CurveFit]", targets: Sequence[float], *, charted: bool
+) -> tuple[Outlook | None, str]:
     try:
         fitted = fit()
     except ForecastRefusedError as error:
@@ -195,8 +239,22 @@ def _outlook(fit: "Callable[[], CurveFit]", targets: Sequence[float]) -> tuple[O
             perfection=fitted.loss_at(max(WORLD_ELECTRICITY.joules, fitted.joules)),
             yardstick=WORLD_ELECTRICITY,
             notes=fitted.notes,
+            chart=_chart(fitted) if charted else None,
         ),
         "",
+    )
+
+
+def _chart(fit: "CurveFit") -> Chart:
+    import numpy as np
+
+    first, last = float(fit.curve.joules[0]), fit.joules * HORIZON_LIMIT
+    law_joules = tuple(float(x) for x in np.geomspace(first, last, _LAW_POINTS))
+    return Chart(
+        joules=tuple(float(x) for x in fit.curve.joules),
+        losses=tuple(float(y) for y in np.exp(fit.curve.log_values)),
+        law_joules=law_joules,
+        law=tuple(fit.loss_at(x) for x in law_joules),
     )
 
 

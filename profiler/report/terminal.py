@@ -1,16 +1,17 @@
-"""The report as plain text, 80 columns wide, at most 25 lines by default."""
+"""The report as plain text: 80 columns wide and at most 25 lines."""
 
 import io
-import math
+import textwrap
 from collections.abc import Iterator
 
-from profiler.records import Interval, Verdict
-from profiler.report.model import DomainLine, Outlook, Report, Target
-from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format_watts, significant
+from profiler.report import words
+from profiler.report.model import Outlook, Report
+from profiler.units import format_joules, format_seconds, format_watts
 
 WIDTH = 80
-_WARNINGS_SHOWN = 3
-_DOMAINS_SHOWN = 5
+_DOMAINS_SHOWN = 4
+_WARNINGS_SHOWN = 2
+_LINES_A_WARNING = 2
 
 
 def render(report: Report) -> str:
@@ -20,71 +21,41 @@ def render(report: Report) -> str:
     out = io.StringIO()
     console = Console(file=out, width=WIDTH, color_system=None, highlight=False, markup=False, emoji=False)
     for part in _parts(report):
-        console.print(part, soft_wrap=False, no_wrap=True, overflow="ellipsis")
+        console.print(part, no_wrap=True, overflow="ellipsis", crop=True)
     return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
 
 
 def _parts(report: Report) -> Iterator[object]:
     summary = report.summary
-    yield f"== energy-profiler: {summary.name} {summary.status.value} after {format_seconds(summary.window_seconds)} =="
-    yield from _energy(report)
+    yield f"== {summary.name}: {summary.status.value} after {format_seconds(summary.window_seconds)} =="
+    yield f"energy  {words.energy(report)}"
+    yield from _domains(report)
+    yield f"steps   {words.steps(report)}"
     if report.outlook is not None:
         yield from _forecast(report.outlook)
     else:
-        yield f"forecast   none: {report.refused}"
-    hidden = len(report.warnings) - _WARNINGS_SHOWN
-    yield from (f"! {warning}" for warning in report.warnings[:_WARNINGS_SHOWN])
-    if hidden > 0:
-        yield f"! and {hidden} more warnings in run.json"
-    yield f"record     {summary.path}"
-
-
-def _energy(report: Report) -> Iterator[str]:
-    if report.energy is None or report.watts is None:
-        yield "energy     not measured: nothing on this machine can be metered"
-    else:
-        kwh = report.energy.median / JOULES_PER_KWH
-        incomplete = ", incomplete" if report.summary.missing else ""
-        modelled = f", {report.modelled_share:.0%} modelled" if report.modelled_share else ""
-        yield f"energy     {_spread(report.energy)}, {significant(kwh)} kWh{modelled}{incomplete}"
-    yield from _domains(report)
-    if report.step_seconds is not None:
-        each = f"{format_joules(report.step_joules)} a step, " if report.step_joules is not None else ""
-        yield f"steps      {report.summary.steps:,}; {each}{format_seconds(report.step_seconds)} each"
-    else:
-        yield "steps      none seen"
+        yield from _wrapped(f"no forecast: {report.refused}")
+    yield from _warnings(report)
+    yield f"record  {summary.path}"
 
 
 def _domains(report: Report) -> Iterator[str]:
     billed = [line for line in report.domains if line.billed]
     for line in billed[:_DOMAINS_SHOWN]:
-        yield f"  {line.name:<16} {format_joules(line.joules):>8}  {format_watts(line.watts):>7}  {_how(line)}"
+        joules, watts = format_joules(line.joules), format_watts(line.watts)
+        yield f"  {line.name:<16} {joules:>8} {watts:>8}  {words.provenance(line)} ({line.source})"
     if rest := billed[_DOMAINS_SHOWN:]:
-        joules = format_joules(sum(line.joules for line in rest))
-        yield f"  and {len(rest)} more      {joules:>8}"
-
-
-def _how(line: DomainLine) -> str:
-    bridged = f", {line.bridged_share:.0%} bridged" if line.bridged_share >= 0.005 else ""  # noqa: PLR2004 - half a per cent
-    return f"{line.provenance.value}{bridged} ({line.source})"
-
-
-def _spread(interval: Interval) -> str:
-    half = (interval.high - interval.low) / 2 / interval.median if interval.median else 0.0
-    return f"{format_joules(interval.median)} +- {significant(100 * half, 2)} %"
+        yield f"  and {len(rest)} more {format_joules(sum(line.joules for line in rest)):>17}"
 
 
 def _forecast(outlook: Outlook) -> Iterator[object]:
-    floor = outlook.floor
-    yield (
-        f"loss       {significant(outlook.first_loss, 4)} -> {significant(outlook.last_loss, 4)}"
-        f"; floor {significant(floor.median, 4)} [{significant(floor.low, 4)}, {significant(floor.high, 4)}]"
-    )
+    losses = f"{words.loss(outlook.first_loss)} -> {words.loss(outlook.last_loss)}"
+    yield f"loss    {losses}, floor {words.spread(outlook.floor)}"
     yield _table(outlook)
-    end = outlook.perfection
-    yield f"{outlook.yardstick.name}, if this law held for ever, would lead to"
-    yield f"  loss {significant(end.median, 4)} [{significant(end.low, 4)}, {significant(end.high, 4)}]"
-    yield from (f"  {note}" for note in outlook.notes)
+    yield f"{outlook.yardstick.name}, if this law held for ever:"
+    yield f"  loss {words.spread(outlook.perfection)}"
+    for note in outlook.notes[:1]:
+        yield from _wrapped(note)
 
 
 def _table(outlook: Outlook) -> object:
@@ -98,33 +69,23 @@ def _table(outlook: Outlook) -> object:
     table.add_column("P(never)", justify="right")
     table.add_column("verdict")
     for target in (*outlook.targets, *outlook.asked):
-        table.add_row(*_row(target))
+        table.add_row(*words.target(target))
     return table
 
 
-def _row(target: Target) -> tuple[str, str, str, str, str]:
-    forecast = target.forecast
-    verdict = forecast.verdict.value.replace("_", " ") + (" for certain" if forecast.certain else "")
-    return (significant(target.loss, 4), *_price(target), _percent(forecast.p_unreachable), verdict)
+def _warnings(report: Report) -> Iterator[str]:
+    for warning in report.warnings[:_WARNINGS_SHOWN]:
+        yield from _wrapped(f"! {warning}")
+    if len(report.warnings) > _WARNINGS_SHOWN:
+        yield f"! and {len(report.warnings) - _WARNINGS_SHOWN} more warnings in run.json"
 
 
-def _price(target: Target) -> tuple[str, str]:
-    forecast, more = target.forecast, target.more
-    if forecast.verdict is Verdict.REACHED:
-        return "none", f"at {format_joules(forecast.median)}"
-    if more is None:
-        return "no finite amount", ""
-    point = format_joules(more.median) if forecast.verdict is Verdict.REACHABLE else "-"
-    return point, f"[{format_joules(more.low)}, {_end(more.high)}]"
-
-
-def _end(joules: float) -> str:
-    return format_joules(joules) if math.isfinite(joules) else "never"
-
-
-def _percent(probability: float) -> str:
-    if 0 < probability < 0.005:  # noqa: PLR2004 - rounds to zero and is not
-        return "< 1 %"
-    if 0.995 <= probability < 1:  # noqa: PLR2004 - rounds to one and is not
-        return "> 99 %"
-    return f"{probability:.0%}".replace("%", " %")
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        subsequent_indent="  ",
+        max_lines=_LINES_A_WARNING,
+        placeholder=" ...",
+        break_on_hyphens=False,
+    )
