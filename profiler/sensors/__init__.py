@@ -10,7 +10,7 @@ from pathlib import Path
 
 from profiler.errors import MissingDependencyError, SensorUnavailableError
 from profiler.records import Domain, Reading, Refusal
-from profiler.sensors.base import Found, Sensor
+from profiler.sensors.base import Found, Noticing, Sensor
 from profiler.sensors.modelled import open_modelled
 from profiler.sensors.nvml import open_nvml
 from profiler.sensors.observe import describe
@@ -19,7 +19,18 @@ from profiler.sensors.powercap import POWERCAP_ROOT
 from profiler.sensors.rapl import open_powercap
 from profiler.sensors.surroundings import Source, Surroundings
 
-__all__ = ["SOURCES", "Domain", "Found", "Reading", "Refusal", "Sensor", "Source", "Surroundings", "discover"]
+__all__ = [
+    "SOURCES",
+    "Domain",
+    "Found",
+    "Noticing",
+    "Reading",
+    "Refusal",
+    "Sensor",
+    "Source",
+    "Surroundings",
+    "discover",
+]
 
 SOURCES = (
     Source(name="nvml", open=open_nvml),

@@ -24,7 +24,8 @@ class Sensor(Protocol):
         """Read every domain once.
 
         Returns:
-            At most one reading a domain. A domain that cannot be read this time is left out: a gap is a gap.
+            At most one reading a domain. A domain that cannot be read this time is left out: a gap is a gap. An energy
+            that decreases says that its counter started again: what passed in between is not known.
 
         Raises:
             SensorError: Nothing could be read.
@@ -33,6 +34,16 @@ class Sensor(Protocol):
 
     def close(self) -> None:
         """Release the source. Safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Noticing(Protocol):
+    """A sensor that remembers what its readings cannot tell."""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What happened since it was opened that a reader of its joules must know, as sentences."""
         ...
 
 

@@ -1,5 +1,6 @@
 """What NVML says of one board: its identity, and which of its fields can be read."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -78,6 +79,21 @@ def _instances(nvml: Any, handle: Any) -> tuple[str, ...]:
 
 def _instance_uuid(nvml: Any, handle: Any, index: int) -> str:
     return str(nvml.nvmlDeviceGetUUID(nvml.nvmlDeviceGetMigDeviceHandleByIndex(handle, index)))
+
+
+def is_shared(nvml: Any, handle: Any, *, has_context: bool) -> bool:
+    """Whether other processes use the board.
+
+    Args:
+        nvml: The initialised ``pynvml`` module.
+        handle: The board's handle.
+        has_context: Whether this process uses CUDA by now. In a container it may be listed under a number that it
+            does not know as its own; one unknown process is then taken to be this one.
+    """
+    processes: Sequence[Any] = optional(nvml, lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle), [])
+    listed = {process.pid for process in processes}
+    others = listed - {os.getpid()}
+    return len(others) > (has_context and others == listed)
 
 
 def optional(nvml: Any, ask: Callable[[], _T], default: _T) -> _T:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from profiler.errors import SensorError
 from profiler.records import Domain, Provenance, Reading
-from profiler.sensors.base import Found, Sensor
+from profiler.sensors.base import Found, Noticing, Sensor
 from profiler.sensors.watch import CounterWatch
 from profiler.units import NANOSECONDS_PER_SECOND
 
@@ -18,6 +18,11 @@ class DescribedSensor:
 
     sensor: Sensor
     domains: tuple[Domain, ...]
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the sensor remembers."""
+        return self.sensor.notices if isinstance(self.sensor, Noticing) else ()
 
     def read(self) -> Sequence[Reading]:
         """Read the sensor.

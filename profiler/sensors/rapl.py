@@ -2,7 +2,7 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +78,14 @@ class _Meter:
             return None
         return Reading(domain=self.domain.name, time_ns=time_ns, energy_joules=energy / MICROJOULES_PER_JOULE)
 
+    def notices(self) -> Iterator[str]:
+        """Say what its readings cannot tell."""
+        if self.counter.ambiguous_wraps:
+            often = f"{self.domain.name}: {self.counter.ambiguous_wraps} times, the time between two reads was so long"
+            yield f"{often} that how often its counter wrapped had to be estimated from the power before."
+        if self.counter.restarts:
+            yield f"{self.domain.name}: its counter started again {self.counter.restarts} times."
+
 
 class PowercapSensor:
     """Reads every zone of a powercap tree.
@@ -122,9 +130,9 @@ class PowercapSensor:
             meter.file.close()
 
     @property
-    def ambiguous_wraps(self) -> int:
-        """How often a gap between reads was so long that the number of wraps in it had to be estimated."""
-        return sum(meter.counter.ambiguous_wraps for meter in self._meters)
+    def notices(self) -> tuple[str, ...]:
+        """Wraps that had to be estimated, and counters that started again."""
+        return tuple(sentence for meter in self._meters for sentence in meter.notices())
 
 
 def open_powercap(surroundings: Surroundings) -> Found:

@@ -173,8 +173,15 @@ def build_library(folder: Path) -> Path:
         flags = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-fPIC", "-shared", "-fvisibility=hidden")
         command = [compiler, *flags, f"-Wl,-soname,{LIBRARY_NAME}", *map(str, sources), "-o", str(unfinished)]
         subprocess.run([*command, "-lm", "-lpthread"], check=True, capture_output=True)  # noqa: S603 - own sources
+        _write_command(folder / "nvidia-smi")
         unfinished.replace(library)
     return library
+
+
+def _write_command(path: Path) -> None:
+    """Write an empty ``nvidia-smi``: some tools look for NVIDIA boards only where that command exists."""
+    path.write_text("#!/bin/sh\n")
+    path.chmod(0o755)
 
 
 def write_script(
@@ -204,8 +211,12 @@ def write_script(
 
 def library_environment(library: Path, script: Path, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables under which a new process finds the simulated library."""
-    paths = [str(library.parent), *filter(None, [environ.get("LD_LIBRARY_PATH")])]
-    return {"LD_LIBRARY_PATH": os.pathsep.join(paths), SCRIPT_VARIABLE: str(script)}
+    folder = str(library.parent)
+    first = {
+        name: os.pathsep.join([folder, *filter(None, [environ.get(name)])])
+        for name in ("LD_LIBRARY_PATH", "PATH")
+    }
+    return {**first, SCRIPT_VARIABLE: str(script)}
 
 
 @contextmanager

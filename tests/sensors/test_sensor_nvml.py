@@ -142,6 +142,7 @@ def test_a_lost_gpu_is_a_gap_of_its_own_and_returns(opened, fake_clock):
     fake_clock.advance(1.5)
     after = by_domain(sensor.read())
     assert after["gpu:1"].energy_joules - before == pytest.approx(300 * 5, rel=1e-6)
+    assert sensor.notices == ("gpu:1 could not be read for 3.00 s in all.",)
 
 
 def test_when_every_gpu_is_lost_reading_raises_and_recovers(opened, fake_clock):
@@ -199,6 +200,37 @@ def test_a_module_says_that_its_counter_holds_more_than_the_gpu(opened):
 
 
 @pytest.mark.parametrize(
+    ("processes", "in_use", "shared"),
+    [
+        ((), False, False),
+        (((0, 1),), True, False),
+        (((99, 1),), False, True),
+        (((0, 1), (99, 1)), True, True),
+        (((99, 1),), True, False),  # in a container this process may be listed under another number
+        (((98, 1), (99, 1)), True, True),
+    ],
+)
+def test_a_board_that_others_use_says_so(opened, processes, in_use, shared):
+    board = hopper(Waveform.constant(100), uuid="GPU-a", processes=processes)
+    (domain,) = opened(board, cuda_uuids=("GPU-a",) if in_use else None).domains
+    assert any("Other processes" in note for note in domain.notes) == shared
+
+
+def test_a_guessed_order_is_noted_on_the_boards(opened):
+    small = hopper(Waveform.constant(50), name="T4", uuid="GPU-small", cores=2_560)
+    large = hopper(Waveform.constant(300), name="H100", uuid="GPU-large")
+    sensor = opened(small, large)
+    assert [domain.device for domain in sensor.domains] == ["GPU-large", "GPU-small"]
+    assert "CUDA_DEVICE_ORDER" in sensor.domains[0].notes[0]
+
+
+def test_cudas_own_devices_are_found_by_identifier(opened):
+    bare = tuple(f"{i:08x}-0000" for i in (2, 0))
+    sensor = opened(*[_numbered(i, 100) for i in range(3)], cuda_uuids=bare)
+    assert [domain.device for domain in sensor.domains] == ["GPU-00000002-0000", "GPU-00000000-0000"]
+
+
+@pytest.mark.parametrize(
     ("code", "said"),
     [
         (9, ("not loaded", "sudo modprobe nvidia")),
@@ -237,7 +269,7 @@ def test_a_gpu_that_reports_nothing_is_refused_beside_the_others(simulated_gpus,
     simulated_gpus([_numbered(0, 100), mute])
     found = open_nvml(machine())
     assert [domain.name for domain in found.sensors[0].domains] == ["gpu:0"]
-    assert found.refusals[0].reason == "gpu:1 reports neither energy nor power"
+    assert found.refusals[0].reason == "gpu:1 cannot be read: it reports neither energy nor power"
     found.sensors[0].close()
 
 

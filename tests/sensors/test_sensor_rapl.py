@@ -192,6 +192,20 @@ def _or_nothing(sensor):
         return []
 
 
+def test_what_readings_cannot_tell_is_remembered(tree, opened, fake_clock):
+    zone = tree.add("package-0", 300.0, unit_nanojoules=15_258)
+    sensor = opened()
+    sensor.read()
+    assert sensor.notices == ()
+    fake_clock.advance(3_600)
+    sensor.read()
+    tree.restart(zone, 5.0)
+    for _ in range(4):
+        fake_clock.advance(0.1)
+        _or_nothing(sensor)
+    assert ["estimated" in sensor.notices[0], "started again 1 times" in sensor.notices[1]] == [True, True]
+
+
 def test_a_tree_without_links_is_read_too(tree, server, machine):
     found = open_powercap(machine(powercap_root=tree.root.parent / "powercap-devices"))
     assert len(found.sensors[0].domains) == 7
