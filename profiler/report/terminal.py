@@ -27,7 +27,7 @@ def render(report: Report) -> str:
 
 def _parts(report: Report) -> Iterator[object]:
     summary = report.summary
-    yield f"== {summary.name}: {summary.status.value} after {format_seconds(summary.window_seconds)} =="
+    yield f"== {words.one_line(summary.name)}: {summary.status.value} after {format_seconds(summary.window_seconds)} =="
     yield f"energy  {words.energy(report)}"
     yield from _domains(report)
     yield f"steps   {words.steps(report)}"
@@ -36,7 +36,7 @@ def _parts(report: Report) -> Iterator[object]:
     else:
         yield from _wrapped(f"no forecast: {report.refused}")
     yield from _warnings(report)
-    yield f"record  {summary.path}"
+    yield f"record  {words.one_line(summary.path)}"
 
 
 def _domains(report: Report) -> Iterator[str]:
@@ -54,8 +54,7 @@ def _forecast(outlook: Outlook) -> Iterator[object]:
     yield _table(outlook)
     yield f"{outlook.yardstick.name}, if this law held for ever:"
     yield f"  loss {words.spread(outlook.perfection)}"
-    for note in outlook.notes[:1]:
-        yield from _wrapped(note)
+    yield from outlook.notes[:1]
 
 
 def _table(outlook: Outlook) -> object:
@@ -63,11 +62,8 @@ def _table(outlook: Outlook) -> object:
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("target loss", justify="right")
-    table.add_column("joules more")
-    table.add_column("90 % interval")
-    table.add_column("P(never)", justify="right")
-    table.add_column("verdict")
+    for title, justify in zip(words.TARGET_HEAD, ("right", "left", "right", "left"), strict=True):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
     for target in (*outlook.targets, *outlook.asked):
         table.add_row(*words.target(target))
     return table

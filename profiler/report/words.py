@@ -58,26 +58,35 @@ def spread(interval: Interval) -> str:
     return f"{loss(interval.median)} [{loss(interval.low)}, {loss(interval.high)}]"
 
 
-def target(row: Target) -> tuple[str, str, str, str, str]:
-    """A target's cells: loss, joules more, interval, P(never), verdict."""
+TARGET_HEAD = ("target loss", "joules more [90 %]", "P(never)", "verdict")
+
+
+def target(row: Target) -> tuple[str, str, str, str]:
+    """A target's cells, under ``TARGET_HEAD``."""
     forecast = row.forecast
     verdict = _BEYOND if forecast.verdict is Verdict.BEYOND_HORIZON else forecast.verdict.value
     certainly = " for certain" if forecast.certain else ""
-    return loss(row.loss), *_price(row), percent(forecast.p_unreachable), verdict + certainly
+    return loss(row.loss), _price(row), percent(forecast.p_unreachable), verdict + certainly
 
 
-def _price(row: Target) -> tuple[str, str]:
+def _price(row: Target) -> str:
     forecast, more = row.forecast, row.more
     if forecast.verdict is Verdict.REACHED:
-        return "none", f"at {format_joules(forecast.median)}"
+        return f"none: it was there at {format_joules(forecast.median)}"
     if more is None:
-        return "no finite amount", ""
+        return "no finite amount"
     point = format_joules(more.median) if forecast.verdict is Verdict.REACHABLE else "-"
-    return point, f"[{format_joules(more.low)}, {_end(more.high)}]"
+    return f"{point:<8} {_ends(more)}"
 
 
-def _end(joules: float) -> str:
-    return format_joules(joules) if math.isfinite(joules) else "never"
+def _ends(interval: Interval) -> str:
+    high = format_joules(interval.high) if math.isfinite(interval.high) else "never"
+    return f"[{format_joules(interval.low)}, {high}]"
+
+
+def one_line(text: str) -> str:
+    """Text that cannot leave its line, whatever is in it."""
+    return "".join(c if c.isprintable() else " " for c in text)
 
 
 def answer(report: Report) -> str:
@@ -92,10 +101,10 @@ def answer(report: Report) -> str:
 def _clause(row: Target) -> str:
     forecast, more = row.forecast, row.more
     if forecast.verdict is Verdict.REACHABLE and more is not None:
-        return f"Loss {loss(row.loss)} needs {format_joules(more.median)} more {_price(row)[1]}."
+        return f"Loss {loss(row.loss)} needs {format_joules(more.median)} more {_ends(more)}."
     if forecast.verdict is Verdict.UNREACHABLE:
         return f"Loss {loss(row.loss)}: no finite amount of energy gets there ({percent(forecast.p_unreachable)})."
-    return f"Loss {loss(row.loss)} is {target(row)[4]}, with {percent(forecast.p_unreachable)} never."
+    return f"Loss {loss(row.loss)} is {target(row)[3]}, with {percent(forecast.p_unreachable)} never."
 
 
 def headline(report: Report) -> list[tuple[str, str]]:

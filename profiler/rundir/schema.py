@@ -13,6 +13,7 @@ SCHEMA_MAJOR = 1
 SCHEMA_MINOR = 0
 SCHEMA_VERSION = f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}"
 RUN_FILE = "run.json"
+_FORMULA = ("=", "+", "-", "@")
 
 
 def _seconds(nanoseconds: int) -> str:
@@ -32,9 +33,10 @@ def _short(value: float) -> str:
 
 
 def _text(value: str) -> str:
-    if any(c in value for c in ',"\r\n'):
-        return '"' + " ".join(value.split()).replace('"', '""') + '"'
-    return value
+    """Write a word: one line, printable, and never what a spreadsheet takes for a formula."""
+    plain = "".join(c if c.isprintable() else " " for c in value)
+    guarded = f"'{plain}" if plain[:1] in _FORMULA else plain
+    return '"' + guarded.replace('"', '""') + '"' if any(c in guarded for c in ',"') else guarded
 
 
 _TIME = {"cell": _seconds, "type": "float"}

@@ -5,7 +5,7 @@ import io
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from profiler.errors import RunDamagedError
 from profiler.rundir.schema import Table
@@ -13,6 +13,7 @@ from profiler.rundir.schema import Table
 if TYPE_CHECKING:
     import pandas as pd
 
+_EXACT_BY_DEFAULT = 3
 _PARTIAL = "What stands before it can be read with load_run(path, partial=True) or --partial."
 
 
@@ -71,7 +72,7 @@ def _parse(text: bytes, table: Table) -> "pd.DataFrame":
     frame: pd.DataFrame = pd.read_csv(
         io.BytesIO(text),
         dtype=numeric | words,
-        float_precision="round_trip",
+        **_exact_floats(),
         keep_default_na=False,
         na_values={name: ["", "nan"] for name in numeric},
         index_col=False,
@@ -80,6 +81,13 @@ def _parse(text: bytes, table: Table) -> "pd.DataFrame":
     if "step" in frame and table.columns[0] == "step" and not frame["step"].is_monotonic_increasing:
         raise ValueError("steps are out of order.")
     return frame
+
+
+def _exact_floats() -> dict[str, Any]:
+    """Ask for floats that round-trip; from pandas 3 on they always do, and asking is deprecated."""
+    import pandas as pd
+
+    return {} if int(pd.__version__.split(".")[0]) >= _EXACT_BY_DEFAULT else {"float_precision": "round_trip"}
 
 
 def _broken_lines(text: bytes, table: Table) -> Iterator[tuple[int, str]]:

@@ -1,0 +1,100 @@
+"""The command line: results on stdout, the rest on stderr, a user's mistake is one line and exit code 2."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from profiler import load_run
+from profiler.cli import main
+from profiler.report import render, report_of
+from profiler.testing.runs import write_run
+
+
+@pytest.fixture
+def run_dir(tmp_path):
+    return write_run(tmp_path / "run")
+
+
+def test_it_prints_the_report(run_dir, capsys):
+    assert main(["report", str(run_dir)]) == 0
+    out, err = capsys.readouterr()
+    assert out == render(report_of(load_run(run_dir)), ".txt")
+    assert err == ""
+
+
+def test_targets_are_priced(run_dir, capsys):
+    assert main(["report", str(run_dir), "--json", "--target", "1.7", "--target", "9"]) == 0
+    asked = json.loads(capsys.readouterr().out)["outlook"]["asked"]
+    assert [(target["loss"], target["forecast"]["verdict"]) for target in asked] == [
+        (1.7, "reachable"),
+        (9.0, "reached"),
+    ]
+
+
+@pytest.mark.parametrize("extension", ["txt", "html", "json"])
+def test_the_extension_picks_the_format_and_nothing_is_overwritten(run_dir, tmp_path, capsys, extension):
+    output = tmp_path / f"report.{extension}"
+    assert main(["report", str(run_dir), "-o", str(output)]) == 0
+    written = output.read_text()
+    assert "scripted" in written
+    assert main(["report", str(run_dir), "-o", str(output)]) == 2
+    assert "--force" in capsys.readouterr().err
+    output.write_text("mine")
+    assert main(["report", str(run_dir), "-o", str(output), "--force"]) == 0
+    assert output.read_text() == written
+
+
+MISTAKES = {
+    "no such run": (["report", "nowhere"], "there is no such directory"),
+    "not a run": (["report", "."], "it has no run.json"),
+    "a target that is a word": (["report", "RUN", "--target", "low"], "must be a number"),
+    "a target that is NaN": (["report", "RUN", "--target", "nan"], "must be a number"),
+    "a format that does not exist": (["report", "RUN", "-o", "report.docx"], ".txt, .html, .json"),
+    "a folder that does not exist": (
+        ["report", "RUN", "-o", "no/where/report.txt"],
+        "No such file or directory",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(run_dir, capsys, arguments, said):
+    assert main([str(run_dir) if argument == "RUN" else argument for argument in arguments]) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert err.count("\n") == 1
+    assert out == ""
+
+
+def test_damage_offers_the_rest(run_dir, capsys):
+    file = run_dir / "steps.csv"
+    file.write_text(file.read_text().replace("\n300,", "\nthree hundred,"))
+    assert main(["report", str(run_dir)]) == 2
+    assert "steps.csv, line 301" in capsys.readouterr().err
+    assert main(["report", str(run_dir), "--partial"]) == 0
+    assert "299" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["reprot"], ["report"], ["report", "a", "--what"]])
+def test_what_argparse_refuses_is_exit_code_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_help_shows_an_example(capsys):
+    with pytest.raises(SystemExit):
+        main(["report", "--help"])
+    assert "energy-profiler report energy_runs/" in capsys.readouterr().out
+
+
+def test_it_runs_as_a_module_and_a_reader_that_leaves_is_no_error(run_dir):
+    script = (
+        f'"{sys.executable}" -m profiler report "{run_dir}" --json | head -n 1; exit "${{PIPESTATUS[0]}}"'
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "{\n"

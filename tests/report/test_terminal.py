@@ -1,0 +1,68 @@
+"""The terminal report, to the letter, at width 80."""
+
+import pytest
+from conftest import HOSTILE, summary
+
+from profiler.records import Status
+from profiler.report.terminal import render
+
+FULL = """\
+== scripted: completed after 20.6 min ==
+energy  490 kJ ± 11 % (0.136 kWh, 18 % modelled)
+  gpu:0              400 kJ    324 W  counter (NVML total energy)
+  cpu:package-0     90.0 kJ   72.9 W  modelled, 2 % bridged (load model)
+steps   10,000, 48.0 J and 123 ms each
+loss    4.610 -> 1.850, floor 1.200 [1.000, 1.310]
+target loss   joules more [90 %]             P(never)   verdict
+───────────────────────────────────────────────────────────────────────────────
+      1.785   415 kJ   [215 kJ, 915 kJ]           0 %   reachable
+      1.688   2.62 MJ  [1.01 MJ, never]           6 %   reachable
+      1.525   -        [8.52 MJ, never]          31 %   beyond 10x horizon
+      1.362   -        [99.5 MJ, never]          60 %   undetermined
+      1.135   no finite amount                 > 99 %   unreachable
+      2.000   none: it was there at 210 kJ        0 %   reached
+     -1.000   no finite amount                  100 %   unreachable for certain
+a year of the world's electricity, if this law held for ever:
+  loss 1.210 [1.010, 1.330]
+3 points were left out: 3 not finite.
+record  energy_runs/20260102-030405-a1b2c3
+"""
+
+BARE = """\
+== scripted: failed after 0 s ==
+energy  not measured: nothing on this machine can be metered
+steps   none seen
+no forecast: There are 3 points. Train on.
+record  energy_runs/20260102-030405-a1b2c3
+"""
+
+
+def test_the_whole_report(report):
+    assert render(report()) == FULL
+
+
+def test_a_run_of_nothing(report):
+    nothing = summary(
+        status=Status.FAILED, window_seconds=0.0, metered=(), steps=0, step_joules=None, span_joules=None,
+        modelled_joules=None,
+    )  # fmt: skip
+    assert render(report(outlook=None, summary=nothing)) == BARE
+
+
+@pytest.mark.parametrize("count", [0, 1, 5])
+def test_it_stays_within_25_lines_of_80_columns(report, count):
+    many = summary(metered=summary().metered[:1] * 8, warnings=("a long warning " * 20,) * count)
+    full = report(summary=many)
+    lines = render(report(summary=many, outlook=full.outlook)).splitlines()
+    asked = 2
+    assert len(lines) <= 25 + asked
+    assert max(map(len, lines)) <= 80
+
+
+def test_what_is_incomplete_says_so(report):
+    assert "incomplete" in render(report(summary=summary(missing=("mps",))))
+
+
+def test_hostile_names_stay_on_their_line(report):
+    text = render(report(summary=summary(name=HOSTILE)))
+    assert text.count("\n") == FULL.count("\n")
