@@ -1,6 +1,6 @@
 /* A stand-in for NVIDIA's management library: GPUs whose power is scripted and whose energy is known in closed form.
  *
- * script.c reads the script, model.c turns time into readings, api.c exports the nvml symbols.
+ * script.c reads the script, model.c turns time into readings; machine.c, describe.c and measure.c export the nvml symbols.
  * The format of a script is described in script.c. Units are seconds, watts and joules, as in the script. */
 #ifndef SIMULATOR_H
 #define SIMULATOR_H
