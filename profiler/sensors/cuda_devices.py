@@ -12,6 +12,15 @@ from dataclasses import dataclass, field
 _ORDINAL = re.compile(r"[+-]?\d+")
 _OLD_MIG = re.compile(r"MIG-(?P<board>GPU-[0-9a-fA-F-]+)/\d+/\d+")
 
+_GUESS_NOTE = (
+    "CUDA numbers unlike boards from the fastest down, which is guessed here from cores and clocks: "
+    "set CUDA_DEVICE_ORDER=PCI_BUS_ID to be certain which board is which."
+)
+_MIG_NOTE = (
+    "Where boards are split into instances (MIG), CUDA shows a single instance, whose board cannot be told beforehand: "
+    "name it in CUDA_VISIBLE_DEVICES=MIG-... to be certain."
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
@@ -90,13 +99,11 @@ def _is_named(board: Board, uuid: str) -> bool:
 def _cuda_order(boards: Sequence[Board], environ: Mapping[str, str]) -> tuple[list[Board], tuple[str, ...]]:
     """Order boards as CUDA numbers them, and say when that is a guess."""
     by_bus = sorted(boards, key=lambda board: board.bus_id.lower())
+    if any(board.mig for board in boards):
+        return by_bus, (_MIG_NOTE,)
     if environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID" or len({board.model for board in boards}) <= 1:
         return by_bus, ()
-    note = (
-        "CUDA numbers unlike boards from the fastest down, which is guessed here from cores and clocks: "
-        "set CUDA_DEVICE_ORDER=PCI_BUS_ID to be certain which board is which."
-    )
-    return sorted(by_bus, key=lambda board: -board.speed), (note,)
+    return sorted(by_bus, key=lambda board: -board.speed), (_GUESS_NOTE,)
 
 
 def _by_ordinal(ordered: Sequence[Board], selection: str) -> list[Board]:

@@ -23,6 +23,7 @@ class Host:
     """A machine as its kernel describes it.
 
     Attributes:
+        system: The operating system: ``Linux``, ``Windows``, ``Darwin``, ...
         machine: The instruction set: ``x86_64``, ``aarch64``, ...
         cpu_model: The processor's name, or None when it is not given.
         vendor: ``GenuineIntel``, ``AuthenticAMD``, ..., or None.
@@ -32,6 +33,7 @@ class Host:
         container: What kind of container this is, or None when no sign of one was found.
     """
 
+    system: str
     machine: str
     cpu_model: str | None
     vendor: str | None
@@ -46,17 +48,17 @@ class Host:
         return self.machine.lower() in ("x86_64", "amd64", "i386", "i686")
 
 
-def describe_host(root: Path, environ: Mapping[str, str], *, machine: str | None = None) -> Host:
+def describe_host(root: Path, environ: Mapping[str, str]) -> Host:
     """Describe the machine from its ``/proc`` and the usual signs of a container.
 
     Args:
         root: The root of the file system, ``/`` but in tests.
         environ: The environment's variables.
-        machine: The instruction set, when it is not to be asked of the system.
     """
     fields, threads = _cpuinfo(root / "proc/cpuinfo")
     return Host(
-        machine=machine if machine is not None else platform.machine(),
+        system=platform.system(),
+        machine=platform.machine(),
         cpu_model=_first(fields, "model name"),
         vendor=_first(fields, "vendor_id"),
         sockets=max(len(fields.get("physical id", ())), 1),

@@ -46,6 +46,10 @@ def why_unreadable(zone: Zone, error: Exception) -> Refusal:
 
 def why_no_zones(root: Path, host: Host) -> SensorUnavailableError:
     """Say why a machine shows no zone at all: each cause has its own remedy."""
+    if host.system != "Linux":
+        return SensorUnavailableError(
+            f"{host.system or 'this system'} does not show the processor's energy counters"
+        )
     if host.virtual:
         where = "a virtual machine" + (f" ({host.container} container)" if host.container else "")
         return SensorUnavailableError(

@@ -118,6 +118,12 @@ def test_instances_lead_to_their_board_once(selection):
     assert chosen(selection, boards) == [(0, 1)]
 
 
+def test_instances_that_are_not_named_leave_the_board_uncertain():
+    split = Board(uuid=UUIDS[1], bus_id="2", model="H100", mig=True, mig_uuids=("MIG-1111",))
+    assert "CUDA_VISIBLE_DEVICES=MIG-" in visible_boards([BOARDS[0], split], {}).notes[0]
+    assert visible_boards([BOARDS[0], split], {"CUDA_VISIBLE_DEVICES": "MIG-1111"}).notes == ()
+
+
 def test_cudas_own_list_is_the_judge():
     bare = [UUIDS[2].removeprefix("GPU-"), UUIDS[0]]
     found = visible_boards(BOARDS, {"CUDA_VISIBLE_DEVICES": "3"}, cuda_uuids=bare)

@@ -16,6 +16,7 @@ from profiler.sensors.modelled import (
 from profiler.testing.conformance import SensorConformance, SensorRig
 
 GOLD = Host(
+    system="Linux",
     machine="x86_64",
     cpu_model="Intel(R) Xeon(R) Gold 6248R CPU @ 3.00GHz",
     vendor="GenuineIntel",

@@ -251,6 +251,25 @@ def test_each_cause_of_an_absent_tree_has_its_own_words(machine, arrange, reason
     assert remedy in refused.value.remedy
 
 
+@pytest.mark.parametrize("system", ["Windows", "Darwin"])
+def test_other_systems_have_no_counters_to_show(machine, monkeypatch, system):
+    monkeypatch.setattr("platform.system", lambda: system)
+    with pytest.raises(SensorUnavailableError, match=f"{system} does not show"):
+        open_powercap(machine())
+
+
+def test_without_positioned_reads_the_tree_is_not_used(tree, server, machine, monkeypatch):
+    monkeypatch.delattr("os.pread")
+    with pytest.raises(SensorUnavailableError):
+        open_powercap(machine())
+
+
+def test_an_arm_processor_has_no_such_counters(machine, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    with pytest.raises(SensorUnavailableError, match="aarch64 have no RAPL counters"):
+        open_powercap(machine())
+
+
 def test_a_masked_tree_is_a_containers_doing(tree, server, machine):
     tree.mask()
     with pytest.raises(SensorUnavailableError, match="container hides"):
