@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from profiler.errors import SensorError
 from profiler.records import Domain, Provenance, Reading
 from profiler.sensors.base import Found, Noticing, Sensor
 from profiler.sensors.watch import CounterWatch
@@ -101,5 +100,5 @@ def _is_worth_it(sensor: Sensor) -> bool:
 def _read(sensor: Sensor) -> Sequence[Reading]:
     try:
         return sensor.read()
-    except SensorError:
+    except Exception:  # noqa: BLE001 - the sampler will meet the fault again, and reports it
         return ()

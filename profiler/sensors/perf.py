@@ -28,6 +28,9 @@ _REMEDY = (
     "Allow system-wide events: sudo sysctl kernel.perf_event_paranoid=0 -- or for this Python alone: "
     "sudo setcap cap_perfmon+ep $(readlink -f $(command -v python3))"
 )
+_CONTAINER_REMEDY = (
+    "Start the container with `docker run --cap-add PERFMON --security-opt seccomp=unconfined ...`"
+)
 
 
 class EventCounter(Protocol):
@@ -180,7 +183,7 @@ def open_perf(surroundings: Surroundings, open_event: OpenEvent = open_kernel_ev
     if not any(meter.domain.billed for meter, _ in opened):
         for _, counter in opened:
             counter.close()
-        raise _why_not(root, error)
+        raise _why_not(root, error, contained=surroundings.host().container is not None)
     return Found(sensors=(PerfSensor(opened, clock=surroundings.clock),))
 
 
@@ -197,7 +200,7 @@ def _open_all(
     return opened, first_error
 
 
-def _why_not(root: Path, error: OSError | None) -> SensorUnavailableError:
+def _why_not(root: Path, error: OSError | None, *, contained: bool) -> SensorUnavailableError:
     if not isinstance(error, PermissionError):
         return SensorUnavailableError(f"the kernel refuses its energy events: {error}")
     try:
@@ -205,5 +208,6 @@ def _why_not(root: Path, error: OSError | None) -> SensorUnavailableError:
     except OSError:
         level = "unknown"
     return SensorUnavailableError(
-        f"this user may not open system-wide events (kernel.perf_event_paranoid is {level})", remedy=_REMEDY
+        f"this user may not open system-wide events (kernel.perf_event_paranoid is {level})",
+        remedy=_CONTAINER_REMEDY if contained else _REMEDY,
     )

@@ -13,7 +13,7 @@ from profiler.sensors.powercap import Zone, plan_domains, scan_zones, without_du
 from profiler.sensors.rapl_domains import say_missing_memory
 from profiler.sensors.rapl_help import why_no_zones, why_unreadable
 from profiler.sensors.surroundings import Surroundings
-from profiler.sensors.unwrap import WrappingCounter
+from profiler.sensors.unwrap import MAX_PLATFORM_WATTS, MAX_SOCKET_WATTS, WrappingCounter
 from profiler.units import MICROJOULES_PER_JOULE
 
 _LONGEST_VALUE = 64
@@ -87,6 +87,11 @@ class _Meter:
             yield f"{self.domain.name}: its counter started again {self.counter.restarts} times."
 
 
+def _counter(zone: Zone) -> WrappingCounter:
+    most = MAX_PLATFORM_WATTS if zone.name == "psys" else MAX_SOCKET_WATTS
+    return WrappingCounter(zone.max_range_uj, max_watts=most)
+
+
 class PowercapSensor:
     """Reads every zone of a powercap tree.
 
@@ -97,9 +102,7 @@ class PowercapSensor:
 
     def __init__(self, meters: Sequence[tuple[Zone, Domain]], *, clock: Callable[[], int]) -> None:
         self._meters = tuple(
-            _Meter(
-                domain=domain, file=EnergyFile(zone.energy_file), counter=WrappingCounter(zone.max_range_uj)
-            )
+            _Meter(domain=domain, file=EnergyFile(zone.energy_file), counter=_counter(zone))
             for zone, domain in meters
         )
         self._clock = clock

@@ -280,6 +280,17 @@ def test_a_gpu_lost_at_the_start_is_refused_with_its_error(simulated_gpus, machi
     found.sensors[0].close()
 
 
+def test_a_forked_child_leaves_its_parents_nvml_alone(opened, monkeypatch):
+    import pynvml
+
+    sensor = opened(hopper(Waveform.constant(100)))
+    with monkeypatch.context() as child:
+        child.setattr("os.getpid", lambda: -1)
+        sensor.close()
+    assert pynvml.nvmlDeviceGetCount() == 1
+    pynvml.nvmlShutdown()
+
+
 def test_somebody_elses_shutdown_is_survived(opened, fake_clock):
     import pynvml
 

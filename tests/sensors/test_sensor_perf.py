@@ -96,6 +96,14 @@ def test_a_refusal_names_the_setting_and_the_commands(kernel):
     assert "cap_perfmon" in refused.value.remedy
 
 
+def test_a_container_is_refused_with_its_own_remedy(kernel):
+    events, surroundings = kernel(SERVER, environ={"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+    events.error = PermissionError(errno.EPERM, "Operation not permitted")
+    with pytest.raises(SensorUnavailableError) as refused:
+        open_perf(surroundings, events.open_event)
+    assert "--cap-add PERFMON" in refused.value.remedy
+
+
 def test_any_other_failure_is_told_as_it_is(kernel):
     events, surroundings = kernel(SERVER)
     events.error = OSError(errno.ENODEV, "No such device")

@@ -1,6 +1,6 @@
 import pytest
 
-from profiler.records import Provenance
+from profiler.records import Domain, Provenance
 from profiler.sensors import Found, Source, discover
 from profiler.sensors.nvml import open_nvml
 from profiler.sensors.observe import describe, observe
@@ -93,6 +93,27 @@ def test_a_gap_is_not_integrated_across(simulated_gpus, machine, fake_clock):
     sensor.close()
     assert 4 < watch.comparison.seconds < 6
     assert watch.comparison.integrated_joules == pytest.approx(watch.comparison.counter_joules, rel=1e-6)
+
+
+class Faulty:
+    domains = (Domain(name="gpu:0", source="x", provenance=Provenance.COUNTER),)
+    notices = ("it was tired",)
+
+    def read(self):
+        raise ZeroDivisionError
+
+    def close(self):
+        pass
+
+
+def test_a_faulty_sensor_is_handed_on_as_it_is(fake_clock):
+    found = describe(Found(sensors=(Faulty(),)), seconds=0.1, clock=fake_clock, sleep=fake_clock.sleep)
+    (sensor,) = found.sensors
+    assert sensor.domains == Faulty.domains
+    assert sensor.notices == Faulty.notices
+    sensor.close()
+    with pytest.raises(ZeroDivisionError):
+        sensor.read()
 
 
 def test_nothing_seen_says_nothing():
