@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from profiler.recording.timeline import Timeline
 from profiler.records import Domain, Provenance
@@ -17,25 +17,30 @@ def category(domain: str) -> str:
     return head if head in CATEGORIES else "other"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bill:
+class Bill(NamedTuple):
     """Billed energy from the window's start to a boundary, in whole microjoules; None for a category without a meter.
 
     Attributes:
         by_category: Aligned with :data:`CATEGORIES`.
+        total: Everything billed; None when nothing is metered.
         modelled: The part of the total that was estimated, not measured.
         variance: Of the boundary's total, in square joules, without the gains common to the whole run.
     """
 
     by_category: tuple[int | None, ...]
+    total: int | None
     modelled: int
     variance: float
 
-    @property
-    def total(self) -> int | None:
-        """Everything billed; None when nothing is metered."""
-        known = [value for value in self.by_category if value is not None]
-        return sum(known) if known else None
+
+NOTHING_YET = Bill(by_category=(None,) * len(CATEGORIES), total=None, modelled=0, variance=0.0)
+
+
+class _Account(NamedTuple):
+    timeline: Timeline
+    start_joules: float
+    column: int
+    is_modelled: bool
 
 
 class Ledger:
@@ -46,38 +51,41 @@ class Ledger:
     """
 
     def __init__(self) -> None:
-        self._joined: dict[str, tuple[Domain, Timeline, float]] = {}
+        self._accounts: dict[str, _Account] = {}
 
     def join(self, domain: Domain, timeline: Timeline, start_ns: int) -> None:
         """Bill ``domain`` from ``start_ns`` on."""
-        if domain.name not in self._joined:
-            self._joined[domain.name] = (domain, timeline, timeline.joules_at(start_ns))
+        if domain.name not in self._accounts:
+            modelled = domain.provenance is Provenance.MODELLED
+            column = CATEGORIES.index(category(domain.name))
+            self._accounts[domain.name] = _Account(timeline, timeline.joules_at(start_ns), column, modelled)
 
     @property
     def domains(self) -> tuple[str, ...]:
         """The billed domains."""
-        return tuple(self._joined)
+        return tuple(self._accounts)
 
     @property
     def timelines(self) -> Sequence[Timeline]:
         """Their timelines."""
-        return [timeline for _, timeline, _ in self._joined.values()]
+        return [account.timeline for account in self._accounts.values()]
 
     def bill(self, time_ns: int) -> Bill:
         """The bill at a boundary. Non-decreasing in every part."""
-        sums: dict[str, int] = {}
-        modelled, variance = 0, 0.0
-        for domain, timeline, start in self._joined.values():
-            amount = round((timeline.joules_at(time_ns) - start) * MICROJOULES_PER_JOULE)
-            column = category(domain.name)
-            sums[column] = sums.get(column, 0) + amount
-            modelled += amount if domain.provenance is Provenance.MODELLED else 0
-            variance += timeline.sigma_at(time_ns) ** 2
-        return Bill(by_category=tuple(sums.get(c) for c in CATEGORIES), modelled=modelled, variance=variance)
+        sums: list[int | None] = [None] * len(CATEGORIES)
+        total, modelled, variance = 0, 0, 0.0
+        for timeline, start, column, is_modelled in self._accounts.values():
+            joules, spread = timeline.at(time_ns)
+            amount = round((joules - start) * MICROJOULES_PER_JOULE)
+            sums[column] = amount + (sums[column] or 0)
+            total += amount
+            variance += spread
+            if is_modelled:
+                modelled += amount
+        return Bill(tuple(sums), total if self._accounts else None, modelled, variance)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Share:
+class Share(NamedTuple):
     """What lies between two bills, in whole microjoules."""
 
     by_category: tuple[int | None, ...]
@@ -90,14 +98,9 @@ class Share:
 def between(start: Bill, end: Bill) -> Share:
     """The difference of two bills; a category that only the later one has counts from zero."""
     pairs = zip(start.by_category, end.by_category, strict=True)
-    metered = end.total is not None
-    return Share(
-        by_category=tuple(None if b is None else b - (a or 0) for a, b in pairs),
-        total=None if end.total is None else end.total - (start.total or 0),
-        modelled=end.modelled - start.modelled,
-        cumulative=end.total,
-        sigma_joules=math.sqrt(start.variance + end.variance) if metered else None,
-    )
-
-
-NOTHING_YET = Bill(by_category=(None,) * len(CATEGORIES), modelled=0, variance=0.0)
+    parts = tuple([None if b is None else b - (a or 0) for a, b in pairs])
+    modelled = end.modelled - start.modelled
+    if end.total is None:
+        return Share(parts, None, modelled, None, None)
+    sigma = math.sqrt(start.variance + end.variance)
+    return Share(parts, end.total - (start.total or 0), modelled, end.total, sigma)

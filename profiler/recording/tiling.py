@@ -6,8 +6,8 @@ than this loop's usual lead from one update to the next backward pass (data load
 """
 
 from collections import deque
-from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 from profiler.recording.steps import Step
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -25,8 +25,7 @@ _IDLE_NS = 10 * NANOSECONDS_PER_SECOND
 _REMEMBERED = 33
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tile:
+class Tile(NamedTuple):
     """A piece of the window: a step, or a span of some kind. Times in monotonic nanoseconds."""
 
     start_ns: int
@@ -53,10 +52,11 @@ class Tiler:
     def step(self, step: Step) -> list[Tile]:
         """Add a finished step; returns what it closes, itself last."""
         end = max(step.end_ns, self._cursor)
-        tiles = self._cut(end, step.first_backward_ns or end)
-        tiles += self._cut_stall(step)
+        tiles = self._cut(end, step.first_backward_ns or end) if self._changes else []
+        if step.first_backward_ns - self._cursor > _STALL_NS:
+            tiles += self._cut_stall(step)
         self._remember(step, end)
-        tiles.append(Tile(start_ns=self._cursor, end_ns=end, label=self._label, step=step))
+        tiles.append(Tile(self._cursor, end, self._label, step))
         self._cursor, self._started = end, True
         return tiles
 
@@ -92,11 +92,8 @@ class Tiler:
         return tiles
 
     def _cut_stall(self, step: Step) -> list[Tile]:
-        lead = step.first_backward_ns - self._cursor
-        if not step.first_backward_ns or lead <= _STALL_NS:
-            return []
         usual = int(median(self._leads)) if self._leads else 0
-        if lead <= _STALL_RATIO * usual or usual == 0 == lead:
+        if step.first_backward_ns - self._cursor <= _STALL_RATIO * usual:
             return []
         return [self._span(step.first_backward_ns - usual, self._label)]
 

@@ -5,7 +5,8 @@ lines between those moments are the best estimate of what happened in between (0
 500 ms on a counter that is renewed every 100 ms, where reading the counter at the step's edges gives 4 to 40 %).
 """
 
-from bisect import bisect_left
+import math
+from bisect import bisect_left, bisect_right
 
 from profiler.records import Reading
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -15,6 +16,11 @@ _STALE_SECONDS = 1.0
 
 _EDGE_FACTOR = 0.2
 """Standard deviation of an interpolated edge, in units of (update period x spread of power around it)."""
+
+_Line = tuple[int, int, float, float, float, float]
+"""A straight piece: its start and end, joules at the start, joules a nanosecond, joules at the end, edge variance."""
+
+_NO_LINE: _Line = (0, 0, 0.0, 0.0, 0.0, 0.0)
 
 _BRIDGE_FACTOR = 0.5
 """Standard deviation of bridged energy, as a share of it."""
@@ -37,6 +43,7 @@ class Timeline:
         self._power: float | None = None
         self._power_time_ns = 0
         self._owed = 0.0
+        self._line = _NO_LINE
         self.bridged_joules = 0.0
         self.bridged_seconds = 0.0
         self.resets = 0
@@ -131,27 +138,48 @@ class Timeline:
         """Say whether nothing has moved for so long that waiting is useless."""
         return bool(self._times) and now_ns - self._times[-1] > _STALE_SECONDS * NANOSECONDS_PER_SECOND
 
+    def at(self, time_ns: int) -> tuple[float, float]:
+        """Cumulative joules at ``time_ns`` and their variance, in square joules, without the domain's gain.
+
+        Held flat outside the change points; non-decreasing in ``time_ns``. Neighbouring moments mostly lie on the
+        same straight line, which is therefore remembered.
+        """
+        start, end, joules, slope, most, variance = self._line
+        if not start <= time_ns < end:
+            found = self._find(time_ns)
+            if found is None:
+                return self._outside(time_ns)
+            start, end, joules, slope, most, variance = self._line = found
+        return min(joules + (time_ns - start) * slope, most), variance
+
     def joules_at(self, time_ns: int) -> float:
-        """Cumulative joules at ``time_ns``, held flat outside the change points. Non-decreasing in ``time_ns``."""
-        times, joules = self._times, self._joules
-        after = bisect_left(times, time_ns)
-        if after == 0:
-            return joules[0] if joules else 0.0
-        if after == len(times):
-            return joules[-1]
-        start, end = times[after - 1], times[after]
-        share = (time_ns - start) / (end - start)
-        return joules[after - 1] + share * (joules[after] - joules[after - 1])
+        """Cumulative joules at ``time_ns``."""
+        return self.at(time_ns)[0]
 
     def sigma_at(self, time_ns: int) -> float:
         """One standard deviation, in joules, of the energy at ``time_ns``, without the domain's gain."""
-        after = min(max(bisect_left(self._times, time_ns), 1), len(self._times) - 1)
-        if after < 1:
-            return 0.0
-        seconds = self._seconds(after)
+        return math.sqrt(self.at(time_ns)[1])
+
+    def _find(self, time_ns: int) -> "_Line | None":
+        after = bisect_right(self._times, time_ns)
+        if after in (0, len(self._times)):
+            return None
+        start, end = self._times[after - 1], self._times[after]
+        joules, most = self._joules[after - 1], self._joules[after]
+        return start, end, joules, (most - joules) / (end - start), most, self._variance(after)
+
+    def _outside(self, time_ns: int) -> tuple[float, float]:
+        if not self._times:
+            return 0.0, 0.0
+        if time_ns < self._times[0]:
+            return self._joules[0], self._variance(1) if len(self._times) > 1 else 0.0
+        return self._joules[-1], self._variance(len(self._times) - 1) if len(self._times) > 1 else 0.0
+
+    def _variance(self, after: int) -> float:
+        """Variance of an edge between the change points ``after - 1`` and ``after``."""
         if self._bridged[after]:
-            return _BRIDGE_FACTOR * (self._joules[after] - self._joules[after - 1])
-        return _EDGE_FACTOR * seconds * self._spread(after)
+            return (_BRIDGE_FACTOR * (self._joules[after] - self._joules[after - 1])) ** 2
+        return (_EDGE_FACTOR * self._seconds(after) * self._spread(after)) ** 2
 
     def _seconds(self, segment: int) -> float:
         return (self._times[segment] - self._times[segment - 1]) / NANOSECONDS_PER_SECOND
@@ -161,7 +189,7 @@ class Timeline:
         around = range(max(segment - 1, 1), min(segment + 2, len(self._times)))
         watts = [(self._joules[i] - self._joules[i - 1]) / self._seconds(i) for i in around]
         mean = sum(watts) / len(watts)
-        return float((sum((w - mean) ** 2 for w in watts) / len(watts)) ** 0.5)
+        return math.sqrt(sum((w - mean) ** 2 for w in watts) / len(watts))
 
     def prune(self, before_ns: int) -> None:
         """Forget change points that nothing before ``before_ns`` needs any more, a few neighbours kept."""

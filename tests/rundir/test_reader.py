@@ -49,7 +49,8 @@ def test_a_window_outside_the_record_is_refused(run_dir, start, end):
 
 def test_reading_a_run_needs_no_torch(run_dir):
     script = (
-        "import sys; from profiler import load_run; run = load_run(sys.argv[1]); run.report('r.txt'); run.report('r.json');"
+        "import sys; from profiler import load_run; run = load_run(sys.argv[1]);"
+        "run.report('r.txt'); run.report('r.json');"
         "assert run.total_joules == 40800.0; assert not {'torch', 'pynvml', 'psutil'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script, run_dir], check=True)

@@ -1,0 +1,247 @@
+"""What the profiler costs: microseconds a step, share of time for sampling, start, exit, imports, memory, log growth.
+
+Every figure stands beside its bar. Machines are noisy: steps are timed in paired blocks of processor time, with an A/A
+control, and medians are printed. ``--write`` puts the table into docs/overhead.md. Needs torch; about two minutes.
+"""
+
+import argparse
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tracemalloc
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from profiler import EnergyProfiler, fit_curve, load_run
+from profiler.hooks.dispatcher import dispatcher
+from profiler.recording.meters import Meters
+from profiler.recording.recorder import Inbox, Recorder
+from profiler.records import Domain, Provenance, Reading
+from profiler.rundir.writer import RunWriter
+from profiler.testing.runs import write_run
+
+ROOT = Path(__file__).resolve().parent.parent
+DOMAINS = ("gpu:0", "cpu:package-0", "dram:package-0")
+SECOND = 1_000_000_000
+
+
+def make_loop(width: int) -> Callable[[int], float]:
+    """Return a function that trains a small MLP for some steps and gives back microseconds of processor time a step."""
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10)
+    )
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    inputs, labels = torch.randn(32, width), torch.randint(0, 10, (32,))
+
+    def train(steps: int) -> float:
+        begun = time.process_time_ns()
+        for _ in range(steps):
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(inputs), labels)
+            loss.backward()
+            optimizer.step()
+        return (time.process_time_ns() - begun) / steps / 1e3
+
+    return train
+
+
+def paired(
+    train: Callable[[int], float], on: Callable[[], None], off: Callable[[], None], rounds: int = 60
+) -> float:
+    """Median of (with - mean of without before and after), in microseconds a step."""
+    differences = []
+    for _ in range(rounds):
+        before = train(150)
+        on()
+        during = train(150)
+        off()
+        differences.append(during - (before + train(150)) / 2)
+    return statistics.median(differences)
+
+
+def nothing() -> None:
+    """The A/A control."""
+
+
+def hooks(train: Callable[[int], float]) -> tuple[float, float, float]:
+    """Microseconds a step: the step itself, the hooks, the control."""
+    sink = deque(maxlen=1000).append
+    found = dispatcher()
+    train(500)
+    base = statistics.median(train(150) for _ in range(20))
+    control = paired(train, nothing, nothing)
+    return base, paired(train, lambda: found.attach(sink), lambda: found.detach(sink)), control
+
+
+def whole(train: Callable[[int], float], folder: Path) -> tuple[float, float, float, float]:
+    """Microseconds a step with everything on; the sampler's share of wall time; seconds to start; seconds to stop."""
+    differences, shares, starts, stops = [], [], [], []
+    for round_ in range(5):
+        before = train(4000)
+        prof = EnergyProfiler(run_dir=folder / f"whole-{round_}")
+        begun = time.perf_counter()
+        prof.start()
+        starts.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        during = train(4000)
+        wall = time.perf_counter() - begun
+        shares.append(prof._session._sampler.cost.cpu_seconds / wall)  # noqa: SLF001 - its own figure, before the settling
+        begun = time.perf_counter()
+        prof.stop()
+        stops.append(time.perf_counter() - begun)
+        differences.append(during - (before + train(4000)) / 2)
+    return tuple(map(statistics.median, (differences, shares, starts, stops)))
+
+
+def idle_share() -> float:
+    """Processor time of the sampler thread over wall time, where steps are few: sampling alone."""
+    with tempfile.TemporaryDirectory() as folder, EnergyProfiler(run_dir=Path(folder) / "idle") as prof:
+        begun = time.perf_counter()
+        time.sleep(10)
+        return float(prof._session._sampler.cost.cpu_seconds / (time.perf_counter() - begun))  # noqa: SLF001 - its own figure
+
+
+def import_seconds() -> float:
+    """Median of seven fresh processes: ``import profiler`` with the front door, without torch."""
+    script = "import time; t = time.perf_counter(); import profiler; profiler.EnergyProfiler; print(time.perf_counter() - t)"
+    times = [float(subprocess.check_output([sys.executable, "-c", script])) for _ in range(7)]
+    return statistics.median(times)
+
+
+def record(steps: int, step_ns: int, folder: Path, *, traced: bool = False) -> tuple[float, int, int]:
+    """Feed a recorder with simulated steps: microseconds a step, bytes of memory held at the peak, bytes written."""
+    domains = [Domain(name=name, source="scripted", provenance=Provenance.COUNTER) for name in DOMAINS]
+    inbox, writer = Inbox(), RunWriter(folder, print)
+    recorder = Recorder(
+        meters=Meters(domains), writer=writer, inbox=inbox, poll=lambda _: None, devices=lambda: ("cpu",),
+        observe=lambda _: None,
+    )  # fmt: skip
+    writer.open({})
+    beat(recorder, 0)
+    recorder.begin(0)
+    if traced:
+        tracemalloc.start()
+    begun = time.process_time()
+    done = 0
+    for tick in range(1, steps * step_ns // (SECOND // 10) + 2):
+        now = tick * SECOND // 10
+        while done < steps and (done + 1) * step_ns <= now:
+            done += 1
+            end = done * step_ns
+            inbox.events.append(
+                (0, end, 1.0, (), 1, end - step_ns // 2, step_ns // 3, step_ns // 10, 0.1, None)
+            )
+        beat(recorder, now)
+        if tick % 2 == 0:
+            recorder.drain(now)
+    spent = time.process_time() - begun
+    _, peak = tracemalloc.get_traced_memory()
+    if traced:
+        tracemalloc.stop()
+    recorder.finish(done * step_ns)
+    writer.close()
+    return spent / steps * 1e6, peak, writer.bytes_written
+
+
+def beat(recorder: Recorder, now: int) -> None:
+    """One reading of every domain at 100 W."""
+    recorder.read([Reading(domain=name, time_ns=now, energy_joules=100 * now / SECOND) for name in DOMAINS])
+
+
+def fit_milliseconds(points: int) -> float:
+    """Median of nine fits."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(points, generator=generator, dtype=torch.float64).mul(0.03).exp()
+    joules = torch.arange(1, points + 1, dtype=torch.float64)
+    losses = (1.5 + 3.0 * joules.pow(-0.4)) * noise
+    times = []
+    for _ in range(9):
+        begun = time.perf_counter()
+        fit_curve(joules.numpy(), losses.numpy())
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times) * 1e3
+
+
+def report_seconds(folder: Path, steps: int) -> float:
+    """Read a run of many rows and write its page."""
+    path = write_run(folder / "long", steps=steps)
+    begun = time.perf_counter()
+    load_run(path).report(folder / "long.html")
+    return time.perf_counter() - begun
+
+
+def measure(folder: Path) -> list[tuple[str, str, str]]:
+    """Every figure with its bar."""
+    torch.set_num_threads(1)
+    train = make_loop(width=160)
+    base, hook, control = hooks(train)
+    total, share, start, stop = whole(train, folder)
+    per_row, _, _ = record(9_000, SECOND // 2000, folder / "rows")
+    per_step, _, _ = record(500_000, SECOND // 2000, folder / "blocks")
+    _, peak_short, _ = record(100_000, SECOND // 2000, folder / "short", traced=True)
+    _, peak_long, _ = record(1_000_000, SECOND // 2000, folder / "long-feed", traced=True)
+    _, _, hour_bytes = record(720_000, SECOND // 200, folder / "hour")
+    return [
+        (
+            "hooks, every rule, us a step",
+            f"{hook:.1f} (A/A control {control:+.1f}) on a step of {base:.0f}",
+            "10; stretch 6",
+        ),
+        ("everything on, us a step", f"{total:.1f}", "prototype 10.6"),
+        ("sampler thread, share of one core, first 4,000 steps", f"{100 * share:.2f} %", "-"),
+        ("sampler thread, share of one core, idle loop", f"{100 * idle_share():.2f} %", "0.3 %"),
+        ("recorder thread, us a step: first 10,000 / later", f"{per_row:.1f} / {per_step:.1f}", "-"),
+        ("import profiler without torch, s", f"{import_seconds():.3f}", "0.1"),
+        ("start, s", f"{start:.3f}", "0.3"),
+        ("exit with the report, s", f"{stop:.3f}", "1"),
+        (
+            "memory held, MiB, after 1e5 / 1e6 steps",
+            f"{peak_short / 2**20:.2f} / {peak_long / 2**20:.2f}",
+            "constant",
+        ),
+        (
+            "logs a day at 200 steps/s and 3 domains, MB (24 x the first hour)",
+            f"{hour_bytes * 24 / 1e6:.0f}",
+            "115",
+        ),
+        (
+            "fit of 1e4 / 1e6 points, ms",
+            f"{fit_milliseconds(10_000):.1f} / {fit_milliseconds(1_000_000):.0f}",
+            "20 / 200",
+        ),
+        ("page of 1e6 rows of steps, s", f"{report_seconds(folder, 1_000_000):.2f}", "3"),
+    ]
+
+
+def main() -> None:
+    """Measure, print and perhaps write the page."""
+    options = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    options.add_argument("--write", action="store_true", help="write docs/overhead.md")
+    write = options.parse_args().write
+    with tempfile.TemporaryDirectory() as folder:
+        rows = measure(Path(folder))
+    table = "\n".join(f"| {what} | {figure} | {bar} |" for what, figure, bar in rows)
+    machine = f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, one torch thread"
+    page = (
+        "# What the profiler costs\n\n"
+        f"Made by `scripts/benchmark_overhead.py --write` ({machine}). Medians of paired blocks of processor time.\n\n"
+        f"| what | measured | bar |\n|---|---|---|\n{table}\n"
+    )
+    print(page)
+    if write:
+        (ROOT / "docs" / "overhead.md").write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
