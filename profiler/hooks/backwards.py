@@ -59,7 +59,7 @@ def around(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:  # noqa:
             if loop.pending is None and loop.ever_backward:
                 loop.pending = (loss, slots, 1, began, ended - began, ended)
             else:
-                loop.add(loss, slots, began, ended)
+                loop.add(tensors, loss, slots, began, ended)
             if loop.inner_updates:
                 _end_inner_updates(hooks, loop, ended)
             return result
@@ -100,11 +100,18 @@ def around_scale(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:
     def wrap(original: Any) -> Callable[..., Any]:
         def scale(scaler: Any, outputs: Any) -> Any:
             result = original(scaler, outputs)
-            if hooks.emit is not None and isinstance(outputs, hooks.tensor) and result is not outputs:
-                hooks.scaling = True
-                setattr(result, _UNSCALED, outputs.detach())
+            if hooks.emit is not None and result is not outputs:
+                several = isinstance(outputs, (list, tuple))
+                for loss, scaled in zip(outputs, result, strict=False) if several else ((outputs, result),):
+                    _mark(hooks, loss, scaled)
             return result
 
         return scale
 
     return wrap
+
+
+def _mark(hooks: "Dispatcher", loss: Any, scaled: Any) -> None:
+    if isinstance(loss, hooks.tensor) and scaled is not loss:
+        hooks.scaling = True
+        setattr(scaled, _UNSCALED, loss.detach())

@@ -3,6 +3,7 @@
 import sys
 import threading
 import time
+import weakref
 from typing import Any
 
 from profiler.hooks import backwards, updates
@@ -32,13 +33,13 @@ class Dispatcher:
         self.emit: Sink | None = None
         self.failure: str | None = None
         self.devices: set[str] = set()
-        self.known: set[int] = set()
         self.root: Loop | None = None
         self.scaling = False
         self.scalars = ScalarReader(torch)
         self.tensor = torch.Tensor
         self.now = time.monotonic_ns
         self.threads = threading.local()
+        self._loops: weakref.WeakSet[Loop] = weakref.WeakSet()
         self._graph_task = torch._C._current_graph_task_id  # noqa: SLF001 - there is no other way to ask
         self._sinks: tuple[Sink, ...] = ()
         self._patches = Patches()
@@ -62,10 +63,7 @@ class Dispatcher:
         """Drop every sink and hook; a forked child calls this too, since it must record nothing."""
         self._listen(())
         self._patches.remove()
-        self.threads.__dict__.clear()
-        self.known.clear()
         self.root = None
-        self.scaling = False
 
     def _listen(self, sinks: tuple[Sink, ...]) -> None:
         self._sinks = sinks
@@ -77,11 +75,16 @@ class Dispatcher:
 
     def _install(self) -> None:
         self.failure = None
-        scaler = sys.modules["torch.amp.grad_scaler"].GradScaler
+        self.scaling = False
+        self.devices.clear()
+        self.scalars.unreadable.clear()
+        for loop in tuple(self._loops):
+            loop.reset()
         self._patches.after_optimizer_steps(updates.after_step(self))
         self._patches.replace(sys.modules["torch.autograd"], "backward", backwards.around(self))
-        self._patches.replace(scaler, "step", updates.around_scaler_step(self))
-        self._patches.replace(scaler, "scale", backwards.around_scale(self))
+        for scaler in _with_subclasses(sys.modules["torch.amp.grad_scaler"].GradScaler):
+            self._patches.replace(scaler, "step", updates.around_scaler_step(self))
+            self._patches.replace(scaler, "scale", backwards.around_scale(self))
 
     def loop(self) -> Loop | None:
         """The calling thread's loop; None on a thread of torch's autograd engine, which runs somebody's backward."""
@@ -95,8 +98,9 @@ class Dispatcher:
         """Make the calling thread's loop, unless a backward pass is running on it already."""
         if self._graph_task() != -1:
             return None
-        self.threads.loop = Loop()
-        return self.threads.loop  # type: ignore[no-any-return]
+        self.threads.loop = loop = Loop()
+        self._loops.add(loop)
+        return loop
 
     def fail(self, error: Exception) -> None:
         """End the hooks after an error of their own; the sessions find out when they next look."""
@@ -114,12 +118,19 @@ class Dispatcher:
             self._manual(loop, value)
 
     def _manual(self, loop: Loop, value: float | Slot | None) -> None:
-        kind = Kind.AMEND if loop.keys and not loop.manual else Kind.OPEN
-        loop.manual = kind is Kind.AMEND
+        seen = loop.keys and not loop.manual
+        is_early = seen and loop.pending is not None
+        loop.manual = True
         if value is not None:
             old = loop.pending or NOTHING
             loop.pending = (None, (value,), *old[2:]) if isinstance(value, Slot) else (value, (), *old[2:])
-        updates.send(self, loop, kind, self.now(), None, None)
+        if not is_early:  # else the update is still to come, and takes the loss with it
+            updates.send(self, loop, Kind.AMEND if seen else Kind.OPEN, self.now(), None, None)
+
+
+def _with_subclasses(cls: type[Any]) -> list[type[Any]]:
+    """``cls`` and everything derived from it: a scaler for sharded models has a ``scale`` of its own."""
+    return [cls, *(deeper for child in cls.__subclasses__() for deeper in _with_subclasses(child))]
 
 
 _lock = threading.Lock()

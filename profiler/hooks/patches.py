@@ -16,8 +16,10 @@ class Patches:
         self._handles: list[Any] = []
 
     def replace(self, owner: Any, name: str, around: Callable[[Any], Any]) -> None:
-        """Replace ``owner.name`` by ``around(original)``."""
-        original = owner.__dict__[name]
+        """Replace ``owner.name``, where it is the owner's and not inherited, by ``around(original)``."""
+        original = owner.__dict__.get(name)
+        if original is None:
+            return
         ours = functools.update_wrapper(untraced(around(original)), original)
         setattr(owner, name, ours)
         self._replaced.append((owner, name, original, ours))

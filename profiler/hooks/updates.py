@@ -40,6 +40,8 @@ def after_step(hooks: "Dispatcher") -> Callable[[Any, Any, Any], None]:
             emit((_OPEN, ended, loss, slots, backwards, first, spent, ended - last, rate, None))
         except (AttributeError, IndexError, KeyError):
             _unusual(hooks, optimizer, ended)
+        except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
+            hooks.fail(error)
 
     return after
 
@@ -61,8 +63,10 @@ def update(hooks: "Dispatcher", loop: Loop, optimizer: Any, ended: int) -> None:
     group = optimizer.param_groups[0] if optimizer.param_groups else {}
     parameters = group.get("params")
     key = id(parameters[0]) if parameters else id(optimizer)
-    if key not in hooks.known:
-        _meet(hooks, loop, optimizer, key)
+    owner = loop.owners.get(key)
+    if owner is None or owner() is None:
+        loop.meet(key, optimizer)
+        hooks.devices.update(str(p.device) for group in optimizer.param_groups for p in group["params"])
     skipped = hooks.scalars.read(optimizer.found_inf) if "found_inf" in optimizer.__dict__ else None
     if skipped and not isinstance(skipped, Slot):
         loop.pending = None
@@ -70,12 +74,6 @@ def update(hooks: "Dispatcher", loop: Loop, optimizer: Any, ended: int) -> None:
     kind = _OPEN if loop.opens(key) else _JOIN
     rate = group.get("lr")
     send(hooks, loop, kind, ended, None if rate is None else hooks.scalars.read(rate), skipped)
-
-
-def _meet(hooks: "Dispatcher", loop: Loop, optimizer: Any, key: int) -> None:
-    hooks.known.add(key)
-    loop.choose_probe(optimizer)
-    hooks.devices.update(str(p.device) for group in optimizer.param_groups for p in group["params"])
 
 
 def send(  # noqa: PLR0917 - called in each step, where keywords cost

@@ -1,0 +1,54 @@
+"""A recorder of steps, and torch kept to one thread: these models are smaller than the cost of a second one."""
+
+from collections import deque
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from profiler.hooks.dispatcher import dispatcher
+from profiler.recording.steps import StepMerger
+
+torch.set_num_threads(1)
+
+
+class Recording:
+    """What the hooks sent, as it is read by the recorder."""
+
+    def __init__(self):
+        self.events = deque()
+        self.steps = []
+        self.unreadable = set()
+
+    @property
+    def truth(self):
+        """Loss and backward passes of each step, to compare with what a loop says of itself."""
+        return [(step.loss, step.backwards) for step in self.steps]
+
+
+@contextmanager
+def recorded():
+    hooks = dispatcher()
+    recording = Recording()
+    sink = recording.events.append
+    hooks.attach(sink)
+    try:
+        yield recording
+    finally:
+        hooks.detach(sink)
+        recording.unreadable = set(hooks.scalars.unreadable)
+        merger = StepMerger(deque(recording.events), hooks.scalars.poll, 0)
+        recording.steps = merger.take(0, final=True)
+
+
+@pytest.fixture
+def record():
+    """``with record() as recording:`` around a loop; its steps are there afterwards."""
+    torch.manual_seed(0)
+    return recorded
+
+
+@pytest.fixture
+def by_hand():
+    """What ``prof.step(loss=...)`` calls."""
+    return dispatcher().manual_step
