@@ -107,7 +107,7 @@ def idle_share() -> float:
     with tempfile.TemporaryDirectory() as folder, EnergyProfiler(run_dir=Path(folder) / "idle") as prof:
         begun = time.perf_counter()
         time.sleep(10)
-        return float(prof._session._sampler.cost.cpu_seconds / (time.perf_counter() - begun))  # noqa: SLF001 - its own figure
+        return float(prof._session._sampler.cost.cpu_seconds / (time.perf_counter() - begun))  # noqa: SLF001
 
 
 def import_seconds() -> float:
