@@ -64,8 +64,10 @@ class ModelledSensor:
     ) -> None:
         self._model = cpu
         self._ram_watts = ram_watts[0]
-        self._domains = (_domain("cpu:package-0", "load model of the processor", cpu.notes),
-                         _domain("dram:package-0", "memory model", (ram_watts[1],)))  # fmt: skip
+        self._domains = (
+            _domain("cpu:package-0", "load model of the processor", cpu.notes),
+            _domain("dram:package-0", "memory model", (ram_watts[1],)),
+        )
         self._cpu_times = cpu_times
         self._clock = clock
         self._last_ns = clock()
@@ -160,8 +162,8 @@ def model_cpu(host: Host) -> PowerModel:
     if tdp is None:
         return _power_model(by_threads, f"{source}: {guess}")
     if host.virtual:
-        return _power_model(min(by_threads, tdp), f"a virtual machine's share of a processor: {guess}, "
-                            f"at most the {tdp:g} W of {source}")  # fmt: skip
+        share = f"a virtual machine's share of a processor: {guess}, at most the {tdp:g} W of {source}"
+        return _power_model(min(by_threads, tdp), share)
     return _power_model(tdp * host.sockets, f"{host.sockets} x {tdp:g} W of {source}")
 
 

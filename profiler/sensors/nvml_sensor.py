@@ -50,7 +50,7 @@ class GpuMeter:
         self._fields = FieldReader(self._nvml, handle, self._plan.fields) if self._plan.fields else None
 
     def read(self, clock: Callable[[], int]) -> Reading | None:
-        """Read the board; None when that fails or gives nothing."""
+        """Read the board; None when that fails or its counter, if it has one, is not in the answer."""
         before = clock()
         try:
             if self._sought_ns is not None:
@@ -62,7 +62,7 @@ class GpuMeter:
         if self._sought_ns is not None:
             self.unread_ns += before - self._lost_ns
             self._sought_ns = None
-        if energy is None and power is None:
+        if (energy if self._plan.has_energy else power) is None:
             return None
         return Reading(
             domain=self.domain.name,

@@ -8,7 +8,7 @@ MAX_PLATFORM_WATTS = 10_000.0
 _SLACK_MICROJOULES = 100 * MICROJOULES_PER_JOULE
 """What a counter may be late by: it is renewed in steps."""
 _WRAP_POWER_FACTOR = 4.0
-_WRAP_POWER_MARGIN = 500.0
+_WRAP_POWER_MARGIN = 800.0
 """A decrease is taken for a wrap while it implies at most this many times, and watts above, the power seen before;
 otherwise the counter is more likely to have started again."""
 _COUNTER_STATES = 2**32

@@ -3,7 +3,9 @@
 ``conformance`` and ``fixtures`` need pytest and are imported by name.
 """
 
+from profiler.sensors.replay import Waveform
 from profiler.testing.clock import FakeClock
+from profiler.testing.perf_events import FakePerfEvents
 from profiler.testing.powercap import FakePowercap, FakeZone
 from profiler.testing.simulated_nvml import (
     SimulatedGpu,
@@ -18,9 +20,11 @@ from profiler.testing.simulated_nvml import (
 
 __all__ = [
     "FakeClock",
+    "FakePerfEvents",
     "FakePowercap",
     "FakeZone",
     "SimulatedGpu",
+    "Waveform",
     "build_library",
     "hopper",
     "library_environment",

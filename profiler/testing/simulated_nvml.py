@@ -61,6 +61,7 @@ class SimulatedGpu:
         start_joules: What the counter shows at time 0.
         latency_seconds: How long each measuring call takes.
         faults: ``(start, end, code)``: every question fails with the code.
+        mutes: ``(start, end, code)``: the counter alone fails with the code.
         frozen: ``(start, end)``: the counter stands.
         resets: When the counter starts again at 0.
         fail_every: Every so many measuring calls one fails with ``fail_code``; 0 for never.
@@ -89,6 +90,7 @@ class SimulatedGpu:
     start_joules: float = 1_000.0
     latency_seconds: float = 0.0
     faults: tuple[tuple[float, float, int], ...] = ()
+    mutes: tuple[tuple[float, float, int], ...] = ()
     frozen: tuple[tuple[float, float], ...] = ()
     resets: tuple[float, ...] = ()
     fail_every: int = 0
@@ -105,6 +107,7 @@ class SimulatedGpu:
         yield from self._settings()
         yield from (("power", repr(seconds), repr(watts)) for seconds, watts in self.waveform.points)
         yield from (("fault", *fault) for fault in self.faults)
+        yield from (("mute", *window) for window in self.mutes)
         yield from (("frozen", *window) for window in self.frozen)
         yield from (("reset", seconds) for seconds in self.resets)
         yield from (("mig", uuid) for uuid in self.instances)

@@ -154,6 +154,16 @@ def test_when_every_gpu_is_lost_reading_raises_and_recovers(opened, fake_clock):
     assert sensor.read()
 
 
+@pytest.mark.parametrize("model", [hopper, volta, lambda w, **more: volta(w, fields="none", **more)])
+def test_power_never_stands_in_for_a_counter_that_fails_for_a_while(opened, fake_clock, model):
+    sensor = opened(_numbered(0, 100), model(Waveform.constant(300), uuid="GPU-mute", mutes=((1, 2, 999),)))
+    before = by_domain(sensor.read())["gpu:1"].energy_joules
+    fake_clock.advance(1.5)
+    assert set(by_domain(sensor.read())) == {"gpu:0"}
+    fake_clock.advance(1.5)
+    assert by_domain(sensor.read())["gpu:1"].energy_joules - before == pytest.approx(900)
+
+
 def test_a_call_that_fails_now_and_then_costs_no_energy(opened, fake_clock):
     sensor = opened(_numbered(0, 100), hopper(Waveform.constant(300), uuid="GPU-flaky", fail_every=7))
     seen = []

@@ -108,10 +108,20 @@ double counter_reading(gpu *g, double seconds)
     return joules > 0 ? joules : 0;
 }
 
+static int code_at(const window *windows, int count, double seconds)
+{
+    for (int i = 0; i < count; i++)
+        if (windows[i].start <= seconds && seconds < windows[i].end) return windows[i].code;
+    return OK;
+}
+
 int fault_at(gpu *g, double seconds, int measuring)
 {
     if (measuring && g->every > 0 && ++g->calls % g->every == 0) return g->every_code;
-    for (int i = 0; i < g->fault_count; i++)
-        if (g->faults[i].start <= seconds && seconds < g->faults[i].end) return g->faults[i].code;
-    return OK;
+    return code_at(g->faults, g->fault_count, seconds);
+}
+
+int mute_at(const gpu *g, double seconds)
+{
+    return g->counter == COUNTER_NONE ? NOT_SUPPORTED : code_at(g->mutes, g->mute_count, seconds);
 }

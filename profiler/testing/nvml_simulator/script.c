@@ -8,7 +8,7 @@
  *   update SECONDS | averaging SECONDS | phase SECONDS  the staircase, the part that is measured, its first tick
  *   counter integral|part_time|none | usage instant|average|none | fields all|energy|power|none
  *   gain FACTOR | noise WATTS | module WATTS | start JOULES
- *   fault START END CODE | every N CODE | frozen START END | reset SECONDS | latency SECONDS
+ *   fault START END CODE | mute START END CODE (the counter alone) | every N CODE | frozen START END | reset SECONDS | latency SECONDS
  *   mig UUID | process PID BYTES                        PID 0 is the reading process
  */
 #include "simulator.h"
@@ -131,6 +131,7 @@ static int set_numbers_of_gpu(gpu *g, const char *key, double a, double b, doubl
     else if (!strcmp(key, "reset")) return add_reset(g, a);
     else if (!strcmp(key, "process")) return add_process(g, a, b);
     else if (!strcmp(key, "fault")) return add_window(g->faults, &g->fault_count, (window){a, b, (int)c});
+    else if (!strcmp(key, "mute")) return add_window(g->mutes, &g->mute_count, (window){a, b, (int)c});
     else if (!strcmp(key, "frozen")) return add_window(g->frozen, &g->frozen_count, (window){a, b, 0});
     else return 0;
     return 1;

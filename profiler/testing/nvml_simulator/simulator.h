@@ -34,8 +34,8 @@ typedef struct gpu {
     counter_kind counter;
     power_kind usage;
     int has_power_fields, has_energy_field;
-    int fault_count, frozen_count, reset_count, instance_count, process_count;
-    window faults[MAX_WINDOWS], frozen[MAX_WINDOWS];
+    int fault_count, mute_count, frozen_count, reset_count, instance_count, process_count;
+    window faults[MAX_WINDOWS], mutes[MAX_WINDOWS], frozen[MAX_WINDOWS];
     double resets[MAX_WINDOWS];
     int every, every_code;            /* each every-th measuring call fails */
     long calls;
@@ -59,5 +59,6 @@ double energy_until(const gpu *g, double seconds);   /* joules from time 0 */
 double power_reading(const gpu *g, double seconds, power_kind kind);
 double counter_reading(gpu *g, double seconds);
 int fault_at(gpu *g, double seconds, int measuring);
+int mute_at(const gpu *g, double seconds);  /* what the counter alone answers instead */
 
 #endif
