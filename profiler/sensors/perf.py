@@ -1,6 +1,5 @@
 """Reads the processor's energy counters as perf events, where powercap may not be read."""
 
-import ctypes
 import errno
 import os
 import platform
@@ -99,6 +98,8 @@ def perf_event_open(event_type: int, config: int, *, pid: int, cpu: int) -> int:
     Raises:
         OSError: The kernel refuses, or is of a kind whose call number is not known here.
     """
+    import ctypes
+
     number = _SYSCALLS.get(platform.machine())
     if number is None or not hasattr(os, "uname"):
         raise OSError(errno.ENOSYS, "perf events are not known on this kind of machine")

@@ -2,7 +2,6 @@
 
 from collections import deque
 from dataclasses import dataclass
-from statistics import fmean, median
 
 from profiler.records import Reading
 from profiler.units import NANOSECONDS_PER_SECOND, format_joules, format_seconds, format_watts
@@ -119,8 +118,9 @@ class CounterWatch:
         """How often the value is renewed; None while it has not been read often enough to tell."""
         if not self._held or len(self._intervals) < _FEWEST_INTERVALS:
             return None
-        typical = median(self._intervals)
-        return fmean(i for i in self._intervals if i <= _LONGEST_INTERVAL * typical)
+        typical = sorted(self._intervals)[len(self._intervals) // 2]
+        seen = [interval for interval in self._intervals if interval <= _LONGEST_INTERVAL * typical]
+        return sum(seen) / len(seen)
 
     @property
     def comparison(self) -> Comparison | None:
