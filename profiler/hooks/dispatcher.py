@@ -113,9 +113,12 @@ class Dispatcher:
             value = None if loss is None else self.scalars.read(loss)
         except Exception as error:  # noqa: BLE001 - a bad loss must not end the training
             value = self.scalars.refuse(f"prof.step(loss=...) got something that is not a number ({error})")
-        loop = self.loop()
-        if loop is not None:
-            self._manual(loop, value)
+        try:
+            loop = self.loop()
+            if loop is not None:
+                self._manual(loop, value)
+        except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
+            self.fail(error)
 
     def _manual(self, loop: Loop, value: float | Slot | None) -> None:
         seen = loop.keys and not loop.manual
