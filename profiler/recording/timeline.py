@@ -41,7 +41,6 @@ class Timeline:
         self._bridged: list[bool] = []
         self._raw: float | None = None
         self._power: float | None = None
-        self._power_time_ns = 0
         self._owed = 0.0
         self._line = _NO_LINE
         self.bridged_joules = 0.0
@@ -64,12 +63,18 @@ class Timeline:
         return len(self._times)
 
     def add(self, reading: Reading) -> bool:
-        """Take a reading in. Returns whether the energy has moved since the last one."""
-        if reading.energy_joules is not None:
-            return self._add_energy(reading.time_ns, reading.energy_joules)
-        if reading.power_watts is not None:
-            return self._add_power(reading.time_ns, reading.power_watts)
-        return False
+        """Take a reading in. Returns whether the energy has moved since the last one.
+
+        One that is not a number, or not later than what is known, is a gap: a counter shows next time what it gained.
+        """
+        is_energy = reading.energy_joules is not None
+        value = reading.energy_joules if is_energy else reading.power_watts
+        is_late = bool(self._times) and reading.time_ns <= self._times[-1]
+        if value is None or not math.isfinite(value) or is_late:
+            return False
+        return (
+            self._add_energy(reading.time_ns, value) if is_energy else self._add_power(reading.time_ns, value)
+        )
 
     def _add_energy(self, time_ns: int, raw: float) -> bool:
         if self._raw is None:
@@ -85,7 +90,7 @@ class Timeline:
             return True
         paid = min(moved, self._owed)
         self._owed -= paid
-        return self._append(time_ns, self._joules[-1] + moved - paid)
+        return self._append(time_ns, self._joules[-1] + (moved - paid))
 
     def _add_power(self, time_ns: int, watts: float) -> bool:
         before, self._power = self._power, watts
