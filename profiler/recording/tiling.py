@@ -53,9 +53,12 @@ class Tiler:
         """Add a finished step; returns what it closes, itself last."""
         end = max(step.end_ns, self._cursor)
         tiles = self._cut(end, step.first_backward_ns or end) if self._changes else []
-        if step.first_backward_ns - self._cursor > _STALL_NS:
-            tiles += self._cut_stall(step)
-        self._remember(step, end)
+        lead = step.first_backward_ns - self._cursor
+        if lead > _STALL_NS:
+            tiles += self._cut_stall(lead)
+        if step.first_backward_ns and self._started:
+            self._leads.append(lead)
+        self._durations.append(end - self._cursor)
         tiles.append(Tile(self._cursor, end, self._label, step))
         self._cursor, self._started = end, True
         return tiles
@@ -91,13 +94,11 @@ class Tiler:
             self._label = label
         return tiles
 
-    def _cut_stall(self, step: Step) -> list[Tile]:
+    def _cut_stall(self, lead: int) -> list[Tile]:
         usual = int(median(self._leads)) if self._leads else 0
-        if step.first_backward_ns - self._cursor <= _STALL_RATIO * usual:
-            return []
-        return [self._span(step.first_backward_ns - usual, self._label)]
-
-    def _remember(self, step: Step, end_ns: int) -> None:
-        self._durations.append(end_ns - self._cursor)
-        if step.first_backward_ns and self._started:
-            self._leads.append(step.first_backward_ns - self._cursor)
+        is_known = bool(self._leads) or not self._started
+        return (
+            [self._span(self._cursor + lead - usual, self._label)]
+            if is_known and lead > _STALL_RATIO * usual
+            else []
+        )

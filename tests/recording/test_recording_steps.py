@@ -1,0 +1,207 @@
+"""From events to steps: what belongs together is joined, and what is still on its way from a device is awaited."""
+
+import math
+from collections import deque
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler.hooks.events import Kind, Slot, StepEvent
+from profiler.recording.steps import StepMerger
+from profiler.units import NANOSECONDS_PER_SECOND as SECOND
+
+START = 1_000 * SECOND
+
+
+def event(seconds, kind=Kind.OPEN, loss=None, *, slots=(), backwards=1, rate=0.1, skipped=None):
+    end = START + round(seconds * SECOND)
+    return tuple(
+        StepEvent(kind, end, loss, tuple(map(Slot, slots)), backwards, end - 100, 60, 40, rate, skipped)
+    )
+
+
+class Device:
+    """Scalars that land when they are told to."""
+
+    def __init__(self):
+        self.landed = {}
+
+    def __call__(self, slot):
+        return self.landed.get(int(slot))
+
+
+@pytest.fixture
+def device():
+    return Device()
+
+
+@pytest.fixture
+def events():
+    return deque()
+
+
+@pytest.fixture
+def merger(events, device):
+    return StepMerger(events, device, START)
+
+
+def at(seconds):
+    return START + round(seconds * SECOND)
+
+
+def losses(steps):
+    return [step.loss for step in steps]
+
+
+def test_a_step_is_finished_when_the_next_one_opens(events, merger):
+    events += [event(1, loss=1.0), event(2, loss=2.0)]
+    assert losses(merger.take(at(2))) == [1.0]
+    events.append(event(3, loss=3.0))
+    assert losses(merger.take(at(3))) == [2.0]
+    assert losses(merger.take(at(3), final=True)) == [3.0]
+    assert merger.take(at(4), final=True) == []
+
+
+def test_what_joins_is_summed(events, merger):
+    events += [
+        event(1, loss=1.0, rate=0.1),
+        event(2, Kind.JOIN, 0.5, backwards=3, rate=0.7),
+        event(3, Kind.JOIN, backwards=0),
+    ]
+    (step,) = merger.take(at(3), final=True)
+    assert (step.loss, step.backwards, step.learning_rate, step.events) == (1.5, 4, 0.1, 3)
+    assert (step.end_ns, step.first_backward_ns) == (at(3), at(1) - 100)
+    assert (step.backward_ns, step.optimizer_ns) == (180, 120)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "both"), [(None, 2.0, 2.0), (2.0, None, 2.0), (None, None, None)]
+)
+def test_an_unknown_loss_adds_nothing(events, merger, first, second, both):
+    events += [event(1, loss=first), event(2, Kind.JOIN, second)]
+    assert losses(merger.take(at(2), final=True)) == [both]
+
+
+def test_an_amended_loss_replaces_and_ends_nothing_later(events, merger):
+    events += [
+        event(1, loss=1.0),
+        event(2, Kind.AMEND, 9.0, backwards=0),
+        event(3, Kind.AMEND, None, backwards=0),
+    ]
+    (step,) = merger.take(at(3), final=True)
+    assert (step.loss, step.end_ns) == (9.0, at(1))
+
+
+@pytest.mark.parametrize("kind", [Kind.JOIN, Kind.AMEND])
+def test_what_has_nothing_to_join_is_a_step(events, merger, kind):
+    """The recording began between two updates of a step."""
+    events.append(event(1, kind, 1.0))
+    assert losses(merger.take(at(1), final=True)) == [1.0]
+
+
+def test_events_from_before_the_window_are_dropped(events, merger):
+    events += [event(-1, loss=1.0), event(1, loss=2.0)]
+    assert losses(merger.take(at(1), final=True)) == [2.0]
+
+
+def test_a_step_that_looks_complete_is_finished_early(events, merger):
+    """After three steps of two updates, a fourth with two is taken as whole a quarter of a second later."""
+    for n in range(4):
+        events += [event(n, loss=float(n)), event(n + 0.1, Kind.JOIN)]
+    assert losses(merger.take(at(3.2))) == [0.0, 1.0, 2.0]
+    assert not merger.is_quiet
+    assert losses(merger.take(at(3.4))) == [3.0]
+    assert merger.is_quiet
+
+
+def test_a_step_that_looks_incomplete_is_awaited(events, merger):
+    for n in range(4):
+        events += [event(n, loss=float(n)), event(n + 0.1, Kind.JOIN)]
+    merger.take(at(9))
+    events.append(event(10, loss=10.0))
+    assert merger.take(at(19)) == []
+    events.append(event(20, Kind.JOIN, 1.0))
+    assert losses(merger.take(at(20.1), final=True)) == [11.0]
+
+
+# -- losses on their way from a device -----------------------------------------------------------------------------
+
+
+def test_a_loss_on_its_way_is_awaited_and_holds_back_what_follows(events, merger, device):
+    events += [event(1, slots=[0]), event(2, loss=2.0), event(3, loss=3.0)]
+    assert merger.take(at(4)) == []
+    assert not merger.is_quiet
+    device.landed[0] = 1.0
+    assert losses(merger.take(at(4))) == [1.0, 2.0]
+
+
+def test_several_losses_of_a_step_are_summed(events, merger, device):
+    device.landed.update({0: 1.0, 1: 2.0})
+    events.append(event(1, loss=4.0, slots=[0, 1, 0]))
+    assert losses(merger.take(at(1), final=True)) == [8.0]
+
+
+def test_a_loss_that_is_nan_has_arrived(events, merger, device):
+    device.landed[0] = math.nan
+    events.append(event(1, slots=[0]))
+    assert math.isnan(merger.take(at(1), final=True)[0].loss)
+
+
+@pytest.mark.parametrize("given_up", ["after five seconds", "at the end"])
+def test_a_loss_that_does_not_arrive_is_not_measured(events, merger, device, given_up):
+    device.landed[1] = 1.0
+    events += [event(1, slots=[0, 1], loss=1.0), event(2, loss=2.0)]
+    assert merger.take(at(6)) == []
+    steps = merger.take(at(6), final=True) if given_up == "at the end" else merger.take(at(6.1))
+    assert losses(steps)[0] is None
+    assert merger.lost_losses == 1
+
+
+def test_a_rate_on_its_way_is_awaited(events, merger, device):
+    events.append(event(1, loss=1.0, rate=Slot(7)))
+    assert merger.take(at(2), final=False) == []
+    device.landed[7] = 0.25
+    (step,) = merger.take(at(2), final=True)
+    assert step.learning_rate == 0.25
+
+
+def test_a_rate_that_does_not_arrive_is_unknown(events, merger):
+    events.append(event(1, loss=1.0, rate=Slot(7)))
+    (step,) = merger.take(at(9), final=True)
+    assert (step.loss, step.learning_rate) == (1.0, None)
+
+
+@pytest.mark.parametrize(("flag", "steps"), [(0.0, 3), (1.0, 2)])
+def test_a_step_may_turn_out_to_have_been_skipped(events, merger, device, flag, steps):
+    events += [event(1, loss=1.0), event(2, loss=2.0, skipped=Slot(3)), event(3, loss=3.0)]
+    assert merger.take(at(4)) == []
+    device.landed[3] = flag
+    assert len(merger.take(at(4), final=True)) == steps
+
+
+def test_a_flag_that_does_not_arrive_leaves_the_step(events, merger):
+    events.append(event(1, loss=1.0, skipped=Slot(3)))
+    assert losses(merger.take(at(9), final=True)) == [1.0]
+
+
+# -- in general ----------------------------------------------------------------------------------------------------
+
+
+@given(
+    kinds=st.lists(st.sampled_from(list(Kind)), max_size=60),
+    drains=st.lists(st.booleans(), min_size=60, max_size=60),
+)
+def test_every_open_event_is_one_step_however_often_it_is_drained(kinds, drains):
+    """Times are close together, so that nothing is finished early."""
+    events = deque()
+    merger = StepMerger(events, Device(), START)
+    steps = []
+    for n, (kind, drain) in enumerate(zip(kinds, drains, strict=False)):
+        events.append(event(n / 1000, kind, 1.0))
+        if drain:
+            steps += merger.take(at(n / 1000))
+    steps += merger.take(at(1), final=True)
+    stray = bool(kinds) and kinds[0] is not Kind.OPEN
+    assert len(steps) == kinds.count(Kind.OPEN) + stray
+    assert [step.end_ns for step in steps] == sorted(step.end_ns for step in steps)
