@@ -14,7 +14,7 @@ COARSE_BINS = 64
 START_SHARE = 0.01
 """The part of the range before it says nothing about where the curve is going."""
 MIN_POINTS = 6
-MIN_SPAN = 4.0
+MIN_BINS = 3
 CONSTANT_SPREAD = 1e-9
 
 
@@ -172,11 +172,10 @@ def _refuse_few(fine: FineBins) -> None:
 
 
 def _refuse_uninformative(curve: Curve) -> None:
-    if curve.joules.size < MIN_POINTS or curve.span < MIN_SPAN:
+    if curve.joules.size < MIN_BINS:
         raise ForecastRefusedError(
             "span_too_short",
-            f"A forecast needs {MIN_POINTS} points spread over a factor of {MIN_SPAN:g} in joules; "
-            f"the curve has {curve.joules.size} over a factor of {curve.span:.2g}.",
+            f"The points lie within a factor of {curve.span:.3g} in joules: too close together to show a trend.",
             remedy="Train longer before asking.",
         )
     if np.ptp(curve.log_values) < CONSTANT_SPREAD:

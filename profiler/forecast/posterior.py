@@ -1,10 +1,7 @@
 """The posterior of a curve's law, on a grid: deterministic, no starting values, no random numbers.
 
-The law is written at the last observed point, ``ln y = mu + ln(1 - s + s v^-b)``, v = joules / last joules:
-mu is the level now, s the share of it that lies above the floor, b the exponent. So mu and the noise
-integrate out in closed form (a normal with conjugate scaled inverse chi-squared variance; Gelman et al.,
-Bayesian Data Analysis, 3rd ed., section 3.2) and only (b, s) need a grid. What the data determine is a
-narrow curved ridge in (b, s), so the grid is zoomed in s for each b by itself.
+What the data determine is a narrow curved ridge in (slope, share), so the grid is zoomed in share for each slope by
+itself, until refining it further changes nothing.
 """
 
 from dataclasses import dataclass, replace
@@ -12,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from profiler.errors import UsageError
-from profiler.forecast.curve import Curve, FloatArray
+from profiler.forecast.curve import FloatArray
+from profiler.forecast.evidence import MIN_EFFECTIVE, Evidence
+from profiler.forecast.laws import FAMILIES, Laws
 from profiler.forecast.priors import Priors
 
 SLOPES = 32
@@ -25,70 +23,7 @@ MOST_ZOOMS = 4
 ENOUGH = 0.5
 """Part of the lines that must be likely before zooming ends."""
 NEGLIGIBLE = float(np.log(1e-6))
-"""Nodes with less than this part of the best node's probability are left out."""
-MIN_EFFECTIVE = 4.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Nodes:
-    """Grid nodes, one entry per law that is still possible.
-
-    Attributes:
-        slope: b, exponent at the last point.
-        share: s, share of the present level above the floor; 1 means a floor of zero.
-        mass: Probability of the node.
-        location: mu, mean log level at the last point.
-        scale: Standard error of mu.
-    """
-
-    slope: FloatArray
-    share: FloatArray
-    mass: FloatArray
-    location: FloatArray
-    scale: FloatArray
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Evidence:
-    """What the posterior is computed from.
-
-    Attributes:
-        log_v: Log of joules / last joules in each bin.
-        log_y: Log level in each bin.
-        weight: Recency weight of each bin.
-        max_share: The share of the present level that a lower bound leaves above it.
-        count: Effective number of points.
-        priors: What is assumed beforehand.
-    """
-
-    log_v: FloatArray
-    log_y: FloatArray
-    weight: FloatArray
-    max_share: float
-    count: float
-    priors: Priors
-
-    @property
-    def dof(self) -> float:
-        """Degrees of freedom of the noise's posterior."""
-        return self.priors.noise_dof + self.count - 1.0
-
-    def noise(self, misfit: FloatArray) -> FloatArray:
-        """Return the degrees of freedom times the noise's variance, given the mean square misfit."""
-        return np.asarray(self.priors.noise_dof * self.priors.noise**2 + self.count * misfit)
-
-    def profile(self, slope: FloatArray, share: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the best level of each law and the weighted mean square of what it leaves."""
-        weight = self.weight / self.weight.sum()
-        residual = self.residual(slope, share)
-        level = residual @ weight
-        residual -= level[..., None]
-        return level, np.square(residual) @ weight
-
-    def residual(self, slope: FloatArray, share: FloatArray) -> FloatArray:
-        """Return what each law leaves in each bin, its level still inside."""
-        excess = np.expm1(-slope[..., None] * self.log_v)
-        return np.asarray(self.log_y - np.log1p(share[..., None] * excess))
+"""Laws with less than this part of the best one's probability are left out."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,66 +34,80 @@ class _Grid:
     share: FloatArray
 
 
-def fit_nodes(curve: Curve, priors: Priors, *, lower_bound: float = 0.0, refine: int = 1) -> Nodes:
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Part:
+    """Laws of one family, weighed: slopes and shares broadcast to the shape of ``log_mass``."""
+
+    evidence: Evidence
+    slope: FloatArray
+    share: FloatArray
+    log_mass: FloatArray
+
+
+def fit_laws(evidence: Evidence, *, refine: int = 1) -> Laws:
     """Weigh every law on the grid by how well it explains the curve.
 
     Args:
-        curve: The binned curve.
-        priors: What is assumed beforehand.
-        lower_bound: A value that the floor cannot be under.
+        evidence: The curve and what is assumed beforehand.
         refine: Multiplies the number of grid lines; the result does not depend on it.
-
-    Raises:
-        UsageError: The lower bound is not under the curve.
     """
     wide = _Grid(
         slope=_lines(SLOPES * refine).T, share=np.repeat(_lines(SHARES * refine), SLOPES * refine, axis=0)
     )
-    evidence = _evidence(curve, priors, lower_bound)
-    evidence = _discounted(evidence, _zoomed(wide, evidence))
-    grid = _zoomed(wide, evidence)
-    parts = [(*_laws(grid, evidence), _log_mass(grid, evidence)), _bare(evidence, refine)]
-    return _nodes(parts, evidence)
+    broad = _zoomed(wide, replace(evidence, count=MIN_EFFECTIVE))
+    evidence = _discounted(evidence, _zoomed(broad, evidence))
+    parts = _family(evidence, broad, refine)
+    for bend in tuple(FAMILIES)[1:]:
+        parts += _family(_bent(evidence, bend), wide, refine)
+    return _join(parts)
+
+
+def _family(evidence: Evidence, grid: _Grid, refine: int) -> list[_Part]:
+    """Weigh the laws of one family."""
+    grid = _zoomed(grid, evidence)
+    slope, share = _values(grid, evidence)
+    return [_part(evidence, slope, share, _log_mass(grid, evidence)), _bare(evidence, refine)]
 
 
 def _lines(count: int) -> FloatArray:
     return np.linspace(-REACH, REACH, count)[None, :]
 
 
-def _evidence(curve: Curve, priors: Priors, lower_bound: float) -> Evidence:
-    log_v = np.log(curve.joules / curve.last_joules)
-    weight = np.exp(priors.recency * log_v)
-    level = float(np.exp(weight @ curve.log_values / weight.sum()))
-    if lower_bound >= level:
-        raise UsageError(f"lower_bound={lower_bound:g} is not under the curve, which is at {level:.4g}.")
-    return Evidence(
-        log_v=log_v,
-        log_y=curve.log_values,
-        weight=weight,
-        max_share=1.0 - lower_bound / level,
-        count=_kish(weight),
-        priors=priors,
-    )
+def _bent(evidence: Evidence, bend: float) -> Evidence:
+    priors = replace(evidence.priors, slope_spread=evidence.priors.bent_slope_spread)
+    return replace(evidence, bend=bend, priors=priors)
 
 
-def _kish(weight: FloatArray) -> float:
-    """Effective number of equally weighted points (Kish, Survey Sampling, 1965)."""
-    return max(float(weight.sum() ** 2 / np.square(weight).sum()), MIN_EFFECTIVE)
+def _part(evidence: Evidence, slope: FloatArray, share: FloatArray, log_mass: FloatArray) -> _Part:
+    bent = evidence.priors.bent / (len(FAMILIES) - 1)
+    family = np.log(max(bent if evidence.bend else 1.0 - evidence.priors.bent, 1e-300))
+    slope, share = np.broadcast_arrays(slope, share)
+    return _Part(evidence=evidence, slope=slope, share=share, log_mass=log_mass + family)
 
 
 def _discounted(evidence: Evidence, grid: _Grid) -> Evidence:
-    """Shrink the count of points where neighbours miss the posterior mean in the same direction."""
-    log_mass = _log_mass(grid, evidence)
+    """Discount the count of points by what the posterior mean of the power law leaves."""
+    slope, share = _values(grid, evidence)
+    log_mass = _log_prior(grid, evidence.priors)[..., None] + _by_start(evidence, slope, share)
     mass = np.exp(log_mass - log_mass.max())
-    residual = np.tensordot(mass / mass.sum(), evidence.residual(*_laws(grid, evidence)), axes=2)
-    weight = evidence.weight / evidence.weight.sum()
-    residual = (residual - residual @ weight) * np.sqrt(weight)
-    rho = evidence.count * float(residual[1:] @ residual[:-1]) / float(evidence.noise(residual @ residual))
-    rho = min(max(rho, 0.0), 0.99)
-    return replace(evidence, count=max(evidence.count * (1.0 - rho) / (1.0 + rho), MIN_EFFECTIVE))
+    start = int(np.argmax(mass.sum(axis=(0, 1))))
+    mass = mass[..., start] / mass[..., start].sum()
+    return evidence.discounted(np.tensordot(mass, evidence.residual(slope, share), axes=2), start)
 
 
-def _laws(grid: _Grid, evidence: Evidence) -> tuple[FloatArray, FloatArray]:
+def log_sum(logs: FloatArray, axis: int) -> FloatArray:
+    """Logarithm of the sum along an axis of numbers given by their logarithms."""
+    top = logs.max(axis=axis)
+    if logs.shape[axis] == 1:
+        return np.asarray(top)
+    return np.asarray(top + np.log(np.exp(logs - np.expand_dims(top, axis)).sum(axis=axis)))
+
+
+def _by_start(evidence: Evidence, slope: FloatArray, share: FloatArray) -> FloatArray:
+    return log_sum(evidence.log_likelihood(slope, share), -1)
+
+
+def _values(grid: _Grid, evidence: Evidence) -> tuple[FloatArray, FloatArray]:
     """Slopes (a column) and shares of the grid."""
     priors = evidence.priors
     logit = priors.share_logit + priors.share_spread * grid.share
@@ -170,10 +119,17 @@ def _slopes(standardised: FloatArray, priors: Priors) -> FloatArray:
 
 
 def _log_mass(grid: _Grid, evidence: Evidence) -> FloatArray:
-    """Unnormalised log posterior mass of each node."""
+    """Unnormalised log posterior mass of each slope and share, over all starts and gains."""
+    return np.asarray(_log_prior(grid, evidence.priors) + _total(evidence, *_values(grid, evidence)))
+
+
+def _total(evidence: Evidence, slope: FloatArray, share: FloatArray) -> FloatArray:
+    return log_sum(_by_start(evidence, slope, share), -1)
+
+
+def _log_prior(grid: _Grid, priors: Priors) -> FloatArray:
     prior = _log_normal(grid.slope, axis=0) + _log_normal(grid.share, axis=1)
-    prior += np.log1p(-evidence.priors.bare_floor)
-    return prior + _log_likelihood(evidence, *_laws(grid, evidence))
+    return np.asarray(prior + np.log1p(-priors.bare_floor))
 
 
 def _log_normal(standardised: FloatArray, axis: int) -> FloatArray:
@@ -182,34 +138,25 @@ def _log_normal(standardised: FloatArray, axis: int) -> FloatArray:
     return np.asarray(np.log(second - first) - 0.5 * standardised**2 - 0.5 * np.log(2.0 * np.pi))
 
 
-def _log_likelihood(evidence: Evidence, slope: FloatArray, share: FloatArray) -> FloatArray:
-    _, misfit = evidence.profile(slope, share)
-    return np.asarray(-0.5 * evidence.dof * np.log(evidence.noise(misfit)))
-
-
 def _zoomed(grid: _Grid, evidence: Evidence) -> _Grid:
     """Zoom until the part that matters spans enough lines."""
+    grid = _zoom_shares(_zoom_shares(grid, evidence), evidence)
     for _ in range(MOST_ZOOMS):
-        grid = _zoom_shares(grid, evidence)
-        likely = _likely(np.logaddexp.reduce(_log_mass(grid, evidence), axis=1)[None, :])
-        if likely.sum() > ENOUGH * grid.slope.size:
+        row = log_sum(_log_mass(grid, evidence), 1)[None, :]
+        if _likely(row).sum() > ENOUGH * row.size:
             break
-        grid = _zoom_slopes(grid, evidence)
+        grid = _zoom_shares(_zoom_slopes(grid, row), evidence)
     return grid
 
 
 def _zoom_shares(grid: _Grid, evidence: Evidence) -> _Grid:
     """Lay each row of shares again over the part that matters in it."""
-    for _ in range(ZOOMS):
-        low, high = _bounds(grid.share, _log_mass(grid, evidence))
-        grid = replace(grid, share=np.linspace(low, high, grid.share.shape[1], axis=1))
-    return grid
+    low, high = _bounds(grid.share, _log_mass(grid, evidence))
+    return replace(grid, share=np.linspace(low, high, grid.share.shape[1], axis=1))
 
 
-def _zoom_slopes(grid: _Grid, evidence: Evidence) -> _Grid:
+def _zoom_slopes(grid: _Grid, row: FloatArray) -> _Grid:
     """Lay the slopes again over those that matter, each with the shares that matter to its neighbours."""
-    log_mass = _log_mass(grid, evidence)
-    row = np.logaddexp.reduce(log_mass, axis=1)[None, :]
     low, high = (float(end[0]) for end in _bounds(grid.slope.T, row))
     slope = np.linspace(low, high, grid.slope.size)
     first, last = grid.share[:, 0], grid.share[:, -1]
@@ -233,32 +180,48 @@ def _likely(log_mass: FloatArray) -> npt.NDArray[np.bool_]:
     return np.asarray(log_mass > log_mass.max(axis=1, keepdims=True) + NEGLIGIBLE)
 
 
-def _bare(evidence: Evidence, refine: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Weigh the laws whose floor is exactly the lower bound: they have a slope and nothing else."""
+def _bare(evidence: Evidence, refine: int) -> _Part:
+    """Weigh the laws whose floor is exactly the lower bound: they have a slope and no share."""
     priors = evidence.priors
     share = np.full((1, 1), evidence.max_share)
     lines = _lines(SLOPES * refine)
     for _ in range(ZOOMS):
         low, high = _bounds(
-            lines, _log_normal(lines, 1) + _log_likelihood(evidence, _slopes(lines, priors), share)
+            lines, _log_normal(lines, axis=1) + _total(evidence, _slopes(lines, priors), share)
         )
         lines = np.linspace(low, high, lines.size, axis=1)
-    log_mass = _log_normal(lines, 1) + _log_likelihood(evidence, _slopes(lines, priors), share)
-    return _slopes(lines, priors), share, log_mass + np.log(max(priors.bare_floor, 1e-300))
+    log_mass = _log_normal(lines, axis=1) + _total(evidence, _slopes(lines, priors), share)
+    log_mass += np.log(max(priors.bare_floor, 1e-300))
+    return _part(evidence, _slopes(lines, priors), share, log_mass)
 
 
-def _nodes(parts: list[tuple[FloatArray, FloatArray, FloatArray]], evidence: Evidence) -> Nodes:
-    """Join the grids, leave out what is negligible, and normalise."""
-    flat = [[part.ravel() for part in np.broadcast_arrays(*parts_of)] for parts_of in parts]
-    slope, share, log_mass = (np.concatenate(column) for column in zip(*flat, strict=True))
-    kept = log_mass > log_mass.max() + NEGLIGIBLE
-    slope, share, mass = slope[kept], share[kept], np.exp(log_mass[kept] - log_mass.max())
-    location, misfit = evidence.profile(slope, share)
-    variance = evidence.noise(misfit) / evidence.dof
-    return Nodes(
-        slope=slope,
-        share=share,
-        mass=mass / mass.sum(),
-        location=location,
-        scale=np.sqrt(variance / evidence.count),
-    )
+def _join(parts: list[_Part]) -> Laws:
+    """Leave out what is negligible, tell starts and gains apart, and normalise."""
+    top = max(float(part.log_mass.max()) for part in parts)
+    columns = [_spread(part, top) for part in parts if part.log_mass.max() > top + NEGLIGIBLE]
+    joined = {name: np.concatenate([column[name] for column in columns]) for name in columns[0]}
+    joined["mass"] /= joined["mass"].sum()
+    return Laws(**joined)
+
+
+def _spread(part: _Part, top: float) -> dict[str, FloatArray]:
+    evidence = part.evidence
+    kept = part.log_mass > top + NEGLIGIBLE
+    slope, share = part.slope[kept], part.share[kept]
+    likelihood = evidence.log_likelihood(slope, share)
+    total = log_sum(log_sum(likelihood, -1), -1)
+    log_mass = likelihood + (part.log_mass[kept] - total)[:, None, None]
+    level, misfit = evidence.profile(slope, share)
+    scale = np.sqrt(evidence.noise(misfit) / evidence.dof / evidence.counts)
+    law, start, gain = np.nonzero(log_mass > top + NEGLIGIBLE)
+    chosen = (law, start, gain)
+    return {
+        "bend": np.full(law.size, evidence.bend),
+        "slope": slope[law],
+        "share": share[law],
+        "gain": evidence.gains[gain],
+        "start": evidence.starts[start],
+        "mass": np.exp(log_mass[chosen] - top),
+        "location": level[chosen] + evidence.offset,
+        "scale": scale[chosen],
+    }

@@ -1,20 +1,28 @@
 """What the posterior says of the level at given joules, and of joules at a given level: one distribution."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from profiler.forecast.curve import FloatArray
-from profiler.forecast.posterior import Nodes
-from profiler.forecast.priors import HORIZON_LIMIT, Priors
+from profiler.forecast.laws import Laws
+from profiler.forecast.priors import HORIZON_LIMIT, Misses
+from profiler.forecast.schedule import Path
 
 LOG_HORIZON = float(np.log(HORIZON_LIMIT))
 FARTHEST = 700.0
 """Logarithm of the largest ratio of joules that a float holds; what costs more costs infinitely much."""
-BISECTIONS = 60
-STEPS_TO_HORIZON = 33
+BISECTIONS = 46
+STEPS = np.concatenate(
+    [np.linspace(0.0, LOG_HORIZON, 17), np.geomspace(LOG_HORIZON, FARTHEST, 9)[1:], [np.inf]]
+)
+"""Where crossings are looked for: closely up to the horizon limit, widely to infinity."""
 T4_WIDTH = 1.6449 / 2.1318
 """Makes the 90 % interval of Student's t with four degrees of freedom as wide as the normal's."""
+TAIL = 100.0
+"""Standard deviations within which every quantile lies."""
 
 
 def kernel(z: FloatArray) -> FloatArray:
@@ -27,62 +35,76 @@ def kernel(z: FloatArray) -> FloatArray:
     return np.asarray(0.5 + u * (0.75 - 0.25 * u * u))
 
 
-def log_locations(nodes: Nodes, log_v: FloatArray) -> FloatArray:
-    """Log level of each law (rows) at each log of joules / last joules (columns); -inf where it is zero."""
-    with np.errstate(divide="ignore", over="ignore"):
-        excess = np.expm1(-nodes.slope[:, None] * log_v)
-        return np.asarray(nodes.location[:, None] + np.log1p(nodes.share[:, None] * excess))
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Predictive:
+    """A posterior and a future.
+
+    Attributes:
+        laws: The posterior.
+        misses: How far levels stray from their law.
+        path: How energy maps to the law's axis.
+    """
+
+    laws: Laws
+    misses: Misses
+    path: Path
+
+    def log_quantile(self, log_ratio: float, probability: float) -> float:
+        """Quantile of the log level at a log of joules / last joules; -inf where zero is that likely."""
+        center, below, above = (part[:, 0] for part in self._parts(np.array([log_ratio])))
+        finite = np.isfinite(center)
+        mass = self.laws.mass
+        if mass[~finite].sum() >= probability:
+            return -np.inf
+        low = float(np.min(center[finite] - TAIL * below[finite]))
+        high = float(np.max(center[finite] + TAIL * above[finite]))
+        return _bisect(
+            lambda y: bool((mass * _cdf(y - center, below, above)).sum() >= probability), low, high
+        )
+
+    def p_never(self, log_level: float) -> float:
+        """Probability that no finite energy brings the level down to ``log_level``."""
+        return float(np.clip(1.0 - self._reached(STEPS, log_level).max(), 0.0, 1.0))
+
+    def crossings(self, log_level: float, probabilities: tuple[float, ...]) -> tuple[float, ...]:
+        """Return the first log ratios >= 0 where the level is reached with each probability, or infinity."""
+        chances = self._reached(STEPS, log_level)
+        return tuple(self._crossing(log_level, p, chances >= p) for p in probabilities)
+
+    def _crossing(self, log_level: float, probability: float, enough: npt.NDArray[np.bool_]) -> float:
+        if not enough.any():
+            return np.inf
+        first = int(np.argmax(enough))
+        if first == 0:
+            return 0.0
+
+        def reached(log_ratio: float) -> bool:
+            return bool(self._reached(np.array([log_ratio]), log_level)[0] >= probability)
+
+        low, high = float(STEPS[first - 1]), min(float(STEPS[first]), FARTHEST)
+        return _bisect(reached, low, high) if reached(high) else np.inf
+
+    def _reached(self, log_ratio: FloatArray, log_level: float) -> FloatArray:
+        """Probability that the level is at most ``log_level`` at each log ratio."""
+        center, below, above = self._parts(log_ratio)
+        chances = _cdf(log_level - center, below, above)
+        return np.asarray((self.laws.mass[:, None] * chances).sum(axis=0))
+
+    def _parts(self, log_ratio: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Log level of each law (rows) at each log ratio (columns), and its standard deviations."""
+        center = self.laws.log_levels(*self.path.at(log_ratio))
+        walk = np.sqrt(np.clip(log_ratio, 0.0, LOG_HORIZON) / np.log(2.0))
+        gain = self.laws.gain_per_doubling()[:, None]
+        own = np.square(self.laws.scale)[:, None]
+        misses = self.misses
+        below = own + (np.square(misses.below * gain) + misses.least_below**2) * walk**2
+        above = own + (np.square(misses.above * gain) + misses.least_above**2) * walk**2
+        return center, np.sqrt(below), np.sqrt(above)
 
 
-def scales(nodes: Nodes, priors: Priors, log_v: FloatArray) -> FloatArray:
-    """Standard deviation of each law's log level: of the fit, and of what no law explains."""
-    doublings = np.clip(log_v, 0.0, LOG_HORIZON) / np.log(2.0)
-    return np.asarray(np.hypot(nodes.scale[:, None], priors.drift_per_doubling * doublings))
-
-
-def probability_below(nodes: Nodes, priors: Priors, log_v: FloatArray, log_level: float) -> FloatArray:
-    """Probability that the level at each ``log_v`` is at most ``log_level``."""
-    z = (log_level - log_locations(nodes, log_v)) / scales(nodes, priors, log_v)
-    return np.asarray(nodes.mass @ kernel(z))
-
-
-def log_quantile(nodes: Nodes, priors: Priors, log_v: float, probability: float) -> float:
-    """Quantile of the log level at one ``log_v``; -inf when a level of zero has at least that probability."""
-    at = np.array([log_v])
-    location, scale = log_locations(nodes, at)[:, 0], scales(nodes, priors, at)[:, 0]
-    finite = np.isfinite(location)
-    if nodes.mass[~finite].sum() >= probability:
-        return -np.inf
-    low = float(np.min(location[finite] - 100.0 * scale[finite]))
-    high = float(np.max(location[finite] + 100.0 * scale[finite]))
-    for _ in range(BISECTIONS):
-        middle = 0.5 * (low + high)
-        below = float(nodes.mass @ kernel((middle - location) / scale))
-        low, high = (low, middle) if below >= probability else (middle, high)
-    return high
-
-
-def p_never(nodes: Nodes, priors: Priors, log_level: float) -> float:
-    """Probability that no finite energy brings the level down to ``log_level``."""
-    reached = probability_below(nodes, priors, _steps(), log_level)
-    return float(np.clip(1.0 - reached.max(), 0.0, 1.0))
-
-
-def crossing(nodes: Nodes, priors: Priors, log_level: float, probability: float) -> float:
-    """First ``log_v`` >= 0 at which the level is ``log_level`` or less with ``probability``, or infinity."""
-    steps = _steps()
-    enough = probability_below(nodes, priors, steps, log_level) >= probability
-    if not enough.any():
-        return np.inf
-    first = int(np.argmax(enough))
-    if first == 0:
-        return 0.0
-    low, high = float(steps[first - 1]), min(float(steps[first]), FARTHEST)
-
-    def enough_at(log_v: float) -> bool:
-        return bool(probability_below(nodes, priors, np.array([log_v]), log_level)[0] >= probability)
-
-    return _bisect(enough_at, low, high) if enough_at(high) else np.inf
+def _cdf(miss: FloatArray, below: FloatArray, above: FloatArray) -> FloatArray:
+    """Distribution function of a law's levels around its centre, half of them on either side."""
+    return kernel(miss / np.where(miss < 0.0, below, above))
 
 
 def _bisect(enough_at: Callable[[float], bool], low: float, high: float) -> float:
@@ -90,8 +112,3 @@ def _bisect(enough_at: Callable[[float], bool], low: float, high: float) -> floa
         middle = 0.5 * (low + high)
         low, high = (low, middle) if enough_at(middle) else (middle, high)
     return high
-
-
-def _steps() -> FloatArray:
-    """Where crossings are looked for; beyond the horizon limit the level only falls."""
-    return np.append(np.linspace(0.0, LOG_HORIZON, STEPS_TO_HORIZON), np.inf)

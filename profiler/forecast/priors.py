@@ -7,28 +7,63 @@ HORIZON_LIMIT = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Misses:
+    """How far levels stray from the law, as relative standard deviations that grow as the square root of doublings.
+
+    Below and above are told apart, because a learning rate that falls unseen lowers the loss and nothing raises it
+    as much. They stop growing at the horizon limit.
+
+    Attributes:
+        below: Downwards, in units of what the next doubling of energy takes off the level.
+        above: Upwards, in the same units.
+        least_below: Downwards, in levels.
+        least_above: Upwards, in levels.
+    """
+
+    below: float
+    above: float
+    least_below: float
+    least_above: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Priors:
     """The assumptions of a fit. Each may be overridden.
 
     Attributes:
         slope: Median exponent at the last point: the excess over the floor falls as joules^-slope there.
-        slope_spread: Standard deviation of its logarithm.
+        slope_spread: Standard deviation of its logarithm, for a power law.
+        bent_slope_spread: The same for the exponential families, whose excess may fall much faster.
+        bent: Probability of the exponential families together.
         share_logit: Mean of the logit of the share of the present level that more energy can remove.
         share_spread: Standard deviation of that logit.
         bare_floor: Probability that the floor is exactly the lower bound (zero unless one is given).
+        late_start: Probability that the law holds only from some point on: a phase change, a restart, another rate.
+        outside: Scale of the log levels before that point, about which the law then says nothing.
+        outside_noise: The same in units of the bins' noise; the larger of both holds.
         noise: Scale of the relative noise of a bin at the last point.
         noise_dof: How many observations that scale is worth.
         recency: Weight of a bin is (joules / last joules) to this power: what is near says most.
-        drift_per_doubling: Relative standard deviation of the level, per doubling of joules, that no family
-            explains; it stops growing at the horizon limit.
+        anneal_gain: Median log level that lowering the learning rate to zero removes.
+        anneal_spread: Standard deviation of its logarithm.
+        rate_unknown: How far levels stray from the law when the learning rate is not known.
+        rate_known: The same when it is.
     """
 
     slope: float = 0.45
     slope_spread: float = 0.9
+    bent_slope_spread: float = 1.5
+    bent: float = 0.04
     share_logit: float = -0.8
     share_spread: float = 2.0
     bare_floor: float = 0.02
+    late_start: float = 0.05
+    outside: float = 0.03
+    outside_noise: float = 10.0
     noise: float = 0.003
     noise_dof: float = 2.0
     recency: float = 2.0
-    drift_per_doubling: float = 0.01
+    anneal_gain: float = 0.05
+    anneal_spread: float = 0.5
+    rate_unknown: Misses = Misses(below=0.5, above=0.1, least_below=0.002, least_above=0.001)
+    rate_known: Misses = Misses(below=0.2, above=0.2, least_below=0.002, least_above=0.002)

@@ -1,11 +1,17 @@
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
+from synthetic_curves import power_law
+
+import profiler
 
 
-def power_law(x, floor=1.2, excess=1.0, slope=0.35):
-    """A curve with ``excess`` over ``floor`` at the last point."""
-    x = np.asarray(x, dtype=float)
-    return floor + excess * (x / x[-1]) ** -slope
+@pytest.fixture
+def environment():
+    """For a fresh interpreter that finds the package whatever its folder."""
+    return {**os.environ, "PYTHONPATH": str(Path(profiler.__file__).parents[1])}
 
 
 @pytest.fixture

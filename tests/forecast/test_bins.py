@@ -75,7 +75,9 @@ def test_no_points():
     assert from_stream(CurveBins()).points == bin_arrays([], []).points == 0
 
 
-def test_the_streaming_part_imports_no_numpy():
+def test_the_streaming_part_imports_no_numpy(environment):
     code = "import sys; from profiler.forecast import CurveBins; CurveBins(); print('numpy' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
+    )
     assert done.stdout.strip() == "False"

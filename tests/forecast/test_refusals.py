@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import power_law
+from synthetic_curves import power_law
 
 from profiler.errors import ForecastRefusedError, UsageError
 from profiler.forecast import CurveBins, Dropped, fit_bins, fit_curve

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from conftest import power_law
+from synthetic_curves import power_law
 
 from profiler.forecast import fit_curve
 from profiler.forecast.verdict import decide
