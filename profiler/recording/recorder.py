@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from profiler.hooks.events import Slot
+from profiler.hooks.events import Slot, StepEvent
 from profiler.recording import billing
 from profiler.recording.meters import Meters
 from profiler.recording.rows import RowBuilder
@@ -104,7 +104,7 @@ class Recorder:
             self._tiles.extend(self._tiler.idle(now_ns))
         self._decide_billing()
         self._write_settled(self.meters.settled_ns(now_ns))
-        self._write_metrics(now_ns - _METRIC_PATIENCE_NS)
+        self._write_waiting_metrics(now_ns - _METRIC_PATIENCE_NS)
         self._rows.adapt(now_ns)
         self.meters.prune(self._rows.billed_ns)
         self._writer.flush()
@@ -174,11 +174,23 @@ class Recorder:
             if value is not None and self.thinned.setdefault(logged.name, Thinner()).passes(logged.time_ns):
                 self._write_metric(logged, value)
 
+    def _write_waiting_metrics(self, until_ns: int) -> None:
+        """Write what was logged before ``until_ns`` although the step that it lies in has not ended."""
+        if self.decision is not None:
+            unread = self._inbox.events
+            self._write_metrics(min(until_ns, StepEvent._make(unread[0]).end_ns - 1) if unread else until_ns)
+
+    def _steps_before(self, time_ns: int) -> int:
+        """Steps that had ended by ``time_ns``, of which the last may not be in a row yet."""
+        waiting = sum(tile.step is not None and tile.end_ns <= time_ns for tile in self._tiles)
+        open_end_ns = self.merger.open_end_ns
+        return self._rows.steps + waiting + (open_end_ns is not None and open_end_ns <= time_ns)
+
     def _write_metric(self, logged: Logged, value: float) -> None:
         bill = self.meters.ledger.bill(logged.time_ns)
         row = MetricRow(
             time_seconds=logged.time_ns - self.start_ns,
-            step=self._rows.steps,
+            step=self._steps_before(logged.time_ns),
             cumulative_joules=bill.total,
             name=logged.name,
             value=value,

@@ -78,6 +78,11 @@ class StepMerger:
         """Whether no step is under way as far as events tell."""
         return self._open is None and not self._events
 
+    @property
+    def open_end_ns(self) -> int | None:
+        """When the last update of the open step ended; None while no step is open."""
+        return self._open.end_ns if self._open is not None else None
+
     def take(self, now_ns: int, *, final: bool = False) -> list[Step]:
         """Return the steps that are finished by now, in order; with ``final``, the open one too."""
         done: list[Step] = []

@@ -1,8 +1,12 @@
-"""A scripted power whose energy is known in closed form."""
+"""A scripted power whose energy is known in closed form, and properties that may take their time."""
 
 import pytest
+from hypothesis import settings
 
 from profiler.sensors.replay import Waveform
+
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 
 @pytest.fixture
