@@ -4,6 +4,8 @@ import atexit
 import functools
 import os
 import secrets
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -80,14 +82,27 @@ class EnergyProfiler:
             raise UsageError("this profiler is already recording; nest another EnergyProfiler instead.")
         _import_torch()
         self._curve, self._run = CurveBins(), None
+        begun = time.monotonic()
         try:
             self._session = self._open_session()
-            atexit.register(self.stop)
-            self._session.start()
+            self._begin(self._session, begun)
         except Exception as error:  # noqa: BLE001 - the training matters more than its record
             _say(f"cannot record ({type(error).__name__}: {error}). Training goes on without it")
+            if self._session is not None:
+                self._session.abandon()
             self._session = None
         return self
+
+    def _begin(self, session: "Session", begun: float) -> None:
+        session.prepare()
+        if identify(os.environ).speaks:
+            domains = [f"{domain.name} ({domain.provenance})" for domain in session.billable]
+            _say(
+                f"recording {', '.join(domains) or 'steps only: nothing here can be metered'} -> {session.path}"
+            )
+        atexit.register(self.stop)
+        session.start_seconds = time.monotonic() - begun
+        session.begin()
 
     def _open_session(self) -> "Session":
         from profiler.hooks.dispatcher import dispatcher
@@ -97,10 +112,12 @@ class EnergyProfiler:
         from profiler.sensors.base import Found
 
         identity = identify(os.environ)
-        given = self._sensors is not None
-        found = Found(sensors=tuple(self._sensors or ())) if given else discover(environ=os.environ)
         path = _free(self._run_dir or _new_path(identity.rank, identity.world_size))
-        session = Session(
+        if self._sensors is None:
+            found = discover(environ=os.environ, cuda_uuids=_cuda_uuids())
+        else:
+            found = Found(sensors=tuple(self._sensors))
+        return Session(
             path=path,
             name=self._name or path.name,
             found=found,
@@ -110,12 +127,6 @@ class EnergyProfiler:
             observe=self._observe,
             say=_say,
         )
-        if identity.speaks:
-            domains = [
-                f"{d.name} ({d.provenance})" for sensor in found.sensors for d in sensor.domains if d.billed
-            ]
-            _say(f"recording {', '.join(domains) or 'steps only: nothing here can be metered'} -> {path}")
-        return session
 
     def stop(self) -> None:
         """End the recording and print its report on stderr. Safe to call twice."""
@@ -227,6 +238,15 @@ def _import_torch() -> None:
         raise MissingDependencyError(
             "torch", needed_for="Recording a training run", install='pip install "energy-profiler[torch]"'
         ) from None
+
+
+def _cuda_uuids() -> list[str] | None:
+    """The UUIDs of the process's GPUs in torch's own order, where CUDA is initialised and so can say."""
+    cuda = sys.modules["torch"].cuda
+    if not cuda.is_initialized():
+        return None
+    found = [getattr(cuda.get_device_properties(index), "uuid", None) for index in range(cuda.device_count())]
+    return None if None in found else [f"GPU-{uuid}" for uuid in found]
 
 
 def _status_of(error: BaseException | None) -> Status:

@@ -193,7 +193,7 @@ class Summary:
 
     @property
     def total_joules(self) -> float | None:
-        """All that was billed, in joules; None when nothing is metered."""
+        """All that was billed, in joules to the microjoule; None when nothing is metered."""
         if self.step_joules is None or self.span_joules is None:
             return None
-        return self.step_joules + self.span_joules
+        return round(self.step_joules + self.span_joules, 6)

@@ -34,7 +34,7 @@ def decide(domains: Iterable[Domain], devices: Iterable[str], used_gpus: Iterabl
     all_visible = not any(name.startswith(_GPU) for name in working) and bool(gpus)
     billed = [d.name for d in sampled if d.name not in gpus or d.name in working or all_visible]
     missing = sorted(working - {d.name for d in sampled})
-    if not any(name.startswith("cpu:") for name in billed):
+    if not any(name == "psys" or name.startswith("cpu:") for name in billed):
         missing.append("cpu")
     return Decision(
         billed=tuple(billed), missing=tuple(missing), notices=(UNUSED_GPUS,) if all_visible else ()

@@ -21,7 +21,8 @@ class Meters:
         self.timelines = {domain.name: Timeline() for domain in domains}
         self.ledger = Ledger()
         self._logs: dict[str, SampleLog] = {}
-        self._start_ns: int | None = None
+        self._start_ns = 0
+        self._logging = False
         self.billed_from_ns: dict[str, int] = {}
 
     def have_moved(self) -> bool:
@@ -30,13 +31,13 @@ class Meters:
 
     def begin(self, start_ns: int) -> Iterator[SampleRow]:
         """Open the window; yields each domain's first row."""
-        self._start_ns = start_ns
+        self._start_ns, self._logging = start_ns, True
         for name, timeline in self.timelines.items():
             if timeline.points:
                 yield self._open_log(name)
 
     def _open_log(self, name: str) -> SampleRow:
-        timeline, start = self.timelines[name], self._start_ns or 0
+        timeline, start = self.timelines[name], self._start_ns
         first = max(start, timeline.first_ns or start)
         log = self._logs[name] = SampleLog(self.domains[name], timeline, first, window_ns=start)
         return log.first()
@@ -45,7 +46,7 @@ class Meters:
         """Take readings in; yields the rows they are worth."""
         for reading in readings:
             timeline = self.timelines.get(reading.domain)
-            if timeline is None or not timeline.add(reading) or self._start_ns is None:
+            if timeline is None or not timeline.add(reading) or not self._logging:
                 continue
             if reading.domain not in self._logs:
                 yield self._open_log(reading.domain)
@@ -68,6 +69,14 @@ class Meters:
                 timeline.bridge_to(now_ns)
             settled = min(settled, timeline.latest_ns or now_ns)
         return settled
+
+    def have_settled(self, end_ns: int) -> bool:
+        """Whether every domain has been seen to change since ``end_ns``."""
+        return all((timeline.latest_ns or end_ns) >= end_ns for timeline in self.timelines.values())
+
+    def close(self) -> None:
+        """Log no further reading: what is read from now on only tells what was spent before the window's end."""
+        self._logging = False
 
     def finish(self, end_ns: int) -> Iterator[SampleRow]:
         """Close the window: every domain reaches to its end; yields each domain's last row."""

@@ -23,7 +23,8 @@ class SampleLog:
         self._domain = domain
         self._timeline = timeline
         self._window_ns = window_ns
-        self._zero = timeline.joules_at(start_ns)
+        self._start_ns = start_ns
+        self._zero: float | None = None
         self._last = (start_ns, 0)
         self.joules = 0.0
 
@@ -37,6 +38,10 @@ class SampleLog:
         thinned = time_ns - self._window_ns > _EVERY_CHANGE_NS and since < _THINNED_NS
         if since <= 0 or (thinned and not always):
             return None
+        if (
+            self._zero is None
+        ):  # only now is it known what was spent between the reading before the start and this one
+            self._zero = self._timeline.joules_at(self._start_ns)
         energy = round((self._timeline.joules_at(time_ns) - self._zero) * MICROJOULES_PER_JOULE)
         watts = (energy - self._last[1]) / MICROJOULES_PER_JOULE / (since / NANOSECONDS_PER_SECOND)
         self._last = (time_ns, energy)

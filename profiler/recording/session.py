@@ -16,7 +16,7 @@ from profiler.recording.meters import Meters
 from profiler.recording.recorder import Inbox, Logged, Recorder
 from profiler.recording.sampler import GuardedSensor, Sampler
 from profiler.recording.thinning import Thinner
-from profiler.records import Metered, Status, Summary
+from profiler.records import Domain, Metered, Status, Summary
 from profiler.rundir.schema import StepRow
 from profiler.rundir.writer import RunWriter
 from profiler.sensors.base import Found
@@ -83,15 +83,20 @@ class Session:
             on_crash=self._crashed,
             period_seconds=period_seconds,
         )
+        self._sink = self._inbox.events.append
         self._written_state: tuple[object, ...] = ()
         self.start_seconds = 0.0
         self.stop_seconds = 0.0
 
     # -- the training thread --------------------------------------------------------------------------------------
 
-    def start(self) -> None:
-        """Begin: the window starts when this returns."""
-        begun = time.monotonic_ns()
+    @property
+    def billable(self) -> tuple[Domain, ...]:
+        """The sampled domains that may be billed."""
+        return tuple(domain for domain in self._meters.domains.values() if domain.billed)
+
+    def prepare(self) -> None:
+        """Read the sensors until their counters have moved, and make the run directory."""
         self._sampler.pre_roll()
         started = datetime.now(tz=UTC).astimezone()
         self._head = meta.head(
@@ -99,18 +104,28 @@ class Session:
         )
         self._started_at = self._head["started_at"]
         _LIVE.add(self)
-        self._sink = self._inbox.events.append
         self._writer.open(self._meta())
-        start_ns = time.monotonic_ns()
-        self.start_seconds = (start_ns - begun) / NANOSECONDS_PER_SECOND
-        self._recorder.begin(start_ns)
-        self._sampler.start()
+
+    def begin(self) -> None:
+        """Open the window: it starts when this returns."""
+        self._recorder.begin(time.monotonic_ns())
         self._hooks.attach(self._sink)
+        self._sampler.start()
+
+    def abandon(self) -> None:
+        """Give up after a failed start, leaving nothing behind that runs."""
+        self._hooks.detach(self._sink)
+        self._sampler.stop(_STOP_SECONDS)
+        self._writer.close()
+        for sensor in self._sensors:
+            sensor.close()
+        _LIVE.discard(self)
 
     def stop(self, status: Status) -> None:
         """End: the window ends when this is called. Does nothing the second time, or in a forked child."""
         if self.is_fork or self.status is not Status.RUNNING:
             return
+        self._meters.close()
         end_ns = time.monotonic_ns()
         self._hooks.detach(self._sink)
         self.status = status
@@ -126,7 +141,7 @@ class Session:
     def _finish(self, end_ns: int) -> None:
         ended = self._sampler.stop(_STOP_SECONDS)
         if ended:
-            self._sampler.settle(lambda: self._meters.settled_ns(end_ns) >= end_ns)
+            self._sampler.settle(lambda: self._meters.have_settled(end_ns))
         else:
             self.notice(
                 "a sensor hangs; what it held after its last reading is estimated at the neighbouring power"
@@ -191,6 +206,9 @@ class Session:
             )
         for reason in tuple(self._hooks.scalars.unreadable):
             self.notice(reason)
+        for sensor in self._found.sensors:
+            for line in getattr(sensor, "notices", ()):
+                self.notice(line)
         decision = self._recorder.decision
         if decision is not None:
             for line in decision.notices:

@@ -1,0 +1,152 @@
+"""From a bare ``with`` to a forecast, and from the CSV files back to every number that was printed."""
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import torch
+
+from profiler import EnergyProfiler, load_run
+from profiler.cli import main
+from profiler.records import Domain, Provenance, Status
+from profiler.report import render, report_of
+from profiler.sensors.replay import ReplaySensor, ScriptedMeter, Waveform
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+def meters():
+    wave = Waveform.square(low=100.0, high=400.0, period_seconds=0.7)
+    gpu = Domain(
+        name="gpu:0", source="scripted counter", provenance=Provenance.COUNTER, gain_uncertainty=0.05
+    )
+    cpu = Domain(
+        name="cpu:package-0", source="scripted", provenance=Provenance.MODELLED, gain_uncertainty=0.3
+    )
+    return ReplaySensor(
+        [
+            ScriptedMeter(domain=gpu, waveform=wave),
+            ScriptedMeter(domain=cpu, waveform=Waveform.constant(50.0)),
+        ],
+        clock=time.monotonic_ns,
+    )
+
+
+def train(steps):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(16, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.002)
+    truth = torch.randn(16, 1)
+    for _ in range(steps):
+        inputs = torch.randn(64, 16)
+        loss = (model(inputs) - inputs @ truth).square().mean() + 0.3
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+@pytest.fixture
+def recorded(tmp_path, capsys):
+    """A run, and what was said while it was recorded."""
+    with EnergyProfiler(name="small", run_dir=tmp_path / "run", sensors=[meters()]) as prof:
+        train(3000)
+    return prof.run, capsys.readouterr().err
+
+
+def test_the_block_at_exit_is_the_report_of_the_directory(recorded):
+    run, said = recorded
+    first, _, block = said.partition("\n== ")
+    block = "== " + block
+    assert first.startswith("energy-profiler: recording gpu:0 (counter), cpu:package-0 (modelled) -> ")
+    assert block == render(report_of(run), ".txt")
+    assert len(block.splitlines()) <= 25
+    assert "floor" in block
+
+
+def rows_of(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_printed_joule_can_be_recomputed_from_the_csv_files(recorded):
+    run, _ = recorded
+    steps, spans, samples = (rows_of(run.path / name) for name in ("steps.csv", "spans.csv", "samples.csv"))
+    attributed = sum(Decimal(row["total_joules"]) for row in (*steps, *spans))
+    last = {row["domain"]: Decimal(row["energy_joules"]) for row in samples}
+    assert attributed == sum(last.values())
+    assert float(attributed) == run.total_joules == round(sum(run.energy_by_domain().values()), 6)
+    report = json.loads(render(report_of(run), ".json"))
+    assert report["energy"]["median"] == float(attributed)
+    assert report["summary"]["steps"] == 3000 == sum(int(row["step_count"]) for row in steps)
+    modelled = sum(Decimal(row["modelled_joules"]) for row in (*steps, *spans))
+    assert modelled == last["cpu:package-0"]
+
+
+def test_the_forecast_uses_the_losses_and_joules_in_the_files(recorded):
+    run, _ = recorded
+    fit = run.fit()
+    rows = rows_of(run.path / "steps.csv")
+    assert fit.joules == pytest.approx(float(rows[-1]["cumulative_joules"]), rel=0.01)
+    recent = [float(row["loss"]) for row in rows[-200:]]
+    assert min(recent) * 0.98 < fit.level < max(recent) * 1.02
+    assert fit.joules_at(loss=fit.first_level * 0.99).verdict.value == "reached"
+    assert fit.joules_at(loss=-1).certain
+
+
+def example(name, *arguments):
+    return [sys.executable, str(EXAMPLES / name), *arguments]
+
+
+def test_the_character_model_trains_under_the_profiler():
+    done = subprocess.run(
+        example("train_char_lm.py", "--steps", "8"), capture_output=True, text=True, check=True
+    )
+    run = load_run(done.stdout.splitlines()[-1])
+    assert run.status is Status.COMPLETED
+    assert run.steps["step_count"].sum() == 8
+    assert run.steps["loss"].between(2.0, 6.0).all()
+    assert re.search(r"== char-lm: completed after", done.stderr)
+
+
+def wait_for_steps(file, count):
+    deadline = time.monotonic() + 60
+    while len(file.read_text().splitlines()) <= count:
+        assert time.monotonic() < deadline, "no steps were written"
+        time.sleep(0.05)
+
+
+def test_the_character_model_killed_half_way_can_be_reported(capsys):
+    with subprocess.Popen(
+        example("train_char_lm.py", "--steps", "100000"), stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            path = Path(process.stderr.readline().split(" -> ")[1].strip())
+            wait_for_steps(path / "steps.csv", 10)
+        finally:
+            process.send_signal(signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert main(["report", str(path)]) == 0
+    assert re.search(r"== char-lm: (running|interrupted) after", capsys.readouterr().out)
+    run = load_run(path)
+    steps, spans = run.steps, run.spans
+    assert len(steps) >= 9
+    assert steps["cumulative_joules"].iloc[-1] == pytest.approx(
+        steps["total_joules"].sum() + spans["total_joules"].sum()
+    )
+
+
+def test_the_digits_example_forecasts_a_logged_metric():
+    done = subprocess.run(example("train_digits.py"), capture_output=True, text=True, check=True)
+    *said, path = done.stdout.splitlines()
+    run = load_run(path)
+    assert len(run.metrics) == 60
+    assert run.metrics["name"].unique().tolist() == ["val_error"]
+    assert said
+    assert said[0].startswith("Validation error now")
