@@ -18,7 +18,7 @@ from profiler.forecast.bins import CurveBins
 from profiler.platform import write_stderr
 from profiler.ranks.identity import identify
 from profiler.records import Status
-from profiler.rundir.schema import RUN_FILE, StepRow
+from profiler.rundir.schema import RUN_FILE, TABLES, StepRow
 from profiler.units import MICROJOULES_PER_JOULE
 
 if TYPE_CHECKING:
@@ -39,10 +39,10 @@ class EnergyProfiler:
 
     Args:
         name: A name for the run, shown in reports.
-        run_dir: Where to write; by default a new directory under ``energy_runs``. One that already holds a run is
-            left alone: a numbered one beside it is used.
+        run_dir: Where to write; by default a new directory under ``energy_runs``. One that already holds a run, or
+            any file of a run's names, is left alone: a numbered one beside it is used.
         sample_period_seconds: Time between samples; None chooses it.
-        sensors: Read these instead of what is found on the machine.
+        sensors: Read these instead of what is found on the machine. They stay open: they are the caller's.
 
     Raises:
         UsageError: An argument that cannot mean anything.
@@ -121,6 +121,7 @@ class EnergyProfiler:
             path=path,
             name=self._name or path.name,
             found=found,
+            owns_sensors=self._sensors is None,
             hooks=dispatcher(),
             identity=identity,
             period_seconds=self._period or DEFAULT_PERIOD_SECONDS,
@@ -262,10 +263,10 @@ def _new_path(rank: int, world_size: int) -> Path:
 
 
 def _free(path: Path) -> Path:
-    """``path``, or the first of ``path-2``, ``path-3``, ... that does not hold a run already."""
+    """``path``, or the first of ``path-2``, ``path-3``, ... in which none of a run's files exists already."""
     number = 2
     free = path
-    while (free / RUN_FILE).exists():
+    while any((free / name).exists() for name in (RUN_FILE, *(table.filename for table in TABLES))):
         free, number = path.with_name(f"{path.name}-{number}"), number + 1
     return free
 

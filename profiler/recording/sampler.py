@@ -15,6 +15,9 @@ _PRE_ROLL_PERIOD_SECONDS = 0.01
 _PRE_ROLL_SECONDS = 0.15
 _SETTLE_SECONDS = 0.3
 _DRAIN_SECONDS = 0.25
+_HANG_SECONDS = 2.0
+"""A sensor that has not answered for this long hangs: neither the start nor the end of the training waits for it."""
+
 _QUIET_FAILURES = 10
 """After this many failures in a row a sensor is tried once a second instead of on every beat."""
 
@@ -101,10 +104,15 @@ class Sampler:
         self._clock = clock
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
+        self._pre_roll_thread: threading.Thread | None = None
+        self._given_up = False
         self.cost = Cost()
 
     def pre_roll(self) -> None:
         """Read until every domain has moved once, or for 0.15 s: the window then begins at a known energy."""
+        self._pre_roll_thread = self._bounded(self._pre_roll)
+
+    def _pre_roll(self) -> None:
         deadline = self._clock() + int(_PRE_ROLL_SECONDS * NANOSECONDS_PER_SECOND)
         self.beat()
         while not self._has_moved() and self._clock() < deadline:
@@ -116,16 +124,23 @@ class Sampler:
         self._thread = threading.Thread(target=self._run, name="energy-profiler", daemon=True)
         self._thread.start()
 
-    def stop(self, timeout_seconds: float) -> bool:
+    def stop(self) -> bool:
         """End the thread. Returns False when it does not end in time, because a sensor hangs."""
         self._wake.set()
         if self._thread is not None:
-            self._thread.join(timeout_seconds)
-            return not self._thread.is_alive()
-        return True
+            self._thread.join(_HANG_SECONDS)
+            self._given_up = self._thread.is_alive()
+        return not self._given_up
 
-    def settle(self, has_settled: Callable[[], bool]) -> None:
-        """Read on for a moment after the window's end, until the counters have shown what they held then."""
+    def settle(self, has_settled: Callable[[], bool]) -> bool:
+        """Read on for a moment after the window's end, until the counters have shown what they held then.
+
+        Returns False when a sensor hangs.
+        """
+        self._given_up = self._bounded(lambda: self._settle(has_settled)) is not None
+        return not self._given_up
+
+    def _settle(self, has_settled: Callable[[], bool]) -> None:
         deadline = self._clock() + int(_SETTLE_SECONDS * NANOSECONDS_PER_SECOND)
         self.beat()
         while not has_settled() and self._clock() < deadline:
@@ -136,13 +151,35 @@ class Sampler:
         """Read every sensor once."""
         begun = self._clock()
         for sensor in self._sensors:
-            self._on_readings(sensor.read(self._clock()))
+            readings = sensor.read(self._clock())
+            if not self._given_up:
+                self._on_readings(readings)
         self.cost.samples += 1
         spent = (self._clock() - begun) / NANOSECONDS_PER_SECOND
         self.cost.longest_read_seconds = max(self.cost.longest_read_seconds, spent)
 
+    @staticmethod
+    def _bounded(work: Callable[[], None]) -> threading.Thread | None:
+        """Do ``work`` on a thread of its own; returns that thread where it hangs. An error of it is raised here."""
+        errors: list[Exception] = []
+
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:  # noqa: BLE001 - raised again below
+                errors.append(error)
+
+        thread = threading.Thread(target=run, name="energy-profiler", daemon=True)
+        thread.start()
+        thread.join(_HANG_SECONDS)
+        if errors:
+            raise errors[0]
+        return thread if thread.is_alive() else None
+
     def _run(self) -> None:
         try:
+            if self._pre_roll_thread is not None:
+                self._pre_roll_thread.join()
             self._loop()
         except Exception as error:  # noqa: BLE001 - a thread that dies must be heard of
             self._on_crash(error)
@@ -153,7 +190,7 @@ class Sampler:
         while not self._wake.is_set():
             self.beat()
             now = self._clock()
-            if now >= drain_due:
+            if now >= drain_due and not self._given_up:
                 self._drain(now)
                 drain_due = now + int(_DRAIN_SECONDS * NANOSECONDS_PER_SECOND)
             self.cost.cpu_seconds = time.thread_time() - before

@@ -22,7 +22,6 @@ from profiler.rundir.writer import RunWriter
 from profiler.sensors.base import Found
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
-_STOP_SECONDS = 2.0
 _LIVE: "weakref.WeakSet[Session]" = weakref.WeakSet()
 
 
@@ -33,6 +32,7 @@ class Session:
         path: The run directory.
         name: The run's name.
         found: The sensors, and why others were refused.
+        owns_sensors: Whether to close them at the end.
         hooks: The process's hooks.
         identity: Which rank this is.
         period_seconds: Time between samples.
@@ -46,6 +46,7 @@ class Session:
         path: Path,
         name: str,
         found: Found,
+        owns_sensors: bool,
         hooks: Dispatcher,
         identity: Identity,
         period_seconds: float,
@@ -58,6 +59,7 @@ class Session:
         self._say = say
         self._hooks = hooks
         self._found = found
+        self._owns_sensors = owns_sensors
         self._name = name
         self._identity = identity
         self._inbox = Inbox()
@@ -115,10 +117,9 @@ class Session:
     def abandon(self) -> None:
         """Give up after a failed start, leaving nothing behind that runs."""
         self._hooks.detach(self._sink)
-        self._sampler.stop(_STOP_SECONDS)
+        self._sampler.stop()
         self._writer.close()
-        for sensor in self._sensors:
-            sensor.close()
+        self._close_sensors()
         _LIVE.discard(self)
 
     def stop(self, status: Status) -> None:
@@ -139,10 +140,7 @@ class Session:
             self._release(end_ns)
 
     def _finish(self, end_ns: int) -> None:
-        ended = self._sampler.stop(_STOP_SECONDS)
-        if ended:
-            self._sampler.settle(lambda: self._meters.have_settled(end_ns))
-        else:
+        if not (self._sampler.stop() and self._sampler.settle(lambda: self._meters.have_settled(end_ns))):
             self.notice(
                 "a sensor hangs; what it held after its last reading is estimated at the neighbouring power"
             )
@@ -150,12 +148,16 @@ class Session:
         self._note_hooks()
 
     def _release(self, end_ns: int) -> None:
-        for sensor in self._sensors:
-            sensor.close()
+        self._close_sensors()
         self.stop_seconds = (time.monotonic_ns() - end_ns) / NANOSECONDS_PER_SECOND
         self._writer.write_meta(self._meta())
         self._writer.close()
         _LIVE.discard(self)
+
+    def _close_sensors(self) -> None:
+        if self._owns_sensors:
+            for sensor in self._sensors:
+                sensor.close()
 
     def manual_step(self, loss: Any) -> None:
         """End a step at this moment, or hand a loss to the one that ended last. Never raises."""

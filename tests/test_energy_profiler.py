@@ -1,0 +1,454 @@
+"""The front door: whatever a training run does, its record is right and its course is its own."""
+
+import csv
+import json
+import math
+import time
+from contextlib import contextmanager
+from decimal import Decimal
+from itertools import pairwise
+
+import pytest
+import torch
+from small_training import scripted, train
+
+from profiler import EnergyProfiler
+from profiler.errors import UsageError
+from profiler.records import Domain, Provenance, Status
+from profiler.sensors.replay import ReplaySensor, ScriptedMeter, Waveform
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """``with recording(...) as prof:`` around a loop; sensors may be left out."""
+
+    @contextmanager
+    def record(**options):
+        options.setdefault("sensors", [scripted()])
+        with EnergyProfiler(run_dir=tmp_path / "run", **options) as prof:
+            yield prof
+
+    return record
+
+
+def rows(prof, name):
+    with (prof.run.path / f"{name}.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def tiles(prof):
+    """Steps and spans in order of time, as text."""
+    both = [*rows(prof, "steps"), *rows(prof, "spans")]
+    return sorted(both, key=lambda row: (Decimal(row["start_seconds"]), Decimal(row["end_seconds"])))
+
+
+def check_books(prof):
+    """What must hold of every run's files: no gap, no overlap, and sums that are right to the microjoule."""
+    both = tiles(prof)
+    assert Decimal(both[0]["start_seconds"]) == 0
+    assert all(one["end_seconds"] == other["start_seconds"] for one, other in pairwise(both))
+    total = sum((Decimal(row["total_joules"]) for row in both), Decimal(0))
+    assert Decimal(both[-1]["cumulative_joules"]) == total
+    last = {row["domain"]: Decimal(row["energy_joules"]) for row in rows(prof, "samples")}
+    assert sum(last.values()) == total
+    totals = prof.run.meta["totals"]
+    assert Decimal(str(totals["step_joules"])) + Decimal(str(totals["span_joules"])) == total
+    assert totals["window_seconds"] == pytest.approx(float(both[-1]["end_seconds"]), abs=2e-6)
+    return both
+
+
+def train_and_raise(steps, error):
+    train(steps)
+    raise error
+
+
+# -- the books -----------------------------------------------------------------------------------------------------
+
+
+def test_every_step_and_its_loss_is_recorded(recording):
+    with recording() as prof:
+        losses = train(50)
+    assert [float(row["loss"]) for row in rows(prof, "steps")] == losses
+    assert [row["step"] for row in rows(prof, "steps")] == [str(n) for n in range(1, 51)]
+    assert {row["learning_rate"] for row in rows(prof, "steps")} == {"0.01"}
+    assert prof.run.meta["totals"]["steps"] == 50
+    check_books(prof)
+
+
+def test_several_domains_and_kinds_add_up(recording):
+    sensors = [
+        scripted(Waveform.square(low=50.0, high=400.0, period_seconds=0.03), name="gpu:0"),
+        scripted(33.3, name="dram:package-0", provenance=Provenance.INTEGRATED),
+        scripted(71.7, provenance=Provenance.MODELLED),
+    ]
+    with recording(sensors=sensors, sample_period_seconds=0.01) as prof:
+        train(200, pause=0.001)
+    both = check_books(prof)
+    modelled = sum(Decimal(row["modelled_joules"]) for row in both)
+    for row in rows(prof, "steps"):
+        parts = [row[f"{kind}_joules"] for kind in ("gpu", "cpu", "dram")]
+        assert sum(map(Decimal, parts)) == Decimal(row["total_joules"])
+        assert row["other_joules"] == ""
+    assert prof.run.energy_by_domain()["cpu:package-0"] == pytest.approx(float(modelled))
+
+
+WAVES = {
+    "constant": Waveform.constant(200.0),
+    "square": Waveform.square(low=100.0, high=500.0, period_seconds=0.25),
+    "ramp": Waveform(points=((0.0, 50.0), (2.0, 450.0))),
+}
+
+
+@pytest.mark.parametrize("provenance", [Provenance.COUNTER, Provenance.INTEGRATED])
+@pytest.mark.parametrize("wave", WAVES.values(), ids=WAVES.keys())
+def test_the_energy_of_a_known_power_is_right_to_a_percent(recording, wave, provenance):
+    """True joules in closed form, between the window's own edges."""
+    origin = time.monotonic_ns()
+    sensor = scripted(wave, provenance=provenance, origin_ns=origin)
+    with recording(sensors=[sensor], sample_period_seconds=0.005) as prof:
+        start = time.monotonic_ns()
+        train(50, pause=0.01)
+        end = time.monotonic_ns()
+    truth = wave.joules((end - origin) / 1e9) - wave.joules((start - origin) / 1e9)
+    assert prof.run.total_joules == pytest.approx(truth, rel=0.01)
+
+
+def test_a_staircase_counter_gives_the_energy_too(recording):
+    wave = Waveform.constant(200.0)
+    domain = Domain(name="gpu:0", source="scripted", provenance=Provenance.COUNTER, update_period_seconds=0.1)
+    origin = time.monotonic_ns()
+    sensor = ReplaySensor(
+        [ScriptedMeter(domain=domain, waveform=wave)], clock=time.monotonic_ns, origin_ns=origin
+    )
+    with recording(sensors=[sensor], sample_period_seconds=0.005) as prof:
+        start = time.monotonic_ns()
+        train(50, pause=0.01)
+        end = time.monotonic_ns()
+    assert prof.run.total_joules == pytest.approx(200 * (end - start) / 1e9, rel=0.05)
+    check_books(prof)
+
+
+# -- few steps, odd losses -----------------------------------------------------------------------------------------
+
+
+def test_no_step(recording):
+    with recording() as prof:
+        pass
+    assert [row["kind"] for row in check_books(prof)] == ["setup"]
+    assert prof.run.status is Status.COMPLETED
+
+
+def test_one_step(recording):
+    with recording() as prof:
+        losses = train(1)
+    assert [float(row["loss"]) for row in rows(prof, "steps")] == losses
+    check_books(prof)
+
+
+def test_steps_without_a_loss(recording, capsys):
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    with recording() as prof:
+        for _ in range(3):
+            (weight * 2).backward(torch.ones(3))
+            optimizer.step()
+    assert [row["loss"] for row in rows(prof, "steps")] == ["", "", ""]
+    assert capsys.readouterr().err.count("several elements") == 2, "once as a warning, once in the report"
+    check_books(prof)
+
+
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf, -2.5, 0.0, 1e-45])
+def test_a_loss_may_be_any_float(recording, loss):
+    with recording() as prof:
+        for _ in range(3):
+            prof.step(loss=loss)
+    written = [row["loss"] for row in rows(prof, "steps")]
+    assert written == [repr(loss)] * 3
+    assert [row["nonfinite_count"] for row in rows(prof, "steps")] == [str(int(not math.isfinite(loss)))] * 3
+    check_books(prof)
+
+
+# -- phases, metrics, stalls ---------------------------------------------------------------------------------------
+
+
+def test_phases_are_spans_between_steps_and_labels_of_steps(recording):
+    with recording() as prof:
+        train(5)
+        with prof.phase("evaluation"):
+            time.sleep(0.01)
+        with prof.phase("fine-tuning"):
+            train(5)
+        train(5)
+    assert [row["phase"] for row in rows(prof, "steps")] == [""] * 5 + ["fine-tuning"] * 5 + [""] * 5
+    (evaluation,) = [row for row in rows(prof, "spans") if row["kind"] == "evaluation"]
+    assert Decimal(evaluation["end_seconds"]) - Decimal(evaluation["start_seconds"]) >= Decimal("0.01")
+    check_books(prof)
+
+
+def test_phases_nest_and_end_with_an_exception(recording):
+    with recording() as prof:
+        with pytest.raises(ZeroDivisionError), prof.phase("outer"), prof.phase("inner"):
+            train_and_raise(2, ZeroDivisionError())
+        train(2)
+    assert [row["phase"] for row in rows(prof, "steps")] == ["inner", "inner", "", ""]
+
+
+def test_a_stall_between_steps_is_a_span(recording):
+    with recording() as prof:
+        train(20, pause=0.01)
+        time.sleep(1.2)
+        train(20, pause=0.01)
+    (stall,) = [row for row in rows(prof, "spans") if row["kind"] == "stall"]
+    assert 1.0 < float(stall["total_joules"]) / 100 < 1.3
+    assert all(float(row["end_seconds"]) - float(row["start_seconds"]) < 1 for row in rows(prof, "steps"))
+    check_books(prof)
+
+
+def test_logged_values_stand_at_their_step_and_joules(recording):
+    with recording() as prof:
+        prof.log(start=1)
+        train(10, after=lambda step, loss: prof.log(val_error=1 / step) if step % 5 == 0 else None)
+        prof.log(end=torch.tensor(2.5), also=math.nan)
+    logged = rows(prof, "metrics")
+    assert [(row["name"], row["step"], row["value"]) for row in logged] == [
+        ("start", "0", "1.0"),
+        ("val_error", "5", "0.2"),
+        ("val_error", "10", "0.1"),
+        ("end", "10", "2.5"),
+        ("also", "10", "nan"),
+    ]
+    for row in logged:
+        assert float(row["cumulative_joules"]) == pytest.approx(100 * float(row["time_seconds"]), abs=0.05)
+
+
+def test_a_logged_value_that_is_no_number_is_said_once_and_left_out(recording, capsys):
+    with recording() as prof:
+        for _ in range(3):
+            prof.log(error="much")
+        prof.log(error=0.5)
+    assert [row["value"] for row in rows(prof, "metrics")] == ["0.5"]
+    assert sum("not a number" in warning for warning in prof.run.warnings) == 1
+
+
+# -- starting and stopping -----------------------------------------------------------------------------------------
+
+
+def test_an_exception_passes_through_untouched(recording):
+    error = ValueError("theirs")
+    with pytest.raises(ValueError, match="theirs") as caught, recording() as prof:
+        train_and_raise(20, error)
+    assert caught.value is error
+    assert error.__context__ is None
+    assert prof.run.status is Status.FAILED
+    assert len(rows(prof, "steps")) == 20
+    check_books(prof)
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (KeyboardInterrupt(), Status.INTERRUPTED),
+        (SystemExit(), Status.COMPLETED),
+        (SystemExit(0), Status.COMPLETED),
+        (SystemExit(3), Status.FAILED),
+        (SystemExit("no"), Status.FAILED),
+        (GeneratorExit(), Status.FAILED),
+    ],
+    ids=repr,
+)
+def test_how_the_block_ends_is_how_the_run_ended(recording, error, status):
+    with pytest.raises(type(error)), recording() as prof:
+        train_and_raise(2, error)
+    assert prof.run.status is status
+
+
+def test_start_and_stop_are_the_same_as_with(tmp_path):
+    prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()])
+    assert prof.start() is prof
+    train(3)
+    prof.stop()
+    prof.stop()
+    train(3)
+    assert len(rows(prof, "steps")) == 3
+    assert prof.run.status is Status.COMPLETED
+
+
+def test_starting_twice_is_refused_and_harms_nothing(recording):
+    with recording() as prof:
+        with pytest.raises(UsageError, match="already recording"):
+            prof.start()
+        train(3)
+    assert len(rows(prof, "steps")) == 3
+
+
+def test_before_it_starts_there_is_nothing(tmp_path):
+    prof = EnergyProfiler(run_dir=tmp_path / "run")
+    prof.step(loss=1.0)
+    prof.log(a=1)
+    with prof.phase("evaluation"):
+        pass
+    prof.stop()
+    with pytest.raises(UsageError, match="nothing was recorded"):
+        _ = prof.run
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_profiler_may_be_used_again(tmp_path):
+    sensor = scripted()
+    prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[sensor])
+    for steps in (3, 5):
+        with prof:
+            train(steps)
+        assert len(rows(prof, "steps")) == steps
+        check_books(prof)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2"]
+
+
+def test_a_decorated_function_is_a_run_each_time(tmp_path):
+    @EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()])
+    def work(steps):
+        """Their docstring."""
+        return train(steps)
+
+    assert len(work(3)) == 3
+    assert len(work(4)) == 4
+    assert work.__doc__ == "Their docstring."
+    for name, steps in (("run", 3), ("run-2", 4)):
+        text = (tmp_path / name / "steps.csv").read_text().splitlines()
+        assert len(text) == 1 + steps
+        assert json.loads((tmp_path / name / "run.json").read_text())["totals"]["span_joules"] > 0
+
+
+@pytest.mark.parametrize("inside_first", [True, False])
+def test_nested_profilers_each_record_their_own_time(tmp_path, inside_first):
+    outer, inner = (
+        EnergyProfiler(run_dir=tmp_path / name, sensors=[scripted()]) for name in ("outer", "inner")
+    )
+    outer.start()
+    train(2)
+    inner.start()
+    train(3)
+    first, second = (inner, outer) if inside_first else (outer, inner)
+    first.stop()
+    train(4)
+    second.stop()
+    steps = {"inner": len(rows(inner, "steps")), "outer": len(rows(outer, "steps"))}
+    assert steps == ({"inner": 3, "outer": 9} if inside_first else {"inner": 7, "outer": 5})
+
+
+def test_a_run_may_be_read_while_it_goes_on(recording):
+    with recording() as prof:
+        train(30, pause=0.02)
+        assert prof.run.status is Status.RUNNING
+        assert len(prof.run.steps) > 0
+    assert prof.run.status is Status.COMPLETED
+
+
+# -- where it writes -----------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
+    for _ in range(3):
+        with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]):
+            train(1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2", "run-3"]
+
+
+def test_a_folder_that_holds_a_file_of_ours_by_name_is_left_alone(tmp_path):
+    """Somebody's own ``metrics.csv`` is not written into."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.csv").write_text("theirs\n")
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
+        train(1)
+    assert (tmp_path / "run" / "metrics.csv").read_text() == "theirs\n"
+    assert prof.run.path == tmp_path / "run-2"
+
+
+def test_other_files_in_the_folder_do_no_harm(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.pt").write_text("theirs")
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
+        train(1)
+    assert prof.run.path == tmp_path / "run"
+
+
+def test_a_folder_that_cannot_be_written_costs_one_warning_and_no_joule(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    with EnergyProfiler(run_dir=tmp_path / "file" / "run", sensors=[scripted()]) as prof:
+        losses = train(20, pause=0.005)
+    said = capsys.readouterr().err
+    assert len(losses) == 20
+    assert sum(line.startswith("energy-profiler: cannot write") for line in said.splitlines()) == 1
+    summary = prof._session.summary()
+    assert summary.steps == 20
+    assert summary.total_joules == pytest.approx(100 * summary.window_seconds, rel=0.05)
+
+
+# -- sensors that fail ---------------------------------------------------------------------------------------------
+
+
+class Failing:
+    """A sensor whose reads fail as told."""
+
+    def __init__(self, *, fails):
+        self._sensor = scripted()
+        self._fails = fails
+        self.reads = 0
+
+    @property
+    def domains(self):
+        return self._sensor.domains
+
+    def read(self):
+        self.reads += 1
+        if self._fails(self.reads):
+            raise RuntimeError("broken")
+        return self._sensor.read()
+
+    def close(self):
+        raise RuntimeError("broken too")
+
+
+def test_a_sensor_that_fails_at_times_leaves_gaps_and_is_said_once(recording, capsys):
+    sensor = Failing(fails=lambda n: n % 3 == 0)
+    with recording(sensors=[sensor], sample_period_seconds=0.01) as prof:
+        train(30, pause=0.01)
+    assert capsys.readouterr().err.count("reading cpu:package-0 failed (RuntimeError: broken)") <= 2
+    assert sum("broken)" in warning for warning in prof.run.warnings) >= 1
+    assert sensor.reads > 10
+    assert prof.run.total_joules == pytest.approx(100 * float(tiles(prof)[-1]["end_seconds"]), rel=0.05)
+
+
+def test_a_sensor_that_always_fails_leaves_the_steps(recording):
+    with recording(sensors=[Failing(fails=lambda n: True)], sample_period_seconds=0.01) as prof:
+        losses = train(30)
+    assert [float(row["loss"]) for row in rows(prof, "steps")] == losses
+    assert {row["total_joules"] for row in rows(prof, "steps")} == {""}
+    assert prof.run.total_joules is None
+
+
+def test_a_sensor_that_shows_no_number_leaves_the_others(recording):
+    class Nonsense(Failing):
+        def read(self):
+            (reading,) = self._sensor.read()
+            return [type(reading)(domain="cpu:package-0", time_ns=reading.time_ns, energy_joules=math.nan)]
+
+    sensors = [Nonsense(fails=None), scripted(50.0, name="gpu:0")]
+    with recording(sensors=sensors) as prof:
+        train(30)
+    assert len(rows(prof, "steps")) == 30
+    assert prof.run.total_joules > 0
+
+
+def test_a_domain_that_cannot_be_described_costs_one_line(tmp_path, capsys):
+    class Undescribed(Failing):
+        @property
+        def domains(self):
+            raise RuntimeError("no domains")
+
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[Undescribed(fails=None)]):
+        losses = train(3)
+    assert len(losses) == 3
+    assert capsys.readouterr().err == (
+        "energy-profiler: cannot record (RuntimeError: no domains). Training goes on without it\n"
+    )
