@@ -3,15 +3,22 @@
 
 #include <math.h>
 
-static double once_watts(const gpu *g, double seconds)
+/* How many points lie at or before a time. */
+static int points_until(const gpu *g, double seconds)
 {
     int low = 0, high = g->point_count;
-    if (!high) return 0;
     while (low < high) {
         int middle = (low + high) / 2;
         if (g->at[middle] <= seconds) low = middle + 1;
         else high = middle;
     }
+    return low;
+}
+
+static double once_watts(const gpu *g, double seconds)
+{
+    int low = points_until(g, seconds);
+    if (!g->point_count) return 0;
     if (low == 0) return g->watts[0];
     if (low == g->point_count) return g->watts[low - 1];
     double share = (seconds - g->at[low - 1]) / (g->at[low] - g->at[low - 1]);
@@ -20,9 +27,8 @@ static double once_watts(const gpu *g, double seconds)
 
 static double once_joules(const gpu *g, double seconds)
 {
-    int before = 0;
     if (!g->point_count) return 0;
-    while (before + 1 < g->point_count && g->at[before + 1] <= seconds) before++;
+    int until = points_until(g, seconds), before = until ? until - 1 : 0;
     return g->joules[before] + (seconds - g->at[before]) * (g->watts[before] + once_watts(g, seconds)) / 2;
 }
 

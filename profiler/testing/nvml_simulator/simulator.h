@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MAX_GPUS = 16, MAX_POINTS = 4096, MAX_WINDOWS = 32, MAX_INSTANCES = 8, MAX_PROCESSES = 16, TEXT = 96 };
+enum { MAX_GPUS = 16, MAX_POINTS = 16384, MAX_WINDOWS = 32, MAX_INSTANCES = 8, MAX_PROCESSES = 16, TEXT = 96 };
 
 enum { /* nvmlReturn_t */
     OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7
