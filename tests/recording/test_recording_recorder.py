@@ -68,9 +68,9 @@ class Bench:
         self.inbox.metrics.append(Logged(time_ns=self.clock(), name=name, value=value))
 
     def finish(self):
-        end = self.clock()
+        self.end = self.clock()
         self.pass_time(0.2)
-        self.recorder.finish(end)
+        self.recorder.finish(self.end)
         self.writer.close()
 
     def rows(self, name):
@@ -107,6 +107,38 @@ def test_steps_and_spans_are_billed_for_their_time(bench):
     assert steps[-1]["step"] == "3"
     assert Decimal(spans[-1]["cumulative_joules"]) == total(steps) + total(spans)
     assert bench.recorder.totals.steps == 3
+
+
+WAVES = {
+    "square": Waveform.square(low=100.0, high=500.0, period_seconds=2.5),
+    "ramp": Waveform(points=((0.0, 50.0), (20.0, 450.0))),
+    "pulse": Waveform(points=((0.0, 50.0), (3.3, 50.0), (3.3, 900.0), (4.7, 900.0), (4.7, 50.0))),
+}
+
+
+@pytest.mark.parametrize(
+    ("provenance", "period", "tolerance"),
+    [
+        (Provenance.COUNTER, None, 0.01),
+        (Provenance.COUNTER, 0.1, 0.01),
+        (Provenance.COUNTER, 0.5, 0.01),
+        (Provenance.INTEGRATED, None, 0.03),  # what power did between two readings is not known
+        (Provenance.INTEGRATED, 0.1, 0.03),
+    ],
+)
+@pytest.mark.parametrize("wave", WAVES.values(), ids=WAVES.keys())
+def test_the_energy_of_a_known_power_is_right(tmp_path, wave, provenance, period, tolerance):
+    """Twenty seconds and a half, read ten times a second; true joules in closed form."""
+    meter = Domain(name="gpu:0", source="test", provenance=provenance, update_period_seconds=period)
+    bench = Bench(tmp_path / "run", ScriptedMeter(domain=meter, waveform=wave))
+    origin = bench.start
+    for _ in range(40):
+        bench.pass_time(0.5)
+        bench.step()
+    bench.pass_time(0.5)
+    bench.finish()
+    truth = wave.joules((bench.end - origin) / SECOND)
+    assert float(total([*bench.rows("steps"), *bench.rows("spans")])) == pytest.approx(truth, rel=tolerance)
 
 
 def test_a_row_waits_until_every_meter_knows_its_energy(tmp_path):

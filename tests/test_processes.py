@@ -1,0 +1,359 @@
+"""Real processes that are killed, interrupted, forked, silenced or held up: what is on disk, and how they end."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from warm_python import WarmPython
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def warm_python():
+    python = WarmPython()
+    yield python
+    python.close()
+
+
+@pytest.fixture
+def start(warm_python, tmp_path):
+    """Start a script in a process of its own. Its run goes to ``run``."""
+    return lambda script: warm_python.start(PREAMBLE + dedent(script), tmp_path)
+
+
+@pytest.fixture
+def finished(start):
+    """Run a script to its end; returns its exit status and itself."""
+
+    def run(script):
+        child = start(script)
+        return child.wait(), child
+
+    return run
+
+
+PREAMBLE = """
+import os, sys, time
+from profiler import EnergyProfiler
+from small_training import scripted, train
+
+def profiler(**options):
+    options.setdefault("sensors", [scripted()])
+    options.setdefault("run_dir", "run")
+    return EnergyProfiler(**options)
+
+def train_by_hand(prof):
+    for _ in range(10):
+        prof.step(loss=1.0)
+"""
+
+ENDLESS = """
+def say(step, loss):
+    print(step, time.monotonic_ns(), repr(loss), flush=True)
+
+with profiler():
+    train(1_000_000, pause=0.002, after=say)
+"""
+
+
+def rows(folder, name="steps"):
+    """Whole lines; a torn last one is what a killed process may leave."""
+    text = (folder / f"{name}.csv").read_text()
+    return list(csv.DictReader(text[: text.rfind("\n") + 1].splitlines()))
+
+
+def meta(folder):
+    return json.loads((folder / "run.json").read_text())
+
+
+def reports(child):
+    return child.stderr.count("\n== ")
+
+
+# -- killed --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+def test_a_killed_process_leaves_all_but_its_last_second(start, tmp_path, number):
+    child = start(ENDLESS)
+    said = [next(child.lines).split() for _ in range(400)]
+    child.kill(number)
+    assert child.wait() == -number
+    whole = child.stdout[: child.stdout.rfind("\n") + 1]
+    said += [line.split() for line in whole.splitlines()]
+    written = rows(tmp_path / "run")
+    assert [row["loss"] for row in written] == [loss for _, _, loss in said[: len(written)]]
+    missing = said[len(written) :]
+    assert int(missing[-1][1]) - int(missing[0][1]) < 1e9 if missing else True
+    assert meta(tmp_path / "run")["status"] == "running"
+    assert meta(tmp_path / "run")["totals"] is None
+    both = [*written, *rows(tmp_path / "run", "spans")]
+    last = max(Decimal(row["cumulative_joules"]) for row in both)
+    assert sum(Decimal(row["total_joules"]) for row in both) == last > 0
+
+
+def test_an_interrupted_process_has_its_whole_record(start, tmp_path):
+    child = start(ENDLESS)
+    said = [next(child.lines).split() for _ in range(50)]
+    child.kill(signal.SIGINT)
+    assert child.wait() == -signal.SIGINT
+    said += [line.split() for line in child.stdout.splitlines()]
+    assert meta(tmp_path / "run")["status"] == "interrupted"
+    written = [row["loss"] for row in rows(tmp_path / "run")]
+    assert written[: len(said)] == [loss for _, _, loss in said]
+    assert len(written) <= len(said) + 1, "interrupted between an update and its print"
+    assert reports(child) == 1, child.stderr
+    assert child.stderr.rstrip().endswith("KeyboardInterrupt")
+
+
+# -- ways to end ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ending", "code", "status"),
+    [
+        ("pass", 0, "completed"),
+        ("sys.exit(0)", 0, "completed"),
+        ("sys.exit(3)", 3, "failed"),
+        ("sys.exit('no')", 1, "failed"),
+        ("raise ValueError('theirs')", 1, "failed"),
+    ],
+)
+def test_the_exit_code_is_the_scripts_own(finished, tmp_path, ending, code, status):
+    found, child = finished(f"""
+    with profiler():
+        train(20)
+        {ending}
+    """)
+    assert found == code
+    assert meta(tmp_path / "run")["status"] == status
+    assert len(rows(tmp_path / "run")) == 20
+    assert reports(child) == 1, child.stderr
+    assert ("ValueError: theirs" in child.stderr) == ("ValueError" in ending)
+    assert child.stderr.count("Traceback") == ("ValueError" in ending)
+
+
+def test_a_start_without_a_stop_ends_with_the_process(finished, tmp_path):
+    code, child = finished("""
+    prof = profiler().start()
+    train(20)
+    """)
+    assert code == 0
+    assert meta(tmp_path / "run")["status"] == "completed"
+    assert len(rows(tmp_path / "run")) == 20
+    assert reports(child) == 1, child.stderr
+
+
+# -- forks ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"), [("os._exit(7)", 7), ("sys.exit(5)", 5), ("raise ValueError", 1), ("os.abort()", -6)]
+)
+def test_a_forked_child_records_nothing_and_ends_as_it_likes(finished, tmp_path, ending, code):
+    """What it trains, logs and stops is its own; the parent's run goes on."""
+    found, child = finished(f"""
+    with profiler() as prof:
+        train_by_hand(prof)
+        child = os.fork()
+        if child == 0:
+            train(10)
+            prof.log(theirs=1)
+            prof.step(loss=1.0)
+            with prof.phase("theirs"):
+                pass
+            {ending}
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        train_by_hand(prof)
+    """)
+    assert found == 0
+    assert child.stdout == f"{code}\n"
+    assert reports(child) == 1, child.stderr
+    assert meta(tmp_path / "run")["status"] == "completed"
+    assert len(rows(tmp_path / "run")) == 20
+    assert rows(tmp_path / "run", "metrics") == []
+    assert "theirs" not in {row["kind"] for row in rows(tmp_path / "run", "spans")}
+
+
+def test_a_forked_child_may_record_a_run_of_its_own(finished, tmp_path):
+    code, _ = finished("""
+    with profiler():
+        child = os.fork()
+        if child == 0:
+            with profiler(run_dir="childs"):
+                train(7)
+            os._exit(0)
+        os.waitpid(child, 0)
+        train(20)
+    """)
+    assert code == 0
+    assert len(rows(tmp_path / "run")) == 20
+    assert len(rows(tmp_path / "childs")) == 7
+    assert meta(tmp_path / "childs")["status"] == "completed"
+
+
+def test_workers_of_a_data_loader_do_no_harm(finished, tmp_path):
+    code, child = finished("""
+    import torch
+
+    data = torch.utils.data.TensorDataset(torch.randn(40, 4))
+    loader = torch.utils.data.DataLoader(data, batch_size=4, num_workers=2)
+    model = torch.nn.Linear(4, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with profiler():
+        for _ in range(2):
+            for (x,) in loader:
+                model(x).square().mean().backward()
+                optimizer.step()
+    """)
+    assert code == 0
+    assert len(rows(tmp_path / "run")) == 20
+    assert reports(child) == 1, child.stderr
+
+
+# -- sensors that hang ---------------------------------------------------------------------------------------------
+
+HANGING = """
+import threading
+from profiler.recording import sampler
+
+sampler._HANG_SECONDS = 0.3
+
+class Hanging:
+    domains = scripted().domains
+
+    def __init__(self, hangs):
+        self.sensor, self.hangs, self.hung = scripted(), hangs, threading.Event()
+
+    def read(self):
+        if self.hangs(self):
+            self.hung.set()
+            threading.Event().wait()
+        return self.sensor.read()
+
+    def close(self):
+        pass
+"""
+
+
+@pytest.mark.parametrize("when", ["at the first read", "half way", "behind the window"])
+def test_a_sensor_that_hangs_does_not_hold_the_training_up(start, tmp_path, when):
+    hangs = {
+        "at the first read": "lambda sensor: True",
+        "half way": "lambda sensor: half_way.is_set()",
+        "behind the window": "lambda sensor: prof._session.status != 'running'",
+    }[when]
+    child = start(
+        HANGING
+        + dedent(f"""
+        half_way = threading.Event()
+        sensor = Hanging({hangs})
+        prof = profiler(sensors=[sensor], sample_period_seconds=0.01)
+        with prof:
+            train(10)
+            half_way.set()
+            if "{when}" == "half way":
+                sensor.hung.wait()
+            train(10)
+            print("trained", flush=True)
+        print("left", flush=True)
+        """)
+    )
+    signal.alarm(30)
+    try:
+        assert child.wait() == 0
+    finally:
+        signal.alarm(0)
+    assert child.stdout == "trained\nleft\n"
+    assert sum(line.startswith("energy-profiler: a sensor hangs") for line in child.stderr.splitlines()) == 1
+    assert meta(tmp_path / "run")["status"] == "completed"
+    assert len(rows(tmp_path / "run")) == 20
+
+
+def test_a_sensor_that_wakes_up_too_late_changes_nothing(start, tmp_path):
+    child = start(
+        HANGING
+        + dedent("""
+        class Late(Hanging):
+            wake = threading.Event()
+
+            def read(self):
+                if self.hangs(self):
+                    self.hung.set()
+                    self.wake.wait()
+                return self.sensor.read()
+
+        half_way = threading.Event()
+        sensor = Late(lambda sensor: half_way.is_set())
+        with profiler(sensors=[sensor], sample_period_seconds=0.01):
+            train(10)
+            half_way.set()
+            sensor.hung.wait()
+            sampler = [thread for thread in threading.enumerate() if thread.name == "energy-profiler"]
+        before = {name: open("run/" + name).read() for name in os.listdir("run")}
+        half_way.clear()
+        sensor.wake.set()
+        for thread in sampler:
+            thread.join()
+        assert before == {name: open("run/" + name).read() for name in os.listdir("run")}
+        """)
+    )
+    assert child.wait() == 0
+    assert child.stderr.count("energy-profiler: ") == 2, "the start, and that a sensor hangs"
+    assert len(rows(tmp_path / "run")) == 10
+
+
+# -- odd surroundings ----------------------------------------------------------------------------------------------
+
+
+def test_warnings_as_errors_do_not_matter(tmp_path):
+    script = PREAMBLE + "with profiler() as prof:\n    train(20)\nprint(len(prof.run.steps))"
+    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
+    command = [sys.executable, "-W", "error", "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("20\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    "closing",
+    [
+        "os.close(2); sys.stderr = None",  # what Python makes of 2>&-
+        "sys.stderr.close()",
+        "os.dup2(os.open('/dev/full', os.O_WRONLY), 2)",
+    ],
+)
+def test_a_stderr_that_takes_nothing_does_not_matter(finished, tmp_path, closing):
+    """Nor does anything of ours land in the script's own output."""
+    code, child = finished(f"""
+    {closing}
+    with profiler():
+        train(20)
+    print("theirs")
+    """)
+    assert (child.stdout, code) == ("theirs\n", 0)
+    assert len(rows(tmp_path / "run")) == 20
+
+
+def test_a_full_disk_costs_one_warning(finished, tmp_path):
+    """No file may grow beyond 4,000 bytes: the rows stop, the training and the totals go on."""
+    code, child = finished("""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+    with profiler() as prof:
+        train(500, pause=0.001)
+    print(prof._session.summary().steps)
+    """)
+    assert code == 0
+    assert child.stdout == "500\n"
+    assert sum(line.startswith("energy-profiler: cannot write") for line in child.stderr.splitlines()) == 1
+    assert (tmp_path / "run" / "steps.csv").read_text().endswith("\n")
+    assert meta(tmp_path / "run")["status"] == "completed"
