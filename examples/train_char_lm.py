@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from profiler import EnergyProfiler
 
-CONTEXT, WIDTH, HEADS, LAYERS, BATCH = 64, 128, 4, 3, 24
+CONTEXT, WIDTH, HEADS, LAYERS, BATCH = 64, 128, 4, 2, 16
 
 
 def load_text(limit: int = 8_000_000) -> torch.Tensor:
@@ -77,7 +77,7 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--steps", type=int, default=2400)
+    options.add_argument("--steps", type=int, default=1800)
     steps = options.parse_args().steps
 
     torch.manual_seed(0)
