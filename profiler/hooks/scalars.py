@@ -43,6 +43,10 @@ class PinnedRing:
 _LITTLE = struct.pack("=H", 1) == b"\x01\x00"
 
 
+_HAND_OVER = "hand it over with prof.step(loss=...)"
+_SEVERAL = f"a backward pass that started from a tensor of several elements has no loss; {_HAND_OVER}"
+
+
 class ScalarReader:
     """Turns one-element tensors into floats (on the CPU) or slots (on CUDA), and says what it could not read."""
 
@@ -51,14 +55,16 @@ class ScalarReader:
         self._ring: PinnedRing | None = None
         self.unreadable: set[str] = set()
 
-    def read(self, tensor: Any) -> float | Slot | None:
+    def read(self, tensor: Any, *, several: str = _SEVERAL) -> float | Slot | None:
         """Return the value of a one-element tensor, a slot for it, or None with the reason in ``unreadable``."""
         if not isinstance(tensor, self._torch.Tensor):
             return float(tensor)
         if tensor.numel() != 1:
-            return self.refuse("a backward pass that started from a tensor of several elements has no loss")
+            return self.refuse(several)
         if hasattr(tensor, "__tensor_flatten__") or hasattr(tensor, "_local_tensor"):
-            return self.refuse(f"a loss of type {type(tensor).__name__} cannot be read without communication")
+            return self.refuse(
+                f"a loss of type {type(tensor).__name__} cannot be read without communication; {_HAND_OVER}"
+            )
         with self._torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001 - torch's own way to see the plain tensor
             return self._read_plain(tensor)
 
@@ -67,9 +73,9 @@ class ScalarReader:
         if device == "cpu":
             return float(tensor.item())
         if device != "cuda":
-            return self.refuse(f"a loss on {device} cannot be read without stopping the device")
+            return self.refuse(f"a loss on {device} cannot be read without stopping the device; {_HAND_OVER}")
         if self._torch.cuda.is_current_stream_capturing():
-            return self.refuse("losses inside a CUDA graph capture are not read")
+            return self.refuse(f"losses inside a CUDA graph capture are not read; {_HAND_OVER}")
         return self.ring().put(tensor)
 
     def ring(self) -> PinnedRing:
@@ -84,5 +90,5 @@ class ScalarReader:
 
     def refuse(self, reason: str) -> float | None:
         """Remember, for people, why a scalar was not read; returns None, the value of what was not."""
-        self.unreadable.add(f"{reason}; hand it over with prof.step(loss=...)")
+        self.unreadable.add(reason)
         return None

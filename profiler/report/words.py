@@ -8,6 +8,7 @@ from profiler.report.model import DomainLine, Report, Target
 from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format_watts, significant
 
 _HALF_A_PERCENT = 0.005
+_SMALLEST_PERCENT = 0.1
 _BEYOND = f"beyond {HORIZON_LIMIT:g}x horizon"
 
 
@@ -25,13 +26,12 @@ def energy(report: Report) -> str:
     if report.energy is None:
         return "not measured: nothing on this machine can be metered"
     interval = report.energy
-    half = (interval.high - interval.low) / 2 / interval.median if interval.median else 0.0
+    half = 50 * (interval.high - interval.low) / interval.median if interval.median else 0.0
+    within = f"± {significant(half, 2)} %" if half >= _SMALLEST_PERCENT else f"± < {_SMALLEST_PERCENT} %"
     modelled = f", {percent(report.modelled_share)} modelled" if report.modelled_share else ""
     incomplete = ", incomplete" if report.summary.missing else ""
     kwh = significant(interval.median / JOULES_PER_KWH)
-    return (
-        f"{format_joules(interval.median)} ± {significant(100 * half, 2)} % ({kwh} kWh{modelled}{incomplete})"
-    )
+    return f"{format_joules(interval.median)} {within} ({kwh} kWh{modelled}{incomplete})"
 
 
 def steps(report: Report) -> str:

@@ -25,6 +25,7 @@ target loss   joules more [90 %]             P(never)   verdict
 a year of the world's electricity, if this law held for ever:
   loss 1.210 [1.010, 1.330]
 3 points were left out: 3 not finite.
+! modelled because energy_uj is readable by root alone. sudo
 record  energy_runs/20260102-030405-a1b2c3
 """
 
