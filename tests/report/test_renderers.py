@@ -4,7 +4,7 @@ import json
 from html.parser import HTMLParser
 
 import pytest
-from conftest import HOSTILE, domain, outlook, summary
+from scripted_reports import HOSTILE, domain, outlook, summary
 
 from profiler import load_run
 from profiler.errors import UsageError

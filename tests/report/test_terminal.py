@@ -1,7 +1,7 @@
 """The terminal report, to the letter, at width 80."""
 
 import pytest
-from conftest import HOSTILE, summary
+from scripted_reports import HOSTILE, summary
 
 from profiler.records import Status
 from profiler.report.terminal import render
