@@ -36,7 +36,6 @@ def _parts(report: Report) -> Iterator[object]:
     else:
         yield from _wrapped(f"no forecast: {report.refused}")
     yield from _warnings(report)
-    yield from _remedies(report)
     yield f"record  {words.one_line(summary.path)}"
 
 
@@ -71,17 +70,13 @@ def _table(outlook: Outlook) -> object:
 
 
 def _warnings(report: Report) -> Iterator[str]:
-    for warning in report.warnings[:_WARNINGS_SHOWN]:
-        yield from _wrapped(f"! {warning}")
-    if len(report.warnings) > _WARNINGS_SHOWN:
-        yield f"! and {len(report.warnings) - _WARNINGS_SHOWN} more warnings in run.json"
-
-
-def _remedies(report: Report) -> Iterator[str]:
-    """What would make modelled joules measured ones, where something would."""
     useful = [refusal for refusal in report.refusals if refusal.remedy and report.modelled_share]
-    for refusal in useful[:1]:
-        yield from _wrapped(f"! modelled because {refusal.reason}. {refusal.remedy}")
+    remedies = [f"modelled because {refusal.reason}. {refusal.remedy}" for refusal in useful[:1]]
+    told = [*remedies, *report.warnings]
+    for text in told[:_WARNINGS_SHOWN]:
+        yield from _wrapped(f"! {text}")
+    if len(told) > _WARNINGS_SHOWN:
+        yield f"! and {len(told) - _WARNINGS_SHOWN} more warnings in run.json"
 
 
 def _wrapped(text: str) -> list[str]:
