@@ -21,7 +21,7 @@ prepare() {
         return
     fi
     echo "Installing into $("$python" -c 'import sys; print(sys.prefix)') (a few minutes, once) ..." >&2
-    "$python" -m pip install --quiet --disable-pip-version-check "${constraints[@]}" --editable "$root[$extras]"
+    "$python" -m pip install -qq --disable-pip-version-check "${constraints[@]}" --editable "$root[$extras]"
     printf '%s\n' "$want" >"$stamp"
 }
 

@@ -1,0 +1,32 @@
+"""The two commands of the README: quick the second time, from any folder, without a network."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPTS = Path(__file__).parent.parent / "scripts"
+
+
+@pytest.mark.parametrize("script", ["environment.sh", "test", "demo", "../.ci/run"])
+def test_the_scripts_are_sound_shell(script):
+    subprocess.run(["bash", "-n", str(SCRIPTS / script)], check=True)
+
+
+def test_what_is_installed_is_not_installed_again(tmp_path):
+    if not (Path(sys.prefix) / "energy-profiler-test.stamp").exists():
+        pytest.skip("this environment was not made by scripts/test")
+    folder = tmp_path / "a folder with spaces"
+    folder.mkdir()
+    environ = {
+        name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "CONDA_PREFIX")
+    }
+    environ["PIP_INDEX_URL"] = "http://127.0.0.1:9/"
+    command = f'source "{SCRIPTS}/environment.sh"; prepare test; "$python" -c "import sys; print(sys.prefix)"'
+    done = subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environ, capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert done.stdout.strip().endswith(".venv")
