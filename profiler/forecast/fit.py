@@ -101,7 +101,7 @@ class CurveFit:
             return verdict.reached(
                 past[1], (past[0], min(past[2], self.joules)), self.joules, self.confidence
             )
-        ahead = future.crossings(log_level, probabilities(self.confidence))
+        ahead = [future.crossing(log_level, p) for p in probabilities(self.confidence)]
         low, median, high = (min(p, self.joules * exp(a)) for p, a in zip(past, ahead, strict=True))
         p_never = future.p_never(log_level)
         return verdict.extrapolated((low, median, high), p_never, self.joules, self.confidence)

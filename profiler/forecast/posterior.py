@@ -19,6 +19,8 @@ SHARES = 24
 REACH = 3.2
 """Standard deviations of the priors that the first grid covers."""
 ZOOMS = 2
+KEPT = 0.9998
+"""Part of the probability that is kept; the rest is spread over many laws that change nothing."""
 MOST_ZOOMS = 4
 ENOUGH = 0.5
 """Part of the lines that must be likely before zooming ends."""
@@ -200,6 +202,10 @@ def _join(parts: list[_Part]) -> Laws:
     top = max(float(part.log_mass.max()) for part in parts)
     columns = [_spread(part, top) for part in parts if part.log_mass.max() > top + NEGLIGIBLE]
     joined = {name: np.concatenate([column[name] for column in columns]) for name in columns[0]}
+    order = np.argsort(-joined["mass"], kind="stable")
+    total = np.cumsum(joined["mass"][order])
+    kept = np.sort(order[: int(np.searchsorted(total, KEPT * total[-1])) + 1])
+    joined = {name: column[kept] for name, column in joined.items()}
     joined["mass"] /= joined["mass"].sum()
     return Laws(**joined)
 

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from profiler.forecast.curve import FloatArray
 from profiler.forecast.laws import Laws
@@ -14,7 +13,12 @@ from profiler.forecast.schedule import Path
 LOG_HORIZON = float(np.log(HORIZON_LIMIT))
 FARTHEST = 700.0
 """Logarithm of the largest ratio of joules that a float holds; what costs more costs infinitely much."""
-BISECTIONS = 46
+MOST_STEPS = 200
+BISECT_EVERY = 3
+CLOSE = 1e-13
+HALF = 0.5
+LOWEST = -1e4
+"""Log level that stands for zero, so that nothing is infinite here."""
 STEPS = np.concatenate(
     [np.linspace(0.0, LOG_HORIZON, 17), np.geomspace(LOG_HORIZON, FARTHEST, 9)[1:], [np.inf]]
 )
@@ -36,6 +40,17 @@ def kernel(z: FloatArray) -> FloatArray:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Levels:
+    """Log levels of the laws (rows) at some joules (columns)."""
+
+    center: FloatArray
+    below: FloatArray
+    """Standard deviation downwards."""
+    above: FloatArray
+    """Standard deviation upwards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Predictive:
     """A posterior and a future.
 
@@ -50,65 +65,80 @@ class Predictive:
     path: Path
 
     def log_quantile(self, log_ratio: float, probability: float) -> float:
-        """Quantile of the log level at a log of joules / last joules; -inf where zero is that likely."""
-        center, below, above = (part[:, 0] for part in self._parts(np.array([log_ratio])))
-        finite = np.isfinite(center)
-        mass = self.laws.mass
-        if mass[~finite].sum() >= probability:
-            return -np.inf
-        low = float(np.min(center[finite] - TAIL * below[finite]))
-        high = float(np.max(center[finite] + TAIL * above[finite]))
-        return _bisect(
-            lambda y: bool((mass * _cdf(y - center, below, above)).sum() >= probability), low, high
-        )
+        """Quantile of the log level at a log of joules / last joules; `LOWEST` or less stands for zero."""
+        levels = self._levels(np.array([log_ratio]))
+        reach = TAIL * float(max(levels.below.max(), levels.above.max()))
+        low, high = float(levels.center.min()) - reach, float(levels.center.max()) + reach
+        return _root(lambda y: float(self._chance(levels, y, probability)[0]) - probability, low, high)
 
     def p_never(self, log_level: float) -> float:
         """Probability that no finite energy brings the level down to ``log_level``."""
-        return float(np.clip(1.0 - self._reached(STEPS, log_level).max(), 0.0, 1.0))
+        levels = self._levels(STEPS)
+        less, own, more = (self._chance(levels, log_level, p).max() for p in (0.0, HALF, 1.0))
+        reached = min(less, HALF) if own < HALF else max(more, HALF)
+        return float(np.clip(1.0 - reached, 0.0, 1.0))
 
-    def crossings(self, log_level: float, probabilities: tuple[float, ...]) -> tuple[float, ...]:
-        """Return the first log ratios >= 0 where the level is reached with each probability, or infinity."""
-        chances = self._reached(STEPS, log_level)
-        return tuple(self._crossing(log_level, p, chances >= p) for p in probabilities)
+    def crossing(self, log_level: float, probability: float) -> float:
+        """Return the first log ratio >= 0 where the level is reached with a probability, or infinity."""
 
-    def _crossing(self, log_level: float, probability: float, enough: npt.NDArray[np.bool_]) -> float:
-        if not enough.any():
-            return np.inf
+        def missing(log_ratio: FloatArray) -> FloatArray:
+            return self._chance(self._levels(log_ratio), log_level, probability) - probability
+
+        enough = missing(STEPS) >= 0.0
         first = int(np.argmax(enough))
         if first == 0:
-            return 0.0
-
-        def reached(log_ratio: float) -> bool:
-            return bool(self._reached(np.array([log_ratio]), log_level)[0] >= probability)
-
+            return 0.0 if enough[0] else np.inf
         low, high = float(STEPS[first - 1]), min(float(STEPS[first]), FARTHEST)
-        return _bisect(reached, low, high) if reached(high) else np.inf
+        if high == FARTHEST and missing(np.array([high]))[0] < 0.0:
+            return np.inf
+        return _root(lambda log_ratio: float(missing(np.array([log_ratio]))[0]), low, high)
 
-    def _reached(self, log_ratio: FloatArray, log_level: float) -> FloatArray:
-        """Probability that the level is at most ``log_level`` at each log ratio."""
-        center, below, above = self._parts(log_ratio)
-        chances = _cdf(log_level - center, below, above)
-        return np.asarray((self.laws.mass[:, None] * chances).sum(axis=0))
+    def _chance(self, levels: _Levels, log_level: float, probability: float) -> FloatArray:
+        """Distribution function around one of its probabilities.
 
-    def _parts(self, log_ratio: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Log level of each law (rows) at each log ratio (columns), and its standard deviations."""
-        center = self.laws.log_levels(*self.path.at(log_ratio))
-        walk = np.sqrt(np.clip(log_ratio, 0.0, LOG_HORIZON) / np.log(2.0))
-        gain = self.laws.gain_per_doubling()[:, None]
-        own = np.square(self.laws.scale)[:, None]
+        It is the laws' own, stretched outwards on either side of the median by the misses. So misses widen the
+        interval, unevenly, and leave the forecast where it is.
+        """
+        miss = log_level - levels.center
+        own = self._mean(kernel(miss / self.laws.scale[:, None]))
+        if probability < HALF:
+            return np.maximum(own, self._mean(kernel(miss / levels.below)))
+        return np.minimum(own, self._mean(kernel(miss / levels.above))) if probability > HALF else own
+
+    def _mean(self, values: FloatArray) -> FloatArray:
+        return np.asarray((self.laws.mass[:, None] * values).sum(axis=0))
+
+    def _levels(self, log_ratio: FloatArray) -> _Levels:
         misses = self.misses
-        below = own + (np.square(misses.below * gain) + misses.least_below**2) * walk**2
-        above = own + (np.square(misses.above * gain) + misses.least_above**2) * walk**2
-        return center, np.sqrt(below), np.sqrt(above)
+        center = np.maximum(self.laws.log_levels(*self.path.at(log_ratio)), LOWEST)
+        walk = np.clip(log_ratio, 0.0, LOG_HORIZON) / np.log(2.0)
+        gain = self.laws.gain_per_doubling()[:, None]
+        center = center - misses.lean * gain / (1.0 + gain / misses.lean_gain) * np.sqrt(walk)
+        own = np.square(self.laws.scale)[:, None]
+        below = own + (np.square(misses.below * gain) + misses.least_below**2) * walk
+        above = own + (np.square(misses.above * gain) + misses.least_above**2) * walk
+        return _Levels(center=center, below=np.sqrt(below), above=np.sqrt(above))
 
 
-def _cdf(miss: FloatArray, below: FloatArray, above: FloatArray) -> FloatArray:
-    """Distribution function of a law's levels around its centre, half of them on either side."""
-    return kernel(miss / np.where(miss < 0.0, below, above))
+def _root(f: Callable[[float], float], low: float, high: float) -> float:
+    """Find where an increasing function comes to zero between ``low`` and ``high``, where it is not negative.
 
-
-def _bisect(enough_at: Callable[[float], bool], low: float, high: float) -> float:
-    for _ in range(BISECTIONS):
-        middle = 0.5 * (low + high)
-        low, high = (low, middle) if enough_at(middle) else (middle, high)
+    Regula falsi with the Illinois rule (Dowell and Jarratt, BIT 11, 1971), and a bisection every third step, because
+    distribution functions may be flat or jump.
+    """
+    at_low, at_high = f(low), f(high)
+    if at_low >= 0.0:
+        return low
+    for k in range(MOST_STEPS):
+        if high - low <= CLOSE * max(1.0, abs(high)):
+            break
+        halve = k % BISECT_EVERY == 0 or at_high <= 0.0
+        x = 0.5 * (low + high) if halve else low - at_low * (high - low) / (at_high - at_low)
+        here = f(x)
+        if abs(here) < CLOSE:
+            return x
+        if here > 0.0:
+            high, at_high, at_low = x, here, 0.5 * at_low
+        else:
+            low, at_low, at_high = x, here, 0.5 * at_high
     return high

@@ -18,12 +18,18 @@ class Misses:
         above: Upwards, in the same units.
         least_below: Downwards, in levels.
         least_above: Upwards, in levels.
+        lean: How far the median level lies under the law, in the units of ``below``: what an annealing that nobody
+            told of removes, on average.
+        lean_gain: Gain of a doubling at which the lean saturates: a loss that still falls faster than this does so
+            on its own account.
     """
 
     below: float
     above: float
     least_below: float
     least_above: float
+    lean: float = 0.0
+    lean_gain: float = 0.015
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,5 +71,5 @@ class Priors:
     recency: float = 2.0
     anneal_gain: float = 0.05
     anneal_spread: float = 0.5
-    rate_unknown: Misses = Misses(below=0.5, above=0.1, least_below=0.002, least_above=0.001)
-    rate_known: Misses = Misses(below=0.2, above=0.2, least_below=0.002, least_above=0.002)
+    rate_unknown: Misses = Misses(below=0.5, above=0.1, least_below=0.002, least_above=0.001, lean=0.1)
+    rate_known: Misses = Misses(below=0.15, above=0.15, least_below=0.0015, least_above=0.0015)
