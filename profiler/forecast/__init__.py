@@ -10,11 +10,30 @@ from profiler.forecast.bins import CurveBins, Dropped
 if TYPE_CHECKING:
     from profiler.forecast.fit import CurveFit
     from profiler.forecast.fitting import fit_bins, fit_curve
+    from profiler.forecast.price import price_of_halving, price_of_percent, spent_since
     from profiler.forecast.priors import Priors
 
-__all__ = ["CurveBins", "CurveFit", "Dropped", "Priors", "fit_bins", "fit_curve"]
+__all__ = [
+    "CurveBins",
+    "CurveFit",
+    "Dropped",
+    "Priors",
+    "fit_bins",
+    "fit_curve",
+    "price_of_halving",
+    "price_of_percent",
+    "spent_since",
+]
 
-_HOMES = {"CurveFit": "fit", "Priors": "priors", "fit_bins": "fitting", "fit_curve": "fitting"}
+_HOMES = {
+    "CurveFit": "fit",
+    "Priors": "priors",
+    "fit_bins": "fitting",
+    "fit_curve": "fitting",
+    "price_of_halving": "price",
+    "price_of_percent": "price",
+    "spent_since": "price",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -1,6 +1,6 @@
 """From points to the curve that a fit sees: 64 log-spaced bins of the mean logarithm."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -96,6 +96,22 @@ def bin_arrays(
     x, y, w = x[usable], y[usable], w[usable]
     last = float(x.max()) if x.size else 0.0
     return _fine(_sums(x, y, w), last_joules=last, points=x.size, dropped=dropped)
+
+
+def as_errors(fine: FineBins, best: float | None) -> FineBins:
+    """Turn a metric that rises to ``best`` into an error that falls; bins that are no worse are dropped."""
+    if best is None:
+        return fine
+    worse = fine.values < best
+    beyond = int(np.sum(~worse))
+    return replace(
+        fine,
+        joules=fine.joules[worse],
+        values=best - fine.values[worse],
+        weights=fine.weights[worse],
+        points=fine.points - beyond,
+        dropped=replace(fine.dropped, nonpositive_values=fine.dropped.nonpositive_values + beyond),
+    )
 
 
 def _sums(x: FloatArray, y: FloatArray, w: FloatArray) -> FloatArray:

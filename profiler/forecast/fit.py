@@ -9,6 +9,7 @@ from profiler.errors import UsageError
 from profiler.forecast import verdict
 from profiler.forecast.bins import Dropped
 from profiler.forecast.curve import Curve
+from profiler.forecast.metric import Metric
 from profiler.forecast.predictive import FARTHEST, Predictive
 from profiler.forecast.priors import Priors
 from profiler.forecast.trend import Smoothed
@@ -31,6 +32,7 @@ class CurveFit:
         notes: Sentences that a reader must know to trust the numbers.
         confidence: Probability inside the intervals that methods return.
         lower_bound: A value that the metric cannot be under.
+        metric: Which way the metric gets better.
         priors: What was assumed before the curve was seen.
         curve: The binned curve that was fitted.
         smoothed: The observed part, smoothed.
@@ -51,6 +53,7 @@ class CurveFit:
     notes: tuple[str, ...]
     confidence: float
     lower_bound: float
+    metric: Metric
     priors: Priors
     curve: Curve
     smoothed: Smoothed
@@ -93,9 +96,10 @@ class CurveFit:
             UsageError: Not a number, or no such scenario.
         """
         target, future = number("loss", loss), self._future(scenario)
-        if self._excluded(target):
-            return verdict.certain_never(target, self.lower_bound, self.confidence)
-        log_level = math.log(target)
+        error = self.metric.error(target)
+        if self._excluded(error):
+            return verdict.certain_never(target, self._bound(), self.confidence)
+        log_level = math.log(error)
         past = [self.smoothed.first_crossing(log_level - q + self.here[1]) for q in self.here]
         if past[1] <= self.joules:
             return verdict.reached(
@@ -116,15 +120,23 @@ class CurveFit:
         Raises:
             UsageError: Not a number, or no such scenario.
         """
-        target, future = number("loss", loss), self._future(scenario)
-        if self._excluded(target):
+        error, future = self.metric.error(number("loss", loss)), self._future(scenario)
+        if self._excluded(error):
             return 1.0
-        if self.smoothed.first_crossing(math.log(target)) <= self.joules:
+        if self.smoothed.first_crossing(math.log(error)) <= self.joules:
             return 0.0
-        return future.p_never(math.log(target))
+        return future.p_never(math.log(error))
 
-    def _excluded(self, target: float) -> bool:
-        return target <= 0.0 or target < self.lower_bound
+    def _excluded(self, error: float) -> bool:
+        return error <= 0.0 or error < self.lower_bound
+
+    def _bound(self) -> str:
+        """Say which exact bound excludes what lies beyond it."""
+        if self.metric.best is not None:
+            return f"the best possible value is {self.metric.best:.6g}, and is only ever approached"
+        if self.lower_bound > 0.0:
+            return f"it lies under the known lower bound {self.lower_bound:.6g}"
+        return "no loss can be zero or less"
 
     def _future(self, scenario: str | None) -> Predictive:
         name = self.scenarios[0] if scenario is None else scenario
@@ -134,7 +146,7 @@ class CurveFit:
 
     def _interval(self, logs: Sequence[float]) -> Interval:
         low, median, high = (max(exp(q), self.lower_bound) for q in logs)
-        return Interval(low=low, median=median, high=high, level=self.confidence)
+        return self.metric.interval(Interval(low=low, median=median, high=high, level=self.confidence))
 
 
 def probabilities(confidence: float) -> tuple[float, float, float]:

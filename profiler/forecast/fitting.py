@@ -8,10 +8,20 @@ import numpy.typing as npt
 
 from profiler.errors import UsageError
 from profiler.forecast.bins import CurveBins
-from profiler.forecast.curve import Curve, FineBins, FloatArray, bin_arrays, coarsen, describe, from_stream
+from profiler.forecast.curve import (
+    Curve,
+    FineBins,
+    FloatArray,
+    as_errors,
+    bin_arrays,
+    coarsen,
+    describe,
+    from_stream,
+)
 from profiler.forecast.evidence import gather
 from profiler.forecast.fit import CurveFit, exp, number, probabilities
 from profiler.forecast.laws import Laws
+from profiler.forecast.metric import Metric, declared
 from profiler.forecast.posterior import fit_laws
 from profiler.forecast.predictive import Predictive
 from profiler.forecast.priors import Priors
@@ -29,6 +39,7 @@ LIKELY = 0.5
 class _Options:
     """What the caller knows beside the points."""
 
+    metric: Metric
     lower_bound: float
     level: float
     priors: Priors
@@ -44,6 +55,8 @@ def fit_curve(
     learning_rate: npt.ArrayLike | None = None,
     planned_learning_rate: Rate | None = None,
     lower_bound: float | None = None,
+    goal: str = "min",
+    best: float | None = None,
     level: float = 0.9,
     priors: Priors | None = None,
 ) -> CurveFit:
@@ -51,11 +64,13 @@ def fit_curve(
 
     Args:
         joules: Energy since the start of the run at each point, in joules. Any order; repeats are averaged.
-        values: The metric at each point, positive and falling (a loss, an error).
+        values: The metric at each point, positive; falling (a loss, an error) unless ``goal`` is ``max``.
         weights: Steps that each value is the mean of; 1 where not given.
         learning_rate: The learning rate at each point.
         planned_learning_rate: ``(joules, rate)`` over the whole run, past and future.
         lower_bound: A value that the metric is known not to go under, such as the entropy of the data.
+        goal: ``"min"`` for a metric that falls, ``"max"`` for one that rises.
+        best: The best possible value of a metric that rises; 1.0 for an accuracy.
         level: Probability inside the intervals.
         priors: What to assume before seeing the curve; the package's own where not given.
 
@@ -69,8 +84,11 @@ def fit_curve(
             f"joules, values, weights and learning_rate must have the same length, not {sorted(sizes)}."
         )
     known = None if learning_rate is None else (joules, learning_rate)
-    options = _options(lower_bound, level, priors, known, planned_learning_rate)
-    return _fit(bin_arrays(joules, values, weights), options)
+    metric = declared(goal, best, lower_bound)
+    options = _options(metric, lower_bound, level, priors, _schedule(known, planned_learning_rate))
+    values = np.asarray(values, dtype=float)
+    errors = values if metric.best is None else metric.best - values
+    return _fit(bin_arrays(joules, errors, weights), options)
 
 
 def fit_bins(
@@ -79,6 +97,8 @@ def fit_bins(
     learning_rate: Rate | None = None,
     planned_learning_rate: Rate | None = None,
     lower_bound: float | None = None,
+    goal: str = "min",
+    best: float | None = None,
     level: float = 0.9,
     priors: Priors | None = None,
 ) -> CurveFit:
@@ -89,6 +109,8 @@ def fit_bins(
         learning_rate: ``(joules, rate)`` so far.
         planned_learning_rate: ``(joules, rate)`` over the whole run, past and future.
         lower_bound: A value that the metric is known not to go under.
+        goal: ``"min"`` for a metric that falls, ``"max"`` for one that rises.
+        best: The best possible value of a metric that rises.
         level: Probability inside the intervals.
         priors: What to assume before seeing the curve.
 
@@ -96,26 +118,38 @@ def fit_bins(
         ForecastRefusedError: The curve does not support a forecast.
         UsageError: An argument cannot mean anything.
     """
-    return _fit(from_stream(bins), _options(lower_bound, level, priors, learning_rate, planned_learning_rate))
+    metric = declared(goal, best, lower_bound)
+    options = _options(metric, lower_bound, level, priors, _schedule(learning_rate, planned_learning_rate))
+    return _fit(as_errors(from_stream(bins), metric.best), options)
+
+
+def _schedule(known: Rate | None, plan: Rate | None) -> tuple[Schedule | None, bool]:
+    """Return the learning rate, if anything is known of it, and whether it reaches into the future."""
+    rate = plan or known
+    return (None if rate is None else build(*rate)), plan is not None
 
 
 def _options(
-    lower_bound: float | None, level: float, priors: Priors | None, known: Rate | None, plan: Rate | None
+    metric: Metric,
+    lower_bound: float | None,
+    level: float,
+    priors: Priors | None,
+    schedule: tuple[Schedule | None, bool],
 ) -> _Options:
     if not 0.0 < level < 1.0:
         raise UsageError(f"level must lie between 0 and 1, not {level!r}.")
-    rate = plan or known
     return _Options(
+        metric=metric,
         lower_bound=0.0 if lower_bound is None else max(number("lower_bound", lower_bound), 0.0),
         level=level,
         priors=priors or Priors(),
-        schedule=None if rate is None else build(*rate),
-        planned=plan is not None,
+        schedule=schedule[0],
+        planned=schedule[1],
     )
 
 
 def _fit(fine: FineBins, options: _Options) -> CurveFit:
-    curve, priors = coarsen(fine), options.priors
+    curve, priors, metric = coarsen(fine), options.priors, options.metric
     refuse_rising(curve, (curve.joules / curve.last_joules) ** priors.recency)
     log_v, progress = _axis(curve, options.schedule)
     evidence = gather(curve, priors, log_v=log_v, progress=progress, lower_bound=options.lower_bound)
@@ -126,9 +160,9 @@ def _fit(fine: FineBins, options: _Options) -> CurveFit:
     law = laws.mass @ laws.log_levels(log_v, np.zeros_like(log_v) if progress is None else progress)
     return CurveFit(
         joules=curve.last_joules,
-        level=math.exp(here[1]),
-        first_level=curve.first_value,
-        floor=_floor(default, options.lower_bound),
+        level=metric.value(math.exp(here[1])),
+        first_level=metric.value(curve.first_value),
+        floor=metric.interval(_floor(default, options.lower_bound)),
         exponent=_exponent(laws),
         families=laws.families(),
         points=curve.points,
@@ -136,6 +170,7 @@ def _fit(fine: FineBins, options: _Options) -> CurveFit:
         notes=tuple(_notes(curve, laws, float(log_v[0]))),
         confidence=options.level,
         lower_bound=options.lower_bound,
+        metric=metric,
         priors=priors,
         curve=curve,
         smoothed=smooth(curve, law, here[1]),

@@ -23,11 +23,14 @@ def decide(p_unreachable: float, energy_ratio: float) -> Verdict:
     return Verdict.REACHABLE if energy_ratio <= HORIZON_LIMIT else Verdict.BEYOND_HORIZON
 
 
-def certain_never(target: float, bound: float, level: float) -> Forecast:
-    """Say never of a target that an exact bound excludes, whatever the curve."""
-    what = (
-        "no loss can be zero or less" if bound <= 0.0 else f"it lies under the known lower bound {bound:.6g}"
-    )
+def certain_never(target: float, bound: str, level: float) -> Forecast:
+    """Say never of a target that an exact bound excludes, whatever the curve.
+
+    Args:
+        target: The target, in the unit of the metric.
+        bound: The bound, as the end of a sentence.
+        level: Probability inside intervals.
+    """
     return Forecast(
         verdict=Verdict.UNREACHABLE,
         low=math.inf,
@@ -36,7 +39,7 @@ def certain_never(target: float, bound: float, level: float) -> Forecast:
         p_unreachable=1.0,
         certain=True,
         energy_ratio=math.inf,
-        reason=f"No amount of energy reaches {target:.6g}: {what}.",
+        reason=f"No amount of energy reaches {target:.6g}: {bound}.",
         level=level,
     )
 
