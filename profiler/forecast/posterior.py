@@ -16,6 +16,7 @@ from profiler.forecast.priors import Priors
 
 SLOPES = 32
 SHARES = 24
+BENT_SLOPES, BENT_SHARES = 24, 16
 REACH = 3.2
 """Standard deviations of the priors that the first grid covers."""
 ZOOMS = 2
@@ -53,14 +54,11 @@ def fit_laws(evidence: Evidence, *, refine: int = 1) -> Laws:
         evidence: The curve and what is assumed beforehand.
         refine: Multiplies the number of grid lines; the result does not depend on it.
     """
-    wide = _Grid(
-        slope=_lines(SLOPES * refine).T, share=np.repeat(_lines(SHARES * refine), SLOPES * refine, axis=0)
-    )
-    broad = _zoomed(wide, replace(evidence, count=MIN_EFFECTIVE))
+    broad = _zoomed(_wide(SLOPES * refine, SHARES * refine), replace(evidence, count=MIN_EFFECTIVE))
     evidence = _discounted(evidence, _zoomed(broad, evidence))
     parts = _family(evidence, broad, refine)
     for bend in tuple(FAMILIES)[1:]:
-        parts += _family(_bent(evidence, bend), wide, refine)
+        parts += _family(_bent(evidence, bend), _wide(BENT_SLOPES * refine, BENT_SHARES * refine), refine)
     return _join(parts)
 
 
@@ -69,6 +67,10 @@ def _family(evidence: Evidence, grid: _Grid, refine: int) -> list[_Part]:
     grid = _zoomed(grid, evidence)
     slope, share = _values(grid, evidence)
     return [_part(evidence, slope, share, _log_mass(grid, evidence)), _bare(evidence, refine)]
+
+
+def _wide(slopes: int, shares: int) -> _Grid:
+    return _Grid(slope=_lines(slopes).T, share=np.repeat(_lines(shares), slopes, axis=0))
 
 
 def _lines(count: int) -> FloatArray:

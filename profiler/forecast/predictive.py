@@ -15,7 +15,7 @@ FARTHEST = 700.0
 """Logarithm of the largest ratio of joules that a float holds; what costs more costs infinitely much."""
 MOST_STEPS = 200
 BISECT_EVERY = 3
-CLOSE = 1e-13
+CLOSE = 1e-12
 HALF = 0.5
 LOWEST = -1e4
 """Log level that stands for zero, so that nothing is infinite here."""
@@ -25,8 +25,6 @@ STEPS = np.concatenate(
 """Where crossings are looked for: closely up to the horizon limit, widely to infinity."""
 T4_WIDTH = 1.6449 / 2.1318
 """Makes the 90 % interval of Student's t with four degrees of freedom as wide as the normal's."""
-TAIL = 100.0
-"""Standard deviations within which every quantile lies."""
 
 
 def kernel(z: FloatArray) -> FloatArray:
@@ -67,9 +65,16 @@ class Predictive:
     def log_quantile(self, log_ratio: float, probability: float) -> float:
         """Quantile of the log level at a log of joules / last joules; `LOWEST` or less stands for zero."""
         levels = self._levels(np.array([log_ratio]))
-        reach = TAIL * float(max(levels.below.max(), levels.above.max()))
-        low, high = float(levels.center.min()) - reach, float(levels.center.max()) + reach
-        return _root(lambda y: float(self._chance(levels, y, probability)[0]) - probability, low, high)
+        order = np.argsort(levels.center[:, 0])
+        first = int(np.searchsorted(np.cumsum(self.laws.mass[order]), probability).clip(max=order.size - 1))
+        guess = float(levels.center[order[first], 0])
+
+        def missing(log_level: float) -> float:
+            return float(self._chance(levels, log_level, probability)[0]) - probability
+
+        return _root(
+            missing, *_bracket(missing, guess, float((levels.below + levels.above)[order[first], 0]))
+        )
 
     def p_never(self, log_level: float) -> float:
         """Probability that no finite energy brings the level down to ``log_level``."""
@@ -118,6 +123,16 @@ class Predictive:
         below = own + (np.square(misses.below * gain) + misses.least_below**2) * walk
         above = own + (np.square(misses.above * gain) + misses.least_above**2) * walk
         return _Levels(center=center, below=np.sqrt(below), above=np.sqrt(above))
+
+
+def _bracket(f: Callable[[float], float], guess: float, step: float) -> tuple[float, float]:
+    """Widen a bracket around a guess until an increasing function changes its sign in it."""
+    low, high = guess - step, guess + step
+    while f(low) > 0.0:
+        low, high, step = low - 2.0 * step, low, 2.0 * step
+    while f(high) < 0.0:
+        low, high, step = high, high + 2.0 * step, 2.0 * step
+    return low, high
 
 
 def _root(f: Callable[[float], float], low: float, high: float) -> float:
