@@ -51,7 +51,8 @@ def smooth(curve: Curve, log_law: FloatArray, log_now: float) -> Smoothed:
         log_law: Log level of the fitted law in each bin.
         log_now: Log level at the last point.
     """
-    window = np.ones(2 * NEIGHBOURS + 1)
+    reach = min(NEIGHBOURS, (log_law.size - 1) // 2)
+    window = np.ones(2 * reach + 1)
     residual = np.convolve(curve.log_values - log_law, window, mode="same")
     smoothed = log_law + residual / np.convolve(np.ones(log_law.size), window, mode="same")
     log_joules, log_last = np.log(curve.joules), math.log(curve.last_joules)
