@@ -80,8 +80,8 @@ class ForecastRefusedError(ProfilerError):
     """The curve does not support a forecast.
 
     Attributes:
-        code: A stable word for programs: ``too_few_points``, ``span_too_short``, ``constant``, ``diverging``
-            or ``no_metric``.
+        code: A stable word for programs: ``too_few_points``, ``span_too_short``, ``constant``, ``diverging``,
+            ``no_metric``, ``too_few_runs`` or ``no_common_range``.
         reason: One sentence for people.
         remedy: What would make a forecast possible.
     """

@@ -10,6 +10,7 @@ from profiler.forecast.bins import CurveBins, Dropped
 if TYPE_CHECKING:
     from profiler.forecast.fit import CurveFit
     from profiler.forecast.fitting import fit_bins, fit_curve
+    from profiler.forecast.frontier import Frontier, fit_frontier
     from profiler.forecast.price import price_of_halving, price_of_percent, spent_since
     from profiler.forecast.priors import Priors
 
@@ -17,9 +18,11 @@ __all__ = [
     "CurveBins",
     "CurveFit",
     "Dropped",
+    "Frontier",
     "Priors",
     "fit_bins",
     "fit_curve",
+    "fit_frontier",
     "price_of_halving",
     "price_of_percent",
     "spent_since",
@@ -27,9 +30,11 @@ __all__ = [
 
 _HOMES = {
     "CurveFit": "fit",
+    "Frontier": "frontier",
     "Priors": "priors",
     "fit_bins": "fitting",
     "fit_curve": "fitting",
+    "fit_frontier": "frontier",
     "price_of_halving": "price",
     "price_of_percent": "price",
     "spent_since": "price",
