@@ -22,6 +22,7 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "report": Command("profiler.cli.report", "what a run cost, and what lower loss will cost"),
+    "compare": Command("profiler.cli.compare", "which of several runs is the cheapest way to each loss"),
 }
 
 

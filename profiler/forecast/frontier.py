@@ -62,7 +62,7 @@ class Stretch:
     Attributes:
         run: Index of the run.
         start_joules: Where it takes over.
-        end_joules: Where another run takes over, or the envelope ends.
+        end_joules: Its last point on the envelope.
         first_loss: Level at ``start_joules``.
         last_loss: Level at ``end_joules``.
     """
@@ -101,8 +101,8 @@ class Envelope:
     def stretches(self) -> tuple[Stretch, ...]:
         """The parts of the envelope in order of joules, each with the run that is the cheapest way there."""
         turns = np.flatnonzero(np.diff(self.runs)) + 1
-        ends = (0, *(int(turn) for turn in turns), self.runs.size - 1)
-        return tuple(self._stretch(start, end) for start, end in pairwise(ends) if end > start)
+        ends = (0, *(int(turn) for turn in turns), self.runs.size)
+        return tuple(self._stretch(start, end - 1) for start, end in pairwise(ends))
 
     def _stretch(self, start: int, end: int) -> Stretch:
         return Stretch(
@@ -117,7 +117,7 @@ class Envelope:
         """Say what each run paid for a positive loss."""
         target = math.log(loss)
         joules = tuple(None if fit is None else fit.smoothed.first_crossing(target) for fit in self.fits)
-        at_most = tuple(fit is not None and target > fit.smoothed.log_values[0] for fit in self.fits)
+        at_most = tuple(fit is not None and target > float(fit.smoothed.log_values[0]) for fit in self.fits)
         paid = [(price, run) for run, price in enumerate(joules) if price is not None and price < math.inf]
         cheapest = min(paid)[1] if paid else None
         return Milestone(loss=loss, joules=joules, at_most=at_most, cheapest=cheapest)
@@ -202,7 +202,7 @@ def _fitted(run: Curve) -> tuple[CurveFit | None, str]:
 
 def _refuse_few(given: int, known: int, reasons: list[str]) -> None:
     if known < 2:  # noqa: PLR2004 - an envelope of one run is that run
-        what = f"A comparison needs two runs with a curve; {known} of {given} has one."
+        what = f"A comparison needs two runs with a curve, and of {given} given {known or 'none'} has one."
         raise ForecastRefusedError(
             "too_few_runs",
             " ".join((what, *reasons[:1])),

@@ -12,14 +12,15 @@ REPORT_VERSION = 1
 
 def render(report: Report) -> str:
     """Render the report; ends with a newline."""
-    return json.dumps({"report_version": REPORT_VERSION, **_plain(report)}, indent=1, allow_nan=False) + "\n"
+    return json.dumps({"report_version": REPORT_VERSION, **plain(report)}, indent=1, allow_nan=False) + "\n"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Turn dataclasses into mappings and what JSON has no word for into null."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

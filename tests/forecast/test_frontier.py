@@ -32,7 +32,7 @@ def test_each_run_is_the_cheapest_where_its_size_is_the_best(frontier):
     stretches = frontier.envelope.stretches
     assert [one.run for one in stretches] == [0, 1, 2]
     for before, after in pairwise(stretches):
-        assert before.end_joules == after.start_joules
+        assert before.end_joules < after.start_joules < 1.1 * before.end_joules
         smaller, larger = (law(SIZES[one.run], after.start_joules) for one in (before, after))
         assert smaller == pytest.approx(larger, rel=0.02)
 

@@ -1,0 +1,52 @@
+"""The comparison on the command line."""
+
+import json
+
+import pytest
+
+from profiler import load_run
+from profiler.cli import main
+from profiler.report.comparison import compare, render_text
+from profiler.testing.runs import law, write_run
+
+
+@pytest.fixture
+def folders(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_run(tmp_path / "one", meta={"name": "one"})
+    write_run(tmp_path / "two", steps=900, loss=lambda step: 1.1 * law(step) - 0.3, meta={"name": "two"})
+    write_run(tmp_path / "short", steps=3)
+    write_run(tmp_path / "apart", loss=lambda step: law(step) / 100)
+
+
+def test_it_prints_the_comparison(folders, capsys):
+    assert main(["compare", "one", "two"]) == 0
+    out, err = capsys.readouterr()
+    assert out == render_text(compare([load_run("one"), load_run("two")]))
+    assert err == ""
+
+
+def test_it_prints_json(folders, capsys):
+    assert main(["compare", "one", "two", "short", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [run["name"] for run in found["runs"]] == ["one", "two", "scripted"]
+    assert found["runs"][2]["refused"]
+
+
+MISTAKES = {
+    "one run": (["one"], "needs two runs"),
+    "one usable run": (["one", "short"], "has 3"),
+    "no such run": (["one", "nowhere"], "there is no such directory"),
+    "a run twice": (["one", "./one"], "named twice"),
+    "not a run": (["one", "."], "it has no run.json"),
+    "no loss in common": (["one", "apart"], "came to the same loss"),
+}
+
+
+@pytest.mark.parametrize(("names", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(folders, capsys, names, said):
+    assert main(["compare", *names]) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert err.count("\n") == 1
+    assert out == ""
