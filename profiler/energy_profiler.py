@@ -68,6 +68,7 @@ class EnergyProfiler:
         self._session: Session | None = None
         self._curve = CurveBins()
         self._run: Run | None = None
+        self._error_before: BaseException | None = None
 
     # -- start and stop -------------------------------------------------------------------------------------------
 
@@ -100,13 +101,13 @@ class EnergyProfiler:
             _say(
                 f"recording {', '.join(domains) or 'steps only: nothing here can be metered'} -> {session.path}"
             )
-        atexit.register(self.stop)
+        self._error_before = getattr(sys, "last_value", None)
+        atexit.register(self._at_exit)
         session.start_seconds = time.monotonic() - begun
         session.begin()
 
     def _open_session(self) -> "Session":
         from profiler.hooks.dispatcher import dispatcher
-        from profiler.recording.sampler import DEFAULT_PERIOD_SECONDS
         from profiler.recording.session import Session
         from profiler.sensors import discover
         from profiler.sensors.base import Found
@@ -124,7 +125,7 @@ class EnergyProfiler:
             owns_sensors=self._sensors is None,
             hooks=dispatcher(),
             identity=identity,
-            period_seconds=self._period or DEFAULT_PERIOD_SECONDS,
+            period_seconds=self._period,
             observe=self._observe,
             say=_say,
         )
@@ -134,13 +135,18 @@ class EnergyProfiler:
         self._stop(Status.COMPLETED)
 
     def _stop(self, status: Status) -> None:
-        atexit.unregister(self.stop)
+        atexit.unregister(self._at_exit)
         session = self._session
         if session is None or session.status is not Status.RUNNING or session.is_fork:
             return
         session.stop(status)
         if identify(os.environ).speaks:
             self._print_report(session)
+
+    def _at_exit(self) -> None:
+        """End a recording that was never stopped, because the script forgot or because an exception ended it."""
+        failed = getattr(sys, "last_value", None) is not self._error_before
+        self._stop(Status.FAILED if failed else Status.COMPLETED)
 
     def _print_report(self, session: "Session") -> None:
         try:

@@ -49,6 +49,10 @@ class Domain:
         update_period_seconds: How often the hardware renews its value; None while unknown.
         gain_uncertainty: One relative standard deviation that is common to the whole run (a board's gain, a model's
             error). It does not average away.
+        edge_watts: By how much momentary power departs from the counter's mean power; 0 while unknown.
+        blur_seconds: One standard deviation of the moments at which values are known to have been renewed.
+        drift_watts: What a sensor that looks only at times misses: one standard deviation over one second, in
+            joules; over several it grows with the square root of the time.
         device: A stable identifier of the device (a GPU's UUID), if it has one.
         notes: Sentences a reader must know to trust the number.
     """
@@ -60,6 +64,9 @@ class Domain:
     parent: str | None = None
     update_period_seconds: float | None = None
     gain_uncertainty: float = 0.0
+    edge_watts: float = 0.0
+    blur_seconds: float = 0.0
+    drift_watts: float = 0.0
     device: str | None = None
     notes: tuple[str, ...] = ()
 

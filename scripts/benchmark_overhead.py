@@ -112,7 +112,8 @@ def idle_share() -> float:
 
 def import_seconds() -> float:
     """Median of seven fresh processes: ``import profiler`` with the front door, without torch."""
-    script = "import time; t = time.perf_counter(); import profiler; profiler.EnergyProfiler; print(time.perf_counter() - t)"
+    timed = "import time; t = time.perf_counter(); import profiler; profiler.EnergyProfiler"
+    script = f"{timed}; print(time.perf_counter() - t)"
     times = [float(subprocess.check_output([sys.executable, "-c", script])) for _ in range(7)]
     return statistics.median(times)
 

@@ -10,12 +10,13 @@ import pytest
 import profiler
 
 ROOT = Path(profiler.__file__).parent
-BASE = {"errors", "units", "records", "platform", "_version"}
+BASE = {"errors", "units", "records", "platform", "uncertainty", "_version"}
 ALLOWED = {
     "errors": set(),
     "units": set(),
     "records": set(),
     "platform": set(),
+    "uncertainty": set(),  # pure formulas that the recorder writes with and the reader reads with
     "_version": set(),
     "cost": BASE,
     "ranks": BASE,

@@ -25,12 +25,14 @@ class Bill(NamedTuple):
         total: Everything billed; None when nothing is metered.
         modelled: The part of the total that was estimated, not measured.
         variance: Of the boundary's total, in square joules, without the gains common to the whole run.
+        drift: Variance of what was missed since the window's start by sensors that look only at times.
     """
 
     by_category: tuple[int | None, ...]
     total: int | None
     modelled: int
     variance: float
+    drift: float = 0.0
 
 
 NOTHING_YET = Bill(by_category=(None,) * len(CATEGORIES), total=None, modelled=0, variance=0.0)
@@ -52,13 +54,16 @@ class Ledger:
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
+        self.start_variance = 0.0
 
     def join(self, domain: Domain, timeline: Timeline, start_ns: int) -> None:
         """Bill ``domain`` from ``start_ns`` on."""
         if domain.name not in self._accounts:
             modelled = domain.provenance is Provenance.MODELLED
             column = CATEGORIES.index(category(domain.name))
-            self._accounts[domain.name] = _Account(timeline, timeline.joules_at(start_ns), column, modelled)
+            joules, variance = timeline.at(start_ns)
+            self.start_variance += variance
+            self._accounts[domain.name] = _Account(timeline, joules, column, modelled)
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -73,16 +78,18 @@ class Ledger:
     def bill(self, time_ns: int) -> Bill:
         """The bill at a boundary. Non-decreasing in every part."""
         sums: list[int | None] = [None] * len(CATEGORIES)
-        total, modelled, variance = 0, 0, 0.0
+        total, modelled, variance, drift = 0, 0, 0.0, 0.0
         for timeline, start, column, is_modelled in self._accounts.values():
             joules, spread = timeline.at(time_ns)
             amount = round((joules - start) * MICROJOULES_PER_JOULE)
             sums[column] = amount + (sums[column] or 0)
             total += amount
             variance += spread
+            if timeline.is_sampled:
+                drift += timeline.drift_at(time_ns)
             if is_modelled:
                 modelled += amount
-        return Bill(tuple(sums), total if self._accounts else None, modelled, variance)
+        return Bill(tuple(sums), total if self._accounts else None, modelled, variance, drift)
 
 
 class Share(NamedTuple):
@@ -102,5 +109,5 @@ def between(start: Bill, end: Bill) -> Share:
     modelled = end.modelled - start.modelled
     if end.total is None:
         return Share(parts, None, modelled, None, None)
-    sigma = math.sqrt(start.variance + end.variance)
+    sigma = math.sqrt(start.variance + end.variance + max(end.drift - start.drift, 0.0))
     return Share(parts, end.total - (start.total or 0), modelled, end.total, sigma)

@@ -57,7 +57,7 @@ def _domain(meters: Meters, domain: Domain, start_ns: int) -> dict[str, Any]:
     billed_from = meters.billed_from_ns.get(domain.name)
     since = None if billed_from is None else (billed_from - start_ns) / NANOSECONDS_PER_SECOND
     return {
-        **asdict(domain),
+        **asdict(meters.described(domain.name)),
         "provenance": domain.provenance.value,
         "notes": list(domain.notes),
         "billed": billed_from is not None,

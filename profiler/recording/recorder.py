@@ -125,7 +125,8 @@ class Recorder:
     @property
     def edge_joules(self) -> float:
         """One standard deviation of the total, in joules, without the gains common to the whole run."""
-        return math.sqrt(self._rows.billed.variance)
+        billed = self._rows.billed
+        return math.sqrt(self.meters.ledger.start_variance + billed.variance + billed.drift)
 
     def _collect(self, now_ns: int, *, final: bool) -> None:
         steps = self.merger.take(now_ns, final=final)
@@ -147,6 +148,7 @@ class Recorder:
     def _write_settled(self, settled_ns: int) -> None:
         while self._tiles and self._tiles[0].end_ns <= settled_ns:
             tile = self._tiles.popleft()
+            self.meters.share(tile, self._tiles)
             self._write_metrics(tile.end_ns - 1)
             for row in self._rows.add(tile):
                 if isinstance(row, StepRow):

@@ -2,19 +2,21 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from profiler.errors import SensorError
+from profiler.recording.pace import Pace
 from profiler.records import Reading
 from profiler.sensors.base import Sensor
 from profiler.units import NANOSECONDS_PER_SECOND
 
-DEFAULT_PERIOD_SECONDS = 0.1
-_PRE_ROLL_PERIOD_SECONDS = 0.01
+_PRE_ROLL_PERIOD_SECONDS = 0.005
 _PRE_ROLL_SECONDS = 0.15
 _SETTLE_SECONDS = 0.3
 _DRAIN_SECONDS = 0.25
+_REMEMBERED_READS = 16
 _HANG_SECONDS = 2.0
 """A sensor that has not answered for this long hangs: neither the start nor the end of the training waits for it."""
 
@@ -80,7 +82,8 @@ class Sampler:
         has_moved: Whether every domain has been seen to change.
         drain: Called with the time now, four times a second.
         on_crash: Called with the error if the thread ends by one.
-        period_seconds: Time between beats.
+        periods: How often each sensor renews its value, in seconds, as far as it is known.
+        pace: Chooses the time between beats.
         clock: Monotonic nanoseconds.
     """
 
@@ -92,7 +95,8 @@ class Sampler:
         has_moved: Callable[[], bool],
         drain: Callable[[int], None],
         on_crash: Callable[[BaseException], None],
-        period_seconds: float = DEFAULT_PERIOD_SECONDS,
+        periods: Callable[[], Iterable[float | None]] = tuple,
+        pace: Pace | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._sensors = sensors
@@ -100,7 +104,9 @@ class Sampler:
         self._has_moved = has_moved
         self._drain = drain
         self._on_crash = on_crash
-        self._period_ns = int(period_seconds * NANOSECONDS_PER_SECOND)
+        self._periods = periods
+        self._pace = pace or Pace()
+        self._spent: deque[float] = deque(maxlen=_REMEMBERED_READS)
         self._clock = clock
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
@@ -156,6 +162,7 @@ class Sampler:
                 self._on_readings(readings)
         self.cost.samples += 1
         spent = (self._clock() - begun) / NANOSECONDS_PER_SECOND
+        self._spent.append(spent)
         self.cost.longest_read_seconds = max(self.cost.longest_read_seconds, spent)
 
     @staticmethod
@@ -194,5 +201,7 @@ class Sampler:
                 self._drain(now)
                 drain_due = now + int(_DRAIN_SECONDS * NANOSECONDS_PER_SECOND)
             self.cost.cpu_seconds = time.thread_time() - before
-            due = max(due + self._period_ns, now)
+            # The shortest of the last reads: the others waited for the training, and cost it nothing.
+            wait = self._pace.next_seconds(self._periods(), min(self._spent))
+            due = max(due + int(wait * NANOSECONDS_PER_SECOND), now)
             self._wake.wait(max(due - self._clock(), 0) / NANOSECONDS_PER_SECOND)

@@ -13,6 +13,7 @@ from profiler.platform import at_fork_in_child
 from profiler.ranks.identity import Identity
 from profiler.recording import meta
 from profiler.recording.meters import Meters
+from profiler.recording.pace import Pace
 from profiler.recording.recorder import Inbox, Logged, Recorder
 from profiler.recording.sampler import GuardedSensor, Sampler
 from profiler.recording.thinning import Thinner
@@ -35,7 +36,7 @@ class Session:
         owns_sensors: Whether to close them at the end.
         hooks: The process's hooks.
         identity: Which rank this is.
-        period_seconds: Time between samples.
+        period_seconds: Time between samples; None adapts it to the sensors.
         observe: Called, on the sampler's thread, with each finished row of steps.
         say: Called with each warning once.
     """
@@ -49,7 +50,7 @@ class Session:
         owns_sensors: bool,
         hooks: Dispatcher,
         identity: Identity,
-        period_seconds: float,
+        period_seconds: float | None,
         observe: Callable[[StepRow], None],
         say: Callable[[str], None],
     ) -> None:
@@ -83,7 +84,8 @@ class Session:
             has_moved=self._meters.have_moved,
             drain=self._drain,
             on_crash=self._crashed,
-            period_seconds=period_seconds,
+            periods=self._meters.periods,
+            pace=Pace(period_seconds),
         )
         self._sink = self._inbox.events.append
         self._written_state: tuple[object, ...] = ()
@@ -166,7 +168,7 @@ class Session:
     def log(self, name: str, value: Any) -> None:
         """Record a value of the user's at this moment. Never raises."""
         try:
-            number = self._hooks.scalars.read(value)
+            number = self._hooks.scalars.read(value, several=f"prof.log({name}=...) got several elements")
         except Exception as error:  # noqa: BLE001 - a bad value must not end the training
             self.notice(
                 f"prof.log({name}=...) got something that is not a number ({type(error).__name__}: {error})"
@@ -211,6 +213,8 @@ class Session:
         for sensor in self._found.sensors:
             for line in getattr(sensor, "notices", ()):
                 self.notice(line)
+        for line in self._meters.findings():
+            self.notice(line)
         decision = self._recorder.decision
         if decision is not None:
             for line in decision.notices:
@@ -291,7 +295,7 @@ class Session:
         )
 
     def _metered(self, name: str, joules: float) -> Metered:
-        domain = replace(self._meters.domains[name], billed=name in self._meters.billed_from_ns)
+        domain = replace(self._meters.described(name), billed=name in self._meters.billed_from_ns)
         return Metered(
             domain=domain, joules=joules, bridged_seconds=self._meters.timelines[name].bridged_seconds
         )

@@ -7,15 +7,16 @@ lines between those moments are the best estimate of what happened in between (0
 
 import math
 from bisect import bisect_left, bisect_right
+from collections.abc import Iterator
+from operator import itemgetter
+from typing import NamedTuple
 
 from profiler.records import Reading
+from profiler.uncertainty import DRIFT_FACTOR, UNIFORM, edge_variance
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _STALE_SECONDS = 1.0
 """A counter that has not moved for this long is bridged at its last power until it moves again."""
-
-_EDGE_FACTOR = 0.2
-"""Standard deviation of an interpolated edge, in units of (update period x spread of power around it)."""
 
 _Line = tuple[int, int, float, float, float, float]
 """A straight piece: its start and end, joules at the start, joules a nanosecond, joules at the end, edge variance."""
@@ -26,6 +27,31 @@ _BRIDGE_FACTOR = 0.5
 """Standard deviation of bridged energy, as a share of it."""
 
 
+class Segment(NamedTuple):
+    """What a counter gained from one change point to the next."""
+
+    start_ns: int
+    end_ns: int
+    start_joules: float
+    end_joules: float
+    is_bridged: bool
+
+    @property
+    def joules(self) -> float:
+        """The gain."""
+        return self.end_joules - self.start_joules
+
+    @property
+    def seconds(self) -> float:
+        """Its length."""
+        return (self.end_ns - self.start_ns) / NANOSECONDS_PER_SECOND
+
+    @property
+    def watts(self) -> float:
+        """Mean power."""
+        return self.joules / self.seconds
+
+
 class Timeline:
     """Change points of one domain: times in monotonic nanoseconds, joules since the first of them.
 
@@ -33,16 +59,25 @@ class Timeline:
         bridged_joules: Energy that no reading covers, estimated at the neighbouring power.
         bridged_seconds: The time it covers.
         resets: How often the counter fell back, as it does when a driver is reloaded.
+        hidden_watts: By how much momentary power departs from the mean power between change points.
+        is_sampled: Whether the source sees power only at times, so that each piece adds to the uncertainty.
     """
 
     def __init__(self) -> None:
         self._times: list[int] = []
         self._joules: list[float] = []
         self._bridged: list[bool] = []
+        self._blurs: list[float] = []
+        self._drifts: list[float] = []
+        self._blur = 0.0
+        self._watts = 0.0
+        self.hidden_watts = 0.0
+        self.is_sampled = False
         self._raw: float | None = None
         self._power: float | None = None
         self._owed = 0.0
         self._line = _NO_LINE
+        self._pins: list[tuple[int, float, float]] = []
         self.bridged_joules = 0.0
         self.bridged_seconds = 0.0
         self.resets = 0
@@ -62,19 +97,26 @@ class Timeline:
         """Change points held now."""
         return len(self._times)
 
-    def add(self, reading: Reading) -> bool:
+    def add(self, reading: Reading, appeared_ns: int | None = None, blur_ns: int = 0) -> bool:
         """Take a reading in. Returns whether the energy has moved since the last one.
 
         One that is not a number, or not later than what is known, is a gap: a counter shows next time what it gained.
+
+        Args:
+            reading: The reading.
+            appeared_ns: When its value appeared, where that is known better than by the time of the reading.
+            blur_ns: The interval in which that moment is known to lie.
         """
         is_energy = reading.energy_joules is not None
         value = reading.energy_joules if is_energy else reading.power_watts
         is_late = bool(self._times) and reading.time_ns <= self._times[-1]
         if value is None or not math.isfinite(value) or is_late:
             return False
-        return (
-            self._add_energy(reading.time_ns, value) if is_energy else self._add_power(reading.time_ns, value)
-        )
+        self._blur = UNIFORM * blur_ns / NANOSECONDS_PER_SECOND
+        time_ns = reading.time_ns if appeared_ns is None else appeared_ns
+        if self._times and time_ns <= self._times[-1]:
+            time_ns = reading.time_ns
+        return self._add_energy(time_ns, value) if is_energy else self._add_power(time_ns, value)
 
     def _add_energy(self, time_ns: int, raw: float) -> bool:
         if self._raw is None:
@@ -106,10 +148,27 @@ class Timeline:
     def _append(self, time_ns: int, joules: float, *, bridged: bool = False) -> bool:
         if self._times and time_ns <= self._times[-1]:
             return False
+        self._add_drift(time_ns, joules)
+        self._blurs.append(self._blur)
         self._times.append(time_ns)
         self._joules.append(joules)
         self._bridged.append(bridged)
         return True
+
+    def _add_drift(self, time_ns: int, joules: float) -> None:
+        """Add the variance of what was missed since the last point, if power is seen only at times."""
+        if not self._times:
+            self._drifts.append(0.0)
+            return
+        seconds = (time_ns - self._times[-1]) / NANOSECONDS_PER_SECOND
+        before, self._watts = self._watts, (joules - self._joules[-1]) / seconds
+        missed = DRIFT_FACTOR * seconds * (self._watts - before) if self.is_sampled and before else 0.0
+        self._drifts.append(self._drifts[-1] + missed**2)
+
+    def drift_at(self, time_ns: int) -> float:
+        """Variance, in square joules, of what was missed between looks up to ``time_ns``."""
+        after = bisect_right(self._times, time_ns)
+        return self._drifts[after - 1] if after else 0.0
 
     def _count_bridge(self, joules: float, seconds: float) -> None:
         self.bridged_joules += joules
@@ -157,6 +216,30 @@ class Timeline:
             start, end, joules, slope, most, variance = self._line = found
         return min(joules + (time_ns - start) * slope, most), variance
 
+    def segment(self, time_ns: int) -> Segment | None:
+        """The two change points around ``time_ns``; None outside them."""
+        after = bisect_right(self._times, time_ns)
+        return self._segment(after) if 0 < after < len(self._times) else None
+
+    def segments(self, start_ns: int, end_ns: int) -> Iterator[Segment]:
+        """Pairs of neighbouring change points from ``start_ns`` on that lie before ``end_ns`` or at it."""
+        for after in range(bisect_left(self._times, start_ns) + 1, bisect_right(self._times, end_ns)):
+            yield self._segment(after)
+
+    def _segment(self, after: int) -> Segment:
+        times, joules = self._times, self._joules
+        return Segment(times[after - 1], times[after], joules[after - 1], joules[after], self._bridged[after])
+
+    def pin(self, time_ns: int, joules: float, variance: float) -> None:
+        """Fix the energy at a moment after the last that was fixed, between what is known before and after it."""
+        segment = self.segment(time_ns)
+        if segment is None or (self._pins and time_ns <= self._pins[-1][0]):
+            return
+        least = max(segment.start_joules, self._pins[-1][1] if self._pins else 0.0)
+        blur = self._blurs[bisect_right(self._times, time_ns)] * segment.watts
+        self._pins.append((time_ns, min(max(joules, least), segment.end_joules), variance + blur**2))
+        self._line = _NO_LINE
+
     def joules_at(self, time_ns: int) -> float:
         """Cumulative joules at ``time_ns``."""
         return self.at(time_ns)[0]
@@ -171,7 +254,14 @@ class Timeline:
             return None
         start, end = self._times[after - 1], self._times[after]
         joules, most = self._joules[after - 1], self._joules[after]
-        return start, end, joules, (most - joules) / (end - start), most, self._variance(after)
+        variance = self._variance(after)
+        if self._pins and self._pins[-1][0] > start:
+            place = bisect_right(self._pins, time_ns, key=itemgetter(0))
+            if place < len(self._pins) and self._pins[place][0] < end:
+                end, most, _ = self._pins[place]
+            if place and self._pins[place - 1][0] > start:
+                start, joules, variance = self._pins[place - 1]
+        return start, end, joules, (most - joules) / (end - start), most, variance
 
     def _outside(self, time_ns: int) -> tuple[float, float]:
         if not self._times:
@@ -184,19 +274,18 @@ class Timeline:
         """Variance of an edge between the change points ``after - 1`` and ``after``."""
         if self._bridged[after]:
             return (_BRIDGE_FACTOR * (self._joules[after] - self._joules[after - 1])) ** 2
-        return (_EDGE_FACTOR * self._seconds(after) * self._spread(after)) ** 2
+        around = range(max(after - 1, 1), min(after + 2, len(self._times)))
+        watts = [(self._joules[i] - self._joules[i - 1]) / self._seconds(i) for i in around]
+        blur = max(self._blurs[after - 1], self._blurs[after])
+        return edge_variance(self._seconds(after), watts, self.hidden_watts, blur)
 
     def _seconds(self, segment: int) -> float:
         return (self._times[segment] - self._times[segment - 1]) / NANOSECONDS_PER_SECOND
 
-    def _spread(self, segment: int) -> float:
-        """Standard deviation of power over a segment and its neighbours."""
-        around = range(max(segment - 1, 1), min(segment + 2, len(self._times)))
-        watts = [(self._joules[i] - self._joules[i - 1]) / self._seconds(i) for i in around]
-        mean = sum(watts) / len(watts)
-        return math.sqrt(sum((w - mean) ** 2 for w in watts) / len(watts))
-
     def prune(self, before_ns: int) -> None:
         """Forget change points that nothing before ``before_ns`` needs any more, a few neighbours kept."""
         keep = max(bisect_left(self._times, before_ns) - 8, 0)
-        del self._times[:keep], self._joules[:keep], self._bridged[:keep]
+        for column in (self._times, self._joules, self._bridged, self._blurs, self._drifts):
+            del column[:keep]
+        if self._pins and self._pins[0][0] < self._times[0]:
+            self._pins = [pin for pin in self._pins if pin[0] >= self._times[0]]

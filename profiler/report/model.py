@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from profiler import uncertainty
 from profiler.cost import WORLD_ELECTRICITY, Yardstick
 from profiler.errors import ForecastRefusedError
 from profiler.forecast.priors import HORIZON_LIMIT
@@ -17,7 +18,6 @@ _WAYS_DOWN = (0.10, 0.25, 0.50, 0.75)
 _UNDER = 1.10
 _DIGITS = 4
 _LAW_POINTS = 80
-_Z_90 = 1.6448536269514722
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,21 +190,15 @@ def _energy(summary: Summary) -> Interval | None:
     total = summary.total_joules
     if total is None:
         return None
-    spread = _Z_90 * math.sqrt(summary.edge_joules**2 + gain_variance(summary.metered))
+    spread = uncertainty.Z_90 * math.sqrt(summary.edge_joules**2 + gain_variance(summary.metered))
     return Interval(low=max(total - spread, 0.0), median=total, high=total + spread)
 
 
 def gain_variance(metered: Sequence[Metered]) -> float:
-    """Variance of the total, in square joules, from gains that are common to the whole run.
-
-    Boards err independently of each other; modelled domains share their model, so their errors add up.
-    """
+    """Variance of the total, in square joules, from what is common to the whole run."""
     billed = [m for m in metered if m.domain.billed]
-    shares = [
+    return uncertainty.gain_variance(
         (m.domain.provenance is Provenance.MODELLED, m.domain.gain_uncertainty * m.joules) for m in billed
-    ]
-    return sum(s for modelled, s in shares if modelled) ** 2 + sum(
-        s**2 for modelled, s in shares if not modelled
     )
 
 

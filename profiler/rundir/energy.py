@@ -4,24 +4,23 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from profiler import uncertainty
 from profiler.errors import UsageError
 from profiler.records import Domain, Interval, Provenance
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
-Z_90 = 1.6448536269514722
-"""Standard deviations on either side that hold 90 % of a normal distribution."""
-
-_EDGE_FACTOR = 0.2
 _TOLERANCE_SECONDS = 1e-6
 
 
 def between(samples: "pd.DataFrame", domains: Mapping[str, Domain], start: float, end: float) -> Interval:
     """Billed energy from ``start`` to ``end``, in joules; seconds since the window's start.
 
-    The deviation of each end is 0.2 of (spacing of samples x spread of power around it); a domain's gain adds in
-    proportion to its energy, and the gains of modelled domains, which share a model, add up.
+    The formulas are those of :mod:`profiler.uncertainty`: what each end may be off by, what sensors that look only at
+    times miss in between, and what is common to the whole run, in proportion to the energy.
 
     Raises:
         UsageError: The end lies before the start, or a moment outside what was recorded.
@@ -36,42 +35,39 @@ def between(samples: "pd.DataFrame", domains: Mapping[str, Domain], start: float
     for name, rows in samples.groupby("domain", sort=False):
         domain = domains.get(str(name))
         if domain is not None and domain.billed:
-            joules, edges = _one(rows, start, end)
+            joules, edges = _one(domain, rows, start, end)
             by_domain[domain.name] = joules
             total, variance = total + joules, variance + edges
-    spread = Z_90 * math.sqrt(variance + gain_variance(domains, by_domain))
+    spread = uncertainty.Z_90 * math.sqrt(variance + gain_variance(domains, by_domain))
     return Interval(low=max(total - spread, 0.0), median=total, high=total + spread)
 
 
 def gain_variance(domains: Mapping[str, Domain], joules: Mapping[str, float]) -> float:
-    """Variance, in square joules, of a total from the gains common to a whole run.
-
-    Boards err independently of each other; modelled domains share their model, so their errors add up.
-    """
-    shares = {name: domains[name].gain_uncertainty * value for name, value in joules.items()}
-    modelled = sum(share for name, share in shares.items() if domains[name].provenance is Provenance.MODELLED)
-    measured = (
-        share for name, share in shares.items() if domains[name].provenance is not Provenance.MODELLED
+    """Variance, in square joules, of a total from what is common to a whole run."""
+    return uncertainty.gain_variance(
+        (domains[name].provenance is Provenance.MODELLED, domains[name].gain_uncertainty * value)
+        for name, value in joules.items()
     )
-    return modelled**2 + sum(share**2 for share in measured)
 
 
-def _one(rows: "pd.DataFrame", start: float, end: float) -> tuple[float, float]:
+def _one(domain: Domain, rows: "pd.DataFrame", start: float, end: float) -> tuple[float, float]:
     import numpy as np
 
     times, energies = rows["time_seconds"].to_numpy(), rows["energy_joules"].to_numpy()
     at_start, at_end = np.interp([start, end], times, energies)
-    variance = sum(
-        _edge_variance(times, energies, moment) for moment in (start, end) if 0 < moment < times[-1]
-    )
-    return float(at_end - at_start), float(variance)
+    variance = sum(_edge_variance(domain, times, energies, moment) for moment in (start, end))
+    return float(at_end - at_start), float(variance) + domain.drift_watts**2 * (end - start)
 
 
-def _edge_variance(times: "object", energies: "object", moment: float) -> float:
+def _edge_variance(
+    domain: Domain, times: "npt.NDArray[np.float64]", energies: "npt.NDArray[np.float64]", moment: float
+) -> float:
     import numpy as np
 
-    t, e = np.asarray(times), np.asarray(energies)
-    after = int(np.clip(np.searchsorted(t, moment), 1, len(t) - 1))
+    if len(times) < 2:  # noqa: PLR2004 - power takes two points
+        return 0.0
+    after = int(np.clip(np.searchsorted(times, moment), 1, len(times) - 1))
     near = slice(max(after - 2, 0), after + 2)
-    power = np.diff(e[near]) / np.diff(t[near])
-    return float((_EDGE_FACTOR * (t[after] - t[after - 1]) * power.std()) ** 2)
+    power = np.diff(energies[near]) / np.diff(times[near])
+    seconds = float(times[after] - times[after - 1])
+    return uncertainty.edge_variance(seconds, power.tolist(), domain.edge_watts, domain.blur_seconds)

@@ -169,7 +169,9 @@ class Run:
                 name=entry["name"], source=entry["source"], provenance=Provenance(entry["provenance"]),
                 billed=bool(entry["billed"]), parent=entry.get("parent"),
                 update_period_seconds=entry.get("update_period_seconds"),
-                gain_uncertainty=float(entry.get("gain_uncertainty", 0.0)), device=entry.get("device"),
+                gain_uncertainty=float(entry.get("gain_uncertainty", 0.0)),
+                edge_watts=float(entry.get("edge_watts", 0.0)), blur_seconds=float(entry.get("blur_seconds", 0.0)),
+                drift_watts=float(entry.get("drift_watts", 0.0)), device=entry.get("device"),
                 notes=tuple(entry.get("notes", ())),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError) as error:

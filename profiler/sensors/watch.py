@@ -17,6 +17,9 @@ _COUNTER_LAG_SECONDS = 0.15
 """What a counter has been seen to lag behind in its first second: 26 % of half a second, nothing after five."""
 _INTERVALS_KEPT = 32
 _FEWEST_INTERVALS = 3
+_FEWEST_STANDS = 3
+_LEAST_STANDING = 0.1
+"""A value that stands less often than this share of its changes was met twice by chance."""
 _LONGEST_INTERVAL = 1.5
 """In medians: a longer interval has skipped a change that was not seen."""
 
@@ -55,7 +58,7 @@ class CounterWatch:
         self._last: Reading | None = None
         self._changed_ns: int | None = None
         self._changed_joules = 0.0
-        self._held = False
+        self._stands = self._changes = 0
         self._intervals: deque[float] = deque(maxlen=_INTERVALS_KEPT)
         self._pending_joules = 0.0
         self._counter_joules = 0.0
@@ -93,6 +96,7 @@ class CounterWatch:
             self._stand(reading)
 
     def _change(self, reading: Reading) -> None:
+        self._changes += 1
         if self._changed_ns is not None:
             seconds = (reading.time_ns - self._changed_ns) / NANOSECONDS_PER_SECOND
             self._intervals.append(seconds)
@@ -104,8 +108,8 @@ class CounterWatch:
         self._pending_joules = 0.0
 
     def _stand(self, reading: Reading) -> None:
-        self._held = True
-        if self._changed_ns is not None and reading.power_watts:
+        self._stands += 1
+        if self._changed_ns is not None and reading.power_watts and reading.energy_joules is not None:
             seconds = (reading.time_ns - self._changed_ns) / NANOSECONDS_PER_SECOND
             self.longest_stand_seconds = max(self.longest_stand_seconds, seconds)
 
@@ -116,7 +120,8 @@ class CounterWatch:
     @property
     def update_period_seconds(self) -> float | None:
         """How often the value is renewed; None while it has not been read often enough to tell."""
-        if not self._held or len(self._intervals) < _FEWEST_INTERVALS:
+        is_staircase = self._stands >= _FEWEST_STANDS and self._stands >= _LEAST_STANDING * self._changes
+        if not is_staircase or len(self._intervals) < _FEWEST_INTERVALS:
             return None
         typical = sorted(self._intervals)[len(self._intervals) // 2]
         seen = [interval for interval in self._intervals if interval <= _LONGEST_INTERVAL * typical]
@@ -138,9 +143,10 @@ class CounterWatch:
 
     def findings(self) -> tuple[str, ...]:
         """Return what a reader must know to trust the counter, as sentences."""
-        return (*self._disagreement(), *self._stillness())
+        return (*self.disagreement(), *self.stillness())
 
-    def _disagreement(self) -> tuple[str, ...]:
+    def disagreement(self) -> tuple[str, ...]:
+        """Say that counter and power do not agree, with both numbers; nothing while they do."""
         seen = self.comparison
         if seen is None or seen.agrees:
             return ()
@@ -149,7 +155,8 @@ class CounterWatch:
         span = f"Over {format_seconds(seen.seconds)} its counter gained {gained}"
         return (f"{span} and its power readings add up to {added}, {apart:.0%} apart; the counter is used.",)
 
-    def _stillness(self) -> tuple[str, ...]:
+    def stillness(self) -> tuple[str, ...]:
+        """Say that the counter stood still under load; nothing while it did not."""
         if self.longest_stand_seconds < FROZEN_SECONDS or self._watts_range is None:
             return ()
         stood, watts = format_seconds(self.longest_stand_seconds), format_watts(self._watts_range[1])

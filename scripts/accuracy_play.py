@@ -1,0 +1,206 @@
+"""One recording of a scene: the real pynvml on the simulated library and a fake clock, into the real recorder."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from accuracy_scenes import Scene
+
+from profiler.recording.meters import Meters
+from profiler.recording.pace import Pace
+from profiler.recording.recorder import Inbox, Recorder
+from profiler.records import Domain, Reading
+from profiler.rundir.schema import SAMPLES, STEPS, SampleRow, StepRow, Table
+from profiler.sensors.nvml import open_nvml
+from profiler.sensors.surroundings import Surroundings
+from profiler.testing import FakeClock, SimulatedGpu, simulated_nvml, write_script
+
+SECOND = 1_000_000_000
+PRE_ROLL_SECONDS = 0.15
+SETTLE_SECONDS = 0.3
+PRE_ROLL_PERIOD = 0.005
+DRAIN_SECONDS = 0.25
+READ_SECONDS = 50e-6
+LATENESS_SECONDS = 0.002
+"""How late a thread's wake-up may be."""
+
+
+class MemoryWriter:
+    """Takes the recorder's rows instead of files."""
+
+    def __init__(self) -> None:
+        self.rows: dict[str, list[Any]] = {}
+
+    def append(self, table: Table, row: Any) -> None:
+        """Keep a row."""
+        self.rows.setdefault(table.filename, []).append(row)
+
+    def flush(self) -> None:
+        """Do nothing."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Played:
+    """What a recording gave, beside the truth.
+
+    Attributes:
+        scene: What was played.
+        domain: The GPU as it was described.
+        recorder: The recorder, finished.
+        start: The window's start in seconds of the waveform.
+        end: Its end.
+        steps: The rows of steps.
+        readings: Every reading, in seconds of the waveform: time, joules, watts.
+    """
+
+    scene: Scene
+    domain: Domain
+    recorder: Recorder
+    start: float
+    end: float
+    steps: list[StepRow]
+    samples: list[SampleRow]
+    readings: list[tuple[float, float | None, float | None]] = field(default_factory=list)
+
+    @property
+    def joules(self) -> float:
+        """What was recorded of the window."""
+        totals = self.recorder.totals
+        return (totals.step_microjoules + totals.span_microjoules) / 1e6
+
+    def truth(self, start: float, end: float) -> float:
+        """True joules between two moments of the waveform."""
+        return self.scene.waveform.joules(end) - self.scene.waveform.joules(start)
+
+    def frame(self) -> pd.DataFrame:
+        """The log of samples as the reader gives it."""
+        return pd.DataFrame(
+            {
+                "time_seconds": [row.time_seconds / 1e9 for row in self.samples],
+                "domain": [row.domain for row in self.samples],
+                "energy_joules": [row.energy_joules / 1e6 for row in self.samples],
+            }
+        )
+
+
+class Stage:
+    """Plays scenes on one build of the simulated library.
+
+    Args:
+        library: What ``build_library`` returned.
+        folder: Where scripts are put.
+    """
+
+    def __init__(self, library: Path, folder: Path) -> None:
+        self._library = library
+        self._script = folder / "gpus.txt"
+
+    @contextmanager
+    def sensor(self, gpu: SimulatedGpu, clock: FakeClock, lead_seconds: float) -> Iterator[Any]:
+        """Open the GPU; its waveform began ``lead_seconds`` ago."""
+        write_script(self._script, [gpu], epoch_ns=clock() - round(lead_seconds * SECOND))
+        with simulated_nvml(self._library, self._script, clock=clock):
+            surroundings = Surroundings(
+                environ={}, powercap_root=Path("/nowhere"), system_root=Path("/nowhere"), clock=clock
+            )
+            (sensor,) = open_nvml(surroundings).sensors
+            yield sensor
+            sensor.close()
+
+    def play(self, scene: Scene, gpu: SimulatedGpu, *, seconds: float, seed: int) -> Played:
+        """Record ``seconds`` of a scene from a random moment of its first second on."""
+        draw = random.Random(seed)  # noqa: S311 - not for secrets
+        clock = FakeClock(start_ns=1_000 * SECOND + draw.randrange(SECOND))
+        with self.sensor(gpu, clock, lead_seconds=1 + draw.random()) as sensor:
+            return Performance(scene, sensor, clock, draw, lead=self._epoch_ns()).record(seconds)
+
+    def _epoch_ns(self) -> int:
+        return next(
+            int(line.split()[1]) for line in self._script.read_text().splitlines() if line.startswith("epoch")
+        )
+
+
+class Performance:
+    """A recording under way: the sampler's beat on a fake clock."""
+
+    def __init__(self, scene: Scene, sensor: Any, clock: FakeClock, draw: random.Random, lead: int) -> None:
+        self.scene, self.sensor, self.clock, self.draw, self.epoch_ns = scene, sensor, clock, draw, lead
+        self.inbox, self.writer = Inbox(), MemoryWriter()
+        self.meters = Meters(sensor.domains)
+        self.pace = Pace()
+        self.readings: list[tuple[float, float | None, float | None]] = []
+        self.recorder = Recorder(
+            meters=self.meters, writer=self.writer, inbox=self.inbox, poll=lambda _: None,  # type: ignore[arg-type]
+            devices=lambda: ("cuda:0",), observe=lambda _: None,
+        )  # fmt: skip
+
+    @property
+    def now(self) -> float:
+        """Seconds of the waveform."""
+        return (self.clock() - self.epoch_ns) / SECOND
+
+    def beat(self) -> None:
+        """Read the sensor once."""
+        readings: list[Reading] = list(self.sensor.read())
+        self.readings += [(self.now, r.energy_joules, r.power_watts) for r in readings]
+        self.recorder.read(readings)
+
+    def record(self, seconds: float) -> Played:
+        """Pre-roll, window, settling, as a session does them."""
+        seconds *= 1 + self.draw.random() / 10
+        self._read_until(self.meters.have_moved, PRE_ROLL_SECONDS)
+        start_ns = self.clock()
+        start = self.now
+        self.recorder.begin(start_ns)
+        end_ns = start_ns + round(seconds * SECOND)
+        self._run(start, end_ns)
+        self.clock.advance((end_ns - self.clock()) / SECOND)
+        self.meters.close()
+        self._read_until(lambda: self.meters.have_settled(end_ns), SETTLE_SECONDS)
+        self._send_steps(start, start + seconds)
+        self.recorder.finish(end_ns)
+        rows = self.writer.rows
+        return Played(
+            scene=self.scene, domain=self.sensor.domains[0], recorder=self.recorder, start=start,
+            end=start + seconds, steps=rows.get(STEPS.filename, []), samples=rows.get(SAMPLES.filename, []),
+            readings=self.readings,
+        )  # fmt: skip
+
+    def _read_until(self, done: Any, limit_seconds: float) -> None:
+        deadline = self.clock() + round(limit_seconds * SECOND)
+        self.beat()
+        while not done() and self.clock() < deadline:
+            self.clock.advance(PRE_ROLL_PERIOD + self._late())
+            self.beat()
+
+    def _late(self) -> float:
+        return self.draw.random() * LATENESS_SECONDS
+
+    def _run(self, start: float, end_ns: int) -> None:
+        self._edges = iter(self.scene.edges)
+        self._next_edge = next(self._edges, None)
+        due = drain_due = self.clock()
+        while self.clock() < end_ns:
+            self.beat()
+            if self.clock() >= drain_due:
+                self._send_steps(start, self.now)
+                self.recorder.drain(self.clock())
+                drain_due = self.clock() + round(DRAIN_SECONDS * SECOND)
+            due += round(self.period() * SECOND)
+            late = round(self._late() * SECOND)
+            self.clock.advance(min(max(due - self.clock(), 0) + late, end_ns - self.clock()) / SECOND)
+
+    def period(self) -> float:
+        """Seconds to the next beat."""
+        return self.pace.next_seconds(self.meters.periods(), READ_SECONDS)
+
+    def _send_steps(self, start: float, until: float) -> None:
+        while self._next_edge is not None and self._next_edge <= until:
+            if self._next_edge > start:
+                end = self.epoch_ns + round(self._next_edge * SECOND)
+                self.inbox.events.append((0, end, 1.0, (), 1, end, 0, 0, 0.1, None))
+            self._next_edge = next(self._edges, None)
