@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import SupportsFloat
 
 from profiler.errors import UsageError
 from profiler.forecast import verdict
+from profiler.forecast.backtest import Backtest, Past, widened
 from profiler.forecast.bins import Dropped
 from profiler.forecast.curve import Curve
 from profiler.forecast.metric import Metric
@@ -15,16 +17,19 @@ from profiler.forecast.priors import Priors
 from profiler.forecast.trend import Smoothed
 from profiler.records import Forecast, Interval
 
+FLOOR_LEVEL = 0.9
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class CurveFit:
     """A fitted curve. Joules are totals since the start of the run; values are in the unit of the metric.
+
+    It has no slots, because the backtest and what rests on it are worked out when they are first asked for.
 
     Attributes:
         joules: Joules of the last usable point.
         level: Level of the smoothed curve there.
         first_level: Level at the very start of the curve.
-        floor: The level that infinite energy would approach; 90 % interval.
         exponent: Exponent of the law at the last point; 90 % interval.
         families: Probability of each family of laws.
         points: Usable points.
@@ -37,15 +42,15 @@ class CurveFit:
         curve: The binned curve that was fitted.
         smoothed: The observed part, smoothed.
         here: Logs of the lower end, the median and the upper end of the level at the last point.
-        futures: The posterior under each scenario, the default one first: ``onward`` when the learning rate is not
+        unwidened: The posterior under each scenario, the default one first: ``onward`` when the learning rate is not
             known, else ``planned`` where there is a plan, ``held`` at the present rate, and ``annealed`` to zero at
             the target.
+        past: What earlier parts of the curve are tested on.
     """
 
     joules: float
     level: float
     first_level: float
-    floor: Interval
     exponent: Interval
     families: Mapping[str, float]
     points: int
@@ -58,12 +63,33 @@ class CurveFit:
     curve: Curve
     smoothed: Smoothed
     here: tuple[float, ...]
-    futures: Mapping[str, Predictive]
+    unwidened: Mapping[str, Predictive]
+    past: Past
 
     @property
     def scenarios(self) -> tuple[str, ...]:
         """Names of the futures, the default one first."""
-        return tuple(self.futures)
+        return tuple(self.unwidened)
+
+    @cached_property
+    def backtest(self) -> tuple[Backtest, ...]:
+        """What earlier parts of the run would have forecast for the present; empty when they are too short."""
+        return self.past.backtest()
+
+    @cached_property
+    def futures(self) -> Mapping[str, Predictive]:
+        """The posterior under each scenario, as wide as the backtest makes it."""
+        return {
+            name: replace(future, misses=widened(future.misses, self.backtest, self.metric))
+            for name, future in self.unwidened.items()
+        }
+
+    @cached_property
+    def floor(self) -> Interval:
+        """The level that infinite energy would approach; 90 % interval."""
+        future = self.futures[self.scenarios[0]]
+        logs = [future.log_quantile(math.inf, p) for p in probabilities(FLOOR_LEVEL)]
+        return self._interval(logs, FLOOR_LEVEL)
 
     def loss_at(self, joules: float, *, scenario: str | None = None) -> Interval:
         """Return the level after an amount of energy.
@@ -78,12 +104,15 @@ class CurveFit:
         energy = number("joules", joules)
         if energy <= 0.0:
             raise UsageError(f"joules must be positive, not {joules!r}.")
-        future = self._future(scenario)
+        name = self._checked(scenario)
         if energy > self.joules:
+            future = self.futures[name]
             log_ratio = math.log(energy) - math.log(self.joules)
-            return self._interval([future.log_quantile(log_ratio, p) for p in probabilities(self.confidence)])
+            return self._interval(
+                [future.log_quantile(log_ratio, p) for p in probabilities(self.confidence)], self.confidence
+            )
         past = self.smoothed.log_at(energy) - self.here[1]
-        return self._interval([q + past for q in self.here])
+        return self._interval([q + past for q in self.here], self.confidence)
 
     def joules_at(self, loss: float, *, scenario: str | None = None) -> Forecast:
         """Return the energy that a level costs, with the verdict.
@@ -95,7 +124,7 @@ class CurveFit:
         Raises:
             UsageError: Not a number, or no such scenario.
         """
-        target, future = number("loss", loss), self._future(scenario)
+        target, name = number("loss", loss), self._checked(scenario)
         error = self.metric.error(target)
         if self._excluded(error):
             return verdict.certain_never(target, self._bound(), self.confidence)
@@ -105,8 +134,9 @@ class CurveFit:
             return verdict.reached(
                 past[1], (past[0], min(past[2], self.joules)), self.joules, self.confidence
             )
+        future = self.futures[name]
         ahead = [future.crossing(log_level, p) for p in probabilities(self.confidence)]
-        low, median, high = (min(p, self.joules * exp(a)) for p, a in zip(past, ahead, strict=True))
+        low, median, high = sorted(min(p, self.joules * exp(a)) for p, a in zip(past, ahead, strict=True))
         p_never = future.p_never(log_level)
         return verdict.extrapolated((low, median, high), p_never, self.joules, self.confidence)
 
@@ -120,12 +150,12 @@ class CurveFit:
         Raises:
             UsageError: Not a number, or no such scenario.
         """
-        error, future = self.metric.error(number("loss", loss)), self._future(scenario)
+        error, name = self.metric.error(number("loss", loss)), self._checked(scenario)
         if self._excluded(error):
             return 1.0
         if self.smoothed.first_crossing(math.log(error)) <= self.joules:
             return 0.0
-        return future.p_never(math.log(error))
+        return self.futures[name].p_never(math.log(error))
 
     def _excluded(self, error: float) -> bool:
         return error <= 0.0 or error < self.lower_bound
@@ -138,15 +168,15 @@ class CurveFit:
             return f"it lies under the known lower bound {self.lower_bound:.6g}"
         return "no loss can be zero or less"
 
-    def _future(self, scenario: str | None) -> Predictive:
+    def _checked(self, scenario: str | None) -> str:
         name = self.scenarios[0] if scenario is None else scenario
-        if name not in self.futures:
+        if name not in self.scenarios:
             raise UsageError(f"scenario must be one of {', '.join(self.scenarios)}, not {name!r}.")
-        return self.futures[name]
+        return name
 
-    def _interval(self, logs: Sequence[float]) -> Interval:
+    def _interval(self, logs: Sequence[float], level: float) -> Interval:
         low, median, high = (max(exp(q), self.lower_bound) for q in logs)
-        return self.metric.interval(Interval(low=low, median=median, high=high, level=self.confidence))
+        return self.metric.interval(Interval(low=low, median=median, high=high, level=level))
 
 
 def probabilities(confidence: float) -> tuple[float, float, float]:

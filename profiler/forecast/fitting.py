@@ -1,31 +1,20 @@
 """From points to a fit: the two ways in, and what they share."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from profiler.errors import UsageError
+from profiler.forecast.backtest import Past
 from profiler.forecast.bins import CurveBins
-from profiler.forecast.curve import (
-    Curve,
-    FineBins,
-    FloatArray,
-    as_errors,
-    bin_arrays,
-    coarsen,
-    describe,
-    from_stream,
-)
-from profiler.forecast.evidence import gather
-from profiler.forecast.fit import CurveFit, exp, number, probabilities
+from profiler.forecast.curve import Curve, FineBins, as_errors, bin_arrays, coarsen, describe, from_stream
+from profiler.forecast.fit import CurveFit, number, probabilities
+from profiler.forecast.futures import Known, Weighed, futures, weigh
 from profiler.forecast.laws import Laws
 from profiler.forecast.metric import Metric, declared
-from profiler.forecast.posterior import fit_laws
-from profiler.forecast.predictive import Predictive
 from profiler.forecast.priors import Priors
-from profiler.forecast.schedule import Annealed, Held, Onward, Path, Planned, Schedule, build
+from profiler.forecast.schedule import Schedule, build
 from profiler.forecast.trend import refuse_rising, smooth
 from profiler.records import Interval
 
@@ -33,18 +22,6 @@ Rate = tuple[npt.ArrayLike, npt.ArrayLike]
 
 SHORT_SPAN = 4.0
 LIKELY = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Options:
-    """What the caller knows beside the points."""
-
-    metric: Metric
-    lower_bound: float
-    level: float
-    priors: Priors
-    schedule: Schedule | None
-    planned: bool
 
 
 def fit_curve(
@@ -135,10 +112,10 @@ def _options(
     level: float,
     priors: Priors | None,
     schedule: tuple[Schedule | None, bool],
-) -> _Options:
+) -> Known:
     if not 0.0 < level < 1.0:
         raise UsageError(f"level must lie between 0 and 1, not {level!r}.")
-    return _Options(
+    return Known(
         metric=metric,
         lower_bound=0.0 if lower_bound is None else max(number("lower_bound", lower_bound), 0.0),
         level=level,
@@ -148,65 +125,32 @@ def _options(
     )
 
 
-def _fit(fine: FineBins, options: _Options) -> CurveFit:
-    curve, priors, metric = coarsen(fine), options.priors, options.metric
-    refuse_rising(curve, (curve.joules / curve.last_joules) ** priors.recency)
-    log_v, progress = _axis(curve, options.schedule)
-    evidence = gather(curve, priors, log_v=log_v, progress=progress, lower_bound=options.lower_bound)
-    laws = fit_laws(evidence)
-    futures = {name: _future(laws, priors, path) for name, path in _paths(curve, options).items()}
-    default = next(iter(futures.values()))
-    here = tuple(default.log_quantile(0.0, p) for p in probabilities(options.level))
-    law = laws.mass @ laws.log_levels(log_v, np.zeros_like(log_v) if progress is None else progress)
+def _fit(fine: FineBins, known: Known) -> CurveFit:
+    curve, metric = coarsen(fine), known.metric
+    refuse_rising(curve, (curve.joules / curve.last_joules) ** known.priors.recency)
+    weighed = weigh(curve, known)
+    unwidened = futures(weighed.laws, known, curve.last_joules)
+    default = next(iter(unwidened.values()))
+    here = tuple(default.log_quantile(0.0, p) for p in probabilities(known.level))
     return CurveFit(
         joules=curve.last_joules,
         level=metric.value(math.exp(here[1])),
         first_level=metric.value(curve.first_value),
-        floor=metric.interval(_floor(default, options.lower_bound)),
-        exponent=_exponent(laws),
-        families=laws.families(),
+        exponent=_exponent(weighed.laws),
+        families=weighed.laws.families(),
         points=curve.points,
         dropped=curve.dropped,
-        notes=tuple(_notes(curve, laws, float(log_v[0]))),
-        confidence=options.level,
-        lower_bound=options.lower_bound,
+        notes=tuple(_notes(curve, weighed)),
+        confidence=known.level,
+        lower_bound=known.lower_bound,
         metric=metric,
-        priors=priors,
+        priors=known.priors,
         curve=curve,
-        smoothed=smooth(curve, law, here[1]),
+        smoothed=smooth(curve, weighed.log_law, here[1]),
         here=here,
-        futures=futures,
+        unwidened=unwidened,
+        past=Past(fine=fine, known=known, log_now=here[1]),
     )
-
-
-def _axis(curve: Curve, schedule: Schedule | None) -> tuple[FloatArray, FloatArray | None]:
-    """Log v of each bin, and its anneal progress less that at the last point."""
-    if schedule is None:
-        return np.log(curve.joules / curve.last_joules), None
-    last = np.array([curve.last_joules])
-    log_v = np.log(schedule.learned_at(curve.joules) / schedule.learned_at(last))
-    return log_v, schedule.progress_at(curve.joules) - schedule.progress_at(last)
-
-
-def _paths(curve: Curve, options: _Options) -> dict[str, Path]:
-    schedule, last = options.schedule, curve.last_joules
-    if schedule is None:
-        return {"onward": Onward()}
-    rate, learned = schedule.rate_at(last), float(schedule.learned_at(np.array([last]))[0])
-    paths: dict[str, Path] = {"planned": Planned(schedule=schedule, last=last)} if options.planned else {}
-    paths["held"] = Held(rate=rate, learned=learned, last=last)
-    paths["annealed"] = Annealed(rate=rate, learned=learned, memory=schedule.memory, last=last)
-    return paths
-
-
-def _future(laws: Laws, priors: Priors, path: Path) -> Predictive:
-    misses = priors.rate_unknown if isinstance(path, Onward) else priors.rate_known
-    return Predictive(laws=laws, misses=misses, path=path)
-
-
-def _floor(future: Predictive, bound: float) -> Interval:
-    low, median, high = (max(exp(future.log_quantile(math.inf, p)), bound) for p in probabilities(0.9))
-    return Interval(low=low, median=median, high=high)
 
 
 def _exponent(laws: Laws) -> Interval:
@@ -218,15 +162,15 @@ def _exponent(laws: Laws) -> Interval:
     return Interval(low=float(low), median=float(median), high=float(high))
 
 
-def _notes(curve: Curve, laws: Laws, first: float) -> list[str]:
-    notes = []
+def _notes(curve: Curve, weighed: Weighed) -> list[str]:
+    notes, laws = [], weighed.laws
     if curve.dropped.total:
         notes.append(f"{curve.dropped.total} points were left out: {describe(curve.dropped)}.")
     if curve.span < SHORT_SPAN:
         notes.append(
             f"The curve spans only a factor of {curve.span:.2g} in joules; the forecast leans on its priors."
         )
-    late = laws.start > first + 1e-9
+    late = laws.start > weighed.log_first + 1e-9
     if laws.mass[late].sum() > LIKELY:
         begins = curve.last_joules * math.exp(float(np.median(laws.start[late])))
         notes.append(f"What came before about {begins:.3g} J follows another law and was left aside.")

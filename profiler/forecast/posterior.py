@@ -47,34 +47,35 @@ class _Part:
     log_mass: FloatArray
 
 
-def fit_laws(evidence: Evidence, *, refine: int = 1) -> Laws:
+def fit_laws(evidence: Evidence, *, refine: float = 1.0) -> Laws:
     """Weigh every law on the grid by how well it explains the curve.
 
     Args:
         evidence: The curve and what is assumed beforehand.
-        refine: Multiplies the number of grid lines; the result does not depend on it.
+        refine: Multiplies the number of grid lines; from 1 on the result does not depend on it.
     """
-    broad = _zoomed(_wide(SLOPES * refine, SHARES * refine), replace(evidence, count=MIN_EFFECTIVE))
+    broad = _zoomed(_wide(SLOPES, SHARES, refine), replace(evidence, count=MIN_EFFECTIVE))
     evidence = _discounted(evidence, _zoomed(broad, evidence))
     parts = _family(evidence, broad, refine)
     for bend in tuple(FAMILIES)[1:]:
-        parts += _family(_bent(evidence, bend), _wide(BENT_SLOPES * refine, BENT_SHARES * refine), refine)
+        parts += _family(_bent(evidence, bend), _wide(BENT_SLOPES, BENT_SHARES, refine), refine)
     return _join(parts)
 
 
-def _family(evidence: Evidence, grid: _Grid, refine: int) -> list[_Part]:
+def _family(evidence: Evidence, grid: _Grid, refine: float) -> list[_Part]:
     """Weigh the laws of one family."""
     grid = _zoomed(grid, evidence)
     slope, share = _values(grid, evidence)
     return [_part(evidence, slope, share, _log_mass(grid, evidence)), _bare(evidence, refine)]
 
 
-def _wide(slopes: int, shares: int) -> _Grid:
-    return _Grid(slope=_lines(slopes).T, share=np.repeat(_lines(shares), slopes, axis=0))
+def _wide(slopes: int, shares: int, refine: float) -> _Grid:
+    slope, share = _lines(slopes, refine), _lines(shares, refine)
+    return _Grid(slope=slope.T, share=np.repeat(share, slope.size, axis=0))
 
 
-def _lines(count: int) -> FloatArray:
-    return np.linspace(-REACH, REACH, count)[None, :]
+def _lines(count: int, refine: float) -> FloatArray:
+    return np.linspace(-REACH, REACH, round(count * refine))[None, :]
 
 
 def _bent(evidence: Evidence, bend: float) -> Evidence:
@@ -184,11 +185,11 @@ def _likely(log_mass: FloatArray) -> npt.NDArray[np.bool_]:
     return np.asarray(log_mass > log_mass.max(axis=1, keepdims=True) + NEGLIGIBLE)
 
 
-def _bare(evidence: Evidence, refine: int) -> _Part:
+def _bare(evidence: Evidence, refine: float) -> _Part:
     """Weigh the laws whose floor is exactly the lower bound: they have a slope and no share."""
     priors = evidence.priors
     share = np.full((1, 1), evidence.max_share)
-    lines = _lines(SLOPES * refine)
+    lines = _lines(SLOPES, refine)
     for _ in range(ZOOMS):
         low, high = _bounds(
             lines, _log_normal(lines, axis=1) + _total(evidence, _slopes(lines, priors), share)
