@@ -58,7 +58,14 @@ def _targets(outlook: Outlook) -> str:
         f"If this law held for ever, {outlook.yardstick.name} ({outlook.yardstick.source}) would lead to loss "
         f"{words.spread(outlook.perfection)}."
     )
-    return table + _paragraph(perfection) + "".join(_paragraph(note) for note in outlook.notes)
+    notes = "".join(_paragraph(note) for note in outlook.notes)
+    return table + _backtest(outlook) + _paragraph(perfection) + notes
+
+
+def _backtest(outlook: Outlook) -> str:
+    if not outlook.backtest:
+        return _paragraph(words.backtest(outlook))
+    return _table(words.BACKTEST_HEAD, words.backtest_rows(outlook), "What this run's past forecast for now")
 
 
 def _domains(report: Report) -> str:

@@ -13,6 +13,7 @@ from profiler.records import Forecast, Interval, Metered, Provenance, Refusal, S
 
 if TYPE_CHECKING:
     from profiler.forecast import CurveFit
+    from profiler.forecast.backtest import Backtest
 
 _WAYS_DOWN = (0.10, 0.25, 0.50, 0.75)
 _UNDER = 1.10
@@ -92,6 +93,7 @@ class Outlook:
         perfection: Where an enormous amount of energy would lead if the law held for ever.
         yardstick: That amount.
         notes: Caveats of the fit.
+        backtest: What earlier parts of the run would have forecast for the present.
         chart: The curve, for renderers that draw; None where it was not asked for.
     """
 
@@ -103,6 +105,7 @@ class Outlook:
     perfection: Interval
     yardstick: Yardstick
     notes: tuple[str, ...]
+    backtest: "tuple[Backtest, ...]" = ()
     chart: Chart | None = None
 
 
@@ -233,6 +236,7 @@ def _outlook(
             perfection=fitted.loss_at(max(WORLD_ELECTRICITY.joules, fitted.joules)),
             yardstick=WORLD_ELECTRICITY,
             notes=fitted.notes,
+            backtest=fitted.backtest,
             chart=_chart(fitted) if charted else None,
         ),
         "",

@@ -52,8 +52,8 @@ def _forecast(outlook: Outlook) -> Iterator[object]:
     losses = f"{words.loss(outlook.first_loss)} -> {words.loss(outlook.last_loss)}"
     yield f"loss    {losses}, floor {words.spread(outlook.floor)}"
     yield _table(outlook)
-    yield f"{outlook.yardstick.name}, if this law held for ever:"
-    yield f"  loss {words.spread(outlook.perfection)}"
+    yield words.backtest(outlook)
+    yield f"{outlook.yardstick.name}, if the law held: {words.spread(outlook.perfection)}"
     yield from outlook.notes[:1]
 
 

@@ -4,11 +4,12 @@ import math
 
 from profiler.forecast.priors import HORIZON_LIMIT
 from profiler.records import Interval, Verdict
-from profiler.report.model import DomainLine, Report, Target
+from profiler.report.model import DomainLine, Outlook, Report, Target
 from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format_watts, significant
 
 _HALF_A_PERCENT = 0.005
 _SMALLEST_PERCENT = 0.1
+_FAR_OFF = math.log(1.999)
 _BEYOND = f"beyond {HORIZON_LIMIT:g}x horizon"
 
 
@@ -82,6 +83,38 @@ def _price(row: Target) -> str:
 def _ends(interval: Interval) -> str:
     high = format_joules(interval.high) if math.isfinite(interval.high) else "never"
     return f"[{format_joules(interval.low)}, {high}]"
+
+
+BACKTEST_HEAD = ("known then", "forecast for now", "measured now", "off by", "in its 90 % interval")
+
+
+def backtest(outlook: Outlook) -> str:
+    """What earlier parts of the run would have forecast for now, in a line."""
+    tests = outlook.backtest
+    if not tests:
+        return "backtest none: the past is too short to test a forecast on"
+    shares = " / ".join(f"{100 * test.share:.0f}" for test in tests)
+    errors = " / ".join(_off(test.error) for test in tests)
+    held = sum(test.held for test in tests)
+    return f"backtest at {shares} % of the joules: {errors} % off, {held} of {len(tests)} held"
+
+
+def backtest_rows(outlook: Outlook) -> list[tuple[str, ...]]:
+    """The same as cells, under ``BACKTEST_HEAD``."""
+    return [
+        (
+            f"{percent(test.share)} of the joules",
+            spread(test.forecast),
+            loss(test.measured),
+            f"{_off(test.error)} %",
+            "yes" if test.held else "no",
+        )
+        for test in outlook.backtest
+    ]
+
+
+def _off(error: float) -> str:
+    return f"{100.0 * math.expm1(abs(error)):.1f}" if abs(error) < _FAR_OFF else ">99"
 
 
 def one_line(text: str) -> str:

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from profiler.cost import WORLD_ELECTRICITY
+from profiler.forecast.backtest import Backtest
 from profiler.records import (
     Domain,
     Forecast,
@@ -94,6 +95,14 @@ def outlook(**changes):
         ),
         "perfection": Interval(low=1.01, median=1.21, high=1.33),
         "yardstick": WORLD_ELECTRICITY,
+        "backtest": (
+            Backtest(
+                share=0.25, forecast=Interval(low=1.7, median=1.87, high=2.0), measured=1.85, error=-0.0107
+            ),
+            Backtest(
+                share=0.5, forecast=Interval(low=1.6, median=1.7, high=1.8), measured=1.85, error=0.0846
+            ),
+        ),
         "notes": ("3 points were left out: 3 not finite.",),
         "chart": Chart(
             joules=(1e4, 1e5, 4.85e5),

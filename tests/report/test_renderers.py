@@ -39,6 +39,8 @@ def test_json_holds_every_number_and_no_infinity(report):
     assert found["report_version"] == 1
     assert found["energy"]["median"] == 490_000.0
     assert found["outlook"]["floor"] == {"low": 1.0, "median": 1.2, "high": 1.31, "level": 0.9}
+    tested = found["outlook"]["backtest"][1]
+    assert (tested["share"], tested["forecast"]["high"], tested["measured"]) == (0.5, 1.8, 1.85)
     never = found["outlook"]["targets"][-1]
     assert never["forecast"]["verdict"] == "unreachable"
     assert never["forecast"]["median"] is None
@@ -48,7 +50,14 @@ def test_json_holds_every_number_and_no_infinity(report):
 def test_the_page_asks_no_other_address_and_says_the_numbers(report):
     page = Page(render(report(), ".html"))
     assert page.addresses == ["data:,"]
-    for said in ("490 kJ ± 11 %", "400 kJ", "no finite amount", "2.62 MJ", "energy_uj is readable by root"):
+    for said in (
+        "490 kJ ± 11 %",
+        "400 kJ",
+        "no finite amount",
+        "2.62 MJ",
+        "1.700 [1.600, 1.800]",
+        "energy_uj is readable by root",
+    ):
         assert said in page.text
 
 

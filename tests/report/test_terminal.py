@@ -1,7 +1,9 @@
 """The terminal report, to the letter, at width 80."""
 
+import dataclasses
+
 import pytest
-from scripted_reports import HOSTILE, summary
+from scripted_reports import HOSTILE, outlook, summary
 
 from profiler.records import Status
 from profiler.report.terminal import render
@@ -22,8 +24,8 @@ target loss   joules more [90 %]             P(never)   verdict
       1.135   no finite amount                 > 99 %   unreachable
       2.000   none: it was there at 210 kJ        0 %   reached
      -1.000   no finite amount                  100 %   unreachable for certain
-a year of the world's electricity, if this law held for ever:
-  loss 1.210 [1.010, 1.330]
+backtest at 25 / 50 % of the joules: 1.1 / 8.8 % off, 1 of 2 held
+a year of the world's electricity, if the law held: 1.210 [1.010, 1.330]
 3 points were left out: 3 not finite.
 ! modelled because energy_uj is readable by root alone. sudo
 record  energy_runs/20260102-030405-a1b2c3
@@ -53,11 +55,16 @@ def test_a_run_of_nothing(report):
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_it_stays_within_25_lines_of_80_columns(report, count):
     many = summary(metered=summary().metered[:1] * 8, warnings=("a long warning " * 20,) * count)
-    full = report(summary=many)
-    lines = render(report(summary=many, outlook=full.outlook)).splitlines()
+    tests = tuple(dataclasses.replace(outlook().backtest[0], share=s, error=0.6) for s in (0.25, 0.5, 0.7))
+    lines = render(report(summary=many, outlook=outlook(backtest=tests))).splitlines()
+    assert any(line.endswith("82.2 % off, 3 of 3 held") for line in lines)
     asked = 2
     assert len(lines) <= 25 + asked
     assert max(map(len, lines)) <= 80
+
+
+def test_a_past_that_is_too_short_says_so(report):
+    assert "backtest none" in render(report(outlook=outlook(backtest=())))
 
 
 def test_what_is_incomplete_says_so(report):
