@@ -48,16 +48,29 @@ class CurveBins:
         first_joules: The fewest joules seen at a usable point.
         last_joules: The most joules seen at a usable point.
         points: Usable points so far.
+        disordered: Usable points that came at fewer joules than one before them.
+        repeated: Usable points that came at as many joules as the most so far.
         bins: Per bin index: the sums of weight, weight x joules and weight x value.
     """
 
-    __slots__ = ("_counts", "anchor", "bins", "first_joules", "last_joules", "points")
+    __slots__ = (
+        "_counts",
+        "anchor",
+        "bins",
+        "disordered",
+        "first_joules",
+        "last_joules",
+        "points",
+        "repeated",
+    )
 
     def __init__(self) -> None:
         self.anchor = 0.0
         self.first_joules = math.inf
         self.last_joules = 0.0
         self.points = 0
+        self.disordered = 0
+        self.repeated = 0
         self.bins: dict[int, list[float]] = {}
         self._counts = {"nonfinite": 0, "nonpositive_joules": 0, "nonpositive_values": 0}
 
@@ -81,6 +94,8 @@ class CurveBins:
             self._counts[reason] += 1
             return
         self.anchor = self.anchor or joules
+        self.disordered += joules < self.last_joules
+        self.repeated += joules == self.last_joules
         self.first_joules = min(self.first_joules, joules)
         self.last_joules = max(self.last_joules, joules)
         self.points += 1

@@ -9,6 +9,7 @@ from profiler.errors import ForecastRefusedError
 from profiler.forecast.bins import BINS_PER_OCTAVE, EDGES, CurveBins, Dropped
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 COARSE_BINS = 64
 START_SHARE = 0.01
@@ -29,6 +30,8 @@ class FineBins:
         last_joules: Joules of the last usable point.
         points: Usable points.
         dropped: Points that could not be used.
+        disordered: Usable points that came at fewer joules than one before them.
+        repeated: Usable points that came at as many joules as the most so far.
     """
 
     joules: FloatArray
@@ -37,6 +40,13 @@ class FineBins:
     last_joules: float
     points: int
     dropped: Dropped
+    disordered: int = 0
+    repeated: int = 0
+
+    def only(self, kept: BoolArray) -> "FineBins":
+        """Return the bins that are kept; what was counted stays."""
+        joules, values, weights = (part[kept] for part in (self.joules, self.values, self.weights))
+        return replace(self, joules=joules, values=values, weights=weights)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,7 +80,8 @@ class Curve:
 def from_stream(bins: CurveBins) -> FineBins:
     """Read a streaming accumulator."""
     sums = np.array([bins.bins[index] for index in sorted(bins.bins)], dtype=float).reshape(-1, 3)
-    return _fine(sums.T, last_joules=bins.last_joules, points=bins.points, dropped=bins.dropped)
+    fine = _fine(sums.T, last_joules=bins.last_joules, points=bins.points, dropped=bins.dropped)
+    return replace(fine, disordered=bins.disordered, repeated=bins.repeated)
 
 
 def bin_arrays(
@@ -94,8 +105,12 @@ def bin_arrays(
         nonpositive_values=int(np.sum(finite & (x > 0) & (y <= 0))),
     )
     x, y, w = x[usable], y[usable], w[usable]
-    last = float(x.max()) if x.size else 0.0
-    return _fine(_sums(x, y, w), last_joules=last, points=x.size, dropped=dropped)
+    most = np.maximum.accumulate(x)
+    fine = _fine(
+        _sums(x, y, w), last_joules=float(most[-1]) if x.size else 0.0, points=x.size, dropped=dropped
+    )
+    disordered, repeated = int(np.sum(x[1:] < most[:-1])), int(np.sum(x[1:] == most[:-1]))
+    return replace(fine, disordered=disordered, repeated=repeated)
 
 
 def as_errors(fine: FineBins, best: float | None) -> FineBins:
@@ -104,11 +119,9 @@ def as_errors(fine: FineBins, best: float | None) -> FineBins:
         return fine
     worse = fine.values < best
     beyond = int(np.sum(~worse))
+    errors = replace(fine, values=best - fine.values).only(worse)
     return replace(
-        fine,
-        joules=fine.joules[worse],
-        values=best - fine.values[worse],
-        weights=fine.weights[worse],
+        errors,
         points=fine.points - beyond,
         dropped=replace(fine.dropped, nonpositive_values=fine.dropped.nonpositive_values + beyond),
     )

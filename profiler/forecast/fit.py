@@ -14,6 +14,7 @@ from profiler.forecast.curve import Curve
 from profiler.forecast.metric import Metric
 from profiler.forecast.predictive import FARTHEST, Predictive
 from profiler.forecast.priors import Priors
+from profiler.forecast.repair import Repaired
 from profiler.forecast.trend import Smoothed
 from profiler.records import Forecast, Interval
 
@@ -34,6 +35,7 @@ class CurveFit:
         families: Probability of each family of laws.
         points: Usable points.
         dropped: Points that could not be used.
+        repaired: What was put right before the fit.
         notes: Sentences that a reader must know to trust the numbers.
         confidence: Probability inside the intervals that methods return.
         lower_bound: A value that the metric cannot be under.
@@ -55,6 +57,7 @@ class CurveFit:
     families: Mapping[str, float]
     points: int
     dropped: Dropped
+    repaired: Repaired
     notes: tuple[str, ...]
     confidence: float
     lower_bound: float

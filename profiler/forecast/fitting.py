@@ -1,4 +1,14 @@
-"""From points to a fit: the two ways in, and what they share."""
+"""From points to a fit: the two ways in, and what they share.
+
+Repaired and counted (`CurveFit.repaired`, `CurveFit.dropped`): joules out of order or repeated, values that are not
+finite, zero or negative values and joules, short spikes of the loss.
+
+Answered with a note (`CurveFit.notes`): a short span, a curve that left an earlier law, a loss that jumps, neighbours
+that miss the law in the same direction, a learning rate that has been falling without a plan.
+
+Refused with a reason and a remedy (`ForecastRefusedError`): too few points, points at nearly the same joules, a
+constant curve, a curve that rises at its end.
+"""
 
 import math
 
@@ -8,20 +18,19 @@ import numpy.typing as npt
 from profiler.errors import UsageError
 from profiler.forecast.backtest import Past
 from profiler.forecast.bins import CurveBins
-from profiler.forecast.curve import Curve, FineBins, as_errors, bin_arrays, coarsen, describe, from_stream
+from profiler.forecast.curve import FineBins, as_errors, bin_arrays, coarsen, from_stream
 from profiler.forecast.fit import CurveFit, number, probabilities
-from profiler.forecast.futures import Known, Weighed, futures, weigh
+from profiler.forecast.futures import Known, futures, weigh
 from profiler.forecast.laws import Laws
 from profiler.forecast.metric import Metric, declared
+from profiler.forecast.notes import notes
 from profiler.forecast.priors import Priors
+from profiler.forecast.repair import repair
 from profiler.forecast.schedule import Schedule, build
 from profiler.forecast.trend import refuse_rising, smooth
 from profiler.records import Interval
 
 Rate = tuple[npt.ArrayLike, npt.ArrayLike]
-
-SHORT_SPAN = 4.0
-LIKELY = 0.5
 
 
 def fit_curve(
@@ -125,7 +134,8 @@ def _options(
     )
 
 
-def _fit(fine: FineBins, known: Known) -> CurveFit:
+def _fit(raw: FineBins, known: Known) -> CurveFit:
+    fine, repaired = repair(raw)
     curve, metric = coarsen(fine), known.metric
     refuse_rising(curve, (curve.joules / curve.last_joules) ** known.priors.recency)
     weighed = weigh(curve, known)
@@ -140,7 +150,8 @@ def _fit(fine: FineBins, known: Known) -> CurveFit:
         families=weighed.laws.families(),
         points=curve.points,
         dropped=curve.dropped,
-        notes=tuple(_notes(curve, weighed)),
+        repaired=repaired,
+        notes=tuple(notes(fine, curve, repaired, weighed, known)),
         confidence=known.level,
         lower_bound=known.lower_bound,
         metric=metric,
@@ -160,18 +171,3 @@ def _exponent(laws: Laws) -> Interval:
         np.searchsorted(cumulative, probabilities(0.9)).clip(max=order.size - 1)
     ]
     return Interval(low=float(low), median=float(median), high=float(high))
-
-
-def _notes(curve: Curve, weighed: Weighed) -> list[str]:
-    notes, laws = [], weighed.laws
-    if curve.dropped.total:
-        notes.append(f"{curve.dropped.total} points were left out: {describe(curve.dropped)}.")
-    if curve.span < SHORT_SPAN:
-        notes.append(
-            f"The curve spans only a factor of {curve.span:.2g} in joules; the forecast leans on its priors."
-        )
-    late = laws.start > weighed.log_first + 1e-9
-    if laws.mass[late].sum() > LIKELY:
-        begins = curve.last_joules * math.exp(float(np.median(laws.start[late])))
-        notes.append(f"What came before about {begins:.3g} J follows another law and was left aside.")
-    return notes

@@ -42,12 +42,12 @@ class Weighed:
     Attributes:
         laws: The laws that it may follow.
         log_law: Their mean log level in each bin.
-        log_first: Log v of the first bin.
+        log_v: Log of energy / energy at the last point in each bin, on the axis that the laws are written in.
     """
 
     laws: Laws
     log_law: FloatArray
-    log_first: float
+    log_v: FloatArray
 
 
 def weigh(curve: Curve, known: Known, *, refine: float = 1.0) -> Weighed:
@@ -65,7 +65,7 @@ def weigh(curve: Curve, known: Known, *, refine: float = 1.0) -> Weighed:
     evidence = gather(curve, known.priors, log_v=log_v, progress=progress, lower_bound=known.lower_bound)
     laws = fit_laws(evidence, refine=refine)
     log_law = laws.mass @ laws.log_levels(log_v, np.zeros_like(log_v) if progress is None else progress)
-    return Weighed(laws=laws, log_law=log_law, log_first=float(log_v[0]))
+    return Weighed(laws=laws, log_law=log_law, log_v=log_v)
 
 
 def _axis(curve: Curve, schedule: Schedule | None) -> tuple[FloatArray, FloatArray | None]:

@@ -12,6 +12,11 @@ NEIGHBOURS = 2
 """The smoothed curve takes this many bins on either side together, so that one noisy reading is no level."""
 RISE = 0.01
 RISE_ERRORS = 3.0
+LAST, BEFORE = 3, 8
+"""Bins at the end that are held against those before them."""
+LEAST_BLOW = 0.1
+BLOW_DEVIATIONS = 8.0
+"""Median absolute deviations of the bins before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -62,6 +67,17 @@ def smooth(curve: Curve, log_law: FloatArray, log_now: float) -> Smoothed:
     )
 
 
+def _blown_up(log_values: FloatArray) -> float:
+    """Return by how much the log level of the last bins lies above all of those before them; 0 where it does not."""
+    before, after = log_values[-LAST - BEFORE : -LAST], log_values[-LAST:]
+    if before.size < BEFORE or after.min() <= before.max():
+        return 0.0
+    middle = float(np.median(before))
+    noise = float(np.median(np.abs(before - middle)))
+    rise = float(np.median(after)) - middle
+    return rise if rise > max(LEAST_BLOW, BLOW_DEVIATIONS * noise) else 0.0
+
+
 def refuse_rising(curve: Curve, weight: FloatArray) -> None:
     """Refuse a curve whose recent part rises beyond its noise.
 
@@ -72,14 +88,23 @@ def refuse_rising(curve: Curve, weight: FloatArray) -> None:
     Raises:
         ForecastRefusedError: ``diverging``.
     """
-    x, y, w = np.log(curve.joules), curve.log_values, weight / weight.sum()
-    dx, dy = x - w @ x, y - w @ y
-    slope = float(w @ (dx * dy)) / float(w @ dx**2)
-    left = dy - slope * dx
-    error = math.sqrt(float(w**2 @ (dx * left) ** 2)) / float(w @ dx**2)
+    blown = _blown_up(curve.log_values)
+    if blown:
+        raise _diverging(f"its end lies {math.expm1(blown):.0%} above what came before")
+    slope, error = _slope(curve, weight / weight.sum())
     if slope > RISE + RISE_ERRORS * error:
-        raise ForecastRefusedError(
-            "diverging",
-            f"The curve rises: by {math.expm1(slope * math.log(2.0)):.1%} per doubling of joules at its end.",
-            remedy="Lower the learning rate, or forecast an earlier part of the run.",
-        )
+        raise _diverging(f"by {math.expm1(slope * math.log(2.0)):.1%} per doubling of joules at its end")
+
+
+def _diverging(how: str) -> ForecastRefusedError:
+    remedy = "Lower the learning rate, or forecast an earlier part of the run."
+    return ForecastRefusedError("diverging", f"The curve rises: {how}.", remedy=remedy)
+
+
+def _slope(curve: Curve, weight: FloatArray) -> tuple[float, float]:
+    """Slope of the weighted line through the log levels, and its standard error."""
+    x, y = np.log(curve.joules), curve.log_values
+    dx, dy = x - weight @ x, y - weight @ y
+    slope = float(weight @ (dx * dy)) / float(weight @ dx**2)
+    left = dy - slope * dx
+    return slope, math.sqrt(float(weight**2 @ (dx * left) ** 2)) / float(weight @ dx**2)

@@ -26,11 +26,10 @@ def stream(points):
 
 def same(one: FineBins, other: FineBins):
     arrays = [(getattr(one, k), getattr(other, k)) for k in ("joules", "values", "weights")]
-    return all(np.array_equal(a, b) for a, b in arrays) and (one.last_joules, one.points, one.dropped) == (
-        other.last_joules,
-        other.points,
-        other.dropped,
-    )
+    counted = [
+        (fine.last_joules, fine.points, fine.dropped, fine.disordered, fine.repeated) for fine in (one, other)
+    ]
+    return all(np.array_equal(a, b) for a, b in arrays) and counted[0] == counted[1]
 
 
 @given(st.lists(POINT, max_size=60))
