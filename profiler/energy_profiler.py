@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from profiler.errors import MissingDependencyError, UsageError
 from profiler.forecast.bins import CurveBins
+from profiler.forecast.rates import RateTrace
 from profiler.platform import write_stderr
 from profiler.ranks.identity import identify
 from profiler.records import Status
@@ -66,7 +67,7 @@ class EnergyProfiler:
         self._period = sample_period_seconds
         self._sensors = sensors
         self._session: Session | None = None
-        self._curve = CurveBins()
+        self._curve, self._rates = CurveBins(), RateTrace()
         self._run: Run | None = None
         self._error_before: BaseException | None = None
 
@@ -82,7 +83,7 @@ class EnergyProfiler:
         if self._session is not None and self._session.status is Status.RUNNING:
             raise UsageError("this profiler is already recording; nest another EnergyProfiler instead.")
         _import_torch()
-        self._curve, self._run = CurveBins(), None
+        self._curve, self._rates, self._run = CurveBins(), RateTrace(), None
         begun = time.monotonic()
         try:
             self._session = self._open_session()
@@ -152,7 +153,7 @@ class EnergyProfiler:
         try:
             from profiler.report import exit_block
 
-            write_stderr(exit_block(session.summary(), self._curve))
+            write_stderr(exit_block(session.summary(), self._curve, self._rates))
         except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
             _say(
                 f"cannot print the report ({type(error).__name__}: {error}); see energy-profiler report {session.path}"
@@ -229,13 +230,17 @@ class EnergyProfiler:
         return self._run
 
     def _observe(self, row: StepRow) -> None:
-        if row.loss is None or row.cumulative_joules is None or row.total_joules is None:
+        if row.cumulative_joules is None or row.total_joules is None:
             return
         cumulative, total = (
             row.cumulative_joules / MICROJOULES_PER_JOULE,
             row.total_joules / MICROJOULES_PER_JOULE,
         )
-        self._curve.add(cumulative - total / 2, row.loss, float(max(row.step_count - row.nonfinite_count, 1)))
+        if row.learning_rate is not None:
+            self._rates.add(cumulative, row.learning_rate)
+        if row.loss is not None:
+            steps = max(row.step_count - row.nonfinite_count, 1)
+            self._curve.add(cumulative - total / 2, row.loss, float(steps))
 
 
 def _import_torch() -> None:

@@ -39,12 +39,13 @@ def meters():
     )
 
 
-def train(steps):
+def train(steps, rate=lambda done: 0.002):
     torch.manual_seed(0)
     model = torch.nn.Linear(16, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.002)
     truth = torch.randn(16, 1)
-    for _ in range(steps):
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = rate((step + 1) / steps)
         inputs = torch.randn(64, 16)
         loss = (model(inputs) - inputs @ truth).square().mean() + 0.3
         optimizer.zero_grad()
@@ -68,6 +69,18 @@ def test_the_block_at_exit_is_the_report_of_the_directory(recorded):
     assert block == render(report_of(run), ".txt")
     assert len(block.splitlines()) <= 25
     assert "floor" in block
+
+
+@pytest.mark.parametrize(("last_rate", "said"), [(0.0002, "rate annealed loss"), (0.0, "came down to zero")])
+def test_the_block_of_a_falling_learning_rate_is_the_report_of_the_directory(
+    tmp_path, capsys, last_rate, said
+):
+    with EnergyProfiler(name="falling", run_dir=tmp_path / "run", sensors=[meters()]) as prof:
+        train(3000, lambda done: last_rate + (0.002 - last_rate) * (1 - done))
+    block = "== " + capsys.readouterr().err.partition("\n== ")[2]
+    assert block == render(report_of(prof.run), ".txt")
+    assert said in block
+    assert len(block.splitlines()) <= 25
 
 
 def rows_of(path):

@@ -12,6 +12,7 @@ from profiler.errors import UsageError
 
 if TYPE_CHECKING:
     from profiler.forecast.bins import CurveBins
+    from profiler.forecast.rates import RateTrace
     from profiler.records import Summary
     from profiler.report.model import Report
     from profiler.rundir.reader import Run
@@ -42,7 +43,8 @@ def report_of(run: "Run", targets: Sequence[float] = ()) -> "Report":
     from profiler.report.power import power_of
 
     power = power_of(run.samples, [domain.name for domain in run.domains.values() if domain.billed])
-    return build(run.summary(), run.fit, targets=targets, power=power, charted=True)
+    notes = run.learning_rate.notes()
+    return build(run.summary(), run.fit, targets=targets, notes=notes, power=power, charted=True)
 
 
 def write_report(run: "Run", path: Path) -> Path:
@@ -56,9 +58,10 @@ def write_report(run: "Run", path: Path) -> Path:
     return path
 
 
-def exit_block(summary: "Summary", bins: "CurveBins") -> str:
+def exit_block(summary: "Summary", bins: "CurveBins", rates: "RateTrace") -> str:
     """Render what is printed when a run ends, from what is in memory: the same as the directory's own report."""
     from profiler.forecast import fit_bins
     from profiler.report.model import build
 
-    return render(build(summary, lambda: fit_bins(bins)), ".txt").rstrip("\n")
+    report = build(summary, lambda: fit_bins(bins, learning_rate=rates.known()), notes=rates.notes())
+    return render(report, ".txt").rstrip("\n")

@@ -59,7 +59,8 @@ def _targets(outlook: Outlook) -> str:
         f"{words.spread(outlook.perfection)}."
     )
     notes = "".join(_paragraph(note) for note in outlook.notes)
-    return table + _backtest(outlook) + _paragraph(perfection) + notes
+    scenarios = "".join(_paragraph(words.scenario(scenario)) for scenario in outlook.scenarios)
+    return table + scenarios + _backtest(outlook) + _paragraph(perfection) + notes
 
 
 def _backtest(outlook: Outlook) -> str:

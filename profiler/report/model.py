@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _WAYS_DOWN = (0.10, 0.25, 0.50, 0.75)
 _UNDER = 1.10
+_COMPARED = 1
+"""Which of the ways down the scenarios are compared at."""
+_SCENARIOS = ("held", "annealed")
 _DIGITS = 4
 _LAW_POINTS = 80
 
@@ -64,6 +67,19 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """What a target costs under one future of the learning rate.
+
+    Attributes:
+        name: ``held`` at the present rate, or ``annealed`` to zero at the target.
+        target: The target and its price.
+    """
+
+    name: str
+    target: Target
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
     """Loss against joules, as drawn: what was measured, and what is expected up to the horizon.
 
@@ -95,6 +111,8 @@ class Outlook:
         notes: Caveats of the fit.
         backtest: What earlier parts of the run would have forecast for the present.
         chart: The curve, for renderers that draw; None where it was not asked for.
+        scenarios: What one of the targets costs if the learning rate is held, and if it is annealed; empty where
+            the learning rate is not known.
     """
 
     first_loss: float
@@ -106,6 +124,7 @@ class Outlook:
     yardstick: Yardstick
     notes: tuple[str, ...]
     backtest: "tuple[Backtest, ...]" = ()
+    scenarios: tuple[Scenario, ...] = ()
     chart: Chart | None = None
 
 
@@ -156,6 +175,7 @@ def build(
     fit: "Callable[[], CurveFit]",
     *,
     targets: Sequence[float] = (),
+    notes: Sequence[str] = (),
     power: Sequence[Power] = (),
     charted: bool = False,
 ) -> Report:
@@ -165,11 +185,12 @@ def build(
         summary: The run.
         fit: Fits its loss against its joules.
         targets: Losses whose price is asked for.
+        notes: What a reader of the forecast must know beside what the fit says.
         power: Power over time, for renderers that draw.
         charted: Whether the curve is wanted as well, for renderers that draw.
     """
     total, window = summary.total_joules, summary.window_seconds
-    outlook, refused = _outlook(fit, targets, charted=charted)
+    outlook, refused = _outlook(fit, targets, notes, charted=charted)
     steps = summary.steps
     return Report(
         summary=summary,
@@ -220,7 +241,7 @@ def _line(metered: Metered, window: float) -> DomainLine:
 
 
 def _outlook(
-    fit: "Callable[[], CurveFit]", targets: Sequence[float], *, charted: bool
+    fit: "Callable[[], CurveFit]", targets: Sequence[float], notes: Sequence[str], *, charted: bool
 ) -> tuple[Outlook | None, str]:
     try:
         fitted = fit()
@@ -235,8 +256,9 @@ def _outlook(
             asked=tuple(_target(fitted, loss, None) for loss in targets),
             perfection=fitted.loss_at(max(WORLD_ELECTRICITY.joules, fitted.joules)),
             yardstick=WORLD_ELECTRICITY,
-            notes=fitted.notes,
+            notes=(*notes, *fitted.notes),
             backtest=fitted.backtest,
+            scenarios=_scenarios(fitted),
             chart=_chart(fitted) if charted else None,
         ),
         "",
@@ -263,8 +285,18 @@ def _ways_down(fit: "CurveFit") -> list[tuple[float, float]]:
     return [(way, float(f"{loss:.{_DIGITS - 1}e}")) for way, loss in ways if loss > 0]
 
 
-def _target(fit: "CurveFit", loss: float, way: float | None) -> Target:
-    forecast = fit.joules_at(loss)
+def _scenarios(fit: "CurveFit") -> tuple[Scenario, ...]:
+    """Price one target under each future of a known learning rate."""
+    way, loss = _ways_down(fit)[_COMPARED]
+    return tuple(
+        Scenario(name=name, target=_target(fit, loss, way, scenario=name))
+        for name in _SCENARIOS
+        if name in fit.scenarios
+    )
+
+
+def _target(fit: "CurveFit", loss: float, way: float | None, *, scenario: str | None = None) -> Target:
+    forecast = fit.joules_at(loss, scenario=scenario)
     return Target(loss=loss, way=way, forecast=forecast, more=_more(forecast, fit.joules))
 
 

@@ -29,7 +29,7 @@ def _parts(report: Report) -> Iterator[object]:
     summary = report.summary
     yield f"== {words.one_line(summary.name)}: {summary.status.value} after {format_seconds(summary.window_seconds)} =="
     yield f"energy  {words.energy(report)}"
-    yield from _domains(report)
+    yield from _domains(report, _DOMAINS_SHOWN - len(report.outlook.scenarios if report.outlook else ()))
     yield f"steps   {words.steps(report)}"
     if report.outlook is not None:
         yield from _forecast(report.outlook)
@@ -39,12 +39,12 @@ def _parts(report: Report) -> Iterator[object]:
     yield f"record  {words.one_line(summary.path)}"
 
 
-def _domains(report: Report) -> Iterator[str]:
+def _domains(report: Report, shown: int) -> Iterator[str]:
     billed = [line for line in report.domains if line.billed]
-    for line in billed[:_DOMAINS_SHOWN]:
+    for line in billed[:shown]:
         joules, watts = format_joules(line.joules), format_watts(line.watts)
         yield f"  {line.name:<16} {joules:>8} {watts:>8}  {words.provenance(line)} ({line.source})"
-    if rest := billed[_DOMAINS_SHOWN:]:
+    if rest := billed[shown:]:
         yield f"  and {len(rest)} more {format_joules(sum(line.joules for line in rest)):>17}"
 
 
@@ -52,6 +52,7 @@ def _forecast(outlook: Outlook) -> Iterator[object]:
     losses = f"{words.loss(outlook.first_loss)} -> {words.loss(outlook.last_loss)}"
     yield f"loss    {losses}, floor {words.spread(outlook.floor)}"
     yield _table(outlook)
+    yield from (words.scenario(scenario) for scenario in outlook.scenarios)
     yield words.backtest(outlook)
     yield f"{outlook.yardstick.name}, if the law held: {words.spread(outlook.perfection)}"
     yield from outlook.notes[:1]

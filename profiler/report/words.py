@@ -4,7 +4,7 @@ import math
 
 from profiler.forecast.priors import HORIZON_LIMIT
 from profiler.records import Interval, Verdict
-from profiler.report.model import DomainLine, Outlook, Report, Target
+from profiler.report.model import DomainLine, Outlook, Report, Scenario, Target
 from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format_watts, significant
 
 _HALF_A_PERCENT = 0.005
@@ -86,6 +86,21 @@ def _ends(interval: Interval) -> str:
 
 
 BACKTEST_HEAD = ("known then", "forecast for now", "measured now", "off by", "in its 90 % interval")
+
+
+_FUTURES = {"held": "rate held", "annealed": "rate annealed"}
+
+
+def scenario(row: Scenario) -> str:
+    """What a target costs under one future of the learning rate, in a line."""
+    forecast, more = row.target.forecast, row.target.more
+    price = "no finite amount" if more is None else f"{format_joules(more.median)} more {_ends(more)}"
+    if more is not None and forecast.verdict is not Verdict.REACHABLE:
+        price = f"{_ends(more)} more"
+    if forecast.verdict is Verdict.REACHED:
+        price = "nothing more"
+    name = _FUTURES[row.name]
+    return f"{name:<14}loss {loss(row.target.loss)} for {price}, P(never) {percent(forecast.p_unreachable)}"
 
 
 def backtest(outlook: Outlook) -> str:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from profiler.forecast import CurveFit
+    from profiler.forecast.rates import RateTrace
 
 _SILENT_SECONDS = 30.0
 """A run that claims to go on and has written nothing for this long was interrupted."""
@@ -216,7 +217,7 @@ class Run:
         return chosen["cumulative_joules"], chosen["value"], chosen["value"] * 0.0 + 1.0
 
     def fit(self, metric: str = "loss", **options: Any) -> "CurveFit":
-        """Fit a metric against joules.
+        """Fit a metric against joules, with the recorded learning rate where it says something.
 
         Args:
             metric: ``loss``, or a name given to ``prof.log``.
@@ -226,13 +227,29 @@ class Run:
             ForecastRefusedError: The curve does not support a forecast.
             UsageError: There is no such metric.
         """
-        from profiler.forecast import fit_curve
+        from profiler.forecast import CurveBins, fit_bins, fit_curve
 
-        joules, values, weights = self.curve(metric)
-        fitted: CurveFit = fit_curve(
-            joules.to_numpy(), values.to_numpy(), weights=weights.to_numpy(), **options
-        )
-        return fitted
+        points = [column.to_numpy() for column in self.curve(metric)]
+        known = self.learning_rate.known()
+        if known is None or not options.keys().isdisjoint(("learning_rate", "planned_learning_rate")):
+            return fit_curve(points[0], points[1], weights=points[2], **options)
+        bins = CurveBins()
+        for joules, value, weight in zip(*(column.tolist() for column in points), strict=True):
+            bins.add(joules, value, weight)
+        return fit_bins(bins, learning_rate=known, **options)
+
+    @cached_property
+    def learning_rate(self) -> "RateTrace":
+        """The recorded learning rate over joules, thinned as it was while recording."""
+        from profiler.forecast.rates import RateTrace
+
+        trace = RateTrace()
+        seen = self.steps[self.steps["learning_rate"].notna() & self.steps["cumulative_joules"].notna()]
+        for joules, rate in zip(
+            seen["cumulative_joules"].tolist(), seen["learning_rate"].tolist(), strict=True
+        ):
+            trace.add(joules, rate)
+        return trace
 
     def report(self, path: str | Path) -> Path:
         """Write a report; the extension picks the renderer: .txt or .json.

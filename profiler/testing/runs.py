@@ -25,6 +25,7 @@ def write_run(
     *,
     steps: int = 400,
     loss: Callable[[int], float | None] = law,
+    learning_rate: Callable[[int], float] = lambda _: 0.001,
     meta: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write a completed run of equal steps at constant power: 300 W GPU, 80 W CPU, 20 W memory.
@@ -35,6 +36,7 @@ def write_run(
         path: The run directory to make.
         steps: Training steps.
         loss: The loss of a step, from 1 on; None where it was not seen.
+        learning_rate: The learning rate of a step.
         meta: Entries of ``run.json`` to add or replace.
 
     Raises:
@@ -48,7 +50,7 @@ def write_run(
             writer.append(SAMPLES, _sample(domain, time_ns))
     writer.append(SPANS, _setup())
     for step in range(1, steps + 1):
-        writer.append(STEPS, _step(step, loss(step)))
+        writer.append(STEPS, _step(step, loss(step), learning_rate(step)))
     writer.flush()
     writer.close()
     return path
@@ -89,7 +91,7 @@ def _setup() -> SpanRow:
     )
 
 
-def _step(step: int, loss: float | None) -> StepRow:
+def _step(step: int, loss: float | None, learning_rate: float) -> StepRow:
     end_ns = _SETUP_NS + step * _STEP_NS
     gpu, cpu, dram = (_microjoules(watts, _STEP_NS) for watts in _WATTS.values())
     strange = loss is not None and not math.isfinite(loss)
@@ -101,7 +103,7 @@ def _step(step: int, loss: float | None) -> StepRow:
         loss=loss,
         nonfinite_count=int(strange),
         backwards=1,
-        learning_rate=0.001,
+        learning_rate=learning_rate,
         gpu_joules=gpu,
         cpu_joules=cpu,
         dram_joules=dram,

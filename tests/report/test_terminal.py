@@ -1,11 +1,13 @@
 """The terminal report, to the letter, at width 80."""
 
 import dataclasses
+import math
 
 import pytest
-from scripted_reports import HOSTILE, outlook, summary
+from scripted_reports import HOSTILE, outlook, summary, target
 
-from profiler.records import Status
+from profiler.records import Status, Verdict
+from profiler.report.model import Scenario
 from profiler.report.terminal import render
 
 FULL = """\
@@ -74,3 +76,33 @@ def test_what_is_incomplete_says_so(report):
 def test_hostile_names_stay_on_their_line(report):
     text = render(report(summary=summary(name=HOSTILE)))
     assert text.count("\n") == FULL.count("\n")
+
+
+HELD = Scenario(name="held", target=target(1.688, 0.25, Verdict.REACHABLE, (1.5e6, 3.1e6, math.inf), 0.06))
+ANNEALED = Scenario(
+    name="annealed", target=target(1.688, 0.25, Verdict.BEYOND_HORIZON, (9e5, 1e9, 2e9), 0.001)
+)
+
+
+def test_a_known_learning_rate_adds_its_two_futures(report):
+    lines = render(report(outlook=outlook(scenarios=(HELD, ANNEALED)))).splitlines()
+    start = lines.index("rate held     loss 1.688 for 2.62 MJ more [1.01 MJ, never], P(never) 6 %")
+    assert lines[start + 1] == "rate annealed loss 1.688 for [415 kJ, 2.00 GJ] more, P(never) < 1 %"
+    assert len(lines) == len(FULL.splitlines()) + 2
+
+
+def test_the_two_futures_stay_within_25_lines_too(report):
+    many = summary(metered=summary().metered[:1] * 8, warnings=("a long warning " * 20,) * 5)
+    lines = render(report(summary=many, outlook=outlook(scenarios=(HELD, ANNEALED)))).splitlines()
+    asked = 2
+    assert len(lines) <= 25 + asked
+    assert max(map(len, lines)) <= 80
+
+
+NO_MORE = [(Verdict.UNREACHABLE, "no finite amount"), (Verdict.REACHED, "nothing more")]
+
+
+@pytest.mark.parametrize(("verdict", "said"), NO_MORE)
+def test_a_future_without_a_price_says_so(report, verdict, said):
+    never = Scenario(name="held", target=target(1.688, 0.25, verdict, (math.inf,) * 3, 0.99))
+    assert f"rate held     loss 1.688 for {said}" in render(report(outlook=outlook(scenarios=(never,))))

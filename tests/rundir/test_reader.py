@@ -17,6 +17,7 @@ from profiler.errors import (
     RunTooNewError,
     UsageError,
 )
+from profiler.forecast import fit_curve
 from profiler.records import Status
 from profiler.rundir.schema import TABLES
 from profiler.testing.runs import write_run
@@ -186,3 +187,21 @@ def test_an_unknown_metric_names_the_known_ones(run_dir):
 
 def test_meta_is_strict_json(run_dir):
     assert json.loads((run_dir / "run.json").read_text())["name"] == load_run(run_dir).meta["name"]
+
+
+def test_a_recorded_learning_rate_enters_the_fit(tmp_path):
+    run = load_run(write_run(tmp_path / "run", learning_rate=lambda step: 1e-3 * (1 - step / 500)))
+    joules, losses, weights = (column.to_numpy() for column in run.curve())
+    rate = run.steps["learning_rate"].to_numpy()
+    told = run.fit()
+    assert told.scenarios == ("held", "annealed")
+    by_hand = fit_curve(joules, losses, weights=weights, learning_rate=rate)
+    assert told.loss_at(1e5).median == pytest.approx(by_hand.loss_at(1e5).median, rel=1e-3)
+    own = run.fit(planned_learning_rate=([0.0, 1e6], [1e-3, 1e-4]))
+    assert own.scenarios[0] == "planned"
+
+
+def test_a_constant_learning_rate_leaves_the_fit_as_it_is(run_dir):
+    run = load_run(run_dir)
+    joules, losses, weights = (column.to_numpy() for column in run.curve())
+    assert run.fit().loss_at(1e5) == fit_curve(joules, losses, weights=weights).loss_at(1e5)
