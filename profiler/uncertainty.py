@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 Z_90 = 1.6448536269514722
 """Standard deviations on either side that hold 90 % of a normal distribution."""
 
-EDGE_FACTOR = 0.3
+EDGE_FACTOR = 0.4
 """Standard deviation of an edge between two change points of a counter, in (seconds between them x watts), for the
 watts that its power varies by from one pair of change points to the next."""
-HIDDEN_FACTOR = 0.17
+HIDDEN_FACTOR = 0.28
 """The same for the watts by which momentary power departs from the counter's mean power."""
-DRIFT_FACTOR = 0.5
+DRIFT_FACTOR = 0.7
 """Standard deviation of what is missed between two looks, in (seconds between them x change of power)."""
 UNIFORM = 1 / math.sqrt(12)
 """Standard deviation of a moment known to lie in an interval, in intervals."""

@@ -13,10 +13,14 @@ from profiler.units import NANOSECONDS_PER_SECOND, format_seconds
 
 SHORTEST_PERIOD_SECONDS = 0.01
 """Counters that are renewed more often are as good as continuous."""
+FASTEST_POWER_SECONDS = 0.02
+"""The shortest update period of power readings seen, on Pascal and Volta boards (Yang, Adamek and Armour, SC24)."""
 _STEP_SHARE = 0.05
 _UNSEEN_AMPLITUDE = 1.6
 """Amplitude, in mean powers, that steps may have of which always the same part is seen: an on-off load may be
 seen at a fifth of its higher power all the time."""
+_HIDDEN_SHARE = 0.67
+"""The same for a counter that counts at all times, between whose ticks steps always take the same course."""
 _WORTH_SAYING = 0.05
 _SAID_AFTER_LOOKS = 32
 _COMPARED_SECONDS = 5.0
@@ -64,11 +68,28 @@ class Intake:
     @property
     def period_seconds(self) -> float | None:
         """How often the value is renewed, as stated or as seen; None while unknown."""
-        return (
-            self._domain.update_period_seconds
-            or self._ticks.period_seconds
-            or self.watch.update_period_seconds
-        )
+        followed = None if self._is_power else self._ticks.period_seconds
+        return self._domain.update_period_seconds or followed or self.watch.update_period_seconds
+
+    @property
+    def _is_power(self) -> bool:
+        return self._domain.provenance is Provenance.INTEGRATED
+
+    @property
+    def _beat_seconds(self) -> float | None:
+        """The period that changes are multiples of: power may stay what it was for several of them."""
+        if self._is_power:
+            return self._domain.update_period_seconds or FASTEST_POWER_SECONDS
+        return self.period_seconds
+
+    @property
+    def paced_seconds(self) -> float | None:
+        """How often the value is renewed, once that was followed for long enough to read more rarely."""
+        if self._is_power:
+            return self._beat_seconds
+        stated = self._domain.update_period_seconds
+        is_smooth = stated is not None and stated < SHORTEST_PERIOD_SECONDS
+        return self.period_seconds if is_smooth or self._ticks.is_sure else None
 
     @property
     def has_begun(self) -> bool:
@@ -107,7 +128,7 @@ class Intake:
         return appeared
 
     def _changed(self, time_ns: int) -> int:
-        period = self.period_seconds
+        period = self._beat_seconds
         if period is not None and period >= SHORTEST_PERIOD_SECONDS:
             self._ticks.learn(period * NANOSECONDS_PER_SECOND)
         elif not self._stood:
@@ -132,7 +153,7 @@ class Intake:
 
     def step(self, start_ns: int, end_ns: int) -> None:
         """Take a step in: where in it does the sensor look?"""
-        if self.is_sampled is not False and self._ticks.knows:
+        if self._ticks.knows:
             self._last_step_ns = end_ns - start_ns
             self.aliasing.add(start_ns, end_ns, self._ticks.line_ns, self._ticks.period_ns)
 
@@ -145,6 +166,12 @@ class Intake:
         is_locked = self.aliasing.concentration > LOCKED
         unseen = _UNSEEN_AMPLITUDE if is_locked and self._is_coarse else 0.0
         return self.aliasing.share * max(self.seen.amplitude if sampled else 0.0, unseen)
+
+    @property
+    def hidden_watts(self) -> float:
+        """By how much momentary power departs from the counter's mean; assumed where ticks lock to the steps."""
+        locked = self.aliasing.concentration if self._is_coarse else 0.0
+        return max(self.seen.hidden_watts, locked * _HIDDEN_SHARE * self.seen.level)
 
     @property
     def _is_coarse(self) -> bool:
@@ -161,8 +188,9 @@ class Intake:
 
     def _disagreement(self) -> tuple[str, ...]:
         seen = self.watch.comparison
-        long_enough = seen is not None and seen.seconds >= _COMPARED_SECONDS
-        return self.watch.disagreement() if long_enough else ()
+        if seen is None or seen.seconds < _COMPARED_SECONDS or self.aliasing.strongest > LOCKED:
+            return ()  # power readings that always see the same part of a step say nothing of its energy
+        return self.watch.disagreement()
 
     def _lock(self) -> tuple[str, ...]:
         few = self.aliasing.looks < _SAID_AFTER_LOOKS
@@ -179,6 +207,6 @@ class Intake:
         aliased = math.hypot(self._domain.gain_uncertainty, self.alias_uncertainty)
         return replace(
             self._domain, update_period_seconds=self.period_seconds, gain_uncertainty=aliased,
-            edge_watts=self.seen.hidden_watts, blur_seconds=UNIFORM * self.blur_ns / NANOSECONDS_PER_SECOND,
+            edge_watts=self.hidden_watts, blur_seconds=UNIFORM * self.blur_ns / NANOSECONDS_PER_SECOND,
             drift_watts=drift_watts,
         )  # fmt: skip

@@ -73,7 +73,7 @@ class Meters:
         measured = (
             name for name, domain in self.domains.items() if domain.provenance is not Provenance.MODELLED
         )
-        return [self.intakes[name].period_seconds for name in measured]
+        return [self.intakes[name].paced_seconds for name in measured]
 
     def bill(self, names: Iterable[str], start_ns: int) -> None:
         """Bill domains from ``start_ns`` on; those that have given no reading yet join when they do."""
@@ -126,7 +126,7 @@ class Meters:
         """Forget change points that are billed."""
         for name, timeline in self.timelines.items():
             timeline.prune(before_ns)
-            timeline.hidden_watts = self.intakes[name].seen.hidden_watts
+            timeline.hidden_watts = self.intakes[name].hidden_watts
             timeline.is_sampled = self.intakes[name].is_sampled is True
         self._shortest_ns = min(
             (self.intakes[name].shortest_step_ns for name in self.billed_from_ns), default=math.inf

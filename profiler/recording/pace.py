@@ -10,7 +10,7 @@ on ever new places between two renewals and so locate them."""
 DITHER = 0.1
 _GOLDEN = 0.6180339887498949
 _LEARNING_SECONDS = 0.008
-_LEARNING_BEATS = 60
+_LEARNING_BEATS = 200
 """Beats at the start that follow each other closely, until the sensors' periods are known."""
 _SHORTEST_SECONDS = 0.01
 _MOST_OF_THE_TIME = 0.02

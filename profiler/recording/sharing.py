@@ -13,6 +13,8 @@ _TRUSTED_AFTER = 24
 """Gains from which a course must have been learnt."""
 _BETTER = 0.8
 """The mean square of its errors must be less than this share of the straight line's."""
+_NOTICEABLE = 0.01
+"""The straight line's errors must exceed this share of a gain: where ticks lock to the steps nothing shows in them."""
 _MEMORY = 0.97
 _EAGER_GAINS = 200
 _LATER_EVERY = 4
@@ -29,8 +31,20 @@ class Sharing:
         timeline: The counter's energy.
     """
 
-    __slots__ = ("_gains", "_last_step_ns", "_level", "_line_error", "_previous", "_seen_ns", "_shape_error",
-                 "_shapes", "_spans", "_tiles", "_timeline")  # fmt: skip
+    __slots__ = (
+        "_gain_joules",
+        "_gains",
+        "_last_step_ns",
+        "_level",
+        "_line_error",
+        "_previous",
+        "_seen_ns",
+        "_shape_error",
+        "_shapes",
+        "_spans",
+        "_tiles",
+        "_timeline",
+    )
 
     def __init__(self, timeline: Timeline) -> None:
         self._timeline = timeline
@@ -43,11 +57,13 @@ class Sharing:
         self._previous: tuple[Segment, float] | None = None
         self._seen_ns = 0
         self._gains = 0
+        self._gain_joules = 0.0
 
     @property
     def is_trusted(self) -> bool:
         """Whether the learnt course is better than a straight line."""
-        return self._gains >= _TRUSTED_AFTER and self._shape_error < _BETTER * self._line_error
+        tells = self._line_error > (_NOTICEABLE * self._gain_joules) ** 2
+        return tells and self._gains >= _TRUSTED_AFTER and self._shape_error < _BETTER * self._line_error
 
     def settle(self, tile: Tile, following: Sequence[Tile]) -> None:
         """Take the next tile, which the counter has passed, and pin the energy at its end.
@@ -120,6 +136,7 @@ class Sharing:
             self._validate(self._previous, segment, expected)
         self._previous = segment, expected
         self._gains += 1
+        self._gain_joules = segment.joules
         if self._gains < _EAGER_GAINS or self._gains % _LATER_EVERY == 0:
             shape.learn(exposures, segment.watts / self._level)
 

@@ -12,11 +12,15 @@ _MEMORY = 64
 """Brackets kept."""
 _TRIES = 4
 """Corrections of the period for one change; where they do not suffice, the beat is not steady."""
+_FEWEST_FITTED, _MOST_FITTED = 4, 32
+"""Brackets from which on a line is fitted to them, and from which on the period is only corrected where it must be."""
 _TELLING = 0.9
 """A bracket this long, in periods, says nothing of the beat."""
 _SURE = 8
 """Brackets from which on the period is known well."""
 _SHARP = 0.1
+_SHARPEST = 0.06
+"""No change is taken to be known better than this, in periods: about what is reached on simulated sensors."""
 _TOLERANCE = 0.0005
 """How far off its beat a change may be, in periods, before the beat is corrected."""
 
@@ -62,9 +66,14 @@ class TickClock:
         """A moment on the beat."""
         return self._line
 
+    @property
+    def is_sure(self) -> bool:
+        """Whether the beat was followed for long enough to foretell it."""
+        return len(self._brackets) >= _SURE
+
     def seconds_between(self, before_ns: int, after_ns: int) -> float | None:
         """The time between two neighbouring changes; None while the beat is not well known, or one was missed."""
-        if not self.knows or len(self._brackets) < _SURE or self.width_ns > _SHARP * self._period:
+        if not self.is_sure or self.width_ns > _SHARP * self._period:
             return None
         return self.period_seconds if round((after_ns - before_ns) / self._period) == 1 else None
 
@@ -89,6 +98,7 @@ class TickClock:
         beats = max(round((middle - self._line) / self._period), 1) if self._brackets else 1
         self._beat += beats
         self._brackets.append((self._beat, low, high))
+        self._fit()
         for _ in range(_TRIES):
             first, first_beat, last, last_beat = self._common()
             if last - first > -_TOLERANCE * self._period or first_beat == last_beat:
@@ -97,9 +107,27 @@ class TickClock:
             self._period += (last - first) / (last_beat - first_beat)
         else:
             first, last = self._forget()
-        self.width_ns = max(round(last - first), 0)
+        self.width_ns = round(max(last - first, _SHARPEST * self._period))
         self._line = (first + last) / 2
         return self._line
+
+    def _fit(self) -> None:
+        """Set the period to that of the line through the middles of the brackets, weighted by their sharpness."""
+        if not _FEWEST_FITTED <= len(self._brackets) <= _MOST_FITTED:
+            return
+        now, anchor = self._beat, self._brackets[-1][1]
+        weights = beats = times = squares = products = 0.0
+        for beat, low, high in self._brackets:
+            weight = 1.0 / (high - low) ** 2
+            back, time = beat - now, (low + high) / 2 - anchor
+            weights += weight
+            beats += weight * back
+            times += weight * time
+            squares += weight * back * back
+            products += weight * back * time
+        spread = weights * squares - beats * beats
+        if spread > 0:
+            self._period = (weights * products - beats * times) / spread
 
     def _common(self) -> tuple[float, int, float, int]:
         """The latest beginning and the earliest end of all brackets, moved on to now, and their beats."""

@@ -1,0 +1,92 @@
+"""The formulas that recorder and reader share, and that their intervals hold the truth."""
+
+import math
+import sys
+from pathlib import Path
+
+import pytest
+
+from profiler import uncertainty
+from profiler.rundir import energy
+from profiler.testing.fixtures import nvml_library
+
+__all__ = ["nvml_library"]
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
+
+
+def test_steady_power_between_sharp_ticks_leaves_no_doubt():
+    assert uncertainty.edge_variance(0.1, [300.0] * 3, 0.0, 0.0) == 0
+
+
+@pytest.mark.parametrize("larger", [(0.2, [100, 300], 50, 0.001), (0.1, [0, 400], 50, 0.001),
+                                    (0.1, [100, 300], 90, 0.001), (0.1, [100, 300], 50, 0.01)])  # fmt: skip
+def test_every_source_of_doubt_adds(larger):
+    assert uncertainty.edge_variance(*larger) > uncertainty.edge_variance(0.1, [100, 300], 50, 0.001)
+
+
+def test_sensors_err_apart_and_models_together():
+    assert uncertainty.gain_variance([(False, 3.0), (False, 4.0)]) == pytest.approx(25)
+    assert uncertainty.gain_variance([(True, 3.0), (True, 4.0)]) == pytest.approx(49)
+
+
+@pytest.fixture(scope="module")
+def stage(nvml_library, tmp_path_factory):
+    from accuracy_play import Stage
+
+    return Stage(nvml_library, tmp_path_factory.mktemp("stage"))
+
+
+@pytest.mark.parametrize(("length", "bar"), [(0.0805, 2.5), (0.23, 1.5)])
+def test_steps_on_a_slow_counter_are_true_to_their_bars(stage, length, bar):
+    """Mean absolute percent error of steps on a sensor renewed every 100 ms, through the real pynvml."""
+    from accuracy_scenes import SENSORS, equal_steps
+
+    errors = []
+    for seed in range(2):
+        scene = equal_steps(length, 48, jitter=0.03, seed=seed)
+        played = stage.play(
+            scene, SENSORS["H100-like"](scene.waveform, phase_seconds=0.037 * seed), seconds=40, seed=seed
+        )
+        for row in played.steps[1:]:
+            truth = played.truth(played.start + row.start_seconds / 1e9, played.start + row.end_seconds / 1e9)
+            errors.append(100 * abs(row.total_joules / 1e6 - truth) / truth)
+    assert sum(errors) / len(errors) < bar
+
+
+def test_totals_and_their_intervals_hold(stage):
+    from accuracy_scenes import SENSORS, scenes
+
+    errors, hits, rows = [], 0, 0
+    for seed in range(3):
+        for scene in scenes(14, seed):
+            gpu = SENSORS["H100-like"](scene.waveform, phase_seconds=0.031 * seed)
+            played = stage.play(scene, gpu, seconds=10, seed=seed)
+            truth = played.truth(played.start, played.end)
+            meters = played.recorder.meters
+            common = meters.intakes["gpu:0"].alias_uncertainty * played.joules
+            sigma = math.hypot(played.recorder.edge_joules, common)
+            errors.append(100 * abs(played.joules - truth) / truth)
+            hits += abs(played.joules - truth) <= uncertainty.Z_90 * sigma + 1e-5 * truth
+            rows += 1
+    assert sum(errors) / len(errors) < 0.1
+    assert hits / rows >= 0.85
+
+
+def test_the_reader_finds_what_the_recorder_wrote(stage):
+    """Any window's interval, from the log of samples alone; a longer window is relatively sharper."""
+    from accuracy_scenes import SENSORS, equal_steps
+
+    scene = equal_steps(0.28, 30, jitter=0.05)
+    played = stage.play(scene, SENSORS["H100-like"](scene.waveform), seconds=20, seed=1)
+    domains = {"gpu:0": played.recorder.meters.described("gpu:0")}
+    frame, hits, widths = played.frame(), 0, []
+    for n in range(40):
+        start, end = 0.3 + 0.21 * n, 0.3 + 0.21 * n + 0.5 + 0.27 * n
+        found = energy.between(frame, domains, start, end)
+        truth = played.truth(played.start + start, played.start + end)
+        assert found.median == pytest.approx(truth, rel=0.2)
+        hits += found.low <= truth <= found.high
+        widths.append((found.high - found.low) / truth)
+    assert hits >= 36
+    assert widths[-1] < widths[0]
