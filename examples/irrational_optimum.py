@@ -8,6 +8,7 @@ ends at a floor, and below it no amount of energy is enough.
 """
 
 import argparse
+import math
 import time
 
 import torch
@@ -37,8 +38,8 @@ EARLY = 500
 """Steps after which the cost of a lower error is predicted."""
 PACE_SECONDS = 0.002
 """Time between the starts of two steps: the network is so small that a meter would hardly see one, nor two alike."""
-EXACT = Priors(bare_floor=0.5)
-"""What is known beforehand: an error of zero exists, so a floor of exactly zero is as likely as any other."""
+EXACT = Priors(bare_floor=0.99)
+"""What is known beforehand: an error of zero exists, so that only the number format can end the descent."""
 
 
 def train(dtype: torch.dtype, steps: int) -> None:
@@ -66,6 +67,11 @@ def early_fit(run: Run) -> CurveFit:
     return fit_curve(joules[:EARLY].to_numpy(), losses[:EARLY].to_numpy(), priors=EXACT)
 
 
+def words(joules: float) -> str:
+    """Write an amount of energy that may be infinite."""
+    return format_joules(joules) if math.isfinite(joules) else "no finite energy"
+
+
 def tell_price(run: Run) -> None:
     """Predict, early in the run, what three more decades of error cost, and look up what they did cost."""
     fit = early_fit(run)
@@ -76,8 +82,8 @@ def tell_price(run: Run) -> None:
     print(
         f"  after {EARLY} steps: exponential families {geometric:.0%}, {format_joules(each)} a decade of error"
     )
-    ends = f"[{format_joules(forecast.low)}, {format_joules(forecast.high)}]"
-    print(f"  error {target:.2e} predicted {forecast.verdict.value}: {format_joules(forecast.median)} {ends}")
+    ends = f"[{words(forecast.low)}, {words(forecast.high)}]"
+    print(f"  error {target:.2e} predicted {forecast.verdict.value}: {words(forecast.median)} {ends}")
     there = run.steps[run.steps["loss"] <= target]
     if there.empty:
         print("  never reached")
@@ -88,12 +94,12 @@ def tell_price(run: Run) -> None:
 
 
 def tell_floor(run: Run) -> None:
-    """Say what the whole run says of errors under the floor of its number format."""
-    fit = run.fit(priors=EXACT)
+    """Say what the whole run, with nothing known beforehand, says of errors under the floor of its number format."""
+    fit = run.fit()
     target = fit.level / 10
     forecast = fit.joules_at(target)
     print(f"  at the end: error {fit.level:.2e}, floor {fit.floor.median:.2e}")
-    print(f"  error {target:.2e}: {forecast.verdict.value}, P(never) {forecast.p_unreachable:.2%}")
+    print(f"  error {target:.2e}: {forecast.verdict.value}, P(never) {forecast.p_unreachable:.4%}")
 
 
 def main() -> None:
