@@ -15,6 +15,8 @@ from profiler.forecast.curve import FloatArray
 
 FAMILIES = {0.0: "power law", 0.5: "stretched exponential", 1.0: "exponential"}
 """Names of the bends."""
+STEEPEST = 700.0
+"""Logarithm of the largest ratio of levels that a float holds."""
 
 
 def stretch(log_v: FloatArray, bend: FloatArray | float) -> FloatArray:
@@ -28,7 +30,7 @@ def stretch(log_v: FloatArray, bend: FloatArray | float) -> FloatArray:
 def log_shape(t: FloatArray, slope: FloatArray, share: FloatArray) -> FloatArray:
     """Log of the level over the level now, without annealing; -inf where a floor of zero is reached."""
     with np.errstate(divide="ignore", over="ignore"):
-        return np.asarray(np.log1p(share * np.expm1(-slope * t)))
+        return np.asarray(np.log1p(share * np.expm1(np.minimum(-slope * t, STEEPEST))))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

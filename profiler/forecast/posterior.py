@@ -17,9 +17,9 @@ from profiler.forecast.priors import Priors
 SLOPES = 32
 SHARES = 24
 BENT_SLOPES, BENT_SHARES = 24, 16
+BARE_SLOPES = 96
 REACH = 3.2
 """Standard deviations of the priors that the first grid covers."""
-ZOOMS = 2
 KEPT = 0.9998
 """Part of the probability that is kept; the rest is spread over many laws that change nothing."""
 MOST_ZOOMS = 4
@@ -189,13 +189,12 @@ def _bare(evidence: Evidence, refine: float) -> _Part:
     """Weigh the laws whose floor is exactly the lower bound: they have a slope and no share."""
     priors = evidence.priors
     share = np.full((1, 1), evidence.max_share)
-    lines = _lines(SLOPES, refine)
-    for _ in range(ZOOMS):
-        low, high = _bounds(
-            lines, _log_normal(lines, axis=1) + _total(evidence, _slopes(lines, priors), share)
-        )
-        lines = np.linspace(low, high, lines.size, axis=1)
-    log_mass = _log_normal(lines, axis=1) + _total(evidence, _slopes(lines, priors), share)
+    lines = _lines(BARE_SLOPES, refine)
+    for zooms in range(MOST_ZOOMS + 1):
+        log_mass = _log_normal(lines, axis=1) + _total(evidence, _slopes(lines, priors), share)
+        if zooms == MOST_ZOOMS or _likely(log_mass).sum() > ENOUGH * lines.size:
+            break
+        lines = np.linspace(*_bounds(lines, log_mass), lines.size, axis=1)
     log_mass += np.log(max(priors.bare_floor, 1e-300))
     return _part(evidence, _slopes(lines, priors), share, log_mass)
 
