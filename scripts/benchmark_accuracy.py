@@ -52,7 +52,7 @@ class Effort:
 
 
 QUICK = Effort(total_seeds={10.0: 2}, step_seconds=20, step_seeds=1, coverage_seeds=4)
-FULL = Effort(total_seeds={1.0: 12, 10.0: 12, 60.0: 3}, step_seconds=40, step_seeds=3, coverage_seeds=80)
+FULL = Effort(total_seeds={1.0: 8, 10.0: 8, 60.0: 2}, step_seconds=40, step_seeds=2, coverage_seeds=50)
 
 
 def play(stage: Stage, scene: Scene, sensor: str, seconds: float, seed: int, *, gain: float = 1.0) -> Played:

@@ -15,6 +15,8 @@ SHORTEST_PERIOD_SECONDS = 0.01
 """Counters that are renewed more often are as good as continuous."""
 FASTEST_POWER_SECONDS = 0.02
 """The shortest update period of power readings seen, on Pascal and Volta boards (Yang, Adamek and Armour, SC24)."""
+_FOLLOWED_SECONDS = 0.25
+"""Changes are followed for this long before their beat is taken as known: reads blur short periods at first."""
 _STEP_SHARE = 0.05
 _UNSEEN_AMPLITUDE = 1.6
 """Amplitude, in mean powers, that steps may have of which always the same part is seen: an on-off load may be
@@ -87,15 +89,20 @@ class Intake:
         """How often the value is renewed, once that was followed for long enough to read more rarely."""
         if self._is_power:
             return self._beat_seconds
-        stated = self._domain.update_period_seconds
-        is_smooth = stated is not None and stated < SHORTEST_PERIOD_SECONDS
-        return self.period_seconds if is_smooth or self._ticks.is_sure else None
+        return self.period_seconds if self._is_smooth or self._ticks.is_sure else None
 
     @property
     def has_begun(self) -> bool:
         """Whether a change has been seen whose time is known: one of a value that had stood still before."""
-        is_smooth = (self._domain.update_period_seconds or math.inf) < SHORTEST_PERIOD_SECONDS
-        return is_smooth or self._domain.provenance is not Provenance.COUNTER or self._has_begun
+        return self._is_smooth or self._domain.provenance is not Provenance.COUNTER or self._has_begun
+
+    @property
+    def _is_stated(self) -> bool:
+        return self._domain.update_period_seconds is not None
+
+    @property
+    def _is_smooth(self) -> bool:
+        return (self._domain.update_period_seconds or math.inf) < SHORTEST_PERIOD_SECONDS
 
     @property
     def shortest_step_ns(self) -> float:
@@ -129,9 +136,10 @@ class Intake:
 
     def _changed(self, time_ns: int) -> int:
         period = self._beat_seconds
-        if period is not None and period >= SHORTEST_PERIOD_SECONDS:
+        is_known = self._ticks.knows or self._is_power or self.watch.seconds_followed >= _FOLLOWED_SECONDS
+        if period is not None and period >= SHORTEST_PERIOD_SECONDS and (is_known or self._is_stated):
             self._ticks.learn(period * NANOSECONDS_PER_SECOND)
-        elif not self._stood:
+        elif not self._stood or self._is_smooth:
             self._ticks.held(time_ns)
             return time_ns
         appeared = self._ticks.changed(time_ns)

@@ -15,6 +15,8 @@ _LEARNING_BEATS = 200
 _SHORTEST_SECONDS = 0.01
 _MOST_OF_THE_TIME = 0.02
 """The share of wall time that reading may take; where a read is slow, beats become rarer."""
+_MOST_OF_THE_PROCESSOR = 0.006
+"""The share of one core that beats may take."""
 _SLOWEST_SECONDS = 1.0
 
 
@@ -29,20 +31,29 @@ class Pace:
         self._fixed = fixed_seconds
         self._beats = 0
 
-    def next_seconds(self, periods: Iterable[float | None], read_seconds: float) -> float:
+    @property
+    def adapts(self) -> bool:
+        """Whether the user left the period to the sensors."""
+        return self._fixed is None
+
+    def next_seconds(
+        self, periods: Iterable[float | None], read_seconds: float, processor_seconds: float = 0.0
+    ) -> float:
         """Return the seconds to wait.
 
         Args:
             periods: How often each sensor renews its value, in seconds; None where that is not known yet.
             read_seconds: How long reading all of them takes.
+            processor_seconds: What a beat costs the processor, its waking up included.
         """
         if self._fixed is not None:
             return self._fixed
         self._beats += 1
         known = list(periods)
+        least = max(read_seconds / _MOST_OF_THE_TIME, processor_seconds / _MOST_OF_THE_PROCESSOR)
         if None in known and self._beats <= _LEARNING_BEATS:
             return max(_LEARNING_SECONDS, read_seconds / _MOST_OF_THE_TIME)
         slow = [SHARE * period for period in known if period is not None and period >= _SHORTEST_SECONDS]
         base = min([*slow, DEFAULT_SECONDS])
-        stretched = min(max(base, _SHORTEST_SECONDS, read_seconds / _MOST_OF_THE_TIME), _SLOWEST_SECONDS)
+        stretched = min(max(base, _SHORTEST_SECONDS, least), _SLOWEST_SECONDS)
         return stretched * (1 + DITHER * (2 * (self._beats * _GOLDEN % 1.0) - 1))

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from profiler.errors import SensorError
+from profiler.recording.intake import SHORTEST_PERIOD_SECONDS
 from profiler.recording.pace import Pace
-from profiler.records import Reading
+from profiler.records import Domain, Provenance, Reading
 from profiler.sensors.base import Sensor
 from profiler.units import NANOSECONDS_PER_SECOND
 
@@ -17,6 +18,9 @@ _PRE_ROLL_SECONDS = 0.15
 _SETTLE_SECONDS = 0.3
 _DRAIN_SECONDS = 0.25
 _REMEMBERED_READS = 16
+_SMOOTHING = 0.05
+_REST_NS = NANOSECONDS_PER_SECOND * 9 // 100
+"""Just under the longest default period, whose dither may make it shorter."""
 _HANG_SECONDS = 2.0
 """A sensor that has not answered for this long hangs: neither the start nor the end of the training waits for it."""
 
@@ -33,6 +37,13 @@ class Cost:
     longest_read_seconds: float = 0.0
 
 
+def _is_smooth(domain: Domain) -> bool:
+    stated = domain.update_period_seconds
+    return domain.provenance is Provenance.MODELLED or (
+        stated is not None and stated < SHORTEST_PERIOD_SECONDS
+    )
+
+
 class GuardedSensor:
     """A sensor whose failures are counted and reported once, and never raised."""
 
@@ -41,12 +52,20 @@ class GuardedSensor:
         self._notice = notice
         self._failures = 0
         self._retry_ns = 0
+        self._rested_ns = 0
+        self._can_rest = all(_is_smooth(domain) for domain in sensor.domains)
         self.failed_reads = 0
 
-    def read(self, now_ns: int) -> Sequence[Reading]:
-        """Read the sensor; nothing when it fails, which is a gap."""
-        if now_ns < self._retry_ns:
+    def read(self, now_ns: int, *, may_rest: bool = False) -> Sequence[Reading]:
+        """Read the sensor; nothing when it fails, which is a gap.
+
+        Args:
+            now_ns: The time.
+            may_rest: Whether a sensor whose values say no more when they are read often is left alone for a while.
+        """
+        if now_ns < self._retry_ns or (may_rest and self._can_rest and now_ns < self._rested_ns):
             return ()
+        self._rested_ns = now_ns + _REST_NS
         try:
             readings = self._sensor.read()
         except Exception as error:  # noqa: BLE001 - a sensor's fault is a gap in the numbers, not the training's end
@@ -153,11 +172,11 @@ class Sampler:
             time.sleep(_PRE_ROLL_PERIOD_SECONDS)
             self.beat()
 
-    def beat(self) -> None:
-        """Read every sensor once."""
+    def beat(self, *, may_rest: bool = False) -> None:
+        """Read every sensor once; with ``may_rest`` those that gain nothing by it only now and then."""
         begun = self._clock()
         for sensor in self._sensors:
-            readings = sensor.read(self._clock())
+            readings = sensor.read(self._clock(), may_rest=may_rest)
             if not self._given_up:
                 self._on_readings(readings)
         self.cost.samples += 1
@@ -193,15 +212,18 @@ class Sampler:
 
     def _loop(self) -> None:
         before = time.thread_time()
+        ended, beat_cpu = before, 0.0
         due, drain_due = self._clock(), self._clock()
         while not self._wake.is_set():
-            self.beat()
+            self.beat(may_rest=self._pace.adapts)
+            beat_cpu += _SMOOTHING * (time.thread_time() - ended - beat_cpu)
             now = self._clock()
-            if now >= drain_due and not self._given_up:
+            if now >= drain_due:
                 self._drain(now)
                 drain_due = now + int(_DRAIN_SECONDS * NANOSECONDS_PER_SECOND)
-            self.cost.cpu_seconds = time.thread_time() - before
+            ended = time.thread_time()
+            self.cost.cpu_seconds = ended - before
             # The shortest of the last reads: the others waited for the training, and cost it nothing.
-            wait = self._pace.next_seconds(self._periods(), min(self._spent))
+            wait = self._pace.next_seconds(self._periods(), min(self._spent), beat_cpu)
             due = max(due + int(wait * NANOSECONDS_PER_SECOND), now)
             self._wake.wait(max(due - self._clock(), 0) / NANOSECONDS_PER_SECOND)

@@ -19,6 +19,8 @@ _TELLING = 0.9
 _SURE = 8
 """Brackets from which on the period is known well."""
 _SHARP = 0.1
+_FARTHEST = 0.25
+"""The period stays within this share of what was said of it."""
 _SHARPEST = 0.06
 """No change is taken to be known better than this, in periods: about what is reached on simulated sensors."""
 _TOLERANCE = 0.0005
@@ -32,12 +34,12 @@ class TickClock:
         width_ns: How wide the interval is in which the last change is known to lie.
     """
 
-    __slots__ = ("_beat", "_brackets", "_line", "_period", "_seen_ns", "width_ns")
+    __slots__ = ("_beat", "_brackets", "_line", "_nominal", "_period", "_seen_ns", "width_ns")
 
     def __init__(self) -> None:
         self._brackets: deque[tuple[int, int, int]] = deque(maxlen=_MEMORY)
         self._seen_ns: int | None = None
-        self._period = self._line = 0.0
+        self._period = self._nominal = self._line = 0.0
         self._beat = 0
         self.width_ns = 0
 
@@ -54,7 +56,7 @@ class TickClock:
     def learn(self, period_ns: float) -> None:
         """Take what is known of the time between two renewals; the first word counts."""
         if not self.knows:
-            self._period = period_ns
+            self._period = self._nominal = period_ns
 
     @property
     def period_ns(self) -> float:
@@ -107,6 +109,11 @@ class TickClock:
             self._period += (last - first) / (last_beat - first_beat)
         else:
             first, last = self._forget()
+        if abs(self._period - self._nominal) > _FARTHEST * self._nominal:
+            # Half the period explains every change too: begin again from what was said.
+            self._period = self._nominal
+            self._brackets.clear()
+            first, last = float(low), float(high)
         self.width_ns = round(max(last - first, _SHARPEST * self._period))
         self._line = (first + last) / 2
         return self._line

@@ -20,7 +20,7 @@ _FEWEST_INTERVALS = 3
 _FEWEST_STANDS = 3
 _LEAST_STANDING = 0.1
 """A value that stands less often than this share of its changes was met twice by chance."""
-_LONGEST_INTERVAL = 1.5
+_LONGEST_INTERVAL = 1.75
 """In medians: a longer interval has skipped a change that was not seen."""
 
 
@@ -126,6 +126,11 @@ class CounterWatch:
         typical = sorted(self._intervals)[len(self._intervals) // 2]
         seen = [interval for interval in self._intervals if interval <= _LONGEST_INTERVAL * typical]
         return sum(seen) / len(seen)
+
+    @property
+    def seconds_followed(self) -> float:
+        """The time that the update period was found in."""
+        return sum(self._intervals)
 
     @property
     def comparison(self) -> Comparison | None:

@@ -74,6 +74,11 @@ def test_before_its_period_is_known_a_change_is_half_way_between_two_readings():
     assert clock.seconds_between(0, 150) is None
 
 
+def test_half_a_period_that_explains_the_changes_too_is_not_believed():
+    _, clock = follow(period=0.02, said=0.0195, share=0.75)
+    assert clock.period_seconds == pytest.approx(0.02, rel=0.01)
+
+
 # -- pace --------------------------------------------------------------------------------------------------------------
 
 
@@ -98,6 +103,12 @@ def test_polls_are_close_until_the_period_is_known_and_not_for_ever():
 def test_slow_reads_take_no_more_than_two_percent_of_the_time():
     found = waits(Pace(), [0.1], read=0.0024)
     assert 0.0024 / (sum(found) / len(found)) == pytest.approx(0.02, rel=0.01)
+
+
+def test_beats_take_no_more_than_their_share_of_the_processor():
+    pace = Pace()
+    found = [pace.next_seconds([0.02], 50e-6, 400e-6) for _ in range(400)]
+    assert 400e-6 / (sum(found) / len(found)) == pytest.approx(0.006, rel=0.01)
 
 
 def test_without_sensors_that_say_so_and_with_a_fixed_period():
