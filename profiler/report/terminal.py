@@ -9,42 +9,47 @@ from profiler.report.model import Outlook, Report
 from profiler.units import format_joules, format_seconds, format_watts
 
 WIDTH = 80
+MOST_LINES = 25
 _DOMAINS_SHOWN = 4
-_WARNINGS_SHOWN = 2
 _LINES_A_WARNING = 2
 
 
 def render(report: Report) -> str:
     """Render the report; ends with a newline."""
+    lines = [line for part in _parts(report) for line in _printed(part)]
+    asked = len(report.outlook.asked) if report.outlook else 0
+    lines += _warnings(report, room=MOST_LINES + asked - len(lines) - 1)
+    lines += _printed(f"record  {words.one_line(report.summary.path)}")
+    return "\n".join(lines) + "\n"
+
+
+def _printed(part: object) -> list[str]:
     from rich.console import Console
 
     out = io.StringIO()
     console = Console(file=out, width=WIDTH, color_system=None, highlight=False, markup=False, emoji=False)
-    for part in _parts(report):
-        console.print(part, no_wrap=True, overflow="ellipsis", crop=True)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    console.print(part, no_wrap=True, overflow="ellipsis", crop=True)
+    return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
 def _parts(report: Report) -> Iterator[object]:
     summary = report.summary
     yield f"== {words.one_line(summary.name)}: {summary.status.value} after {format_seconds(summary.window_seconds)} =="
     yield f"energy  {words.energy(report)}"
-    yield from _domains(report, _DOMAINS_SHOWN - len(report.outlook.scenarios if report.outlook else ()))
+    yield from _domains(report)
     yield f"steps   {words.steps(report)}"
     if report.outlook is not None:
         yield from _forecast(report.outlook)
     else:
         yield from _wrapped(f"no forecast: {report.refused}")
-    yield from _warnings(report)
-    yield f"record  {words.one_line(summary.path)}"
 
 
-def _domains(report: Report, shown: int) -> Iterator[str]:
+def _domains(report: Report) -> Iterator[str]:
     billed = [line for line in report.domains if line.billed]
-    for line in billed[:shown]:
+    for line in billed[:_DOMAINS_SHOWN]:
         joules, watts = format_joules(line.joules), format_watts(line.watts)
         yield f"  {line.name:<16} {joules:>8} {watts:>8}  {words.provenance(line)} ({line.source})"
-    if rest := billed[shown:]:
+    if rest := billed[_DOMAINS_SHOWN:]:
         yield f"  and {len(rest)} more {format_joules(sum(line.joules for line in rest)):>17}"
 
 
@@ -55,7 +60,8 @@ def _forecast(outlook: Outlook) -> Iterator[object]:
     yield from (words.scenario(scenario) for scenario in outlook.scenarios)
     yield words.backtest(outlook)
     yield f"{outlook.yardstick.name}, if the law held: {words.spread(outlook.perfection)}"
-    yield from outlook.notes[:1]
+    for note in outlook.notes[:1]:
+        yield from _wrapped(note)
 
 
 def _table(outlook: Outlook) -> object:
@@ -70,14 +76,19 @@ def _table(outlook: Outlook) -> object:
     return table
 
 
-def _warnings(report: Report) -> Iterator[str]:
+def _warnings(report: Report, room: int) -> list[str]:
+    """Warnings, the remedy for modelled joules first, as many as fit into ``room`` lines."""
     useful = [refusal for refusal in report.refusals if refusal.remedy and report.modelled_share]
-    remedies = [f"modelled because {refusal.reason}. {refusal.remedy}" for refusal in useful[:1]]
-    told = [*remedies, *report.warnings]
-    for text in told[:_WARNINGS_SHOWN]:
-        yield from _wrapped(f"! {text}")
-    if len(told) > _WARNINGS_SHOWN:
-        yield f"! and {len(told) - _WARNINGS_SHOWN} more warnings in run.json"
+    told = [f"modelled because {refusal.reason}. {refusal.remedy}" for refusal in useful[:1]]
+    told += report.warnings
+    lines: list[str] = []
+    for number, text in enumerate(told):
+        wrapped = _wrapped(f"! {text}")
+        last = number == len(told) - 1
+        if len(lines) + len(wrapped) > (room if last else room - 1):
+            return [*lines, f"! {len(told) - number} more warnings in run.json"]
+        lines += wrapped
+    return lines
 
 
 def _wrapped(text: str) -> list[str]:
