@@ -50,10 +50,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str) -> 
 
 
 def _targets(outlook: Outlook) -> str:
-    head = ("target loss", "joules more", "90 % interval", "P(never)", "verdict")
-    table = _table(
-        head, (words.target(t) for t in (*outlook.targets, *outlook.asked)), "What lower loss costs"
-    )
+    rows = (words.target(t) for t in (*outlook.targets, *outlook.asked))
+    table = _table(words.TARGET_HEAD, rows, "What lower loss costs")
     perfection = (
         f"If this law held for ever, {outlook.yardstick.name} ({outlook.yardstick.source}) would lead to loss "
         f"{words.spread(outlook.perfection)}."

@@ -61,6 +61,15 @@ def test_the_page_asks_no_other_address_and_says_the_numbers(report):
         assert said in page.text
 
 
+def test_every_row_of_a_table_has_a_cell_under_each_heading(report):
+    tags = Page(render(report(), ".html")).tags
+    tables = " ".join(tags).split("table ")[1:]
+    assert len(tables) >= 3
+    for table in tables:
+        head, *rows = table.split("tr ")[1:]
+        assert {row.split().count("td") for row in rows} == {head.split().count("th")}
+
+
 def test_nothing_breaks_out_of_the_page(report):
     quiet = Page(render(report(), ".html"))
     hostile = summary(
