@@ -14,7 +14,6 @@ from profiler.hooks.loop import Loop
 if TYPE_CHECKING:
     from profiler.hooks.dispatcher import Dispatcher
 
-_NO_GRADIENT = (None,)
 _NO_SLOTS: tuple[Slot, ...] = ()
 _UNSCALED = "_energy_profiler_unscaled"
 
@@ -38,7 +37,7 @@ def around(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:  # noqa:
                     type(tensors) is tensor_type
                     and tensors.is_cpu
                     and not hooks.scaling
-                    and args[:1] == _NO_GRADIENT
+                    and (args[0] is None if args else not kwargs)
                 ):
                     loss, slots = tensors.item(), _NO_SLOTS
                 else:

@@ -26,12 +26,8 @@ class Patches:
 
     def after_optimizer_steps(self, hook: Callable[[Any, Any, Any], None]) -> None:
         """Call ``hook(optimizer, args, kwargs)`` after every step of every optimizer."""
-
-        def after(optimizer: Any, args: Any, kwargs: Any) -> None:
-            hook(optimizer, args, kwargs)
-
         register = sys.modules["torch.optim.optimizer"].register_optimizer_step_post_hook
-        self._handles.append(register(untraced(after)))
+        self._handles.append(register(untraced(hook)))
 
     def remove(self) -> None:
         """Undo everything. An attribute that somebody replaced after us stays theirs, and ours passes through."""
