@@ -12,10 +12,12 @@ class Yardstick:
     name: str
     joules: float
     source: str
+    short_source: str
 
 
 WORLD_ELECTRICITY = Yardstick(
     name="a year of the world's electricity",
     joules=30_900e9 * JOULES_PER_KWH,
+    short_source="30,900 TWh, Ember 2025",
     source="30,900 TWh generated in 2024: Ember, Global Electricity Review 2025 (solar, 2,131 TWh, was 6.9 % of it)",
 )

@@ -59,7 +59,10 @@ def _forecast(outlook: Outlook) -> Iterator[object]:
     yield _table(outlook)
     yield from (words.scenario(scenario) for scenario in outlook.scenarios)
     yield words.backtest(outlook)
-    yield f"{outlook.yardstick.name}, if the law held: {words.spread(outlook.perfection)}"
+    yardstick = f"{outlook.yardstick.name} ({outlook.yardstick.short_source})"
+    yield from _wrapped(
+        f"{yardstick} would lead, if this law held for ever, to {words.spread(outlook.perfection)}"
+    )
     for note in outlook.notes[:1]:
         yield from _wrapped(note)
 
