@@ -306,7 +306,8 @@ def test_a_sensor_that_wakes_up_too_late_changes_nothing(start, tmp_path):
         assert before == {name: open("run/" + name).read() for name in os.listdir("run")}
         """)
     )
-    assert child.wait() == 0
+    code = child.wait()
+    assert code == 0, child.stderr
     assert child.stderr.count("energy-profiler: ") == 2, "the start, and that a sensor hangs"
     assert len(rows(tmp_path / "run")) == 10
 

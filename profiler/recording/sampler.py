@@ -218,7 +218,7 @@ class Sampler:
             self.beat(may_rest=self._pace.adapts)
             beat_cpu += _SMOOTHING * (time.thread_time() - ended - beat_cpu)
             now = self._clock()
-            if now >= drain_due:
+            if now >= drain_due and not self._given_up:
                 self._drain(now)
                 drain_due = now + int(_DRAIN_SECONDS * NANOSECONDS_PER_SECOND)
             ended = time.thread_time()
