@@ -77,7 +77,7 @@ def main() -> None:
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--steps", type=int, default=1800)
+    options.add_argument("--steps", type=int, default=4000)
     steps = options.parse_args().steps
 
     torch.manual_seed(0)
