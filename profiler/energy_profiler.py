@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from profiler.errors import MissingDependencyError, UsageError
 from profiler.forecast.bins import CurveBins
 from profiler.forecast.rates import RateTrace
+from profiler.options import Options
 from profiler.platform import write_stderr
 from profiler.ranks.identity import identify
 from profiler.records import Status
@@ -58,14 +59,9 @@ class EnergyProfiler:
         sample_period_seconds: float | None = None,
         sensors: "Sequence[Sensor] | None" = None,
     ) -> None:
-        if sample_period_seconds is not None and not 0.001 <= sample_period_seconds <= 60.0:  # noqa: PLR2004 - stated in the message
-            raise UsageError(
-                f"sample_period_seconds must lie between 0.001 and 60, not {sample_period_seconds!r}."
-            )
-        self._name = name
-        self._run_dir = Path(run_dir) if run_dir is not None else None
-        self._period = sample_period_seconds
-        self._sensors = sensors
+        self._options = Options(
+            name=name, run_dir=run_dir, sample_period_seconds=sample_period_seconds, sensors=sensors
+        )
         self._session: Session | None = None
         self._curve, self._rates = CurveBins(), RateTrace()
         self._run: Run | None = None
@@ -114,19 +110,21 @@ class EnergyProfiler:
         from profiler.sensors.base import Found
 
         identity = identify(os.environ)
-        path = _free(self._run_dir or _new_path(identity.rank, identity.world_size))
-        if self._sensors is None:
+        options = self._options
+        path = _free(Path(options.run_dir or _new_path(identity.rank, identity.world_size)))
+        if options.sensors is None:
             found = discover(environ=os.environ, cuda_uuids=_cuda_uuids())
         else:
-            found = Found(sensors=tuple(self._sensors))
+            found = Found(sensors=tuple(options.sensors))
         return Session(
             path=path,
-            name=self._name or path.name,
+            name=options.name or path.name,
+            declared=options.declared(),
             found=found,
-            owns_sensors=self._sensors is None,
+            owns_sensors=options.sensors is None,
             hooks=dispatcher(),
             identity=identity,
-            period_seconds=self._period,
+            period_seconds=options.sample_period_seconds,
             observe=self._observe,
             say=_say,
         )
@@ -172,12 +170,9 @@ class EnergyProfiler:
 
         @functools.wraps(function)
         def recorded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            with EnergyProfiler(
-                name=self._name,
-                run_dir=self._run_dir,
-                sample_period_seconds=self._period,
-                sensors=self._sensors,
-            ):
+            again = type(self)()
+            again._options = self._options  # noqa: SLF001 - the same class
+            with again:
                 return function(*args, **kwargs)
 
         return recorded

@@ -19,6 +19,7 @@ ALLOWED = {
     "uncertainty": set(),  # pure formulas that the recorder writes with and the reader reads with
     "_version": set(),
     "cost": BASE,
+    "options": BASE | {"sensors"},
     "ranks": BASE,
     "sensors": BASE,
     "hooks": BASE,
@@ -29,7 +30,7 @@ ALLOWED = {
     "cli": BASE | {"rundir", "report"},
     "testing": BASE | {"sensors", "rundir"},
     "energy_profiler": BASE
-    | {"hooks", "ranks", "recording", "sensors", "rundir", "forecast.bins", "report", "forecast"},
+    | {"hooks", "ranks", "recording", "sensors", "rundir", "forecast", "report", "options"},
     "__init__": BASE | {"energy_profiler", "rundir", "forecast"},
     "__main__": {"cli"},
 }

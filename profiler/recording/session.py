@@ -2,7 +2,7 @@
 
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ class Session:
     Args:
         path: The run directory.
         name: The run's name.
+        declared: What the user said of the run: sections of ``run.json``.
         found: The sensors, and why others were refused.
         owns_sensors: Whether to close them at the end.
         hooks: The process's hooks.
@@ -46,6 +47,7 @@ class Session:
         *,
         path: Path,
         name: str,
+        declared: Mapping[str, Any],
         found: Found,
         owns_sensors: bool,
         hooks: Dispatcher,
@@ -62,6 +64,7 @@ class Session:
         self._found = found
         self._owns_sensors = owns_sensors
         self._name = name
+        self._declared = declared
         self._identity = identity
         self._inbox = Inbox()
         self._phases: list[str] = []
@@ -103,9 +106,12 @@ class Session:
         """Read the sensors until their counters have moved, and make the run directory."""
         self._sampler.pre_roll()
         started = datetime.now(tz=UTC).astimezone()
-        self._head = meta.head(
-            name=self._name, started=started, identity=self._identity, refusals=self._found.refusals
-        )
+        self._head = {
+            **meta.head(
+                name=self._name, started=started, identity=self._identity, refusals=self._found.refusals
+            ),
+            **self._declared,
+        }
         self._started_at = self._head["started_at"]
         _LIVE.add(self)
         self._writer.open(self._meta())
