@@ -1,12 +1,12 @@
 """What a user may say of a run: the keywords of :class:`profiler.EnergyProfiler`, checked in one place."""
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     from profiler.sensors.base import Sensor
