@@ -8,6 +8,7 @@ from typing import Any
 
 from profiler.hooks import backwards, updates
 from profiler.hooks.events import Kind, Sink, Slot
+from profiler.hooks.imports import LateModule, when_imported
 from profiler.hooks.loop import NOTHING, Loop
 from profiler.hooks.patches import Patches
 from profiler.hooks.scalars import ScalarReader
@@ -15,7 +16,7 @@ from profiler.platform import at_fork_in_child
 
 
 class Dispatcher:
-    """Hooks into torch while at least one sink is attached.
+    """Hooks into torch while at least one sink is attached; where torch is not imported yet, as soon as it is.
 
     What it calls runs inside somebody's training step: a few microseconds, no synchronisation of a device, and what
     goes wrong in it ends the hooks and not the training.
@@ -29,18 +30,19 @@ class Dispatcher:
         scaling: Whether a gradient scaler has been seen, so that losses may be scaled.
     """
 
-    def __init__(self, torch: Any) -> None:
+    def __init__(self) -> None:
         self.emit: Sink | None = None
         self.failure: str | None = None
         self.devices: set[str] = set()
         self.root: Loop | None = None
         self.scaling = False
-        self.scalars = ScalarReader(torch)
-        self.tensor = torch.Tensor
+        self.scalars = ScalarReader(LateModule("torch"))
+        self.tensor: Any = None
         self.now = time.monotonic_ns
         self.threads = threading.local()
         self._loops: weakref.WeakSet[Loop] = weakref.WeakSet()
-        self._graph_task = torch._C._current_graph_task_id  # noqa: SLF001 - there is no other way to ask
+        self._graph_task: Any = None
+        self._wait_no_more = _nothing
         self._sinks: tuple[Sink, ...] = ()
         self._patches = Patches()
         self._lock = threading.Lock()
@@ -48,9 +50,10 @@ class Dispatcher:
     def attach(self, sink: Sink) -> None:
         """Start sending events to ``sink``; the first one installs the hooks."""
         with self._lock:
-            if not self._sinks:
-                self._install()
+            is_first = not self._sinks
             self._listen((*self._sinks, sink))
+        if is_first:
+            self._wait_no_more = when_imported("torch", self._install_if_wanted)
 
     def detach(self, sink: Sink) -> None:
         """Stop sending events to ``sink``; the last one removes the hooks. Safe in any order, and twice."""
@@ -62,6 +65,7 @@ class Dispatcher:
     def forget(self) -> None:
         """Drop every sink and hook; a forked child calls this too, since it must record nothing."""
         self._listen(())
+        self._wait_no_more()
         self._patches.remove()
         self.root = None
 
@@ -73,7 +77,18 @@ class Dispatcher:
         for sink in self._sinks:
             sink(event)
 
+    def _install_if_wanted(self) -> None:
+        try:
+            with self._lock:
+                if self._sinks:
+                    self._install()
+        except Exception as error:  # noqa: BLE001 - this may run inside the training's import of torch
+            self.fail(error)
+
     def _install(self) -> None:
+        torch = sys.modules["torch"]
+        self.tensor = torch.Tensor
+        self._graph_task = torch._C._current_graph_task_id  # noqa: SLF001 - there is no other way to ask
         self.failure = None
         self.scaling = False
         self.devices.clear()
@@ -136,15 +151,19 @@ def _with_subclasses(cls: type[Any]) -> list[type[Any]]:
     return [cls, *(deeper for child in cls.__subclasses__() for deeper in _with_subclasses(child))]
 
 
+def _nothing() -> None:
+    pass
+
+
 _lock = threading.Lock()
 _dispatcher: Dispatcher | None = None
 
 
 def dispatcher() -> Dispatcher:
-    """The process's dispatcher. torch must have been imported."""
+    """The process's dispatcher."""
     global _dispatcher  # noqa: PLW0603 - one process has one set of hooks
     with _lock:
         if _dispatcher is None:
-            _dispatcher = Dispatcher(sys.modules["torch"])
+            _dispatcher = Dispatcher()
             at_fork_in_child(_dispatcher.forget)
         return _dispatcher

@@ -8,6 +8,7 @@ import torch
 
 from profiler.hooks.dispatcher import dispatcher
 from profiler.recording.steps import StepMerger
+from profiler.testing.fixtures import run_python  # noqa: F401 - a fixture
 
 torch.set_num_threads(1)
 
