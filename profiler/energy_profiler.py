@@ -3,24 +3,22 @@
 import atexit
 import functools
 import os
-import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
-from profiler.errors import MissingDependencyError, UsageError
+from profiler.errors import UsageError
 from profiler.forecast.bins import CurveBins
 from profiler.forecast.rates import RateTrace
+from profiler.launch import import_torch, open_session
 from profiler.options import Options
 from profiler.platform import write_stderr
 from profiler.ranks.identity import identify
 from profiler.records import Status
-from profiler.rundir.schema import RUN_FILE, TABLES, StepRow
+from profiler.rundir.schema import StepRow
 from profiler.units import MICROJOULES_PER_JOULE
 
 if TYPE_CHECKING:
@@ -30,7 +28,6 @@ if TYPE_CHECKING:
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_PARENT = "energy_runs"
 
 
 class EnergyProfiler:
@@ -45,6 +42,10 @@ class EnergyProfiler:
             any file of a run's names, is left alone: a numbered one beside it is used.
         sample_period_seconds: Time between samples; None chooses it.
         sensors: Read these instead of what is found on the machine. They stay open: they are the caller's.
+        grid_gco2e_per_kwh: Carbon intensity of the electricity, in grams of CO2 equivalent a kWh.
+        country: Take that from codecarbon's offline table: a code of three letters or an English name.
+        price_per_kwh: Money a kWh, in a currency of your own.
+        pue: Power usage effectiveness of the building. It enters kWh, gCO2e and money, and never joules.
 
     Raises:
         UsageError: An argument that cannot mean anything.
@@ -58,9 +59,20 @@ class EnergyProfiler:
         run_dir: str | os.PathLike[str] | None = None,
         sample_period_seconds: float | None = None,
         sensors: "Sequence[Sensor] | None" = None,
+        grid_gco2e_per_kwh: float | None = None,
+        country: str | None = None,
+        price_per_kwh: float | None = None,
+        pue: float = 1.0,
     ) -> None:
         self._options = Options(
-            name=name, run_dir=run_dir, sample_period_seconds=sample_period_seconds, sensors=sensors
+            name=name,
+            run_dir=run_dir,
+            sample_period_seconds=sample_period_seconds,
+            sensors=sensors,
+            grid_gco2e_per_kwh=grid_gco2e_per_kwh,
+            country=country,
+            price_per_kwh=price_per_kwh,
+            pue=pue,
         )
         self._session: Session | None = None
         self._curve, self._rates = CurveBins(), RateTrace()
@@ -78,11 +90,11 @@ class EnergyProfiler:
         """
         if self._session is not None and self._session.status is Status.RUNNING:
             raise UsageError("this profiler is already recording; nest another EnergyProfiler instead.")
-        _import_torch()
+        import_torch()
         self._curve, self._rates, self._run = CurveBins(), RateTrace(), None
         begun = time.monotonic()
         try:
-            self._session = self._open_session()
+            self._session = open_session(self._options, observe=self._observe, say=_say)
             self._begin(self._session, begun)
         except Exception as error:  # noqa: BLE001 - the training matters more than its record
             _say(f"cannot record ({type(error).__name__}: {error}). Training goes on without it")
@@ -102,32 +114,6 @@ class EnergyProfiler:
         atexit.register(self._at_exit)
         session.start_seconds = time.monotonic() - begun
         session.begin()
-
-    def _open_session(self) -> "Session":
-        from profiler.hooks.dispatcher import dispatcher
-        from profiler.recording.session import Session
-        from profiler.sensors import discover
-        from profiler.sensors.base import Found
-
-        identity = identify(os.environ)
-        options = self._options
-        path = _free(Path(options.run_dir or _new_path(identity.rank, identity.world_size)))
-        if options.sensors is None:
-            found = discover(environ=os.environ, cuda_uuids=_cuda_uuids())
-        else:
-            found = Found(sensors=tuple(options.sensors))
-        return Session(
-            path=path,
-            name=options.name or path.name,
-            declared=options.declared(),
-            found=found,
-            owns_sensors=options.sensors is None,
-            hooks=dispatcher(),
-            identity=identity,
-            period_seconds=options.sample_period_seconds,
-            observe=self._observe,
-            say=_say,
-        )
 
     def stop(self) -> None:
         """End the recording and print its report on stderr. Safe to call twice."""
@@ -238,43 +224,10 @@ class EnergyProfiler:
             self._curve.add(cumulative - total / 2, row.loss, float(steps))
 
 
-def _import_torch() -> None:
-    try:
-        import torch  # noqa: F401 - the hooks find it among the loaded modules
-    except ImportError:
-        raise MissingDependencyError(
-            "torch", needed_for="Recording a training run", install='pip install "energy-profiler[torch]"'
-        ) from None
-
-
-def _cuda_uuids() -> list[str] | None:
-    """The UUIDs of the process's GPUs in torch's own order, where CUDA is initialised and so can say."""
-    cuda = sys.modules["torch"].cuda
-    if not cuda.is_initialized():
-        return None
-    found = [getattr(cuda.get_device_properties(index), "uuid", None) for index in range(cuda.device_count())]
-    return None if None in found else [f"GPU-{uuid}" for uuid in found]
-
-
 def _status_of(error: BaseException | None) -> Status:
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return Status.COMPLETED
     return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
-
-
-def _new_path(rank: int, world_size: int) -> Path:
-    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    suffix = f"-rank-{rank:05d}" if world_size > 1 else ""
-    return Path(_PARENT) / f"{stamp}-{secrets.token_hex(3)}{suffix}"
-
-
-def _free(path: Path) -> Path:
-    """``path``, or the first of ``path-2``, ``path-3``, ... in which none of a run's files exists already."""
-    number = 2
-    free = path
-    while any((free / name).exists() for name in (RUN_FILE, *(table.filename for table in TABLES))):
-        free, number = path.with_name(f"{path.name}-{number}"), number + 1
-    return free
 
 
 def _say(message: str) -> None:

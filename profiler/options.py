@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from profiler import cost
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,6 +27,10 @@ class Options:
     run_dir: "str | os.PathLike[str] | None" = None
     sample_period_seconds: float | None = None
     sensors: "Sequence[Sensor] | None" = None
+    grid_gco2e_per_kwh: float | None = None
+    country: str | None = None
+    price_per_kwh: float | None = None
+    pue: float = 1.0
 
     def __post_init__(self) -> None:
         period = self.sample_period_seconds
@@ -33,7 +38,18 @@ class Options:
             raise UsageError(
                 f"sample_period_seconds must lie between {SHORTEST_PERIOD:g} and {LONGEST_PERIOD:g}, not {period!r}."
             )
+        self.prices()
+
+    def prices(self) -> cost.Prices:
+        """What was said of the electricity."""
+        return cost.stated(
+            pue=self.pue,
+            grid_gco2e_per_kwh=self.grid_gco2e_per_kwh,
+            country=self.country,
+            price_per_kwh=self.price_per_kwh,
+        )
 
     def declared(self) -> dict[str, Any]:
         """What was said of the run that a reader of it needs: sections of ``run.json``."""
-        return {}
+        prices = self.prices().declared()
+        return {cost.SECTION: prices} if prices else {}

@@ -19,7 +19,8 @@ ALLOWED = {
     "uncertainty": set(),  # pure formulas that the recorder writes with and the reader reads with
     "_version": set(),
     "cost": BASE,
-    "options": BASE | {"sensors"},
+    "options": BASE | {"cost", "sensors"},
+    "launch": BASE | {"hooks", "ranks", "recording", "sensors", "rundir.schema", "options"},
     "ranks": BASE,
     "sensors": BASE,
     "hooks": BASE,
@@ -30,7 +31,7 @@ ALLOWED = {
     "cli": BASE | {"rundir", "report"},
     "testing": BASE | {"sensors", "rundir"},
     "energy_profiler": BASE
-    | {"hooks", "ranks", "recording", "sensors", "rundir", "forecast", "report", "options"},
+    | {"launch", "ranks", "recording", "sensors", "rundir", "forecast", "report", "options"},
     "__init__": BASE | {"energy_profiler", "rundir", "forecast"},
     "__main__": {"cli"},
 }
