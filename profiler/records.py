@@ -161,6 +161,21 @@ class Metered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseEnergy:
+    """What one phase of the training steps took.
+
+    Attributes:
+        name: ``data``, ``forward``, ``backward``, ``optimizer``, or ``other`` for what is left of the steps.
+        seconds: Its time in all steps; on a GPU the time in which the host launched its work.
+        joules: Its energy, inferred from how power goes with the phases' shares of time; None when nothing is metered.
+    """
+
+    name: str
+    seconds: float
+    joules: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """What a run comes to, from memory at its end or from its directory later: the same either way.
 
