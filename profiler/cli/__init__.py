@@ -21,6 +21,7 @@ class Command(NamedTuple):
 
 
 COMMANDS = {
+    "run": Command("profiler.cli.run", "profile a training script that nobody edits"),
     "report": Command("profiler.cli.report", "what a run cost, and what lower loss will cost"),
     "compare": Command("profiler.cli.compare", "which of several runs is the cheapest way to each loss"),
 }

@@ -1,0 +1,116 @@
+"""Somebody's script or module, run in this process as ``python`` would run it."""
+
+import builtins
+import importlib.util
+import os
+import pkgutil
+import runpy
+import sys
+from collections.abc import Sequence
+from importlib.machinery import SourceFileLoader, SourcelessFileLoader
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import NoReturn
+
+from profiler.errors import UsageError
+
+_OURS = "profiler.cli."
+
+
+class Program:
+    """A script, a folder or archive with a ``__main__``, or a module (``python -m``).
+
+    Args:
+        target: The path, or the module's dotted name.
+        arguments: What it finds in ``sys.argv`` after its own name.
+        is_module: Whether ``target`` is a module's name.
+
+    Raises:
+        UsageError: There is no such script or module.
+    """
+
+    def __init__(self, target: str, arguments: Sequence[str], *, is_module: bool) -> None:
+        self._target = target
+        self._arguments = arguments
+        self._is_module = is_module
+        self._is_container = not is_module and pkgutil.get_importer(target) is not None
+        _search_first(self._folder())
+        self._check()
+
+    def _folder(self) -> str:
+        """Where the program looks for its own modules first."""
+        if self._is_module:
+            return str(Path.cwd())
+        target = Path(self._target)
+        return str(target.absolute() if self._is_container else target.resolve().parent)
+
+    def _check(self) -> None:
+        if self._is_module:
+            package = self._target.partition(".")[0]
+            if not package or importlib.util.find_spec(package) is None:
+                raise UsageError(f"there is no module named {package!r} to run.")
+        elif not Path(self._target).exists():
+            raise UsageError(f"there is no script {self._target}.")
+
+    def run(self) -> None:
+        """Run it to its end, in a ``__main__`` of its own. What it raises is raised."""
+        sys.argv[:] = [self._target, *self._arguments]
+        sys.modules["__main__"] = main = _fresh_main()
+        if self._is_module:
+            sys.argv[0] = "-m"
+            runpy._run_module_as_main(self._target)  # type: ignore[attr-defined] # noqa: SLF001 - this is python -m
+        elif self._is_container:
+            runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined] # noqa: SLF001
+        else:
+            _run_file(self._target, main)
+
+
+def show(error: BaseException) -> None:
+    """Show an error that ended the program as python does, without the frames that lead to the program."""
+    error.__traceback__ = shown = _without_ours(error.__traceback__)
+    sys.last_type, sys.last_value, sys.last_traceback = type(error), error, shown
+    if sys.version_info >= (3, 12):
+        sys.last_exc = error
+    sys.excepthook(type(error), error, shown)
+
+
+def die_of(error: KeyboardInterrupt) -> NoReturn:
+    """End the process as an interrupt ends python; the error has been shown."""
+    hook = sys.excepthook
+
+    def show_nothing(*_: object) -> None:
+        sys.excepthook = hook
+
+    sys.excepthook = show_nothing
+    raise error
+
+
+def _search_first(folder: str) -> None:
+    """Put ``folder`` where python puts it, in the place of the command's own."""
+    if not sys.flags.safe_path:
+        sys.path[0] = folder
+
+
+def _fresh_main() -> ModuleType:
+    main = ModuleType("__main__")
+    main.__builtins__ = builtins  # type: ignore[attr-defined]
+    if sys.version_info < (3, 14):
+        main.__annotations__ = {}
+    return main
+
+
+def _run_file(path: str, main: ModuleType) -> None:
+    absolute = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH117, PTH118 - as python writes it, dots kept
+    loader = (SourcelessFileLoader if path.endswith(".pyc") else SourceFileLoader)("__main__", absolute)
+    main.__dict__.update({"__file__": absolute, "__cached__": None, "__loader__": loader})
+    if isinstance(loader, SourceFileLoader):
+        exec(compile(loader.get_data(absolute), absolute, "exec", dont_inherit=True), main.__dict__)  # noqa: S102 - it was asked for
+    else:
+        exec(loader.get_code("__main__") or "", main.__dict__)  # noqa: S102 - it was asked for
+
+
+def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
+    """Drop the frames at the top that belong to this command."""
+    while traceback is not None and str(traceback.tb_frame.f_globals.get("__name__")).startswith(_OURS):
+        traceback = traceback.tb_next
+    return traceback

@@ -1,0 +1,204 @@
+"""``energy-profiler run``: a script must not notice, and its energy must be there afterwards."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+from scripts_to_compare import PLAIN, WITH_TORCH
+
+import profiler
+from profiler import load_run
+from profiler.cli import main
+
+ENVIRONMENT = {
+    **os.environ,
+    "PYTHONPATH": str(Path(profiler.__path__[0]).parent),
+    "PYTHONHASHSEED": "0",
+    "OMP_NUM_THREADS": "1",
+}
+PROFILED = ["-m", "profiler", "run", "--run-dir", "recorded"]
+OURS = re.compile(r"^energy-profiler: .*\n|^== (.*\n)+?record  .*\n", re.MULTILINE)
+"""What the profiler says on stderr: lines of its own, and the block at the end."""
+
+
+def start(arguments, folder):
+    return subprocess.Popen(
+        [sys.executable, *arguments], cwd=folder, env=ENVIRONMENT, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def ended(process, typed="typed\n"):
+    out, err = process.communicate(typed, timeout=60)
+    return process.returncode, out, err
+
+
+def both(arguments, folder):
+    """Run it under python and under the profiler; returns code, stdout and stderr of both."""
+    plain, profiled = start(arguments, folder), start([*PROFILED, *arguments], folder)
+    code, out, err = ended(profiled)
+    return ended(plain), (code, out, OURS.sub("", err))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "beside.py").write_text("VALUE = 5\n")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "__init__.py").write_text("print('package')\n")
+    (tmp_path / "package" / "module.py").write_text(
+        "import sys; print(__name__, __package__, __spec__.name, sys.argv)\n"
+    )
+    (tmp_path / "package" / "__main__.py").write_text(
+        "import sys; print(__name__, __package__, sys.argv, sys.path[0])\n"
+    )
+    with zipfile.ZipFile(tmp_path / "archive.zip", "w") as archive:
+        archive.writestr(
+            "__main__.py", "import sys; print(__name__, __file__, sys.argv, sys.path[0]); sys.exit(2)\n"
+        )
+    return tmp_path
+
+
+@pytest.mark.parametrize("text", PLAIN.values(), ids=PLAIN)
+def test_a_script_does_as_under_python(folder, text):
+    (folder / "script.py").write_bytes(dedent(text).encode("latin-1"))
+    plain, profiled = both(["script.py", "--name", "-m", "--", "x y"], folder)
+    assert profiled == plain
+
+
+@pytest.mark.parametrize("text", WITH_TORCH.values(), ids=WITH_TORCH)
+def test_a_training_script_does_as_under_python(folder, text):
+    (folder / "script.py").write_text(dedent(text))
+    plain, profiled = both(["script.py"], folder)
+    assert profiled == (plain[0], plain[1], OURS.sub("", plain[2]))
+
+
+TARGETS = {
+    "a path with dots": ["./package/../script.py", "a"],
+    "a module": ["-m", "package.module", "--name", "x"],
+    "a package": ["-m", "package", "-m"],
+    "a module that is no package": ["-m", "script"],
+    "a submodule that does not exist": ["-m", "package.nothing"],
+    "a folder": ["package", "a"],
+    "a folder without a main": ["empty"],
+    "an archive": ["archive.zip", "a"],
+    "a compiled script": ["compiled.pyc", "a"],
+    "a link from elsewhere": ["elsewhere/link.py"],
+}
+
+
+@pytest.mark.parametrize("arguments", TARGETS.values(), ids=TARGETS)
+def test_whatever_python_runs_can_be_run(folder, arguments):
+    import py_compile
+
+    script = folder / "script.py"
+    script.write_text(
+        "import sys; print(__name__, __file__, __package__, sys.argv, sys.path[0])\nraise ValueError\n"
+    )
+    py_compile.compile(str(script), cfile=str(folder / "compiled.pyc"))
+    (folder / "empty").mkdir()
+    (folder / "elsewhere").mkdir()
+    (folder / "elsewhere" / "link.py").symlink_to(script)
+    plain, profiled = both(arguments, folder)
+    assert profiled == plain
+
+
+def test_the_energy_of_a_script_without_torch_is_in_its_spans(folder):
+    (folder / "script.py").write_text("import sys, time; time.sleep(0.3); print('torch' in sys.modules)\n")
+    code, out, err = ended(start([*PROFILED, "--name", "no torch", "script.py"], folder))
+    assert (code, out) == (0, "False\n"), err
+    run = load_run(folder / "recorded")
+    assert run.meta["name"] == "no torch"
+    assert run.status == "completed"
+    assert len(run.steps) == 0
+    assert run.spans["end_seconds"].iloc[-1] > 0.3
+    assert run.total_joules > 0
+
+
+TRAIN = """
+import os
+os.environ["OMP_NUM_THREADS"] = "2"
+import torch
+print(torch.get_num_threads(), flush=True)
+def main():
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for step in range(5):
+        optimizer.zero_grad()
+        weight.square().sum().backward()
+        optimizer.step()
+main()
+"""
+
+
+def test_a_script_that_imports_torch_decides_how_and_every_step_is_seen(folder):
+    (folder / "script.py").write_text(TRAIN)
+    code, out, err = ended(start([*PROFILED, "script.py"], folder))
+    assert (code, out) == (0, "2\n"), err
+    run = load_run(folder / "recorded")
+    assert list(run.steps["step"]) == [1, 2, 3, 4, 5]
+    assert run.steps["loss"].iloc[0] == 1.0
+
+
+STATUSES = {
+    "exit(0)": ("raise SystemExit(0)", "completed"),
+    "exit(3)": ("raise SystemExit(3)", "failed"),
+    "an exception": ("raise ValueError", "failed"),
+    "Ctrl-C": ("raise KeyboardInterrupt", "interrupted"),
+}
+
+
+@pytest.mark.parametrize(("text", "status"), STATUSES.values(), ids=STATUSES)
+def test_the_record_says_how_the_script_ended(folder, text, status):
+    (folder / "script.py").write_text(text)
+    _, _, err = ended(start([*PROFILED, "script.py"], folder))
+    assert json.loads((folder / "recorded" / "run.json").read_text())["status"] == status
+    assert err.count("\n== ") + err.startswith("== ") == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_it_as_it_ends_python(folder, number):
+    (folder / "script.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(30)\n")
+    ends = []
+    for process in (start(["script.py"], folder), start([*PROFILED, "script.py"], folder)):
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        code, out, err = ended(process)
+        ends.append((code, out, OURS.sub("", err)))
+    assert ends[0] == ends[1]
+    assert ends[0][0] == -number
+
+
+MISTAKES = {
+    "no script": ([], "name a script"),
+    "only a dash": (["--"], "name a script"),
+    "a script that does not exist": (["nothing.py"], "there is no script nothing.py"),
+    "a module that does not exist": (["-m", "nothing_at_all"], "no module named 'nothing_at_all'"),
+    "a module without a name": (["-m"], "name a script"),
+    "a period that means nothing": (["--sample-period-seconds", "0", "beside.py"], "must lie between"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(folder, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    assert main(["run", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert (out, err.count("\n")) == ("", 1)
+    assert not (folder / "energy_runs").exists()
+
+
+def test_help_shows_examples(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    out = capsys.readouterr().out
+    assert out.startswith("usage: energy-profiler run [OPTION ...] (SCRIPT | -m MODULE) [ARGUMENT ...]\n")
+    assert "energy-profiler run train.py --epochs 3" in out
