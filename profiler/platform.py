@@ -2,7 +2,9 @@
 
 import os
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 
 def at_fork_in_child(action: Callable[[], None]) -> None:
@@ -15,6 +17,58 @@ def open_for_append(path: str) -> int:
     """Open a file for appending and return its descriptor; its mode follows the user's umask."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     return os.open(path, flags, 0o666)
+
+
+def node_folder() -> Path:
+    """Where processes of one host find each other's files, and no other host's: memory where there is such a folder."""
+    shared = Path("/dev/shm")  # noqa: S108 - what is opened in it must belong to this user, and is no link
+    return shared if shared.is_dir() else Path(tempfile.gettempdir())
+
+
+def open_private(path: Path) -> int:
+    """Open or make a file that is this user's alone, and return its descriptor.
+
+    Raises:
+        OSError: It is a link, or somebody else's.
+    """
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+    descriptor = os.open(path, flags, 0o600)
+    if hasattr(os, "getuid") and os.fstat(descriptor).st_uid != os.getuid():
+        os.close(descriptor)
+        raise PermissionError(13, "belongs to somebody else", str(path))
+    return descriptor
+
+
+def try_lock(descriptor: int) -> bool:
+    """Lock an open file for this process alone, without waiting. The kernel releases it when the process ends.
+
+    Returns False when another process has it, and where there is no such lock.
+    """
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (ImportError, OSError):
+        return False
+    return True
+
+
+def process_start(pid: int) -> str | None:
+    """A word that tells a living process from another of the same number; None when there is no such process."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None if Path("/proc/self/stat").exists() else _exists(pid)
+    state, *fields = stat.rpartition(")")[2].split()
+    return None if state in "ZX" else fields[18]
+
+
+def _exists(pid: int) -> str | None:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return None
+    return "alive"
 
 
 def write_stderr(text: str) -> None:

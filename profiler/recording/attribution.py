@@ -81,7 +81,7 @@ class Ledger:
         total, modelled, variance, drift = 0, 0, 0.0, 0.0
         for timeline, start, column, is_modelled in self._accounts.values():
             joules, spread = timeline.at(time_ns)
-            amount = round((joules - start) * MICROJOULES_PER_JOULE)
+            amount = max(round((joules - start) * MICROJOULES_PER_JOULE), 0)
             sums[column] = amount + (sums[column] or 0)
             total += amount
             variance += spread

@@ -1,7 +1,9 @@
 """``run.json``: what a run directory says of itself. No command line, no environment, no secrets."""
 
+import os
 import platform
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -9,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from profiler._version import __version__
-from profiler.ranks.identity import Identity
+from profiler.ranks.identity import Identity, host_id
 from profiler.recording.meters import Meters
 from profiler.records import Domain, Refusal, Status
 from profiler.rundir.schema import SCHEMA_VERSION
@@ -42,9 +44,17 @@ def head(*, name: str, started: datetime, identity: Identity, refusals: Sequence
         "rank": identity.rank,
         "world_size": identity.world_size,
         "attempt": identity.attempt,
+        "host": host_id(os.environ),
         "versions": versions(),
         "refusals": [asdict(refusal) for refusal in refusals],
     }
+
+
+def clock(start_ns: int) -> dict[str, float]:
+    """The window's start on the host's monotonic clock, which its processes share, and on the wall's."""
+    before, wall, after = time.monotonic_ns(), time.time(), time.monotonic_ns()
+    since = ((before + after) / 2 - start_ns) / NANOSECONDS_PER_SECOND
+    return {"monotonic_seconds": start_ns / NANOSECONDS_PER_SECOND, "unix_seconds": wall - since}
 
 
 def domains(meters: Meters, start_ns: int) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 
+from profiler.ranks.election import Election, Unopposed
 from profiler.recording.attribution import Ledger
 from profiler.recording.intake import Intake
 from profiler.recording.samples import SampleLog
@@ -13,15 +14,24 @@ from profiler.records import Domain, Provenance, Reading
 from profiler.rundir.schema import SampleRow
 from profiler.units import NANOSECONDS_PER_SECOND
 
+_KEPT_NS = 600 * NANOSECONDS_PER_SECOND
+_MODELLED_SECONDS = 0.4
+"""Load in the mean over a quarter of a second is all that a model is worth."""
+
 
 class Meters:
     """The domains of a run. Timelines run from the first reading, before the window's start.
+
+    Args:
+        domains: What is sampled.
+        election: Which of it this process counts: what another process counts is neither logged nor billed here.
 
     Attributes:
         ledger: The billed domains.
     """
 
-    def __init__(self, domains: Sequence[Domain]) -> None:
+    def __init__(self, domains: Sequence[Domain], election: "Election | Unopposed | None" = None) -> None:
+        self._election = election or Unopposed()
         self.domains = {domain.name: domain for domain in domains}
         self.timelines = {domain.name: Timeline() for domain in domains}
         self.intakes = {domain.name: Intake(domain) for domain in domains}
@@ -30,7 +40,7 @@ class Meters:
         self._sharings: dict[str, Sharing] = {}
         self._shortest_ns = math.inf
         self._start_ns = 0
-        self._logging = False
+        self._log_until_ns: float = -math.inf
         self.billed_from_ns: dict[str, int] = {}
 
     def have_moved(self) -> bool:
@@ -41,14 +51,15 @@ class Meters:
 
     def begin(self, start_ns: int) -> Iterator[SampleRow]:
         """Open the window; yields each domain's first row."""
-        self._start_ns, self._logging = start_ns, True
+        self._start_ns, self._log_until_ns = start_ns, math.inf
+        self._election.stand()
         for name, timeline in self.timelines.items():
-            if timeline.points:
+            if timeline.points and self._election.counts(name):
                 yield self._open_log(name)
 
     def _open_log(self, name: str) -> SampleRow:
         timeline, start = self.timelines[name], self._start_ns
-        first = max(start, timeline.first_ns or start)
+        first = max(start, timeline.first_ns or start, self._election.since(name) or start)
         log = self._logs[name] = SampleLog(self.domains[name], timeline, first, window_ns=start)
         return log.first()
 
@@ -60,27 +71,39 @@ class Meters:
                 continue
             intake = self.intakes[reading.domain]
             appeared_ns = intake.time_of(reading)
-            if not timeline.add(reading, appeared_ns, intake.blur_ns) or not self._logging:
+            moved = timeline.add(reading, appeared_ns, intake.blur_ns)
+            if not moved or reading.time_ns > self._log_until_ns:
                 continue
             if reading.domain not in self._logs:
+                if not self._election.counts(reading.domain):
+                    continue
                 yield self._open_log(reading.domain)
             row = self._logs[reading.domain].at(timeline.latest_ns or reading.time_ns)
             if row is not None:
                 yield row
 
     def periods(self) -> list[float | None]:
-        """How often each measured domain renews its value, in seconds; None where that is not known yet."""
-        measured = (
-            name for name, domain in self.domains.items() if domain.provenance is not Provenance.MODELLED
-        )
-        return [self.intakes[name].paced_seconds for name in measured]
+        """How often each domain renews its value, in seconds; None where that is not known yet."""
+        return [
+            _MODELLED_SECONDS
+            if domain.provenance is Provenance.MODELLED
+            else self.intakes[name].paced_seconds
+            for name, domain in self.domains.items()
+        ]
 
     def bill(self, names: Iterable[str], start_ns: int) -> None:
-        """Bill domains from ``start_ns`` on; those that have given no reading yet join when they do."""
+        """Bill domains from ``start_ns`` on, or from where another process left off counting them.
+
+        Those that have given no reading yet join when they do.
+        """
         for name in names:
             if name not in self.billed_from_ns and self.timelines[name].points:
-                self.ledger.join(self.domains[name], self.timelines[name], start_ns)
-                self.billed_from_ns[name] = start_ns
+                since = self._election.since(name)
+                if since is None:
+                    continue
+                from_ns = max(since, self._start_ns) if since else start_ns
+                self.ledger.join(self.domains[name], self.timelines[name], from_ns)
+                self.billed_from_ns[name] = from_ns
                 if self.domains[name].provenance is Provenance.COUNTER:
                     self._sharings[name] = Sharing(self.timelines[name])
 
@@ -110,9 +133,9 @@ class Meters:
         """Whether every domain has been seen to change since ``end_ns``."""
         return all((timeline.latest_ns or end_ns) >= end_ns for timeline in self.timelines.values())
 
-    def close(self) -> None:
-        """Log no further reading: what is read from now on only tells what was spent before the window's end."""
-        self._logging = False
+    def close(self, end_ns: int) -> None:
+        """Log no reading after ``end_ns``: what is read then only tells what was spent before the window's end."""
+        self._log_until_ns = end_ns
 
     def finish(self, end_ns: int) -> Iterator[SampleRow]:
         """Close the window: every domain reaches to its end; yields each domain's last row."""
@@ -125,12 +148,17 @@ class Meters:
     def prune(self, before_ns: int) -> None:
         """Forget change points that are billed."""
         for name, timeline in self.timelines.items():
-            timeline.prune(before_ns)
+            timeline.prune(before_ns if self._election.counts(name) else self._needed_ns(name, before_ns))
             timeline.hidden_watts = self.intakes[name].hidden_watts
             timeline.is_sampled = self.intakes[name].is_sampled is True
         self._shortest_ns = min(
             (self.intakes[name].shortest_step_ns for name in self.billed_from_ns), default=math.inf
         )
+
+    def _needed_ns(self, name: str, before_ns: int) -> int:
+        """From when on a domain is kept in mind that another process counts, should it stop to."""
+        kept = max(self._election.counted_ns(name), before_ns - _KEPT_NS)
+        return min(kept, before_ns)
 
     def described(self, name: str) -> Domain:
         """A domain with what was learnt of it."""

@@ -1,0 +1,98 @@
+"""Where a process of a job records: the directory that all of them agree on, and its own below it."""
+
+import itertools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from profiler.platform import node_folder
+from profiler.ranks.election import Election, Unopposed
+from profiler.ranks.identity import Identity, run_key
+from profiler.ranks.meeting import Arrival, arrive, depart, launcher, myself
+from profiler.ranks.store import open_board
+from profiler.records import Domain
+
+_ordinals = itertools.count()
+"""The runs that this process has taken part in: a script with several of them has them in the same order everywhere."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where this process records.
+
+    Attributes:
+        identity: Who it is, with the attempt that its run has come to.
+        run_path: The run's directory.
+        path: This process's own: the same when it is alone.
+        key: What the processes of this job call this run, on every host.
+        meeting: The file through which those of this host met; None when it is alone, or could not meet them.
+    """
+
+    identity: Identity
+    run_path: Path
+    path: Path
+    key: str = ""
+    meeting: Path | None = None
+
+    def election(self, domains: tuple[Domain, ...]) -> Election | Unopposed:
+        """Decide who counts what this host's processes share."""
+        if self.meeting is None:
+            return Unopposed()
+        return Election(self.meeting.with_suffix(""), domains)
+
+    def leave(self) -> None:
+        """Say that this process has ended in good order."""
+        if self.meeting is not None:
+            identity = self.identity
+            depart(self.meeting, identity.rank, identity.local_world_size or identity.world_size)
+
+
+def find_place(identity: Identity, new_path: Callable[[], Path], environ: Mapping[str, str]) -> Place:
+    """Agree with the other processes of the job on the run's directory.
+
+    Args:
+        identity: Who this process is.
+        new_path: Names a directory that no run has yet.
+        environ: The environment's variables: where the job's store listens.
+    """
+    if not identity.has_company:
+        path = new_path()
+        return Place(identity=identity, run_path=path, path=path)
+    key = run_key(identity, next(_ordinals))
+    meeting = node_folder() / f"energy-profiler-{key}.json"
+    place = _met(identity, meeting, new_path)
+    if identity.may_span_hosts:
+        place = _agreed(place, key, environ)
+    identity = place.identity
+    own = f"rank-{identity.rank:05d}-attempt-{identity.attempt}"
+    return replace(place, key=key, path=place.run_path / own)
+
+
+def _met(identity: Identity, meeting: Path, new_path: Callable[[], Path]) -> Place:
+    """Ask this host's processes."""
+    me = Arrival(
+        rank=identity.rank,
+        attempt=identity.attempt,
+        launcher=launcher(),
+        is_elastic=identity.is_elastic,
+        member=myself(),
+    )
+    try:
+        entry = arrive(meeting, me, lambda: str(new_path().absolute()))
+    except OSError:  # no folder or lock that this host's processes share: merging brings them together later
+        path = new_path()
+        return Place(identity=identity, run_path=path, path=path)
+    path = Path(entry.path)
+    return Place(identity=replace(identity, attempt=entry.attempt), run_path=path, path=path, meeting=meeting)
+
+
+def _agreed(place: Place, key: str, environ: Mapping[str, str]) -> Place:
+    """Ask the other hosts."""
+    board = open_board(environ, key)
+    if board is None:
+        return place
+    try:
+        path = Path(board.agree(str(place.run_path)))
+    except RuntimeError:  # the store has gone: each host has a directory of its own, to be merged later
+        return place
+    return replace(place, run_path=path, path=path)

@@ -1,0 +1,78 @@
+"""The job's own key-value store, for what hosts must tell each other: a fresh client, a bound, and no collective.
+
+torch.distributed's TCPStore listens at ``MASTER_ADDR:MASTER_PORT`` for as long as the job runs. A client of it works
+before, beside and after the process group, and when ranks have died. Nothing here waits longer than its bound or fails.
+"""
+
+import json
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from typing import Any
+
+_BOUND_SECONDS = 3.0
+_ROOT = "energy_profiler"
+
+
+class Board:
+    """What the processes of one run tell each other.
+
+    Args:
+        store: A ``torch.distributed.Store``.
+        run: What they all call their run.
+    """
+
+    def __init__(self, store: Any, run: str) -> None:
+        self._store = store
+        self._run = run
+
+    def agree(self, proposal: str) -> str:
+        """Settle on the first proposal that anybody made."""
+        return _text(self._store.compare_set(self._name("directory"), "", proposal))
+
+    def publish(self, rank: int, record: Mapping[str, Any]) -> None:
+        """Tell what became of a rank."""
+        self._store.set(self._name(rank), json.dumps(record))
+
+    def collect(self, ranks: Iterable[int], seconds: float = _BOUND_SECONDS) -> dict[int, dict[str, Any]]:
+        """What others have told, waiting for it no longer than ``seconds`` in all."""
+        deadline = time.monotonic() + seconds
+        found = {}
+        for rank in ranks:
+            name = self._name(rank)
+            while not self._store.check([name]) and time.monotonic() < deadline:
+                time.sleep(0.02)
+            if self._store.check([name]):
+                found[rank] = dict(json.loads(_text(self._store.get(name))))
+        return found
+
+    def _name(self, of: object) -> str:
+        return f"{_ROOT}/{self._run}/{of}"
+
+
+def open_board(environ: Mapping[str, str], run: str) -> Board | None:
+    """Reach the job's store; None where there is none, or where it does not answer within a few seconds."""
+    address, port = environ.get("MASTER_ADDR"), environ.get("MASTER_PORT", "")
+    distributed = getattr(sys.modules.get("torch"), "distributed", None)
+    if distributed is None or not distributed.is_available() or not address or not port.isdecimal():
+        return None
+    try:
+        with socket.create_connection((address, int(port)), timeout=_BOUND_SECONDS):
+            pass  # torch's own client would try again and again, and print each failure
+        store = distributed.TCPStore(
+            address,
+            int(port),
+            is_master=False,
+            timeout=timedelta(seconds=_BOUND_SECONDS),
+            wait_for_workers=False,
+        )
+    except (OSError, RuntimeError, ValueError):
+        return None
+    return Board(store, run)
+
+
+def _text(value: bytes | str) -> str:
+    return value if isinstance(value, str) else os.fsdecode(value)
