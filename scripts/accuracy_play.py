@@ -13,6 +13,7 @@ from accuracy_scenes import Scene
 from profiler.recording.meters import Meters
 from profiler.recording.pace import Pace
 from profiler.recording.recorder import Inbox, Recorder
+from profiler.recording.sampler import DRAIN_SECONDS
 from profiler.records import Domain, Reading
 from profiler.rundir.schema import SAMPLES, STEPS, SampleRow, StepRow, Table
 from profiler.sensors.nvml import open_nvml
@@ -23,7 +24,6 @@ SECOND = 1_000_000_000
 PRE_ROLL_SECONDS = 0.15
 SETTLE_SECONDS = 0.3
 PRE_ROLL_PERIOD = 0.005
-DRAIN_SECONDS = 0.25
 READ_SECONDS = 50e-6
 LATENESS_SECONDS = 0.002
 """How late a thread's wake-up may be."""
@@ -159,7 +159,7 @@ class Performance:
         end_ns = start_ns + round(seconds * SECOND)
         self._run(start, end_ns)
         self.clock.advance((end_ns - self.clock()) / SECOND)
-        self.meters.close()
+        self.meters.close(end_ns)
         self._read_until(lambda: self.meters.have_settled(end_ns), SETTLE_SECONDS)
         self._send_steps(start, start + seconds)
         self.recorder.finish(end_ns)
@@ -196,7 +196,8 @@ class Performance:
 
     def period(self) -> float:
         """Seconds to the next beat."""
-        return self.pace.next_seconds(self.meters.periods(), READ_SECONDS)
+        self.pace.adapt(self.meters.periods(), READ_SECONDS)
+        return self.pace.next_seconds()
 
     def _send_steps(self, start: float, until: float) -> None:
         while self._next_edge is not None and self._next_edge <= until:

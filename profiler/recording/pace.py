@@ -30,30 +30,35 @@ class Pace:
     def __init__(self, fixed_seconds: float | None = None) -> None:
         self._fixed = fixed_seconds
         self._beats = 0
+        self._base = DEFAULT_SECONDS
 
     @property
     def adapts(self) -> bool:
         """Whether the user left the period to the sensors."""
         return self._fixed is None
 
-    def next_seconds(
+    def adapt(
         self, periods: Iterable[float | None], read_seconds: float, processor_seconds: float = 0.0
-    ) -> float:
-        """Return the seconds to wait.
+    ) -> None:
+        """Take what is known by now.
 
         Args:
             periods: How often each sensor renews its value, in seconds; None where that is not known yet.
             read_seconds: How long reading all of them takes.
             processor_seconds: What a beat costs the processor, its waking up included.
         """
+        known = list(periods)
+        least = read_seconds / _MOST_OF_THE_TIME
+        if None in known and self._beats <= _LEARNING_BEATS:
+            self._base = max(_LEARNING_SECONDS, least)
+            return
+        least = max(least, processor_seconds / _MOST_OF_THE_PROCESSOR, _SHORTEST_SECONDS)
+        wanted = [SHARE * p if p is not None and p >= _SHORTEST_SECONDS else DEFAULT_SECONDS for p in known]
+        self._base = min(max(min(wanted, default=DEFAULT_SECONDS), least), _SLOWEST_SECONDS)
+
+    def next_seconds(self) -> float:
+        """Return the seconds to wait."""
         if self._fixed is not None:
             return self._fixed
         self._beats += 1
-        known = list(periods)
-        least = max(read_seconds / _MOST_OF_THE_TIME, processor_seconds / _MOST_OF_THE_PROCESSOR)
-        if None in known and self._beats <= _LEARNING_BEATS:
-            return max(_LEARNING_SECONDS, read_seconds / _MOST_OF_THE_TIME)
-        slow = [SHARE * period for period in known if period is not None and period >= _SHORTEST_SECONDS]
-        base = min([*slow, DEFAULT_SECONDS])
-        stretched = min(max(base, _SHORTEST_SECONDS, least), _SLOWEST_SECONDS)
-        return stretched * (1 + DITHER * (2 * (self._beats * _GOLDEN % 1.0) - 1))
+        return self._base * (1 + DITHER * (2 * (self._beats * _GOLDEN % 1.0) - 1))

@@ -16,11 +16,15 @@ from profiler.units import NANOSECONDS_PER_SECOND
 _PRE_ROLL_PERIOD_SECONDS = 0.005
 _PRE_ROLL_SECONDS = 0.15
 _SETTLE_SECONDS = 0.3
-_DRAIN_SECONDS = 0.25
+DRAIN_SECONDS = 0.5
+"""Between two drains: a killed process loses what came since the last, and what its counters had not shown by then."""
+BATCH = 8
+"""Readings that are taken in together: an idle processor's caches are cold, so that one alone costs as much as five."""
 _REMEMBERED_READS = 16
-_SMOOTHING = 0.05
+_SMOOTHING = 0.25
 _REST_NS = NANOSECONDS_PER_SECOND * 9 // 100
 """Just under the longest default period, whose dither may make it shorter."""
+_MODELLED_REST_NS = NANOSECONDS_PER_SECOND * 22 // 100
 _HANG_SECONDS = 2.0
 """A sensor that has not answered for this long hangs: neither the start nor the end of the training waits for it."""
 
@@ -54,6 +58,8 @@ class GuardedSensor:
         self._retry_ns = 0
         self._rested_ns = 0
         self._can_rest = all(_is_smooth(domain) for domain in sensor.domains)
+        modelled = all(domain.provenance is Provenance.MODELLED for domain in sensor.domains)
+        self._rest_ns = _MODELLED_REST_NS if modelled else _REST_NS
         self.failed_reads = 0
 
     def read(self, now_ns: int, *, may_rest: bool = False) -> Sequence[Reading]:
@@ -65,7 +71,7 @@ class GuardedSensor:
         """
         if now_ns < self._retry_ns or (may_rest and self._can_rest and now_ns < self._rested_ns):
             return ()
-        self._rested_ns = now_ns + _REST_NS
+        self._rested_ns = now_ns + self._rest_ns
         try:
             readings = self._sensor.read()
         except Exception as error:  # noqa: BLE001 - a sensor's fault is a gap in the numbers, not the training's end
@@ -93,13 +99,14 @@ class GuardedSensor:
 
 
 class Sampler:
-    """Runs ``read`` on every beat and ``drain`` a few times a second, on a daemon thread.
+    """Reads the sensors on every beat and drains what waits twice a second, on a daemon thread.
 
     Args:
         sensors: What to read.
-        on_readings: Takes each beat's readings.
+        on_readings: Takes readings, some beats' at a time.
         has_moved: Whether every domain has been seen to change.
-        drain: Called with the time now, four times a second.
+        drain: Called with the time now, twice a second.
+        is_full: Whether so much waits that the next drain must not.
         on_crash: Called with the error if the thread ends by one.
         periods: How often each sensor renews its value, in seconds, as far as it is known.
         pace: Chooses the time between beats.
@@ -114,6 +121,7 @@ class Sampler:
         has_moved: Callable[[], bool],
         drain: Callable[[int], None],
         on_crash: Callable[[BaseException], None],
+        is_full: Callable[[], bool] = bool,
         periods: Callable[[], Iterable[float | None]] = tuple,
         pace: Pace | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
@@ -123,11 +131,15 @@ class Sampler:
         self._has_moved = has_moved
         self._drain = drain
         self._on_crash = on_crash
+        self._is_full = is_full
         self._periods = periods
         self._pace = pace or Pace()
         self._spent: deque[float] = deque(maxlen=_REMEMBERED_READS)
         self._clock = clock
-        self._wake = threading.Event()
+        self._pending: list[Reading] = []
+        # A lock that is held until the end wakes a waiting thread at a third less than an Event.
+        self._running = threading.Lock()
+        self._running.acquire()
         self._thread: threading.Thread | None = None
         self._pre_roll_thread: threading.Thread | None = None
         self._given_up = False
@@ -141,7 +153,7 @@ class Sampler:
         deadline = self._clock() + int(_PRE_ROLL_SECONDS * NANOSECONDS_PER_SECOND)
         self.beat()
         while not self._has_moved() and self._clock() < deadline:
-            self._wake.wait(_PRE_ROLL_PERIOD_SECONDS)
+            time.sleep(_PRE_ROLL_PERIOD_SECONDS)
             self.beat()
 
     def start(self) -> None:
@@ -151,7 +163,8 @@ class Sampler:
 
     def stop(self) -> bool:
         """End the thread. Returns False when it does not end in time, because a sensor hangs."""
-        self._wake.set()
+        if self._running.locked():
+            self._running.release()
         if self._thread is not None:
             self._thread.join(_HANG_SECONDS)
             self._given_up = self._thread.is_alive()
@@ -172,17 +185,26 @@ class Sampler:
             time.sleep(_PRE_ROLL_PERIOD_SECONDS)
             self.beat()
 
-    def beat(self, *, may_rest: bool = False) -> None:
+    def beat(self) -> None:
+        """Read every sensor once and hand the readings over."""
+        self._read(may_rest=False)
+        self._hand_over()
+
+    def _read(self, *, may_rest: bool) -> None:
         """Read every sensor once; with ``may_rest`` those that gain nothing by it only now and then."""
-        begun = self._clock()
+        begun = now = self._clock()
         for sensor in self._sensors:
-            readings = sensor.read(self._clock(), may_rest=may_rest)
-            if not self._given_up:
-                self._on_readings(readings)
-        self.cost.samples += 1
-        spent = (self._clock() - begun) / NANOSECONDS_PER_SECOND
+            self._pending += sensor.read(now, may_rest=may_rest)
+            now = self._clock()
+        spent = (now - begun) / NANOSECONDS_PER_SECOND
         self._spent.append(spent)
+        self.cost.samples += 1
         self.cost.longest_read_seconds = max(self.cost.longest_read_seconds, spent)
+
+    def _hand_over(self) -> None:
+        pending, self._pending = self._pending, []
+        if not self._given_up:
+            self._on_readings(pending)
 
     @staticmethod
     def _bounded(work: Callable[[], None]) -> threading.Thread | None:
@@ -211,19 +233,51 @@ class Sampler:
             self._on_crash(error)
 
     def _loop(self) -> None:
-        before = time.thread_time()
-        ended, beat_cpu = before, 0.0
-        due, drain_due = self._clock(), self._clock()
-        while not self._wake.is_set():
-            self.beat(may_rest=self._pace.adapts)
-            beat_cpu += _SMOOTHING * (time.thread_time() - ended - beat_cpu)
+        processor = _Processor(self.cost)
+        due = drain_due = self._clock()
+        stopped = False
+        while not stopped:
+            self._read(may_rest=self._pace.adapts)
             now = self._clock()
-            if now >= drain_due and not self._given_up:
-                self._drain(now)
-                drain_due = now + int(_DRAIN_SECONDS * NANOSECONDS_PER_SECOND)
-            ended = time.thread_time()
-            self.cost.cpu_seconds = ended - before
-            # The shortest of the last reads: the others waited for the training, and cost it nothing.
-            wait = self._pace.next_seconds(self._periods(), min(self._spent), beat_cpu)
-            due = max(due + int(wait * NANOSECONDS_PER_SECOND), now)
-            self._wake.wait(max(due - self._clock(), 0) / NANOSECONDS_PER_SECOND)
+            if now >= drain_due or self._is_full():
+                processor.beats_end(self.cost.samples)
+                self._hand_over()
+                if not self._given_up:
+                    self._drain(now)
+                drain_due = now + int(DRAIN_SECONDS * NANOSECONDS_PER_SECOND)
+                processor.drain_ends()
+            if len(self._pending) >= BATCH:
+                self._hand_over()
+            if not self._pending:
+                # The shortest of the last reads: the others waited for the training, and cost it nothing.
+                self._pace.adapt(self._periods(), min(self._spent), processor.beat_seconds)
+            due = max(due + int(self._pace.next_seconds() * NANOSECONDS_PER_SECOND), now)
+            stopped = self._running.acquire(timeout=max(due - self._clock(), 0) / NANOSECONDS_PER_SECOND)
+        self._hand_over()
+
+
+class _Processor:
+    """Processor time of the thread that makes it, in all and for one beat.
+
+    Attributes:
+        beat_seconds: What a beat costs, its waking up included and drains left out.
+    """
+
+    __slots__ = ("_beats", "_cost", "_started", "_then", "beat_seconds")
+
+    def __init__(self, cost: Cost) -> None:
+        self._cost = cost
+        self._started = self._then = time.thread_time()
+        self._beats = cost.samples
+        self.beat_seconds = 0.0
+
+    def beats_end(self, beats: int) -> None:
+        """Before a drain: so many beats were made by now."""
+        each = (time.thread_time() - self._then) / max(beats - self._beats, 1)
+        self._beats = beats
+        self.beat_seconds += (_SMOOTHING if self.beat_seconds else 1.0) * (each - self.beat_seconds)
+
+    def drain_ends(self) -> None:
+        """After a drain."""
+        self._then = time.thread_time()
+        self._cost.cpu_seconds = self._then - self._started

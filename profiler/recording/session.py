@@ -23,6 +23,9 @@ from profiler.rundir.writer import RunWriter
 from profiler.sensors.base import Found
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
+_MANY_EVENTS = 1_000
+"""So many waiting steps are taken in at once: the slots that losses come in are used anew."""
+
 _LIVE: "weakref.WeakSet[Session]" = weakref.WeakSet()
 
 
@@ -87,6 +90,7 @@ class Session:
             has_moved=self._meters.have_moved,
             drain=self._drain,
             on_crash=self._crashed,
+            is_full=lambda: len(self._inbox.events) > _MANY_EVENTS,
             periods=self._meters.periods,
             pace=Pace(period_seconds),
         )
@@ -134,8 +138,8 @@ class Session:
         """End: the window ends when this is called. Does nothing the second time, or in a forked child."""
         if self.is_fork or self.status is not Status.RUNNING:
             return
-        self._meters.close()
         end_ns = time.monotonic_ns()
+        self._meters.close(end_ns)
         self._hooks.detach(self._sink)
         self.status = status
         try:

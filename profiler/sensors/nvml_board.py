@@ -116,13 +116,17 @@ class FieldReader:
         nvml.NVMLError: The driver's library has no such call.
     """
 
-    __slots__ = ("_handle", "_nvml", "_values")
+    __slots__ = ("_answers", "_handle", "_nvml", "_values")
 
     def __init__(self, nvml: Any, handle: Any, fields: Sequence[int]) -> None:
         self._nvml = nvml
         self._handle = handle
         self._values = (nvml.c_nvmlFieldValue_t * len(fields))()
-        for value, number in zip(self._values, fields, strict=True):
+        # ctypes makes a new object each time an element is looked at.
+        self._answers = [
+            (number, value, value.value) for number, value in zip(fields, self._values, strict=True)
+        ]
+        for number, value, _ in self._answers:
             value.fieldId = number
 
     def read(self) -> dict[int, int]:
@@ -139,8 +143,13 @@ class FieldReader:
         code = self._ask(self._handle, len(self._values), self._values)
         if code != 0:
             raise self._nvml.NVMLError(code)
-        seen = {v.fieldId: _amount(v) for v in self._values if v.nvmlReturn == 0}
-        return {number: amount for number, amount in seen.items() if amount > 0 or number == FIELD_ENERGY}
+        seen: dict[int, int] = {}
+        for number, answer, value in self._answers:
+            if answer.nvmlReturn == 0:
+                amount = int(getattr(value, _VALUE_MEMBERS[answer.valueType]))
+                if amount > 0 or number == FIELD_ENERGY:
+                    seen[number] = amount
+        return seen
 
     def _ask(self, *arguments: Any) -> int:
         # pynvml's own function builds the array anew in every call, which doubles the time of a read.
@@ -148,10 +157,6 @@ class FieldReader:
             return int(self._nvml.nvmlLib.nvmlDeviceGetFieldValues(*arguments))
         except AttributeError:
             return int(self._nvml.NVML_ERROR_FUNCTION_NOT_FOUND)
-
-
-def _amount(value: Any) -> int:
-    return int(getattr(value.value, _VALUE_MEMBERS[value.valueType]))
 
 
 def plan_board(nvml: Any, handle: Any) -> Plan | None:

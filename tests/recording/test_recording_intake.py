@@ -38,7 +38,8 @@ def recorded(simulated_gpus, fake_clock, tmp_path):
             while step is not None and edge + step * SECOND < fake_clock():
                 intake.step(edge, edge + round(step * SECOND))
                 edge += round(step * SECOND)
-            fake_clock.advance(pace.next_seconds(meters.periods(), 50e-6) + late.random() / 1000)
+            pace.adapt(meters.periods(), 50e-6)
+            fake_clock.advance(pace.next_seconds() + late.random() / 1000)
         sensor.close()
         return intake, meters
 

@@ -82,8 +82,12 @@ def test_half_a_period_that_explains_the_changes_too_is_not_believed():
 # -- pace --------------------------------------------------------------------------------------------------------------
 
 
-def waits(pace, periods, count=400, read=50e-6):
-    return [pace.next_seconds(periods, read) for _ in range(count)]
+def waits(pace, periods, count=400, read=50e-6, processor=0.0):
+    found = []
+    for _ in range(count):
+        pace.adapt(periods, read, processor)
+        found.append(pace.next_seconds())
+    return found
 
 
 @pytest.mark.parametrize("period", [0.02, 0.05, 0.1])
@@ -106,8 +110,7 @@ def test_slow_reads_take_no_more_than_two_percent_of_the_time():
 
 
 def test_beats_take_no_more_than_their_share_of_the_processor():
-    pace = Pace()
-    found = [pace.next_seconds([0.02], 50e-6, 400e-6) for _ in range(400)]
+    found = waits(Pace(), [0.02], processor=400e-6)
     assert 400e-6 / (sum(found) / len(found)) == pytest.approx(0.006, rel=0.01)
 
 
