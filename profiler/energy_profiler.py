@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from profiler.errors import UsageError
 from profiler.forecast.bins import CurveBins
 from profiler.forecast.rates import RateTrace
-from profiler.launch import import_torch, open_session
+from profiler.launch import open_session, require_torch
 from profiler.options import Options
 from profiler.platform import write_stderr
-from profiler.ranks.identity import identify
 from profiler.records import Status
 from profiler.rundir.schema import StepRow
 from profiler.units import MICROJOULES_PER_JOULE
 
 if TYPE_CHECKING:
+    from profiler.rate_plan import Planned
     from profiler.recording.session import Session
     from profiler.rundir.reader import Run
     from profiler.sensors.base import Sensor
@@ -46,6 +46,10 @@ class EnergyProfiler:
         country: Take that from codecarbon's offline table: a code of three letters or an English name.
         price_per_kwh: Money a kWh, in a currency of your own.
         pue: Power usage effectiveness of the building. It enters kWh, gCO2e and money, and never joules.
+        total_steps: Optimizer steps that the whole run will take, so that forecasts know where it ends.
+        planned_learning_rate: The learning rate over the whole run, in the unit of the optimizer's: a number, a rate
+            for each step, or a function of the steps already done. Where it is not given and a torch scheduler is
+            at work, what that one will do is worked out at the end.
 
     Raises:
         UsageError: An argument that cannot mean anything.
@@ -63,6 +67,8 @@ class EnergyProfiler:
         country: str | None = None,
         price_per_kwh: float | None = None,
         pue: float = 1.0,
+        total_steps: int | None = None,
+        planned_learning_rate: "Planned | None" = None,
     ) -> None:
         self._options = Options(
             name=name,
@@ -73,6 +79,8 @@ class EnergyProfiler:
             country=country,
             price_per_kwh=price_per_kwh,
             pue=pue,
+            total_steps=total_steps,
+            planned_learning_rate=planned_learning_rate,
         )
         self._session: Session | None = None
         self._curve, self._rates = CurveBins(), RateTrace()
@@ -90,7 +98,7 @@ class EnergyProfiler:
         """
         if self._session is not None and self._session.status is Status.RUNNING:
             raise UsageError("this profiler is already recording; nest another EnergyProfiler instead.")
-        import_torch()
+        require_torch()
         self._curve, self._rates, self._run = CurveBins(), RateTrace(), None
         begun = time.monotonic()
         try:
@@ -105,7 +113,7 @@ class EnergyProfiler:
 
     def _begin(self, session: "Session", begun: float) -> None:
         session.prepare()
-        if identify(os.environ).speaks:
+        if session.place.identity.speaks:
             domains = [f"{domain.name} ({domain.provenance})" for domain in session.billable]
             _say(
                 f"recording {', '.join(domains) or 'steps only: nothing here can be metered'} -> {session.path}"
@@ -125,7 +133,7 @@ class EnergyProfiler:
         if session is None or session.status is not Status.RUNNING or session.is_fork:
             return
         session.stop(status)
-        if identify(os.environ).speaks:
+        if session.place.identity.speaks:
             self._print_report(session)
 
     def _at_exit(self) -> None:
@@ -217,8 +225,7 @@ class EnergyProfiler:
             row.cumulative_joules / MICROJOULES_PER_JOULE,
             row.total_joules / MICROJOULES_PER_JOULE,
         )
-        if row.learning_rate is not None:
-            self._rates.add(cumulative, row.learning_rate)
+        self._rates.add(cumulative, row.learning_rate, row.step)
         if row.loss is not None:
             steps = max(row.step_count - row.nonfinite_count, 1)
             self._curve.add(cumulative - total / 2, row.loss, float(steps))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from profiler import cost
+from profiler import cost, rate_plan
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Options:
     country: str | None = None
     price_per_kwh: float | None = None
     pue: float = 1.0
+    total_steps: int | None = None
+    planned_learning_rate: rate_plan.Planned | None = None
 
     def __post_init__(self) -> None:
         period = self.sample_period_seconds
@@ -39,6 +41,7 @@ class Options:
                 f"sample_period_seconds must lie between {SHORTEST_PERIOD:g} and {LONGEST_PERIOD:g}, not {period!r}."
             )
         self.prices()
+        self.plan()
 
     def prices(self) -> cost.Prices:
         """What was said of the electricity."""
@@ -49,7 +52,16 @@ class Options:
             price_per_kwh=self.price_per_kwh,
         )
 
+    def plan(self) -> rate_plan.RatePlan | None:
+        """What was said of the learning rate."""
+        return rate_plan.declared(self.planned_learning_rate, self.total_steps)
+
     def declared(self) -> dict[str, Any]:
         """What was said of the run that a reader of it needs: sections of ``run.json``."""
-        prices = self.prices().declared()
-        return {cost.SECTION: prices} if prices else {}
+        prices, plan = self.prices().declared(), self.plan()
+        sections = {
+            cost.SECTION: prices,
+            rate_plan.TOTAL: self.total_steps and int(self.total_steps),
+            rate_plan.SECTION: plan and plan.section(),
+        }
+        return {name: section for name, section in sections.items() if section}

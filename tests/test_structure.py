@@ -10,13 +10,14 @@ import pytest
 import profiler
 
 ROOT = Path(profiler.__file__).parent
-BASE = {"errors", "units", "records", "platform", "uncertainty", "_version"}
+BASE = {"errors", "units", "records", "platform", "uncertainty", "rate_plan", "_version"}
 ALLOWED = {
     "errors": set(),
     "units": set(),
     "records": set(),
     "platform": set(),
     "uncertainty": set(),  # pure formulas that the recorder writes with and the reader reads with
+    "rate_plan": {"errors"},  # declared or simulated by the recorder, read by the forecast
     "_version": set(),
     "cost": BASE,
     "options": BASE | {"cost", "sensors"},
@@ -28,7 +29,7 @@ ALLOWED = {
     "recording": BASE | {"hooks", "ranks", "sensors", "rundir.schema", "rundir.writer"},
     "rundir": BASE | {"forecast", "report"},
     "report": BASE | {"cost", "forecast", "rundir.reader"},
-    "cli": BASE | {"rundir", "report"},
+    "cli": BASE | {"energy_profiler", "export", "hooks.imports", "recording.meta", "rundir", "report", "sensors"},
     "testing": BASE | {"sensors", "rundir"},
     "energy_profiler": BASE
     | {"launch", "ranks", "recording", "sensors", "rundir", "forecast", "report", "options"},

@@ -87,6 +87,12 @@ class CurveFit:
             for name, future in self.unwidened.items()
         }
 
+    @property
+    def planned_joules(self) -> float | None:
+        """Joules at which the plan of the learning rate ends; None where there is none ahead."""
+        known = self.past.known
+        return known.schedule.end if known.schedule is not None and known.planned else None
+
     @cached_property
     def floor(self) -> Interval:
         """The level that infinite energy would approach; 90 % interval."""

@@ -4,7 +4,8 @@ Repaired and counted (`CurveFit.repaired`, `CurveFit.dropped`): joules out of or
 finite, zero or negative values and joules, short spikes of the loss.
 
 Answered with a note (`CurveFit.notes`): a short span, a curve that left an earlier law, a loss that jumps, neighbours
-that miss the law in the same direction, a learning rate that has been falling without a plan.
+that miss the law in the same direction, a learning rate that has been falling without a plan or has come to zero, a
+plan of it that has come to its end.
 
 Refused with a reason and a remedy (`ForecastRefusedError`): too few points, points at nearly the same joules, a
 constant curve, a curve that rises at its end.
@@ -53,7 +54,7 @@ def fit_curve(
         values: The metric at each point, positive; falling (a loss, an error) unless ``goal`` is ``max``.
         weights: Steps that each value is the mean of; 1 where not given.
         learning_rate: The learning rate at each point.
-        planned_learning_rate: ``(joules, rate)`` over the whole run, past and future.
+        planned_learning_rate: ``(joules, rate)`` over the whole run, past and future, taken instead of the former.
         lower_bound: A value that the metric is known not to go under, such as the entropy of the data.
         goal: ``"min"`` for a metric that falls, ``"max"`` for one that rises.
         best: The best possible value of a metric that rises; 1.0 for an accuracy.
@@ -134,8 +135,9 @@ def _options(
     )
 
 
-def _fit(raw: FineBins, known: Known) -> CurveFit:
+def _fit(raw: FineBins, told: Known) -> CurveFit:
     fine, repaired = repair(raw)
+    known = told.until(fine.last_joules)
     curve, metric = coarsen(fine), known.metric
     refuse_rising(curve, (curve.joules / curve.last_joules) ** known.priors.recency)
     weighed = weigh(curve, known)

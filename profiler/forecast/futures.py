@@ -1,6 +1,6 @@
 """From a curve and what is known beside it to the laws it may follow, and the futures they lead to."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from profiler.forecast.posterior import fit_laws
 from profiler.forecast.predictive import Predictive
 from profiler.forecast.priors import Priors
 from profiler.forecast.schedule import Annealed, Held, Onward, Path, Planned, Schedule
+
+AHEAD = 1e-9
+"""Relative difference of joules that is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,8 @@ class Known:
         priors: What is assumed beforehand.
         schedule: The learning rate; None when nothing is known of it.
         planned: Whether the schedule reaches into the future.
+        ended: Whether the learning rate came down to zero, at which nothing would ever be learned: it is left aside.
+        over: Whether there was a plan and the curve has come to its end or beyond.
     """
 
     metric: Metric
@@ -33,6 +38,17 @@ class Known:
     priors: Priors
     schedule: Schedule | None
     planned: bool
+    ended: bool = False
+    over: bool = False
+
+    def until(self, last_joules: float) -> "Known":
+        """Return what of it matters to a curve that comes so far."""
+        schedule = self.schedule
+        ahead = schedule is not None and self.planned and schedule.end > last_joules * (1.0 + AHEAD)
+        if schedule is None or ahead:
+            return self
+        kept = None if schedule.is_spent else schedule
+        return replace(self, schedule=kept, planned=False, ended=schedule.is_spent, over=self.planned)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -14,6 +14,8 @@ LIKELY = 0.5
 CORRELATED = 0.6
 """White residuals of the 20 or so bins that weigh something come this far in one curve of two hundred."""
 LATELY = 0.8
+ENDED = "The learning rate came down to zero; one raised again would bend the curve."
+OVER = "The plan of the learning rate has come to its end: what follows is not known."
 FALLEN = 0.99
 """A rate under this part of what it was at `LATELY` of the joules is falling."""
 
@@ -46,9 +48,13 @@ def _plural(noun: str, count: int) -> str:
 
 def _bends(curve: Curve, known: Known) -> Iterator[str]:
     schedule, last = known.schedule, curve.last_joules
-    if schedule is None or known.planned:
+    if known.ended:
+        yield ENDED
+    elif known.over:
+        yield OVER
+    elif schedule is None or known.planned:
         return
-    if schedule.rate_at(last) < FALLEN * schedule.rate_at(LATELY * last):
+    elif schedule.rate_at(last) < FALLEN * schedule.rate_at(LATELY * last):
         yield "The learning rate has been falling and its plan is not known: the curve may bend."
 
 

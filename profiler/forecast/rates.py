@@ -1,56 +1,87 @@
-"""The learning rate of a run over its joules, in constant memory and pure standard library.
+"""The learning rate of a run over its joules, past and planned, in constant memory and pure standard library.
 
 It runs beside a training loop and reads a directory's rows alike, so that both see the same schedule.
 """
 
 import math
+from typing import Any, NamedTuple
+
+from profiler.rate_plan import RatePlan
 
 LIMIT = 2048
 """A fit reads a schedule at this many points; more would not be looked at."""
-SPENT = 0.01
-"""Under this part of its peak a rate has come to its end."""
 SAME = 1e-9
+RECENT = 0.5
+"""The part of the steps, counted from the end, whose mean energy is that of the steps to come."""
+APART = 0.05
+"""A rate is not the planned one when it is off by this part of the peak; a plan does not hold when this part is."""
 
-ENDED = "The learning rate came down to zero; one raised again would bend the curve."
+
+class Point(NamedTuple):
+    """The end of a step.
+
+    Attributes:
+        joules: Since the start of the run.
+        rate: The learning rate; NaN where it is not known.
+        step: Steps since the start of the run.
+    """
+
+    joules: float
+    rate: float
+    step: int
+
+
+ORIGIN = Point(0.0, math.nan, 0)
+Rate = tuple[list[float], list[float]]
 
 
 class RateTrace:
-    """A streaming accumulator of (joules, learning rate) points.
+    """A streaming accumulator of joules, learning rates and steps, with the plan of the rate if there is one.
 
     Attributes:
+        plan: What is planned; it may be set at any time.
         points: Kept points, at least ``spacing`` joules apart.
         spacing: In joules; it grows when there are too many points.
-        last: The last point; None before the first.
+        last: The last point.
         lowest: The lowest rate seen.
         highest: The highest rate seen.
     """
 
-    __slots__ = ("highest", "last", "lowest", "points", "spacing")
+    __slots__ = ("highest", "last", "lowest", "plan", "points", "spacing")
 
-    def __init__(self) -> None:
-        self.points: list[tuple[float, float]] = []
+    def __init__(self, plan: RatePlan | None = None) -> None:
+        self.plan = plan
+        self.points: list[Point] = []
         self.spacing = 0.0
-        self.last: tuple[float, float] | None = None
+        self.last = ORIGIN
         self.lowest = math.inf
         self.highest = 0.0
 
-    def add(self, joules: float, rate: float) -> None:
-        """Add a point: joules since the start of the run, not decreasing. What is no learning rate is left out."""
-        if not (math.isfinite(joules) and math.isfinite(rate) and rate >= 0.0):
+    def add(self, joules: float, rate: float | None, step: int) -> None:
+        """Add a step.
+
+        Args:
+            joules: Since the start of the run, not decreasing.
+            rate: The learning rate; None, and what is no learning rate, stand for one that is not known.
+            step: Its number, counted from 1.
+        """
+        if not math.isfinite(joules):
             return
-        self.last = (joules, rate)
-        self.lowest, self.highest = min(self.lowest, rate), max(self.highest, rate)
-        if not self.points or joules > self.points[-1][0] + self.spacing:
+        known = rate is not None and math.isfinite(rate) and rate >= 0.0
+        self.last = Point(joules, rate if rate is not None and known else math.nan, step)
+        if known:
+            self.lowest, self.highest = min(self.lowest, self.last.rate), max(self.highest, self.last.rate)
+        if not self.points or joules > self.points[-1].joules + self.spacing:
             self.points.append(self.last)
             if len(self.points) > LIMIT:
                 self._thin()
 
     def _thin(self) -> None:
-        first, last = self.points[0][0], self.points[-1][0]
+        first, last = self.points[0].joules, self.points[-1].joules
         self.spacing = max(2.0 * self.spacing, 2.0 * (last - first) / LIMIT)
-        kept: list[tuple[float, float]] = []
+        kept: list[Point] = []
         for point in self.points:
-            if not kept or point[0] > kept[-1][0] + self.spacing:
+            if not kept or point.joules > kept[-1].joules + self.spacing:
                 kept.append(point)
         self.points = kept
 
@@ -59,18 +90,57 @@ class RateTrace:
         """Whether more than one rate was seen."""
         return self.highest > self.lowest * (1.0 + SAME)
 
-    @property
-    def has_ended(self) -> bool:
-        """Whether the rate varied and is almost zero now."""
-        return self.last is not None and self.varies and self.last[1] < SPENT * self.highest
+    def told(self) -> dict[str, Any]:
+        """What a fit is to be told of the rate, as its keyword arguments; nothing where it would say nothing."""
+        plan = self.plan
+        if plan is not None and plan.last_step > self.last.step and not self._contradiction():
+            return {"planned_learning_rate": self._whole(plan)}
+        return {"learning_rate": _split(self._recorded())} if self.varies else {}
 
-    def known(self) -> tuple[list[float], list[float]] | None:
-        """Return joules and rates for a fit; None where they would say nothing: never seen, constant, or at an end."""
-        if self.last is None or not self.varies or self.has_ended:
-            return None
-        points = self.points if self.points[-1] == self.last else [*self.points, self.last]
-        return [joules for joules, _ in points], [rate for _, rate in points]
+    def _past(self) -> list[Point]:
+        return self.points if self.points[-1:] == [self.last] else [*self.points, self.last]
+
+    def _recorded(self) -> list[Point]:
+        return [point for point in self._past() if not math.isnan(point.rate)]
+
+    def _whole(self, plan: RatePlan) -> Rate:
+        """The rate over the joules of the whole run: as it was recorded so far, and then as it is planned."""
+        past = self._recorded() or [point._replace(rate=plan.rate_at(point.step)) for point in self._past()]
+        if math.isinf(plan.last_step):
+            return _split([*past, Point(2.0 * self.last.joules, plan.rates[0], 0)])
+        ahead = [knot for knot in zip(plan.steps, plan.rates, strict=True) if knot[0] > self.last.step]
+        return _split([*past, *(Point(self.joules_at(step), rate, step) for step, rate in ahead)])
+
+    def joules_at(self, step: int) -> float:
+        """Joules after a step that is still to come, if the steps go on as lately, with what lies between them."""
+        since = math.ceil((1.0 - RECENT) * self.last.step)
+        begin = next((point for point in self.points if since <= point.step < self.last.step), ORIGIN)
+        pace = (self.last.joules - begin.joules) / max(self.last.step - begin.step, 1)
+        return self.last.joules + (step - self.last.step) * pace
 
     def notes(self) -> tuple[str, ...]:
         """Sentences that a reader of a forecast must know."""
-        return (ENDED,) if self.has_ended else ()
+        plan = self.plan
+        if plan is None or not self.last.step:
+            return ()
+        if self.last.step > plan.last_step:
+            went = f"went on to step {self.last.step:,}"
+            return (f"The plan of the learning rate ends at step {plan.last_step:,} and the run {went}.",)
+        return self._contradiction()
+
+    def _contradiction(self) -> tuple[str, ...]:
+        """Say where the recorded rate is not the planned one, if it is so in more than a few places."""
+        plan = self.plan
+        if plan is None:
+            return ()
+        most = APART * max(self.highest, *plan.rates)
+        told = [point for point in self._recorded() if point.step >= plan.steps[0]]
+        off = [point for point in told if abs(point.rate - plan.rate_at(point.step)) > most]
+        if len(off) <= APART * len(told):
+            return ()
+        where = f"at step {off[-1].step:,} the rate was {off[-1].rate:.4g} and not {plan.rate_at(off[-1].step):.4g}"
+        return (f"The plan of the learning rate ({plan.source}) is left aside: {where}.",)
+
+
+def _split(points: list[Point]) -> Rate:
+    return [point.joules for point in points], [point.rate for point in points]

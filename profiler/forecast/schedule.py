@@ -16,7 +16,13 @@ from profiler.errors import UsageError
 from profiler.forecast.curve import FloatArray
 
 POINTS = 2048
-"""A schedule is resampled to this many points."""
+"""A schedule is resampled to this many points evenly, and to half as many in equal ratios."""
+EARLIEST = 1e-5
+"""Part of its joules at which the latter begin: a long plan may have hardly begun."""
+ENDED = 1e-6
+"""A plan that ended goes on so little further, in parts of the joules so far; made longer, it holds its last rate."""
+SPENT = 0.01
+"""Under this part of its peak a rate has come to its end."""
 MEMORY_SHARE = 0.01
 """The memory of a drop, as a share of the run's joules."""
 UNSPENDABLE = 600.0
@@ -69,6 +75,16 @@ class Schedule:
         """Rate over its peak."""
         return float(np.interp(joules, self.joules, self.rate))
 
+    @property
+    def end(self) -> float:
+        """Joules of its last point."""
+        return float(self.joules[-1])
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether the last rate is almost none."""
+        return bool(self.rate[-1] < SPENT)
+
 
 def build(joules: npt.ArrayLike, rate: npt.ArrayLike) -> Schedule:
     """Read a schedule.
@@ -88,25 +104,30 @@ def build(joules: npt.ArrayLike, rate: npt.ArrayLike) -> Schedule:
     if not r.size or r.max() <= 0.0 or r.min() < 0.0:
         raise UsageError("A learning rate must be known somewhere, never negative and not always zero.")
     order = np.argsort(x, kind="stable")
-    grid = np.linspace(0.0, float(x[order][-1]), POINTS)
+    end = float(x[order][-1])
+    grid = np.union1d(np.linspace(0.0, end, POINTS), end * np.geomspace(EARLIEST, 1.0, POINTS // 2))
     return _integrated(grid, np.interp(grid, x[order], r[order]) / r.max())
 
 
 def _integrated(grid: FloatArray, rate: FloatArray) -> Schedule:
     memory = MEMORY_SHARE * float(grid[-1])
-    step = float(grid[1])
-    learned = np.append(0.0, np.cumsum(0.5 * (rate[1:] + rate[:-1]) * step))
-    fade = float(np.exp(-step / memory))
-    pending, progress = 0.0, np.zeros_like(rate)
-    for k in range(1, rate.size):
-        pending = pending * fade + max(float(rate[k - 1] - rate[k]), 0.0)
-        progress[k] = progress[k - 1] + (1.0 - fade) * pending
+    steps = np.diff(grid)
+    learned = np.append(0.0, np.cumsum(0.5 * (rate[1:] + rate[:-1]) * steps))
+    drops = np.maximum(-np.diff(rate), 0.0)
+    pending, taken = 0.0, []
+    for drop, fade in zip(drops.tolist(), np.exp(-steps / memory).tolist(), strict=True):
+        taken.append((1.0 - fade) * (pending + drop))
+        pending = fade * (pending + drop)
+    progress = np.append(0.0, np.cumsum(taken))
     return Schedule(joules=grid, rate=rate, learned=learned, progress=progress, memory=memory)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Planned:
-    """The rate follows a known plan.
+    """The rate follows a known plan; for more joules than it spends, the same plan made longer.
+
+    A run that is to go further than planned would not train on at the rate that the plan ends with, which is often
+    zero, but be planned longer from the start.
 
     Attributes:
         schedule: Past and future.
@@ -118,10 +139,13 @@ class Planned:
 
     def at(self, log_ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return log v and the anneal progress since the last point."""
+        schedule, here = self.schedule, np.array([self.last])
         joules = _energy(self.last, log_ratio)
-        here = np.array([self.last])
-        log_v = np.log(self.schedule.learned_at(joules) / self.schedule.learned_at(here))
-        return log_v, self.schedule.progress_at(joules) - self.schedule.progress_at(here)
+        end = max(schedule.end, self.last * (1.0 + ENDED))
+        longer = np.maximum((joules - self.last) / (end - self.last), 1.0)
+        within = np.minimum(joules, end)
+        more = schedule.learned_at(within) / schedule.learned_at(here) - 1.0
+        return np.log1p(longer * more), schedule.progress_at(within) - schedule.progress_at(here)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

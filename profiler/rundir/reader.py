@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from profiler import rate_plan
 from profiler.errors import (
     RunDamagedError,
     RunError,
@@ -242,26 +243,38 @@ class Run:
         from profiler.forecast import CurveBins, fit_bins, fit_curve
 
         points = [column.to_numpy() for column in self.curve(metric)]
-        known = self.learning_rate.known()
-        if known is None or not options.keys().isdisjoint(("learning_rate", "planned_learning_rate")):
-            return fit_curve(points[0], points[1], weights=points[2], **options)
+        said = not options.keys().isdisjoint(("learning_rate", "planned_learning_rate"))
+        told = {} if said else self.learning_rate.told()
+        if "learning_rate" not in told:
+            return fit_curve(points[0], points[1], weights=points[2], **told, **options)
         bins = CurveBins()
         for joules, value, weight in zip(*(column.tolist() for column in points), strict=True):
             bins.add(joules, value, weight)
-        return fit_bins(bins, learning_rate=known, **options)
+        return fit_bins(bins, **told, **options)
 
     @cached_property
     def learning_rate(self) -> "RateTrace":
-        """The recorded learning rate over joules, thinned as it was while recording."""
+        """The learning rate over joules, recorded and planned, thinned as it was while recording."""
         from profiler.forecast.rates import RateTrace
 
-        trace = RateTrace()
-        seen = self.steps[self.steps["learning_rate"].notna() & self.steps["cumulative_joules"].notna()]
-        for joules, rate in zip(
-            seen["cumulative_joules"].tolist(), seen["learning_rate"].tolist(), strict=True
-        ):
-            trace.add(joules, rate)
+        trace = RateTrace(self._plan())
+        seen = self.steps[self.steps["cumulative_joules"].notna()]
+        columns = (seen[name].tolist() for name in ("cumulative_joules", "learning_rate", "step"))
+        for joules, rate, step in zip(*columns, strict=True):
+            trace.add(joules, rate, step)
         return trace
+
+    def _plan(self) -> rate_plan.RatePlan | None:
+        try:
+            return rate_plan.RatePlan.read(self.meta)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunDamagedError(self.path / RUN_FILE, f"{rate_plan.SECTION} is broken ({error!r}).") from None
+
+    @property
+    def planned_joules(self) -> float | None:
+        """Joules at the end of ``total_steps``, if steps go on as lately; None if it was not declared or has come."""
+        total, trace = int(self.meta.get(rate_plan.TOTAL, 0)), self.learning_rate
+        return trace.joules_at(total) if trace.last.step and total > trace.last.step else None
 
     def report(self, path: str | Path) -> Path:
         """Write a report; the extension picks the renderer: .txt or .json.

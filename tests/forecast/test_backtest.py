@@ -93,7 +93,7 @@ def test_too_little_past_is_no_test():
 
 
 def test_the_learning_rate_that_was_taken_is_known_to_the_test():
-    rate = np.where(X < 500.0, 1.0, np.maximum(1.0 - (X - 500.0) / 500.0, 0.0))
+    rate = np.where(X < 500.0, 1.0, np.maximum(1.1 - (X - 500.0) / 500.0, 0.0))
     fit = fit_curve(X, power_law(X), learning_rate=rate)
     assert len(fit.backtest) == 3
     assert set(fit.futures) == {"held", "annealed"}

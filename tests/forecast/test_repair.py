@@ -10,6 +10,7 @@ from profiler.errors import ForecastRefusedError
 from profiler.forecast import CurveBins, fit_bins, fit_curve
 from profiler.forecast.curve import bin_arrays
 from profiler.forecast.repair import jump, spikes
+from profiler.records import Verdict
 
 X = np.geomspace(1.0, 1000.0, 400)
 STEPS = np.arange(1.0, 5001.0)
@@ -73,11 +74,22 @@ def test_a_law_that_does_not_fit_is_told():
     assert fit_curve(X, noisy(X)).notes == ()
 
 
-@pytest.mark.parametrize(("end", "told"), [(1.0, False), (0.2, True), (0.0, True)])
+@pytest.mark.parametrize(("end", "told"), [(1.0, False), (0.2, True)])
 def test_a_rate_that_has_been_falling_without_a_plan_is_told(end, told):
     rate = np.interp(X, [0.0, 100.0, 600.0, 1000.0], [0.0, 1.0, 1.0, end])
     assert ("may bend" in notes(fit_curve(X, noisy(X), learning_rate=rate))) == told
-    assert "may bend" not in notes(fit_curve(X, noisy(X), planned_learning_rate=(X, rate)))
+    assert "has come to its end" in notes(fit_curve(X, noisy(X), planned_learning_rate=(X, rate)))
+    longer = np.append(X, 2000.0), np.append(rate, 0.1)
+    assert "learning rate" not in notes(fit_curve(X, noisy(X), planned_learning_rate=longer))
+
+
+def test_a_rate_that_came_down_to_zero_is_told_and_not_held_for_ever():
+    rate = np.interp(X, [0.0, 100.0, 600.0, 1000.0], [0.0, 1.0, 1.0, 0.0])
+    for told in ({"learning_rate": rate}, {"planned_learning_rate": (X, rate)}):
+        fit = fit_curve(X, noisy(X), **told)
+        assert "came down to zero" in notes(fit)
+        assert fit.scenarios == ("onward",)
+        assert fit.joules_at(0.97 * fit.level).verdict is Verdict.REACHABLE
 
 
 def test_what_is_out_of_order_or_repeated_is_counted():

@@ -6,6 +6,7 @@ import pytest
 from profiler.errors import UsageError
 from profiler.forecast import CurveBins, fit_bins, fit_curve
 from profiler.forecast.schedule import build
+from profiler.records import Verdict
 
 JOULES = np.arange(1.0, 2001.0) * 10.0
 
@@ -77,12 +78,26 @@ def test_every_scenario_undoes_itself():
         assert back.median == pytest.approx(3.0 * fit.joules, rel=1e-6)
 
 
-def test_a_plan_that_ends_at_zero_leads_nowhere_beyond():
+def test_beyond_its_end_a_plan_is_made_longer():
+    """At the rate of zero that it ends with, nothing lower would ever be reached, which is not what is asked."""
     rate = cosine(JOULES)
     seen = 0.5 * JOULES[-1] >= JOULES
     fit = fit_curve(JOULES[seen], trained(rate)[seen], planned_learning_rate=(JOULES, rate))
-    assert fit.loss_at(1e20).median == pytest.approx(fit.loss_at(10.0 * JOULES[-1]).median, rel=1e-6)
-    assert not math.isnan(fit.joules_at(0.5 * fit.level).median)
+    assert fit.planned_joules == JOULES[-1]
+    at_the_end, later = fit.loss_at(fit.planned_joules), fit.loss_at(3.0 * fit.planned_joules)
+    assert fit.loss_at(fit.planned_joules * 1.000001).median == pytest.approx(at_the_end.median, rel=1e-4)
+    assert later.median < 0.99 * at_the_end.median
+    lower = fit.joules_at(0.97 * at_the_end.median)
+    assert lower.verdict is Verdict.REACHABLE
+    assert fit.planned_joules < lower.median < 3.0 * fit.planned_joules
+
+
+def test_a_long_plan_that_has_hardly_begun_keeps_its_start():
+    early = np.arange(1.0, 1001.0)
+    rate = np.where(early <= 500.0, 0.1, 1.0)
+    plan = build([*early, 1e6], [*rate, 1.0])
+    exact = np.where(early <= 500.0, 0.1 * early, 50.0 + early - 500.0)
+    assert plan.learned_at(early) == pytest.approx(exact, rel=0.05)
 
 
 def test_a_streamed_curve_takes_a_plan_too():
@@ -96,9 +111,13 @@ def test_a_streamed_curve_takes_a_plan_too():
     assert streamed.loss_at(15_000.0) == fitted.loss_at(15_000.0)
 
 
-def test_a_plan_shorter_than_the_run_holds_its_last_rate():
+def test_a_plan_shorter_than_the_run_holds_its_last_rate_and_is_told():
     rate = np.full(500, 1e-3)
     fit = fit_curve(JOULES, trained(np.full(JOULES.size, 1e-3)), planned_learning_rate=(JOULES[:500], rate))
+    assert fit.planned_joules is None
+    assert fit.scenarios == ("held", "annealed")
+    assert "plan of the learning rate has come to its end" in fit.notes[0]
+    assert all(math.isfinite(test.forecast.median) for test in fit.backtest)
     assert math.isfinite(fit.loss_at(1e6).median)
 
 
