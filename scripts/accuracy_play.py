@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from accuracy_scenes import Scene
 
+from profiler.hooks.events import StepEvent
 from profiler.recording.meters import Meters
 from profiler.recording.pace import Pace
 from profiler.recording.recorder import Inbox, Recorder
@@ -199,9 +200,16 @@ class Performance:
         self.pace.adapt(self.meters.periods(), READ_SECONDS)
         return self.pace.next_seconds()
 
+    @staticmethod
+    def _step(end_ns: int) -> StepEvent:
+        return StepEvent(
+            kind=0, end_ns=end_ns, loss=1.0, slots=(), backwards=1, first_backward_ns=end_ns, backward_ns=0,
+            optimizer_ns=0, learning_rate=0.1, skipped=None,
+        )  # fmt: skip
+
     def _send_steps(self, start: float, until: float) -> None:
         while self._next_edge is not None and self._next_edge <= until:
             if self._next_edge > start:
                 end = self.epoch_ns + round(self._next_edge * SECOND)
-                self.inbox.events.append((0, end, 1.0, (), 1, end, 0, 0, 0.1, None))
+                self.inbox.events.append(self._step(end))
             self._next_edge = next(self._edges, None)

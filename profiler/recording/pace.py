@@ -4,8 +4,8 @@ from collections.abc import Iterable
 
 DEFAULT_SECONDS = 0.1
 """Where no sensor says, or shows, how often its value is renewed."""
-SHARE = 0.62
-"""Of a sensor's period: between half and all of it, and about the golden section, so that successive readings fall
+SHARE = 0.77
+"""Of a sensor's period: between half and all of it, and near no simple fraction, so that successive readings fall
 on ever new places between two renewals and so locate them."""
 DITHER = 0.1
 _GOLDEN = 0.6180339887498949
