@@ -8,17 +8,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
 from profiler.errors import UsageError
-from profiler.forecast.bins import CurveBins
 from profiler.forecast.rates import RateTrace
 from profiler.launch import open_session, require_torch
+from profiler.live.view import LiveView
 from profiler.options import Options
 from profiler.platform import write_stderr
 from profiler.records import Status
-from profiler.rundir.schema import StepRow
-from profiler.units import MICROJOULES_PER_JOULE
+from profiler.units import format_joules
 
 if TYPE_CHECKING:
     from profiler.rate_plan import Planned
@@ -50,6 +49,12 @@ class EnergyProfiler:
         planned_learning_rate: The learning rate over the whole run, in the unit of the optimizer's: a number, a rate
             for each step, or a function of the steps already done. Where it is not given and a torch scheduler is
             at work, what that one will do is worked out at the end.
+        live: Whether to write one line on stderr every ten seconds.
+        energy_budget: Joules that the run may take. When they are used, or ``target_loss`` will not be reached
+            within them, it is said once and :attr:`should_stop` becomes true; nothing else stops the training.
+        target_loss: The loss that forecasts while training are made for.
+        on_budget: ``"warn"``, or something to call with that sentence at the end of the next step, on the thread
+            that made the step. What it raises is said and not raised into the loop.
 
     Raises:
         UsageError: An argument that cannot mean anything.
@@ -69,6 +74,10 @@ class EnergyProfiler:
         pue: float = 1.0,
         total_steps: int | None = None,
         planned_learning_rate: "Planned | None" = None,
+        live: bool = False,
+        energy_budget: float | None = None,
+        target_loss: float | None = None,
+        on_budget: "Callable[[str], object] | Literal['warn']" = "warn",
     ) -> None:
         self._options = Options(
             name=name,
@@ -81,9 +90,14 @@ class EnergyProfiler:
             pue=pue,
             total_steps=total_steps,
             planned_learning_rate=planned_learning_rate,
+            live=live,
+            energy_budget=energy_budget,
+            target_loss=target_loss,
+            on_budget=on_budget,
         )
         self._session: Session | None = None
-        self._curve, self._rates = CurveBins(), RateTrace()
+        self._rates = RateTrace()
+        self._live = self._new_live()
         self._run: Run | None = None
         self._error_before: BaseException | None = None
 
@@ -99,20 +113,27 @@ class EnergyProfiler:
         if self._session is not None and self._session.status is Status.RUNNING:
             raise UsageError("this profiler is already recording; nest another EnergyProfiler instead.")
         require_torch()
-        self._curve, self._rates, self._run = CurveBins(), RateTrace(), None
+        self._rates, self._run = RateTrace(), None
+        self._live = self._new_live()
         begun = time.monotonic()
         try:
-            self._session = open_session(self._options, observe=self._observe, say=_say)
+            self._session = open_session(
+                self._options, observe=self._live.observe, advance=self._live.advance, say=_say
+            )
             self._begin(self._session, begun)
         except Exception as error:  # noqa: BLE001 - the training matters more than its record
             _say(f"cannot record ({type(error).__name__}: {error}). Training goes on without it")
             if self._session is not None:
                 self._session.abandon()
+            self._live.close()
             self._session = None
         return self
 
     def _begin(self, session: "Session", begun: float) -> None:
         session.prepare()
+        self._live.speaks &= session.place.identity.speaks
+        if self._options.energy_budget is not None and not session.billable:
+            session.notice("energy_budget= has no effect, since nothing here can be metered")
         if session.place.identity.speaks:
             domains = [f"{domain.name} ({domain.provenance})" for domain in session.billable]
             _say(
@@ -133,6 +154,7 @@ class EnergyProfiler:
         if session is None or session.status is not Status.RUNNING or session.is_fork:
             return
         session.stop(status)
+        self._live.close()
         if session.place.identity.speaks:
             self._print_report(session)
 
@@ -145,7 +167,8 @@ class EnergyProfiler:
         try:
             from profiler.report import exit_block
 
-            write_stderr(exit_block(session.summary(), self._curve, self._rates))
+            bins = self._live.curve.bins
+            write_stderr(exit_block(session.summary(), bins, self._rates, self._options.prices()))
         except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
             _say(
                 f"cannot print the report ({type(error).__name__}: {error}); see energy-profiler report {session.path}"
@@ -198,6 +221,56 @@ class EnergyProfiler:
             if recorded and self._session is not None:
                 self._session.leave_phase()
 
+    # -- what is known while it goes on ---------------------------------------------------------------------------
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether it has started and not stopped, in this process."""
+        session = self._session
+        return session is not None and session.status is Status.RUNNING and not session.is_fork
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the energy budget is used, or ``target_loss`` will not be reached within it; for loops that ask.
+
+        Each rank answers for what it records itself: let the ranks agree before one of them leaves the loop.
+        """
+        return self._live.should_stop
+
+    def metrics(self) -> dict[str, float]:
+        """Where the run stands, with the keys of experiment trackers, such as ``energy/total_joules``.
+
+        Cheap enough for every step. What is not known is absent: all of it before the start, forecasts until some
+        seconds after they were first asked for.
+        """
+        return self._live.metrics()
+
+    def _new_live(self) -> LiveView:
+        options = self._options
+        return LiveView(
+            rates=self._rates,
+            speaks=options.live,
+            goals=options.goals(),
+            prices=options.prices(),
+            alarm=self._alarm,
+        )
+
+    def _alarm(self, sentence: str) -> None:
+        session, on_budget = self._session, self._options.on_budget
+        if session is not None:
+            session.notice(sentence)
+            if callable(on_budget):
+                session.next_step.call(lambda: on_budget(sentence))
+
+    def __repr__(self) -> str:
+        session, latest = self._session, self._live.latest
+        if session is None:
+            return "EnergyProfiler(not started)"
+        done = [f"{latest.steps:,} steps"] if latest is not None else []
+        if latest is not None and latest.total_joules is not None:
+            done.append(format_joules(latest.total_joules))
+        return f"EnergyProfiler({', '.join([session.status.value, *done, str(session.path)])})"
+
     # -- what came of it ------------------------------------------------------------------------------------------
 
     @property
@@ -217,18 +290,6 @@ class EnergyProfiler:
         if self._run is None:
             self._run = load_run(self._session.path)
         return self._run
-
-    def _observe(self, row: StepRow) -> None:
-        if row.cumulative_joules is None or row.total_joules is None:
-            return
-        cumulative, total = (
-            row.cumulative_joules / MICROJOULES_PER_JOULE,
-            row.total_joules / MICROJOULES_PER_JOULE,
-        )
-        self._rates.add(cumulative, row.learning_rate, row.step)
-        if row.loss is not None:
-            steps = max(row.step_count - row.nonfinite_count, 1)
-            self._curve.add(cumulative - total / 2, row.loss, float(steps))
 
 
 def _status_of(error: BaseException | None) -> Status:

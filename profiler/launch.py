@@ -5,12 +5,15 @@ import secrets
 import sys
 from collections.abc import Callable
 from datetime import datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.errors import MissingDependencyError
 from profiler.options import Options
-from profiler.ranks.identity import identify
+from profiler.ranks.identity import identify, process_group
+from profiler.ranks.place import find_place
+from profiler.records import Progress
 from profiler.rundir.schema import RUN_FILE, TABLES, StepRow
 
 if TYPE_CHECKING:
@@ -18,47 +21,51 @@ if TYPE_CHECKING:
     from profiler.sensors.base import Found
 
 _PARENT = "energy_runs"
+_NAMES = (RUN_FILE, *(table.filename for table in TABLES))
 
 
-def import_torch() -> None:
-    """Import torch, which the hooks then find among the loaded modules.
+def require_torch() -> None:
+    """Check that torch is installed, and leave the moment of its import to the training.
 
     Raises:
         MissingDependencyError: It is not installed.
     """
-    try:
-        import torch  # noqa: F401 - the hooks find it among the loaded modules
-    except ImportError:
+    if sys.modules.get("torch") is None and ("torch" in sys.modules or find_spec("torch") is None):
         raise MissingDependencyError(
             "torch", needed_for="Recording a training run", install='pip install "energy-profiler[torch]"'
-        ) from None
+        )
 
 
 def open_session(
-    options: Options, *, observe: Callable[[StepRow], None], say: Callable[[str], None]
+    options: Options,
+    *,
+    observe: Callable[[StepRow], None],
+    advance: Callable[[Progress], None],
+    say: Callable[[str], None],
 ) -> "Session":
-    """Make a recording that is ready to start. torch must have been imported.
+    """Make a recording that is ready to start.
 
     Args:
         options: What the user says of the run.
         observe: Called, on the sampler's thread, with each finished row of steps.
+        advance: Called, there too, with where the run stands.
         say: Called with each warning once.
     """
     from profiler.hooks.dispatcher import dispatcher
     from profiler.recording.session import Session
 
-    identity = identify(os.environ)
-    path = _free(Path(options.run_dir or _new_path(identity.rank, identity.world_size)))
+    identity = identify(os.environ, process_group())
+    place = find_place(identity, lambda: _new_path(options), os.environ)
     return Session(
-        path=path,
-        name=options.name or path.name,
+        place=place,
+        name=options.name or place.run_path.name,
         declared=options.declared(),
         found=_found(options),
         owns_sensors=options.sensors is None,
         hooks=dispatcher(),
-        identity=identity,
         period_seconds=options.sample_period_seconds,
         observe=observe,
+        advance=advance,
         say=say,
     )
 
@@ -74,23 +81,24 @@ def _found(options: Options) -> "Found":
 
 def _cuda_uuids() -> list[str] | None:
     """The UUIDs of the process's GPUs in torch's own order, where CUDA is initialised and so can say."""
-    cuda = sys.modules["torch"].cuda
-    if not cuda.is_initialized():
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
         return None
+    cuda = torch.cuda
     found = [getattr(cuda.get_device_properties(index), "uuid", None) for index in range(cuda.device_count())]
     return None if None in found else [f"GPU-{uuid}" for uuid in found]
 
 
-def _new_path(rank: int, world_size: int) -> Path:
+def _new_path(options: Options) -> Path:
+    """A directory that no run has yet."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    suffix = f"-rank-{rank:05d}" if world_size > 1 else ""
-    return Path(_PARENT) / f"{stamp}-{secrets.token_hex(3)}{suffix}"
+    return _free(Path(options.run_dir or Path(_PARENT) / f"{stamp}-{secrets.token_hex(3)}"))
 
 
 def _free(path: Path) -> Path:
     """``path``, or the first of ``path-2``, ``path-3``, ... in which none of a run's files exists already."""
     number = 2
     free = path
-    while any((free / name).exists() for name in (RUN_FILE, *(table.filename for table in TABLES))):
+    while any((free / name).exists() for name in _NAMES) or any(free.glob("rank-*-attempt-*")):
         free, number = path.with_name(f"{path.name}-{number}"), number + 1
     return free

@@ -1,14 +1,15 @@
 """What a user may say of a run: the keywords of :class:`profiler.EnergyProfiler`, checked in one place."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from profiler import cost, rate_plan
+from profiler import cost, goals, rate_plan
 from profiler.errors import UsageError
+from profiler.goals import Goals
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from profiler.sensors.base import Sensor
 
@@ -33,6 +34,10 @@ class Options:
     pue: float = 1.0
     total_steps: int | None = None
     planned_learning_rate: rate_plan.Planned | None = None
+    live: bool = False
+    energy_budget: float | None = None
+    target_loss: float | None = None
+    on_budget: "Callable[[str], object] | Literal['warn']" = "warn"
 
     def __post_init__(self) -> None:
         period = self.sample_period_seconds
@@ -40,8 +45,11 @@ class Options:
             raise UsageError(
                 f"sample_period_seconds must lie between {SHORTEST_PERIOD:g} and {LONGEST_PERIOD:g}, not {period!r}."
             )
+        if self.on_budget != "warn" and not callable(self.on_budget):
+            raise UsageError(f"on_budget must be 'warn' or something to call, not {self.on_budget!r}.")
         self.prices()
         self.plan()
+        self.goals()
 
     def prices(self) -> cost.Prices:
         """What was said of the electricity."""
@@ -56,11 +64,16 @@ class Options:
         """What was said of the learning rate."""
         return rate_plan.declared(self.planned_learning_rate, self.total_steps)
 
+    def goals(self) -> Goals:
+        """What is wanted of the run."""
+        return Goals(target_loss=self.target_loss, energy_budget=self.energy_budget)
+
     def declared(self) -> dict[str, Any]:
         """What was said of the run that a reader of it needs: sections of ``run.json``."""
         prices, plan = self.prices().declared(), self.plan()
         sections = {
             cost.SECTION: prices,
+            goals.SECTION: self.goals().section(),
             rate_plan.TOTAL: self.total_steps and int(self.total_steps),
             rate_plan.SECTION: plan and plan.section(),
         }

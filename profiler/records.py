@@ -1,5 +1,6 @@
 """The frozen dataclasses that travel between rooms: data in, data out, no behaviour beyond reading themselves."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -173,6 +174,27 @@ class PhaseEnergy:
     name: str
     seconds: float
     joules: Interval | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Where a run that goes on stands; what is not metered is absent.
+
+    Attributes:
+        seconds: Time since the window's start up to which everything that follows is known.
+        steps: Training steps.
+        step_joules: Energy of those steps, in joules.
+        total_joules: All that was billed by then, in joules; None while nothing is.
+        modelled_joules: The part of it that was estimated, not measured.
+        watts: Power of each billed domain lately.
+    """
+
+    seconds: float
+    steps: int
+    step_joules: float
+    total_joules: float | None
+    modelled_joules: float
+    watts: Mapping[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

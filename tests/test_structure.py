@@ -20,7 +20,9 @@ ALLOWED = {
     "rate_plan": {"errors"},  # declared or simulated by the recorder, read by the forecast
     "_version": set(),
     "cost": BASE,
-    "options": BASE | {"cost", "sensors"},
+    "goals": BASE,
+    "live": BASE | {"cost", "forecast", "goals", "report.words", "rundir.schema"},
+    "options": BASE | {"cost", "goals", "sensors"},
     "launch": BASE | {"hooks", "ranks", "recording", "sensors", "rundir.schema", "options"},
     "ranks": BASE,
     "sensors": BASE,
@@ -29,10 +31,11 @@ ALLOWED = {
     "recording": BASE | {"hooks", "ranks", "sensors", "rundir.schema", "rundir.writer"},
     "rundir": BASE | {"forecast", "report"},
     "report": BASE | {"cost", "forecast", "rundir.reader"},
-    "cli": BASE | {"energy_profiler", "export", "hooks.imports", "recording.meta", "rundir", "report", "sensors"},
+    "cli": BASE
+    | {"energy_profiler", "export", "hooks.imports", "recording.meta", "rundir", "report", "sensors"},
     "testing": BASE | {"sensors", "rundir"},
     "energy_profiler": BASE
-    | {"launch", "ranks", "recording", "sensors", "rundir", "forecast", "report", "options"},
+    | {"launch", "live", "ranks", "recording", "sensors", "rundir", "forecast", "report", "options"},
     "__init__": BASE | {"energy_profiler", "rundir", "forecast"},
     "__main__": {"cli"},
 }

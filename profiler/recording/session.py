@@ -5,19 +5,20 @@ import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from profiler.hooks.dispatcher import Dispatcher
 from profiler.platform import at_fork_in_child
-from profiler.ranks.identity import Identity
+from profiler.ranks.place import Place
 from profiler.recording import meta
 from profiler.recording.meters import Meters
+from profiler.recording.next_step import NextStep
 from profiler.recording.pace import Pace
+from profiler.recording.progress import progress_of
 from profiler.recording.recorder import Inbox, Logged, Recorder
 from profiler.recording.sampler import GuardedSensor, Sampler
 from profiler.recording.thinning import Thinner
-from profiler.records import Domain, Metered, Status, Summary
+from profiler.records import Domain, Metered, Progress, Status, Summary
 from profiler.rundir.schema import StepRow
 from profiler.rundir.writer import RunWriter
 from profiler.sensors.base import Found
@@ -33,49 +34,53 @@ class Session:
     """Records from :meth:`start` to :meth:`stop`. Neither raises into the training, whatever fails.
 
     Args:
-        path: The run directory.
+        place: Where it records, and who counts what it shares with other processes.
         name: The run's name.
         declared: What the user said of the run: sections of ``run.json``.
         found: The sensors, and why others were refused.
         owns_sensors: Whether to close them at the end.
         hooks: The process's hooks.
-        identity: Which rank this is.
         period_seconds: Time between samples; None adapts it to the sensors.
         observe: Called, on the sampler's thread, with each finished row of steps.
+        advance: Called, there too, with where the run stands, and once more at its end.
         say: Called with each warning once.
     """
 
     def __init__(
         self,
         *,
-        path: Path,
+        place: Place,
         name: str,
         declared: Mapping[str, Any],
         found: Found,
         owns_sensors: bool,
         hooks: Dispatcher,
-        identity: Identity,
         period_seconds: float | None,
         observe: Callable[[StepRow], None],
+        advance: Callable[[Progress], None],
         say: Callable[[str], None],
     ) -> None:
-        self.path = path
+        self.place = place
+        self.path = place.path
         self.warnings: list[str] = []
         self.status = Status.RUNNING
         self._say = say
+        self._advance = advance
+        self.next_step = NextStep(hooks, self.notice)
         self._hooks = hooks
         self._found = found
         self._owns_sensors = owns_sensors
         self._name = name
         self._declared = declared
-        self._identity = identity
         self._inbox = Inbox()
         self._phases: list[str] = []
         self._phase_limit = Thinner()
         self.is_fork = False
         self._sensors = [GuardedSensor(sensor, self.notice) for sensor in found.sensors]
-        self._meters = Meters([domain for sensor in found.sensors for domain in sensor.domains])
-        self._writer = RunWriter(path, self._disk_failed)
+        domains = tuple(domain for sensor in found.sensors for domain in sensor.domains)
+        self._election = place.election(domains)
+        self._meters = Meters(domains, self._election)
+        self._writer = RunWriter(self.path, self._disk_failed)
         self._recorder = Recorder(
             meters=self._meters,
             writer=self._writer,
@@ -112,7 +117,7 @@ class Session:
         started = datetime.now(tz=UTC).astimezone()
         self._head = {
             **meta.head(
-                name=self._name, started=started, identity=self._identity, refusals=self._found.refusals
+                name=self._name, started=started, identity=self.place.identity, refusals=self._found.refusals
             ),
             **self._declared,
         }
@@ -123,6 +128,7 @@ class Session:
     def begin(self) -> None:
         """Open the window: it starts when this returns."""
         self._recorder.begin(time.monotonic_ns())
+        self._head["clock"] = meta.clock(self._recorder.start_ns)
         self._hooks.attach(self._sink)
         self._sampler.start()
 
@@ -131,6 +137,7 @@ class Session:
         self._hooks.detach(self._sink)
         self._sampler.stop()
         self._writer.close()
+        self._election.close()
         self._close_sensors()
         _LIVE.discard(self)
 
@@ -141,6 +148,7 @@ class Session:
         end_ns = time.monotonic_ns()
         self._meters.close(end_ns)
         self._hooks.detach(self._sink)
+        self.next_step.close()
         self.status = status
         try:
             self._finish(end_ns)
@@ -157,13 +165,17 @@ class Session:
                 "a sensor hangs; what it held after its last reading is estimated at the neighbouring power"
             )
         self._recorder.finish(end_ns)
+        self._advance(progress_of(self._recorder, self._meters, end_ns))
         self._note_hooks()
 
     def _release(self, end_ns: int) -> None:
+        self._election.count(end_ns)
+        self._election.close()
         self._close_sensors()
         self.stop_seconds = (time.monotonic_ns() - end_ns) / NANOSECONDS_PER_SECOND
         self._writer.write_meta(self._meta())
         self._writer.close()
+        self.place.leave()
         _LIVE.discard(self)
 
     def _close_sensors(self) -> None:
@@ -207,6 +219,8 @@ class Session:
 
     def _drain(self, now_ns: int) -> None:
         self._recorder.drain(now_ns)
+        self._advance(progress_of(self._recorder, self._meters, now_ns))
+        self._election.count(self._recorder.billed_ns)
         self._note_hooks()
         state = (len(self.warnings), len(self._meters.billed_from_ns), self._recorder.decision is None)
         if state != self._written_state:
@@ -236,7 +250,8 @@ class Session:
         """Keep a warning, and say it the first time."""
         if message not in self.warnings:
             self.warnings.append(message)
-            self._say(message)
+            if self.place.identity.speaks:
+                self._say(message)
 
     def _disk_failed(self, reason: str) -> None:
         self.notice(
@@ -314,6 +329,7 @@ class Session:
         """In a forked child: touch nothing that belongs to the parent."""
         self.is_fork = True
         self._writer.forget()
+        self._election.close()
 
 
 def _forget_all() -> None:

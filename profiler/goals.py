@@ -1,0 +1,43 @@
+"""What a user wants of a run: a loss to reach, and the energy it may take."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from profiler.errors import UsageError
+
+SECTION = "goals"
+"""Where ``run.json`` keeps them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goals:
+    """None where nothing was said.
+
+    Attributes:
+        target_loss: The loss to reach.
+        energy_budget: The joules it may take.
+
+    Raises:
+        UsageError: A loss that is no finite number, or a budget that is not a positive one.
+    """
+
+    target_loss: float | None = None
+    energy_budget: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.target_loss is not None and not _is_finite(self.target_loss):
+            raise UsageError(f"target_loss must be a finite number, not {self.target_loss!r}.")
+        if self.energy_budget is not None and not (_is_finite(self.energy_budget) and self.energy_budget > 0):
+            raise UsageError(
+                f"energy_budget must be a positive number of joules, not {self.energy_budget!r}."
+            )
+
+    def section(self) -> dict[str, Any]:
+        """What ``run.json`` keeps of them."""
+        said = {"target_loss": self.target_loss, "energy_budget_joules": self.energy_budget}
+        return {name: float(value) for name, value in said.items() if value is not None}
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,42 @@
+"""Something of the user's to do on the training thread, between two steps."""
+
+from collections.abc import Callable
+
+from profiler.hooks.dispatcher import Dispatcher
+
+
+class NextStep:
+    """Calls what was asked for at the end of the next step, once. Until then it costs a step nothing.
+
+    Args:
+        hooks: The process's hooks.
+        notice: Says a fault of what was called; it is not raised into the loop.
+    """
+
+    def __init__(self, hooks: Dispatcher, notice: Callable[[str], None]) -> None:
+        self._hooks = hooks
+        self._notice = notice
+        self._action: Callable[[], object] | None = None
+        self._sink = self._arrived
+        self._is_over = False
+
+    def call(self, action: Callable[[], object]) -> None:
+        """Call ``action`` at the end of the next step, if there will be one that hooks see."""
+        if self._hooks.failure is None and not self._is_over:
+            self._action = action
+            self._hooks.attach(self._sink)
+
+    def close(self) -> None:
+        """Call nothing any more: there is no next step."""
+        self._is_over = True
+        self._hooks.detach(self._sink)
+
+    def _arrived(self, _event: tuple[object, ...]) -> None:
+        self._hooks.detach(self._sink)
+        action, self._action = self._action, None
+        if action is None:
+            return
+        try:
+            action()
+        except Exception as error:  # noqa: BLE001 - said, and the training goes on
+            self._notice(f"on_budget failed ({type(error).__name__}: {error}); training goes on")
