@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
+    from profiler.cost import Prices
     from profiler.forecast.bins import CurveBins
     from profiler.forecast.rates import RateTrace
     from profiler.records import Summary
+    from profiler.report.details import Details
     from profiler.report.model import Report
     from profiler.rundir.reader import Run
 
@@ -22,46 +24,75 @@ RENDERERS = {
     ".html": "profiler.report.html",
     ".json": "profiler.report.json",
 }
+PLOTLYJS = ("inline", "cdn", "directory")
+"""Where a page has the script of its figures from: itself, plotly's own server, or a file beside it."""
 
 
-def render(report: "Report", extension: str) -> str:
+def render(report: "Report", extension: str, *, plotlyjs: str = "inline") -> str:
     """Render a report in the format that a file extension names.
 
+    Args:
+        report: The report.
+        extension: ``.txt``, ``.html`` or ``.json``.
+        plotlyjs: One of `PLOTLYJS`; formats without figures take no notice of it.
+
     Raises:
-        UsageError: No renderer has that extension.
+        UsageError: No renderer has that extension, or there is no such place for the script.
     """
     if extension not in RENDERERS:
         known = ", ".join(RENDERERS)
         raise UsageError(f"no report has the extension {extension!r}; there are: {known}.")
-    rendered: str = import_module(RENDERERS[extension]).render(report)
+    if plotlyjs not in PLOTLYJS:
+        raise UsageError(f"plotlyjs must be one of {', '.join(PLOTLYJS)}, not {plotlyjs!r}.")
+    options = {"plotlyjs": plotlyjs} if extension == ".html" else {}
+    rendered: str = import_module(RENDERERS[extension]).render(report, **options)
     return rendered
 
 
 def report_of(run: "Run", targets: Sequence[float] = ()) -> "Report":
     """Build the report of a recorded run, with a forecast of each asked target."""
-    from profiler.report.model import build
-    from profiler.report.power import power_of
+    from profiler.cost import prices_of
+    from profiler.report.model import attempt, build
 
-    power = power_of(run.samples, [domain.name for domain in run.domains.values() if domain.billed])
+    fit, refused = attempt(run.fit)
+    summary, prices = run.summary(), prices_of(run.meta)
+
+    def look_closer() -> "Details":
+        from profiler.report.details import details_of
+
+        return details_of(run, summary, fit, prices)
+
     notes = run.learning_rate.notes()
-    return build(run.summary(), run.fit, targets=targets, notes=notes, power=power, charted=True)
+    return build(summary, fit, refused, targets=targets, notes=notes, prices=prices, look_closer=look_closer)
 
 
-def write_report(run: "Run", path: Path) -> Path:
-    """Write the report of a run; the extension picks the renderer.
+def write(report: "Report", path: Path, *, plotlyjs: str = "inline") -> Path:
+    """Write a report; the extension picks the renderer, and the script of its figures goes beside it if asked for.
 
     Raises:
-        UsageError: No renderer has that extension.
+        UsageError: No renderer has that extension, or there is no such place for the script.
     """
-    text = render(report_of(run), path.suffix)
+    text = render(report, path.suffix, plotlyjs=plotlyjs)
+    if plotlyjs == "directory" and path.suffix == ".html":
+        from profiler.report import figures
+
+        (path.parent / figures.script_name()).write_text(figures.script(), encoding="utf-8")
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def exit_block(summary: "Summary", bins: "CurveBins", rates: "RateTrace") -> str:
+def write_report(run: "Run", path: Path, *, plotlyjs: str = "inline") -> Path:
+    """Write the report of a run: see :func:`write`."""
+    return write(report_of(run), path, plotlyjs=plotlyjs)
+
+
+def exit_block(
+    summary: "Summary", bins: "CurveBins", rates: "RateTrace", prices: "Prices | None" = None
+) -> str:
     """Render what is printed when a run ends, from what is in memory: the same as the directory's own report."""
     from profiler.forecast import fit_bins
-    from profiler.report.model import build
+    from profiler.report.model import attempt, build
 
-    report = build(summary, lambda: fit_bins(bins, learning_rate=rates.known()), notes=rates.notes())
+    fit, refused = attempt(lambda: fit_bins(bins, **rates.told()))
+    report = build(summary, fit, refused, notes=rates.notes(), prices=prices)
     return render(report, ".txt").rstrip("\n")

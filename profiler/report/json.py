@@ -1,26 +1,51 @@
-"""The report as JSON. Infinite joules are null: the verdict beside them says why."""
+"""The report as JSON; ``docs/report-json.md`` describes its keys. Infinite joules are null: a verdict says why."""
 
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 from profiler.report.model import Report
 
 REPORT_VERSION = 1
+_NOT_SAID = ("look_closer",)
 
 
 def render(report: Report) -> str:
     """Render the report; ends with a newline."""
-    return json.dumps({"report_version": REPORT_VERSION, **plain(report)}, indent=1, allow_nan=False) + "\n"
+    body = {"report_version": REPORT_VERSION, **plain(report), **plain(report.details)}
+    return "".join(_lines(body)) + "\n"
 
 
 def plain(value: Any) -> Any:
     """Turn dataclasses into mappings and what JSON has no word for into null."""
     if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+        names = (field.name for field in fields(value) if field.name not in _NOT_SAID)
+        return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, tuple):
         return [plain(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _lines(value: Any, indent: str = "\n") -> Iterator[str]:
+    """Write a value with a line for each entry, but for each mapping or list without another inside it."""
+    deeper = indent + " "
+    if isinstance(value, dict) and _nests(value.values()):
+        for number, (key, item) in enumerate(value.items()):
+            yield f"{',' if number else '{'}{deeper}{json.dumps(key)}: "
+            yield from _lines(item, deeper)
+        yield indent + "}"
+    elif isinstance(value, list) and _nests(value):
+        for number, item in enumerate(value):
+            yield f"{',' if number else '['}{deeper}"
+            yield from _lines(item, deeper)
+        yield indent + "]"
+    else:
+        yield json.dumps(value, allow_nan=False)
+
+
+def _nests(items: Any) -> bool:
+    return any(isinstance(item, (dict, list)) for item in items)

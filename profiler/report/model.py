@@ -3,25 +3,18 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from profiler import uncertainty
-from profiler.cost import WORLD_ELECTRICITY, Yardstick
+from profiler.cost import Prices
 from profiler.errors import ForecastRefusedError
-from profiler.forecast.priors import HORIZON_LIMIT
-from profiler.records import Forecast, Interval, Metered, Provenance, Refusal, Summary, Verdict
+from profiler.records import Interval, Metered, Provenance, Refusal, Summary
+from profiler.report.outlook import Outlook, outlook_of
 
 if TYPE_CHECKING:
     from profiler.forecast import CurveFit
-    from profiler.forecast.backtest import Backtest
-
-_WAYS_DOWN = (0.10, 0.25, 0.50, 0.75)
-_UNDER = 1.10
-_COMPARED = 1
-"""Which of the ways down the scenarios are compared at."""
-_SCENARIOS = ("held", "annealed")
-_DIGITS = 4
-_LAW_POINTS = 80
+    from profiler.report.details import Details
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +29,8 @@ class DomainLine:
         source: The interface they are read from.
         billed: Whether they count in the total.
         bridged_share: Share of the window that no reading covers.
+        period_seconds: How often its value is renewed; None while unknown.
+        gain_share: Half of the 90 % interval of what is common to all its joules, as a share of them.
         notes: What a reader must know.
     """
 
@@ -46,100 +41,33 @@ class DomainLine:
     source: str
     billed: bool
     bridged_share: float
+    period_seconds: float | None
+    gain_share: float
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A lower loss and what it costs.
+class Cost:
+    """What the run's joules amount to elsewhere.
 
     Attributes:
-        loss: The target.
-        way: How far it lies on the way from the present level to the median floor; None for one asked for.
-        forecast: The answer, in joules since the start.
-        more: Joules from now on; None where no number means anything: reached, never, or past the horizon.
+        kwh: Kilowatt-hours at the building's meter; None when nothing is metered. The same interval as the joules.
+        gco2e: Grams of CO2 equivalent; None while the grid is unknown.
+        money: In the user's currency; None while the price is unknown.
+        prices: What these rest on.
     """
 
-    loss: float
-    way: float | None
-    forecast: Forecast
-    more: Interval | None
+    kwh: Interval | None
+    gco2e: Interval | None
+    money: Interval | None
+    prices: Prices
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    """What a target costs under one future of the learning rate.
-
-    Attributes:
-        name: ``held`` at the present rate, or ``annealed`` to zero at the target.
-        target: The target and its price.
-    """
-
-    name: str
-    target: Target
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """Loss against joules, as drawn: what was measured, and what is expected up to the horizon.
-
-    Attributes:
-        joules: Joules of the measured points.
-        losses: Smoothed loss at each.
-        law_joules: Joules at which the law is given.
-        law: The level expected there, with its interval.
-    """
-
-    joules: tuple[float, ...]
-    losses: tuple[float, ...]
-    law_joules: tuple[float, ...]
-    law: tuple[Interval, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """The fitted curve.
-
-    Attributes:
-        first_loss: Level at the start of the curve.
-        last_loss: Level now.
-        floor: The level that infinite energy would approach.
-        targets: Lower losses on the way to the floor, and one under it.
-        asked: Targets that were asked for.
-        perfection: Where an enormous amount of energy would lead if the law held for ever.
-        yardstick: That amount.
-        notes: Caveats of the fit.
-        backtest: What earlier parts of the run would have forecast for the present.
-        chart: The curve, for renderers that draw; None where it was not asked for.
-        scenarios: What one of the targets costs if the learning rate is held, and if it is annealed; empty where
-            the learning rate is not known.
-    """
-
-    first_loss: float
-    last_loss: float
-    floor: Interval
-    targets: tuple[Target, ...]
-    asked: tuple[Target, ...]
-    perfection: Interval
-    yardstick: Yardstick
-    notes: tuple[str, ...]
-    backtest: "tuple[Backtest, ...]" = ()
-    scenarios: tuple[Scenario, ...] = ()
-    chart: Chart | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Power:
-    """Mean power of one domain over time: ``watts[i]`` holds from ``seconds[i]`` to ``seconds[i + 1]``."""
-
-    domain: str
-    seconds: tuple[float, ...]
-    watts: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything a renderer needs.
+
+    It has no slots, because the details are worked out when they are first asked for.
 
     Attributes:
         summary: The run.
@@ -148,12 +76,13 @@ class Report:
         watts: Mean power over the window.
         step_joules: Mean energy of a step.
         step_seconds: Mean length of a step, what lies between steps included; None without steps.
+        cost: What the total amounts to elsewhere.
         domains: The sampled domains, billed ones first.
         outlook: The fitted curve; None when it does not support a forecast.
         refused: Why there is no outlook, with the remedy.
         refusals: Sources that are not used although they might be.
         warnings: What a reader must know.
-        power: Power over time of the billed domains, for renderers that draw.
+        look_closer: Works out the details.
     """
 
     summary: Summary
@@ -162,52 +91,79 @@ class Report:
     watts: float | None
     step_joules: float | None
     step_seconds: float | None
+    cost: Cost
     domains: tuple[DomainLine, ...]
     outlook: Outlook | None
     refused: str
     refusals: tuple[Refusal, ...]
     warnings: tuple[str, ...]
-    power: tuple[Power, ...] = ()
+    look_closer: "Callable[[], Details]"
+
+    @cached_property
+    def details(self) -> "Details":
+        """What a page and JSON say beyond the terminal."""
+        return self.look_closer()
+
+
+def attempt(fit: "Callable[[], CurveFit]") -> "tuple[CurveFit | None, str]":
+    """Fit, or say why not."""
+    try:
+        return fit(), ""
+    except ForecastRefusedError as error:
+        return None, str(error)
 
 
 def build(
     summary: Summary,
-    fit: "Callable[[], CurveFit]",
+    fit: "CurveFit | None",
+    refused: str = "",
     *,
     targets: Sequence[float] = (),
     notes: Sequence[str] = (),
-    power: Sequence[Power] = (),
-    charted: bool = False,
+    prices: Prices | None = None,
+    look_closer: "Callable[[], Details] | None" = None,
 ) -> Report:
     """Build the report of a run.
 
     Args:
         summary: The run.
-        fit: Fits its loss against its joules.
+        fit: The fit of its loss against its joules; None when it is refused.
+        refused: Why it is.
         targets: Losses whose price is asked for.
         notes: What a reader of the forecast must know beside what the fit says.
-        power: Power over time, for renderers that draw.
-        charted: Whether the curve is wanted as well, for renderers that draw.
+        prices: What kilowatt-hours cost; nothing is known of it by default.
+        look_closer: Works out the details; there are none by default.
     """
-    total, window = summary.total_joules, summary.window_seconds
-    outlook, refused = _outlook(fit, targets, notes, charted=charted)
-    steps = summary.steps
+    total, window, steps = summary.total_joules, summary.window_seconds, summary.steps
+    modelled = summary.modelled_joules
+    energy = _energy(summary)
     return Report(
         summary=summary,
-        energy=_energy(summary),
-        modelled_share=summary.modelled_joules / total
-        if total and summary.modelled_joules is not None
-        else None,
-        watts=total / window if total is not None and window > 0 else None,
+        energy=energy,
+        modelled_share=modelled / total if total and modelled is not None else None,
+        watts=mean_watts(summary),
         step_joules=summary.step_joules / steps if steps and summary.step_joules is not None else None,
         step_seconds=window / steps if steps else None,
+        cost=_cost(energy, prices or Prices()),
         domains=tuple(_line(m, window) for m in sorted(summary.metered, key=lambda m: not m.domain.billed)),
-        outlook=outlook,
+        outlook=None if fit is None else outlook_of(fit, targets, notes),
         refused=refused,
         refusals=summary.refusals,
         warnings=summary.warnings,
-        power=tuple(power),
+        look_closer=look_closer or _nothing,
     )
+
+
+def _nothing() -> "Details":
+    from profiler.report.details import Details
+
+    return Details()
+
+
+def mean_watts(summary: Summary) -> float | None:
+    """Mean power over the window; None when nothing is metered."""
+    total, window = summary.total_joules, summary.window_seconds
+    return total / window if total is not None and window > 0 else None
 
 
 def _energy(summary: Summary) -> Interval | None:
@@ -216,6 +172,23 @@ def _energy(summary: Summary) -> Interval | None:
         return None
     spread = uncertainty.Z_90 * math.sqrt(summary.edge_joules**2 + gain_variance(summary.metered))
     return Interval(low=max(total - spread, 0.0), median=total, high=total + spread)
+
+
+def _cost(energy: Interval | None, prices: Prices) -> Cost:
+    return Cost(
+        kwh=converted(energy, prices.kwh),
+        gco2e=converted(energy, prices.gco2e),
+        money=converted(energy, prices.money),
+        prices=prices,
+    )
+
+
+def converted(joules: Interval | None, unit: Callable[[float], float | None]) -> Interval | None:
+    """Read joules in another unit; None where either is unknown."""
+    if joules is None or unit(1.0) is None:
+        return None
+    low, median, high = (unit(end) or 0.0 for end in (joules.low, joules.median, joules.high))
+    return Interval(low=low, median=median, high=high, level=joules.level)
 
 
 def gain_variance(metered: Sequence[Metered]) -> float:
@@ -236,72 +209,7 @@ def _line(metered: Metered, window: float) -> DomainLine:
         source=domain.source,
         billed=domain.billed,
         bridged_share=min(metered.bridged_seconds / window, 1.0) if window > 0 else 0.0,
+        period_seconds=domain.update_period_seconds,
+        gain_share=uncertainty.Z_90 * domain.gain_uncertainty,
         notes=domain.notes,
     )
-
-
-def _outlook(
-    fit: "Callable[[], CurveFit]", targets: Sequence[float], notes: Sequence[str], *, charted: bool
-) -> tuple[Outlook | None, str]:
-    try:
-        fitted = fit()
-    except ForecastRefusedError as error:
-        return None, str(error)
-    return (
-        Outlook(
-            first_loss=fitted.first_level,
-            last_loss=fitted.level,
-            floor=fitted.floor,
-            targets=tuple(_target(fitted, loss, way) for way, loss in _ways_down(fitted)),
-            asked=tuple(_target(fitted, loss, None) for loss in targets),
-            perfection=fitted.loss_at(max(WORLD_ELECTRICITY.joules, fitted.joules)),
-            yardstick=WORLD_ELECTRICITY,
-            notes=(*notes, *fitted.notes),
-            backtest=fitted.backtest,
-            scenarios=_scenarios(fitted),
-            chart=_chart(fitted) if charted else None,
-        ),
-        "",
-    )
-
-
-def _chart(fit: "CurveFit") -> Chart:
-    import numpy as np
-
-    first, last = float(fit.curve.joules[0]), fit.joules * HORIZON_LIMIT
-    law_joules = tuple(float(x) for x in np.geomspace(first, last, _LAW_POINTS))
-    return Chart(
-        joules=tuple(float(x) for x in fit.curve.joules),
-        losses=tuple(float(y) for y in np.exp(fit.curve.log_values)),
-        law_joules=law_joules,
-        law=tuple(fit.loss_at(x) for x in law_joules),
-    )
-
-
-def _ways_down(fit: "CurveFit") -> list[tuple[float, float]]:
-    """Losses between the present level and the median floor, and one under it, as short numbers."""
-    excess = fit.level - fit.floor.median
-    ways = [(way, fit.level - way * excess) for way in (*_WAYS_DOWN, _UNDER)]
-    return [(way, float(f"{loss:.{_DIGITS - 1}e}")) for way, loss in ways if loss > 0]
-
-
-def _scenarios(fit: "CurveFit") -> tuple[Scenario, ...]:
-    """Price one target under each future of a known learning rate."""
-    way, loss = _ways_down(fit)[_COMPARED]
-    return tuple(
-        Scenario(name=name, target=_target(fit, loss, way, scenario=name))
-        for name in _SCENARIOS
-        if name in fit.scenarios
-    )
-
-
-def _target(fit: "CurveFit", loss: float, way: float | None, *, scenario: str | None = None) -> Target:
-    forecast = fit.joules_at(loss, scenario=scenario)
-    return Target(loss=loss, way=way, forecast=forecast, more=_more(forecast, fit.joules))
-
-
-def _more(forecast: Forecast, now: float) -> Interval | None:
-    if forecast.verdict in (Verdict.REACHED, Verdict.UNREACHABLE):
-        return None
-    low, median, high = (max(joules - now, 0.0) for joules in (forecast.low, forecast.median, forecast.high))
-    return Interval(low=low, median=median, high=high, level=forecast.level)

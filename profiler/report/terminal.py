@@ -5,7 +5,8 @@ import textwrap
 from collections.abc import Iterator
 
 from profiler.report import words
-from profiler.report.model import Outlook, Report
+from profiler.report.model import Report
+from profiler.report.outlook import Outlook
 from profiler.units import format_joules, format_seconds, format_watts
 
 WIDTH = 80
@@ -37,6 +38,8 @@ def _parts(report: Report) -> Iterator[object]:
     yield f"== {words.one_line(summary.name)}: {summary.status.value} after {format_seconds(summary.window_seconds)} =="
     yield f"energy  {words.energy(report)}"
     yield from _domains(report)
+    if cost := words.cost(report):
+        yield from _wrapped(f"cost    {cost}")
     yield f"steps   {words.steps(report)}"
     if report.outlook is not None:
         yield from _forecast(report.outlook)

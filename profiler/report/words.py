@@ -1,11 +1,13 @@
 """How a report's numbers are worded, the same in every renderer for people."""
 
 import math
+from collections.abc import Callable
 
 from profiler.forecast.priors import HORIZON_LIMIT
 from profiler.records import Interval, Verdict
-from profiler.report.model import DomainLine, Outlook, Report, Scenario, Target
-from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format_watts, significant
+from profiler.report.model import DomainLine, Report
+from profiler.report.outlook import Outlook, Scenario, Target
+from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format_si, significant
 
 _HALF_A_PERCENT = 0.005
 _SMALLEST_PERCENT = 0.1
@@ -23,16 +25,61 @@ def percent(share: float) -> str:
 
 
 def energy(report: Report) -> str:
-    """The total with its uncertainty."""
+    """The total with its uncertainty, as far as a line holds it."""
     if report.energy is None:
-        return "not measured: nothing on this machine can be metered"
-    interval = report.energy
+        return NOT_METERED
+    kwh = significant(report.energy.median / JOULES_PER_KWH)
+    caveats = "".join(f", {caveat}" for caveat in _caveats(report))
+    return f"{format_joules(report.energy.median)} {within(report.energy)} ({kwh} kWh{caveats})"
+
+
+NOT_METERED = "not measured: nothing on this machine can be metered"
+
+
+def within(interval: Interval) -> str:
+    """Half of an interval, as a share of its median."""
     half = 50 * (interval.high - interval.low) / interval.median if interval.median else 0.0
-    within = f"± {significant(half, 2)} %" if half >= _SMALLEST_PERCENT else f"± < {_SMALLEST_PERCENT} %"
-    modelled = f", {percent(report.modelled_share)} modelled" if report.modelled_share else ""
-    incomplete = ", incomplete" if report.summary.missing else ""
-    kwh = significant(interval.median / JOULES_PER_KWH)
-    return f"{format_joules(interval.median)} {within} ({kwh} kWh{modelled}{incomplete})"
+    return f"± {significant(half, 2)} %" if half >= _SMALLEST_PERCENT else f"± < {_SMALLEST_PERCENT} %"
+
+
+def _caveats(report: Report) -> list[str]:
+    modelled = [f"{percent(report.modelled_share)} modelled"] if report.modelled_share else []
+    return modelled + (["incomplete"] if report.summary.missing else [])
+
+
+def cost(report: Report) -> str:
+    """What the joules amount to elsewhere, in a line; empty where nothing was said of it."""
+    known, prices = report.cost, report.cost.prices
+    said = []
+    if known.kwh is not None and prices.pue != 1.0:
+        said.append(f"{kwh(known.kwh.median)} at the meter (PUE {prices.pue:g})")
+    if known.gco2e is not None:
+        said.append(f"{carbon(known.gco2e.median)} ({carbon_source(report)})")
+    if known.money is not None:
+        said.append(f"{money(known.money.median)} (at {prices.price_per_kwh:g} a kWh)")
+    return ", ".join(said)
+
+
+def kwh(value: float) -> str:
+    """Kilowatt-hours."""
+    return f"{significant(value)} kWh"
+
+
+def carbon(grams: float) -> str:
+    """Greenhouse gas, in grams of CO2 equivalent."""
+    return format_si(grams, "gCO2e")
+
+
+def money(value: float) -> str:
+    """Money, in whatever currency the price was given in."""
+    return significant(value)
+
+
+def carbon_source(report: Report) -> str:
+    """Carbon intensity and where it comes from."""
+    prices = report.cost.prices
+    intensity = significant(prices.grid_gco2e_per_kwh or 0.0)
+    return f"{intensity} g/kWh, {prices.grid_source}"
 
 
 def steps(report: Report) -> str:
@@ -81,14 +128,19 @@ def _price(row: Target) -> str:
 
 
 def _ends(interval: Interval) -> str:
-    high = format_joules(interval.high) if math.isfinite(interval.high) else "never"
-    return f"[{format_joules(interval.low)}, {high}]"
+    return ends(interval, format_joules)
+
+
+def ends(interval: Interval, unit: Callable[[float], str]) -> str:
+    """Both ends of an interval; what is infinite never comes."""
+    low, high = (unit(end) if math.isfinite(end) else "never" for end in (interval.low, interval.high))
+    return f"[{low}, {high}]"
 
 
 BACKTEST_HEAD = ("known then", "forecast for now", "measured now", "off by", "in its 90 % interval")
 
 
-_FUTURES = {"held": "rate held", "annealed": "rate annealed"}
+_FUTURES = {"planned": "rate as planned", "held": "rate held", "annealed": "rate annealed"}
 
 
 def scenario(row: Scenario) -> str:
@@ -100,7 +152,7 @@ def scenario(row: Scenario) -> str:
     if forecast.verdict is Verdict.REACHED:
         price = "nothing more"
     name = _FUTURES[row.name]
-    return f"{name:<14}loss {loss(row.target.loss)} for {price}, P(never) {percent(forecast.p_unreachable)}"
+    return f"{name:<16}loss {loss(row.target.loss)} for {price}, P(never) {percent(forecast.p_unreachable)}"
 
 
 def backtest(outlook: Outlook) -> str:
@@ -138,32 +190,32 @@ def one_line(text: str) -> str:
 
 
 def answer(report: Report) -> str:
-    """The report in one or two sentences."""
+    """The report in one sentence."""
     outlook = report.outlook
     if outlook is None:
         return f"This run took {energy(report)}. No forecast: {report.refused}"
-    first, *_, under = outlook.targets
-    return f"This run took {energy(report)}. {_clause(first)} {_clause(under)}"
+    reachable = [row for row in outlook.targets if row.forecast.verdict is Verdict.REACHABLE]
+    first = (*outlook.asked, *reversed(reachable), *outlook.targets)[0]
+    clauses = [_clause(row, report.watts) for row in dict.fromkeys((first, outlook.targets[-1]))]
+    sentence = "; ".join(clauses)
+    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
-def _clause(row: Target) -> str:
-    forecast, more = row.forecast, row.more
-    if forecast.verdict is Verdict.REACHABLE and more is not None:
-        return f"Loss {loss(row.loss)} needs {format_joules(more.median)} more {_ends(more)}."
-    if forecast.verdict is Verdict.UNREACHABLE:
-        return f"Loss {loss(row.loss)}: no finite amount of energy gets there ({percent(forecast.p_unreachable)})."
-    return f"Loss {loss(row.loss)} is {target(row)[3]}, with {percent(forecast.p_unreachable)} never."
-
-
-def headline(report: Report) -> list[tuple[str, str]]:
-    """The numbers at the top of a page."""
-    pairs = [("energy", energy(report)), ("steps", steps(report))]
-    if report.watts is not None:
-        pairs.insert(1, ("mean power", format_watts(report.watts)))
-    if report.outlook is not None:
-        outlook = report.outlook
-        pairs += [
-            ("loss", f"{loss(outlook.first_loss)} -> {loss(outlook.last_loss)}"),
-            ("floor", spread(outlook.floor)),
-        ]
-    return pairs
+def _clause(row: Target, watts: float | None) -> str:
+    forecast, more, target = row.forecast, row.more, loss(row.loss)
+    never = percent(forecast.p_unreachable)
+    if forecast.verdict is Verdict.REACHED:
+        return f"loss {target} was reached at {format_joules(forecast.median)}"
+    if more is None:
+        under = (
+            "lies under an exact bound"
+            if forecast.certain
+            else f"is under the floor with {never} probability"
+        )
+        return f"loss {target} {under}"
+    if forecast.verdict is Verdict.REACHABLE:
+        length = f", about {format_seconds(more.median / watts)}" if watts else ""
+        return f"reaching loss {target} needs {format_joules(more.median)} more {_ends(more)}{length}"
+    if forecast.verdict is Verdict.BEYOND_HORIZON:
+        return f"loss {target} is {_BEYOND}, at least {format_joules(more.low)} more away"
+    return f"whether loss {target} can be reached is open ({never} never)"

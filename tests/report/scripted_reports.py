@@ -1,6 +1,7 @@
 """A report whose every number is known, so that what a renderer writes can be compared to the letter."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -11,13 +12,20 @@ from profiler.records import (
     Forecast,
     Interval,
     Metered,
+    PhaseEnergy,
     Provenance,
     Refusal,
     Status,
     Summary,
     Verdict,
 )
-from profiler.report.model import Chart, Outlook, Power, Report, Target, build
+from profiler.report.details import Assumptions, Chart, Details, Overhead
+from profiler.report.halvings import Halving
+from profiler.report.model import build
+from profiler.report.outlook import Outlook, Target
+from profiler.report.series import Band, DomainPower, Power, Series, Stretch
+from profiler.report.targets import PerJoule, TargetTable
+from profiler.report.where import Part
 
 FLOOR = Interval(low=1.0, median=1.2, high=1.31)
 HOSTILE = "<script>alert(1)</script>\"'&\n=cmd|' /C calc'!A0"
@@ -81,6 +89,8 @@ def outlook(**changes):
     known = {
         "first_loss": 4.61,
         "last_loss": 1.85,
+        "joules": 485e3,
+        "next_percent": Interval(low=3.1e4, median=5.2e4, high=9e4),
         "floor": FLOOR,
         "targets": (
             target(1.785, 0.1, Verdict.REACHABLE, (0.7e6, 0.9e6, 1.4e6), 0.0),
@@ -104,33 +114,77 @@ def outlook(**changes):
             ),
         ),
         "notes": ("3 points were left out: 3 not finite.",),
-        "chart": Chart(
-            joules=(1e4, 1e5, 4.85e5),
-            losses=(3.0, 2.2, 1.85),
-            law_joules=(1e4, 4.85e5, 4.85e6),
-            law=(
-                Interval(low=2.9, median=3.0, high=3.1),
-                Interval(low=1.84, median=1.85, high=1.86),
-                Interval(low=1.4, median=1.6, high=1.8),
-            ),
-        ),
     }
     return Outlook(**(known | changes))
+
+
+INF = math.inf
+TABLE = TargetTable(
+    joules_now=485e3,
+    losses=(4.0, 1.85, 1.7, 1.2, 1.0),
+    low=(1e3, 4.8e5, 1.2e6, 2e7, INF),
+    median=(2e3, 4.85e5, 2.4e6, INF, INF),
+    high=(3e3, 4.85e5, 9e6, INF, INF),
+    p_unreachable=(0.0, 0.0, 0.02, 0.6, 0.97),
+    verdicts=(
+        Verdict.REACHED,
+        Verdict.REACHED,
+        Verdict.REACHABLE,
+        Verdict.UNDETERMINED,
+        Verdict.UNREACHABLE,
+    ),
+    per_joule=PerJoule(seconds=1 / 400, kwh=1 / 3.6e6, gco2e=None, money=None),
+)
+DETAILS = Details(
+    chart=Chart(
+        seen=Series(x=(1e4, 1.1e4, 4.8e5), y=(3.1, 2.9, 1.86)),
+        joules=(1e4, 1e5, 4.85e5),
+        losses=(3.0, 2.2, 1.85),
+        law_joules=(1e4, 4.85e5, 4.85e6),
+        law=(
+            Interval(low=2.9, median=3.0, high=3.1),
+            Interval(low=1.84, median=1.85, high=1.86),
+            Interval(low=1.4, median=1.6, high=1.8),
+        ),
+    ),
+    target_table=TABLE,
+    halvings=(Halving(halvings=1, target=target(1.525, None, Verdict.BEYOND_HORIZON, (9e6, 8e7, INF), 0.31)),),
+    assumptions=Assumptions(
+        priors=("Zero is a possible floor.",),
+        families=(("power law", 0.97), ("exponential", 0.03)),
+        exponent=Interval(low=0.3, median=0.4, high=0.5),
+    ),
+    power=Power(
+        seconds=(0.0, 617.0, 1234.5),
+        domains=(DomainPower(domain="gpu:0", watts=(300.0, 348.0)),),
+        low=(250.0, 300.0),
+        high=(310.0, 390.0),
+    ),
+    stretches=(Stretch(kind="setup", start_seconds=0.0, end_seconds=20.0),),
+    step_joules_over_time=Band(x=(300.0, 900.0), mean=(48.0, 48.5), low=(47.0, 47.2), high=(60.0, 49.0)),
+    where=(
+        Part(name="training steps", in_steps=True, seconds=1200.0, joules=480e3, share=48 / 49),
+        Part(name="setup", in_steps=False, seconds=34.5, joules=10e3, share=1 / 49),
+    ),
+    phases=(
+        PhaseEnergy(name="forward", seconds=400.0, joules=Interval(low=1e5, median=1.6e5, high=2.2e5)),
+        PhaseEnergy(name="other", seconds=800.0, joules=Interval(low=2.6e5, median=3.2e5, high=3.8e5)),
+    ),
+    learning_rate=Series(x=(0.0, 1234.5), y=(0.001, 0.0001)),
+    overhead=Overhead(
+        sampler_cpu_seconds=2.0, share_of_a_core=2 / 1234.5, seconds_a_step=2e-4, samples=12_000,
+        longest_read_seconds=0.004, start_seconds=0.02, stop_seconds=0.001, bytes_written=1_500_000,
+    ),
+)  # fmt: skip
 
 
 @pytest.fixture
 def report():
     """Make a report; keyword arguments replace parts of it."""
 
-    def make(*, outlook=outlook(), summary=summary(), **changes):  # noqa: B008 - both are frozen
-        def refuse():
-            from profiler.errors import ForecastRefusedError
-
-            raise ForecastRefusedError("too_few_points", "There are 3 points.", remedy="Train on.")
-
-        plain = build(summary, refuse, power=[Power(domain="gpu:0", seconds=(0.0, 1.0), watts=(300.0,))])
-        known = {name: getattr(plain, name) for name in Report.__slots__}
-        refused = "" if outlook else plain.refused
-        return Report(**(known | {"outlook": outlook, "refused": refused} | changes))
+    def make(*, outlook=outlook(), details=DETAILS, prices=None, summary=summary(), **changes):  # noqa: B008 - all are frozen
+        refused = "" if outlook else "There are 3 points. Train on."
+        plain = build(summary, None, refused, prices=prices, look_closer=lambda: details)
+        return replace(plain, outlook=outlook, **changes)
 
     return make

@@ -1,0 +1,209 @@
+"""Columns of a run over time, thinned for drawing without losing an extreme or a joule."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    Array = npt.NDArray[np.float64]
+
+PIECES = 600
+_SHORTEST = 1 / 400
+"""Part of the window under which a stretch is too short to be drawn."""
+_MOST_STRETCHES = 200
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """Points in their order."""
+
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Band:
+    """Pieces of a run: the mean of each, and the extremes inside it.
+
+    Attributes:
+        x: Middle of each piece.
+        mean: Its mean.
+        low: The lowest value in it.
+        high: The highest.
+    """
+
+    x: tuple[float, ...]
+    mean: tuple[float, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainPower:
+    """Mean power of one domain in each piece, in watts."""
+
+    domain: str
+    watts: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """Power over time in equal pieces, whose areas are the joules.
+
+    Attributes:
+        seconds: The pieces' edges: one more than there are pieces.
+        domains: Every billed domain.
+        low: Lowest power of all domains together between two readings, in watts.
+        high: The highest.
+    """
+
+    seconds: tuple[float, ...]
+    domains: tuple[DomainPower, ...]
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """A stretch of time that has a name: what lies outside steps, or a phase of the user's."""
+
+    kind: str
+    start_seconds: float
+    end_seconds: float
+
+
+def power_of(samples: "pd.DataFrame", domains: Sequence[str]) -> Power | None:
+    """Return the power of each domain in at most 600 equal pieces of the window; None where nothing was read twice."""
+    import numpy as np
+
+    groups = {str(name): rows for name, rows in samples.groupby("domain", sort=False)}
+    read = {name: groups[name] for name in domains if name in groups and len(groups[name]) > 1}
+    if not read:
+        return None
+    times = np.unique(np.concatenate([rows["time_seconds"].to_numpy() for rows in read.values()]))
+    edges = np.linspace(times[0], times[-1], min(max(map(len, read.values())), PIECES + 1))
+    watts = {name: np.diff(_energy(rows, edges)) / np.diff(edges) for name, rows in read.items()}
+    total = sum((_energy(rows, times) for rows in read.values()), np.zeros_like(times))
+    low, high = _extremes(times[:-1], np.diff(total) / np.diff(times), edges)
+    mean = sum(watts.values(), np.zeros(len(edges) - 1))
+    return Power(
+        seconds=floats(edges),
+        domains=tuple(DomainPower(domain=name, watts=floats(value)) for name, value in watts.items()),
+        low=floats(np.fmin(low, mean)),
+        high=floats(np.fmax(high, mean)),
+    )
+
+
+def _energy(rows: "pd.DataFrame", moments: "Array") -> "Array":
+    import numpy as np
+
+    return np.asarray(np.interp(moments, rows["time_seconds"].to_numpy(), rows["energy_joules"].to_numpy()))
+
+
+def band(x: "Array", y: "Array", weights: "Array", pieces: int = PIECES) -> Band:
+    """Cut points into equal pieces of x.
+
+    Args:
+        x: Where they lie, not decreasing.
+        y: Their values; what is not finite is left out.
+        weights: How much each counts in a mean; positive.
+        pieces: The most pieces.
+    """
+    import numpy as np
+
+    kept = np.isfinite(y) & np.isfinite(x)
+    x, y, weights = x[kept], y[kept], weights[kept]
+    if not len(x):
+        return Band(x=(), mean=(), low=(), high=())
+    first, length = x[0], max(float(x[-1] - x[0]), np.finfo(float).tiny)
+    piece = np.minimum((x - first) / length * pieces, pieces - 1).astype(int)
+    starts = np.flatnonzero(np.diff(piece, prepend=-1))
+    share = np.add.reduceat(weights, starts)
+    return Band(
+        x=floats(np.add.reduceat(weights * x, starts) / share),
+        mean=floats(np.add.reduceat(weights * y, starts) / share),
+        low=floats(np.minimum.reduceat(y, starts)),
+        high=floats(np.maximum.reduceat(y, starts)),
+    )
+
+
+def _extremes(x: "Array", y: "Array", edges: "Array") -> tuple["Array", "Array"]:
+    """Lowest and highest of the values that begin in each piece; NaN in a piece where none does."""
+    import numpy as np
+
+    piece = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
+    starts = np.flatnonzero(np.diff(piece, prepend=-1))
+    low, high = (np.full(len(edges) - 1, np.nan) for _ in range(2))
+    low[piece[starts]], high[piece[starts]] = np.minimum.reduceat(y, starts), np.maximum.reduceat(y, starts)
+    return low, high
+
+
+def thinned(x: "Array", y: "Array", *, pieces: int = PIECES, at: "Array | None" = None) -> Series:
+    """Keep the first, the last, the lowest and the highest point of each of equal pieces.
+
+    Args:
+        x: Where the points lie, not decreasing.
+        y: Their values; what is not finite is left out.
+        pieces: The most pieces.
+        at: What the pieces are equal in, where that is not x: its logarithm, say.
+    """
+    import numpy as np
+
+    at = x if at is None else at
+    kept = np.isfinite(y) & np.isfinite(at)
+    x, y, at = x[kept], y[kept], at[kept]
+    if len(x) <= 4 * pieces:
+        return Series(x=floats(x), y=floats(y))
+    piece = np.minimum((at - at[0]) / (at[-1] - at[0]) * pieces, pieces - 1).astype(int)
+    order = np.lexsort((y, piece))
+    ends = [_ends(piece, np.arange(len(y))), _ends(piece[order], order)]
+    chosen = np.unique(np.concatenate(ends))
+    return Series(x=floats(x[chosen]), y=floats(y[chosen]))
+
+
+def _ends(piece: "npt.NDArray[np.int64]", order: "npt.NDArray[np.int64]") -> "npt.NDArray[np.int64]":
+    """First and last entry of ``order`` in each piece."""
+    import numpy as np
+
+    turns = np.flatnonzero(np.diff(piece))
+    return np.concatenate([order[:1], order[turns], order[turns + 1], order[-1:]])
+
+
+def stretches(steps: "pd.DataFrame", spans: "pd.DataFrame") -> tuple[Stretch, ...]:
+    """Named stretches that are long enough to be seen beside the whole window, the longest two hundred at most."""
+    found = [
+        Stretch(kind=str(kind), start_seconds=float(start), end_seconds=float(end))
+        for start, end, kind in (*_phases(steps), *_spans(spans))
+    ]
+    window = max((one.end_seconds for one in found), default=0.0)
+    if len(steps):
+        window = max(window, float(steps["end_seconds"].iloc[-1]))
+    seen = [one for one in found if one.end_seconds - one.start_seconds >= _SHORTEST * window > 0.0]
+    seen.sort(key=lambda one: one.start_seconds - one.end_seconds)
+    return tuple(sorted(seen[:_MOST_STRETCHES], key=lambda one: one.start_seconds))
+
+
+def _spans(spans: "pd.DataFrame") -> list[tuple[float, float, str]]:
+    return list(spans[["start_seconds", "end_seconds", "kind"]].itertuples(index=False, name=None))
+
+
+def _phases(steps: "pd.DataFrame") -> list[tuple[float, float, str]]:
+    """Runs of neighbouring rows in the same phase of the user's."""
+    named = steps[steps["phase"] != ""]
+    if named.empty:
+        return []
+    run = (named["phase"] != named["phase"].shift()) | (named.index.to_series().diff() != 1)
+    groups = named.groupby(run.cumsum())
+    columns = zip(
+        groups["start_seconds"].first(), groups["end_seconds"].last(), groups["phase"].first(), strict=True
+    )
+    return [(float(start), float(end), str(phase)) for start, end, phase in columns]
+
+
+def floats(values: "Array") -> tuple[float, ...]:
+    """Plain floats of an array."""
+    return tuple(values.tolist())

@@ -1,0 +1,285 @@
+"""The tables and cards of the page, as text: a head and rows of cells each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from profiler.records import Interval, Verdict
+from profiler.report import words
+from profiler.report.model import DomainLine, Report
+from profiler.units import format_joules, format_seconds, format_si, format_watts, significant
+
+if TYPE_CHECKING:
+    from profiler.report.details import Details, Overhead
+    from profiler.report.outlook import Outlook, Target
+
+Row = tuple[str, ...]
+_UNKNOWN = "-"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A number at the top of the page."""
+
+    label: str
+    value: str
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """What a renderer lays out as a table."""
+
+    caption: str
+    head: Row
+    rows: tuple[Row, ...]
+
+
+def cards(report: Report) -> tuple[Card, ...]:
+    """The numbers at the top, each with where it comes from."""
+    return tuple(card for card in (*_spent(report), *_learnt(report)) if card is not None)
+
+
+def _spent(report: Report) -> tuple[Card | None, ...]:
+    energy, cost, prices = report.energy, report.cost, report.cost.prices
+    length = format_seconds(report.summary.window_seconds)
+    mean = "" if report.watts is None else f"{format_watts(report.watts)} on average"
+    pue = f"at the meter, PUE {prices.pue:g}" if prices.pue != 1.0 else "at the devices, PUE 1"
+    return (
+        Card(label="Energy", value=words.NOT_METERED, note="")
+        if energy is None
+        else Card(
+            label="Energy",
+            value=format_joules(energy.median),
+            note=f"{words.within(energy)}; {provenances(report)}",
+        ),
+        None if cost.kwh is None else Card(label="Electricity", value=words.kwh(cost.kwh.median), note=pue),
+        None
+        if cost.gco2e is None
+        else Card(label="Carbon", value=words.carbon(cost.gco2e.median), note=words.carbon_source(report)),
+        None
+        if cost.money is None
+        else Card(
+            label="Money",
+            value=words.money(cost.money.median),
+            note=f"at {prices.price_per_kwh:g} a kWh",
+        ),
+        Card(label="Time", value=length, note=mean),
+        _steps(report),
+    )
+
+
+def _steps(report: Report) -> Card:
+    if report.step_seconds is None:
+        return Card(label="Steps", value="none seen", note="")
+    each = [] if report.step_joules is None else [format_joules(report.step_joules)]
+    each.append(format_seconds(report.step_seconds))
+    return Card(label="Steps", value=f"{report.summary.steps:,}", note=f"{' and '.join(each)} each")
+
+
+def _learnt(report: Report) -> tuple[Card, ...]:
+    outlook = report.outlook
+    if outlook is None:
+        return ()
+    floor, percent = outlook.floor, outlook.next_percent
+    point = "beyond the horizon" if percent.median == float("inf") else format_joules(percent.median)
+    return (
+        Card(
+            label="Loss",
+            value=f"{words.loss(outlook.first_loss)} \N{RIGHTWARDS ARROW} {words.loss(outlook.last_loss)}",
+            note="smoothed",
+        ),
+        Card(label="Floor", value=words.loss(floor.median), note=f"90 % in {words.ends(floor, words.loss)}"),
+        Card(
+            label="The next 1 % of loss",
+            value=point,
+            note=f"90 % in {words.ends(percent, format_joules)}",
+        ),
+    )
+
+
+def provenances(report: Report) -> str:
+    """Shares of the total by where they come from."""
+    billed = [line for line in report.domains if line.billed]
+    total = sum(line.joules for line in billed)
+    if not total:
+        return "nothing billed"
+    kinds = dict.fromkeys(line.provenance.value for line in billed)
+    shares = {kind: sum(x.joules for x in billed if x.provenance.value == kind) / total for kind in kinds}
+    said = [f"{words.percent(share)} {kind}" for kind, share in shares.items()]
+    return ", ".join(said + (["incomplete"] if report.summary.missing else []))
+
+
+def targets(report: Report, outlook: "Outlook") -> Table:
+    """Lower losses, and what each costs."""
+    rows = (*outlook.targets, *outlook.asked)
+    loss, price, *rest = words.TARGET_HEAD
+    return Table(
+        caption="Some of them",
+        head=(loss, price, "time more", *rest),
+        rows=tuple(_target(row, report.watts) for row in rows),
+    )
+
+
+def _target(row: "Target", watts: float | None) -> Row:
+    loss, price, *rest = words.target(row)
+    return (loss, price, _time(row, watts), *rest)
+
+
+def _time(row: "Target", watts: float | None) -> str:
+    if row.more is None or not watts:
+        return _UNKNOWN
+    more = row.more
+    scaled = Interval(low=more.low / watts, median=more.median / watts, high=more.high / watts)
+    point = format_seconds(scaled.median) if row.forecast.verdict is Verdict.REACHABLE else _UNKNOWN
+    return f"{point} {words.ends(scaled, format_seconds)}"
+
+
+def halvings(details: "Details", outlook: "Outlook") -> Table:
+    """Each halving of the distance to the floor."""
+    rows = [
+        (
+            f"1/{2**row.halvings:,}",
+            words.loss(row.target.loss),
+            format_joules(more.median),
+            words.ends(more, format_joules),
+            f"{significant(more.median / outlook.joules, 2)} x",
+            words.percent(row.target.forecast.p_unreachable),
+        )
+        for row in details.halvings
+        if (more := row.target.more) is not None
+    ]
+    yardstick = (
+        "the world",
+        words.loss(outlook.perfection.median),
+        format_joules(outlook.yardstick.joules),
+        f"loss in {words.ends(outlook.perfection, words.loss)}",
+        f"{significant(outlook.yardstick.joules / outlook.joules, 2)} x",
+        _UNKNOWN,
+    )
+    head = ("distance left", "loss", "joules more", "90 % interval", "of what was spent", "P(never)")
+    return Table(
+        caption="Each halving of the distance to the median floor", head=head, rows=(*rows, yardstick)
+    )
+
+
+def where(details: "Details") -> Table:
+    """The parts of the window."""
+    rows = tuple(
+        (
+            part.name,
+            "steps" if part.in_steps else "outside steps",
+            _joules(part.joules),
+            _UNKNOWN if part.share is None else words.percent(part.share),
+            format_seconds(part.seconds),
+        )
+        for part in details.where
+    )
+    return Table(
+        caption="Steps and what lies between them add up to the total",
+        head=("what", "where", "energy", "share", "time"),
+        rows=rows,
+    )
+
+
+def phases(details: "Details") -> Table | None:
+    """What the steps were spent on; None where no phase was timed."""
+    if not details.phases:
+        return None
+    rows = tuple(
+        (
+            phase.name,
+            _UNKNOWN if phase.joules is None else format_joules(phase.joules.median),
+            _UNKNOWN if phase.joules is None else words.ends(phase.joules, format_joules),
+            format_seconds(phase.seconds),
+        )
+        for phase in details.phases
+    )
+    return Table(
+        caption="Inside the steps: inferred from how power goes with each phase's share of time, not measured",
+        head=("phase", "energy", "90 % interval", "time"),
+        rows=rows,
+    )
+
+
+def backtest(outlook: "Outlook") -> Table:
+    """What the run's past would have forecast for now."""
+    return Table(
+        caption="What earlier parts of this run would have forecast for its end",
+        head=words.BACKTEST_HEAD,
+        rows=tuple(words.backtest_rows(outlook)),
+    )
+
+
+def sensors(report: Report) -> Table:
+    """Every sampled domain, and every source that was refused."""
+    head = (
+        "domain",
+        "energy",
+        "mean power",
+        "provenance",
+        "source",
+        "renewed every",
+        "uncertainty",
+        "in the total",
+    )
+    refused = tuple(
+        _unmetered(refusal.source, "not used", f"{refusal.reason}. {refusal.remedy}".strip())
+        for refusal in report.refusals
+    )
+    missing = tuple(
+        _unmetered(name, "missing", "nothing here measures it") for name in report.summary.missing
+    )
+    return Table(
+        caption="Every domain that was sampled, and every source that was not used, with the reason",
+        head=head,
+        rows=(*map(_sensor, report.domains), *missing, *refused),
+    )
+
+
+def _unmetered(name: str, provenance: str, source: str) -> Row:
+    return (name, _UNKNOWN, _UNKNOWN, provenance, source, _UNKNOWN, _UNKNOWN, "no")
+
+
+def _sensor(line: DomainLine) -> Row:
+    return (
+        line.name,
+        format_joules(line.joules),
+        format_watts(line.watts),
+        words.provenance(line),
+        "; ".join((line.source, *line.notes)),
+        _UNKNOWN if line.period_seconds is None else format_seconds(line.period_seconds),
+        f"± {significant(100 * line.gain_share, 2)} %",
+        "yes" if line.billed else "no",
+    )
+
+
+def overhead(known: "Overhead") -> Table:
+    """What the profiler itself took."""
+    share, bytes_written = known.share_of_a_core, known.bytes_written
+    rows = (
+        ("processor time of its thread", _seconds(known.sampler_cpu_seconds)),
+        ("of one core", _UNKNOWN if share is None else f"{significant(100 * share, 2)} %"),
+        ("a step", _seconds(known.seconds_a_step)),
+        ("rounds of reading", _UNKNOWN if known.samples is None else f"{known.samples:,}"),
+        ("longest round", _seconds(known.longest_read_seconds)),
+        ("start and stop", " and ".join(map(_seconds, (known.start_seconds, known.stop_seconds)))),
+        ("written", _UNKNOWN if bytes_written is None else format_si(bytes_written, "B")),
+    )
+    return Table(caption="Its joules are part of the total", head=("what", "measured"), rows=_known(rows))
+
+
+def _known(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    return tuple(row for row in rows if set(row[1].split(" and ")) != {_UNKNOWN})
+
+
+def _seconds(value: float | None) -> str:
+    return _optional(value, format_seconds)
+
+
+def _joules(value: float | None) -> str:
+    return _optional(value, format_joules)
+
+
+def _optional(value: float | None, unit: Callable[[float], str]) -> str:
+    return _UNKNOWN if value is None else unit(value)

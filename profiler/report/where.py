@@ -1,0 +1,57 @@
+"""Where the energy went: the steps by phase, and what lies outside them by kind."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRAINING = "training steps"
+"""Steps in no phase of the user's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of the window. All parts together are the window, and their joules the total.
+
+    Attributes:
+        name: ``training steps``, a phase of the user's, or the kind of a span.
+        in_steps: Whether it consists of steps.
+        seconds: Its time.
+        joules: Its energy, in joules; None when nothing is metered.
+        share: Its part of the total; None when that is nothing.
+    """
+
+    name: str
+    in_steps: bool
+    seconds: float
+    joules: float | None
+    share: float | None
+
+
+def parts_of(steps: "pd.DataFrame", spans: "pd.DataFrame") -> tuple[Part, ...]:
+    """Split the window, steps first, the costliest part of each first."""
+    groups = [*_grouped(steps, "phase", in_steps=True), *_grouped(spans, "kind", in_steps=False)]
+    total = sum(joules for *_, joules in groups if joules is not None)
+    parts = (
+        Part(
+            name=name,
+            in_steps=in_steps,
+            seconds=seconds,
+            joules=joules,
+            share=joules / total if total > 0.0 and joules is not None else None,
+        )
+        for name, in_steps, seconds, joules in groups
+    )
+    return tuple(sorted(parts, key=lambda part: (not part.in_steps, -(part.joules or 0.0), -part.seconds)))
+
+
+def _grouped(
+    rows: "pd.DataFrame", column: str, *, in_steps: bool
+) -> Iterator[tuple[str, bool, float, float | None]]:
+    for name, group in rows.groupby(column, sort=False):
+        seconds = float((group["end_seconds"] - group["start_seconds"]).sum())
+        metered = group["total_joules"].notna().any()
+        joules = round(float(group["total_joules"].sum()), 6) if metered else None
+        yield str(name) or TRAINING, in_steps, seconds, joules
