@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
+from profiler.ending import print_report, say, status_of
 from profiler.errors import UsageError
 from profiler.forecast.rates import RateTrace
+from profiler.goals import Goals
 from profiler.launch import open_session, require_torch
 from profiler.live.view import LiveView
 from profiler.options import Options
-from profiler.platform import write_stderr
 from profiler.records import Status
 from profiler.units import format_joules
 
@@ -110,19 +111,19 @@ class EnergyProfiler:
             MissingDependencyError: torch is not installed.
             UsageError: It is recording already.
         """
-        if self._session is not None and self._session.status is Status.RUNNING:
+        if self.is_recording:
             raise UsageError("this profiler is already recording; nest another EnergyProfiler instead.")
         require_torch()
-        self._rates, self._run = RateTrace(), None
+        self._rates, self._run = RateTrace(self._options.plan()), None
         self._live = self._new_live()
         begun = time.monotonic()
         try:
             self._session = open_session(
-                self._options, observe=self._live.observe, advance=self._live.advance, say=_say
+                self._options, observe=self._live.observe, advance=self._live.advance, say=say
             )
             self._begin(self._session, begun)
         except Exception as error:  # noqa: BLE001 - the training matters more than its record
-            _say(f"cannot record ({type(error).__name__}: {error}). Training goes on without it")
+            say(f"cannot record ({type(error).__name__}: {error}). Training goes on without it")
             if self._session is not None:
                 self._session.abandon()
             self._live.close()
@@ -136,13 +137,14 @@ class EnergyProfiler:
             session.notice("energy_budget= has no effect, since nothing here can be metered")
         if session.place.identity.speaks:
             domains = [f"{domain.name} ({domain.provenance})" for domain in session.billable]
-            _say(
+            say(
                 f"recording {', '.join(domains) or 'steps only: nothing here can be metered'} -> {session.path}"
             )
         self._error_before = getattr(sys, "last_value", None)
         atexit.register(self._at_exit)
         session.start_seconds = time.monotonic() - begun
         session.begin()
+        _RUNNING.append(self)
 
     def stop(self) -> None:
         """End the recording and print its report on stderr. Safe to call twice."""
@@ -150,29 +152,21 @@ class EnergyProfiler:
 
     def _stop(self, status: Status) -> None:
         atexit.unregister(self._at_exit)
+        if self in _RUNNING:
+            _RUNNING.remove(self)
         session = self._session
         if session is None or session.status is not Status.RUNNING or session.is_fork:
             return
         session.stop(status)
         self._live.close()
         if session.place.identity.speaks:
-            self._print_report(session)
+            self._rates.plan = session.plan
+            print_report(session, self._live.curve.bins, self._rates, self._options.prices())
 
     def _at_exit(self) -> None:
         """End a recording that was never stopped, because the script forgot or because an exception ended it."""
         failed = getattr(sys, "last_value", None) is not self._error_before
         self._stop(Status.FAILED if failed else Status.COMPLETED)
-
-    def _print_report(self, session: "Session") -> None:
-        try:
-            from profiler.report import exit_block
-
-            bins = self._live.curve.bins
-            write_stderr(exit_block(session.summary(), bins, self._rates, self._options.prices()))
-        except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
-            _say(
-                f"cannot print the report ({type(error).__name__}: {error}); see energy-profiler report {session.path}"
-            )
 
     def __enter__(self) -> Self:
         return self.start()
@@ -180,7 +174,7 @@ class EnergyProfiler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop(_status_of(error))
+        self._stop(status_of(error))
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Decorate a function: each call of it is recorded as a run."""
@@ -230,6 +224,11 @@ class EnergyProfiler:
         return session is not None and session.status is Status.RUNNING and not session.is_fork
 
     @property
+    def goals(self) -> Goals:
+        """What was asked of the run."""
+        return self._options.goals()
+
+    @property
     def should_stop(self) -> bool:
         """Whether the energy budget is used, or ``target_loss`` will not be reached within it; for loops that ask.
 
@@ -250,7 +249,7 @@ class EnergyProfiler:
         return LiveView(
             rates=self._rates,
             speaks=options.live,
-            goals=options.goals(),
+            goals=self.goals,
             prices=options.prices(),
             alarm=self._alarm,
         )
@@ -292,11 +291,9 @@ class EnergyProfiler:
         return self._run
 
 
-def _status_of(error: BaseException | None) -> Status:
-    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
-        return Status.COMPLETED
-    return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
+_RUNNING: list[EnergyProfiler] = []
 
 
-def _say(message: str) -> None:
-    write_stderr(f"energy-profiler: {message}")
+def running() -> EnergyProfiler | None:
+    """The profiler that was started last and still records in this process; None when none does."""
+    return next((profiler for profiler in reversed(_RUNNING) if profiler.is_recording), None)

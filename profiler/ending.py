@@ -1,0 +1,36 @@
+"""How a recording ends: in which status, and with what said of it."""
+
+from typing import TYPE_CHECKING
+
+from profiler.platform import write_stderr
+from profiler.records import Status
+
+if TYPE_CHECKING:
+    from profiler.cost import Prices
+    from profiler.forecast.bins import CurveBins
+    from profiler.forecast.rates import RateTrace
+    from profiler.recording.session import Session
+
+
+def status_of(error: BaseException | None) -> Status:
+    """The status of a run that ``error`` ended, or nothing did."""
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return Status.COMPLETED
+    return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
+
+
+def say(message: str) -> None:
+    """Say something to people, on stderr."""
+    write_stderr(f"energy-profiler: {message}")
+
+
+def print_report(session: "Session", bins: "CurveBins", rates: "RateTrace", prices: "Prices") -> None:
+    """Print the block at the end, from what is in memory."""
+    try:
+        from profiler.report import exit_block
+
+        write_stderr(exit_block(session.summary(), bins, rates, prices))
+    except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
+        say(
+            f"cannot print the report ({type(error).__name__}: {error}); see energy-profiler report {session.path}"
+        )

@@ -1,0 +1,72 @@
+"""What every callback does: record from the start of a training to its end, once, and know when to stop."""
+
+import sys
+from typing import Any
+
+from profiler.energy_profiler import EnergyProfiler, running
+from profiler.goals import Goals
+from profiler.platform import write_stderr
+
+
+class Recording:
+    """A profiler for each training, or the one that records already.
+
+    Args:
+        options: Keywords of :class:`profiler.EnergyProfiler`.
+
+    Attributes:
+        profiler: The profiler of the training that runs or ran last; None before the first.
+
+    Raises:
+        UsageError: An option that cannot mean anything.
+    """
+
+    def __init__(self, options: dict[str, Any]) -> None:
+        EnergyProfiler(**options)
+        self._options = options
+        self._is_ours = False
+        self.profiler: EnergyProfiler | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Frameworks copy callbacks into other processes, where a recording cannot follow."""
+        return {"_options": self._options, "_is_ours": False, "profiler": None}
+
+    def start(self) -> None:
+        """Begin to record, unless somebody does already: joules are counted once."""
+        self.stop(RuntimeError("the training before never said that it ended"))
+        outer = running()
+        self._is_ours = outer is None
+        self.profiler = EnergyProfiler(**self._options).start() if outer is None else outer
+        if outer is not None and self._options:
+            ignored = ", ".join(f"{name}=" for name in self._options)
+            write_stderr(f"energy-profiler: recording already; the callback's {ignored} is left aside")
+
+    def stop(self, error: BaseException | None = None) -> None:
+        """End what was started here; ``error`` is what ended the training."""
+        if self._is_ours and self.profiler is not None:
+            self.profiler.__exit__(None if error is None else type(error), error, None)
+        self._is_ours = False
+
+    def metrics(self) -> dict[str, float]:
+        """The numbers by now."""
+        return {} if self.profiler is None else self.profiler.metrics()
+
+    @property
+    def has_goals(self) -> bool:
+        """Whether the training may have to be stopped: the same on every rank."""
+        return self.profiler is not None and self.profiler.goals != Goals()
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether this process says that the training should stop."""
+        return self.profiler is not None and self.profiler.should_stop
+
+
+def any_rank(*, says: bool, device: Any) -> bool:
+    """Whether any rank says so. Every rank must ask at the same moment, or all of them wait for ever."""
+    distributed = sys.modules["torch"].distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return says
+    flag = sys.modules["torch"].tensor(float(says), device=device)
+    distributed.all_reduce(flag)
+    return bool(flag.item())
