@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from profiler.forecast import CurveFit
     from profiler.forecast.rates import RateTrace
+    from profiler.rundir.merging.tables import Tables
 
 _SILENT_SECONDS = 30.0
 """A run that claims to go on and has written nothing for this long was interrupted."""
@@ -55,11 +56,12 @@ def load_run(path: str | Path, *, partial: bool = False) -> "Run":
         RunTooNewError: It was written by a newer major version.
         RunDamagedError: ``run.json`` contradicts its schema. CSVs raise it when they are first looked at.
     """
-    directory = Path(path)
-    return Run(directory, _read_meta(directory), partial=partial)
+    from profiler.rundir.merging.load import load
+
+    return load(Path(path), partial=partial)
 
 
-def _read_meta(directory: Path) -> dict[str, Any]:
+def read_meta(directory: Path) -> dict[str, Any]:
     if not directory.exists():
         raise RunNotFoundError(directory, "there is no such directory.")
     if not directory.is_dir():
@@ -104,11 +106,14 @@ class Run:
         meta: ``run.json`` as a mapping.
     """
 
-    def __init__(self, path: Path, meta: Mapping[str, Any], *, partial: bool = False) -> None:
+    def __init__(
+        self, path: Path, meta: Mapping[str, Any], *, partial: bool = False, tables: "Tables | None" = None
+    ) -> None:
         self.path = path
         self.meta = meta
         self._partial = partial
         self._left_out: dict[str, str] = {}
+        self._tables = tables
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.status.value})"
@@ -133,7 +138,17 @@ class Run:
         """``metrics.csv``: values logged by the user."""
         return self._table(METRICS)
 
+    @cached_property
+    def ranks(self) -> "pd.DataFrame":
+        """One row a process and attempt of a job of several: its joules, and those it spent waiting for others."""
+        import pandas as pd
+
+        return pd.DataFrame(self.meta.get("ranks", ()))
+
     def _table(self, table: Table) -> "pd.DataFrame":
+        if self._tables is not None:
+            kept: pd.DataFrame = getattr(self._tables, table.filename.removesuffix(".csv"))
+            return kept
         frame, left_out = read_table(self.path, table, partial=self._partial)
         if left_out:
             self._left_out[table.filename] = left_out
@@ -151,6 +166,8 @@ class Run:
         return Status.INTERRUPTED if status is Status.RUNNING and self._is_silent() else status
 
     def _is_silent(self) -> bool:
+        if "merged" in self.meta:  # how its processes stand was asked of each
+            return False
         files = [self.path / name for name in (RUN_FILE, *(table.filename for table in TABLES))]
         newest = max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
         return time.time() - newest > _SILENT_SECONDS

@@ -1,0 +1,57 @@
+"""Steps of several ranks in common blocks: where the rows of all of them end."""
+
+from collections.abc import Iterable
+from functools import reduce
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Steps = npt.NDArray[np.int64]
+    Array = npt.NDArray[np.float64]
+
+
+def common_ends(ends: "Iterable[Steps]") -> "Steps":
+    """The steps at which a row ends on every rank that came so far, in order.
+
+    Rows are single steps at first and aligned blocks of 2^k steps later, so that those of the slower writer nearly
+    always contain those of the others. A rank that ended early has no say in what lies behind its last row.
+    """
+    import numpy as np
+
+    return reduce(_both, ends, np.empty(0, dtype=np.int64))
+
+
+def _both(one: "Steps", other: "Steps") -> "Steps":
+    import numpy as np
+
+    if np.array_equal(one, other) or not len(other):
+        return one
+    if not len(one):
+        return other
+    until = min(one[-1], other[-1])
+    longer = one if one[-1] > other[-1] else other
+    shared = np.intersect1d(one[one <= until], other[other <= until], assume_unique=True)
+    return np.concatenate((shared, longer[longer > until]))
+
+
+def block_of(ends: "Steps", blocks: "Steps") -> "Steps":
+    """The index of the block in which each row ends."""
+    import numpy as np
+
+    return np.searchsorted(blocks, ends)
+
+
+def sums(values: "Array", at: "Steps", count: int) -> "Array":
+    """Add values up by index; what is not a number adds nothing."""
+    import numpy as np
+
+    return np.bincount(at, weights=np.nan_to_num(values, nan=0.0), minlength=count)
+
+
+def known(values: "Array", at: "Steps", count: int) -> "npt.NDArray[np.bool_]":
+    """Say for each index whether any of its values is a number."""
+    import numpy as np
+
+    return np.bincount(at, weights=~np.isnan(values), minlength=count) > 0

@@ -1,0 +1,50 @@
+"""Opening a run directory, whatever it holds: one process's run, a job's, and what came before it."""
+
+from pathlib import Path
+from typing import Any
+
+from profiler.rundir.merging.history import RESUMED, place_of, with_history
+from profiler.rundir.merging.job import merge, source_size
+from profiler.rundir.merging.records import children
+from profiler.rundir.reader import Run, read_meta
+from profiler.rundir.schema import RUN_FILE
+
+
+def load(directory: Path, *, partial: bool, seen: tuple[Path, ...] = ()) -> Run:
+    """Open a run.
+
+    Args:
+        directory: The run directory.
+        partial: Where a file is damaged, read what stands before the damage.
+        seen: Runs that this one comes before: none of them can be its history.
+
+    Raises:
+        RunError: As :func:`profiler.load_run` does.
+    """
+    run = _own(directory, partial=partial)
+    is_part = run.meta.get("world_size", 1) > 1 and "merged" not in run.meta
+    if is_part or not run.meta.get(RESUMED):
+        return run
+    place = place_of(run)
+    if place is not None and place.resolve() in (*seen, directory.resolve()):
+        place = None
+    earlier = load(place, partial=True, seen=(*seen, directory.resolve())) if place else None
+    whole = with_history(run, earlier)
+    return Run(directory, whole.meta, partial=partial, tables=whole.tables)
+
+
+def _own(directory: Path, *, partial: bool) -> Run:
+    """Open what a directory itself holds; records that have grown since they were merged are merged again."""
+    processes = children(directory)
+    if not processes:
+        return Run(directory, read_meta(directory), partial=partial)
+    if (directory / RUN_FILE).exists():
+        meta = read_meta(directory)
+        if _sources(meta) == {path.name: source_size(path) for path in processes}:
+            return Run(directory, meta, partial=partial)
+    merged = merge([directory], partial=partial)
+    return Run(directory, merged.meta, partial=partial, tables=merged.tables)
+
+
+def _sources(meta: dict[str, Any]) -> dict[str, int]:
+    return dict(meta.get("merged", {}).get("sources", {}))
