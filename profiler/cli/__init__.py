@@ -23,6 +23,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("profiler.cli.run", "profile a training script that nobody edits"),
     "report": Command("profiler.cli.report", "what a run cost, and what lower loss will cost"),
+    "watch": Command("profiler.cli.watch", "look at a run while it trains, in a terminal or a browser"),
     "compare": Command("profiler.cli.compare", "which of several runs is the cheapest way to each loss"),
 }
 

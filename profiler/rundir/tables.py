@@ -48,6 +48,26 @@ def read_table(directory: Path, table: Table, *, partial: bool) -> tuple["pd.Dat
     return frame, broken
 
 
+def parse_lines(path: Path, lines: bytes, table: Table, *, header: bytes, before: int) -> "pd.DataFrame":
+    """Parse whole lines from somewhere inside a table.
+
+    Args:
+        path: The file, for the error.
+        lines: Whole lines.
+        table: Which file it is.
+        header: Its first line.
+        before: How many lines stand before these, the header included.
+
+    Raises:
+        RunDamagedError: A line contradicts the schema.
+    """
+    try:
+        return _parse(header + lines, table)
+    except (ValueError, UnicodeDecodeError) as error:
+        line, what = next(_broken_lines(header + lines, table), (1, str(error)))
+        raise RunDamagedError(path, what, line=line + max(before - 1, 0) * (line > 1)) from None
+
+
 def _whole_lines(path: Path, table: Table) -> bytes:
     try:
         content = path.read_bytes()

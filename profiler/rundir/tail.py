@@ -1,0 +1,109 @@
+"""Following a run while it goes on: each look reads only what was appended since the one before."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from profiler.errors import RunDamagedError
+from profiler.rundir.reader import Run, load_run
+from profiler.rundir.schema import TABLES, Table
+from profiler.rundir.tables import parse_lines
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHUNK_BYTES = 8_000_000
+"""What is read and parsed at once."""
+
+
+class Tail:
+    """One growing table.
+
+    Args:
+        directory: The run directory.
+        table: Which file of it. It may not exist yet.
+    """
+
+    def __init__(self, directory: Path, table: Table) -> None:
+        self._path = directory / table.filename
+        self._table = table
+        self._header = table.header.encode()
+        self._offset = 0
+        self._lines = 0
+        self._rows = self._parse(b"")
+
+    def rows(self) -> "pd.DataFrame":
+        """Read what was appended and return every row so far; a last line without its end waits.
+
+        Raises:
+            RunDamagedError: A line contradicts the schema, or the file cannot be read or has become shorter.
+        """
+        import pandas as pd
+
+        new: list[pd.DataFrame] = []
+        while lines := self._read():
+            if not self._lines:
+                end = lines.index(b"\n") + 1
+                self._header = lines[:end]
+                new.append(self._parse(lines[end:]))
+            else:
+                new.append(self._parse(lines))
+            self._lines += lines.count(b"\n")
+        if any(map(len, new)):
+            self._rows = pd.concat([self._rows, *new] if len(self._rows) else new, ignore_index=True)
+        return self._rows
+
+    def _parse(self, lines: bytes) -> "pd.DataFrame":
+        before = max(self._lines, 1)
+        return parse_lines(self._path, lines, self._table, header=self._header, before=before)
+
+    def _read(self) -> bytes:
+        try:
+            with self._path.open("rb") as file:
+                if file.seek(0, 2) < self._offset:
+                    raise RunDamagedError(self._path, "has become shorter: something else writes to it.")
+                file.seek(self._offset)
+                found = file.read(CHUNK_BYTES)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise RunDamagedError(self._path, f"cannot be read: {error.strerror}.") from None
+        whole = found[: found.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return whole
+
+
+class Follower:
+    """Follows one run directory.
+
+    Args:
+        path: The directory.
+
+    Raises:
+        RunError: It is not a run directory that can be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self._path = Path(path)
+        load_run(self._path)
+        self._tails = {table.filename: Tail(self._path, table) for table in TABLES}
+
+    def look(self) -> Run:
+        """The run as it stands now.
+
+        Raises:
+            RunError: A file is damaged or gone.
+        """
+        meta = load_run(self._path).meta
+        return _Seen(self._path, meta, {name: tail.rows() for name, tail in self._tails.items()})
+
+
+class _Seen(Run):
+    """A run whose tables have been read already."""
+
+    def __init__(self, path: Path, meta: Mapping[str, Any], tables: "Mapping[str, pd.DataFrame]") -> None:
+        super().__init__(path, meta)
+        self._tables = tables
+
+    def _table(self, table: Table) -> "pd.DataFrame":
+        return self._tables[table.filename]
