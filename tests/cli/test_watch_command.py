@@ -1,0 +1,201 @@
+"""``energy-profiler watch``: the run's own numbers, in a terminal, in a log, for running, finished and killed runs."""
+
+import io
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+from growing_run import GrowingRun
+from rich.console import Console
+
+from profiler.cli import main
+from profiler.cli import watch as watch_command
+from profiler.report.watch_terminal import line, screen
+from profiler.report.watching import Watch
+
+
+@pytest.fixture
+def growing(tmp_path):
+    return GrowingRun(tmp_path / "run", steps=400, meta={"name": "baseline\x1b[31m"})
+
+
+def drawn(view):
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    console.print(screen(view))
+    return [text.rstrip() for text in console.file.getvalue().splitlines()]
+
+
+RUNNING = """\
+== baseline [31m: running after 77.0 s ==
+energy  30.8 kJ ± 6.2 % (0.00856 kWh)
+power   400 W now
+  gpu:0               300 W  23.1 kJ  counter
+  cpu:package-0      80.0 W  6.16 kJ  counter
+  dram:package-0     20.0 W  1.54 kJ  counter
+steps   300, 100 J and 257 ms each
+"""
+
+
+def test_the_screen_of_a_run_that_goes_on(growing):
+    growing.grow(300)
+    text = "\n".join(drawn(Watch("run").look()))
+    assert text.startswith(RUNNING + "loss    1.806, level 1.80")
+    assert "\ntarget loss " in text
+    assert text.endswith("record  run")
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+
+
+def test_the_numbers_are_those_of_the_report(growing, capsys):
+    growing.grow(400)
+    growing.say("completed")
+    main(["report", "run"])
+    report = capsys.readouterr().out.splitlines()
+    seen = drawn(Watch("run").look())
+    for start in ("== ", "energy", "steps", "      1.7"):
+        assert [text for text in seen if text.startswith(start)] == [
+            text for text in report if text.startswith(start)
+        ]
+
+
+def test_power_that_moves_is_drawn(growing):
+    growing.grow(200)
+    rows = (growing.path / "samples.csv").read_text().splitlines(keepends=True)
+    for number, row in enumerate(rows):
+        seconds, domain, watts, _, provenance = row.split(",")
+        if domain == "gpu:0":
+            rows[number] = f"{seconds},{domain},{watts},{float(seconds) ** 2},{provenance}"
+    (growing.path / "samples.csv").write_text("".join(rows))
+    (power,) = (text for text in drawn(Watch("run").look()) if text.startswith("power"))
+    bars = power.partition("now  ")[2]
+    assert (len(bars), bars[0], bars[-1], sorted(bars)) == (40, "▁", "█", list(bars))
+
+
+def test_a_run_without_anything_is_shown(growing):
+    (growing.path / "samples.csv").unlink()
+    growing.say("running", domains=[], name="")
+    seen = drawn(Watch("run").look())
+    assert "power   not measured" in seen
+    assert "steps   none seen" in seen
+    assert "loss    none seen" in seen
+    assert line(Watch("run").look()) == "0:00:02 running, 0 steps"
+
+
+def test_a_line_says_where_a_run_stands(growing, capsys):
+    growing.grow(300)
+    assert main(["watch", "run", "--once"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("0:01:17 running, 300 steps, 400 W, 30.8 kJ, loss 1.806. Reaching loss ")
+    assert (out.count("\n"), err) == (1, "")
+
+
+def test_without_a_terminal_it_prints_lines_until_the_run_ends(growing, capsys, monkeypatch):
+    steps, waited = iter((100, 200, 400)), []
+
+    def go_on(seconds):
+        waited.append(seconds)
+        growing.grow(next(steps))
+        if len(waited) == 3:
+            growing.say("completed")
+
+    monkeypatch.setattr(watch_command, "time", SimpleNamespace(sleep=go_on))
+    assert main(["watch", "run"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [text.partition(" steps")[0] for text in lines] == [
+        "0:00:02 running, 0", "0:00:27 running, 100", "0:00:52 running, 200", "0:01:42 completed, 400",
+    ]  # fmt: skip
+    assert waited == [10.0] * 3
+
+
+def test_a_killed_run_is_shown_as_interrupted_and_ends_the_view(growing, capsys):
+    growing.grow(50)
+    old = time.time() - 60
+    for file in growing.path.iterdir():
+        os.utime(file, (old, old))
+    assert main(["watch", "run"]) == 0
+    assert "interrupted, 50 steps" in capsys.readouterr().out
+
+
+def test_forecasts_are_rare_beside_the_training(growing):
+    now = [0.0]
+    watch = Watch("run", clock=lambda: now[0])
+    growing.grow(100)
+    first = watch.look().report.outlook
+    growing.grow(200)
+    now[0] += 1.0
+    second = watch.look()
+    assert second.report.outlook != first, "a fit that took no time may be made again at once"
+
+    ticks = iter(range(0, 10_000, 10))
+    slow = Watch("run", clock=lambda: float(next(ticks)))
+    first = slow.look()
+    growing.grow(300)
+    again = slow.look()
+    assert again.report.summary.steps == 300
+    assert again.report.outlook is first.report.outlook, "ten seconds of fitting are paid for by two hundred"
+
+
+def terminal(arguments):
+    """Start the command on a terminal of its own; returns the process and the terminal's other end."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "profiler", *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "30"}, close_fds=True,
+    )  # fmt: skip
+    os.close(theirs)
+    return process, ours
+
+
+def read_until(end, words, seconds=20.0):
+    text, deadline = "", time.monotonic() + seconds
+    while words not in text and time.monotonic() < deadline:
+        if select.select([end], [], [], 0.1)[0]:
+            try:
+                text += os.read(end, 65_536).decode()
+            except OSError:
+                break
+    return text
+
+
+def test_on_a_terminal_it_draws_itself_again_until_ctrl_c(growing):
+    growing.grow(100)
+    process, end = terminal(["watch", "run", "--every", "0.2"])
+    assert "100, 100 J" in read_until(end, "record")
+    growing.grow(200)
+    assert "200, 100 J" in read_until(end, "200, 100 J")
+    process.send_signal(signal.SIGINT)
+    rest = read_until(end, "\x1b[?25h")
+    assert process.wait(10) == 0
+    assert rest.endswith("\x1b[?25h"), "the cursor is shown again"
+    assert "Traceback" not in rest
+    os.close(end)
+
+
+MISTAKES = {
+    "no such run": (["nothing"], "there is no such directory"),
+    "not a run": (["."], "it has no run.json"),
+    "too often": (["run", "--every", "0"], "--every must be at least 0.1 s"),
+    "no number": (["run", "--every", "nan"], "--every must be at least 0.1 s"),
+    "no port": (["run", "--web", "--port", "70000"], "--port must lie between 0 and 65535"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(growing, capsys, arguments, said):
+    assert main(["watch", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert (out, err.count("\n")) == ("", 1)
+
+
+def test_a_damaged_run_is_one_line_and_exit_code_2(growing, capsys):
+    with (growing.path / "steps.csv").open("a") as file:
+        file.write("nonsense\n")
+    assert main(["watch", "run"]) == 2
+    assert "steps.csv, line 2" in capsys.readouterr().err

@@ -1,0 +1,182 @@
+"""The live page's server: what it shows, to whom, and how it ends."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from importlib.resources import files
+
+import pytest
+from growing_run import GrowingRun
+
+from profiler.cli import main
+from profiler.cli.watch_web import Latest, Server
+from profiler.report.watching import Watch
+
+NAME = "</script><script>alert(1)</script>\n\x1b[31m=cmd"
+
+
+@pytest.fixture
+def growing(tmp_path):
+    return GrowingRun(tmp_path / "run", steps=400, meta={"name": NAME})
+
+
+@pytest.fixture
+def server(growing):
+    with Server(Latest(Watch(growing.path, charted=True), 0.0), 0) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+def ask(server, path, method="GET", **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", server.server_port, timeout=10)
+    connection.request(method, path, headers=headers)
+    answer = connection.getresponse()
+    content = answer.read()
+    connection.close()
+    return answer, content
+
+
+def snapshot(server):
+    answer, content = ask(server, "/snapshot.json")
+    assert answer.status == 200
+    return json.loads(content)
+
+
+def test_it_shows_the_run_as_it_grows(server, growing):
+    growing.grow(100)
+    first = snapshot(server)
+    growing.grow(400)
+    growing.say("completed")
+    while (last := snapshot(server))["status"] == "running":
+        time.sleep(0.01)
+    assert (first["status"], first["over"]) == ("running", False)
+    assert (last["status"], last["over"]) == ("completed", True)
+    steps = [[card[1] for card in seen["cards"] if card[0] == "Steps"] for seen in (first, last)]
+    assert steps == [["100"], ["400"]]
+    assert first["cards"][0] == [
+        "Power now",
+        "400 W",
+        "gpu:0 300 W, cpu:package-0 80.0 W, dram:package-0 20.0 W",
+    ]
+    assert last["cards"][0][0] == "Energy"
+    assert set(last["figures"]) == {"power", "curve"}
+    assert len(last["targets"]["rows"]) == 5
+
+
+def test_a_name_stays_text(server):
+    answer, content = ask(server, "/snapshot.json")
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert json.loads(content)["name"] == NAME.replace("\n", " ").replace("\x1b", " ")
+
+
+FILES = {
+    "/": ("text/html", "watch.html"),
+    "/page.css": ("text/css", "page.css"),
+    "/watch.css": ("text/css", "watch.css"),
+    "/watch.js": ("text/javascript", "watch.js"),
+}
+
+
+@pytest.mark.parametrize(("path", "kind", "name"), [(path, *rest) for path, rest in FILES.items()])
+def test_its_files_are_its_own_and_bound_to_it(server, path, kind, name):
+    answer, content = ask(server, path)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
+    assert content == files("profiler.report").joinpath(name).read_bytes()
+    policy = answer.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self';")
+    assert "http" not in policy
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    assert b"http://" not in content
+    assert b"https://" not in content
+
+
+def test_the_script_of_the_figures_comes_from_here(server):
+    from plotly.offline import get_plotlyjs
+
+    assert ask(server, "/plotly.js")[1].decode() == get_plotlyjs()
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.1", ""]
+)
+@pytest.mark.parametrize("path", ["/", "/snapshot.json"])
+def test_a_page_that_rebinds_its_name_gets_nothing(server, path, host):
+    answer, content = ask(server, path, Host=host)
+    assert answer.status == 403
+    assert content == b"This page is for this machine alone.\n"
+
+
+@pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1", "LOCALHOST"])
+def test_a_forwarded_port_may_have_another_number(server, host):
+    assert ask(server, "/", Host=host)[0].status == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/../run.json", "/run.json", "/steps.csv", "//etc/passwd", "/watch.py", "/%2e%2e/x"]
+)
+def test_nothing_else_is_there(server, path):
+    assert ask(server, path)[0].status == 404
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_it_can_only_be_read(server, method):
+    assert ask(server, "/", method)[0].status == 501
+
+
+def test_head_is_answered_without_content(server):
+    answer, content = ask(server, "/", "HEAD")
+    assert (answer.status, content) == (200, b"")
+    assert int(answer.headers["Content-Length"]) > 100
+
+
+def test_it_listens_on_this_machine_alone(server):
+    assert server.socket.getsockname()[0] == "127.0.0.1"
+
+
+def test_damage_is_told_to_the_page(server, growing):
+    with (growing.path / "steps.csv").open("a") as file:
+        file.write("nonsense\n")
+    answer, content = ask(server, "/snapshot.json")
+    assert answer.status == 500
+    assert "steps.csv, line 2" in json.loads(content)["error"]
+
+
+def test_pages_share_a_look(growing, monkeypatch):
+    watch = Watch(growing.path)
+    looks = []
+    monkeypatch.setattr(watch, "look", lambda look=watch.look: looks.append(1) or look())
+    latest = Latest(watch, every=60.0)
+    assert latest.get() == latest.get()
+    assert len(looks) == 1
+
+
+def test_a_port_in_use_is_one_line_and_exit_code_2(growing, capsys):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        assert main(["watch", "run", "--web", "--port", str(port)]) == 2
+    out, err = capsys.readouterr()
+    assert err == f"energy-profiler: port {port} of 127.0.0.1 is in use; --port 0 takes any free one.\n"
+    assert out == ""
+
+
+def test_it_says_where_it_is_and_ctrl_c_ends_it_well(growing):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "profiler", "watch", "run", "--web"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env={**os.environ},
+    )  # fmt: skip
+    url = process.stdout.readline().split()[0]
+    connection = http.client.HTTPConnection(url.removeprefix("http://").rstrip("/"), timeout=10)
+    connection.request("GET", "/snapshot.json")
+    assert connection.getresponse().status == 200
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=10)[1] == ""
+    assert process.returncode == 0
