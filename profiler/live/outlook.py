@@ -9,7 +9,7 @@ from profiler.forecast.bins import CurveBins
 from profiler.goals import Goals
 from profiler.records import Forecast, Interval, Verdict
 
-_WAY = 0.1
+_WAY = 0.25
 _DIGITS = 4
 
 
@@ -20,9 +20,10 @@ class Outlook:
     Attributes:
         joules: Joules of the last point that was fitted.
         floor: The level that infinite energy would approach.
-        target: The loss asked for, else one a tenth of the way from the present level to the floor.
+        target: The loss asked for, else one a quarter of the way from the present level to the floor.
         forecast: What it costs, in joules since the start.
         at_budget: The level when the budget is used; None without one, or past it.
+        is_tested: Whether the run is long enough to have tested forecasts on its own past.
     """
 
     joules: float
@@ -30,10 +31,11 @@ class Outlook:
     target: float
     forecast: Forecast
     at_budget: Interval | None
+    is_tested: bool
 
     def is_out_of_reach(self, goals: Goals) -> bool:
         """Whether the asked loss has a probability under 5 % to be reached, within the budget if there is one."""
-        if goals.target_loss is None or self.forecast.verdict is Verdict.REACHED:
+        if goals.target_loss is None or not self.is_tested or self.forecast.verdict is Verdict.REACHED:
             return False
         misses_budget = self.at_budget is not None and self.at_budget.low > goals.target_loss
         return misses_budget or self.forecast.verdict is Verdict.UNREACHABLE
@@ -63,4 +65,5 @@ def look(bins: CurveBins, told: dict[str, Any], goals: Goals) -> Outlook | None:
         target=target,
         forecast=fit.joules_at(target),
         at_budget=fit.loss_at(budget) if fit.joules < budget < math.inf else None,
+        is_tested=bool(fit.backtest),
     )

@@ -6,7 +6,7 @@ from profiler.hooks.dispatcher import Dispatcher
 
 
 class NextStep:
-    """Calls what was asked for at the end of the next step, once. Until then it costs a step nothing.
+    """Calls what was asked for once: at the end of the next step, or of the run. Until then it costs a step nothing.
 
     Args:
         hooks: The process's hooks.
@@ -18,20 +18,18 @@ class NextStep:
         self._notice = notice
         self._action: Callable[[], object] | None = None
         self._sink = self._arrived
-        self._is_over = False
 
     def call(self, action: Callable[[], object]) -> None:
-        """Call ``action`` at the end of the next step, if there will be one that hooks see."""
-        if self._hooks.failure is None and not self._is_over:
-            self._action = action
+        """Call ``action`` when the next step ends."""
+        self._action = action
+        if self._hooks.failure is None:
             self._hooks.attach(self._sink)
 
     def close(self) -> None:
-        """Call nothing any more: there is no next step."""
-        self._is_over = True
-        self._hooks.detach(self._sink)
+        """The run has ended: call now what no step came for."""
+        self._arrived()
 
-    def _arrived(self, _event: tuple[object, ...]) -> None:
+    def _arrived(self, _event: tuple[object, ...] = ()) -> None:
         self._hooks.detach(self._sink)
         action, self._action = self._action, None
         if action is None:

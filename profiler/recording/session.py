@@ -1,16 +1,21 @@
 """One recording from start to stop: what is read and hooked, and what happens when something fails."""
 
+import os
 import time
 import weakref
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
+from profiler.hooks import foresight
 from profiler.hooks.dispatcher import Dispatcher
 from profiler.platform import at_fork_in_child
 from profiler.ranks.place import Place
-from profiler.recording import meta
+from profiler.rate_plan import RatePlan
+from profiler.recording import meta, position
+from profiler.recording.findings import findings
 from profiler.recording.meters import Meters
 from profiler.recording.next_step import NextStep
 from profiler.recording.pace import Pace
@@ -19,7 +24,7 @@ from profiler.recording.recorder import Inbox, Logged, Recorder
 from profiler.recording.sampler import GuardedSensor, Sampler
 from profiler.recording.thinning import Thinner
 from profiler.records import Domain, Metered, Progress, Status, Summary
-from profiler.rundir.schema import StepRow
+from profiler.rundir.schema import RESUMED, StepRow
 from profiler.rundir.writer import RunWriter
 from profiler.sensors.base import Found
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
@@ -85,7 +90,7 @@ class Session:
             meters=self._meters,
             writer=self._writer,
             inbox=self._inbox,
-            poll=hooks.scalars.poll,
+            poll=hooks.poll,
             devices=lambda: tuple(hooks.devices),
             observe=observe,
         )
@@ -107,9 +112,34 @@ class Session:
     # -- the training thread --------------------------------------------------------------------------------------
 
     @property
+    def resumed(self) -> Mapping[str, Any] | None:
+        """Which run this one goes on from, and from which step."""
+        found: Mapping[str, Any] | None = self._head.get(RESUMED)
+        return found
+
+    @property
+    def run_path(self) -> Path:
+        """The directory of the whole run, on the process that speaks for it; another's own."""
+        return self.place.run_path if self.place.identity.speaks else self.path
+
+    def resume(self, point: Mapping[str, Any]) -> None:
+        """Go on from a step of an earlier run, from this moment on."""
+        self._head[RESUMED] = dict(point)
+        self._written_state = ()
+
+    def state(self) -> dict[str, Any]:
+        """Where the run stands, for a checkpoint."""
+        return position.state(self._recorder, self._inbox, self.place.run_path, self.resumed or {})
+
+    @property
     def billable(self) -> tuple[Domain, ...]:
         """The sampled domains that may be billed."""
         return tuple(domain for domain in self._meters.domains.values() if domain.billed)
+
+    @property
+    def plan(self) -> RatePlan | None:
+        """The learning rate to come, declared or, once the run has ended, foreseen."""
+        return RatePlan.read(self._head)
 
     def prepare(self) -> None:
         """Read the sensors until their counters have moved, and make the run directory."""
@@ -147,11 +177,12 @@ class Session:
             return
         end_ns = time.monotonic_ns()
         self._meters.close(end_ns)
+        schedule = self._hooks.schedulers.leading()
         self._hooks.detach(self._sink)
-        self.next_step.close()
         self.status = status
         try:
             self._finish(end_ns)
+            foresight.complete(self._head, schedule, step=self._recorder.totals.steps)
         except Exception as error:  # noqa: BLE001 - the numbers may be incomplete; the training's result is not
             self.notice(
                 f"finishing the record failed ({type(error).__name__}: {error}); its last rows are missing"
@@ -169,12 +200,15 @@ class Session:
         self._note_hooks()
 
     def _release(self, end_ns: int) -> None:
+        self.next_step.close()
         self._election.count(end_ns)
         self._election.close()
         self._close_sensors()
         self.stop_seconds = (time.monotonic_ns() - end_ns) / NANOSECONDS_PER_SECOND
-        self._writer.write_meta(self._meta())
+        record = self._meta()
+        self._writer.write_meta(record)
         self._writer.close()
+        self.place.tell(record, os.environ)
         self.place.leave()
         _LIVE.discard(self)
 
@@ -228,23 +262,8 @@ class Session:
             self._writer.write_meta(self._meta())
 
     def _note_hooks(self) -> None:
-        if self._hooks.failure is not None:
-            self.notice(
-                f"the hooks failed and were removed ({self._hooks.failure}); later steps are not seen"
-            )
-        for reason in tuple(self._hooks.scalars.unreadable):
-            self.notice(reason)
-        for sensor in self._found.sensors:
-            for line in getattr(sensor, "notices", ()):
-                self.notice(line)
-        for line in self._meters.findings():
+        for line in findings(self._hooks, self._found.sensors, self._meters, self._recorder.decision):
             self.notice(line)
-        decision = self._recorder.decision
-        if decision is not None:
-            for line in decision.notices:
-                self.notice(line)
-            for device in decision.missing:
-                self.notice(f"nothing measures {device}: totals are incomplete")
 
     def notice(self, message: str) -> None:
         """Keep a warning, and say it the first time."""
@@ -274,7 +293,7 @@ class Session:
             listed=meta.domains(self._meters, recorder.start_ns),
             missing=decision.missing if decision else (),
             warnings=self.warnings,
-            totals=None if self.status is Status.RUNNING else self._totals(),
+            totals=None if self.status is Status.RUNNING else meta.totals(self.summary()),
             overhead={
                 "sampler_cpu_seconds": cost.cpu_seconds,
                 "samples": cost.samples,
@@ -284,17 +303,6 @@ class Session:
                 "bytes_written": self._writer.bytes_written,
             },
         )
-
-    def _totals(self) -> dict[str, Any]:
-        summary = self.summary()
-        return {
-            "window_seconds": summary.window_seconds,
-            "steps": summary.steps,
-            "step_joules": summary.step_joules,
-            "span_joules": summary.span_joules,
-            "modelled_joules": summary.modelled_joules,
-            "edge_joules": summary.edge_joules,
-        }
 
     def summary(self) -> Summary:
         """What the run comes to so far."""
