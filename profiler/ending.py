@@ -27,9 +27,14 @@ def say(message: str) -> None:
 def print_report(session: "Session", bins: "CurveBins", rates: "RateTrace", prices: "Prices") -> None:
     """Print the block at the end, from what is in memory."""
     try:
-        from profiler.report import exit_block
+        from profiler.gathering import whole_run
+        from profiler.report import exit_block, render, report_of
 
-        write_stderr(exit_block(session.summary(), bins, rates, prices))
+        whole = whole_run(session)
+        if whole is None:
+            write_stderr(exit_block(session.summary(), bins, rates, prices))
+        else:
+            write_stderr(render(report_of(whole), ".txt").rstrip("\n"))
     except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
         say(
             f"cannot print the report ({type(error).__name__}: {error}); see energy-profiler report {session.path}"

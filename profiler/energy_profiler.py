@@ -5,7 +5,7 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
@@ -16,7 +16,7 @@ from profiler.forecast.rates import RateTrace
 from profiler.goals import Goals
 from profiler.launch import open_session, require_torch
 from profiler.live.view import LiveView
-from profiler.options import Options
+from profiler.options import Options, resume_point
 from profiler.records import Status
 from profiler.units import format_joules
 
@@ -56,6 +56,8 @@ class EnergyProfiler:
         target_loss: The loss that forecasts while training are made for.
         on_budget: ``"warn"``, or something to call with that sentence at the end of the next step, on the thread
             that made the step. What it raises is said and not raised into the loop.
+        resume: The directory of an earlier run that this one goes on from, at its end; a checkpoint that came from
+            :meth:`state_dict` says it better, to the step.
 
     Raises:
         UsageError: An argument that cannot mean anything.
@@ -79,6 +81,7 @@ class EnergyProfiler:
         energy_budget: float | None = None,
         target_loss: float | None = None,
         on_budget: "Callable[[str], object] | Literal['warn']" = "warn",
+        resume: str | os.PathLike[str] | None = None,
     ) -> None:
         self._options = Options(
             name=name,
@@ -95,7 +98,9 @@ class EnergyProfiler:
             energy_budget=energy_budget,
             target_loss=target_loss,
             on_budget=on_budget,
+            resume=resume,
         )
+        self._resume_point: Mapping[str, Any] | None = None
         self._session: Session | None = None
         self._rates = RateTrace()
         self._live = self._new_live()
@@ -132,13 +137,15 @@ class EnergyProfiler:
 
     def _begin(self, session: "Session", begun: float) -> None:
         session.prepare()
+        if self._resume_point is not None:
+            session.resume(self._resume_point)
         self._live.speaks &= session.place.identity.speaks
         if self._options.energy_budget is not None and not session.billable:
             session.notice("energy_budget= has no effect, since nothing here can be metered")
         if session.place.identity.speaks:
             domains = [f"{domain.name} ({domain.provenance})" for domain in session.billable]
             say(
-                f"recording {', '.join(domains) or 'steps only: nothing here can be metered'} -> {session.path}"
+                f"recording {', '.join(domains) or 'steps only: nothing here can be metered'} -> {session.run_path}"
             )
         self._error_before = getattr(sys, "last_value", None)
         atexit.register(self._at_exit)
@@ -215,6 +222,25 @@ class EnergyProfiler:
             if recorded and self._session is not None:
                 self._session.leave_phase()
 
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the run stands, as plain values to be saved with a checkpoint; empty before the start."""
+        return {} if self._session is None else self._session.state()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint: joules carry on, and steps that are done again count as lost work.
+
+        Call it before the start or before the first step, on every rank.
+
+        Raises:
+            UsageError: It is not what :meth:`state_dict` returned.
+        """
+        point = resume_point(state)
+        self._resume_point = point
+        if point is not None and self.is_recording and self._session is not None:
+            self._session.resume(point)
+
     # -- what is known while it goes on ---------------------------------------------------------------------------
 
     @property
@@ -276,6 +302,8 @@ class EnergyProfiler:
     def run(self) -> "Run":
         """The recorded run, as :func:`profiler.load_run` reads it; usable while it still goes on.
 
+        On the first of several processes it is, at the end, the run of all of them.
+
         Raises:
             RunError: Its directory cannot be read.
             UsageError: Nothing was recorded.
@@ -287,7 +315,7 @@ class EnergyProfiler:
         if self._session.status is Status.RUNNING:
             return load_run(self._session.path)
         if self._run is None:
-            self._run = load_run(self._session.path)
+            self._run = load_run(self._session.run_path)
         return self._run
 
 

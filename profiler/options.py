@@ -1,15 +1,17 @@
 """What a user may say of a run: the keywords of :class:`profiler.EnergyProfiler`, checked in one place."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from profiler import cost, goals, rate_plan
 from profiler.errors import UsageError
 from profiler.goals import Goals
+from profiler.rundir.schema import RESUMED
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from profiler.sensors.base import Sensor
 
@@ -38,6 +40,7 @@ class Options:
     energy_budget: float | None = None
     target_loss: float | None = None
     on_budget: "Callable[[str], object] | Literal['warn']" = "warn"
+    resume: "str | os.PathLike[str] | None" = None
 
     def __post_init__(self) -> None:
         period = self.sample_period_seconds
@@ -47,6 +50,8 @@ class Options:
             )
         if self.on_budget != "warn" and not callable(self.on_budget):
             raise UsageError(f"on_budget must be 'warn' or something to call, not {self.on_budget!r}.")
+        if self.resume is not None and not Path(self.resume).is_dir():
+            raise UsageError(f"resume must be a run directory, and there is none at {str(self.resume)!r}.")
         self.prices()
         self.plan()
         self.goals()
@@ -76,5 +81,28 @@ class Options:
             goals.SECTION: self.goals().section(),
             rate_plan.TOTAL: self.total_steps and int(self.total_steps),
             rate_plan.SECTION: plan and plan.section(),
+            RESUMED: self._resumed(),
         }
         return {name: section for name, section in sections.items() if section}
+
+    def _resumed(self) -> dict[str, Any] | None:
+        """Where the run goes on from."""
+        if self.resume is None:
+            return None
+        from profiler.rundir.merging.history import resume_point
+
+        return resume_point(Path(self.resume))
+
+
+def resume_point(state: "Mapping[str, Any]") -> dict[str, Any] | None:
+    """Where a run goes on from that is given what ``state_dict`` returned; None where that was nothing.
+
+    Raises:
+        UsageError: It is something else.
+    """
+    if not state:
+        return None
+    try:
+        return {"run": str(state["run"]), "step": int(state["step"]), "joules": float(state["joules"])}
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"this is not what EnergyProfiler.state_dict() returned: {error!r}.") from None

@@ -25,6 +25,7 @@ COMMANDS = {
     "report": Command("profiler.cli.report", "what a run cost, and what lower loss will cost"),
     "watch": Command("profiler.cli.watch", "look at a run while it trains, in a terminal or a browser"),
     "compare": Command("profiler.cli.compare", "which of several runs is the cheapest way to each loss"),
+    "merge": Command("profiler.cli.merge", "put what the processes of a job recorded together as one run"),
 }
 
 

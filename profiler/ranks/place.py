@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from profiler.platform import node_folder
 from profiler.ranks.election import Election, Unopposed
@@ -40,6 +41,17 @@ class Place:
             return Unopposed()
         return Election(self.meeting.with_suffix(""), domains)
 
+    def of(self, rank: int) -> Path:
+        """Where another process of this attempt records."""
+        return self.run_path / directory_name(rank, self.identity.attempt)
+
+    def tell(self, record: Mapping[str, Any], environ: Mapping[str, str]) -> None:
+        """Tell the first process, which may be on another host, what became of this one."""
+        if self.identity.may_span_hosts and not self.identity.speaks:
+            board = open_board(environ, self.key)
+            if board is not None:
+                board.publish(self.identity.rank, self.identity.attempt, record)
+
     def leave(self) -> None:
         """Say that this process has ended in good order."""
         if self.meeting is not None:
@@ -64,8 +76,13 @@ def find_place(identity: Identity, new_path: Callable[[], Path], environ: Mappin
     if identity.may_span_hosts:
         place = _agreed(place, key, environ)
     identity = place.identity
-    own = f"rank-{identity.rank:05d}-attempt-{identity.attempt}"
+    own = directory_name(identity.rank, identity.attempt)
     return replace(place, key=key, path=place.run_path / own)
+
+
+def directory_name(rank: int, attempt: int) -> str:
+    """What a process's directory is called in that of its run."""
+    return f"rank-{rank:05d}-attempt-{attempt}"
 
 
 def _met(identity: Identity, meeting: Path, new_path: Callable[[], Path]) -> Place:

@@ -10,10 +10,12 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
 _BOUND_SECONDS = 3.0
+_PAUSE_SECONDS = 0.02
 _ROOT = "energy_profiler"
 
 
@@ -33,24 +35,26 @@ class Board:
         """Settle on the first proposal that anybody made."""
         return _text(self._store.compare_set(self._name("directory"), "", proposal))
 
-    def publish(self, rank: int, record: Mapping[str, Any]) -> None:
-        """Tell what became of a rank."""
-        self._store.set(self._name(rank), json.dumps(record))
+    def publish(self, rank: int, attempt: int, record: Mapping[str, Any]) -> None:
+        """Tell what became of a rank; nobody hears it where the store has gone."""
+        with suppress(RuntimeError):
+            self._store.set(self._name(attempt, rank), json.dumps(record))
 
-    def collect(self, ranks: Iterable[int], seconds: float = _BOUND_SECONDS) -> dict[int, dict[str, Any]]:
-        """What others have told, waiting for it no longer than ``seconds`` in all."""
+    def collect(self, ranks: Iterable[int], attempt: int, seconds: float) -> dict[int, dict[str, Any]]:
+        """What others have told, by rank, waiting for it no longer than ``seconds`` in all."""
         deadline = time.monotonic() + seconds
         found = {}
-        for rank in ranks:
-            name = self._name(rank)
-            while not self._store.check([name]) and time.monotonic() < deadline:
-                time.sleep(0.02)
-            if self._store.check([name]):
-                found[rank] = dict(json.loads(_text(self._store.get(name))))
+        with suppress(RuntimeError):  # the store has gone: what is known by now is all there is
+            for rank in ranks:
+                name = self._name(attempt, rank)
+                while not self._store.check([name]) and time.monotonic() < deadline:
+                    time.sleep(_PAUSE_SECONDS)
+                if self._store.check([name]):
+                    found[rank] = dict(json.loads(_text(self._store.get(name))))
         return found
 
-    def _name(self, of: object) -> str:
-        return f"{_ROOT}/{self._run}/{of}"
+    def _name(self, *of: object) -> str:
+        return "/".join(str(part) for part in (_ROOT, self._run, *of))
 
 
 def open_board(environ: Mapping[str, str], run: str) -> Board | None:

@@ -11,9 +11,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from profiler._version import __version__
-from profiler.ranks.identity import Identity, host_id
+from profiler.ranks.identity import Identity, host_id, process_group
 from profiler.recording.meters import Meters
-from profiler.records import Domain, Refusal, Status
+from profiler.records import Domain, Refusal, Status, Summary
 from profiler.rundir.schema import SCHEMA_VERSION
 from profiler.units import NANOSECONDS_PER_SECOND
 
@@ -78,6 +78,13 @@ def _domain(meters: Meters, domain: Domain, start_ns: int) -> dict[str, Any]:
     }
 
 
+def totals(summary: Summary) -> dict[str, Any]:
+    """What a run came to: its end mark."""
+    names = ("window_seconds", "steps", "step_joules", "span_joules", "modelled_joules", "edge_joules")
+    joules = {one.domain.name: one.joules for one in summary.metered if one.domain.billed}
+    return {**{name: getattr(summary, name) for name in names}, "domain_joules": joules}
+
+
 def body(
     *, status: Status, listed: list[dict[str, Any]], missing: Sequence[str], warnings: Sequence[str],
     totals: Mapping[str, Any] | None, overhead: Mapping[str, Any],
@@ -89,5 +96,6 @@ def body(
         "missing": list(missing),
         "warnings": list(warnings),
         "overhead": dict(overhead),
+        "process_group": process_group() is not None,
         "totals": None if totals is None else dict(totals),
     }

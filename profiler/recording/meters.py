@@ -33,7 +33,9 @@ class Meters:
     def __init__(self, domains: Sequence[Domain], election: "Election | Unopposed | None" = None) -> None:
         self._election = election or Unopposed()
         self.domains = {domain.name: domain for domain in domains}
-        self.timelines = {domain.name: Timeline() for domain in domains}
+        self.timelines = {
+            domain.name: Timeline(is_sampled=domain.provenance is Provenance.INTEGRATED) for domain in domains
+        }
         self.intakes = {domain.name: Intake(domain) for domain in domains}
         self.ledger = Ledger()
         self._logs: dict[str, SampleLog] = {}

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from profiler.hooks.events import Slot, StepEvent
+from profiler.hooks.events import Slot, Stamp, StepEvent
 from profiler.recording import billing
 from profiler.recording.meters import Meters
 from profiler.recording.rows import RowBuilder
@@ -17,6 +17,7 @@ from profiler.rundir.schema import METRICS, SAMPLES, SPANS, STEPS, MetricRow, St
 from profiler.rundir.writer import RunWriter
 from profiler.units import NANOSECONDS_PER_SECOND
 
+_FOR_EVER_NS = 1 << 62
 _METRIC_PATIENCE_NS = 2 * NANOSECONDS_PER_SECOND
 
 
@@ -67,7 +68,7 @@ class Recorder:
         meters: Meters,
         writer: RunWriter,
         inbox: Inbox,
-        poll: Callable[[Slot], float | None],
+        poll: Callable[[Slot | Stamp], float | None],
         devices: Callable[[], Iterable[str]],
         observe: Callable[[StepRow], None],
     ) -> None:
@@ -123,6 +124,16 @@ class Recorder:
         self._writer.flush()
 
     @property
+    def billed_ns(self) -> int:
+        """Up to when rows are written."""
+        return self._rows.billed_ns
+
+    @property
+    def steps_ended(self) -> int:
+        """Steps taken in so far, of which the last may not be in a row yet."""
+        return self._steps_before(_FOR_EVER_NS)
+
+    @property
     def edge_joules(self) -> float:
         """One standard deviation of the total, in joules, without the gains common to the whole run."""
         billed = self._rows.billed
@@ -132,6 +143,9 @@ class Recorder:
         steps = self.merger.take(now_ns, final=final)
         while self._inbox.phases:
             self._tiler.phase(*self._inbox.phases.popleft())
+        while self.merger.evaluations:
+            time_ns, begins = self.merger.evaluations.popleft()
+            self._tiler.evaluation(time_ns, begins=begins)
         for step in steps:
             self._tiles.extend(self._tiler.step(step))
 
@@ -149,7 +163,7 @@ class Recorder:
         while self._tiles and self._tiles[0].end_ns <= settled_ns:
             tile = self._tiles.popleft()
             self.meters.share(tile, self._tiles)
-            self._write_metrics(tile.end_ns - 1)
+            self._write_metrics(tile.seen_ns - 1)
             for row in self._rows.add(tile):
                 if isinstance(row, StepRow):
                     self._write_steps(row)
@@ -180,11 +194,11 @@ class Recorder:
         """Write what was logged before ``until_ns`` although the step that it lies in has not ended."""
         if self.decision is not None:
             unread = self._inbox.events
-            self._write_metrics(min(until_ns, StepEvent._make(unread[0]).end_ns - 1) if unread else until_ns)
+            self._write_metrics(min(until_ns, StepEvent.of(unread[0]).end_ns - 1) if unread else until_ns)
 
     def _steps_before(self, time_ns: int) -> int:
         """Steps that had ended by ``time_ns``, of which the last may not be in a row yet."""
-        waiting = sum(tile.step is not None and tile.end_ns <= time_ns for tile in self._tiles)
+        waiting = sum(tile.step is not None and tile.seen_ns <= time_ns for tile in self._tiles)
         open_end_ns = self.merger.open_end_ns
         return self._rows.steps + waiting + (open_end_ns is not None and open_end_ns <= time_ns)
 

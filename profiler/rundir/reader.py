@@ -113,7 +113,7 @@ class Run:
         self.meta = meta
         self._partial = partial
         self._left_out: dict[str, str] = {}
-        self._tables = tables
+        self._given = tables
 
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.status.value})"
@@ -146,8 +146,8 @@ class Run:
         return pd.DataFrame(self.meta.get("ranks", ()))
 
     def _table(self, table: Table) -> "pd.DataFrame":
-        if self._tables is not None:
-            kept: pd.DataFrame = getattr(self._tables, table.filename.removesuffix(".csv"))
+        if self._given is not None:
+            kept: pd.DataFrame = getattr(self._given, table.filename.removesuffix(".csv"))
             return kept
         frame, left_out = read_table(self.path, table, partial=self._partial)
         if left_out:

@@ -15,6 +15,8 @@ SCHEMA_MAJOR = 1
 SCHEMA_MINOR = 0
 SCHEMA_VERSION = f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}"
 RUN_FILE = "run.json"
+RESUMED = "resumed"
+"""The section of ``run.json`` that says which run this one goes on from, and from which step."""
 _EXACT_AS_FLOAT = 10**15
 """Below this many nanoseconds or microjoules a float holds six decimals; above, decimals are exact and slower."""
 _SIX_PLACES = Decimal("0.000001")

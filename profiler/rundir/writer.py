@@ -14,6 +14,23 @@ from profiler.platform import open_for_append
 from profiler.rundir.schema import RUN_FILE, TABLES, Table
 
 
+def write_run_file(directory: Path, meta: Mapping[str, Any]) -> None:
+    """Replace a directory's ``run.json`` atomically.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    target = directory / RUN_FILE
+    temporary = target.with_name(f".{RUN_FILE}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(meta, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.replace(target)
+    except OSError:
+        with suppress(OSError):  # what could not be written can often not be removed either
+            temporary.unlink()
+        raise
+
+
 class RunWriter:
     """The files of one run. Used by one thread at a time.
 
@@ -69,14 +86,9 @@ class RunWriter:
 
     def write_meta(self, meta: Mapping[str, Any]) -> None:
         """Replace ``run.json`` atomically."""
-        target = self.path / RUN_FILE
-        temporary = target.with_name(f".{RUN_FILE}.{os.getpid()}")
         try:
-            temporary.write_text(json.dumps(meta, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-            temporary.replace(target)
+            write_run_file(self.path, meta)
         except OSError as error:
-            with suppress(OSError):  # what could not be written can often not be removed either
-                temporary.unlink()
             self._fail(error)
 
     def _fail(self, error: OSError) -> None:

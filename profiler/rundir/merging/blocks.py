@@ -1,10 +1,11 @@
 """Steps of several ranks in common blocks: where the rows of all of them end."""
 
-from collections.abc import Iterable
 from functools import reduce
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     import numpy.typing as npt
 
@@ -40,14 +41,15 @@ def block_of(ends: "Steps", blocks: "Steps") -> "Steps":
     """The index of the block in which each row ends."""
     import numpy as np
 
-    return np.searchsorted(blocks, ends)
+    return np.searchsorted(blocks, ends).astype(np.int64)
 
 
 def sums(values: "Array", at: "Steps", count: int) -> "Array":
     """Add values up by index; what is not a number adds nothing."""
     import numpy as np
 
-    return np.bincount(at, weights=np.nan_to_num(values, nan=0.0), minlength=count)
+    found: Array = np.bincount(at, weights=np.nan_to_num(values, nan=0.0), minlength=count).astype(np.float64)
+    return found
 
 
 def known(values: "Array", at: "Steps", count: int) -> "npt.NDArray[np.bool_]":

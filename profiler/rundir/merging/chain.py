@@ -72,7 +72,11 @@ def window_of(tables: Tables) -> float:
 def _last(tables: Tables) -> float:
     """All joules of a run."""
     frames = (tables.steps, tables.spans)
-    ends = [float(frame["cumulative_joules"].max()) for frame in frames if frame["cumulative_joules"].notna().any()]
+    ends = [
+        float(frame["cumulative_joules"].max())
+        for frame in frames
+        if frame["cumulative_joules"].notna().any()
+    ]
     return max(ends, default=0.0)
 
 
@@ -85,7 +89,7 @@ def _split(steps: "pd.DataFrame", step: int) -> "tuple[pd.DataFrame, pd.DataFram
     inside = steps[(first <= step) & (steps["step"] > step)]
     if inside.empty:
         return kept.copy(), lost.copy()
-    row = inside.iloc[0].to_dict()
+    row = {str(name): value for name, value in inside.iloc[0].items()}
     before, behind = _cut(row, step)
     names = list(steps.columns)
     return (
@@ -102,7 +106,7 @@ def _cut(row: dict[str, Any], step: int) -> tuple[dict[str, Any], dict[str, Any]
     before = {**row, "step": step, "step_count": count - behind_count, "end_seconds": middle}
     behind = {**row, "step_count": behind_count, "start_seconds": middle}
     for name in _SHARED_OUT:
-        before[name] = round(row[name] * share, 6) if row[name] == row[name] else row[name]  # noqa: PLR0124 - NaN
+        before[name] = round(row[name] * share, 6) if row[name] == row[name] else row[name]
         behind[name] = row[name] - before[name]
     before["nonfinite_count"] = min(int(row["nonfinite_count"]), count - behind_count)
     before["cumulative_joules"] = row["cumulative_joules"] - behind["total_joules"]

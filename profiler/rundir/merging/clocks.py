@@ -63,7 +63,9 @@ def _compared(reference: Outline, outline: Outline) -> HostClock:
 
 def wall_start(record: Record) -> float:
     """When a window began by its host's wall clock, in Unix seconds."""
-    return float(record.meta.get("clock", {}).get("unix_seconds", record.meta.get("started_unix_seconds", 0.0)))
+    return float(
+        record.meta.get("clock", {}).get("unix_seconds", record.meta.get("started_unix_seconds", 0.0))
+    )
 
 
 def starts(records: Sequence[Record], clocks: Mapping[str, HostClock]) -> list[float]:

@@ -79,7 +79,8 @@ def spent(samples: "pd.DataFrame", domain: str, moments: "Array") -> "Array":
     rows = samples[samples["domain"] == domain]
     if rows.empty:
         return np.zeros(len(moments))
-    return np.interp(moments, rows["time_seconds"].to_numpy(), rows["energy_joules"].to_numpy())
+    joules: Array = np.interp(moments, rows["time_seconds"].to_numpy(), rows["energy_joules"].to_numpy())
+    return joules
 
 
 def taken_off(samples: "pd.DataFrame", domain: str, start: "Array", end: "Array", kept: float) -> "Array":

@@ -127,7 +127,9 @@ def _entry(name: str, group: Sequence[Log]) -> dict[str, Any]:
         devices[log.device] += log.total * float(log.domain.get("gain_uncertainty", 0.0))
     if whole:
         is_modelled = first["provenance"] == "modelled"
-        gain = (sum if is_modelled else math.hypot)(*([devices.values()] if is_modelled else devices.values()))
+        gain = (sum if is_modelled else math.hypot)(
+            *([devices.values()] if is_modelled else devices.values())
+        )
     return {
         **first,
         "name": name,
@@ -148,7 +150,9 @@ def _entry(name: str, group: Sequence[Log]) -> dict[str, Any]:
 
 def _worst(provenances: Any) -> str:
     order = ("counter", "integrated", "modelled")
-    return max((str(one) for one in provenances), key=lambda one: order.index(one) if one in order else len(order))
+    return max(
+        (str(one) for one in provenances), key=lambda one: order.index(one) if one in order else len(order)
+    )
 
 
 def _frame(name: str, group: Sequence[Log], provenance: str) -> "pd.DataFrame":

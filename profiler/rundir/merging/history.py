@@ -9,11 +9,10 @@ from profiler.errors import RunError
 from profiler.rundir.merging import chain
 from profiler.rundir.merging.job import Merged
 from profiler.rundir.merging.tables import Tables
+from profiler.rundir.schema import RESUMED
 
 if TYPE_CHECKING:
     from profiler.rundir.reader import Run
-
-RESUMED = "resumed"
 
 
 def with_history(run: "Run", earlier: "Run | None") -> Merged:

@@ -14,6 +14,7 @@ from profiler.rundir.merging import blocks, chain, clocks, counting, devices, lo
 from profiler.rundir.merging.ranks import Sums, without
 from profiler.rundir.merging.records import Outline, Record, find
 from profiler.rundir.merging.tables import Tables, column_of, outline, tables_of
+from profiler.rundir.schema import RESUMED
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,7 @@ class _Attempt:
     tables: Tables
     domains: list[dict[str, Any]]
     logs: tuple[devices.Log, ...]
-    waiting: dict[int, float]
+    waiting: tuple[float, ...]
     hosts: tuple[clocks.HostClock, ...]
     start_unix: float
     twice: tuple[str, ...]
@@ -93,14 +94,13 @@ def _merge_ranks(records: Sequence[Record], *, partial: bool) -> _Attempt:
     steps, spans = total.frames()
     domains, samples = devices.combine(logs)
     waited = stragglers.waiting_seconds(total.backwards)
-    with_steps = [index for index, one in enumerate(outlines) if len(one.ends)]
     return _Attempt(
         outlines=tuple(outlines),
         statuses=tuple(_status(record) for record in records),
         tables=Tables(steps=steps, spans=spans, samples=samples, metrics=values.table(steps, spans)),
         domains=domains,
         logs=tuple(logs),
-        waiting=dict(zip(with_steps, waited.tolist(), strict=True)),
+        waiting=tuple(waited.tolist()),
         hosts=tuple(hosts.values()),
         start_unix=zero,
         twice=tuple(sorted({name for _, name in kept})),
@@ -163,7 +163,7 @@ def _chained(attempts: Sequence[_Attempt]) -> tuple[Tables, list[str]]:
 
 
 def _resumed_step(attempt: _Attempt) -> int | None:
-    found = [one.record.meta.get("resumed", {}).get("step") for one in attempt.outlines]
+    found = [one.record.meta.get(RESUMED, {}).get("step") for one in attempt.outlines]
     return next((int(step) for step in found if step is not None), None)
 
 
@@ -241,14 +241,18 @@ def _absent(attempt: _Attempt) -> list[str]:
     here = {one.record.rank for one in attempt.outlines}
     absent = [rank for rank in range(world) if rank not in here]
     number = attempt.outlines[0].record.attempt
-    found = [f"{_named(absent)} of attempt {number} left no record here: totals are incomplete"] if absent else []
+    found = (
+        [f"{_named(absent)} of attempt {number} left no record here: totals are incomplete"] if absent else []
+    )
     dead = [
         one.record.rank
         for one, status in zip(attempt.outlines, attempt.statuses, strict=True)
         if status == Status.INTERRUPTED.value
     ]
     if dead:
-        found.append(f"{_named(dead)} of attempt {number} ended without an end mark: its record ends a second early")
+        found.append(
+            f"{_named(dead)} of attempt {number} ended without an end mark: its record ends a second early"
+        )
     return found
 
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-from profiler.rundir.merging.history import RESUMED, place_of, with_history
+from profiler.rundir.merging.history import place_of, with_history
 from profiler.rundir.merging.job import merge, source_size
 from profiler.rundir.merging.records import children
 from profiler.rundir.reader import Run, read_meta
-from profiler.rundir.schema import RUN_FILE
+from profiler.rundir.schema import RESUMED, RUN_FILE
 
 
 def load(directory: Path, *, partial: bool, seen: tuple[Path, ...] = ()) -> Run:

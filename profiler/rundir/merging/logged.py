@@ -28,7 +28,11 @@ class Values:
         if not self._frames:
             return pd.DataFrame({name: [] for name in METRICS.columns})
         logged = pd.concat(self._frames, ignore_index=True)
-        means = logged.groupby(["name", "step", "turn"], sort=False)[["time_seconds", "value"]].mean().reset_index()
+        means = (
+            logged.groupby(["name", "step", "turn"], sort=False)[["time_seconds", "value"]]
+            .mean()
+            .reset_index()
+        )
         means = means.sort_values("time_seconds", kind="stable", ignore_index=True)
         rows = pd.concat([steps, spans])[["end_seconds", "cumulative_joules"]].dropna()
         rows = rows.sort_values(["end_seconds", "cumulative_joules"])

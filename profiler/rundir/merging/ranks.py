@@ -69,8 +69,18 @@ class Sums:
         import numpy as np
 
         count = len(self.blocks)
-        zeros = ("ends", "loss", "losses", "variance", *_JOULES, *_SECONDS, *(f"n_{name}" for name in _SECONDS))
-        self.columns = {name: np.zeros(count) for name in (*zeros, "nonfinite_count", "step_rows", "backwards")}
+        zeros = (
+            "ends",
+            "loss",
+            "losses",
+            "variance",
+            *_JOULES,
+            *_SECONDS,
+            *(f"n_{name}" for name in _SECONDS),
+        )
+        self.columns = {
+            name: np.zeros(count) for name in (*zeros, "nonfinite_count", "step_rows", "backwards")
+        }
         self.columns["learning_rate"] = np.full(count, np.nan)
         self.metered = {name: np.zeros(count, dtype=bool) for name in _JOULES}
 
@@ -81,10 +91,9 @@ class Sums:
         self.ranks += 1
         self.end_seconds = max(self.end_seconds, end)
         self._add_spans(tables, at, start)
-        if len(steps):
-            self._add_times(steps, at, start)
-            self._add_losses(steps, at)
-            self._add_joules(steps, at)
+        self._add_times(steps, at, start)
+        self._add_losses(steps, at)
+        self._add_joules(steps, at)
 
     def _add_times(self, steps: "pd.DataFrame", at: "npt.NDArray[np.int64]", start: float) -> None:
         import numpy as np
@@ -117,7 +126,9 @@ class Sums:
         rate = steps["learning_rate"].to_numpy()
         last = np.full(count, np.nan)
         last[at] = rate
-        columns["learning_rate"] = np.where(np.isnan(columns["learning_rate"]), last, columns["learning_rate"])
+        columns["learning_rate"] = np.where(
+            np.isnan(columns["learning_rate"]), last, columns["learning_rate"]
+        )
 
     def _add_joules(self, steps: "pd.DataFrame", at: "npt.NDArray[np.int64]") -> None:
         import numpy as np
@@ -133,7 +144,9 @@ class Sums:
         import numpy as np
 
         spans, steps = tables.spans, tables.steps
-        following = np.searchsorted(steps["start_seconds"].to_numpy(), spans["start_seconds"].to_numpy() - 1e-9)
+        following = np.searchsorted(
+            steps["start_seconds"].to_numpy(), spans["start_seconds"].to_numpy() - 1e-9
+        )
         behind = int(at[-1]) + 1 if len(at) else 0
         places = np.append(at, behind)[following] if len(spans) else following
         for place, row in zip(places.tolist(), spans.to_dict("records"), strict=True):
@@ -145,7 +158,7 @@ class Sums:
         )
         one.first_seconds = min(one.first_seconds, row["start_seconds"] + start)
         one.seconds += row["end_seconds"] - row["start_seconds"]
-        if row["total_joules"] == row["total_joules"]:  # noqa: PLR0124 - not a number: not measured
+        if row["total_joules"] == row["total_joules"]:
             one.is_metered = True
             one.joules += round(row["total_joules"] * MICROJOULES_PER_JOULE)
             one.modelled += round((row["modelled_joules"] or 0.0) * MICROJOULES_PER_JOULE)
@@ -250,7 +263,9 @@ class _Layout:
         return rows
 
 
-def without(tables: Tables, column: str, step_joules: "Array", span_joules: "Array", *, modelled: bool) -> Tables:
+def without(
+    tables: Tables, column: str, step_joules: "Array", span_joules: "Array", *, modelled: bool
+) -> Tables:
     """Take joules that another rank counts off a rank's rows.
 
     Args:

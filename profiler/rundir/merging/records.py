@@ -93,12 +93,21 @@ def find(directories: Iterable[Path]) -> list[Record]:
     return [chosen[key] for key in sorted(chosen)]
 
 
-def _record(path: Path) -> Record:
+def meta_of(path: Path) -> dict[str, Any]:
+    """Read a record's ``run.json``.
+
+    Raises:
+        RunDamagedError: It is not one.
+    """
     try:
-        meta = json.loads((path / RUN_FILE).read_text(encoding="utf-8"))
-        rank, attempt = int(meta.get("rank", 0)), int(meta.get("attempt", 0))
-    except (ValueError, AttributeError) as error:
+        return dict(json.loads((path / RUN_FILE).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise RunDamagedError(path / RUN_FILE, f"cannot be read ({error}).") from None
+
+
+def _record(path: Path) -> Record:
+    meta = meta_of(path)
+    rank, attempt = int(meta.get("rank", 0)), int(meta.get("attempt", 0))
     has_tables = (path / STEPS.filename).exists()
     return Record(path=path, meta=meta, rank=rank, attempt=attempt, has_tables=has_tables)
 

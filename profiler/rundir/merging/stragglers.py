@@ -8,7 +8,7 @@ kernels run behind the host's back and the host does not wait for them.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from profiler.rundir.merging.devices import Log
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 
-def waiting_seconds(backwards: "Sequence[npt.NDArray[np.float32]]") -> "Array":
+def waiting_seconds(backwards: "Sequence[npt.NDArray[np.floating[Any]]]") -> "Array":
     """Each rank's seconds in backward passes beyond the shortest of each block.
 
     Args:
@@ -35,22 +35,23 @@ def waiting_seconds(backwards: "Sequence[npt.NDArray[np.float32]]") -> "Array":
     filled = np.where(np.isnan(matrix), np.inf, matrix)
     least = filled.min(axis=0)
     least[~np.isfinite(least)] = 0.0
-    return np.nansum(matrix - least, axis=1, dtype=np.float64)
+    beyond: Array = np.nansum(matrix - least, axis=1, dtype=np.float64)
+    return beyond
 
 
 def ranks_table(
-    outlines: Sequence[Outline], logs: Sequence[Log], waiting: Mapping[int, float], statuses: Sequence[str]
+    outlines: Sequence[Outline], logs: Sequence[Log], waiting: Sequence[float], statuses: Sequence[str]
 ) -> list[dict[str, Any]]:
     """One entry a process. What the processes of a host share is split equally between those of the attempt.
 
     Args:
         outlines: The processes.
         logs: What was counted, each device once.
-        waiting: Seconds waited, by index of ``outlines``.
+        waiting: Seconds that each waited.
         statuses: How each ended.
     """
     own, shared = _joules(logs)
-    at_host = defaultdict(int)
+    at_host: dict[tuple[str, int], int] = defaultdict(int)
     for outline in outlines:
         at_host[_node(outline)] += 1
     found = []
@@ -58,7 +59,7 @@ def ranks_table(
         record = outline.record
         mine = own.get((record.rank, record.attempt), 0.0)
         part = shared.get(_node(outline), 0.0) / at_host[_node(outline)]
-        seconds = waiting.get(index, 0.0)
+        seconds = waiting[index]
         window = outline.window_seconds
         found.append({
             "rank": record.rank, "attempt": record.attempt, "host": record.host, "status": statuses[index],

@@ -41,10 +41,14 @@ def outline(record: Record, *, partial: bool) -> Outline:
 
     if not record.has_tables:
         last, window = int(record.totals.get("steps", 0)), float(record.totals.get("window_seconds", 0.0))
-        return Outline(record=record, ends=np.arange(last, last), end_seconds=np.empty(0), window_seconds=window)
+        return Outline(
+            record=record, ends=np.arange(last, last), end_seconds=np.empty(0), window_seconds=window
+        )
     steps, spans = (read(record, table, partial=partial) for table in (STEPS, SPANS))
     ends = steps["end_seconds"].to_numpy()
-    window = max((float(frame["end_seconds"].iloc[-1]) for frame in (steps, spans) if len(frame)), default=0.0)
+    window = max(
+        (float(frame["end_seconds"].iloc[-1]) for frame in (steps, spans) if len(frame)), default=0.0
+    )
     return Outline(record=record, ends=steps["step"].to_numpy(), end_seconds=ends, window_seconds=window)
 
 
@@ -65,7 +69,8 @@ def _spread(record: Record, blocks: "npt.NDArray[np.int64]") -> Tables:
 
     totals = record.totals
     last, window = int(totals.get("steps", 0)), float(totals.get("window_seconds", 0.0))
-    ends = np.append(blocks[blocks < last], last) if last else blocks[:0]
+    ends = blocks[: np.searchsorted(blocks, last) + 1] if last else blocks[:0]
+    last = int(ends[-1]) if len(ends) else 0
     counts = np.diff(ends, prepend=0)
     times = ends / max(last, 1) * window
     joules, spans = float(totals.get("step_joules") or 0.0), float(totals.get("span_joules") or 0.0)

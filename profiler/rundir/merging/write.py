@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import RunError
 from profiler.rundir.merging.job import Merged
-from profiler.rundir.schema import TABLES, MetricRow, SampleRow, SpanRow, StepRow, Table
+from profiler.rundir.schema import RUN_FILE, TABLES, MetricRow, SampleRow, SpanRow, StepRow, Table
 from profiler.rundir.writer import RunWriter
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
@@ -22,11 +23,22 @@ _TIMES = ("start_seconds", "end_seconds", "time_seconds", "data_seconds", "forwa
 def write(merged: Merged, directory: Path) -> None:
     """Write ``run.json`` and the tables, in place of those that an earlier merging left.
 
+    They are written beside each other first and then put in place, ``run.json`` last: whoever reads meanwhile, or
+    after this was killed, finds an earlier merging or none, and merges anew.
+
     Raises:
         RunError: The directory cannot be written.
     """
-    for table in TABLES:
-        (directory / table.filename).unlink(missing_ok=True)
+    try:
+        with TemporaryDirectory(prefix=".merging-", dir=directory, ignore_cleanup_errors=True) as folder:
+            _write_all(merged, Path(folder))
+            for name in (*(table.filename for table in TABLES), RUN_FILE):
+                (Path(folder) / name).replace(directory / name)
+    except OSError as error:
+        _refuse(directory)(error.strerror or str(error))
+
+
+def _write_all(merged: Merged, directory: Path) -> None:
     writer = RunWriter(directory, _refuse(directory))
     try:
         writer.open(merged.meta)
