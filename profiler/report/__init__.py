@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from profiler.records import Summary
     from profiler.report.details import Details
     from profiler.report.model import Report
+    from profiler.report.outlook import Outlook
     from profiler.rundir.reader import Run
 
 RENDERERS = {
@@ -57,10 +58,10 @@ def report_of(run: "Run", targets: Sequence[float] = ()) -> "Report":
     fit, refused = attempt(run.fit)
     summary, prices = run.summary(), prices_of(run.meta)
 
-    def look_closer() -> "Details":
+    def look_closer(outlook: "Outlook | None") -> "Details":
         from profiler.report.details import details_of
 
-        return details_of(run, summary, fit, prices)
+        return details_of(run, summary, fit, outlook, prices)
 
     notes = run.learning_rate.notes()
     return build(summary, fit, refused, targets=targets, notes=notes, prices=prices, look_closer=look_closer)

@@ -1,13 +1,14 @@
 """What a page and JSON say beyond the terminal: worked out when they are rendered, from the run directory."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from profiler.forecast.priors import HORIZON_LIMIT
 from profiler.records import Interval, PhaseEnergy, Summary
 from profiler.report.halvings import Halving, halvings_of
 from profiler.report.model import mean_watts
+from profiler.report.outlook import Outlook
 from profiler.report.series import Band, Power, Series, Stretch, band, floats, power_of, stretches, thinned
 from profiler.report.targets import TargetTable, table_of
 from profiler.report.where import Part, parts_of
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
     from profiler.cost import Prices
     from profiler.forecast import CurveFit
+    from profiler.forecast.inverse import Inverse
     from profiler.rundir.reader import Run
 
-_LAW_POINTS = 80
+_ROUNDING = 1e-9
 _LOSSES = 300
 
 
@@ -113,22 +115,21 @@ class Details:
     overhead: Overhead = Overhead()
 
 
-def details_of(run: "Run", summary: Summary, fit: "CurveFit | None", prices: "Prices") -> Details:
+def details_of(
+    run: "Run", summary: Summary, fit: "CurveFit | None", outlook: Outlook | None, prices: "Prices"
+) -> Details:
     """Look at a recorded run closely.
 
     Args:
         run: The run.
         summary: What it comes to.
         fit: Its fitted curve; None when that is refused.
+        outlook: What is said of it everywhere; None when it is refused.
         prices: What kilowatt-hours cost.
     """
     steps, spans = run.steps, run.spans
     billed = [domain.name for domain in run.domains.values() if domain.billed]
-    return Details(
-        chart=None if fit is None else chart_of(run, fit),
-        target_table=None if fit is None else table_of(fit, prices, mean_watts(summary)),
-        halvings=() if fit is None else halvings_of(fit),
-        assumptions=None if fit is None else _assumptions(fit),
+    known = Details(
         power=power_of(run.samples, billed),
         stretches=stretches(steps, spans),
         step_joules_over_time=_step_joules(steps),
@@ -137,22 +138,41 @@ def details_of(run: "Run", summary: Summary, fit: "CurveFit | None", prices: "Pr
         learning_rate=_learning_rate(steps),
         overhead=_overhead(run.meta.get("overhead") or {}, summary),
     )
+    if fit is None or outlook is None:
+        return known
+    from profiler.forecast.inverse import Inverse
+
+    inverse = Inverse(fit=fit)
+    return replace(
+        known,
+        chart=chart_of(run, fit, inverse),
+        target_table=table_of(inverse, outlook, prices, mean_watts(summary)),
+        halvings=halvings_of(inverse, outlook),
+        assumptions=_assumptions(fit),
+    )
 
 
-def chart_of(run: "Run", fit: "CurveFit") -> Chart:
-    """Lay the curve out for drawing."""
+def chart_of(run: "Run", fit: "CurveFit", inverse: "Inverse | None" = None) -> Chart:
+    """Lay the curve out for drawing; ``inverse`` saves the work where there is one of the fit already."""
     import numpy as np
 
+    from profiler.forecast.inverse import Inverse
+
+    inverse = inverse or Inverse(fit=fit)
     joules, losses = (np.asarray(column, dtype=np.float64) for column in run.curve()[:2])
     drawable = (joules > 0.0) & (losses > 0.0)
-    first, last = float(fit.curve.joules[0]), fit.joules * HORIZON_LIMIT
-    law_joules = floats(np.geomspace(first, last, _LAW_POINTS))
+    past = (*floats(fit.curve.joules[fit.curve.joules < fit.joules]), fit.joules)
+    ahead = [
+        (joules, level)
+        for joules, level in zip(inverse.joules, inverse.levels, strict=True)
+        if joules <= fit.joules * HORIZON_LIMIT * (1.0 + _ROUNDING)
+    ]
     return Chart(
         seen=thinned(joules[drawable], losses[drawable], pieces=_LOSSES, at=np.log(joules[drawable])),
         joules=floats(fit.curve.joules),
         losses=floats(np.exp(fit.curve.log_values)),
-        law_joules=law_joules,
-        law=tuple(fit.loss_at(x) for x in law_joules),
+        law_joules=(*past, *(joules for joules, _ in ahead)),
+        law=(*(fit.loss_at(joules) for joules in past), *(level for _, level in ahead)),
     )
 
 

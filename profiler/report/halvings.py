@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiler.cost import WORLD_ELECTRICITY
-from profiler.report.outlook import Target, target_of
+from profiler.report.outlook import Outlook, Target, more_of
 
 if TYPE_CHECKING:
-    from profiler.forecast import CurveFit
+    from profiler.forecast.inverse import Inverse
 
 _MOST = 40
 
@@ -25,14 +25,24 @@ class Halving:
     target: Target
 
 
-def halvings_of(fit: "CurveFit") -> tuple[Halving, ...]:
-    """Price one halving after the other, until a year of the world's electricity is not enough for the median."""
+def halvings_of(inverse: "Inverse", outlook: Outlook) -> tuple[Halving, ...]:
+    """Price one halving after the other, until a year of the world's electricity is not enough for the median.
+
+    Those that are among the targets of the outlook are those targets.
+    """
     found: list[Halving] = []
-    floor = fit.floor.median
+    listed = {target.way: target for target in outlook.targets}
+    floor, excess = outlook.floor.median, outlook.last_loss - outlook.floor.median
     for count in range(1, _MOST + 1):
-        loss = floor + (fit.level - floor) / 2.0**count
-        target = target_of(fit, loss)
+        way = 1.0 - 0.5**count
+        loss = floor + excess * 0.5**count
+        target = listed.get(way) or _target(inverse, loss, way)
         if target.forecast.median > WORLD_ELECTRICITY.joules or loss == floor:
             break
         found.append(Halving(halvings=count, target=target))
     return tuple(found)
+
+
+def _target(inverse: "Inverse", loss: float, way: float) -> Target:
+    forecast = inverse.joules_at(loss)
+    return Target(loss=loss, way=way, forecast=forecast, more=more_of(forecast, inverse.fit.joules))

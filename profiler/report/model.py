@@ -82,7 +82,7 @@ class Report:
         refused: Why there is no outlook, with the remedy.
         refusals: Sources that are not used although they might be.
         warnings: What a reader must know.
-        look_closer: Works out the details.
+        look_closer: Works out the details, given the outlook.
     """
 
     summary: Summary
@@ -97,12 +97,12 @@ class Report:
     refused: str
     refusals: tuple[Refusal, ...]
     warnings: tuple[str, ...]
-    look_closer: "Callable[[], Details]"
+    look_closer: "Callable[[Outlook | None], Details]"
 
     @cached_property
     def details(self) -> "Details":
         """What a page and JSON say beyond the terminal."""
-        return self.look_closer()
+        return self.look_closer(self.outlook)
 
 
 def attempt(fit: "Callable[[], CurveFit]") -> "tuple[CurveFit | None, str]":
@@ -121,7 +121,7 @@ def build(
     targets: Sequence[float] = (),
     notes: Sequence[str] = (),
     prices: Prices | None = None,
-    look_closer: "Callable[[], Details] | None" = None,
+    look_closer: "Callable[[Outlook | None], Details] | None" = None,
 ) -> Report:
     """Build the report of a run.
 
@@ -132,7 +132,7 @@ def build(
         targets: Losses whose price is asked for.
         notes: What a reader of the forecast must know beside what the fit says.
         prices: What kilowatt-hours cost; nothing is known of it by default.
-        look_closer: Works out the details; there are none by default.
+        look_closer: Works out the details, given the outlook; there are none by default.
     """
     total, window, steps = summary.total_joules, summary.window_seconds, summary.steps
     modelled = summary.modelled_joules
@@ -154,7 +154,7 @@ def build(
     )
 
 
-def _nothing() -> "Details":
+def _nothing(_: Outlook | None) -> "Details":
     from profiler.report.details import Details
 
     return Details()

@@ -2,16 +2,17 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from profiler.records import Interval, Verdict
+from profiler.report.outlook import Outlook
 
 if TYPE_CHECKING:
     from profiler.cost import Prices
     from profiler.forecast import CurveFit
+    from profiler.forecast.inverse import Inverse
 
 _BEHIND, _AHEAD = 110, 250
 """Losses that were reached, and losses that were not."""
@@ -111,18 +112,20 @@ def _between(easier: float, harder: float, part: float) -> float:
     return float(easier * (harder / easier) ** part)
 
 
-def table_of(fit: "CurveFit", prices: "Prices", watts: float | None) -> TargetTable:
+def table_of(inverse: "Inverse", outlook: Outlook, prices: "Prices", watts: float | None) -> TargetTable:
     """Price every loss between the curve's start and what lies under its floor.
 
     Args:
-        fit: The fitted curve.
+        inverse: The fitted curve, ready for many targets.
+        outlook: What is said of it elsewhere: its targets are rows, so that all agree to the last digit.
         prices: What kilowatt-hours cost.
         watts: Mean power of the run.
     """
-    losses = _losses(fit)
-    forecasts = [fit.joules_at(loss) for loss in losses]
+    listed = {target.loss: target.forecast for target in (*outlook.targets, *outlook.asked)}
+    losses = _losses(inverse.fit, listed)
+    forecasts = [listed.get(loss) or inverse.joules_at(loss) for loss in losses]
     return TargetTable(
-        joules_now=fit.joules,
+        joules_now=outlook.joules,
         losses=tuple(losses),
         low=tuple(forecast.low for forecast in forecasts),
         median=tuple(forecast.median for forecast in forecasts),
@@ -138,13 +141,14 @@ def table_of(fit: "CurveFit", prices: "Prices", watts: float | None) -> TargetTa
     )
 
 
-def _losses(fit: "CurveFit") -> list[float]:
+def _losses(fit: "CurveFit", listed: Iterable[float]) -> list[float]:
     error = fit.metric.error
     first, now = error(fit.first_level), error(fit.level)
     least = min(error(fit.floor.low), error(fit.floor.high))
     last = now - _BEYOND * (now - least)
-    errors = sorted({*_even(max(first, now), now, last), *_decades(now, last)}, reverse=True)
-    return _distinct([fit.metric.value(value) for value in errors])
+    errors = {*_even(max(first, now), now, last), *_decades(now, last)}
+    losses = {*(fit.metric.value(value) for value in errors), *listed}
+    return sorted(losses, reverse=fit.first_level > fit.floor.median)
 
 
 def _even(first: float, now: float, last: float) -> Iterator[float]:
@@ -156,11 +160,3 @@ def _even(first: float, now: float, last: float) -> Iterator[float]:
 def _decades(now: float, last: float) -> Iterator[float]:
     down = (now * 10.0 ** (-k / _A_DECADE) for k in range(1, _A_DECADE * _DECADES + 1))
     yield from (value for value in down if value > last)
-
-
-def _distinct(losses: Sequence[float]) -> list[float]:
-    """Leave out what rounding made equal, or turned round."""
-    falling = losses[0] > losses[-1]
-    kept = [losses[0]]
-    kept += [after for before, after in pairwise(losses) if (after < before if falling else after > before)]
-    return kept

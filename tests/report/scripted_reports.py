@@ -184,7 +184,7 @@ def report():
 
     def make(*, outlook=outlook(), details=DETAILS, prices=None, summary=summary(), **changes):  # noqa: B008 - all are frozen
         refused = "" if outlook else "There are 3 points. Train on."
-        plain = build(summary, None, refused, prices=prices, look_closer=lambda: details)
+        plain = build(summary, None, refused, prices=prices, look_closer=lambda _: details)
         return replace(plain, outlook=outlook, **changes)
 
     return make
