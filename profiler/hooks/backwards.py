@@ -7,7 +7,7 @@ step descends.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from profiler.hooks import updates
+from profiler.hooks import stamps, updates
 from profiler.hooks.events import Slot
 from profiler.hooks.loop import Loop
 
@@ -41,6 +41,7 @@ def around(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:  # noqa:
                 ):
                     loss, slots = tensors.item(), _NO_SLOTS
                 else:
+                    stamps.ask(hooks, loop)
                     loss, slots = _losses(hooks, tensors, args[0] if args else kwargs.get("grad_tensors"))
             except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
                 loss, slots = hooks.scalars.refuse(f"a loss could not be read ({error})"), _NO_SLOTS
@@ -55,8 +56,8 @@ def around(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:  # noqa:
             finally:
                 ended = now()
                 loop.busy = False
-            if loop.pending is None and loop.ever_backward:
-                loop.pending = (loss, slots, 1, began, ended - began, ended)
+            if loop.is_plain and loop.pending is None:
+                loop.pending = (loss, slots, 1, began, ended - began, ended, loop.ready_ns, 0)
             else:
                 loop.add(tensors, loss, slots, began, ended)
             if loop.inner_updates:

@@ -4,15 +4,20 @@ import sys
 import threading
 import time
 import weakref
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from profiler.hooks import backwards, updates
-from profiler.hooks.events import Kind, Sink, Slot
+from profiler.hooks import backwards, loading, stamps, updates
+from profiler.hooks.events import Kind, Sink, Slot, Stamp
 from profiler.hooks.imports import LateModule, when_imported
 from profiler.hooks.loop import NOTHING, Loop
 from profiler.hooks.patches import Patches
 from profiler.hooks.scalars import ScalarReader
 from profiler.platform import at_fork_in_child
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from profiler.hooks.stamps import DeviceStamps
 
 
 class Dispatcher:
@@ -28,6 +33,7 @@ class Dispatcher:
         devices: Where the parameters of the optimizers seen so far live: ``cpu``, ``cuda:0``, ...
         root: The loop that entered a root backward pass last.
         scaling: Whether a gradient scaler has been seen, so that losses may be scaled.
+        stamps: The device's own times of the first thread that trained on a CUDA device.
     """
 
     def __init__(self) -> None:
@@ -36,27 +42,41 @@ class Dispatcher:
         self.devices: set[str] = set()
         self.root: Loop | None = None
         self.scaling = False
+        self.stamps: DeviceStamps | None = None
         self.scalars = ScalarReader(LateModule("torch"))
         self.tensor: Any = None
+        self.cuda: Any = None
+        self.gradients_are_on: Callable[[], bool] = bool
         self.now = time.monotonic_ns
         self.threads = threading.local()
         self._loops: weakref.WeakSet[Loop] = weakref.WeakSet()
         self._graph_task: Any = None
         self._wait_no_more = _nothing
         self._sinks: tuple[Sink, ...] = ()
+        self._times_loading = False
         self._patches = Patches()
         self._lock = threading.Lock()
 
-    def attach(self, sink: Sink) -> None:
-        """Start sending events to ``sink``; the first one installs the hooks."""
+    def attach(self, sink: Sink, *, times_loading: bool = False) -> None:
+        """Start sending events to ``sink``; the first one installs the hooks.
+
+        Args:
+            sink: Called with each event, on the training's thread.
+            times_loading: Whether to hook into data loaders too; one sink that wants it is enough.
+        """
         with self._lock:
             is_first = not self._sinks
             self._listen((*self._sinks, sink))
+            is_further = times_loading and not self._times_loading
+            self._times_loading |= times_loading
         if is_first:
             self._wait_no_more = when_imported("torch", self._install_if_wanted)
+        elif is_further and self.tensor is not None:
+            self._hook_loaders()
 
     def detach(self, sink: Sink) -> None:
         """Stop sending events to ``sink``; the last one removes the hooks. Safe in any order, and twice."""
+        stamps.ask(self, getattr(self.threads, "loop", None))
         with self._lock:
             self._listen(tuple(other for other in self._sinks if other is not sink))
             if not self._sinks:
@@ -67,6 +87,7 @@ class Dispatcher:
         self._listen(())
         self._wait_no_more()
         self._patches.remove()
+        self._times_loading = False
         self.root = None
 
     def _listen(self, sinks: tuple[Sink, ...]) -> None:
@@ -90,7 +111,10 @@ class Dispatcher:
         self.tensor = torch.Tensor
         self._graph_task = torch._C._current_graph_task_id  # noqa: SLF001 - there is no other way to ask
         self.failure = None
+        self.cuda = torch.cuda
+        self.gradients_are_on = torch.is_grad_enabled
         self.scaling = False
+        self.stamps = None
         self.devices.clear()
         self.scalars.unreadable.clear()
         for loop in tuple(self._loops):
@@ -100,6 +124,19 @@ class Dispatcher:
         for scaler in _with_subclasses(sys.modules["torch.amp.grad_scaler"].GradScaler):
             self._patches.replace(scaler, "step", updates.around_scaler_step(self))
             self._patches.replace(scaler, "scale", backwards.around_scale(self))
+        if self._times_loading:
+            self._hook_loaders()
+
+    def _hook_loaders(self) -> None:
+        iterators = getattr(sys.modules.get("torch.utils.data.dataloader"), "_BaseDataLoaderIter", None)
+        if iterators is not None:
+            self._patches.replace(iterators, "__next__", loading.around_next(self))
+
+    def poll(self, waiting: Slot | Stamp) -> float | None:
+        """Return what was on its way from a device, or None while it still is. On any thread."""
+        if type(waiting) is not Stamp:
+            return self.scalars.poll(Slot(waiting))
+        return self.stamps.poll(waiting) if self.stamps is not None else None
 
     def loop(self) -> Loop | None:
         """The calling thread's loop; None on a thread of torch's autograd engine, which runs somebody's backward."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import IntEnum
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 
 class Kind(IntEnum):
@@ -14,6 +14,10 @@ class Kind(IntEnum):
     """An update that belongs to the open step: a second optimizer, a sub-group, a double fire."""
     AMEND = 2
     """No update: a loss handed over for the open step."""
+    EVALUATE = 3
+    """No update: batches began to be loaded that nothing is trained on."""
+    TRAIN = 4
+    """No update: the end of that."""
 
 
 class Slot(int):
@@ -22,8 +26,16 @@ class Slot(int):
     __slots__ = ()
 
 
+class Stamp(int):
+    """The end of an update on a device, still on its way."""
+
+    __slots__ = ()
+
+
 class StepEvent(NamedTuple):
-    """One optimizer update; the hooks send it as a plain tuple in this order, which is cheaper to make.
+    """One optimizer update, or one of the few other things of a :class:`Kind`.
+
+    The hooks send it as a plain tuple in this order, which is cheaper to make.
 
     Attributes:
         kind: A :class:`Kind`.
@@ -36,6 +48,10 @@ class StepEvent(NamedTuple):
         optimizer_ns: From the end of the last of them to ``end_ns``.
         learning_rate: Of the first parameter group; None when unknown.
         skipped: A flag on its way from a device that is not zero when the update was skipped; None when it was made.
+        data_ns: Time in which data loaders were waited for since the last update; 0 where none was used.
+        ready_ns: When the last batch before the first backward pass was there; 0 when unknown.
+        inner_forward_ns: Time between the first and the last backward pass that was not spent loading.
+        stamp: The end on a device that runs behind the host; None where the host waits for the work itself.
     """
 
     kind: int
@@ -48,6 +64,15 @@ class StepEvent(NamedTuple):
     optimizer_ns: int
     learning_rate: float | None
     skipped: Slot | None
+    data_ns: int = 0
+    ready_ns: int = 0
+    inner_forward_ns: int = 0
+    stamp: Stamp | None = None
+
+    @classmethod
+    def of(cls, raw: tuple[object, ...]) -> Self:
+        """Name the parts of what the hooks sent."""
+        return cls(*raw)  # type: ignore[arg-type] # they send them in this order
 
 
 Sink = Callable[[tuple[object, ...]], object]

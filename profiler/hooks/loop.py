@@ -7,13 +7,18 @@ R2  An update opens a new step when a root backward pass ended since the last up
 R3  An update inside a root backward pass happens at that pass's end.
 R4  A ``GradScaler.step`` without an update is a skipped step: its losses are dropped.
 R5  Gradients thrown away do not count: the sum of losses starts again where no optimizer of the step has a gradient
-    left, by a probe parameter of each, when a further backward pass of the same step begins.
+    left, by a probe parameter of each, when a further backward pass of the same step begins. Gradients that were set
+    to zero are gone too; on a device that cannot be asked without waiting for it, only those set to None are.
 """
 
 import weakref
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from profiler.hooks.events import Slot
+from profiler.hooks.loading import Batches
+
+if TYPE_CHECKING:
+    from profiler.hooks.stamps import DeviceStamps
 
 
 class Pending(NamedTuple):
@@ -25,9 +30,11 @@ class Pending(NamedTuple):
     first_ns: int
     backward_ns: int
     last_ns: int
+    ready_ns: int
+    inner_ns: int
 
 
-NOTHING = Pending(None, (), 0, 0, 0, 0)
+NOTHING = Pending(None, (), 0, 0, 0, 0, 0, 0)
 _UNKNOWN = 0
 """Stands for the optimizer before the first one is met."""
 
@@ -40,27 +47,38 @@ class Loop:
 
     Attributes:
         busy: Whether a root backward pass is running.
+        is_plain: Whether steps have had one backward pass each, so that the short path may be taken.
         pending: A :class:`Pending`, or None right after an update.
-        key: The optimizer of the open step while it is the only one in it, else 0.
+        key: The optimizer of the open step while the short path may be taken for its next update, else 0.
         keys: The optimizers of the open step.
         manual: Whether ``prof.step`` has already spoken for the open step.
         updates: Updates seen, to notice a ``GradScaler.step`` that made none.
         inner_updates: Optimizers that stepped inside the running backward pass.
         owners: Each optimizer met, weakly.
         probes: A parameter of each, weakly, that had a gradient when it was met.
+        data_ns: Time spent loading batches since the last update.
+        ready_ns: When the last batch was there.
+        batches: What was loaded since something was trained.
+        stamps: The device's own times, where updates run on one that runs behind the host.
     """
 
     __slots__ = (
         "__weakref__",
+        "_versions",
+        "batches",
         "busy",
+        "data_ns",
         "ever_backward",
         "inner_updates",
+        "is_plain",
         "key",
         "keys",
         "manual",
         "owners",
         "pending",
         "probes",
+        "ready_ns",
+        "stamps",
         "updates",
     )
 
@@ -74,11 +92,15 @@ class Loop:
         self.key = 0
         self.keys: set[int] = set()
         self.manual = False
-        self.ever_backward = False
+        self.ever_backward = self.is_plain = False
         self.owners: dict[int, weakref.ref[Any]] = {}
         self.probes: dict[int, tuple[weakref.ref[Any], ...]] = {}
         self.updates = 0
         self.inner_updates: list[Any] = []
+        self.data_ns = self.ready_ns = 0
+        self.batches = Batches()
+        self.stamps: DeviceStamps | None = None
+        self._versions: list[int] = []
 
     def opens(self, key: int) -> bool:
         """Enter the optimizer ``key`` into the open step and say whether it opened a new one (R2)."""
@@ -88,27 +110,40 @@ class Loop:
             self.keys.clear()
         self.manual = False
         self.keys.add(key)
-        self.key = key if len(self.keys) == 1 else 0
+        self.key = key if len(self.keys) == 1 and self.stamps is None else 0
         return opens
 
     def add(self, tensors: Any, loss: float | None, slots: tuple[Slot, ...], began: int, ended: int) -> None:
         """Add one root backward pass, which started from ``tensors``, to those since the last update."""
         if not self.ever_backward:
             self._watch(tensors)
-        old = self.pending or NOTHING
-        total = loss if old[0] is None else old[0] if loss is None else old[0] + loss
-        spent = old[4] + ended - began
-        self.pending = (total, (*old[1], *slots), old[2] + 1, old[3] or began, spent, ended)
-        self.ever_backward = True
+            self.ever_backward = self.is_plain = True
+        old = Pending._make(self.pending or NOTHING)
+        is_first = old.last_ns == 0
+        self.pending = (
+            loss if old.loss is None else old.loss if loss is None else old.loss + loss,
+            (*old.slots, *slots),
+            old.backwards + 1,
+            old.first_ns or began,
+            old.backward_ns + ended - began,
+            ended,
+            self.ready_ns if is_first else old.ready_ns,
+            0 if is_first else old.inner_ns + began - max(old.last_ns, self.ready_ns),
+        )
+        self._versions = [probe.grad._version for probe in self._probes() if probe.grad is not None]  # noqa: SLF001
 
     def forget_dropped_gradients(self) -> None:
         """Restart the sum of losses where the gradients collected so far were thrown away (R5)."""
-        if self.pending is None:
-            return
-        references = [one for key in self.keys or (_UNKNOWN,) for one in self.probes.get(key, ())]
-        probes = [probe for reference in references if (probe := reference()) is not None]
-        if probes and all(probe.grad is None for probe in probes):
+        self.is_plain = False
+        gradients = [probe.grad for probe in self._probes()]
+        left = [gradient for gradient in gradients if gradient is not None]
+        untouched = [gradient._version for gradient in left] == self._versions  # noqa: SLF001 - no public name
+        if self.pending is not None and gradients and not (left and (untouched or any(map(_is_left, left)))):
             self.pending = (None, (), 0, *self.pending[3:])
+
+    def _probes(self) -> list[Any]:
+        references = [one for key in self.keys or (_UNKNOWN,) for one in self.probes.get(key, ())]
+        return [probe for reference in references if (probe := reference()) is not None]
 
     def meet(self, key: int, optimizer: Any) -> None:
         """Remember an optimizer at its first update. It replaces those of the open step if they are all gone (R2)."""
@@ -129,3 +164,9 @@ class Loop:
                 nodes += [following for following, _ in node.next_functions]
         leaves = [getattr(node, "variable", None) for node in seen]
         self.probes[_UNKNOWN] = tuple(weakref.ref(leaf) for leaf in leaves if leaf is not None)
+
+
+def _is_left(gradient: Any) -> bool:
+    """Whether a gradient that was changed since its backward pass is more than zeros, as far as the host may ask."""
+    is_readable = type(gradient).__name__ == "Tensor" and gradient.is_cpu and not gradient.is_sparse
+    return not is_readable or bool(gradient.any())

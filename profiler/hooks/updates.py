@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.hooks.events import Kind, Slot
 from profiler.hooks.loop import NOTHING, Loop
+from profiler.hooks.stamps import DeviceStamps, mark
 
 if TYPE_CHECKING:
     from profiler.hooks.dispatcher import Dispatcher
@@ -34,10 +35,15 @@ def after_step(hooks: "Dispatcher") -> Callable[[Any, Any, Any], None]:
             ):
                 _unusual(hooks, optimizer, ended)
                 return
-            loss, slots, backwards, first, spent, last = pending
+            loss, slots, backwards, first, spent, last, ready, inner = pending
+            loaded = loop.data_ns
+            loop.data_ns = 0
             loop.pending = None
             loop.manual = False
-            emit((_OPEN, ended, loss, slots, backwards, first, spent, ended - last, rate, None))
+            emit((
+                _OPEN, ended, loss, slots, backwards, first, spent, ended - last, rate, None, loaded, ready, inner,
+                None,
+            ))  # fmt: skip
         except (AttributeError, IndexError, KeyError):
             _unusual(hooks, optimizer, ended)
         except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
@@ -66,7 +72,8 @@ def update(hooks: "Dispatcher", loop: Loop, optimizer: Any, ended: int) -> None:
     owner = loop.owners.get(key)
     if owner is None or owner() is None:
         loop.meet(key, optimizer)
-        hooks.devices.update(str(p.device) for group in optimizer.param_groups for p in group["params"])
+        _note_devices(hooks, loop, optimizer)
+    loop.batches.end(hooks, loop, loop.pending[3] if loop.pending else ended)
     skipped = hooks.scalars.read(optimizer.found_inf) if "found_inf" in optimizer.__dict__ else None
     if skipped and not isinstance(skipped, Slot):
         loop.pending = None
@@ -80,13 +87,24 @@ def send(  # noqa: PLR0917 - called in each step, where keywords cost
     hooks: "Dispatcher", loop: Loop, kind: int, ended: int, rate: Any, skipped: Any
 ) -> None:
     """Send an event, a plain tuple in the order of ``StepEvent``, and start collecting afresh."""
-    loss, slots, backwards, first, spent, last = loop.pending or NOTHING
-    loop.pending = None
+    loss, slots, backwards, first, spent, last, ready, inner = loop.pending or NOTHING
+    loaded, loop.data_ns, loop.pending = loop.data_ns, 0, None
     if hooks.emit is not None:
         flag = skipped if isinstance(skipped, Slot) else None
-        hooks.emit(
-            (kind, ended, loss, slots, backwards, first, spent, ended - last if backwards else 0, rate, flag)
-        )
+        after = ended - last if backwards else 0
+        hooks.emit((
+            kind, ended, loss, slots, backwards, first, spent, after, rate, flag, loaded, ready, inner,
+            mark(hooks, loop, ended),
+        ))  # fmt: skip
+
+
+def _note_devices(hooks: "Dispatcher", loop: Loop, optimizer: Any) -> None:
+    """Remember where an optimizer's parameters live; the first thread to train on a CUDA device gets stamps."""
+    devices = {p.device for group in optimizer.param_groups for p in group["params"]}
+    hooks.devices.update(map(str, devices))
+    fast = next((device for device in devices if device.type == "cuda"), None)
+    if fast is not None and hooks.stamps is None:
+        hooks.stamps = loop.stamps = DeviceStamps(hooks.cuda, fast)
 
 
 def around_scaler_step(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:

@@ -19,13 +19,13 @@ _RATE_WINDOW_NS = NANOSECONDS_PER_SECOND
 class Block:
     """Consecutive steps of one phase, summed up."""
 
-    __slots__ = ("backward_ns", "backwards", "count", "end_ns", "finite", "label", "last", "loss_sum", "nonfinite",
-                 "optimizer_ns", "start_ns", "strange")  # fmt: skip
+    __slots__ = ("backward_ns", "backwards", "count", "data_ns", "end_ns", "finite", "forward_ns", "label", "last",
+                 "loss_sum", "nonfinite", "optimizer_ns", "start_ns", "strange")  # fmt: skip
 
     def __init__(self, tile: Tile) -> None:
         self.start_ns, self.label = tile.start_ns, tile.label
         self.count = self.backwards = self.nonfinite = self.finite = 0
-        self.backward_ns = self.optimizer_ns = 0
+        self.data_ns = self.forward_ns = self.backward_ns = self.optimizer_ns = 0
         self.loss_sum = 0.0
         self.strange: float | None = None
         self.end_ns = tile.start_ns
@@ -36,6 +36,9 @@ class Block:
         self.count += 1
         self.end_ns, self.last = tile.end_ns, step
         self.backwards += step.backwards
+        loaded, forward = step.seconds_of(tile.start_ns)
+        self.data_ns += loaded
+        self.forward_ns += forward
         self.backward_ns += step.backward_ns
         self.optimizer_ns += step.optimizer_ns
         loss = step.loss
@@ -120,7 +123,8 @@ class RowBuilder:
             learning_rate=block.learning_rate,
             gpu_joules=gpu, cpu_joules=cpu, dram_joules=dram, other_joules=other, total_joules=share.total,
             modelled_joules=None if share.total is None else share.modelled, cumulative_joules=share.cumulative,
-            uncertainty_joules=share.sigma_joules, data_seconds=None, forward_seconds=None,
+            uncertainty_joules=share.sigma_joules, data_seconds=block.data_ns or None,
+            forward_seconds=block.forward_ns if block.backwards else None,
             backward_seconds=block.backward_ns if block.backwards else None,
             optimizer_seconds=block.optimizer_ns if block.backwards else None, phase=block.label,
         )  # fmt: skip

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-from profiler.hooks.events import Kind, Slot, StepEvent
+from profiler.hooks.events import Kind, Slot, Stamp, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _PATIENCE_NS = 5 * NANOSECONDS_PER_SECOND
@@ -13,41 +13,62 @@ _SETTLED_NS = NANOSECONDS_PER_SECOND // 4
 """A step that looks complete is final this long after its last update, even if no next step has begun."""
 
 _OPEN = int(Kind.OPEN)
+_JOIN = int(Kind.JOIN)
+_AMEND = int(Kind.AMEND)
+_EVALUATE = int(Kind.EVALUATE)
 _LEARNING_STEPS = 3
 """Steps after which the number of updates a step has is taken as known."""
 
 
 class Step:
-    """One training step. Times in monotonic nanoseconds; ``loss`` is None when it was not seen."""
+    """One training step. Times in monotonic nanoseconds; ``loss`` is None when it was not seen.
+
+    All are times of the device where that runs behind the host, but for ``host_end_ns``: when the host was done.
+    """
 
     __slots__ = (
         "backward_ns",
         "backwards",
+        "data_ns",
         "end_ns",
         "events",
         "first_backward_ns",
+        "host_end_ns",
+        "inner_forward_ns",
         "learning_rate",
         "loss",
         "optimizer_ns",
+        "ready_ns",
     )
 
-    def __init__(self, event: StepEvent) -> None:
-        self.end_ns = event.end_ns
+    def __init__(self, event: StepEvent, lag_ns: int = 0) -> None:
+        self.host_end_ns = event.end_ns
+        self.end_ns = event.end_ns + lag_ns
         self.loss = event.loss
         self.backwards = event.backwards
-        self.first_backward_ns = event.first_backward_ns
+        self.first_backward_ns = _later(event.first_backward_ns, lag_ns)
+        self.ready_ns = _later(event.ready_ns, lag_ns)
+        self.data_ns = event.data_ns
+        self.inner_forward_ns = event.inner_forward_ns
         self.backward_ns = event.backward_ns
         self.optimizer_ns = event.optimizer_ns
         self.learning_rate = event.learning_rate
         self.events = 1
 
-    def join(self, event: StepEvent) -> None:
+    def join(self, event: StepEvent, lag_ns: int = 0) -> None:
         """Add a further update to this step."""
-        self.end_ns = max(self.end_ns, event.end_ns)
+        before, self.host_end_ns = self.host_end_ns, max(self.host_end_ns, event.end_ns)
+        self.end_ns = max(self.end_ns, event.end_ns + lag_ns)
         if event.loss is not None:
             self.loss = event.loss + (self.loss or 0.0)
         self.backwards += event.backwards
-        self.first_backward_ns = self.first_backward_ns or event.first_backward_ns
+        if not self.first_backward_ns:
+            self.first_backward_ns = _later(event.first_backward_ns, lag_ns)
+            self.ready_ns = _later(event.ready_ns, lag_ns)
+        elif event.first_backward_ns:
+            self.inner_forward_ns += max(event.first_backward_ns - max(before, event.ready_ns), 0)
+        self.inner_forward_ns += event.inner_forward_ns
+        self.data_ns += event.data_ns
         self.backward_ns += event.backward_ns
         self.optimizer_ns += event.optimizer_ns
         self.events += 1
@@ -57,12 +78,31 @@ class Step:
         self.loss = loss if loss is not None else self.loss
         self.events += 1
 
+    def seconds_of(self, start_ns: int) -> tuple[int, int]:
+        """Nanoseconds of loading and of forward passes, where the step covers the time from ``start_ns`` on."""
+        if not self.first_backward_ns:
+            return min(self.data_ns, max(self.end_ns - start_ns, 0)), 0
+        begun = max(self.ready_ns, start_ns)
+        forward = max(self.first_backward_ns - begun, 0) + self.inner_forward_ns
+        left = self.end_ns - start_ns - forward - self.backward_ns - self.optimizer_ns
+        return min(self.data_ns, max(left, 0)), forward
+
+
+def _later(time_ns: int, lag_ns: int) -> int:
+    """Move a time, if there is one, to when the device gets there."""
+    return time_ns + lag_ns if time_ns else 0
+
 
 class StepMerger:
-    """Turns a queue of hook events into finished steps."""
+    """Turns a queue of hook events into finished steps.
+
+    Attributes:
+        evaluations: When an evaluation began (True) or ended, for whoever takes them out.
+        lost_losses: Losses that did not arrive.
+    """
 
     def __init__(
-        self, events: deque[tuple[object, ...]], poll: Callable[[Slot], float | None], start_ns: int
+        self, events: deque[tuple[object, ...]], poll: Callable[[Slot | Stamp], float | None], start_ns: int
     ) -> None:
         self._events = events
         self._poll = poll
@@ -71,6 +111,8 @@ class StepMerger:
         self._largest = 0
         self._closed = 0
         self._closed_early = False
+        self._lag_ns = 0
+        self.evaluations: deque[tuple[int, bool]] = deque()
         self.lost_losses = 0
 
     @property
@@ -80,22 +122,27 @@ class StepMerger:
 
     @property
     def open_end_ns(self) -> int | None:
-        """When the last update of the open step ended; None while no step is open."""
-        return self._open.end_ns if self._open is not None else None
+        """When the host was done with the last update of the open step; None while no step is open."""
+        return self._open.host_end_ns if self._open is not None else None
 
     def take(self, now_ns: int, *, final: bool = False) -> list[Step]:
         """Return the steps that are finished by now, in order; with ``final``, the open one too."""
         done: list[Step] = []
         while self._events:
-            event = StepEvent._make(self._events[0])
-            if event.slots or event.skipped is not None or type(event.learning_rate) is Slot:
+            event = StepEvent.of(self._events[0])
+            if (
+                event.stamp is not None
+                or event.slots
+                or event.skipped is not None
+                or type(event.learning_rate) is Slot
+            ):
                 arrived = self._arrived(event, give_up=final or now_ns - event.end_ns > _PATIENCE_NS)
                 if arrived is None:
                     return done
                 event = arrived
             self._events.popleft()
             if event.end_ns >= self._start_ns and not event.skipped:
-                self._accept(event, done)
+                self._accept(event, done, now_ns - event.end_ns if final else self._lag_ns)
         if self._open is not None and (final or self._looks_complete(now_ns)):
             self._close(done)
             self._closed_early = True
@@ -110,8 +157,11 @@ class StepMerger:
         """Put in what was on its way from a device; None while it is not all here."""
         waiting = [s for s in (*event.slots, event.learning_rate, event.skipped) if type(s) is Slot]
         values = {slot: self._poll(slot) for slot in waiting}
-        if None in values.values() and not give_up:
+        ended = None if event.stamp is None else self._poll(event.stamp)
+        if (None in values.values() or (ended is None and event.stamp is not None)) and not give_up:
             return None
+        if ended is not None:
+            self._lag_ns = max(int(ended) - event.end_ns, 0)
         rate = event.learning_rate
         return event._replace(
             loss=self._sum(event, values),
@@ -127,13 +177,16 @@ class StepMerger:
             return None
         return sum(known) + (event.loss or 0.0) if parts else event.loss
 
-    def _accept(self, event: StepEvent, done: list[Step]) -> None:
-        if event.kind == _OPEN or (self._open is None and not self._closed_early):
+    def _accept(self, event: StepEvent, done: list[Step], most_ns: int) -> None:
+        lag_ns = max(min(self._lag_ns, most_ns), 0)
+        if event.kind > _AMEND:
+            self.evaluations.append((event.end_ns, event.kind == _EVALUATE))
+        elif event.kind == _OPEN or (self._open is None and not self._closed_early):
             self._close(done)
-            self._open = Step(event)
+            self._open = Step(event, lag_ns)
             self._closed_early = False
-        elif self._open is not None and event.kind == Kind.JOIN:
-            self._open.join(event)
+        elif self._open is not None and event.kind == _JOIN:
+            self._open.join(event, lag_ns)
         elif self._open is not None:
             self._open.amend(event.loss)
 

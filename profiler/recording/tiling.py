@@ -1,11 +1,16 @@
 """Cutting the window into steps and spans that tile it without gap or overlap. Pure: times in, tiles out.
 
 A step reaches from the end of what came before it to its last update. What is plainly not part of it is cut off as a
-span: a phase that the user named and that ended before the step's first backward pass, and a wait that is much longer
-than this loop's usual lead from one update to the next backward pass (data loading and forward pass).
+span: a phase that the user named, or an evaluation, that ended before the step's first backward pass, and a wait that
+is much longer than this loop's usual lead from one update to the next backward pass (data loading and forward pass).
+
+On a device that runs behind the host a phase begins for the host before the device is done with the step before it:
+what belongs to a step is decided by the host's times, and its length by the device's.
 """
 
+from bisect import insort
 from collections import deque
+from operator import attrgetter
 from statistics import median
 from typing import NamedTuple
 
@@ -24,6 +29,8 @@ _IDLE_NS = 10 * NANOSECONDS_PER_SECOND
 
 _REMEMBERED = 33
 
+EVALUATION = "evaluation"
+
 
 class Tile(NamedTuple):
     """A piece of the window: a step, or a span of some kind. Times in monotonic nanoseconds."""
@@ -33,26 +40,44 @@ class Tile(NamedTuple):
     label: str
     step: Step | None = None
 
+    @property
+    def seen_ns(self) -> int:
+        """When the host was done with it."""
+        return self.end_ns if self.step is None else self.step.host_end_ns
+
+
+class _Change(NamedTuple):
+    """From this moment on the phase is another one; what the user says goes before what was noticed."""
+
+    time_ns: int
+    label: str
+    is_said: bool
+
 
 class Tiler:
     """Cuts the window as steps and changes of phase come in."""
 
     def __init__(self, start_ns: int) -> None:
         self._cursor = start_ns
-        self._label = ""
-        self._changes: deque[tuple[int, str]] = deque()
+        self._said = self._noticed = ""
+        self._changes: list[_Change] = []
         self._leads: deque[int] = deque(maxlen=_REMEMBERED)
         self._durations: deque[int] = deque(maxlen=_REMEMBERED)
         self._started = False
 
     def phase(self, time_ns: int, label: str) -> None:
-        """From ``time_ns`` on the phase is ``label``; empty for none."""
-        self._changes.append((time_ns, label))
+        """From ``time_ns`` on the user's phase is ``label``; empty for none."""
+        insort(self._changes, _Change(time_ns, label, is_said=True), key=attrgetter("time_ns"))
+
+    def evaluation(self, time_ns: int, *, begins: bool) -> None:
+        """An evaluation that the user said nothing of begins or ends at ``time_ns``."""
+        label = EVALUATION if begins else ""
+        insort(self._changes, _Change(time_ns, label, is_said=False), key=attrgetter("time_ns"))
 
     def step(self, step: Step) -> list[Tile]:
         """Add a finished step; returns what it closes, itself last."""
         end = max(step.end_ns, self._cursor)
-        tiles = self._cut(end, step.first_backward_ns or end) if self._changes else []
+        tiles = self._cut_before(step, end) if self._changes else []
         lead = step.first_backward_ns - self._cursor
         if lead > _STALL_NS:
             tiles += self._cut_stall(lead)
@@ -73,7 +98,7 @@ class Tiler:
         return self._rest(end_ns, "teardown")
 
     def _rest(self, end_ns: int, kind: str) -> list[Tile]:
-        tiles = self._cut(end_ns, end_ns)
+        tiles = self._cut(end_ns, end_ns, end_ns)
         if end_ns > self._cursor:
             tiles.append(self._span(end_ns, self._label, kind))
         return tiles
@@ -84,14 +109,28 @@ class Tiler:
         self._cursor = end_ns
         return tile
 
-    def _cut(self, end_ns: int, work_ns: int) -> list[Tile]:
-        """Cut at the changes of phase up to ``end_ns``; those after work began only rename what follows."""
+    @property
+    def _label(self) -> str:
+        return self._said or self._noticed
+
+    def _cut_before(self, step: Step, end_ns: int) -> list[Tile]:
+        lag_ns = step.end_ns - step.host_end_ns
+        until_ns = max(step.host_end_ns, self._cursor - lag_ns)
+        work_ns = step.first_backward_ns - lag_ns if step.first_backward_ns else until_ns
+        return self._cut(until_ns, work_ns, end_ns)
+
+    def _cut(self, until_ns: int, work_ns: int, end_ns: int) -> list[Tile]:
+        """Cut at the changes of phase up to ``until_ns``; those after work began only rename what follows."""
         tiles = []
-        while self._changes and self._changes[0][0] <= end_ns:
-            time_ns, label = self._changes.popleft()
-            if time_ns <= work_ns and time_ns - self._cursor >= _SHORT_NS:
+        while self._changes and self._changes[0].time_ns <= until_ns:
+            change = self._changes.pop(0)
+            time_ns = min(change.time_ns, end_ns)
+            if change.time_ns <= work_ns and time_ns - self._cursor >= _SHORT_NS:
                 tiles.append(self._span(time_ns, self._label))
-            self._label = label
+            if change.is_said:
+                self._said = change.label
+            else:
+                self._noticed = change.label
         return tiles
 
     def _cut_stall(self, lead: int) -> list[Tile]:
