@@ -48,7 +48,7 @@ class RatePlan:
     def read(cls, meta: Mapping[str, Any]) -> Self | None:
         """Read it from ``run.json``; None where there is none."""
         section = meta.get(SECTION)
-        if not section:
+        if not section or "knots" not in section:
             return None
         steps, rates = zip(*section["knots"], strict=True)
         return cls(steps=steps, rates=rates, source=str(section["source"]))

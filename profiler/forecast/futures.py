@@ -13,8 +13,8 @@ from profiler.forecast.predictive import Predictive
 from profiler.forecast.priors import Priors
 from profiler.forecast.schedule import Annealed, Held, Onward, Path, Planned, Schedule
 
-AHEAD = 1e-9
-"""Relative difference of joules that is none."""
+AHEAD = 0.01
+"""A plan that goes on for less than this part of the joules so far has come to its end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

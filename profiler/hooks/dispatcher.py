@@ -12,6 +12,7 @@ from profiler.hooks.imports import LateModule, when_imported
 from profiler.hooks.loop import NOTHING, Loop
 from profiler.hooks.patches import Patches
 from profiler.hooks.scalars import ScalarReader
+from profiler.hooks.schedulers import Schedulers, scheduler_classes
 from profiler.platform import at_fork_in_child
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Dispatcher:
         root: The loop that entered a root backward pass last.
         scaling: Whether a gradient scaler has been seen, so that losses may be scaled.
         stamps: The device's own times of the first thread that trained on a CUDA device.
+        schedulers: The schedulers of the learning rate that step.
     """
 
     def __init__(self) -> None:
@@ -54,6 +56,7 @@ class Dispatcher:
         self._wait_no_more = _nothing
         self._sinks: tuple[Sink, ...] = ()
         self._times_loading = False
+        self.schedulers = Schedulers(self.loop, lambda: self.emit is not None)
         self._patches = Patches()
         self._lock = threading.Lock()
 
@@ -88,6 +91,7 @@ class Dispatcher:
         self._wait_no_more()
         self._patches.remove()
         self._times_loading = False
+        self.schedulers.forget()
         self.root = None
 
     def _listen(self, sinks: tuple[Sink, ...]) -> None:
@@ -126,6 +130,8 @@ class Dispatcher:
             self._patches.replace(scaler, "scale", backwards.around_scale(self))
         if self._times_loading:
             self._hook_loaders()
+        for scheduler in scheduler_classes():
+            self._patches.replace(scheduler, "step", self.schedulers.around)
 
     def _hook_loaders(self) -> None:
         iterators = getattr(sys.modules.get("torch.utils.data.dataloader"), "_BaseDataLoaderIter", None)

@@ -52,6 +52,7 @@ class Loop:
         key: The optimizer of the open step while the short path may be taken for its next update, else 0.
         keys: The optimizers of the open step.
         manual: Whether ``prof.step`` has already spoken for the open step.
+        steps: Steps opened.
         updates: Updates seen, to notice a ``GradScaler.step`` that made none.
         inner_updates: Optimizers that stepped inside the running backward pass.
         owners: Each optimizer met, weakly.
@@ -79,6 +80,7 @@ class Loop:
         "probes",
         "ready_ns",
         "stamps",
+        "steps",
         "updates",
     )
 
@@ -95,6 +97,7 @@ class Loop:
         self.ever_backward = self.is_plain = False
         self.owners: dict[int, weakref.ref[Any]] = {}
         self.probes: dict[int, tuple[weakref.ref[Any], ...]] = {}
+        self.steps = 0
         self.updates = 0
         self.inner_updates: list[Any] = []
         self.data_ns = self.ready_ns = 0

@@ -40,6 +40,7 @@ def after_step(hooks: "Dispatcher") -> Callable[[Any, Any, Any], None]:
             loop.data_ns = 0
             loop.pending = None
             loop.manual = False
+            loop.steps += 1
             emit((
                 _OPEN, ended, loss, slots, backwards, first, spent, ended - last, rate, None, loaded, ready, inner,
                 None,
@@ -89,6 +90,7 @@ def send(  # noqa: PLR0917 - called in each step, where keywords cost
     """Send an event, a plain tuple in the order of ``StepEvent``, and start collecting afresh."""
     loss, slots, backwards, first, spent, last, ready, inner = loop.pending or NOTHING
     loaded, loop.data_ns, loop.pending = loop.data_ns, 0, None
+    loop.steps += kind == _OPEN
     if hooks.emit is not None:
         flag = skipped if isinstance(skipped, Slot) else None
         after = ended - last if backwards else 0

@@ -1,0 +1,86 @@
+"""A run that is cut short knows how its learning rate would have gone on, and so what it would have come to."""
+
+import pytest
+import torch
+from small_training import scripted
+
+from profiler import EnergyProfiler, fit_curve
+
+TOTAL, FEATURES, BATCH = 3000, 100, 32
+
+
+def train(steps, *, schedules=True):
+    """Fit a noisy linear law at a rate so high that lowering it lowers the loss; returns the losses."""
+    torch.manual_seed(2)
+    spread, law = torch.logspace(0, -1, FEATURES), torch.randn(FEATURES, 1)
+    model = torch.nn.Linear(FEATURES, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, TOTAL) if schedules else None
+    losses = []
+    for step in range(steps):
+        x = torch.randn(BATCH, FEATURES) * spread
+        loss = (model(x) - x @ law - 0.2 * torch.randn(BATCH, 1)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        if not schedules:
+            optimizer.param_groups[0]["lr"] = cosine(step)
+        optimizer.step()
+        if scheduler is not None:
+            scheduler.step()
+        losses.append(loss.item())
+    return losses
+
+
+def cosine(done):
+    return 0.01 * (1.0 + torch.cos(torch.tensor(torch.pi * done / TOTAL)).item())
+
+
+@pytest.fixture(scope="module")
+def end():
+    """The loss at the end of the whole run."""
+    losses = train(TOTAL)
+    return sum(losses[-200:]) / 200
+
+
+@pytest.fixture(params=["a scheduler", "a function", "a function, and no scheduler"])
+def cut(request, tmp_path):
+    """A recording of half the run."""
+    options = {"total_steps": TOTAL, "planned_learning_rate": cosine} if "function" in request.param else {}
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], **options) as prof:
+        train(TOTAL // 2, schedules="no scheduler" not in request.param)
+    return prof
+
+
+def test_its_end_is_forecast_far_better_than_without_the_plan(cut, end):
+    fit = cut.run.fit()
+    joules, losses, weights = (column.to_numpy() for column in cut.run.curve())
+    untold = fit_curve(joules, losses, weights=weights)
+    assert fit.scenarios == ("planned", "held", "annealed")
+    there = fit.loss_at(fit.planned_joules)
+    assert there.low < end < there.high
+    assert abs(there.median - end) < 0.5 * abs(untold.loss_at(fit.planned_joules).median - end)
+
+
+def test_the_plan_reaches_to_twice_the_joules(cut):
+    assert cut.run.fit().planned_joules == pytest.approx(2.0 * cut.run.total_joules, rel=0.25)
+    if "total_steps" in cut.run.meta:
+        assert cut.run.planned_joules == pytest.approx(cut.run.fit().planned_joules, rel=0.01)
+
+
+def test_the_report_prices_both_futures(cut, tmp_path):
+    said = cut.run.report(tmp_path / "report.txt").read_text()
+    assert "rate held" in said
+    assert "rate annealed" in said
+    assert "may bend" not in said
+
+
+def test_a_plan_that_was_not_kept_is_left_aside_and_said(tmp_path, capsys):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], planned_learning_rate=0.5) as prof:
+        train(200)
+    assert prof.run.fit().scenarios == ("held", "annealed")
+    assert prof.run.planned_joules is None
+    said = " ".join(capsys.readouterr().err.split())
+    assert (
+        "The plan of the learning rate (planned_learning_rate) is left aside: at step 200 the rate was"
+        in said
+    )
