@@ -56,6 +56,8 @@ class EnergyProfiler:
         target_loss: The loss that forecasts while training are made for.
         on_budget: ``"warn"``, or something to call with that sentence at the end of the next step, on the thread
             that made the step. What it raises is said and not raised into the loop.
+        time_data_loading: Whether to time torch's data loaders and to see in them which passes are evaluations. False
+            leaves their iterators alone.
         resume: The directory of an earlier run that this one goes on from, at its end; a checkpoint that came from
             :meth:`state_dict` says it better, to the step.
 
@@ -81,6 +83,7 @@ class EnergyProfiler:
         energy_budget: float | None = None,
         target_loss: float | None = None,
         on_budget: "Callable[[str], object] | Literal['warn']" = "warn",
+        time_data_loading: bool = True,
         resume: str | os.PathLike[str] | None = None,
     ) -> None:
         self._options = Options(
@@ -98,6 +101,7 @@ class EnergyProfiler:
             energy_budget=energy_budget,
             target_loss=target_loss,
             on_budget=on_budget,
+            time_data_loading=time_data_loading,
             resume=resume,
         )
         self._resume_point: Mapping[str, Any] | None = None

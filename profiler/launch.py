@@ -64,6 +64,7 @@ def open_session(
         owns_sensors=options.sensors is None,
         hooks=dispatcher(),
         period_seconds=options.sample_period_seconds,
+        times_loading=options.time_data_loading,
         observe=observe,
         advance=advance,
         say=say,

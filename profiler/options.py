@@ -39,6 +39,7 @@ class Options:
     live: bool = False
     energy_budget: float | None = None
     target_loss: float | None = None
+    time_data_loading: bool = True
     on_budget: "Callable[[str], object] | Literal['warn']" = "warn"
     resume: "str | os.PathLike[str] | None" = None
 

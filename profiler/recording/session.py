@@ -46,6 +46,7 @@ class Session:
         owns_sensors: Whether to close them at the end.
         hooks: The process's hooks.
         period_seconds: Time between samples; None adapts it to the sensors.
+        times_loading: Whether to hook into data loaders.
         observe: Called, on the sampler's thread, with each finished row of steps.
         advance: Called, there too, with where the run stands, and once more at its end.
         say: Called with each warning once.
@@ -61,6 +62,7 @@ class Session:
         owns_sensors: bool,
         hooks: Dispatcher,
         period_seconds: float | None,
+        times_loading: bool,
         observe: Callable[[StepRow], None],
         advance: Callable[[Progress], None],
         say: Callable[[str], None],
@@ -72,7 +74,7 @@ class Session:
         self._say = say
         self._advance = advance
         self.next_step = NextStep(hooks, self.notice)
-        self._hooks = hooks
+        self._hooks, self._times_loading = hooks, times_loading
         self._found = found
         self._owns_sensors = owns_sensors
         self._name = name
@@ -159,7 +161,7 @@ class Session:
         """Open the window: it starts when this returns."""
         self._recorder.begin(time.monotonic_ns())
         self._head["clock"] = meta.clock(self._recorder.start_ns)
-        self._hooks.attach(self._sink)
+        self._hooks.attach(self._sink, times_loading=self._times_loading)
         self._sampler.start()
 
     def abandon(self) -> None:
