@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _PATIENCE_SECONDS = 3.0
 _PAUSE_SECONDS = 0.05
-_MOST_BYTES = 64_000_000
+_MOST_BYTES = 100_000_000
 """More than this is merged when somebody asks: the end of a training does not wait for it."""
 
 

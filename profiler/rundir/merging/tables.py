@@ -1,5 +1,6 @@
 """The four tables of a run in memory, and reading those of one process."""
 
+import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -44,12 +45,24 @@ def outline(record: Record, *, partial: bool) -> Outline:
         return Outline(
             record=record, ends=np.arange(last, last), end_seconds=np.empty(0), window_seconds=window
         )
-    steps, spans = (read(record, table, partial=partial) for table in (STEPS, SPANS))
+    steps, spans = _ends(record, partial=partial), read(record, SPANS, partial=partial)
     ends = steps["end_seconds"].to_numpy()
     window = max(
         (float(frame["end_seconds"].iloc[-1]) for frame in (steps, spans) if len(frame)), default=0.0
     )
     return Outline(record=record, ends=steps["step"].to_numpy(), end_seconds=ends, window_seconds=window)
+
+
+def _ends(record: Record, *, partial: bool) -> "pd.DataFrame":
+    """The two columns of ``steps.csv`` that an outline takes, read twice as fast as all of them."""
+    import pandas as pd
+
+    content = (record.path / STEPS.filename).read_bytes()
+    whole = io.BytesIO(content[: content.rfind(b"\n") + 1])
+    try:
+        return pd.read_csv(whole, usecols=["step", "end_seconds"], dtype={"step": "int64", "end_seconds": "float64"})
+    except ValueError:  # damaged, or without a header yet: the strict reader knows what to do about it
+        return read(record, STEPS, partial=partial)
 
 
 def tables_of(record: Record, blocks: "npt.NDArray[np.int64]", *, partial: bool) -> Tables:
