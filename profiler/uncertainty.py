@@ -28,7 +28,18 @@ def spread(watts: Sequence[float]) -> float:
     return math.sqrt(sum((w - mean) ** 2 for w in watts) / len(watts))
 
 
-def edge_variance(seconds: float, around: Sequence[float], hidden_watts: float, blur_seconds: float) -> float:
+def bridge(place: float) -> float:
+    """Share of an edge's variance by its place between two change points, from 0 to 1; 1 in the mean over all places.
+
+    At both change points the energy is known; what departs from the straight line between them grows away from either
+    as that of a Brownian bridge, whose variance is proportional to ``place * (1 - place)``.
+    """
+    return 6.0 * place * (1.0 - place)
+
+
+def edge_variance(
+    seconds: float, around: Sequence[float], hidden_watts: float, blur_seconds: float
+) -> tuple[float, float]:
     """Variance, in square joules, of the energy at a moment between two change points.
 
     Args:
@@ -36,11 +47,14 @@ def edge_variance(seconds: float, around: Sequence[float], hidden_watts: float, 
         around: Mean power between them and between their neighbours, in watts.
         hidden_watts: By how much momentary power departs from such means.
         blur_seconds: One standard deviation of the change points' own times.
+
+    Returns:
+        What applies at both change points too, and what applies by :func:`bridge` between them.
     """
     mean = sum(around) / len(around)
     varying = EDGE_FACTOR * seconds * spread(around)
     hidden = HIDDEN_FACTOR * seconds * hidden_watts
-    return varying**2 + hidden**2 + (blur_seconds * mean) ** 2
+    return (blur_seconds * mean) ** 2, varying**2 + hidden**2
 
 
 def gain_variance(shares: Iterable[tuple[bool, float]]) -> float:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from profiler.recording.segments import Edge
 from profiler.recording.timeline import Timeline
 from profiler.records import Domain, Provenance
 from profiler.units import MICROJOULES_PER_JOULE
@@ -43,6 +44,8 @@ class _Account(NamedTuple):
     start_joules: float
     column: int
     is_modelled: bool
+    start_ns: int
+    edge: Edge
 
 
 class Ledger:
@@ -54,16 +57,19 @@ class Ledger:
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
-        self.start_variance = 0.0
 
     def join(self, domain: Domain, timeline: Timeline, start_ns: int) -> None:
         """Bill ``domain`` from ``start_ns`` on."""
         if domain.name not in self._accounts:
             modelled = domain.provenance is Provenance.MODELLED
             column = CATEGORIES.index(category(domain.name))
-            joules, variance = timeline.at(start_ns)
-            self.start_variance += variance
-            self._accounts[domain.name] = _Account(timeline, joules, column, modelled)
+            joules, edge = timeline.joules_at(start_ns), timeline.edge(start_ns)
+            self._accounts[domain.name] = _Account(timeline, joules, column, modelled, start_ns, edge)
+
+    @property
+    def start_variance(self) -> float:
+        """Variance of the energies from which the accounts count, in square joules, by what is known by now."""
+        return sum(a.edge.variance(a.start_ns, a.timeline.hidden_watts) for a in self._accounts.values())
 
     @property
     def domains(self) -> tuple[str, ...]:
@@ -79,7 +85,7 @@ class Ledger:
         """The bill at a boundary. Non-decreasing in every part."""
         sums: list[int | None] = [None] * len(CATEGORIES)
         total, modelled, variance, drift = 0, 0, 0.0, 0.0
-        for timeline, start, column, is_modelled in self._accounts.values():
+        for timeline, start, column, is_modelled, *_ in self._accounts.values():
             joules, spread = timeline.at(time_ns)
             amount = max(round((joules - start) * MICROJOULES_PER_JOULE), 0)
             sums[column] = amount + (sums[column] or 0)

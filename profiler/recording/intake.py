@@ -23,6 +23,8 @@ _UNSEEN_AMPLITUDE = 1.6
 seen at a fifth of its higher power all the time."""
 _HIDDEN_SHARE = 0.67
 """The same for a counter that counts at all times, between whose ticks steps always take the same course."""
+_UNKNOWN_SHARE = 0.45
+"""The same for one that was not followed for long enough to tell."""
 _WORTH_SAYING = 0.05
 _SAID_AFTER_LOOKS = 32
 _COMPARED_SECONDS = 5.0
@@ -177,9 +179,12 @@ class Intake:
 
     @property
     def hidden_watts(self) -> float:
-        """By how much momentary power departs from the counter's mean; assumed where ticks lock to the steps."""
+        """By how much momentary power departs from the counter's mean; assumed while unknown, or where ticks lock."""
         locked = self.aliasing.concentration if self._is_coarse else 0.0
-        return max(self.seen.hidden_watts, locked * _HIDDEN_SHARE * self.seen.level)
+        level = max(self.seen.level, self.watch.mean_watts)
+        return max(
+            self.seen.hidden_watts, max(_HIDDEN_SHARE * locked, _UNKNOWN_SHARE * self.seen.unknown) * level
+        )
 
     @property
     def _is_coarse(self) -> bool:

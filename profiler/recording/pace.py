@@ -7,6 +7,8 @@ DEFAULT_SECONDS = 0.1
 SHARE = 0.77
 """Of a sensor's period: between half and all of it, and near no simple fraction, so that successive readings fall
 on ever new places between two renewals and so locate them."""
+_LATENESS = 0.003
+"""By what wake-ups are late, in seconds: it is taken off, so that no renewal of a short period is missed."""
 DITHER = 0.1
 _GOLDEN = 0.6180339887498949
 _LEARNING_SECONDS = 0.008
@@ -53,7 +55,7 @@ class Pace:
             self._base = max(_LEARNING_SECONDS, least)
             return
         least = max(least, processor_seconds / _MOST_OF_THE_PROCESSOR, _SHORTEST_SECONDS)
-        wanted = [SHARE * p if p is not None and p >= _SHORTEST_SECONDS else DEFAULT_SECONDS for p in known]
+        wanted = [_wanted(period) for period in known]
         self._base = min(max(min(wanted, default=DEFAULT_SECONDS), least), _SLOWEST_SECONDS)
 
     def next_seconds(self) -> float:
@@ -62,3 +64,9 @@ class Pace:
             return self._fixed
         self._beats += 1
         return self._base * (1 + DITHER * (2 * (self._beats * _GOLDEN % 1.0) - 1))
+
+
+def _wanted(period: float | None) -> float:
+    if period is None or period < _SHORTEST_SECONDS:
+        return DEFAULT_SECONDS
+    return max(SHARE * period - _LATENESS, period / 2)

@@ -45,6 +45,11 @@ class Resemblance:
         return math.sqrt(self._departures)
 
     @property
+    def unknown(self) -> float:
+        """How little is known of that, from 1 before the first gain to 0."""
+        return max(1 - self._seen / _FEWEST, 0.0)
+
+    @property
     def amplitude(self) -> float:
         """Standard deviation of the gains, in mean powers."""
         return math.sqrt(self._squares) / self.level if self.level > 0 else 0.0

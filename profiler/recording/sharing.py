@@ -1,12 +1,13 @@
 """Where between two ticks of a counter a boundary's energy lies, judged by the course that steps of this loop take."""
 
 from collections import deque
-from collections.abc import Sequence
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from itertools import islice, takewhile
 
+from profiler.recording.segments import Segment
 from profiler.recording.shape import PARTS, StepShape, add_exposure
 from profiler.recording.tiling import Tile
-from profiler.recording.timeline import Segment, Timeline
+from profiler.recording.timeline import Timeline
 
 _REMEMBERED_TILES = 64
 _TRUSTED_AFTER = 24
@@ -83,25 +84,31 @@ class Sharing:
             self._pin(tile, following, segment)
 
     def _pin(self, tile: Tile, following: Sequence[Tile], segment: Segment) -> None:
+        known = [tile, *_until(following, segment.end_ns)]
+        if not self._can_tell(known, segment.end_ns):
+            return
         begun = max(segment.start_ns, tile.start_ns)
         behind = self._energy(tile, begun, tile.end_ns)
-        ahead = self._ahead(tile, following, segment.end_ns)
+        ahead = self._ahead(known, segment.end_ns)
         first = self._timeline.joules_at(begun)
         share = behind / max(behind + ahead, _FEWEST_AHEAD)
         self._timeline.pin(tile.end_ns, first + share * (segment.end_joules - first), self._shape_error)
 
-    def _ahead(self, tile: Tile, following: Sequence[Tile], end_ns: int) -> float:
-        """Relative energy from the tile's end to ``end_ns``; unknown tiles are taken for steps like the last."""
-        energy, last = 0.0, tile
-        for known in islice(following, _REMEMBERED_TILES):
-            if last.end_ns >= end_ns:
-                return energy
-            energy += self._energy(known, known.start_ns, min(known.end_ns, end_ns))
-            last = known
+    def _can_tell(self, tiles: Sequence[Tile], end_ns: int) -> bool:
+        """Whether the course of power up to ``end_ns`` is known: steps follow steps, but what follows a span?"""
+        learnt = all(tile.step is not None or tile.label in self._spans for tile in tiles)
+        return learnt and (tiles[-1].step is not None or tiles[-1].end_ns >= end_ns)
+
+    def _ahead(self, tiles: Sequence[Tile], end_ns: int) -> float:
+        """Relative energy from the first tile's end to ``end_ns``; unknown tiles are taken for steps like the last."""
+        energy = sum(self._energy(tile, tile.start_ns, min(tile.end_ns, end_ns)) for tile in tiles[1:])
+        rest = end_ns - tiles[-1].end_ns
+        if rest <= 0:
+            return energy
+        shape = self._shapes.get(tiles[0].label) or StepShape()
         length = max(self._last_step_ns, 1)
-        shape = self._shapes.get(tile.label) or StepShape()
-        whole, rest = divmod(max(end_ns - last.end_ns, 0), length)
-        return energy + length * (whole + shape.before(rest / length))
+        whole, part = divmod(rest, length)
+        return energy + length * (whole + shape.before(part / length))
 
     def _energy(self, tile: Tile, start_ns: int, end_ns: int) -> float:
         """Energy of a part of a tile in nanoseconds of the mean power of steps."""
@@ -168,3 +175,8 @@ class Sharing:
                 (last - first) / whole,
             )
         return label, exposures if covered == whole else None
+
+
+def _until(tiles: Sequence[Tile], end_ns: int) -> Iterator[Tile]:
+    """The tiles that begin before ``end_ns``."""
+    return takewhile(lambda tile: tile.start_ns < end_ns, islice(tiles, _REMEMBERED_TILES))

@@ -9,51 +9,30 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from operator import itemgetter
-from typing import NamedTuple
 
+from profiler.recording.segments import Edge, Segment
 from profiler.records import Reading
-from profiler.uncertainty import DRIFT_FACTOR, UNIFORM, edge_variance
+from profiler.uncertainty import DRIFT_FACTOR, UNIFORM
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _STALE_SECONDS = 1.0
 """A counter that has not moved for this long is bridged at its last power until it moves again."""
 
-_Line = tuple[int, int, float, float, float, float]
-"""A straight piece: its start and end, joules at the start, joules a nanosecond, joules at the end, edge variance."""
-
-_NO_LINE: _Line = (0, 0, 0.0, 0.0, 0.0, 0.0)
+_Line = tuple[int, int, float, float, float, Edge]
+"""A straight piece: its start and end, joules at the start, joules a nanosecond, joules at the end, how far off."""
 
 _BRIDGE_FACTOR = 0.5
 """Standard deviation of bridged energy, as a share of it."""
 
 
-class Segment(NamedTuple):
-    """What a counter gained from one change point to the next."""
-
-    start_ns: int
-    end_ns: int
-    start_joules: float
-    end_joules: float
-    is_bridged: bool
-
-    @property
-    def joules(self) -> float:
-        """The gain."""
-        return self.end_joules - self.start_joules
-
-    @property
-    def seconds(self) -> float:
-        """Its length."""
-        return (self.end_ns - self.start_ns) / NANOSECONDS_PER_SECOND
-
-    @property
-    def watts(self) -> float:
-        """Mean power."""
-        return self.joules / self.seconds
+_NO_LINE: _Line = (0, 0, 0.0, 0.0, 0.0, Edge(0, 0))
 
 
 class Timeline:
     """Change points of one domain: times in monotonic nanoseconds, joules since the first of them.
+
+    Args:
+        is_sampled: What is known beforehand of whether the source sees power only at times.
 
     Attributes:
         bridged_joules: Energy that no reading covers, estimated at the neighbouring power.
@@ -63,7 +42,7 @@ class Timeline:
         is_sampled: Whether the source sees power only at times, so that each piece adds to the uncertainty.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_sampled: bool = False) -> None:
         self._times: list[int] = []
         self._joules: list[float] = []
         self._bridged: list[bool] = []
@@ -72,8 +51,9 @@ class Timeline:
         self._blur = 0.0
         self._watts = 0.0
         self.hidden_watts = 0.0
-        self.is_sampled = False
+        self.is_sampled = is_sampled
         self._raw: float | None = None
+        self._starts_roughly = False
         self._power: float | None = None
         self._owed = 0.0
         self._line = _NO_LINE
@@ -121,6 +101,7 @@ class Timeline:
     def _add_energy(self, time_ns: int, raw: float) -> bool:
         if self._raw is None:
             self._raw = raw
+            self._starts_roughly = not self._times
             return self._append(time_ns, self._joules[-1] if self._joules else 0.0)
         if raw == self._raw:
             return False
@@ -208,13 +189,20 @@ class Timeline:
         Held flat outside the change points; non-decreasing in ``time_ns``. Neighbouring moments mostly lie on the
         same straight line, which is therefore remembered.
         """
-        start, end, joules, slope, most, variance = self._line
+        start, end, joules, slope, most, edge = self._line
         if not start <= time_ns < end:
             found = self._find(time_ns)
             if found is None:
                 return self._outside(time_ns)
-            start, end, joules, slope, most, variance = self._line = found
+            start, end, joules, slope, most, edge = self._line = found
+        variance = edge.variance(time_ns, self.hidden_watts)
         return min(joules + (time_ns - start) * slope, most), variance
+
+    def edge(self, time_ns: int) -> Edge:
+        """How uncertain the energy is around a moment."""
+        after = bisect_right(self._times, time_ns)
+        last = len(self._times) - 1
+        return self._edge(min(max(after, 1), last)) if last > 0 else Edge(time_ns, time_ns)
 
     def segment(self, time_ns: int) -> Segment | None:
         """The two change points around ``time_ns``; None outside them."""
@@ -254,30 +242,35 @@ class Timeline:
             return None
         start, end = self._times[after - 1], self._times[after]
         joules, most = self._joules[after - 1], self._joules[after]
-        variance = self._variance(after)
+        edge = self._edge(after)
         if self._pins and self._pins[-1][0] > start:
             place = bisect_right(self._pins, time_ns, key=itemgetter(0))
             if place < len(self._pins) and self._pins[place][0] < end:
                 end, most, _ = self._pins[place]
             if place and self._pins[place - 1][0] > start:
                 start, joules, variance = self._pins[place - 1]
-        return start, end, joules, (most - joules) / (end - start), most, variance
+                edge = Edge(start, end, fixed=variance)
+        return start, end, joules, (most - joules) / (end - start), most, edge
 
     def _outside(self, time_ns: int) -> tuple[float, float]:
         if not self._times:
             return 0.0, 0.0
         if time_ns < self._times[0]:
-            return self._joules[0], self._variance(1) if len(self._times) > 1 else 0.0
-        return self._joules[-1], self._variance(len(self._times) - 1) if len(self._times) > 1 else 0.0
+            return self._joules[0], self.edge(time_ns).variance(self._times[0], self.hidden_watts)
+        return self._joules[-1], self.edge(time_ns).variance(self._times[-1], self.hidden_watts)
 
-    def _variance(self, after: int) -> float:
-        """Variance of an edge between the change points ``after - 1`` and ``after``."""
+    def _edge(self, after: int) -> Edge:
+        """The edge between the change points ``after - 1`` and ``after``."""
+        start, end = self._times[after - 1], self._times[after]
         if self._bridged[after]:
-            return (_BRIDGE_FACTOR * (self._joules[after] - self._joules[after - 1])) ** 2
-        around = range(max(after - 1, 1), min(after + 2, len(self._times)))
-        watts = [(self._joules[i] - self._joules[i - 1]) / self._seconds(i) for i in around]
-        blur = max(self._blurs[after - 1], self._blurs[after])
-        return edge_variance(self._seconds(after), watts, self.hidden_watts, blur)
+            return Edge(
+                start, end, fixed=(_BRIDGE_FACTOR * (self._joules[after] - self._joules[after - 1])) ** 2
+            )
+        # The first value of a counter had stood for an unknown time, so that the gain after it tells no power.
+        first = 2 if self._starts_roughly and after > 1 else 1
+        around = range(max(after - 1, first), min(after + 2, len(self._times)))
+        watts = tuple((self._joules[i] - self._joules[i - 1]) / self._seconds(i) for i in around)
+        return Edge(start, end, watts, max(self._blurs[after - 1], self._blurs[after]))
 
     def _seconds(self, segment: int) -> float:
         return (self._times[segment] - self._times[segment - 1]) / NANOSECONDS_PER_SECOND
@@ -285,6 +278,7 @@ class Timeline:
     def prune(self, before_ns: int) -> None:
         """Forget change points that nothing before ``before_ns`` needs any more, a few neighbours kept."""
         keep = max(bisect_left(self._times, before_ns) - 8, 0)
+        self._starts_roughly &= not keep
         for column in (self._times, self._joules, self._bridged, self._blurs, self._drifts):
             del column[:keep]
         if self._pins and self._pins[0][0] < self._times[0]:

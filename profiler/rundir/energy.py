@@ -70,4 +70,8 @@ def _edge_variance(
     near = slice(max(after - 2, 0), after + 2)
     power = np.diff(energies[near]) / np.diff(times[near])
     seconds = float(times[after] - times[after - 1])
-    return uncertainty.edge_variance(seconds, power.tolist(), domain.edge_watts, domain.blur_seconds)
+    place = float(np.clip((moment - times[after - 1]) / seconds, 0.0, 1.0))
+    always, between = uncertainty.edge_variance(
+        seconds, power.tolist(), domain.edge_watts, domain.blur_seconds
+    )
+    return always + between * uncertainty.bridge(place)

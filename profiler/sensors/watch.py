@@ -133,6 +133,11 @@ class CounterWatch:
         return sum(self._intervals)
 
     @property
+    def mean_watts(self) -> float:
+        """Mean power between the counter's changes so far; 0 before there are two."""
+        return self._counter_joules / self._seconds if self._seconds > 0 else 0.0
+
+    @property
     def comparison(self) -> Comparison | None:
         """The counter beside the power so far; None where either is missing."""
         if self._watts_range is None or self._counter_joules <= 0 or self._integrated_joules <= 0:

@@ -103,11 +103,19 @@ def test_a_board_without_a_counter_has_a_drift(recorded):
     assert meters.described("gpu:0").update_period_seconds is None or intake.period_seconds < 0.4
 
 
+def test_what_lies_hidden_between_ticks_is_assumed_until_it_is_known(recorded):
+    """Constant power hides nothing, which only several ticks tell."""
+    early, _ = recorded(hopper(Waveform.constant(300)), seconds=0.6)
+    late, _ = recorded(hopper(Waveform.constant(300)), seconds=10)
+    assert early.hidden_watts > 100
+    assert late.hidden_watts < 1
+
+
 def test_a_counter_that_disagrees_with_its_power_is_told_once_with_both_numbers(recorded):
     intake, _ = recorded(hopper(Waveform.constant(200), module_watts=150))
     first = intake.findings()
     assert "gained" in first[0]
-    assert "75% apart" in first[0]
+    assert "74% apart" in first[0]
     assert intake.findings() == first
 
 

@@ -100,6 +100,23 @@ def test_whatever_the_steps_energy_never_decreases_and_ticks_keep_theirs(lengths
         assert timeline.joules_at(time) == joules
 
 
+def test_what_follows_the_windows_end_is_not_guessed():
+    """The last step and what is left after it: nobody knows what comes then, so straight lines hold."""
+    length, ends = 0.0805, 400
+    wave = wave_of(length)
+    _, timeline, sharing = shared(wave, [length * n for n in range(1, ends)])
+    last = round(length * (ends - 1) * SECOND)
+    rest = Tile(last, last + SECOND // 50, "teardown")
+    before = timeline.joules_at(rest.end_ns)
+    assert sharing.is_trusted
+    sharing.settle(rest, [])
+    assert timeline.joules_at(rest.end_ns) == before
+    step = Tile(last + SECOND // 5, last + SECOND // 4, "", STEP)
+    before = timeline.joules_at(step.end_ns)
+    sharing.settle(step, [Tile(step.end_ns, step.end_ns + 1000, "teardown")])
+    assert timeline.joules_at(step.end_ns) == before
+
+
 def test_a_pin_stays_between_its_ticks_and_after_the_last_one():
     timeline = Timeline()
     for n in range(4):

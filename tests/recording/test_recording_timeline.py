@@ -248,6 +248,20 @@ def test_an_edge_is_uncertain_where_power_jumps():
     assert 0 < timeline.sigma_at(round(1.5 * SECOND)) < 100
 
 
+def test_an_edge_is_the_surer_the_nearer_a_change_point():
+    timeline = filled(energy(0, 0), energy(1, 10), energy(2, 30), energy(3, 35), energy(4, 60))
+    sigmas = [timeline.sigma_at(round(t * SECOND)) for t in (2.0, 2.05, 2.2, 2.5, 2.8, 2.95)]
+    assert sigmas[0] == 0
+    assert sigmas[1] < sigmas[2] < sigmas[3]
+    assert sigmas[3] > sigmas[4] > sigmas[5]
+
+
+def test_what_a_counter_held_at_first_tells_no_power():
+    """A counter is met at any moment of its period: its first gain spans less time than it was made in."""
+    met_late = filled(energy(0.9, 0), *(energy(t, 10 * t) for t in (1, 2, 3, 4)))
+    assert met_late.sigma_at(round(1.5 * SECOND)) == 0
+
+
 def test_a_bridge_is_half_unknown():
     timeline = filled(energy(0, 0), energy(1, 100))
     timeline.bridge_to(3 * SECOND)
