@@ -15,7 +15,7 @@ from profiler.errors import ForecastRefusedError, UsageError
 from profiler.forecast.curve import FineBins, coarsen
 from profiler.forecast.futures import Known, futures, weigh
 from profiler.forecast.metric import Metric
-from profiler.forecast.priors import Misses
+from profiler.forecast.priors import Z_90, Misses
 from profiler.forecast.trend import refuse_rising
 from profiler.records import Interval
 
@@ -27,8 +27,6 @@ COARSE = 0.5
 """Grid lines of a refit; what that changes is far below the interval's width."""
 LEVEL = 0.9
 ENDS = (0.05, 0.5, 0.95)
-Z = 1.6448536269514722
-"""Standard deviations from the median of a normal to the ends of its 90 % interval."""
 SMALLEST = 1e-300
 
 
@@ -130,4 +128,4 @@ def _excess(test: Backtest, metric: Metric) -> float:
     ends = (metric.error(test.forecast.low), metric.error(test.forecast.high))
     end = min(ends) if test.error < 0.0 else max(ends)
     half = math.log(max(end, SMALLEST) / max(metric.error(test.forecast.median), SMALLEST))
-    return max(test.error**2 - half**2, 0.0) / Z**2 / math.log2(1.0 / test.share)
+    return max(test.error**2 - half**2, 0.0) / Z_90**2 / math.log2(1.0 / test.share)

@@ -15,6 +15,10 @@ CORRELATED = 0.6
 """White residuals of the 20 or so bins that weigh something come this far in one curve of two hundred."""
 LATELY = 0.8
 ENDED = "The learning rate came down to zero; one raised again would bend the curve."
+BENDS = (
+    "The learning rate has been falling and its plan is not known: the curve may bend. EnergyProfiler(total_steps=...) "
+    "or planned_learning_rate=... would tell."
+)
 OVER = "The plan of the learning rate has come to its end: what follows is not known."
 FALLEN = 0.99
 """A rate under this part of what it was at `LATELY` of the joules is falling."""
@@ -55,7 +59,7 @@ def _bends(curve: Curve, known: Known) -> Iterator[str]:
     elif schedule is None or known.planned:
         return
     elif schedule.rate_at(last) < FALLEN * schedule.rate_at(LATELY * last):
-        yield "The learning rate has been falling and its plan is not known: the curve may bend."
+        yield BENDS
 
 
 def _regimes(fine: FineBins, curve: Curve, weighed: Weighed) -> Iterator[str]:

@@ -1,9 +1,12 @@
 """Everything a forecast assumes before it has seen the curve, in one place."""
 
+import math
 from dataclasses import dataclass
 
 HORIZON_LIMIT = 10.0
 """Up to this multiple of the measured joules a number means something; beyond it only an interval does."""
+Z_90 = 1.6448536269514722
+"""Standard deviations from the median of a normal to the ends of its 90 % interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,3 +76,35 @@ class Priors:
     anneal_spread: float = 0.5
     rate_unknown: Misses = Misses(below=0.5, above=0.1, least_below=0.002, least_above=0.001, lean=0.1)
     rate_known: Misses = Misses(below=0.15, above=0.15, least_below=0.0015, least_above=0.0015)
+
+
+def sentences(priors: Priors) -> tuple[str, ...]:
+    """Say in words what was assumed before the curve was seen, one assumption each."""
+    slope = _between(priors.slope, priors.slope_spread)
+    gain = _between(priors.anneal_gain, priors.anneal_spread)
+    least, most = (_share(priors.share_logit + z * priors.share_spread) for z in (-Z_90, Z_90))
+    return (
+        f"The excess over the floor falls as joules^-b, with b between {slope} at the last point.",
+        f"Energy can remove {least:.0%} to {most:.0%} of the present level (90 %), or, at {priors.bare_floor:.0%}, all.",
+        f"The law is a power law with {1.0 - priors.bent:.0%} probability, else a stretched exponential.",
+        f"It holds only from some point on with {priors.late_start:.0%} probability.",
+        f"Bins at the last point are noisy by about {priors.noise:.1%}.",
+        f"A point weighs as its joules over the present ones to the power {priors.recency:g}.",
+        f"Lowering a known learning rate to zero removes between {gain} of the loss.",
+        f"Learning rate unknown: levels stray from the law by {_stray(priors.rate_unknown)}.",
+        f"Learning rate known: levels stray from the law by {_stray(priors.rate_known)}.",
+    )
+
+
+def _between(median: float, spread: float) -> str:
+    """The interval that holds 90 % of a log-normal."""
+    low, high = (median * math.exp(z * spread) for z in (-Z_90, Z_90))
+    return f"{low:.2g} and {high:.2g} (90 %)"
+
+
+def _stray(misses: Misses) -> str:
+    return f"{misses.below:.0%} downwards and {misses.above:.0%} upwards of the next doubling's gain"
+
+
+def _share(logit: float) -> float:
+    return 1.0 / (1.0 + math.exp(-logit))
