@@ -19,6 +19,8 @@ from profiler.units import NANOSECONDS_PER_SECOND
 
 _FOR_EVER_NS = 1 << 62
 _METRIC_PATIENCE_NS = 2 * NANOSECONDS_PER_SECOND
+_MANY_EVENTS = 1_000
+"""So many waiting steps are taken in at once: the slots that losses come in are used anew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +99,10 @@ class Recorder:
         """Take readings in."""
         for row in self.meters.add(readings):
             self._writer.append(SAMPLES, row)
+
+    def is_full(self) -> bool:
+        """Whether so many steps wait that they should be drained now."""
+        return len(self._inbox.events) > _MANY_EVENTS
 
     def drain(self, now_ns: int) -> None:
         """Write everything that is settled by now."""

@@ -29,9 +29,6 @@ from profiler.rundir.writer import RunWriter
 from profiler.sensors.base import Found
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
-_MANY_EVENTS = 1_000
-"""So many waiting steps are taken in at once: the slots that losses come in are used anew."""
-
 _LIVE: "weakref.WeakSet[Session]" = weakref.WeakSet()
 
 
@@ -102,7 +99,7 @@ class Session:
             has_moved=self._meters.have_moved,
             drain=self._drain,
             on_crash=self._crashed,
-            is_full=lambda: len(self._inbox.events) > _MANY_EVENTS,
+            is_full=self._recorder.is_full,
             periods=self._meters.periods,
             pace=Pace(period_seconds),
         )
