@@ -1,0 +1,167 @@
+"""The Lightning callback beside real fits."""
+
+import logging
+import time
+import warnings
+
+import lightning.pytorch as pl
+import pytest
+import torch
+from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.loggers import Logger
+from small_training import scripted, train
+
+from profiler import EnergyProfiler
+from profiler.errors import UsageError
+from profiler.integrations.lightning import EnergyProfilerCallback
+from profiler.records import Status
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore::FutureWarning:lightning")
+
+
+class Plane(pl.LightningModule):
+    """A linear model whose losses are kept."""
+
+    def __init__(self, *, fails_at=None, optimizers=1):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+        self.losses = []
+        self.fails_at = fails_at
+
+    def training_step(self, batch, index):
+        if len(self.losses) == self.fails_at:
+            raise ZeroDivisionError("theirs")
+        loss = self.layer(batch[0]).square().mean()
+        self.losses.append(loss.item())
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch, index):
+        self.layer(batch[0])
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+class Kept(Logger):
+    """A logger that keeps what it is given."""
+
+    name = version = "kept"
+
+    def __init__(self):
+        super().__init__()
+        self.metrics = []
+
+    def log_hyperparams(self, *args, **kwargs):
+        pass
+
+    def log_metrics(self, metrics, step=None):
+        self.metrics.append((step, dict(metrics)))
+
+
+class Slow(Callback):
+    """Gives sensors time to tell."""
+
+    def on_train_batch_end(self, *args):
+        time.sleep(0.05)
+
+
+def data(size=40):
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(size * 4, 4)), batch_size=4)
+
+
+@pytest.fixture
+def fit(tmp_path):
+    """Fit a model and return its trainer."""
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+
+    def run(model, *callbacks, **options):
+        trainer = pl.Trainer(
+            accelerator="cpu", callbacks=list(callbacks), default_root_dir=tmp_path, enable_checkpointing=False,
+            enable_model_summary=False, enable_progress_bar=False,
+            **{"logger": False, "max_epochs": 1, "log_every_n_steps": 10} | options,
+        )  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer.fit(model, data(), data(2))
+        return trainer
+
+    return run
+
+
+def test_a_fit_is_a_run(fit, tmp_path):
+    callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
+    assert callback.profiler is None
+    model = Plane()
+    fit(model, callback)
+    run = callback.profiler.run
+    assert run.status is Status.COMPLETED
+    assert run.steps["loss"].tolist() == pytest.approx(model.losses)
+    assert run.total_joules > 0
+
+
+def test_its_numbers_go_to_every_logger_at_its_logging_steps(fit, tmp_path):
+    one, other = Kept(), Kept()
+    callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
+    fit(Plane(), callback, Slow(), logger=[one, other])
+    energies = [
+        (step, kept["energy/total_joules"]) for step, kept in one.metrics if "energy/total_joules" in kept
+    ]
+    theirs = [step for step, kept in one.metrics if "train_loss" in kept]
+    assert {step for step, _ in energies} <= {9, 19, 29, 39, 10, 20, 30, 40}
+    assert len(energies) >= 2
+    assert theirs
+    joules = [amount for _, amount in energies]
+    assert joules == sorted(joules)
+    assert [kept for _, kept in other.metrics] == [kept for _, kept in one.metrics]
+
+
+def test_a_fit_ends_on_its_budget(fit, tmp_path):
+    callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0)
+    model = Plane()
+    fit(model, callback, Slow(), max_epochs=50)
+    assert 0 < len(model.losses) < 200
+    assert len(model.losses) % 10 == 0, "it ends at a logging step"
+    assert callback.profiler.run.status is Status.COMPLETED
+
+
+def test_a_fit_that_raises_ends_its_run(fit, tmp_path):
+    callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
+    with pytest.raises(ZeroDivisionError, match="theirs"):
+        fit(Plane(fails_at=15), callback)
+    assert callback.profiler.run.status is Status.FAILED
+    assert len(callback.profiler.run.steps) == 15
+
+
+def test_inside_a_recording_joules_are_counted_once(fit, tmp_path, capsys):
+    kept = Kept()
+    callback = EnergyProfilerCallback(name="ignored")
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
+        train(3)
+        fit(Plane(), callback, Slow(), logger=kept)
+        assert prof.is_recording
+    assert callback.profiler is prof
+    assert len(prof.run.steps) == 3 + 40
+    assert [path.name for path in tmp_path.glob("**/run.json")] == ["run.json"]
+    assert any("energy/total_joules" in values for _, values in kept.metrics)
+    assert "recording already; the callback's name= is left aside" in capsys.readouterr().err
+
+
+def test_each_fit_is_a_run_of_its_own(fit, tmp_path):
+    callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
+    fit(Plane(), callback)
+    first = callback.profiler.run
+    fit(Plane(), callback)
+    assert first.path.name == "run"
+    assert callback.profiler.run.path.name == "run-2"
+    assert len(callback.profiler.run.steps) == len(first.steps) == 40
+
+
+def test_without_the_callback_nothing_records(fit, tmp_path):
+    fit(Plane())
+    assert not list(tmp_path.glob("**/run.json"))
+
+
+def test_a_wrong_option_is_refused_at_once():
+    with pytest.raises(UsageError, match="energy_budget"):
+        EnergyProfilerCallback(energy_budget=-1.0)
