@@ -150,7 +150,7 @@ class Meters:
     def prune(self, before_ns: int) -> None:
         """Forget change points that are billed."""
         for name, timeline in self.timelines.items():
-            timeline.prune(before_ns if self._election.counts(name) else self._needed_ns(name, before_ns))
+            timeline.prune(before_ns if name in self._logs else self._needed_ns(name, before_ns))
             timeline.hidden_watts = self.intakes[name].hidden_watts
             timeline.is_sampled = self.intakes[name].is_sampled is True
         self._shortest_ns = min(
@@ -158,7 +158,7 @@ class Meters:
         )
 
     def _needed_ns(self, name: str, before_ns: int) -> int:
-        """From when on a domain is kept in mind that another process counts, should it stop to."""
+        """From when on a domain is kept in mind that is not logged yet: another process may stop to count it."""
         kept = max(self._election.counted_ns(name), before_ns - _KEPT_NS)
         return min(kept, before_ns)
 

@@ -46,7 +46,7 @@ class Log:
 
 def log_of(
     samples: "pd.DataFrame", record: Record, domain: Mapping[str, Any], device: str, *, start: float,
-    kept_from: float, logs: int,
+    kept_from: float, until: float, logs: int,
 ) -> Log | None:  # fmt: skip
     """Take one device's energy out of a process's samples.
 
@@ -57,6 +57,8 @@ def log_of(
         device: What tells the device from others.
         start: When the process's window began on the merged one.
         kept_from: From when on this process counts it, on the merged window.
+        until: When the process's window ended on the merged one; what a killed one read behind its last row is not
+            accounted for.
         logs: How many such logs there will be: the more, the fewer points each keeps.
     """
     import numpy as np
@@ -65,6 +67,9 @@ def log_of(
     if rows.empty or kept_from == math.inf:
         return None
     seconds, joules = rows["time_seconds"].to_numpy() + start, rows["energy_joules"].to_numpy()
+    if seconds[-1] > until:
+        last = float(np.interp(until, seconds, joules))
+        seconds, joules = np.append(seconds[seconds < until], until), np.append(joules[seconds < until], last)
     if kept_from > seconds[0]:
         at = float(np.interp(kept_from, seconds, joules))
         later = seconds > kept_from

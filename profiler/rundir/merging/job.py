@@ -89,7 +89,7 @@ def _merge_ranks(records: Sequence[Record], *, partial: bool) -> _Attempt:
         contested = {name: since for (index, name), since in kept.items() if index == owner}
         tables = _counted_once(tables_of(one.record, total.blocks, partial=partial), one, start, contested)
         total.add(tables, start, start + one.window_seconds)
-        logs += _logs(tables, one.record, start, contested, count)
+        logs += _logs(tables, one, start, contested, count)
         values.add(tables.metrics, start)
     steps, spans = total.frames()
     domains, samples = devices.combine(logs)
@@ -128,14 +128,14 @@ def _counted_once(tables: Tables, one: Outline, start: float, contested: Mapping
 
 
 def _logs(
-    tables: Tables, record: Record, start: float, contested: Mapping[str, float], count: int
+    tables: Tables, one: Outline, start: float, contested: Mapping[str, float], count: int
 ) -> list[devices.Log]:
     found = [
         devices.log_of(
-            tables.samples, record, domain, counting.device_of(record, domain), start=start,
-            kept_from=contested.get(str(domain["name"]), -_ALL), logs=count,
+            tables.samples, one.record, domain, counting.device_of(one.record, domain), start=start,
+            kept_from=contested.get(str(domain["name"]), -_ALL), until=start + one.window_seconds, logs=count,
         )
-        for domain in record.billed
+        for domain in one.record.billed
     ]  # fmt: skip
     return [log for log in found if log is not None]
 
