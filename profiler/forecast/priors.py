@@ -85,14 +85,14 @@ def sentences(priors: Priors) -> tuple[str, ...]:
     least, most = (_share(priors.share_logit + z * priors.share_spread) for z in (-Z_90, Z_90))
     return (
         f"The excess over the floor falls as joules^-b, with b between {slope} at the last point.",
-        f"Energy can remove {least:.0%} to {most:.0%} of the present level (90 %), or, at {priors.bare_floor:.0%}, all.",
+        f"Energy can remove {least:.0%} to {most:.0%} of the present level (90 %), all at {priors.bare_floor:.0%}.",
         f"The law is a power law with {1.0 - priors.bent:.0%} probability, else a stretched exponential.",
         f"It holds only from some point on with {priors.late_start:.0%} probability.",
         f"Bins at the last point are noisy by about {priors.noise:.1%}.",
         f"A point weighs as its joules over the present ones to the power {priors.recency:g}.",
         f"Lowering a known learning rate to zero removes between {gain} of the loss.",
-        f"Learning rate unknown: levels stray from the law by {_stray(priors.rate_unknown)}.",
-        f"Learning rate known: levels stray from the law by {_stray(priors.rate_known)}.",
+        f"Learning rate unknown: levels leave the law by {_stray(priors.rate_unknown)}.",
+        f"Learning rate known: levels leave the law by {_stray(priors.rate_known)}.",
     )
 
 
