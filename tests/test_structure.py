@@ -33,7 +33,8 @@ ALLOWED = {
     "forecast": BASE,
     "recording": BASE | {"hooks", "ranks", "sensors", "rundir.schema", "rundir.writer"},
     "rundir": BASE | {"forecast", "report"},
-    "report": BASE | {"cost", "forecast", "rundir.reader"},
+    "report": BASE | {"cost", "forecast", "rundir.reader", "rundir.tail"},
+    "export": BASE | {"cost", "rundir.reader"},
     "cli": BASE
     | {"energy_profiler", "export", "hooks.imports", "recording.meta", "rundir", "report", "sensors"},
     "testing": BASE | {"sensors", "rundir"},

@@ -26,6 +26,7 @@ COMMANDS = {
     "watch": Command("profiler.cli.watch", "look at a run while it trains, in a terminal or a browser"),
     "compare": Command("profiler.cli.compare", "which of several runs is the cheapest way to each loss"),
     "merge": Command("profiler.cli.merge", "put what the processes of a job recorded together as one run"),
+    "export": Command("profiler.cli.export", "write a run in the format of another tool"),
 }
 
 

@@ -19,7 +19,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run directories of one job")
     parser.add_argument(
-        "-o", "--output", metavar="DIR", type=Path, help="write the merged run here; by default into the only RUN"
+        "-o",
+        "--output",
+        metavar="DIR",
+        type=Path,
+        help="write the merged run here; by default into the only RUN",
     )
     parser.add_argument(
         "--partial", action="store_true", help="where a file is damaged, read what stands before the damage"

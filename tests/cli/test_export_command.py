@@ -1,0 +1,74 @@
+"""``energy-profiler export``: text to stdout, anything to a file, nothing overwritten."""
+
+import json
+
+import pytest
+
+from profiler import load_run
+from profiler.cli import main
+from profiler.export import FORMATS, export
+from profiler.testing.runs import write_run
+
+
+@pytest.fixture(autouse=True)
+def run_dir(tmp_path):
+    return write_run(tmp_path / "run", steps=30)
+
+
+@pytest.mark.parametrize("name", [name for name, one in FORMATS.items() if one.is_text])
+@pytest.mark.parametrize("output", [[], ["-o", "-"]])
+def test_text_goes_to_stdout(run_dir, capsys, name, output):
+    assert main(["export", "run", "--format", name, *output]) == 0
+    out, err = capsys.readouterr()
+    assert out.encode() == export(load_run("run"), name)
+    assert err == ""
+
+
+@pytest.mark.parametrize("name", ["csv", "chrome-trace"])
+def test_a_file_is_written_once_unless_forced(run_dir, tmp_path, capsys, name):
+    file = tmp_path / "made"
+    assert main(["export", "run", "--format", name, "-o", str(file)]) == 0
+    assert file.read_bytes() == export(load_run("run"), name)
+    file.write_text("mine")
+    assert main(["export", "run", "--format", name, "-o", str(file)]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert file.read_text() == "mine"
+    assert main(["export", "run", "--format", name, "-o", str(file), "--force"]) == 0
+    assert file.read_bytes() == export(load_run("run"), name)
+
+
+MISTAKES = {
+    "no such run": (["nothing", "--format", "csv"], "there is no such directory"),
+    "parquet on a terminal": (["run", "--format", "parquet"], "parquet is not text; name a file with -o."),
+    "a directory": (["run", "--format", "csv", "-o", "run"], "run is a directory; name a file in it."),
+    "no such folder": (
+        ["run", "--format", "csv", "-o", "no/where.csv"],
+        "No such file or directory: no/where.csv",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(capsys, arguments, said):
+    assert main(["export", *arguments]) == 2
+    out, err = capsys.readouterr()
+    assert said in err
+    assert (out, err.count("\n")) == ("", 1)
+
+
+def test_damage_offers_the_rest(run_dir, capsys):
+    file = run_dir / "steps.csv"
+    file.write_text(file.read_text().replace("\n20,", "\ntwenty,"))
+    assert main(["export", "run", "--format", "chrome-trace"]) == 2
+    assert "steps.csv, line 21" in capsys.readouterr().err
+    assert main(["export", "run", "--format", "chrome-trace", "--partial"]) == 0
+    events = json.loads(capsys.readouterr().out)["traceEvents"]
+    assert sum(event["name"].startswith("step ") for event in events) == 19
+
+
+def test_help_lists_the_formats(capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    out = capsys.readouterr().out
+    assert all(one.help in out for one in FORMATS.values())
+    assert "energy-profiler export energy_runs/" in out
