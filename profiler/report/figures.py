@@ -1,18 +1,36 @@
 """The figures of the page as plain data for plotly.js. Colours are names of ``page.css``: it knows light and dark."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from html import escape
+from itertools import pairwise
+from math import log10
 from typing import Any
 
 from profiler.records import Interval
 from profiler.report.details import Chart, Details
 from profiler.report.outlook import Outlook
 from profiler.report.series import Band, Power, Series, Stretch
-from profiler.report.where import Part
+from profiler.report.where import TRAINING, Part
+from profiler.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, SECONDS_PER_YEAR
 
 Figure = dict[str, Any]
 COLOURS = tuple(f"var(--c{number})" for number in range(1, 8))
 _LINE, _BAND, _FLOOR, _FLOOR_BAND = "var(--accent)", "var(--accent-soft)", "var(--floor)", "var(--floor-soft)"
-_SEEN, _BINS = "var(--faint)", "var(--ink)"
+_SEEN, _BINS, _SOFT = "var(--faint)", "var(--ink)", "var(--soft)"
+_DOTTED = {"color": _FLOOR, "width": 1.5, "dash": "dot"}
+_KINDS = {
+    TRAINING: COLOURS[0], "evaluation": COLOURS[4], "checkpoint": COLOURS[3], "stall": COLOURS[5], "setup": COLOURS[6],
+    "idle": _SEEN, "teardown": _SOFT,
+}  # fmt: skip
+_CLOCK = (
+    (SECONDS_PER_YEAR, "years"), (SECONDS_PER_DAY, "days"), (SECONDS_PER_HOUR, "hours"),
+    (SECONDS_PER_MINUTE, "minutes"),
+)  # fmt: skip
+_FEWEST_TICKS = 4
+_LANE = 0.04
+"""Part of the figure's height that tells what the time was spent on."""
+_VISIBLE = 0.02
+_TOO_FEW_TICKS = 30
 _MARGIN = 1.08
 _FARTHEST_FLOOR = 4.0
 _DIGITS = 6
@@ -49,44 +67,34 @@ def curve(outlook: Outlook, chart: Chart) -> Figure:
     """Loss against joules on log axes: measured, fitted, extrapolated, and the floor's band."""
     law = [(x, i.median) for x, i in zip(chart.law_joules, chart.law, strict=True)]
     known = sum(x <= outlook.joules for x, _ in law)
+    fit, dashed = {"color": _LINE, "width": 2.5}, {"color": _LINE, "width": 2.5, "dash": "dash"}
     data = [
         *_floor(outlook.floor, chart),
         *_between(chart.law_joules, [i.low for i in chart.law], [i.high for i in chart.law], "90 % band"),
         _dots(chart.seen.x, chart.seen.y, "recorded", {"size": 3, "color": _SEEN}),
         _dots(chart.joules, chart.losses, "mean in a bin", {"size": 5, "color": _BINS}),
-        _line(*zip(*law[:known], strict=True), name="fit", line={"color": _LINE, "width": 2.5}),
-        _line(
-            *zip(*law[max(known - 1, 0) :], strict=True),
-            name="extrapolated",
-            line={"color": _LINE, "width": 2.5, "dash": "dash"},
-        ),
+        _line(*zip(*law[:known], strict=True), name="fit", line=fit),
+        _line(*zip(*law[max(known - 1, 0) :], strict=True), name="extrapolated", line=dashed),
     ]
-    lowest, highest = _range(outlook, chart)
-    layout = {
-        "xaxis": {
-            "type": "log",
-            "title": {"text": "energy since the start"},
-            "ticksuffix": "J",
-            "exponentformat": "SI",
-        },
-        "yaxis": {
-            "type": "log",
-            "title": {"text": "loss"},
-            "range": _logs(lowest, highest),
-            **_few(lowest, highest),
-        },
+    first = min(chart.seen.x, default=chart.law_joules[0])
+    x = {
+        **_si("J", "energy since the start"),
+        **_log(first / _MARGIN, chart.law_joules[-1]),
+        "tickformat": "~s",
     }
-    return {"data": data, "layout": layout}
+    lowest, highest = _range(outlook, chart)
+    few = {"dtick": "D1"} if highest > _TOO_FEW_TICKS * lowest else {}
+    y = {"title": {"text": "loss"}, **_log(lowest, highest), "nticks": 8, **few}
+    return {"data": data, "layout": {"xaxis": x, "yaxis": y}}
 
 
 def _floor(floor: Interval, chart: Chart) -> list[Figure]:
     ends = [min(chart.seen.x, default=chart.law_joules[0]), chart.law_joules[-1]]
     least = min(chart.losses) * 1e-6
     low, high = (max(level, least) for level in (floor.low, floor.high))
-    middle = {"color": _FLOOR, "width": 1.5, "dash": "dot"}
     return [
         *_between(ends, [low] * 2, [high] * 2, "floor, 90 %", fill=_FLOOR_BAND),
-        _line(ends, [max(floor.median, least)] * 2, name="median floor", line=middle),
+        _line(ends, [max(floor.median, least)] * 2, name="median floor", line=_DOTTED),
     ]
 
 
@@ -99,66 +107,69 @@ def _range(outlook: Outlook, chart: Chart) -> tuple[float, float]:
 
 
 def power(known: Power, stretches: Sequence[Stretch]) -> Figure:
-    """Power over time, stacked by domain, with its peaks, over what the time was spent on."""
-    total = [sum(watts) for watts in zip(*(one.watts for one in known.domains), strict=True)]
-    areas = [
-        {
-            **_line(
-                known.seconds, [*one.watts, one.watts[-1]], name=one.domain, line={"width": 0, "shape": "hv"}
-            ),
-            "stackgroup": "power",
-            "fillcolor": COLOURS[number % len(COLOURS)],
-        }
-        for number, one in enumerate(known.domains)
-    ]
-    peaks = [value for pair in zip(known.low, known.high, strict=True) for value in pair]
-    middles = [(a + b) / 2 for a, b in zip(known.seconds, known.seconds[1:], strict=False) for _ in range(2)]
-    spans = max(h - m for h, m in zip(known.high, total, strict=True)) > 0.02 * max(known.high)
-    extremes = _line(middles, peaks, name="lowest and highest", line={"color": "var(--soft)", "width": 0.7})
-    layout = {
-        **_seconds(),
-        "yaxis": {
-            "title": {"text": "power"},
-            "ticksuffix": "W",
-            "exponentformat": "SI",
-            "rangemode": "tozero",
-        },
-        "yaxis2": {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
-    }
-    return {"data": [*areas, *([extremes] if spans else []), *_shades(stretches)], "layout": layout}
+    """Power over time, stacked by domain, with its extremes, over a lane that says what the time was spent on."""
+    clock = Clock(known.seconds[-1])
+    seconds, data = clock.times(known.seconds), []
+    for number, one in enumerate(known.domains):
+        area = {"stackgroup": "power", "fillcolor": COLOURS[number % len(COLOURS)]}
+        line = {"width": 0, "shape": "hv"}
+        data.append({**_line(seconds, [*one.watts, one.watts[-1]], name=one.domain, line=line), **area})
+    data += [*_extremes(known, seconds), *_lanes(stretches, clock)]
+    y = {**_si("W", "power"), "rangemode": "tozero", "domain": [2 * _LANE, 1.0]}
+    lane = {"range": [0, 1], "domain": [0.0, _LANE], "visible": False, "fixedrange": True}
+    x = {**clock.axis, "anchor": "y2"}
+    return {"data": data, "layout": {"xaxis": x, "yaxis": y, "yaxis2": lane}}
 
 
-def _shades(stretches: Sequence[Stretch]) -> list[Figure]:
-    """One see-through trace for each kind of stretch, as high as the figure."""
-    kinds = list(dict.fromkeys(stretch.kind for stretch in stretches))
-    return [_shade(kind, number, stretches) for number, kind in enumerate(kinds)]
+def _extremes(known: Power, seconds: Sequence[float]) -> list[Figure]:
+    """Lowest and highest power in each piece, where they differ from its mean by what can be seen."""
+    mean = [sum(watts) for watts in zip(*(one.watts for one in known.domains), strict=True)]
+    if max(high - m for high, m in zip(known.high, mean, strict=True)) < _VISIBLE * max(known.high):
+        return []
+    x = [(a + b) / 2 for a, b in pairwise(seconds) for _ in range(2)]
+    y = [value for pair in zip(known.low, known.high, strict=True) for value in pair]
+    return [_line(x, y, name="lowest and highest", line={"color": _SOFT, "width": 0.7})]
 
 
-def _shade(kind: str, number: int, stretches: Sequence[Stretch]) -> Figure:
+def _lanes(stretches: Sequence[Stretch], clock: "Clock") -> list[Figure]:
+    """One trace for each kind of stretch, in the lane below."""
+    return [_lane(kind, stretches, clock) for kind in dict.fromkeys(stretch.kind for stretch in stretches)]
+
+
+def _lane(kind: str, stretches: Sequence[Stretch], clock: "Clock") -> Figure:
     x: list[float | None] = []
     for one in stretches:
         if one.kind == kind:
-            x += [one.start_seconds, one.start_seconds, one.end_seconds, one.end_seconds, None]
-    colour = COLOURS[-1 - number % len(COLOURS)]
-    fill = {"fill": "tozeroy", "fillcolor": colour, "opacity": 0.35, "yaxis": "y2", "hoverinfo": "skip"}
+            start, end = clock.times((one.start_seconds, one.end_seconds))
+            x += [start, start, end, end, None]
+    fill = {"fill": "tozeroy", "fillcolor": _colour(kind), "yaxis": "y2", "hoverinfo": "skip"}
     return {**_line(x, [0, 1, 1, 0, None] * (len(x) // 5), name=kind, line={"width": 0}), **fill}
+
+
+def _colour(kind: str) -> str:
+    """The colour of what time was spent on, the same in every figure and for every run."""
+    return _KINDS.get(kind) or COLOURS[1 + sum(kind.encode()) % 2]
 
 
 def step_joules(known: Band) -> Figure:
     """Joules a step over time: the mean of each piece, inside its extremes."""
+    clock = Clock(known.x[-1])
+    seconds = clock.times(known.x)
     data = [
-        *_between(known.x, known.low, known.high, "lowest to highest"),
-        _line(known.x, known.mean, name="mean", line={"color": _LINE, "width": 2}),
+        *_between(seconds, known.low, known.high, "lowest to highest"),
+        _line(seconds, known.mean, name="mean", line={"color": _LINE, "width": 2}),
     ]
-    y = {"title": {"text": "energy a step"}, "ticksuffix": "J", "exponentformat": "SI", "rangemode": "tozero"}
-    return {"data": data, "layout": {**_seconds(), "yaxis": y}}
+    y = {**_si("J", "energy a step"), "rangemode": "tozero"}
+    return {"data": data, "layout": {"xaxis": clock.axis, "yaxis": y}}
 
 
 def learning_rate(known: Series) -> Figure:
     """The learning rate over time."""
-    line = _line(known.x, known.y, name="learning rate", line={"color": _LINE, "width": 2, "shape": "hv"})
+    clock = Clock(known.x[-1])
+    look = {"color": _LINE, "width": 2, "shape": "hv"}
+    line = _line(clock.times(known.x), known.y, name="learning rate", line=look)
     y = {"title": {"text": "learning rate"}, "rangemode": "tozero", "exponentformat": "power"}
-    return {"data": [{**line, "showlegend": False}], "layout": {**_seconds(), "yaxis": y}}
+    return {"data": [{**line, "showlegend": False}], "layout": {"xaxis": clock.axis, "yaxis": y}}
 
 
 def where(parts: Sequence[Part]) -> Figure:
@@ -169,62 +180,67 @@ def where(parts: Sequence[Part]) -> Figure:
             "orientation": "h",
             "x": [_short(part.joules)],
             "y": [""],
-            "name": part.name,
-            "marker": {"color": COLOURS[number % len(COLOURS)]},
+            "name": escape(part.name, quote=False),
+            "marker": {"color": _colour(part.name)},
             "hovertemplate": "%{x:.3s}J",
         }
-        for number, part in enumerate(parts)
+        for part in parts
         if part.joules
     ]
-    layout = {
-        "barmode": "stack",
-        "xaxis": {"ticksuffix": "J", "exponentformat": "SI"},
-        "yaxis": {"visible": False, "fixedrange": True},
-    }
-    return {"data": bars, "layout": layout}
+    y = {"visible": False, "fixedrange": True}
+    return {"data": bars, "layout": {"barmode": "stack", "xaxis": _si("J", ""), "yaxis": y}}
 
 
 def halvings(outlook: Outlook, details: Details) -> Figure:
     """Joules more for each halving of the distance to the floor, beside a year of the world's electricity."""
-    rows = [(row.halvings, row.target.more) for row in details.halvings if row.target.more]
-    x, median = [count for count, _ in rows], [_short(more.median) for _, more in rows]
     farthest = outlook.yardstick.joules
-    ends = [[_short(min(end, farthest)) for end in column] for column in _ends(rows)]
-    world = _line([0.5, max(x) + 0.5], [farthest] * 2, name=outlook.yardstick.name,
-                  line={"color": _FLOOR, "width": 1.5, "dash": "dot"})  # fmt: skip
+    rows = [(row.halvings, row.target.more) for row in details.halvings if row.target.more]
+    x = [count for count, _ in rows]
+    low, high = (
+        [min(end, farthest) for end in ends] for ends in zip(*((m.low, m.high) for _, m in rows), strict=True)
+    )
     data = [
-        *_between(x, ends[0], ends[1], "90 % interval"),
-        {**_line(x, median, name="median", line={"color": _LINE, "width": 2}), "mode": "lines+markers"},
-        world,
-    ]
-    layout = {
-        "xaxis": {
-            "title": {"text": "halvings of the distance to the median floor"},
-            "dtick": max(len(x) // 10, 1),
+        *_between(x, low, high, "90 % interval"),
+        {
+            **_line(x, [more.median for _, more in rows], name="median", line={"color": _LINE, "width": 2}),
+            "mode": "lines+markers",
         },
-        "yaxis": {"type": "log", "title": {"text": "energy more"}, "ticksuffix": "J", "exponentformat": "SI"},
+        _line([0.5, x[-1] + 0.5], [farthest] * 2, name=outlook.yardstick.name, line=_DOTTED),
+    ]
+    across = {
+        "title": {"text": "halvings of the distance to the median floor"},
+        "dtick": max(len(x) // 10, 1),
     }
-    return {"data": data, "layout": layout}
+    return {
+        "data": data,
+        "layout": {"xaxis": across, "yaxis": {**_si("J", "energy more"), "type": "log", "tickformat": "~s"}},
+    }
 
 
-def _ends(rows: Iterable[tuple[int, Interval]]) -> tuple[list[float], list[float]]:
-    known = list(rows)
-    return [more.low for _, more in known], [more.high for _, more in known]
+class Clock:
+    """The unit of a time axis, by how long it is."""
+
+    def __init__(self, seconds: float) -> None:
+        self._length, self.unit = next(
+            ((length, unit) for length, unit in _CLOCK if seconds >= _FEWEST_TICKS * length), (1.0, "s")
+        )
+
+    def times(self, seconds: Sequence[float]) -> list[float]:
+        """Read seconds in the unit."""
+        return [second / self._length for second in seconds]
+
+    @property
+    def axis(self) -> Figure:
+        """The axis, labelled in the unit."""
+        return {"title": {"text": f"time since the start, {self.unit}"}, "exponentformat": "none"}
 
 
-def _seconds() -> Figure:
-    return {"xaxis": {"title": {"text": "time since the start"}, "ticksuffix": "s", "exponentformat": "none"}}
+def _si(unit: str, title: str) -> Figure:
+    return {"title": {"text": title}, "ticksuffix": unit, "exponentformat": "SI"}
 
 
-def _logs(lowest: float, highest: float) -> list[float]:
-    from math import log10
-
-    return [log10(lowest), log10(highest)]
-
-
-def _few(lowest: float, highest: float) -> Figure:
-    """Ticks that can be read where a log axis spans little."""
-    return {"dtick": "D1", "nticks": 8} if highest / lowest > 30 else {"nticks": 8}  # noqa: PLR2004 - a decade and a half
+def _log(lowest: float, highest: float) -> Figure:
+    return {"type": "log", "range": [log10(lowest), log10(highest)]}
 
 
 def _between(
@@ -239,7 +255,14 @@ def _between(
 
 
 def _line(x: Sequence[Any], y: Sequence[Any], *, name: str, **looks: Any) -> Figure:
-    return {"type": "scatter", "mode": "lines", "x": _list(x), "y": _list(y), "name": name, **looks}
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": _list(x),
+        "y": _list(y),
+        "name": escape(name, quote=False),
+        **looks,
+    }
 
 
 def _dots(x: Sequence[float], y: Sequence[float], name: str, marker: Figure) -> Figure:

@@ -17,6 +17,7 @@ from profiler.units import format_seconds
 
 _NUMBER = re.compile(r"[-±+<>]? ?[\d.,]+(e[+-]\d+)?( [^\s\[]+)?( x)?|-|")
 _LONG = 60
+_WIDE = 3
 _CDN = "https://cdn.plot.ly/"
 
 
@@ -88,7 +89,7 @@ def _policy(*sources: str) -> str:
 def _state(report: Report) -> str:
     summary = report.summary
     length = format_seconds(summary.window_seconds)
-    begun = f", begun {summary.started_at}" if summary.started_at else ""
+    begun = f", begun {words.when(summary.started_at)}" if summary.started_at else ""
     return f"{summary.status.value} after {length}{begun}"
 
 
@@ -128,10 +129,9 @@ def _table(table: Table | None) -> str:
     kinds = [_kind(column) for column in zip(*table.rows, strict=True)]
     heads = "".join(f"<th{kind}>{escape(cell)}</th>" for cell, kind in zip(table.head, kinds, strict=True))
     lines = "".join(_line(table, row, kinds) for row in table.rows)
-    caption = f"<caption>{escape(table.caption)}</caption>"
-    return (
-        f"<div class=wide><table>{caption}<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
-    )
+    slim = " slim" if len(table.head) < _WIDE else ""
+    body = f"<caption>{escape(table.caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{lines}</tbody>"
+    return f'<div class="wide{slim}"><table>{body}</table></div>'
 
 
 def _line(table: Table, row: Iterable[str], kinds: Iterable[str]) -> str:
@@ -161,8 +161,7 @@ def _targets(report: Report) -> str:
     outlook, table = report.outlook, report.details.target_table
     if outlook is None or table is None:
         return ""
-    scenarios = "".join(_paragraph(words.scenario(scenario), "") for scenario in outlook.scenarios)
-    return _slider(report) + _table(tables.targets(report, outlook)) + scenarios
+    return _slider(report) + _table(tables.targets(report, outlook)) + _table(tables.scenarios(outlook))
 
 
 def _slider(report: Report) -> str:
@@ -192,7 +191,7 @@ def _power(report: Report) -> str:
     if report.details.power is None:
         return _paragraph("Nothing on this machine could be metered, so there is no power to show.")
     return _paragraph(
-        "Each area is the joules of a domain. Shades behind it are times that were no training steps."
+        "The area of each colour is the energy of a domain. The lane below says what the time was spent on."
     )
 
 
@@ -208,7 +207,12 @@ def _halvings(report: Report) -> str:
         f"The last row is {report.outlook.yardstick.name}, should this law hold that far "
         f"({report.outlook.yardstick.source})."
     )
-    return _paragraph(lead) + _table(tables.halvings(report.details, report.outlook))
+    table = tables.halvings(report.details, report.outlook)
+    return _paragraph(lead) + _folded(_table(table), f"All of it in numbers, {len(table.rows)} rows")
+
+
+def _folded(content: str, title: str) -> str:
+    return f"<details><summary>{escape(title)}</summary>{content}</details>"
 
 
 def _backtest(report: Report) -> str:

@@ -59,7 +59,7 @@
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: colour("--soft") },
     hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
-    legend: { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
+    legend: { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom", traceorder: "normal", bgcolor: "rgba(0,0,0,0)" },
     margin: narrow.matches ? { l: 8, r: 8, t: 8, b: 8 } : { l: 60, r: 10, t: 10, b: 45 },
   });
   const CONFIG = { displayModeBar: false, responsive: true };
@@ -151,6 +151,7 @@
   narrow.addEventListener("change", () => draw());
   addEventListener("beforeprint", () => {
     document.documentElement.dataset.theme = "light";
+    for (const fold of document.querySelectorAll("details")) fold.open = true;
     draw(680);
   });
   addEventListener("afterprint", () => {

@@ -1,6 +1,5 @@
 """What the page says of the loss that its slider stands at; ``page.js`` says the same, from the same table."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -18,8 +17,6 @@ SENTENCES = {
     Verdict.UNDETERMINED: "Undetermined: the curve does not tell whether it can be reached. P(never) is {never}.",
     Verdict.UNREACHABLE: "Unreachable: the floor lies above it with a probability of {never}.",
 }
-NONE, NEVER = "none", "never"
-_POINTED = Verdict.REACHABLE
 
 
 def quantities(per_joule: PerJoule) -> dict[str, tuple[float, Callable[[float], str]]]:
@@ -36,23 +33,14 @@ def quantities(per_joule: PerJoule) -> dict[str, tuple[float, Callable[[float], 
 
 def cards(table: TargetTable, quote: Quote) -> tuple[Card, ...]:
     """What the loss of a quote costs from now on."""
-    now = table.joules_now
-    more = [max(joules - now, 0.0) for joules in (quote.joules.low, quote.joules.median, quote.joules.high)]
-    return tuple(
-        Card(label=name, value=value, note=note)
-        for name, (factor, unit) in quantities(table.per_joule).items()
-        for value, note in [_worded(quote.verdict, [joules * factor for joules in more], unit)]
-    )
-
-
-def _worded(verdict: Verdict, more: list[float], unit: Callable[[float], str]) -> tuple[str, str]:
-    if verdict is Verdict.REACHED:
-        return NONE, ""
-    low, median, high = more
-    if verdict is Verdict.UNREACHABLE or not math.isfinite(low):
-        return NEVER, ""
-    point = unit(median) if verdict is _POINTED else f"over {unit(low)}"
-    return point, words.ends(Interval(low=low, median=median, high=high), unit)
+    ends = (quote.joules.low, quote.joules.median, quote.joules.high)
+    low, median, high = (max(joules - table.joules_now, 0.0) for joules in ends)
+    more = Interval(low=low, median=median, high=high)
+    found = []
+    for name, (factor, unit) in quantities(table.per_joule).items():
+        value, note = words.price(quote.verdict, words.scaled(more, factor), unit)
+        found.append(Card(label=name, value=value, note=note))
+    return tuple(found)
 
 
 def sentence(quote: Quote) -> str:

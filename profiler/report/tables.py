@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from profiler.records import Interval, Verdict
 from profiler.report import words
 from profiler.report.model import DomainLine, Report
 from profiler.units import format_joules, format_seconds, format_si, format_watts, significant
@@ -112,27 +111,41 @@ def provenances(report: Report) -> str:
 
 def targets(report: Report, outlook: "Outlook") -> Table:
     """Lower losses, and what each costs."""
-    rows = (*outlook.targets, *outlook.asked)
-    loss, price, *rest = words.TARGET_HEAD
     return Table(
-        caption="Some of them",
-        head=(loss, price, "time more", *rest),
-        rows=tuple(_target(row, report.watts) for row in rows),
+        caption="On the way down to the floor, and under it",
+        head=("target loss", "energy more", "90 % interval", "time more", "P(never)", "verdict"),
+        rows=tuple(_target(row, report.watts) for row in (*outlook.targets, *outlook.asked)),
     )
 
 
 def _target(row: "Target", watts: float | None) -> Row:
-    loss, price, *rest = words.target(row)
-    return (loss, price, _time(row, watts), *rest)
+    loss, _, never, verdict = words.target(row)
+    energy, ends = words.price(row.forecast.verdict, row.more, format_joules)
+    more = None if row.more is None or not watts else words.scaled(row.more, 1.0 / watts)
+    time, _ = words.price(row.forecast.verdict, more, format_seconds)
+    return (loss, energy, ends or _UNKNOWN, time if watts else _UNKNOWN, never, verdict)
 
 
-def _time(row: "Target", watts: float | None) -> str:
-    if row.more is None or not watts:
-        return _UNKNOWN
-    more = row.more
-    scaled = Interval(low=more.low / watts, median=more.median / watts, high=more.high / watts)
-    point = format_seconds(scaled.median) if row.forecast.verdict is Verdict.REACHABLE else _UNKNOWN
-    return f"{point} {words.ends(scaled, format_seconds)}"
+def scenarios(outlook: "Outlook") -> Table:
+    """What one target costs under each future of the learning rate."""
+    rows = [
+        (row, words.price(row.target.forecast.verdict, row.target.more, format_joules))
+        for row in outlook.scenarios
+    ]
+    return Table(
+        caption="If the learning rate goes on as planned, is held, or is annealed to zero at the target",
+        head=("future", "target loss", "energy more", "90 % interval", "P(never)"),
+        rows=tuple(
+            (
+                words.FUTURES[row.name],
+                words.loss(row.target.loss),
+                energy,
+                ends or _UNKNOWN,
+                words.percent(row.target.forecast.p_unreachable),
+            )
+            for row, (energy, ends) in rows
+        ),
+    )
 
 
 def halvings(details: "Details", outlook: "Outlook") -> Table:
@@ -143,7 +156,7 @@ def halvings(details: "Details", outlook: "Outlook") -> Table:
             words.loss(row.target.loss),
             format_joules(more.median),
             words.ends(more, format_joules),
-            f"{significant(more.median / outlook.joules, 2)} x",
+            words.times(more.median / outlook.joules),
             words.percent(row.target.forecast.p_unreachable),
         )
         for row in details.halvings
@@ -154,10 +167,17 @@ def halvings(details: "Details", outlook: "Outlook") -> Table:
         words.loss(outlook.perfection.median),
         format_joules(outlook.yardstick.joules),
         f"loss in {words.ends(outlook.perfection, words.loss)}",
-        f"{significant(outlook.yardstick.joules / outlook.joules, 2)} x",
+        words.times(outlook.yardstick.joules / outlook.joules),
         _UNKNOWN,
     )
-    head = ("distance left", "loss", "joules more", "90 % interval", "of what was spent", "P(never)")
+    head = (
+        "distance left",
+        "loss",
+        "median energy more",
+        "90 % interval",
+        "times what was spent",
+        "P(never)",
+    )
     return Table(
         caption="Each halving of the distance to the median floor", head=head, rows=(*rows, yardstick)
     )
@@ -266,7 +286,11 @@ def overhead(known: "Overhead") -> Table:
         ("start and stop", " and ".join(map(_seconds, (known.start_seconds, known.stop_seconds)))),
         ("written", _UNKNOWN if bytes_written is None else format_si(bytes_written, "B")),
     )
-    return Table(caption="Its joules are part of the total", head=("what", "measured"), rows=_known(rows))
+    return Table(
+        caption="The energy of that is in the total wherever the processor is metered",
+        head=("what", "measured"),
+        rows=_known(rows),
+    )
 
 
 def _known(rows: tuple[Row, ...]) -> tuple[Row, ...]:

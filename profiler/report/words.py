@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from datetime import datetime
 
 from profiler.forecast.priors import HORIZON_LIMIT
 from profiler.records import Interval, Verdict
@@ -11,6 +12,7 @@ from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format
 
 _HALF_A_PERCENT = 0.005
 _SMALLEST_PERCENT = 0.1
+_COUNTABLE = 1e6
 _FAR_OFF = math.log(1.999)
 _BEYOND = f"beyond {HORIZON_LIMIT:g}x horizon"
 
@@ -106,6 +108,22 @@ def spread(interval: Interval) -> str:
     return f"{loss(interval.median)} [{loss(interval.low)}, {loss(interval.high)}]"
 
 
+def price(verdict: Verdict, more: Interval | None, unit: Callable[[float], str]) -> tuple[str, str]:
+    """What is needed from now on, and its interval; past the horizon there is no point but a lower end."""
+    if verdict is Verdict.REACHED:
+        return "none", ""
+    if more is None or verdict is Verdict.UNREACHABLE or not math.isfinite(more.low):
+        return "never", ""
+    point = unit(more.median) if verdict is Verdict.REACHABLE else f"over {unit(more.low)}"
+    return point, ends(more, unit)
+
+
+def scaled(interval: Interval, factor: float) -> Interval:
+    """The same in another unit."""
+    low, median, high = (end * factor for end in (interval.low, interval.median, interval.high))
+    return Interval(low=low, median=median, high=high, level=interval.level)
+
+
 TARGET_HEAD = ("target loss", "joules more [90 %]", "P(never)", "verdict")
 
 
@@ -140,7 +158,7 @@ def ends(interval: Interval, unit: Callable[[float], str]) -> str:
 BACKTEST_HEAD = ("known then", "forecast for now", "measured now", "off by", "in its 90 % interval")
 
 
-_FUTURES = {"planned": "rate as planned", "held": "rate held", "annealed": "rate annealed"}
+FUTURES = {"planned": "rate as planned", "held": "rate held", "annealed": "rate annealed"}
 
 
 def scenario(row: Scenario) -> str:
@@ -151,7 +169,7 @@ def scenario(row: Scenario) -> str:
         price = f"{_ends(more)} more"
     if forecast.verdict is Verdict.REACHED:
         price = "nothing more"
-    name = _FUTURES[row.name]
+    name = FUTURES[row.name]
     return f"{name:<16}loss {loss(row.target.loss)} for {price}, P(never) {percent(forecast.p_unreachable)}"
 
 
@@ -182,6 +200,20 @@ def backtest_rows(outlook: Outlook) -> list[tuple[str, ...]]:
 
 def _off(error: float) -> str:
     return f"{100.0 * math.expm1(abs(error)):.1f}" if abs(error) < _FAR_OFF else ">99"
+
+
+def when(moment: str) -> str:
+    """A moment in ISO 8601, to the minute."""
+    try:
+        known = datetime.fromisoformat(moment)
+    except ValueError:
+        return moment
+    return f"{known:%Y-%m-%d %H:%M} {known.tzname() or ''}".strip()
+
+
+def times(ratio: float) -> str:
+    """How often something goes into something else."""
+    return f"{float(significant(ratio, 2)):,.6g} x" if ratio < _COUNTABLE else f"{ratio:.1e} x"
 
 
 def one_line(text: str) -> str:
