@@ -5,9 +5,13 @@ import math
 import sys
 from pathlib import Path
 
+from profiler.cli.files import refuse_to_overwrite
 from profiler.errors import UsageError
 
-EXAMPLE = "example:\n  energy-profiler report energy_runs/20261121-101500-a1b2c3 --target 1.2"
+EXAMPLE = """\
+examples:
+  energy-profiler report energy_runs/20261121-101500-a1b2c3 --target 1.2
+  energy-profiler report energy_runs/20261121-101500-a1b2c3 -o report.html"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +19,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run directory")
     output = parser.add_mutually_exclusive_group()
     output.add_argument(
-        "-o", "--output", metavar="FILE", type=Path, help="write to FILE; .txt or .json picks the format"
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help="write to FILE; .html, .txt or .json picks the format",
     )
     output.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
@@ -25,23 +33,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--partial", action="store_true", help="where a file is damaged, read what stands before the damage"
     )
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    parser.add_argument(
+        "--plotlyjs",
+        metavar="PLACE",
+        choices=("inline", "cdn", "directory"),
+        default="inline",
+        help="where a page has the script of its figures: inline (in itself, the default; 5 MB), directory (in a file"
+        " beside it) or cdn (at plotly's server, which each reader's browser then asks)",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Print or write the report."""
-    from profiler.report import render, report_of
+    from profiler.report import render, report_of, write
     from profiler.rundir.reader import load_run
 
     targets = [_number(text) for text in options.target]
     output: Path | None = options.output
-    extension = output.suffix if output else ".json" if options.json else ".txt"
-    text = render(report_of(load_run(options.run, partial=options.partial), targets), extension)
+    if output is not None:
+        refuse_to_overwrite(output, force=options.force)
+    report = report_of(load_run(options.run, partial=options.partial), targets)
     if output is None:
-        sys.stdout.write(text)
-        return 0
-    if output.exists() and not options.force:
-        raise UsageError(f"{output} exists; it is not overwritten without --force.")
-    output.write_text(text, encoding="utf-8")
+        sys.stdout.write(render(report, ".json" if options.json else ".txt"))
+    else:
+        write(report, output, plotlyjs=options.plotlyjs)
     return 0
 
 

@@ -1,6 +1,7 @@
 """The command line: results on stdout, the rest on stderr, a user's mistake is one line and exit code 2."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -46,7 +47,24 @@ def test_the_extension_picks_the_format_and_nothing_is_overwritten(run_dir, tmp_
     assert output.read_text() == written
 
 
+SCRIPTS = {"inline": 4_000_000, "directory": 0, "cdn": 0}
+
+
+@pytest.mark.parametrize(("place", "least"), SCRIPTS.items())
+def test_the_script_of_the_figures_is_put_where_it_was_asked_for(run_dir, tmp_path, place, least):
+    folder = tmp_path / "page"
+    folder.mkdir()
+    assert main(["report", str(run_dir), "-o", str(folder / "report.html"), "--plotlyjs", place]) == 0
+    page = (folder / "report.html").read_text()
+    beside = sorted(file.name for file in folder.iterdir() if file.suffix == ".js")
+    assert least <= len(page) < least + 2_000_000
+    assert len(beside) == (place == "directory")
+    sources = re.findall(r'<script [^>]*src="([^"]+)"', page)
+    assert sources == beside or (place == "cdn" and sources[0].startswith("https://cdn.plot.ly/plotly-"))
+
+
 MISTAKES = {
+    "a directory to write to": (["report", "RUN", "-o", "."], ". is a directory"),
     "no such run": (["report", "nowhere"], "there is no such directory"),
     "not a run": (["report", "."], "it has no run.json"),
     "a target that is a word": (["report", "RUN", "--target", "low"], "must be a number"),
