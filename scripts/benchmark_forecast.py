@@ -14,191 +14,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+from forecast_anchors import RNSL_ANCHORS
+from forecast_scores import Run, score_all
+from forecast_tables import group_table, means_table
 
 from profiler.errors import ForecastRefusedError
-from profiler.forecast import CurveFit, fit_curve
+from profiler.forecast import fit_curve
 from profiler.records import Verdict
-
-PREFIXES = (0.25, 0.5, 0.75)
-END = 0.96
-"""The end level is the geometric mean of what comes after this part of the run."""
-MISS_PENALTY = 20.0
-"""2 / alpha of the interval score of a 90 % interval (Gneiting and Raftery, JASA 102, 2007)."""
-SMALLEST = 0.02
-"""Errors are compared as ratios down to this many percent."""
-
-RNSL_ANCHORS = {
-    "last value": (0.0938, 0.0083, 0.0075, 0.0092, 0.0753),
-    "M1": (0.1046, 0.2217, 0.0140, 0.0148, 0.0963),
-    "M2": (0.0801, 0.0341, 0.0010, 0.0132, 0.0661),
-    "M3": (0.0615, 0.0471, 0.0023, 0.0087, 0.0518),
-    "M4, least squares": (0.0417, 0.0125, 0.0008, 0.0086, 0.0343),
-    "broken neural scaling law": (0.0397, 0.0113, 0.0010, 0.0171, 0.0336),
-    "power law + floor": (0.0683, 0.0470, 0.0011, 0.0105, 0.0572),
-    "the same, weighted by joules squared": (0.0286, 0.0157, 0.0008, 0.0131, 0.0247),
-}
-"""RMSLE on image, translation, language, BIG-bench and all tasks."""
-
-REFERENCE = {
-    "gemstones": {0.25: (0.29, 6.63), 0.5: (0.13, 3.26), 0.75: (0.04, 1.35)},
-    "mlperf_bert_err": {0.5: (21.41, 48.62), 0.75: (5.85, 20.40)},
-    "mlperf_dlrm_err": {0.5: (0.18, 3.97), 0.75: (0.09, 1.64)},
-    "mlperf_gpt3": {0.25: (0.54, 6.77), 0.5: (0.35, 3.36), 0.75: (0.18, 1.41)},
-    "mlperf_unet3d_err": {0.5: (6.94, 49.00), 0.75: (4.67, 29.21)},
-    "mpl_const": {0.25: (1.44, 6.68), 0.5: (0.41, 3.27), 0.75: (0.13, 1.34)},
-    "mpl_cosine": {0.25: (3.23, 9.61), 0.5: (0.93, 3.71), 0.75: (0.10, 1.98)},
-    "mpl_wsd": {0.25: (4.35, 27.10), 0.5: (2.91, 29.01), 0.75: (2.49, 37.86)},
-    "mpl_wsdcon": {0.25: (2.15, 11.42), 0.5: (1.44, 3.63), 0.75: (1.78, 8.06)},
-    "nanogpt_t1": {0.25: (3.90, 15.04), 0.5: (2.82, 20.96), 0.75: (2.45, 33.71)},
-    "nanogpt_t2": {0.25: (3.99, 12.31), 0.5: (2.32, 13.49), 0.75: (1.19, 7.73)},
-}
-"""Median error and interval score, in % of loss, of a power law with a floor alone on the same grid posterior, rate
-unknown, 1 % of the level per doubling: what this package did before it knew of other families, late starts and
-annealing."""
 
 RISING = ("bert", "dlrm_dcnv2", "resnet", "ssd", "unet3d")
 """Metered jobs whose metric is an accuracy; the others log a loss under that name."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Run:
-    """A curve whose end is known."""
-
-    group: str
-    x: np.ndarray
-    y: np.ndarray
-    rate: np.ndarray | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Score:
-    """One forecast against what came: logs, in units of the level."""
-
-    group: str
-    prefix: float
-    error: float
-    factor: float
-    width: float
-    covered: bool
-    interval_score: float
-    called_unreachable: bool
-    refused: bool
-
-
-def score(run: Run, prefix: float) -> Score | None:
-    """Fit a prefix of a run and compare with its end; None where there is nothing to fit."""
-    seen, end = run.x <= prefix * run.x[-1], run.x >= END * run.x[-1]
-    if seen.sum() < 6:
-        return None
-    log_y, log_x = float(np.log(run.y[end]).mean()), float(np.log(run.x[end]).mean())
-    try:
-        fit = fit_curve(run.x[seen], run.y[seen], planned_learning_rate=_plan(run))
-    except ForecastRefusedError:
-        return _refused(run, prefix, math.log(run.y[seen][-1]) - log_y)
-    return _compared(run, prefix, fit, log_x, log_y)
-
-
-def _plan(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
-    return None if run.rate is None else (run.x, run.rate)
-
-
-def _refused(run: Run, prefix: float, error: float) -> Score:
-    """A refusal counts as the forecast that nothing will change."""
-    return Score(
-        group=run.group,
-        prefix=prefix,
-        error=abs(error),
-        factor=math.inf,
-        width=0.0,
-        covered=False,
-        interval_score=MISS_PENALTY * abs(error),
-        called_unreachable=False,
-        refused=True,
-    )
-
-
-def _compared(run: Run, prefix: float, fit: CurveFit, log_x: float, log_y: float) -> Score:
-    interval, forecast = fit.loss_at(math.exp(log_x)), fit.joules_at(math.exp(log_y))
-    low, high = math.log(interval.low) - log_y, math.log(interval.high) - log_y
-    return Score(
-        group=run.group,
-        prefix=prefix,
-        error=abs(math.log(interval.median) - log_y),
-        factor=abs(math.log(forecast.median) - log_x),
-        width=high - low,
-        covered=low <= 0.0 <= high,
-        interval_score=high - low + MISS_PENALTY * (max(low, 0.0) + max(-high, 0.0)),
-        called_unreachable=forecast.verdict is Verdict.UNREACHABLE,
-        refused=False,
-    )
-
-
-def score_all(runs: list[Run]) -> pd.DataFrame:
-    """Score every run at every prefix, on two processes."""
-    jobs = [(run, prefix) for run in runs for prefix in PREFIXES]
-    with ProcessPoolExecutor(2) as pool:
-        scores = pool.map(score, *zip(*jobs, strict=True), chunksize=8)
-        return pd.DataFrame([asdict(one) for one in scores if one is not None])
-
-
-def by_group(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a prefix and group."""
-    return scores.groupby(["prefix", "group"]).agg(
-        runs=("error", "size"),
-        refused=("refused", "sum"),
-        median=("error", lambda e: 100.0 * e.median()),
-        p90=("error", lambda e: 100.0 * e.quantile(0.9)),
-        factor=("factor", lambda f: f.quantile(0.5, interpolation="higher")),
-        unreachable=("called_unreachable", "sum"),
-        coverage=("covered", lambda c: 100.0 * c.mean()),
-        score=("interval_score", lambda s: 100.0 * s.mean()),
-    )
-
-
-def _header(*names: str) -> Iterator[str]:
-    yield "| " + " | ".join(names) + " |"
-    yield "|" + "---|" * len(names)
-
-
-def group_table(scores: pd.DataFrame) -> Iterator[str]:
-    """A table of groups, with their ratio to the reference where there is one."""
-    yield from _header("fitted on", "set", "runs", "refused", "median error %", "90th pct", "x joules", "unreachable",
-                       "covered %", "interval score %", "error / ref", "score / ref")  # fmt: skip
-    for (prefix, group), row in by_group(scores).iterrows():
-        known = REFERENCE.get(group, {}).get(prefix)
-        ratios = (row["median"] / known[0], row["score"] / known[1]) if known else None
-        compared = " | ".join(f"{r:.2f}" for r in ratios) if ratios else " | "
-        yield (
-            f"| {prefix} | {group} | {row.runs:.0f} | {row.refused:.0f} | {row['median']:.2f} | {row.p90:.2f} | "
-            f"{math.exp(row.factor):.2f} | {row.unreachable:.0f} | {row.coverage:.0f} | {row['score']:.2f} | "
-            f"{compared} |"
-        )
-
-
-def means_table(scores: pd.DataFrame) -> Iterator[str]:
-    """Means over sets, and geometric means over sets of the ratio to the reference."""
-    table = by_group(scores)
-    yield from _header("fitted on", "sets", "median error %", "covered %", "interval score %", "error / ref",
-                       "score / ref", "unreachable", "refused")  # fmt: skip
-    for prefix in PREFIXES:
-        rows = table.loc[prefix]
-        known = [g for g in rows.index if prefix in REFERENCE.get(g, {})]
-        error, points = (
-            [math.log(max(rows.loc[g, c], SMALLEST) / max(REFERENCE[g][prefix][k], SMALLEST)) for g in known]
-            for k, c in enumerate(("median", "score"))
-        )
-        ratios = " | ".join(f"{math.exp(np.mean(part)):.3f}" if part else "" for part in (error, points))
-        yield (
-            f"| {prefix} | {len(rows)} | {rows['median'].mean():.2f} | {rows.coverage.mean():.0f} | "
-            f"{rows['score'].mean():.2f} | {ratios} | {rows.unreachable.sum():.0f} | {rows.refused.sum():.0f} |"
-        )
 
 
 def curves(folder: Path, *, known: bool) -> tuple[list[Run], dict[str, str]]:
