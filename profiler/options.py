@@ -104,6 +104,8 @@ def resume_point(state: "Mapping[str, Any]") -> dict[str, Any] | None:
     if not state:
         return None
     try:
-        return {"run": str(state["run"]), "step": int(state["step"]), "joules": float(state["joules"])}
+        joules = state["joules"]
+        known = None if joules is None else float(joules)
+        return {"run": str(state["run"]), "step": int(state["step"]), "joules": known}
     except (KeyError, TypeError, ValueError) as error:
         raise UsageError(f"this is not what EnergyProfiler.state_dict() returned: {error!r}.") from None

@@ -8,7 +8,7 @@ from typing import Any
 
 from profiler.platform import node_folder
 from profiler.ranks.election import Election, Unopposed
-from profiler.ranks.identity import Identity, run_key
+from profiler.ranks.identity import Identity, host_id, run_key
 from profiler.ranks.meeting import Arrival, arrive, depart, launcher, myself
 from profiler.ranks.store import open_board
 from profiler.records import Domain
@@ -71,13 +71,19 @@ def find_place(identity: Identity, new_path: Callable[[], Path], environ: Mappin
         path = new_path()
         return Place(identity=identity, run_path=path, path=path)
     key = run_key(identity, next(_ordinals))
-    meeting = node_folder() / f"energy-profiler-{key}.json"
+    meeting = node_folder() / f"energy-profiler-{key}-{host_id(environ)}.json"
     place = _met(identity, meeting, new_path)
     if identity.may_span_hosts:
         place = _agreed(place, key, environ)
+    return _settled(replace(place, key=key))
+
+
+def _settled(place: Place) -> Place:
+    """Choose this process's own directory; a record that is there already is somebody's."""
     identity = place.identity
-    own = directory_name(identity.rank, identity.attempt)
-    return replace(place, key=key, path=place.run_path / own)
+    while (path := place.run_path / directory_name(identity.rank, identity.attempt)).exists():
+        identity = replace(identity, attempt=identity.attempt + 1)
+    return replace(place, identity=identity, path=path)
 
 
 def directory_name(rank: int, attempt: int) -> str:
@@ -104,12 +110,12 @@ def _met(identity: Identity, meeting: Path, new_path: Callable[[], Path]) -> Pla
 
 
 def _agreed(place: Place, key: str, environ: Mapping[str, str]) -> Place:
-    """Ask the other hosts."""
+    """Ask the other hosts what the directory is called; where it lies is each one's own."""
     board = open_board(environ, key)
     if board is None:
         return place
     try:
-        path = Path(board.agree(str(place.run_path)))
-    except RuntimeError:  # the store has gone: each host has a directory of its own, to be merged later
+        path = place.run_path.with_name(board.agree(place.run_path.name))
+    except RuntimeError:  # the store has gone: each host has a name of its own, to be merged later
         return place
     return replace(place, run_path=path, path=path)

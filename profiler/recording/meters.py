@@ -141,6 +141,8 @@ class Meters:
 
     def finish(self, end_ns: int) -> Iterator[SampleRow]:
         """Close the window: every domain reaches to its end; yields each domain's last row."""
+        for name in self.billed_from_ns.keys() - self._logs.keys():  # taken over with the last look at it
+            yield self._open_log(name)
         for name, log in self._logs.items():
             self.timelines[name].bridge_to(end_ns)
             row = log.at(end_ns, always=True)

@@ -12,22 +12,26 @@ VERSION = 1
 _TRIES = 20
 
 
-def state(recorder: Recorder, inbox: Inbox, run_path: Path, resumed: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe the present step, counted from the first of the earliest run.
+def state(
+    recorder: Recorder, inbox: Inbox, run_path: Path, resumed: Mapping[str, Any], *, is_alone: bool
+) -> dict[str, Any]:
+    """Describe the present step, counted from the first of the earliest run; joules where this process knows all.
 
     Args:
         recorder: The recording.
         inbox: What its thread has not taken in yet.
         run_path: The run's directory.
         resumed: What this run goes on from; empty when it is the first.
+        is_alone: Whether no other process records for this run.
     """
     totals = recorder.totals
     joules = (totals.step_microjoules + totals.span_microjoules) / MICROJOULES_PER_JOULE
+    before = resumed.get("joules", 0.0)
     return {
         "version": VERSION,
         "run": str(run_path.absolute()),
         "step": steps_by_now(recorder, inbox) + int(resumed.get("step") or 0),
-        "joules": joules + float(resumed.get("joules") or 0.0),
+        "joules": joules + before if is_alone and before is not None else None,
     }
 
 

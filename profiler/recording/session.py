@@ -128,7 +128,10 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """Where the run stands, for a checkpoint."""
-        return position.state(self._recorder, self._inbox, self.place.run_path, self.resumed or {})
+        is_alone = not self.place.identity.has_company
+        return position.state(
+            self._recorder, self._inbox, self.place.run_path, self.resumed or {}, is_alone=is_alone
+        )
 
     @property
     def billable(self) -> tuple[Domain, ...]:

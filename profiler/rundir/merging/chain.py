@@ -8,6 +8,7 @@ behind the other.
 from typing import TYPE_CHECKING, Any
 
 from profiler.rundir.merging.tables import Tables
+from profiler.rundir.schema import SPANS
 from profiler.units import MICROJOULES_PER_JOULE
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 LOST = "lost"
 CARRIED = "carried"
+_TOGETHER_SECONDS = 2e-6
 _SHARED_OUT = (
     "gpu_joules", "cpu_joules", "dram_joules", "other_joules", "total_joules", "modelled_joules",
     "data_seconds", "forward_seconds", "backward_seconds", "optimizer_seconds",
@@ -33,12 +35,10 @@ def after(earlier: Tables, later: Tables, step: int) -> Tables:
         later: The run that went on, its steps counted from 1.
         step: The step of the earlier run whose weights the later one began with.
     """
-    import pandas as pd
-
     kept, lost = _split(earlier.steps, step)
     shift = window_of(earlier)
     joules = _last(earlier)
-    spans = pd.concat([earlier.spans, _as_spans(lost)], ignore_index=True)
+    spans = _join(earlier.spans, _as_spans(lost))
     steps = _moved(later.steps, shift, joules)
     steps["step"] = steps["step"] + step
     return Tables(
@@ -49,16 +49,17 @@ def after(earlier: Tables, later: Tables, step: int) -> Tables:
     )
 
 
-def carry(later: Tables, *, step: int, joules: float) -> Tables:
-    """Put a run behind one whose record is not here: its joules stand as one span of no length."""
+def carry(later: Tables, *, step: int, joules: float | None) -> Tables:
+    """Put a run behind one whose record is not here: its joules, if known, stand as one span of no length."""
     import pandas as pd
 
+    before = joules or 0.0
     span = {"start_seconds": 0.0, "end_seconds": 0.0, "kind": CARRIED, "total_joules": joules,
-            "modelled_joules": 0.0, "cumulative_joules": joules, "uncertainty_joules": 0.0}  # fmt: skip
-    steps = _moved(later.steps, 0.0, joules)
+            "modelled_joules": None, "cumulative_joules": joules, "uncertainty_joules": 0.0}  # fmt: skip
+    steps = _moved(later.steps, 0.0, before)
     steps["step"] = steps["step"] + step
-    spans = _join(pd.DataFrame([span]), _moved(later.spans, 0.0, joules))
-    metrics = _moved(later.metrics.rename(columns={}), 0.0, joules)
+    spans = _join(pd.DataFrame([span]), _moved(later.spans, 0.0, before))
+    metrics = _moved(later.metrics, 0.0, before)
     metrics["step"] = metrics["step"] + step
     return Tables(steps=steps, spans=spans, samples=later.samples, metrics=metrics)
 
@@ -114,11 +115,20 @@ def _cut(row: dict[str, Any], step: int) -> tuple[dict[str, Any], dict[str, Any]
 
 
 def _as_spans(lost: "pd.DataFrame") -> "pd.DataFrame":
-    columns = ["start_seconds", "end_seconds", "total_joules", "modelled_joules", "cumulative_joules",
-               "uncertainty_joules"]  # fmt: skip
-    spans = lost[columns].copy()
-    spans.insert(2, "kind", LOST)
-    return spans
+    """One span for all lost steps that follow each other without anything in between."""
+    import pandas as pd
+
+    columns = list(SPANS.columns)
+    if lost.empty:
+        return pd.DataFrame(columns=columns)
+    apart = (lost["start_seconds"] - lost["end_seconds"].shift()).abs() > _TOGETHER_SECONDS
+    groups = lost.groupby(apart.cumsum(), sort=False)
+    spans = groups.agg(start_seconds=("start_seconds", "first"), end_seconds=("end_seconds", "last"),
+                       cumulative_joules=("cumulative_joules", "last"),
+                       uncertainty_joules=("uncertainty_joules", "max"))  # fmt: skip
+    for name in ("total_joules", "modelled_joules"):
+        spans[name] = groups[name].sum(min_count=1).round(6)
+    return spans.assign(kind=LOST)[columns].reset_index(drop=True)
 
 
 def _by_time(spans: "pd.DataFrame") -> "pd.DataFrame":

@@ -81,14 +81,14 @@ def log_of(
     return Log(device=device, record=record, domain=domain, seconds=seconds, joules=joules)
 
 
-def combine(logs: Sequence[Log]) -> "tuple[list[dict[str, Any]], pd.DataFrame]":
-    """Entries for ``run.json`` and the table of samples."""
+def combine(logs: Sequence[Log], end: float) -> "tuple[list[dict[str, Any]], pd.DataFrame]":
+    """Entries for ``run.json``, and the table of samples up to the merged window's end."""
     import pandas as pd
 
     groups = _grouped(logs)
     entries = [_entry(name, group) for name, group in groups.items()]
     frames = [
-        _frame(name, group, entry["provenance"])
+        _frame(name, group, entry["provenance"], end)
         for (name, group), entry in zip(groups.items(), entries, strict=True)
     ]
     if not frames:
@@ -160,7 +160,7 @@ def _worst(provenances: Any) -> str:
     )
 
 
-def _frame(name: str, group: Sequence[Log], provenance: str) -> "pd.DataFrame":
+def _frame(name: str, group: Sequence[Log], provenance: str, end: float) -> "pd.DataFrame":
     """Add the logs up where they change, or on a grid where that is too often."""
     import numpy as np
     import pandas as pd
@@ -168,6 +168,8 @@ def _frame(name: str, group: Sequence[Log], provenance: str) -> "pd.DataFrame":
     moments = np.unique(np.concatenate([log.seconds for log in group]))
     if len(moments) > _POINTS * len({log.device for log in group} if len(group) < MOST_DEVICES else [0]):
         moments = np.linspace(moments[0], moments[-1], _POINTS)
+    if moments[-1] < end:
+        moments = np.append(moments, end)
     joules = np.zeros(len(moments))
     for log in group:
         joules += np.interp(moments, log.seconds, log.joules)

@@ -45,10 +45,11 @@ def with_history(run: "Run", earlier: "Run | None") -> Merged:
 
 
 def _carried(run: "Run", later: Tables, resumed: Mapping[str, Any]) -> Merged:
-    step, joules = int(resumed.get("step") or 0), float(resumed.get("joules") or 0.0)
+    step, joules = int(resumed.get("step") or 0), resumed.get("joules")
+    used = "what it used is not known" if joules is None else "what it used stands as one span"
     line = (
-        f"the run that this one resumed ({resumed.get('run')}) is not here: what it used stands as one span, and its "
-        "losses are not part of the curve. Keep both directories side by side."
+        f"the run that this one resumed ({resumed.get('run')}) is not here: {used}, and its losses are not part of "
+        "the curve. Keep both directories side by side."
     )
     meta = {**run.meta, "warnings": [*run.meta.get("warnings", ()), line]}
     return Merged(meta=meta, tables=chain.carry(later, step=step, joules=joules))

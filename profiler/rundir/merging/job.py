@@ -92,7 +92,7 @@ def _merge_ranks(records: Sequence[Record], *, partial: bool) -> _Attempt:
         logs += _logs(tables, one, start, contested, count)
         values.add(tables.metrics, start)
     steps, spans = total.frames()
-    domains, samples = devices.combine(logs)
+    domains, samples = devices.combine(logs, total.end_seconds)
     waited = stragglers.waiting_seconds(total.backwards)
     return _Attempt(
         outlines=tuple(outlines),

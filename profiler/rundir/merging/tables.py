@@ -60,7 +60,9 @@ def _ends(record: Record, *, partial: bool) -> "pd.DataFrame":
     content = (record.path / STEPS.filename).read_bytes()
     whole = io.BytesIO(content[: content.rfind(b"\n") + 1])
     try:
-        return pd.read_csv(whole, usecols=["step", "end_seconds"], dtype={"step": "int64", "end_seconds": "float64"})
+        return pd.read_csv(
+            whole, usecols=["step", "end_seconds"], dtype={"step": "int64", "end_seconds": "float64"}
+        )
     except ValueError:  # damaged, or without a header yet: the strict reader knows what to do about it
         return read(record, STEPS, partial=partial)
 
