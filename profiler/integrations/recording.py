@@ -1,6 +1,5 @@
 """What every callback does: record from the start of a training to its end, once, and know when to stop."""
 
-import sys
 from typing import Any
 
 from profiler.energy_profiler import EnergyProfiler, running
@@ -64,9 +63,10 @@ class Recording:
 
 def any_rank(*, says: bool, device: Any) -> bool:
     """Whether any rank says so. Every rank must ask at the same moment, or all of them wait for ever."""
-    distributed = sys.modules["torch"].distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
+    import torch
+
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
         return says
-    flag = sys.modules["torch"].tensor(float(says), device=device)
-    distributed.all_reduce(flag)
+    flag = torch.tensor(float(says), device=device)
+    torch.distributed.all_reduce(flag)
     return bool(flag.item())

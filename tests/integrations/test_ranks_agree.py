@@ -1,0 +1,36 @@
+"""Whether to stop is agreed on by every rank, or a job would wait for the one that left."""
+
+import sys
+
+import pytest
+from warm_python import WarmPython
+
+from profiler.integrations.recording import any_rank
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_a_single_process_decides_for_itself(says):
+    assert any_rank(says=says, device="cpu") is says
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="forks its processes")
+def test_one_rank_is_enough(tmp_path):
+    script = """
+        import torch
+        from profiler.integrations.recording import any_rank
+        torch.distributed.init_process_group("gloo", init_method="file://{store}", rank={rank}, world_size=2)
+        print(any_rank(says={rank} == 1, device="cpu"), any_rank(says=False, device="cpu"))
+        torch.distributed.destroy_process_group()
+    """
+    servers = [WarmPython() for _ in range(2)]
+    children = []
+    for rank, server in enumerate(servers):
+        (tmp_path / str(rank)).mkdir()
+        children.append(
+            server.start(script.format(store=tmp_path / "store", rank=rank), tmp_path / str(rank))
+        )
+    statuses = [child.wait() for child in children]
+    for server in servers:
+        server.close()
+    assert statuses == [0, 0], [child.stderr for child in children]
+    assert [child.stdout for child in children] == ["True False\n"] * 2
