@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import torch
 from warm_python import WarmPython
 
 from profiler.integrations.recording import any_rank
@@ -10,7 +11,7 @@ from profiler.integrations.recording import any_rank
 
 @pytest.mark.parametrize("says", [True, False])
 def test_a_single_process_decides_for_itself(says):
-    assert any_rank(says=says, device="cpu") is says
+    assert any_rank(says=says, device=torch.device("cpu")) is says
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks its processes")
