@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _NO_SLOTS: tuple[Slot, ...] = ()
 _UNSCALED = "_energy_profiler_unscaled"
+"""What is left on a scaled loss: the loss itself on the tensor, and the factor on its node of the graph."""
+_NODES = 64
+"""How far behind a loss its scaling is looked for."""
 
 
 def around(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:  # noqa: C901 - see below
@@ -72,17 +75,33 @@ def around(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:  # noqa:
 def _losses(hooks: "Dispatcher", tensors: Any, gradients: Any) -> tuple[float | None, tuple[Slot, ...]]:
     listed = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
     weights = list(gradients) if isinstance(gradients, (list, tuple)) else [gradients] * len(listed)
-    read = [hooks.scalars.read(getattr(tensor, _UNSCALED, tensor)) for tensor in listed]
-    known = [
-        value * _weight(weight) for value, weight in zip(read, weights, strict=False) if type(value) is float
+    read = [
+        hooks.scalars.read(_weighted(_unscaled(hooks, tensor), weight))
+        for tensor, weight in zip(listed, weights, strict=False)
     ]
+    known = [value for value in read if type(value) is float]
     return (sum(known) if known else None), tuple(value for value in read if isinstance(value, Slot))
 
 
-def _weight(gradient: Any) -> float:
+def _weighted(loss: Any, gradient: Any) -> Any:
     """A loss handed a gradient of its own descends that multiple of itself."""
-    known = gradient is not None and gradient.is_cpu and gradient.numel() == 1
-    return float(gradient.item()) if known else 1.0
+    is_weighted = gradient is not None and gradient.numel() == loss.numel() == 1
+    return loss.detach() * gradient.detach().reshape(loss.shape) if is_weighted else loss
+
+
+def _unscaled(hooks: "Dispatcher", tensor: Any) -> Any:
+    """The loss that a gradient scaler made ``tensor`` from, or from which it was made after scaling."""
+    loss = getattr(tensor, _UNSCALED, None)
+    if loss is not None or not hooks.scaling:
+        return tensor if loss is None else loss
+    nodes = [getattr(tensor, "grad_fn", None)]
+    for node in nodes:
+        scale = None if node is None else node.metadata.get(_UNSCALED)
+        if scale is not None:
+            return tensor.detach() / scale.to(tensor.device, non_blocking=True)
+        if node is not None and len(nodes) < _NODES:
+            nodes += [following for following, _ in node.next_functions]
+    return tensor
 
 
 def _end_inner_updates(hooks: "Dispatcher", loop: Loop, ended: int) -> None:
@@ -103,7 +122,7 @@ def around_scale(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:
             if hooks.emit is not None and result is not outputs:
                 several = isinstance(outputs, (list, tuple))
                 for loss, scaled in zip(outputs, result, strict=False) if several else ((outputs, result),):
-                    _mark(hooks, loss, scaled)
+                    _mark(hooks, loss, scaled, getattr(scaler, "_scale", None))
             return result
 
         return scale
@@ -111,7 +130,9 @@ def around_scale(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:
     return wrap
 
 
-def _mark(hooks: "Dispatcher", loss: Any, scaled: Any) -> None:
+def _mark(hooks: "Dispatcher", loss: Any, scaled: Any, scale: Any) -> None:
     if isinstance(loss, hooks.tensor) and scaled is not loss:
         hooks.scaling = True
         setattr(scaled, _UNSCALED, loss.detach())
+        if scaled.grad_fn is not None and scale is not None:
+            scaled.grad_fn.metadata[_UNSCALED] = scale

@@ -124,13 +124,14 @@ class Tiler:
         tiles = []
         while self._changes and self._changes[0].time_ns <= until_ns:
             change = self._changes.pop(0)
-            time_ns = min(change.time_ns, end_ns)
-            if change.time_ns <= work_ns and time_ns - self._cursor >= _SHORT_NS:
-                tiles.append(self._span(time_ns, self._label))
+            time_ns, before = min(change.time_ns, end_ns), self._label
             if change.is_said:
                 self._said = change.label
             else:
                 self._noticed = change.label
+            is_cut = change.time_ns <= work_ns and (change.is_said or self._label != before)
+            if is_cut and time_ns - self._cursor >= _SHORT_NS:
+                tiles.append(self._span(time_ns, before))
         return tiles
 
     def _cut_stall(self, lead: int) -> list[Tile]:

@@ -19,6 +19,7 @@ class Recording:
     def __init__(self):
         self.events = deque()
         self.steps = []
+        self.evaluations = []
         self.unreadable = set()
 
     @property
@@ -28,18 +29,19 @@ class Recording:
 
 
 @contextmanager
-def recorded():
+def recorded(*, times_loading=True):
     hooks = dispatcher()
     recording = Recording()
     sink = recording.events.append
-    hooks.attach(sink)
+    hooks.attach(sink, times_loading=times_loading)
     try:
         yield recording
     finally:
         hooks.detach(sink)
         recording.unreadable = set(hooks.scalars.unreadable)
-        merger = StepMerger(deque(recording.events), hooks.scalars.poll, 0)
-        recording.steps = merger.take(0, final=True)
+        merger = StepMerger(deque(recording.events), hooks.poll, 0)
+        recording.steps = merger.take(hooks.now(), final=True)
+        recording.evaluations = list(merger.evaluations)
 
 
 @pytest.fixture

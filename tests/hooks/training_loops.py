@@ -332,6 +332,60 @@ def sharpness_aware():
     return truth
 
 
+def sharpness_aware_with_zeros():
+    """The first gradients are set to zero and not to None."""
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        data = batch()
+        loss_of(model, data).backward()
+        with torch.no_grad():
+            moves = [0.01 * p.grad for p in model.parameters()]
+            torch._foreach_add_(list(model.parameters()), moves)
+        optimizer.zero_grad(set_to_none=False)
+        loss = loss_of(model, data)
+        loss.backward()
+        with torch.no_grad():
+            torch._foreach_sub_(list(model.parameters()), moves)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def accumulation_with_clipped_shares():
+    """What changes gradients between two backward passes does not throw them away."""
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad(set_to_none=False)
+        losses = [loss_of(model) / 2 for _ in range(2)]
+        for loss in losses:
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+        truth.append((sum(loss.item() for loss in losses), 2))
+    return truth
+
+
+def gan_with_zeros():
+    """Both backward passes, each after a ``zero_grad`` to zeros of its own network, then both updates."""
+    gan, truth = Gan(), []
+    for _ in range(STEPS):
+        gan.generator_optimizer.zero_grad(set_to_none=False)
+        one = gan.generator_loss()
+        one.backward()
+        gan.discriminator_optimizer.zero_grad(set_to_none=False)
+        other = gan.discriminator_loss()
+        other.backward()
+        gan.discriminator_optimizer.step()
+        gan.generator_optimizer.step()
+        truth.append((one.item() + other.item(), 2))
+    return truth
+
+
 class Wrapping(torch.optim.Optimizer):
     """An optimizer around another: both fire."""
 
@@ -564,6 +618,38 @@ def scaler_that_is_off():
     return truth
 
 
+def scaled_then_divided():
+    """The share of a micro-batch is taken of the scaled loss."""
+    model = network()
+    optimizer = sgd(model)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        losses = [loss_of(model) for _ in range(3)]
+        for loss in losses:
+            (scaler.scale(loss) / 3).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        truth.append((sum(loss.item() for loss in losses) / 3, 3))
+    return truth
+
+
+def scaled_then_added():
+    model = network()
+    optimizer = sgd(model)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        one, other = loss_of(model), loss_of(model)
+        (scaler.scale(one) + 0.5 * scaler.scale(other)).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        truth.append((one.item() + 0.5 * other.item(), 1))
+    return truth
+
+
 def scaled_list():
     model = network()
     optimizer = sgd(model)
@@ -601,6 +687,9 @@ LOOPS = {
     "checkpoint, not reentrant": checkpointed(reentrant=False),
     "backward inside a function": backward_inside_a_function,
     "sharpness-aware": sharpness_aware,
+    "sharpness-aware, gradients set to zero": sharpness_aware_with_zeros,
+    "accumulation, clipped shares": accumulation_with_clipped_shares,
+    "gan, gradients set to zero": gan_with_zeros,
     "optimizer around another": made_by(lambda model: Wrapping(sgd(model))),
     "optimizer calling super().step()": made_by(lambda model: Inheriting(model.parameters(), lr=0.01)),
     "a new optimizer over the same weights": new_optimizer_over_the_same_weights,
@@ -617,6 +706,8 @@ LOOPS = {
     "scaled, overflow": scaled(overflow_at=(0, 2)),
     "scaled, overflow, fused": scaled(make=torch.optim.AdamW, fused=True, overflow_at=(0, 2)),
     "scaled, fused": scaled(make=torch.optim.AdamW, fused=True),
+    "scaled, then divided": scaled_then_divided,
+    "scaled, then added": scaled_then_added,
     "scaled list": scaled_list,
     "scaled by a scaler's own method": scaled(scaler=OwnScaler),
     "scaler that is off": scaler_that_is_off,

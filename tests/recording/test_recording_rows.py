@@ -70,6 +70,73 @@ def steady(count, *, per_second, start=0):
     return [tile(start + n * period, start + (n + 1) * period) for n in range(count)]
 
 
+# -- phases of steps -----------------------------------------------------------------------------------------------
+
+
+def timed(start, end, *, ready=0, data=0, first=None, inner=0, backwards=1):
+    """A step of 10 ns of backward pass and 5 ns of optimizer."""
+    event = StepEvent(
+        Kind.OPEN, end, 1.0, (), backwards, end - 15 if first is None else first, 10, 5, 0.1, None,
+        data, ready, inner,
+    )  # fmt: skip
+    return Tile(start, end, "", Step(event))
+
+
+def phases(*tiles):
+    (*_, row) = run(tiles, ledger())
+    return row.data_seconds, row.forward_seconds, row.backward_seconds, row.optimizer_seconds
+
+
+def test_the_forward_pass_begins_when_the_batch_is_there():
+    assert phases(timed(0, 100, ready=30, data=25)) == (25, 55, 10, 5)
+
+
+def test_without_a_data_loader_it_begins_with_the_step():
+    assert phases(timed(0, 100)) == (None, 85, 10, 5)
+
+
+def test_between_backward_passes_it_goes_on():
+    assert phases(timed(0, 100, ready=30, data=25, first=60, inner=12)) == (25, 42, 10, 5)
+
+
+def test_a_step_without_a_backward_pass_has_no_phases():
+    assert phases(timed(0, 100, first=0, backwards=0)) == (None, None, None, None)
+
+
+def test_what_was_cut_off_as_a_span_is_in_no_phase():
+    """A loader that stalled: the step begins when the stall is over."""
+    assert phases(span(0, 80), timed(80, 100, ready=82, data=82)) == (2, 3, 10, 5)
+
+
+def test_phases_of_a_block_are_sums():
+    builder, rows = RowBuilder(ledger(), 0), []
+    builder._stride, builder.steps = 4, 10_000
+    for n in range(4):
+        rows += builder.add(timed(100 * n, 100 * n + 100, ready=100 * n + 30, data=25))
+    (row,) = rows
+    assert (row.data_seconds, row.forward_seconds, row.backward_seconds, row.optimizer_seconds) == (
+        100,
+        220,
+        40,
+        20,
+    )
+
+
+@given(
+    times=st.lists(st.integers(1, 10**6), min_size=5, max_size=5).map(sorted),
+    data=st.integers(0, 10**7),
+    lag=st.integers(0, 10**7),
+)
+def test_phases_fit_into_the_step(times, data, lag):
+    start, ready, first, last, end = times
+    event = StepEvent(Kind.OPEN, end, 1.0, (), 1, first, last - first, end - last, 0.1, None, data, ready)
+    step = Step(event, lag)
+    loaded, forward = step.seconds_of(start + lag)
+    assert loaded >= 0
+    assert forward >= 0
+    assert loaded + forward + step.backward_ns + step.optimizer_ns <= end - start
+
+
 # -- blocks --------------------------------------------------------------------------------------------------------
 
 

@@ -7,22 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.hooks.events import Kind, Slot, StepEvent
+from profiler.hooks.events import Kind, Slot, Stamp, StepEvent
 from profiler.recording.steps import StepMerger
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
 
 START = 1_000 * SECOND
 
 
-def event(seconds, kind=Kind.OPEN, loss=None, *, slots=(), backwards=1, rate=0.1, skipped=None):
+def event(seconds, kind=Kind.OPEN, loss=None, *, slots=(), backwards=1, rate=0.1, skipped=None, stamp=None):
     end = START + round(seconds * SECOND)
+    slots = tuple(map(Slot, slots))
     return tuple(
-        StepEvent(kind, end, loss, tuple(map(Slot, slots)), backwards, end - 100, 60, 40, rate, skipped)
+        StepEvent(kind, end, loss, slots, backwards, end - 100, 60, 40, rate, skipped, 5, end - 150, 0, stamp)
     )
 
 
 class Device:
-    """Scalars that land when they are told to."""
+    """Scalars and times that land when they are told to."""
 
     def __init__(self):
         self.landed = {}
@@ -183,6 +184,57 @@ def test_a_step_may_turn_out_to_have_been_skipped(events, merger, device, flag, 
 def test_a_flag_that_does_not_arrive_leaves_the_step(events, merger):
     events.append(event(1, loss=1.0, skipped=Slot(3)))
     assert losses(merger.take(at(9), final=True)) == [1.0]
+
+
+# -- ends on a device that runs behind the host --------------------------------------------------------------------
+
+
+def test_a_step_ends_when_the_device_is_done(events, merger, device):
+    events.append(event(1, loss=1.0, stamp=Stamp(3)))
+    assert merger.take(at(2)) == []
+    device.landed[3] = at(1.5)
+    (step,) = merger.take(at(2), final=True)
+    assert (step.end_ns, step.host_end_ns) == (at(1.5), at(1))
+    assert (step.first_backward_ns, step.ready_ns) == (at(1.5) - 100, at(1.5) - 150)
+
+
+def test_steps_without_a_stamp_lag_as_the_last_one_did(events, merger, device):
+    device.landed[0] = at(1.5)
+    events += [event(1, stamp=Stamp(0)), event(1.1), event(1.2)]
+    assert [step.end_ns for step in merger.take(at(9), final=True)] == [at(1.5), at(1.6), at(1.7)]
+
+
+@pytest.mark.parametrize("lag", [-0.2, 0.0])
+def test_a_device_is_never_ahead_of_the_host(events, merger, device, lag):
+    device.landed[0] = at(1 + lag)
+    events.append(event(1, stamp=Stamp(0)))
+    assert merger.take(at(2), final=True)[0].end_ns == at(1)
+
+
+def test_a_stamp_that_does_not_arrive_leaves_the_lag_as_it_was(events, merger, device):
+    device.landed[0] = at(1.5)
+    events += [event(1, stamp=Stamp(0)), event(2, stamp=Stamp(1)), event(3)]
+    assert [step.end_ns for step in merger.take(at(7.5))] == [at(1.5), at(2.5)]
+
+
+def test_no_step_lasts_longer_than_the_recording(events, merger, device):
+    device.landed[0] = at(9)
+    events.append(event(1, stamp=Stamp(0)))
+    assert merger.take(at(2), final=True)[0].end_ns == at(2)
+
+
+def test_what_joins_lags_too(events, merger, device):
+    device.landed.update({0: at(1.5), 1: at(2.25)})
+    events += [event(1, stamp=Stamp(0)), event(2, Kind.JOIN, stamp=Stamp(1))]
+    (step,) = merger.take(at(3), final=True)
+    assert (step.end_ns, step.host_end_ns, step.data_ns) == (at(2.25), at(2), 10)
+    assert step.inner_forward_ns == 50, "from the second batch to the second backward pass"
+
+
+def test_evaluations_are_handed_on(events, merger):
+    events += [event(1), event(2, Kind.EVALUATE), event(3, Kind.TRAIN), event(4)]
+    assert len(merger.take(at(5), final=True)) == 2
+    assert list(merger.evaluations) == [(at(2), True), (at(3), False)]
 
 
 # -- in general ----------------------------------------------------------------------------------------------------

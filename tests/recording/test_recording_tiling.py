@@ -12,11 +12,15 @@ from profiler.recording.tiling import Tiler
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
 
 
-def step(end, first_backward=None):
-    """A step whose update ended at ``end`` seconds, its first backward pass 10 ms before unless said otherwise."""
+def step(end, first_backward=None, lag=0.0):
+    """A step whose update ended at ``end`` seconds, its first backward pass 10 ms before unless said otherwise.
+
+    The device runs ``lag`` seconds behind the host, whose times the others are.
+    """
     end_ns = round(end * SECOND)
     began = end_ns - SECOND // 100 if first_backward is None else round(first_backward * SECOND)
-    return Step(StepEvent(Kind.OPEN, end_ns, 1.0, (), 1, began, 10, 10, 0.1, None))
+    event = StepEvent(Kind.OPEN, end_ns, 1.0, (), 1, began, 10, 10, 0.1, None)
+    return Step(event, round(lag * SECOND))
 
 
 def phase(tiler, seconds, label):
@@ -124,6 +128,71 @@ def test_a_phase_too_short_for_a_row_leaves_none(tiler):
     phase(tiler, end + 0.0002, "blink")
     phase(tiler, end + 0.0004, "")
     assert shown(tiler.step(step(end + 0.1))) == [("", end, end + 0.1, True)]
+
+
+# -- evaluations that were noticed ---------------------------------------------------------------------------------
+
+
+def evaluation(tiler, start, end=None):
+    tiler.evaluation(round(start * SECOND), begins=True)
+    if end is not None:
+        tiler.evaluation(round(end * SECOND), begins=False)
+
+
+def test_an_evaluation_between_steps_is_a_span(tiler):
+    end = steady(tiler, 20)
+    evaluation(tiler, end, end + 3)
+    assert shown(tiler.step(step(end + 3.1))) == [
+        ("evaluation", end, end + 3, False),
+        ("", end + 3, end + 3.1, True),
+    ]
+
+
+def test_an_evaluation_that_goes_on_is_written_as_one_before_it_ends(tiler):
+    end = steady(tiler, 20)
+    evaluation(tiler, end)
+    assert shown(tiler.idle(round((end + 11) * SECOND))) == [("evaluation", end, end + 11, False)]
+    tiler.evaluation(round((end + 12) * SECOND), begins=False)
+    assert shown(tiler.step(step(end + 12.1)))[0] == ("evaluation", end + 11, end + 12, False)
+
+
+def test_the_last_evaluation_reaches_to_the_end(tiler):
+    end = steady(tiler, 20)
+    evaluation(tiler, end)
+    assert shown(tiler.finish(5 * SECOND)) == [("evaluation", end, 5, False)]
+
+
+def test_a_phase_that_the_user_named_goes_before_what_was_noticed(tiler):
+    end = steady(tiler, 20)
+    evaluation(tiler, end + 0.5, end + 2)
+    phase(tiler, end, "test set")
+    phase(tiler, end + 3, "")
+    assert shown(tiler.step(step(end + 3.1)))[:-1] == [("test set", end, end + 3, False)]
+
+
+# -- a device that runs behind the host ----------------------------------------------------------------------------
+
+
+def test_steps_last_until_the_device_is_done_with_them(tiler):
+    """The host launches a step in 10 ms that the device works on for 100."""
+    tiles = [tiler.step(step(n / 100, lag=n * 0.09))[0] for n in range(1, 11)]
+    assert [(tile.start_ns, tile.end_ns) for tile in tiles] == [
+        (n * SECOND // 10, (n + 1) * SECOND // 10) for n in range(10)
+    ]
+
+
+def test_a_phase_begins_after_the_step_that_the_device_still_works_on(tiler):
+    """For the host the evaluation began before the last step's end on the device; that step is still none of it."""
+    for n in range(1, 11):
+        tiler.step(step(n / 10, lag=0.05))
+    phase(tiler, 1.11, "evaluation")
+    last = tiler.step(step(1.1, lag=0.05))
+    assert shown(last) == [("", 1.05, 1.15, True)]
+    phase(tiler, 2.0, "")
+    assert shown(tiler.step(step(2.1, lag=0.05))) == [
+        ("evaluation", 1.15, 2.0, False),
+        ("", 2.0, 2.15, True),
+    ]
 
 
 def test_a_long_silence_is_written_before_it_ends(tiler):
