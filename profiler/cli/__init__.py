@@ -27,6 +27,9 @@ COMMANDS = {
     "compare": Command("profiler.cli.compare", "which of several runs is the cheapest way to each loss"),
     "merge": Command("profiler.cli.merge", "put what the processes of a job recorded together as one run"),
     "export": Command("profiler.cli.export", "write a run in the format of another tool"),
+    "doctor": Command(
+        "profiler.cli.doctor", "what can be measured on this machine, and what would change that"
+    ),
 }
 
 

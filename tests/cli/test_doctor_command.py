@@ -1,0 +1,200 @@
+"""``energy-profiler doctor`` on machines that are made up: every line it prints, at width 80."""
+
+import itertools
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+
+from profiler.cli.checkup import Driver, Torch, ask_driver, ask_torch, examine
+from profiler.cli.doctor import lines
+from profiler.records import Refusal
+from profiler.sensors.rapl_help import permission_remedy
+from profiler.sensors.replay import Waveform
+from profiler.testing import FakePowercap, hopper, pascal
+
+VERSIONS = {"energy-profiler": "1.2.3", "python": "3.12.1"}
+MODEL = "Intel(R) Xeon(R) Gold 6248R CPU @ 3.00GHz"
+CPU_TORCH = Torch(version="2.9.0+cpu")
+
+
+@pytest.fixture
+def tree(tmp_path, fake_clock):
+    return FakePowercap(tmp_path / "powercap", clock=fake_clock)
+
+
+@pytest.fixture
+def checkup(tmp_path, fake_clock, monkeypatch):
+    """Examines a machine with one Xeon and four threads; a reading takes 45 us."""
+    monkeypatch.setattr("platform.system", lambda: "Linux")
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("psutil.cpu_percent", lambda *_, **__: 50.0)
+
+    def run(*, torch=CPU_TORCH, driver=None, flags="fpu", environ=None):
+        root = tmp_path / "machine"
+        (root / "proc").mkdir(parents=True, exist_ok=True)
+        fields = f"vendor_id : GenuineIntel\nmodel name : {MODEL}\nphysical id : 0\nflags : {flags}\n"
+        (root / "proc/cpuinfo").write_text("\n".join(f"processor : {i}\n{fields}" for i in range(4)))
+        return examine(
+            torch=torch,
+            driver=driver or ask_driver(),
+            environ=environ or {},
+            versions=VERSIONS,
+            powercap_root=tmp_path / "powercap",
+            system_root=root,
+            clock=fake_clock,
+            stopwatch=itertools.count(0, 45_000).__next__,
+            sleep=fake_clock.advance,
+        )
+
+    return run
+
+
+def text(found, width=80):
+    return "\n".join(line for line, _ in lines(found, width)) + "\n"
+
+
+HEAD = f"""\
+energy-profiler 1.2.3, Python 3.12.1
+system     Linux x86_64
+processor  {MODEL}, 1 socket, 4 threads
+"""
+
+EVERYTHING = f"""\
+{HEAD}torch      2.9.0+cu128, 2 CUDA devices
+driver     NVIDIA 550.54.15
+
+energy can be read from
+domain           power  renewed  a reading              source
+gpu:0            300 W   100 ms    45.0 us  counter     NVML total energy
+                                                        counter (Simulated H100)
+gpu:1            150 W        -    45.0 us  integrated  NVML instantaneous
+                                                        power, integrated
+                                                        (Simulated P100)
+cpu:package-0    100 W  1.00 ms    45.0 us  counter     powercap intel-rapl:0
+                                                        (package-0)
+dram:package-0  20.0 W  1.00 ms    45.0 us  counter     powercap intel-rapl:0:0
+                                                        (dram)
+
+GPUs
+torch   here   nvidia-smi  identity  model
+cuda:0  gpu:0  1           6cd51d    Simulated H100
+cuda:1  gpu:1  0           d5bcc4    Simulated P100
+
+A run here measures gpu:0, gpu:1, cpu:package-0, dram:package-0.
+"""
+
+
+def test_a_machine_with_everything(checkup, tree, simulated_gpus):
+    tree.add("dram", 20.0, parent=tree.add("package-0", 100.0))
+    simulated_gpus([
+        pascal(Waveform.constant(150), uuid="GPU-bbbb", bus="00000000:02:00.0"),
+        hopper(Waveform.constant(300), uuid="GPU-aaaa", bus="00000000:01:00.0"),
+    ])  # fmt: skip
+    devices = (("Simulated H100", "GPU-aaaa"), ("Simulated P100", "GPU-bbbb"))
+    assert text(checkup(torch=Torch(version="2.9.0+cu128", devices=devices))) == EVERYTHING
+
+
+def test_a_gpu_that_torch_may_not_see_is_listed_as_such(checkup, tree, simulated_gpus):
+    tree.add("package-0", 100.0)
+    simulated_gpus([hopper(Waveform.constant(300)), hopper(Waveform.constant(100))])
+    driver = ask_driver()
+    devices = (("Simulated H100", driver.boards[1][0]),)
+    found = checkup(torch=Torch(version="2.9.0", devices=devices), environ={"CUDA_VISIBLE_DEVICES": "1"})
+    assert [(gpu.cuda_index, gpu.domain, gpu.nvml_index) for gpu in found.gpus] == [
+        (0, "gpu:0", 1),
+        (None, None, 0),
+    ]
+    assert "not visible  -      0 " in text(found)
+    assert driver.boards[0][0] not in text(found), "identities are shown as short hashes"
+
+
+def test_a_virtual_machine_measures_nothing(checkup, simulated_gpus):
+    simulated_gpus([])
+    found = checkup(flags="fpu hypervisor", environ={"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+    said = text(found)
+    assert said.startswith(HEAD.replace("x86_64", "x86_64 (virtual machine, Kubernetes container)"))
+    assert (
+        """\
+not used
+  nvml      the NVIDIA driver lists no GPU
+  powercap  this is a virtual machine (Kubernetes container), and hypervisors do
+            not pass the processor's energy counters on
+            -> Profile on the host itself to measure the processor.
+  perf      the kernel offers no energy events
+            (/sys/bus/event_source/devices/power)
+
+Nothing here is measured: cpu:package-0, dram:package-0 are estimated, good to
+about 50 %.
+"""
+        in said
+    )
+    assert found.measured == ()
+    assert max(map(len, said.splitlines())) <= 80
+
+
+def test_what_is_to_be_typed_stands_on_one_line(checkup, tree, simulated_gpus):
+    simulated_gpus([])
+    zone = tree.add("package-0", 100.0)
+    remedy = permission_remedy(zone.folder.parent)
+    found = checkup()
+    refused = replace(found, refusals=(Refusal(source="powercap", reason="root only", remedy=remedy),))
+    assert f"            -> {remedy}\n" in text(refused)
+    assert f"{remedy}\n" in text(refused, width=40)
+
+
+def test_a_processor_that_is_measured_beside_a_gpu_that_is_not(checkup, tree, simulated_gpus):
+    tree.add("package-0", 100.0)
+    simulated_gpus([hopper(Waveform.constant(300), counter="none", usage="none", fields="none")])
+    found = checkup()
+    assert [one.domain.name for one in found.measured] == ["cpu:package-0"]
+    assert "it reports neither energy nor power" in " ".join(text(found).split())
+
+
+def test_a_counter_that_stands_still_has_no_power(checkup, tree, simulated_gpus):
+    simulated_gpus([])
+    tree.add("package-0", 0.0)
+    (package,) = checkup().checked
+    assert package.watts is None
+    assert "no change" in text(checkup())
+
+
+def test_nothing_at_all_is_said(checkup, tree, simulated_gpus):
+    simulated_gpus([])
+    tree.add("package-0", 1.0)
+    empty = replace(checkup(), checked=(), torch=Torch(), driver=Driver())
+    said = text(empty)
+    assert "torch      not installed, which recording needs: pip install" in said
+    assert said.endswith("Nothing here can be metered: a run records its steps and losses, and no energy.\n")
+
+
+def test_what_torch_says_is_told_apart(checkup, tree, simulated_gpus):
+    simulated_gpus([])
+    tree.add("package-0", 1.0)
+    found = checkup(torch=Torch(problem="libcudart.so.12: cannot open shared object file"))
+    assert "torch      cannot be imported: libcudart.so.12: cannot open" in text(found)
+    found = checkup(torch=Torch(version="2.9.0", others=("mps",)))
+    assert "! nothing measures mps: totals of runs that use it are incomplete" in text(found)
+
+
+def test_torch_is_asked_for_real():
+    found = ask_torch()
+    assert (found.version, found.problem) == (str(torch.__version__), "")
+    assert len(found.devices) == torch.cuda.device_count()
+
+
+def test_the_command_leaves_every_sensor_closed_and_says_by_its_exit_code(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "profiler", "doctor"],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert done.returncode == (1 if done.stdout.split("\n\n")[-1].startswith("Nothing here") else 0)
+    assert "\x1b" not in done.stdout
+    assert list(tmp_path.iterdir()) == []
