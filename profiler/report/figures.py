@@ -19,7 +19,7 @@ _LINE, _BAND, _FLOOR, _FLOOR_BAND = "var(--accent)", "var(--accent-soft)", "var(
 _SEEN, _BINS, _SOFT = "var(--faint)", "var(--ink)", "var(--soft)"
 _DOTTED = {"color": _FLOOR, "width": 1.5, "dash": "dot"}
 _KINDS = {
-    TRAINING: COLOURS[0], "evaluation": COLOURS[4], "checkpoint": COLOURS[3], "stall": COLOURS[5], "setup": COLOURS[6],
+    TRAINING: COLOURS[0], "evaluation": COLOURS[4], "checkpoint": COLOURS[5], "stall": COLOURS[3], "setup": COLOURS[6],
     "idle": _SEEN, "teardown": _SOFT,
 }  # fmt: skip
 _CLOCK = (
@@ -77,11 +77,7 @@ def curve(outlook: Outlook, chart: Chart) -> Figure:
         _line(*zip(*law[max(known - 1, 0) :], strict=True), name="extrapolated", line=dashed),
     ]
     first = min(chart.seen.x, default=chart.law_joules[0])
-    x = {
-        **_si("J", "energy since the start"),
-        **_log(first / _MARGIN, chart.law_joules[-1]),
-        "tickformat": "~s",
-    }
+    x = {**_si("energy since the start, J"), **_log(first / _MARGIN, chart.law_joules[-1])}
     lowest, highest = _range(outlook, chart)
     few = {"dtick": "D1"} if highest > _TOO_FEW_TICKS * lowest else {}
     y = {"title": {"text": "loss"}, **_log(lowest, highest), "nticks": 8, **few}
@@ -115,7 +111,7 @@ def power(known: Power, stretches: Sequence[Stretch]) -> Figure:
         line = {"width": 0, "shape": "hv"}
         data.append({**_line(seconds, [*one.watts, one.watts[-1]], name=one.domain, line=line), **area})
     data += [*_extremes(known, seconds), *_lanes(stretches, clock)]
-    y = {**_si("W", "power"), "rangemode": "tozero", "domain": [2 * _LANE, 1.0]}
+    y = {**_si("power, W"), "rangemode": "tozero", "domain": [2 * _LANE, 1.0]}
     lane = {"range": [0, 1], "domain": [0.0, _LANE], "visible": False, "fixedrange": True}
     x = {**clock.axis, "anchor": "y2"}
     return {"data": data, "layout": {"xaxis": x, "yaxis": y, "yaxis2": lane}}
@@ -159,7 +155,7 @@ def step_joules(known: Band) -> Figure:
         *_between(seconds, known.low, known.high, "lowest to highest"),
         _line(seconds, known.mean, name="mean", line={"color": _LINE, "width": 2}),
     ]
-    y = {**_si("J", "energy a step"), "rangemode": "tozero"}
+    y = {**_si("energy a step, J"), "rangemode": "tozero"}
     return {"data": data, "layout": {"xaxis": clock.axis, "yaxis": y}}
 
 
@@ -188,7 +184,7 @@ def where(parts: Sequence[Part]) -> Figure:
         if part.joules
     ]
     y = {"visible": False, "fixedrange": True}
-    return {"data": bars, "layout": {"barmode": "stack", "xaxis": _si("J", ""), "yaxis": y}}
+    return {"data": bars, "layout": {"barmode": "stack", "xaxis": _si("energy, J"), "yaxis": y}}
 
 
 def halvings(outlook: Outlook, details: Details) -> Figure:
@@ -208,12 +204,12 @@ def halvings(outlook: Outlook, details: Details) -> Figure:
         _line([0.5, x[-1] + 0.5], [farthest] * 2, name=outlook.yardstick.name, line=_DOTTED),
     ]
     across = {
-        "title": {"text": "halvings of the distance to the median floor"},
+        "title": {"text": "halvings of the distance to the floor"},
         "dtick": max(len(x) // 10, 1),
     }
     return {
         "data": data,
-        "layout": {"xaxis": across, "yaxis": {**_si("J", "energy more"), "type": "log", "tickformat": "~s"}},
+        "layout": {"xaxis": across, "yaxis": {**_si("energy more, J"), "type": "log"}},
     }
 
 
@@ -235,8 +231,8 @@ class Clock:
         return {"title": {"text": f"time since the start, {self.unit}"}, "exponentformat": "none"}
 
 
-def _si(unit: str, title: str) -> Figure:
-    return {"title": {"text": title}, "ticksuffix": unit, "exponentformat": "SI"}
+def _si(title: str) -> Figure:
+    return {"title": {"text": title}, "tickformat": "~s"}
 
 
 def _log(lowest: float, highest: float) -> Figure:

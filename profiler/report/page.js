@@ -50,11 +50,11 @@
     const isColour = /color$/.test(key) && typeof value === "string" && value.startsWith("var(");
     return isColour ? colour(value.slice(4, -1)) : value;
   };
-  const axis = (own) => ({ gridcolor: colour("--line"), linecolor: colour("--line"), zeroline: false, automargin: true,
-    hoverformat: ".4s", ...painted(own || {}) });
+  const axis = (name, own) => ({ nticks: narrow.matches && name === "xaxis" ? 4 : 0, gridcolor: colour("--line"), linecolor: colour("--line"), zeroline: false, automargin: true,
+    hoverformat: ".4s", ...painted(own), title: { font: { size: 12.5 }, ...own.title } });
   const layout = (own, width) => ({
     ...painted(own),
-    ...Object.fromEntries(Object.keys(own).filter((name) => /axis/.test(name)).map((name) => [name, axis(own[name])])),
+    ...Object.fromEntries(Object.keys(own).filter((name) => /axis/.test(name)).map((name) => [name, axis(name, own[name])])),
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", width, autosize: true, hovermode: "closest",
     dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
     font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: colour("--soft") },
@@ -64,6 +64,10 @@
   });
   const CONFIG = { displayModeBar: false, responsive: true };
   const draw = (width) => {
+    if (typeof Plotly === "undefined") {
+      document.body.classList.add("undrawn");
+      return;
+    }
     for (const [name, figure] of Object.entries(data.figures)) {
       const traces = name === "curve" && data.table ? [...figure.data, ...picked()] : figure.data;
       Plotly.react(byId(name), traces.map((trace) => painted(trace)), layout(figure.layout, width), CONFIG);
@@ -118,7 +122,7 @@
   };
   let pending = false;
   const mark = () => {
-    if (pending || !byId("curve").data) return;
+    if (pending || !byId("curve")?.data) return;
     pending = true;
     requestAnimationFrame(() => {
       pending = false;

@@ -1,0 +1,203 @@
+"""The report's page in a real browser."""
+
+import json
+import math
+import random
+
+import pytest
+from lively_runs import write as write_run
+
+from profiler import load_run
+from profiler.records import Verdict
+from profiler.report import figures, render, report_of, slider, write
+from profiler.report.targets import PerJoule, TargetTable
+
+HOSTILE = (
+    "</script><script>window.broken=1</script><img src=x onerror=window.broken=1>\"'&`${1}\n=cmd|'/C calc'!A0"
+)
+PRICES = {"pue": 1.2, "grid_gco2e_per_kwh": 56.0, "grid_source": "as given", "price_per_kwh": 0.21}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lively") / "run"
+    return load_run(write_run(folder, rows=600, rate=lambda _: 6e-4, prices=PRICES))
+
+
+@pytest.fixture(scope="module")
+def report(run):
+    return report_of(run)
+
+
+@pytest.fixture(scope="module")
+def address(report, tmp_path_factory):
+    return write(report, tmp_path_factory.mktemp("page") / "report.html").as_uri()
+
+
+@pytest.fixture(scope="module")
+def table(report):
+    """The table of targets as a reader of the JSON would have it."""
+    columns = json.loads(render(report, ".json"))["target_table"]
+    ends = {
+        name: tuple(math.inf if x is None else x for x in columns.pop(name))
+        for name in ("low", "median", "high")
+    }
+    verdicts = tuple(map(Verdict, columns.pop("verdicts")))
+    rest = {name: tuple(columns[name]) for name in ("losses", "p_unreachable")}
+    per_joule = PerJoule(**columns["per_joule"])
+    return TargetTable(
+        joules_now=columns["joules_now"], per_joule=per_joule, verdicts=verdicts, **ends, **rest
+    )
+
+
+def shown(table, loss):
+    quote = table.at(loss)
+    cards = {card.label: [card.value, card.note] for card in slider.cards(table, quote)}
+    return {"cards": cards, "verdict": slider.sentence(quote)}
+
+
+READ = """(step) => {
+  const read = () => ({
+    cards: Object.fromEntries([...document.querySelectorAll("[id^=more-]")].map((one) => [one.id.slice(5),
+      [one.textContent, document.getElementById(one.id.replace("more", "ends")).textContent]])),
+    verdict: document.getElementById("verdict").textContent,
+  });
+  const input = document.getElementById(step.of);
+  return step.values.map((value) => {
+    input.value = value;
+    input.dispatchEvent(new Event(step.event));
+    return read();
+  });
+}"""
+
+
+def test_it_asks_nobody_for_anything_and_does_not_complain(opened, address, report):
+    seen = opened(address)
+    assert seen.requests == [address]
+    assert seen.complaints == []
+    drawn = seen.page.eval_on_selector_all(".figure .main-svg:first-child", "all => all.length")
+    assert drawn == len(figures.figures_of(report.outlook, report.details)) == 6
+
+
+def test_every_place_of_the_slider_says_what_the_json_says(opened, address, table):
+    places = list(range(len(table.losses)))
+    said = opened(address).page.evaluate(READ, {"of": "slider", "event": "input", "values": places})
+    assert said == [shown(table, loss) for loss in table.losses]
+    assert {row["cards"]["Energy"][0] for row in said} >= {"none", "never"}
+
+
+def test_any_loss_that_is_typed_is_interpolated_as_the_json_is(opened, address, table):
+    chance = random.Random(1)
+    first, last = table.losses[0], table.losses[-1]
+    losses = [round(chance.uniform(last, first), 6) for _ in range(300)] + [first + 1, last / 2, -1.0]
+    values = {"of": "exact", "event": "change", "values": [repr(loss) for loss in losses]}
+    assert opened(address).page.evaluate(READ, values) == [shown(table, loss) for loss in losses]
+
+
+def test_the_slider_moves_its_mark_in_the_figure(opened, address):
+    page = opened(address).page
+    mark = "document.getElementById('curve').data.at(-1).y[0]"
+    before = page.evaluate(mark)
+    page.focus("#slider")
+    page.keyboard.press("ArrowRight")
+    page.wait_for_function(f"{mark} !== {before}")
+    assert page.evaluate(mark) < before
+    assert page.input_value("#exact") == page.get_attribute("#slider", "aria-valuetext").removeprefix("loss ")
+
+
+def test_what_is_typed_and_is_no_number_is_put_back(opened, address):
+    page = opened(address).page
+    before = page.input_value("#exact")
+    page.fill("#exact", "soon")
+    page.press("#exact", "Enter")
+    assert page.input_value("#exact") == before
+
+
+def background(page):
+    return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+def ink(page):
+    return page.evaluate("document.querySelector('#curve .xtick text').style.fill")
+
+
+def test_it_is_dark_for_those_who_like_it_dark_and_light_on_paper(opened, address):
+    light, dark = opened(address).page, opened(address, colours="dark").page
+    assert background(light) == "rgb(255, 255, 255)" != background(dark)
+    on_light, on_dark = ink(light), ink(dark)
+    assert on_light != on_dark
+    dark.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert (background(dark), ink(dark)) == (background(light), on_light)
+    assert dark.evaluate("[...document.querySelectorAll('details')].every((one) => one.open)")
+    dark.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert ink(dark) == on_dark
+    dark.emulate_media(color_scheme="light")
+    dark.wait_for_function(f"document.querySelector('#curve .xtick text').style.fill === '{on_light}'")
+
+
+@pytest.mark.parametrize("width", [390, 820])
+def test_no_screen_has_to_scroll_sideways(opened, address, width):
+    page = opened(address, width=width).page
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    narrow = page.evaluate(
+        "Math.max(...[...document.querySelectorAll('.main-svg')].map((one) => one.clientWidth))"
+    )
+    assert narrow <= width
+
+
+def test_names_are_shown_and_not_obeyed(opened, tmp_path):
+    run = load_run(write_run(
+        tmp_path / "run", rows=60, rate=lambda _: 6e-4, name=HOSTILE, called=lambda name: name.replace("gpu:0", "<b onclick=x>=1+1</b>"),
+        warnings=[HOSTILE], refusals=[{"source": HOSTILE, "reason": HOSTILE, "remedy": HOSTILE}],
+    ))  # fmt: skip
+    seen = opened(write(report_of(run), tmp_path / "report.html").as_uri())
+    assert seen.page.evaluate("window.broken") is None
+    assert seen.page.evaluate("document.querySelector('h1').textContent") == HOSTILE
+    assert seen.page.evaluate("document.querySelector('#warnings li').textContent") == HOSTILE
+    assert seen.page.evaluate("document.querySelectorAll('img, b, script[src]').length") == 0
+    legend = seen.page.eval_on_selector_all("#power .legendtext", "all => all.map((one) => one.textContent)")
+    assert "<b onclick=x>=1+1</b>" in legend
+    assert seen.complaints == []
+
+
+def test_the_script_may_stand_beside_the_page(opened, report, tmp_path):
+    path = write(report, tmp_path / "report.html", plotlyjs="directory")
+    assert path.stat().st_size < 1_000_000
+    seen = opened(path.as_uri())
+    assert seen.requests == [path.as_uri(), (tmp_path / figures.script_name()).as_uri()]
+    assert seen.complaints == []
+    assert seen.page.locator("#curve .main-svg").count() > 0
+
+
+def test_without_the_script_from_elsewhere_the_numbers_stand(opened, report, tmp_path):
+    path = write(report, tmp_path / "report.html", plotlyjs="cdn")
+    seen = opened(path.as_uri(), before=lambda page: page.route("https://**", lambda route: route.abort()))
+    assert seen.requests == [path.as_uri(), f"https://cdn.plot.ly/{figures.script_name()}"]
+    assert not [complaint for complaint in seen.complaints if "net::ERR" not in complaint]
+    before = seen.page.text_content("#more-Energy")
+    seen.page.focus("#slider")
+    seen.page.keyboard.press("End")
+    assert seen.page.text_content("#more-Energy") == "never" != before
+
+
+@pytest.mark.parametrize("plotlyjs", ["inline", "cdn"])
+def test_the_script_that_runs_is_the_one_that_was_meant(opened, report, tmp_path, plotlyjs):
+    """The policy of the page forbids every other script, wherever it gets into the page."""
+    path = write(report, tmp_path / "report.html", plotlyjs=plotlyjs)
+    page = path.read_text().replace(
+        "<main>", "<main><script>window.broken=1</script><p onclick='broken=1'>x</p>"
+    )
+    path.write_text(page)
+    seen = opened(path.as_uri(), before=lambda page: page.route("https://**", lambda route: route.abort()))
+    assert seen.page.evaluate("window.broken") is None
+    assert any("Content Security Policy" in complaint for complaint in seen.complaints)
+
+
+@pytest.mark.parametrize("missing", [("steps", "spans", "samples"), ("samples",), ("steps",)], ids="-".join)
+def test_a_run_of_almost_nothing_is_a_quiet_page(opened, run, tmp_path, missing):
+    for file in run.path.iterdir():
+        if file.stem not in missing:
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    seen = opened(write(report_of(load_run(tmp_path)), tmp_path / "report.html").as_uri())
+    assert seen.complaints == []
+    assert "NaN" not in seen.page.inner_text("body")
