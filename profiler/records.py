@@ -52,6 +52,8 @@ class Domain:
             error). It does not average away.
         edge_watts: By how much momentary power departs from the counter's mean power; 0 while unknown.
         blur_seconds: One standard deviation of the moments at which values are known to have been renewed.
+        buffered_seconds: How far back the source remembers its readings, each with its own time; 0 where it gives the
+            present one alone.
         drift_watts: What a sensor that looks only at times misses: one standard deviation over one second, in
             joules; over several it grows with the square root of the time.
         device: A stable identifier of the device (a GPU's UUID), if it has one.
@@ -67,6 +69,7 @@ class Domain:
     gain_uncertainty: float = 0.0
     edge_watts: float = 0.0
     blur_seconds: float = 0.0
+    buffered_seconds: float = 0.0
     drift_watts: float = 0.0
     device: str | None = None
     notes: tuple[str, ...] = ()

@@ -18,6 +18,9 @@ HIDDEN_FACTOR = 0.28
 """The same for the watts by which momentary power departs from the counter's mean power."""
 DRIFT_FACTOR = 0.7
 """Standard deviation of what is missed between two looks, in (seconds between them x change of power)."""
+BUFFERED_FACTOR = 0.35
+"""The same where no look is left out and each says when it was: the trapezoid rule misjudges a jump at a random place
+between two by 1 / sqrt(12) of it, and looks are no moments."""
 UNIFORM = 1 / math.sqrt(12)
 """Standard deviation of a moment known to lie in an interval, in intervals."""
 

@@ -15,6 +15,8 @@ SHORTEST_PERIOD_SECONDS = 0.01
 """Counters that are renewed more often are as good as continuous."""
 FASTEST_POWER_SECONDS = 0.02
 """The shortest update period of power readings seen, on Pascal and Volta boards (Yang, Adamek and Armour, SC24)."""
+_FRESH_SECONDS = 0.4
+"""What a source remembers is asked for this often all the same: rows wait for it."""
 _FOLLOWED_SECONDS = 0.25
 """Changes are followed for this long before their beat is taken as known: reads blur short periods at first."""
 _STEP_SHARE = 0.05
@@ -89,6 +91,8 @@ class Intake:
     @property
     def paced_seconds(self) -> float | None:
         """How often the value is renewed, once that was followed for long enough to read more rarely."""
+        if self._domain.buffered_seconds:
+            return min(self._domain.buffered_seconds / 4, _FRESH_SECONDS)
         if self._is_power:
             return self._beat_seconds
         return self.period_seconds if self._is_smooth or self._ticks.is_sure else None
@@ -122,6 +126,8 @@ class Intake:
     def time_of(self, reading: Reading) -> int:
         """Take the next reading; returns when its value appeared, which is the reading's own time if nobody knows."""
         self.watch.add(reading)
+        if self._domain.buffered_seconds:
+            return self._remembered(reading)
         energy = reading.energy_joules
         value = reading.power_watts if energy is None else energy
         if value == self._shown:
@@ -135,6 +141,12 @@ class Intake:
         self._stood = False
         self._compare(None if restarted else energy, appeared, reading)
         return appeared
+
+    def _remembered(self, reading: Reading) -> int:
+        """Take a reading that says itself when it was made."""
+        self._ticks.sighted(reading.time_ns, (self._beat_seconds or 0.0) * NANOSECONDS_PER_SECOND)
+        self.seen.add(reading.power_watts or 0.0, None)
+        return reading.time_ns
 
     def _changed(self, time_ns: int) -> int:
         period = self._beat_seconds

@@ -12,6 +12,7 @@ from profiler.recording.tiling import Tile
 from profiler.recording.timeline import Timeline
 from profiler.records import Domain, Provenance, Reading
 from profiler.rundir.schema import SampleRow
+from profiler.uncertainty import BUFFERED_FACTOR, DRIFT_FACTOR
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _KEPT_NS = 600 * NANOSECONDS_PER_SECOND
@@ -34,7 +35,11 @@ class Meters:
         self._election = election or Unopposed()
         self.domains = {domain.name: domain for domain in domains}
         self.timelines = {
-            domain.name: Timeline(is_sampled=domain.provenance is Provenance.INTEGRATED) for domain in domains
+            domain.name: Timeline(
+                is_sampled=domain.provenance is Provenance.INTEGRATED,
+                drift_factor=BUFFERED_FACTOR if domain.buffered_seconds else DRIFT_FACTOR,
+            )
+            for domain in domains
         }
         self.intakes = {domain.name: Intake(domain) for domain in domains}
         self.ledger = Ledger()

@@ -24,7 +24,7 @@ _REMEMBERED_READS = 16
 _SMOOTHING = 0.25
 _REST_NS = NANOSECONDS_PER_SECOND * 9 // 100
 """Just under the longest default period, whose dither may make it shorter."""
-_MODELLED_REST_NS = NANOSECONDS_PER_SECOND * 22 // 100
+_LONG_REST_NS = NANOSECONDS_PER_SECOND * 22 // 100
 _HANG_SECONDS = 2.0
 """A sensor that has not answered for this long hangs: neither the start nor the end of the training waits for it."""
 
@@ -41,11 +41,12 @@ class Cost:
     longest_read_seconds: float = 0.0
 
 
-def _is_smooth(domain: Domain) -> bool:
+def _rest_ns(domain: Domain) -> int:
+    """For how long a domain may be left alone: one that remembers what it measured loses nothing by it."""
+    if domain.provenance is Provenance.MODELLED or domain.buffered_seconds:
+        return _LONG_REST_NS
     stated = domain.update_period_seconds
-    return domain.provenance is Provenance.MODELLED or (
-        stated is not None and stated < SHORTEST_PERIOD_SECONDS
-    )
+    return _REST_NS if stated is not None and stated < SHORTEST_PERIOD_SECONDS else 0
 
 
 class GuardedSensor:
@@ -57,9 +58,7 @@ class GuardedSensor:
         self._failures = 0
         self._retry_ns = 0
         self._rested_ns = 0
-        self._can_rest = all(_is_smooth(domain) for domain in sensor.domains)
-        modelled = all(domain.provenance is Provenance.MODELLED for domain in sensor.domains)
-        self._rest_ns = _MODELLED_REST_NS if modelled else _REST_NS
+        self._rest_ns = min(map(_rest_ns, sensor.domains), default=0)
         self.failed_reads = 0
 
     def read(self, now_ns: int, *, may_rest: bool = False) -> Sequence[Reading]:
@@ -69,7 +68,7 @@ class GuardedSensor:
             now_ns: The time.
             may_rest: Whether a sensor whose values say no more when they are read often is left alone for a while.
         """
-        if now_ns < self._retry_ns or (may_rest and self._can_rest and now_ns < self._rested_ns):
+        if now_ns < self._retry_ns or (may_rest and now_ns < self._rested_ns):
             return ()
         self._rested_ns = now_ns + self._rest_ns
         try:

@@ -79,6 +79,12 @@ class TickClock:
             return None
         return self.period_seconds if round((after_ns - before_ns) / self._period) == 1 else None
 
+    def sighted(self, time_ns: int, period_ns: float) -> None:
+        """A renewal is known to have been at ``time_ns``, and the beat's period is said."""
+        self._period = self._nominal = period_ns
+        self._line = float(time_ns)
+        self.width_ns = 0
+
     def held(self, time_ns: int) -> None:
         """At ``time_ns`` the value was still the one seen before."""
         self._seen_ns = time_ns

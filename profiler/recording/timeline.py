@@ -33,6 +33,7 @@ class Timeline:
 
     Args:
         is_sampled: What is known beforehand of whether the source sees power only at times.
+        drift_factor: What it then misses, as in :mod:`profiler.uncertainty`.
 
     Attributes:
         bridged_joules: Energy that no reading covers, estimated at the neighbouring power.
@@ -42,7 +43,8 @@ class Timeline:
         is_sampled: Whether the source sees power only at times, so that each piece adds to the uncertainty.
     """
 
-    def __init__(self, *, is_sampled: bool = False) -> None:
+    def __init__(self, *, is_sampled: bool = False, drift_factor: float = DRIFT_FACTOR) -> None:
+        self._factor = drift_factor
         self._times: list[int] = []
         self._joules: list[float] = []
         self._bridged: list[bool] = []
@@ -143,7 +145,7 @@ class Timeline:
             return
         seconds = (time_ns - self._times[-1]) / NANOSECONDS_PER_SECOND
         before, self._watts = self._watts, (joules - self._joules[-1]) / seconds
-        missed = DRIFT_FACTOR * seconds * (self._watts - before) if self.is_sampled and before else 0.0
+        missed = self._factor * seconds * (self._watts - before) if self.is_sampled and before else 0.0
         self._drifts.append(self._drifts[-1] + missed**2)
 
     def drift_at(self, time_ns: int) -> float:

@@ -24,8 +24,9 @@ class Sensor(Protocol):
         """Read every domain once.
 
         Returns:
-            At most one reading a domain. A domain that cannot be read this time is left out: a gap is a gap. An energy
-            that decreases says that its counter started again: what passed in between is not known.
+            One reading a domain, or of a domain that remembers its readings all since the last read, in order. A domain
+            that cannot be read this time is left out: a gap is a gap. An energy that decreases says that its counter
+            started again: what passed in between is not known.
 
         Raises:
             SensorError: Nothing could be read.

@@ -8,6 +8,7 @@ from profiler.sensors.base import Found
 from profiler.sensors.cuda_devices import Board, visible_boards
 from profiler.sensors.nvml_board import Plan, describe_board, is_shared, plan_board
 from profiler.sensors.nvml_help import why_no_boards, why_no_nvml
+from profiler.sensors.nvml_samples import PowerBuffer, known_clocks
 from profiler.sensors.nvml_sensor import GpuMeter, NvmlSensor, shut_down
 from profiler.sensors.surroundings import Surroundings
 
@@ -19,6 +20,7 @@ _MIG_NOTE = (
 )
 _SHARED_NOTE = "Other processes used this board as well when the run began: its energy includes theirs."
 _MODULE_NOTE = "On this module the counter includes the processor and memory beside the GPU."
+_BUFFERED = "NVML buffered power readings, integrated"
 _MODULES = ("GH200", "GB200", "GB300")
 
 
@@ -95,15 +97,24 @@ def _open_board(
     if plan is None:
         raise SensorUnavailableError("it reports neither energy nor power")
     shared = is_shared(nvml, handle, has_context=has_context)
+    buffer = None if plan.has_energy else _buffer(nvml, handle)
     domain = Domain(
         name=f"gpu:{index}",
-        source=f"{plan.source} ({board.model})",
+        source=f"{plan.source if buffer is None else _BUFFERED} ({board.model})",
         provenance=Provenance.COUNTER if plan.has_energy else Provenance.INTEGRATED,
         gain_uncertainty=BOARD_GAIN_UNCERTAINTY,
+        update_period_seconds=buffer.period_seconds if buffer else None,
+        buffered_seconds=buffer.seconds if buffer else 0.0,
         device=board.uuid,
         notes=(*_notes(board, plan, shared=shared), *notes),
     )
-    return GpuMeter(nvml, handle, plan, domain)
+    return GpuMeter(nvml, handle, plan, domain, buffer)
+
+
+def _buffer(nvml: Any, handle: Any) -> PowerBuffer | None:
+    """Return what the board remembers of its power, where it does."""
+    buffer = PowerBuffer(nvml, handle, known_clocks())
+    return buffer if buffer.probe() else None
 
 
 def _notes(board: Board, plan: Plan, *, shared: bool) -> tuple[str, ...]:

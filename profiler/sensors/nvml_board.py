@@ -11,7 +11,7 @@ from profiler.sensors.cuda_devices import Board
 FIELD_ENERGY = 83
 FIELD_POWER_AVERAGE = 185
 FIELD_POWER_INSTANT = 186
-_VALUE_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
+VALUE_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 """Members of ``nvmlValue_t`` in the order of ``nvmlValueType_t``."""
 _AVERAGING_USAGE_SINCE = 7
 """NVML_DEVICE_ARCH_AMPERE: from there on the power usage is the average over one second, except on GA100."""
@@ -146,7 +146,7 @@ class FieldReader:
         seen: dict[int, int] = {}
         for number, answer, value in self._answers:
             if answer.nvmlReturn == 0:
-                amount = int(getattr(value, _VALUE_MEMBERS[answer.valueType]))
+                amount = int(getattr(value, VALUE_MEMBERS[answer.valueType]))
                 if amount > 0 or number == FIELD_ENERGY:
                     seen[number] = amount
         return seen

@@ -13,6 +13,7 @@ from profiler.sensors.nvml_board import (
     FieldReader,
     Plan,
 )
+from profiler.sensors.nvml_samples import PowerBuffer
 from profiler.units import NANOSECONDS_PER_SECOND, format_seconds
 
 _RETRY_NS = NANOSECONDS_PER_SECOND
@@ -28,17 +29,31 @@ class GpuMeter:
         handle: The board's handle.
         plan: How it is read.
         domain: What it is called.
+        buffer: The power readings that it remembers, where those are read.
 
     Attributes:
         domain: What it is called.
         unread_ns: How long it could not be read, in nanoseconds.
     """
 
-    __slots__ = ("_fields", "_handle", "_lost_ns", "_nvml", "_plan", "_sought_ns", "domain", "unread_ns")
+    __slots__ = (
+        "_buffer",
+        "_fields",
+        "_handle",
+        "_lost_ns",
+        "_nvml",
+        "_plan",
+        "_sought_ns",
+        "domain",
+        "unread_ns",
+    )
 
-    def __init__(self, nvml: Any, handle: Any, plan: Plan, domain: Domain) -> None:
+    def __init__(
+        self, nvml: Any, handle: Any, plan: Plan, domain: Domain, buffer: PowerBuffer | None = None
+    ) -> None:
         self._nvml = nvml
         self._plan = plan
+        self._buffer = buffer
         self._sought_ns: int | None = None
         self._lost_ns = 0
         self.unread_ns = 0
@@ -48,28 +63,36 @@ class GpuMeter:
     def _use(self, handle: Any) -> None:
         self._handle = handle
         self._fields = FieldReader(self._nvml, handle, self._plan.fields) if self._plan.fields else None
+        if self._buffer is not None:
+            self._buffer.use(handle)
 
-    def read(self, clock: Callable[[], int]) -> Reading | None:
+    def read(self, clock: Callable[[], int]) -> Sequence[Reading] | None:
         """Read the board; None when that fails or its counter, if it has one, is not in the answer."""
         before = clock()
         try:
             if self._sought_ns is not None:
                 self._find_again(before)
-            energy, power = self._amounts()
+            readings = (
+                self._present(before, clock) if self._buffer is None else self._past(self._buffer, clock)
+            )
         except self._nvml.NVMLError:
             self._lose(before)
             return None
         if self._sought_ns is not None:
             self.unread_ns += before - self._lost_ns
             self._sought_ns = None
+        return readings
+
+    def _present(self, before_ns: int, clock: Callable[[], int]) -> Sequence[Reading] | None:
+        energy, power = self._amounts()
         if (energy if self._plan.has_energy else power) is None:
             return None
-        return Reading(
-            domain=self.domain.name,
-            time_ns=(before + clock()) // 2,
-            energy_joules=energy,
-            power_watts=power,
-        )
+        middle_ns = (before_ns + clock()) // 2
+        return (Reading(domain=self.domain.name, time_ns=middle_ns, energy_joules=energy, power_watts=power),)
+
+    def _past(self, buffer: PowerBuffer, clock: Callable[[], int]) -> Sequence[Reading]:
+        name = self.domain.name
+        return [Reading(domain=name, time_ns=at, power_watts=watts) for at, watts in buffer.read(clock)]
 
     def _lose(self, now_ns: int) -> None:
         if self._sought_ns is None:
@@ -129,12 +152,12 @@ class NvmlSensor:
         """
         if self._closed:
             raise SensorError("the NVML sensor is closed")
-        readings = [reading for gpu in self._gpus if (reading := gpu.read(self._clock)) is not None]
-        if not readings:
+        read = [readings for gpu in self._gpus if (readings := gpu.read(self._clock)) is not None]
+        if not read:
             self._start_again()
             raise SensorError("no GPU could be read")
         self._failed_ns = None
-        return readings
+        return read[0] if len(read) == 1 else [reading for readings in read for reading in readings]
 
     def _start_again(self) -> None:
         """Start NVML anew every few seconds while nothing can be read: a reloaded driver needs it."""

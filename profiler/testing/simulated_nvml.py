@@ -55,6 +55,8 @@ class SimulatedGpu:
         counter: ``integral`` of the true power, sum of the ``part_time`` readings, or ``none``.
         usage: What ``nvmlDeviceGetPowerUsage`` means: ``instant``, ``average`` (over 1 s) or ``none``.
         fields: What ``nvmlDeviceGetFieldValues`` supports: ``all``, ``energy``, ``power`` or ``none``.
+        samples: How many power readings ``nvmlDeviceGetSamples`` remembers; 0 where it is not supported.
+        sample_clock_seconds: How far the clock that stamps them is ahead of the monotonic one.
         gain: What is shown over what is true.
         noise_watts: One standard deviation of the power readings' noise.
         module_watts: What the counter includes beside the GPU.
@@ -84,6 +86,8 @@ class SimulatedGpu:
     counter: str = "integral"
     usage: str = "average"
     fields: str = "all"
+    samples: int = 120
+    sample_clock_seconds: float = 0.0
     gain: float = 1.0
     noise_watts: float = 0.0
     module_watts: float = 0.0
@@ -121,6 +125,7 @@ class SimulatedGpu:
         yield "counter", self.counter
         yield "usage", self.usage
         yield "fields", self.fields
+        yield "samples", self.samples, self.sample_clock_seconds
         yield "gain", self.gain
         yield "noise", self.noise_watts
         yield "module", self.module_watts

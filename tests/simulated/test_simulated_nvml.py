@@ -130,6 +130,8 @@ def test_other_questions_of_tools_are_answered(nvml, fake_clock):
     _, samples = pynvml.nvmlDeviceGetSamples(gpu, pynvml.NVML_TOTAL_POWER_SAMPLES, 0)
     assert len(samples) == 11
     assert samples[-1].timeStamp == fake_clock() // 1000
+    with pytest.raises(pynvml.NVMLError_NotFound):
+        pynvml.nvmlDeviceGetSamples(gpu, pynvml.NVML_TOTAL_POWER_SAMPLES, samples[-1].timeStamp)
 
 
 def test_a_script_that_is_not_understood_does_not_start(nvml_library, tmp_path, capfd):

@@ -72,22 +72,24 @@ EXPORT int nvmlDeviceGetFieldValues(device d, int count, field_value *values)
     return code;
 }
 
-/* The last readings of the instantaneous power, stamped with microseconds of CLOCK_MONOTONIC. */
+/* The last readings of the instantaneous power, stamped with microseconds of the script's clock. */
 EXPORT int nvmlDeviceGetSamples(device d, int kind, unsigned long long after, int *type, unsigned *count, sample *list)
 {
     gpu *g;
     int code = measure(d, &g);
-    if (code == OK && (kind != 0 || g->update <= 0)) return NOT_SUPPORTED;
+    if (code == OK && (kind != 0 || g->update <= 0 || !g->sample_count)) return NOT_SUPPORTED;
     if (code != OK) return code;
     unsigned room = list ? *count : 0, found = 0;
-    for (int back = 119; back >= 0; back--) {
-        double at = now() - back * g->update;
-        unsigned long long stamp = (unsigned long long)(sim.epoch_ns / 1000 + (long long)(at * 1e6));
+    double seconds = now();
+    for (int back = g->sample_count - 1; back >= 0; back--) {
+        double at = tick_before(g, seconds, back);
+        unsigned long long stamp = (unsigned long long)(sim.epoch_ns / 1000 + (long long)((at + g->sample_clock) * 1e6));
         if (at < 0 || stamp <= after) continue;
-        if (found < room) list[found] = (sample){stamp, {.ui = (unsigned)milli(power_reading(g, at, POWER_INSTANT))}};
+        /* Half a tick later the reading is the same, and rounding cannot lose it. */
+        if (found < room) list[found] = (sample){stamp, {.ui = (unsigned)milli(power_reading(g, at + g->update / 2, POWER_INSTANT))}};
         found++;
     }
     *type = 1;
     *count = list && found > room ? room : found;
-    return OK;
+    return found ? OK : NOT_FOUND;
 }

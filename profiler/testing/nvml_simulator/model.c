@@ -62,6 +62,11 @@ static double tick_time(const gpu *g, double seconds)
     return g->update > 0 ? (double)tick_of(g, seconds) * g->update + g->phase : seconds;
 }
 
+double tick_before(const gpu *g, double seconds, int back)
+{
+    return (double)(tick_of(g, seconds) - back) * g->update + g->phase;
+}
+
 /* A standard normal number that depends on the tick alone. */
 static double noise(long long tick)
 {

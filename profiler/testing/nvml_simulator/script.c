@@ -7,6 +7,7 @@
  *   repeat SECONDS                                      the wave repeats from 0 to this time
  *   update SECONDS | averaging SECONDS | phase SECONDS  the staircase, the part that is measured, its first tick
  *   counter integral|part_time|none | usage instant|average|none | fields all|energy|power|none
+ *   samples COUNT SECONDS                               readings remembered, and their clock ahead of CLOCK_MONOTONIC
  *   gain FACTOR | noise WATTS | module WATTS | start JOULES
  *   fault START END CODE | mute START END CODE (the counter alone) | every N CODE | frozen START END | reset SECONDS | latency SECONDS
  *   mig UUID | process PID BYTES                        PID 0 is the reading process
@@ -37,6 +38,7 @@ static gpu *add_gpu(machine *m)
     g->clock_mhz = 1980;
     g->memory_bytes = 80ull << 30;
     g->gain = 1.0;
+    g->sample_count = 120;
     g->has_power_fields = g->has_energy_field = 1;
     m->gpu_count++;
     return g;
@@ -126,6 +128,7 @@ static int set_numbers_of_gpu(gpu *g, const char *key, double a, double b, doubl
     else if (!strcmp(key, "module")) g->module_watts = a;
     else if (!strcmp(key, "start")) g->start_joules = a;
     else if (!strcmp(key, "latency")) g->latency = a;
+    else if (!strcmp(key, "samples")) g->sample_count = (int)a, g->sample_clock = b;
     else if (!strcmp(key, "every")) g->every = (int)a, g->every_code = (int)b;
     else if (!strcmp(key, "power")) return add_point(g, a, b);
     else if (!strcmp(key, "reset")) return add_reset(g, a);

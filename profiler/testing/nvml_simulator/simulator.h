@@ -37,6 +37,8 @@ typedef struct gpu {
     int fault_count, mute_count, frozen_count, reset_count, instance_count, process_count;
     window faults[MAX_WINDOWS], mutes[MAX_WINDOWS], frozen[MAX_WINDOWS];
     double resets[MAX_WINDOWS];
+    int sample_count;                 /* readings that are remembered */
+    double sample_clock;              /* how far the clock that stamps them is ahead of CLOCK_MONOTONIC, in seconds */
     int every, every_code;            /* each every-th measuring call fails */
     long calls;
     instance instances[MAX_INSTANCES];
@@ -58,6 +60,7 @@ int read_script(const char *path, machine *into);
 double energy_until(const gpu *g, double seconds);   /* joules from time 0 */
 double power_reading(const gpu *g, double seconds, power_kind kind);
 double counter_reading(gpu *g, double seconds);
+double tick_before(const gpu *g, double seconds, int back);  /* when the newest value but so many was measured */
 int fault_at(gpu *g, double seconds, int measuring);
 int mute_at(const gpu *g, double seconds);  /* what the counter alone answers instead */
 
