@@ -30,7 +30,7 @@ ALLOWED = {
     "ranks": BASE,
     "sensors": BASE,
     "hooks": BASE,
-    "forecast": BASE,
+    "forecast": BASE | {"report.notebook"},  # what a notebook shows of a fit, imported when it does
     "recording": BASE | {"hooks", "ranks", "sensors", "rundir.schema", "rundir.writer"},
     "rundir": BASE | {"forecast", "report"},
     "report": BASE | {"cost", "forecast", "rundir.reader", "rundir.tail"},

@@ -69,6 +69,12 @@ class CurveFit:
     unwidened: Mapping[str, Predictive]
     past: Past
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        from profiler.report.notebook import fit_html
+
+        return fit_html(self)
+
     @property
     def scenarios(self) -> tuple[str, ...]:
         """Names of the futures, the default one first."""

@@ -36,7 +36,8 @@ class Table:
 
 def cards(report: Report) -> tuple[Card, ...]:
     """The numbers at the top, each with where it comes from."""
-    return tuple(card for card in (*_spent(report), *_learnt(report)) if card is not None)
+    learnt = () if report.outlook is None else learnt_cards(report.outlook)
+    return tuple(card for card in (*_spent(report), *learnt) if card is not None)
 
 
 def _spent(report: Report) -> tuple[Card | None, ...]:
@@ -76,10 +77,8 @@ def _steps(report: Report) -> Card:
     return Card(label="Steps", value=f"{report.summary.steps:,}", note=f"{' and '.join(each)} each")
 
 
-def _learnt(report: Report) -> tuple[Card, ...]:
-    outlook = report.outlook
-    if outlook is None:
-        return ()
+def learnt_cards(outlook: "Outlook") -> tuple[Card, ...]:
+    """What the curve comes to."""
     floor, percent = outlook.floor, outlook.next_percent
     point = "beyond the horizon" if percent.median == float("inf") else format_joules(percent.median)
     return (
@@ -109,21 +108,27 @@ def provenances(report: Report) -> str:
     return ", ".join(said + (["incomplete"] if report.summary.missing else []))
 
 
-def targets(report: Report, outlook: "Outlook") -> Table:
-    """Lower losses, and what each costs."""
+def targets(outlook: "Outlook", watts: float | None) -> Table:
+    """Lower losses, and what each costs, in time too where the mean power is known."""
+    time = ("time more",) if watts else ()
     return Table(
         caption="On the way down to the floor, and under it",
-        head=("target loss", "energy more", "90 % interval", "time more", "P(never)", "verdict"),
-        rows=tuple(_target(row, report.watts) for row in (*outlook.targets, *outlook.asked)),
+        head=("target loss", "energy more", "90 % interval", *time, "P(never)", "verdict"),
+        rows=tuple(_target(row, watts) for row in (*outlook.targets, *outlook.asked)),
     )
 
 
 def _target(row: "Target", watts: float | None) -> Row:
     loss, _, never, verdict = words.target(row)
     energy, ends = words.price(row.forecast.verdict, row.more, format_joules)
-    more = None if row.more is None or not watts else words.scaled(row.more, 1.0 / watts)
-    time, _ = words.price(row.forecast.verdict, more, format_seconds)
-    return (loss, energy, ends or _UNKNOWN, time if watts else _UNKNOWN, never, verdict)
+    return (loss, energy, ends or _UNKNOWN, *_time(row, watts), never, verdict)
+
+
+def _time(row: "Target", watts: float | None) -> Row:
+    if not watts:
+        return ()
+    more = None if row.more is None else words.scaled(row.more, 1.0 / watts)
+    return words.price(row.forecast.verdict, more, format_seconds)[:1]
 
 
 def scenarios(outlook: "Outlook") -> Table:

@@ -41,7 +41,7 @@ def snapshot(view: View) -> bytes:
         "over": view.is_over,
         "answer": words.answer(report),
         "cards": [[card.label, card.value, card.note] for card in (*_now(view), *tables.cards(report))],
-        "targets": _table(tables.targets(report, outlook)) if outlook else None,
+        "targets": _table(tables.targets(outlook, report.watts)) if outlook else None,
         "warnings": list(report.warnings),
         "figures": _figures(view),
     }

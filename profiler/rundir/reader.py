@@ -118,6 +118,12 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r}, {self.status.value})"
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        from profiler.report.notebook import run_html
+
+        return run_html(self)
+
     @cached_property
     def steps(self) -> "pd.DataFrame":
         """``steps.csv``: seconds since the window's start, joules, losses."""

@@ -1,0 +1,55 @@
+"""What a notebook shows of a run, or of a fit, that is the last word of a cell."""
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from profiler.report import report_of, tables, words
+from profiler.report.outlook import outlook_of
+from profiler.report.tables import Card, Table
+
+if TYPE_CHECKING:
+    from profiler.forecast import CurveFit
+    from profiler.rundir.reader import Run
+
+_SOFT = "opacity:.7;font-size:90%"
+
+
+def run_html(run: "Run") -> str:
+    """Show a run: its numbers, and what lower losses cost."""
+    report = report_of(run)
+    outlook = report.outlook
+    title = f"{report.summary.name}, {report.summary.status.value}"
+    table = _table(tables.targets(outlook, report.watts)) if outlook else ""
+    return _shown(title, words.answer(report), tables.cards(report), table)
+
+
+def fit_html(fit: "CurveFit") -> str:
+    """Show a fit: where the curve stands, and what lower losses cost."""
+    outlook = outlook_of(fit, (), ())
+    notes = " ".join(outlook.notes)
+    return _shown(
+        "Loss against energy", notes, tables.learnt_cards(outlook), _table(tables.targets(outlook, None))
+    )
+
+
+def _shown(title: str, text: str, cards: Sequence[Card], table: str) -> str:
+    numbers = "".join(_card(card) for card in cards)
+    return (
+        f"<div><strong>{escape(title)}</strong><p>{escape(text)}</p>"
+        f'<div style="display:flex;flex-wrap:wrap;gap:.5em 2em">{numbers}</div>{table}</div>'
+    )
+
+
+def _card(card: Card) -> str:
+    label, value, note = map(escape, (card.label, card.value, card.note))
+    return (
+        f'<div><div style="{_SOFT}">{label}</div><div style="font-size:120%">{value}</div>'
+        f'<div style="{_SOFT}">{note}</div></div>'
+    )
+
+
+def _table(table: Table) -> str:
+    heads = "".join(f"<th>{escape(head)}</th>" for head in table.head)
+    rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
+    return f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>"
