@@ -141,8 +141,7 @@ class EnergyProfiler:
 
     def _begin(self, session: "Session", begun: float) -> None:
         session.prepare()
-        if self._resume_point is not None:
-            session.resume(self._resume_point)
+        self._resume(session)
         self._live.speaks &= session.place.identity.speaks
         if self._options.energy_budget is not None and not session.billable:
             session.notice("energy_budget= has no effect, since nothing here can be metered")
@@ -240,10 +239,14 @@ class EnergyProfiler:
         Raises:
             UsageError: It is not what :meth:`state_dict` returned.
         """
-        point = resume_point(state)
-        self._resume_point = point
-        if point is not None and self.is_recording and self._session is not None:
-            self._session.resume(point)
+        self._resume_point = resume_point(state)
+        if self.is_recording and self._session is not None:
+            self._resume(self._session)
+
+    def _resume(self, session: "Session") -> None:
+        if self._resume_point is not None:
+            session.resume(self._resume_point)
+            self._live.earlier_joules = self._resume_point.get("joules") or 0.0
 
     # -- what is known while it goes on ---------------------------------------------------------------------------
 

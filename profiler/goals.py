@@ -1,7 +1,8 @@
 """What a user wants of a run: a loss to reach, and the energy it may take."""
 
 import math
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from typing import Any
 
 from profiler.errors import UsageError
@@ -32,6 +33,12 @@ class Goals:
             raise UsageError(
                 f"energy_budget must be a positive number of joules, not {self.energy_budget!r}."
             )
+
+    def after(self, joules: float) -> "Goals":
+        """What is left of them when ``joules`` are spent."""
+        if self.energy_budget is None:
+            return self
+        return replace(self, energy_budget=max(self.energy_budget - joules, sys.float_info.min))
 
     def section(self) -> dict[str, Any]:
         """What ``run.json`` keeps of them."""

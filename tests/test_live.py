@@ -468,6 +468,18 @@ def test_a_loop_that_asks_stops_at_its_budget(tmp_path, capsys):
     assert prof.run.meta["goals"] == {"energy_budget_joules": 30.0}
 
 
+def test_the_budget_is_that_of_all_runs_that_go_on_from_each_other(tmp_path):
+    with EnergyProfiler(run_dir=tmp_path / "one", sensors=[scripted()]) as first:
+        train(3)
+        checkpoint = first.state_dict()
+    prof = EnergyProfiler(run_dir=tmp_path / "two", sensors=[scripted()], energy_budget=1e6)
+    prof.load_state_dict(checkpoint | {"joules": 1e6 - 10.0})
+    with prof:
+        assert descend(5000, prof) < 5000
+    assert prof.metrics()["energy/total_joules"] < 1000
+    assert prof.metrics()["budget/used"] == pytest.approx(1.0, abs=1e-3)
+
+
 def test_on_budget_is_called_once_on_the_training_thread_between_two_steps(tmp_path):
     calls = []
 

@@ -22,6 +22,7 @@ def flat(
     outlook: Outlook | None,
     goals: Goals,
     prices: Prices,
+    earlier_joules: float = 0.0,
 ) -> dict[str, float]:
     """Put everything that is known and finite under its key; what is not known is absent.
 
@@ -32,6 +33,7 @@ def flat(
         outlook: What the curve says.
         goals: What is asked for.
         prices: What energy costs.
+        earlier_joules: What was spent of the energy budget before this recording.
     """
     total = now.total_joules
     steps = now.steps - before.steps
@@ -45,7 +47,8 @@ def flat(
     }
     if total is not None:
         found["cost/gco2e"], found["cost/money"] = prices.gco2e(total), prices.money(total)
-        found["budget/used"] = total / goals.energy_budget if goals.energy_budget else None
+        if goals.energy_budget is not None:
+            found["budget/used"] = (total + earlier_joules) / goals.energy_budget
         found |= _forecast(outlook, total) if outlook is not None else {}
     return {key: float(value) for key, value in found.items() if value is not None and math.isfinite(value)}
 
