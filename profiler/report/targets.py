@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from profiler.forecast import CurveFit
     from profiler.forecast.inverse import Inverse
 
-_BEHIND, _AHEAD = 110, 250
+_BEHIND, _AHEAD = 110, 280
 """Losses that were reached, and losses that were not."""
 _A_DECADE, _DECADES = 13, 3
 """Further ones, evenly on the log axis, for a curve on its way to zero."""
