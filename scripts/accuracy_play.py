@@ -16,7 +16,8 @@ from profiler.recording.pace import Pace
 from profiler.recording.recorder import Inbox, Recorder
 from profiler.recording.sampler import DRAIN_SECONDS
 from profiler.records import Domain, Reading
-from profiler.rundir.schema import SAMPLES, STEPS, SampleRow, StepRow, Table
+from profiler.rundir.energy import row_edges
+from profiler.rundir.schema import SAMPLES, SPANS, STEPS, SampleRow, SpanRow, StepRow, Table
 from profiler.sensors.nvml import open_nvml
 from profiler.sensors.surroundings import Surroundings
 from profiler.testing import FakeClock, SimulatedGpu, simulated_nvml, write_script
@@ -55,6 +56,8 @@ class Played:
         start: The window's start in seconds of the waveform.
         end: Its end.
         steps: The rows of steps.
+        spans: Those of what lies between.
+        samples: Those of the log of samples.
         readings: Every reading, in seconds of the waveform: time, joules, watts.
     """
 
@@ -64,6 +67,7 @@ class Played:
     start: float
     end: float
     steps: list[StepRow]
+    spans: list[SpanRow]
     samples: list[SampleRow]
     readings: list[tuple[float, float | None, float | None]] = field(default_factory=list)
 
@@ -76,6 +80,17 @@ class Played:
     def truth(self, start: float, end: float) -> float:
         """True joules between two moments of the waveform."""
         return self.scene.waveform.joules(end) - self.scene.waveform.joules(start)
+
+    def edges(self) -> tuple[Any, Any]:
+        """The ends of rows and what was billed by then, as the reader takes them."""
+        tables = [
+            pd.DataFrame(
+                [(row.end_seconds / 1e9, row.cumulative_joules / 1e6) for row in rows],
+                columns=["end_seconds", "cumulative_joules"],
+            )
+            for rows in (self.steps, self.spans)
+        ]
+        return row_edges(*tables)
 
     def frame(self) -> pd.DataFrame:
         """The log of samples as the reader gives it."""
@@ -167,7 +182,8 @@ class Performance:
         rows = self.writer.rows
         return Played(
             scene=self.scene, domain=self.sensor.domains[0], recorder=self.recorder, start=start,
-            end=start + seconds, steps=rows.get(STEPS.filename, []), samples=rows.get(SAMPLES.filename, []),
+            end=start + seconds, steps=rows.get(STEPS.filename, []), spans=rows.get(SPANS.filename, []),
+            samples=rows.get(SAMPLES.filename, []),
             readings=self.readings,
         )  # fmt: skip
 

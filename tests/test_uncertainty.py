@@ -90,10 +90,10 @@ def test_the_reader_finds_what_the_recorder_wrote(stage):
     scene = equal_steps(0.28, 30, jitter=0.05)
     played = stage.play(scene, SENSORS["H100-like"](scene.waveform), seconds=20, seed=1)
     domains = {"gpu:0": played.recorder.meters.described("gpu:0")}
-    frame, hits, widths = played.frame(), 0, []
+    frame, edges, hits, widths = played.frame(), played.edges(), 0, []
     for n in range(40):
         start, end = 0.3 + 0.21 * n, 0.3 + 0.21 * n + 0.5 + 0.27 * n
-        found = energy.between(frame, domains, start, end)
+        found = energy.between(frame, domains, edges, start, end)
         truth = played.truth(played.start + start, played.start + end)
         assert found.median == pytest.approx(truth, rel=0.2)
         hits += found.low <= truth <= found.high

@@ -196,6 +196,7 @@ class Run:
                 update_period_seconds=entry.get("update_period_seconds"),
                 gain_uncertainty=float(entry.get("gain_uncertainty", 0.0)),
                 edge_watts=float(entry.get("edge_watts", 0.0)), blur_seconds=float(entry.get("blur_seconds", 0.0)),
+                buffered_seconds=float(entry.get("buffered_seconds", 0.0)),
                 drift_watts=float(entry.get("drift_watts", 0.0)), device=entry.get("device"),
                 notes=tuple(entry.get("notes", ())),
             )  # fmt: skip
@@ -218,10 +219,13 @@ class Run:
     def energy(self, start_seconds: float, end_seconds: float) -> Interval:
         """Billed energy between two moments of the window, in joules, with its 90 % interval.
 
+        Between the ends of rows it is what those rows say.
+
         Raises:
             UsageError: The end lies before the start, or a moment outside what was recorded.
         """
-        return energy.between(self.samples, self.domains, start_seconds, end_seconds)
+        edges = energy.row_edges(self.steps, self.spans)
+        return energy.between(self.samples, self.domains, edges, start_seconds, end_seconds)
 
     def energy_by_phase(self) -> tuple[PhaseEnergy, ...]:
         """Joules of the phases of all steps, which together with ``other`` are the joules of the steps.
