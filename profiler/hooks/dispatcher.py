@@ -52,7 +52,7 @@ class Dispatcher:
         self.now = time.monotonic_ns
         self.threads = threading.local()
         self._loops: weakref.WeakSet[Loop] = weakref.WeakSet()
-        self._graph_task: Any = None
+        self._graph_task: Callable[[], int] = _no_graph
         self._wait_no_more = _nothing
         self._sinks: tuple[Sink, ...] = ()
         self._times_loading = False
@@ -196,6 +196,10 @@ def _with_subclasses(cls: type[Any]) -> list[type[Any]]:
 
 def _nothing() -> None:
     pass
+
+
+def _no_graph() -> int:
+    return -1
 
 
 _lock = threading.Lock()

@@ -13,13 +13,13 @@ from typing import Any
 
 
 class LateModule:
-    """Stands for a module that may be imported later; looks its attributes up when they are asked for."""
+    """Stands for a module that may be imported later; until then it has no attributes."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def __getattr__(self, attribute: str) -> Any:
-        value = getattr(sys.modules[self._name], attribute)
+        value = getattr(sys.modules.get(self._name, object), attribute)
         setattr(self, attribute, value)
         return value
 

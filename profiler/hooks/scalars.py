@@ -57,7 +57,8 @@ class ScalarReader:
 
     def read(self, tensor: Any, *, several: str = _SEVERAL) -> float | Slot | None:
         """Return the value of a one-element tensor, a slot for it, or None with the reason in ``unreadable``."""
-        if not isinstance(tensor, self._torch.Tensor):
+        kind: Any = getattr(self._torch, "Tensor", ())
+        if not isinstance(tensor, kind):
             return float(tensor)
         if tensor.numel() != 1:
             return self.refuse(several)

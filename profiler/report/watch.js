@@ -90,7 +90,7 @@
       const seen = await answer.json();
       if (answer.ok) show(seen);
       complain(answer.ok ? "" : seen.error);
-      if (!answer.ok || seen.over || document.hidden) wait = SELDOM;
+      if (seen.over || document.hidden) wait = SELDOM;
     } catch {
       complain("energy-profiler watch has ended; the numbers below are the last it showed.");
       wait = SELDOM;

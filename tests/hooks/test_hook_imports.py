@@ -85,6 +85,7 @@ def test_a_wish_can_be_taken_back(module):
 
 def test_a_late_module_is_looked_up_when_it_is_used(module):
     late = LateModule(module("value = 3"))
+    assert not hasattr(late, "value")
     importlib.import_module("imported_late")
     assert late.value == 3
 
@@ -123,3 +124,20 @@ def test_hooks_that_never_saw_torch_leave_nothing(run_python):
         """
     )
     assert done.stdout == "False True\n"
+
+
+def test_steps_by_hand_need_no_torch(run_python):
+    done = run_python(
+        """
+        import sys
+        from profiler.hooks.dispatcher import dispatcher
+        events = []
+        hooks, sink = dispatcher(), events.append
+        hooks.attach(sink)
+        for loss in (3.0, 2, None):
+            hooks.manual_step(loss)
+        hooks.detach(sink)
+        print(len(events), hooks.failure, hooks.scalars.unreadable, "torch" in sys.modules)
+        """
+    )
+    assert done.stdout == "3 None set() False\n"
