@@ -171,7 +171,7 @@ class EnergyProfiler:
         self._live.close()
         if session.place.identity.speaks:
             self._rates.plan = session.plan
-            print_report(session, self._live.curve.bins, self._rates, self._options.prices())
+            print_report(session, self._live.curve.bins, self._rates, self._options)
 
     def _at_exit(self) -> None:
         """End a recording that was never stopped, because the script forgot or because an exception ended it."""

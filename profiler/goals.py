@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -40,10 +41,25 @@ class Goals:
             return self
         return replace(self, energy_budget=max(self.energy_budget - joules, sys.float_info.min))
 
+    @property
+    def targets(self) -> tuple[float, ...]:
+        """The losses whose price a report is asked for."""
+        return () if self.target_loss is None else (self.target_loss,)
+
     def section(self) -> dict[str, Any]:
         """What ``run.json`` keeps of them."""
         said = {"target_loss": self.target_loss, "energy_budget_joules": self.energy_budget}
         return {name: float(value) for name, value in said.items() if value is not None}
+
+
+def goals_of(run_json: Mapping[str, Any]) -> Goals:
+    """Read the goals of a recorded run.
+
+    Raises:
+        UsageError: They are not numbers.
+    """
+    section = run_json.get(SECTION) or {}
+    return Goals(target_loss=section.get("target_loss"), energy_budget=section.get("energy_budget_joules"))
 
 
 def _is_finite(value: Any) -> bool:

@@ -21,7 +21,7 @@ ALLOWED = {
     "_version": set(),
     "cost": BASE,
     "goals": BASE,
-    "ending": BASE | {"cost", "forecast", "gathering", "recording", "report"},
+    "ending": BASE | {"options", "forecast", "gathering", "recording", "report"},
     "gathering": BASE | {"ranks", "recording", "rundir"},
     "integrations": BASE | {"energy_profiler", "goals"},
     "live": BASE | {"cost", "forecast", "goals", "report.words", "rundir.schema"},
@@ -33,7 +33,7 @@ ALLOWED = {
     "forecast": BASE | {"report.notebook"},  # what a notebook shows of a fit, imported when it does
     "recording": BASE | {"hooks", "ranks", "sensors", "rundir.schema", "rundir.writer"},
     "rundir": BASE | {"forecast", "report"},
-    "report": BASE | {"cost", "forecast", "rundir.reader", "rundir.tail"},
+    "report": BASE | {"cost", "forecast", "goals", "rundir.reader", "rundir.tail"},
     "export": BASE | {"cost", "rundir.reader"},
     "cli": BASE
     | {"energy_profiler", "export", "hooks.imports", "recording.meta", "rundir", "report", "sensors"},

@@ -51,8 +51,9 @@ def render(report: "Report", extension: str, *, plotlyjs: str = "inline") -> str
 
 
 def report_of(run: "Run", targets: Sequence[float] = ()) -> "Report":
-    """Build the report of a recorded run, with a forecast of each asked target."""
+    """Build the report of a recorded run, with a forecast of each asked target and of the run's own goal."""
     from profiler.cost import prices_of
+    from profiler.goals import goals_of
     from profiler.report.model import attempt, build
 
     fit, refused = attempt(run.fit)
@@ -64,6 +65,7 @@ def report_of(run: "Run", targets: Sequence[float] = ()) -> "Report":
         return details_of(run, summary, fit, outlook, prices)
 
     notes = run.learning_rate.notes()
+    targets = tuple(dict.fromkeys((*targets, *goals_of(run.meta).targets)))
     return build(summary, fit, refused, targets=targets, notes=notes, prices=prices, look_closer=look_closer)
 
 
@@ -88,12 +90,16 @@ def write_report(run: "Run", path: Path, *, plotlyjs: str = "inline") -> Path:
 
 
 def exit_block(
-    summary: "Summary", bins: "CurveBins", rates: "RateTrace", prices: "Prices | None" = None
+    summary: "Summary",
+    bins: "CurveBins",
+    rates: "RateTrace",
+    prices: "Prices | None" = None,
+    targets: Sequence[float] = (),
 ) -> str:
     """Render what is printed when a run ends, from what is in memory: the same as the directory's own report."""
     from profiler.forecast import fit_bins
     from profiler.report.model import attempt, build
 
     fit, refused = attempt(lambda: fit_bins(bins, **rates.told()))
-    report = build(summary, fit, refused, notes=rates.notes(), prices=prices)
+    report = build(summary, fit, refused, targets=targets, notes=rates.notes(), prices=prices)
     return render(report, ".txt").rstrip("\n")
