@@ -24,9 +24,9 @@ USAGE = "energy-profiler run [OPTION ...] (SCRIPT | -m MODULE) [ARGUMENT ...]"
 
 
 class Setting(NamedTuple):
-    """A keyword of :class:`profiler.EnergyProfiler` as an option of the command; a ``kind`` of None takes no value."""
+    """A keyword of :class:`profiler.EnergyProfiler` as an option of the command; one of kind bool takes no value."""
 
-    kind: Callable[[str], object] | None
+    kind: Callable[[str], object]
     metavar: str
     help: str
 
@@ -34,7 +34,19 @@ class Setting(NamedTuple):
 SETTINGS = {
     "name": Setting(str, "NAME", "a name for the run, shown in reports"),
     "run_dir": Setting(str, "DIR", "where to write; by default a new directory under energy_runs"),
+    "live": Setting(bool, "", "write one line on stderr every ten seconds"),
+    "target_loss": Setting(float, "LOSS", "the loss that forecasts while training are made for"),
+    "energy_budget": Setting(float, "JOULES", "say when these are used, or the target is out of their reach"),
+    "total_steps": Setting(int, "STEPS", "optimizer steps that the whole run will take"),
+    "country": Setting(
+        str, "CODE", "take the carbon intensity of electricity from codecarbon's offline table"
+    ),
+    "grid_gco2e_per_kwh": Setting(float, "GRAMS", "or give it: grams of CO2 equivalent a kWh"),
+    "price_per_kwh": Setting(float, "MONEY", "money a kWh, in a currency of your own"),
+    "pue": Setting(float, "PUE", "power usage effectiveness of the building; 1 if not given"),
+    "resume": Setting(str, "DIR", "an earlier run that this one goes on from, at its end"),
     "sample_period_seconds": Setting(float, "SECONDS", "time between samples; chosen by itself if not given"),
+    "time_data_loading": Setting(bool, "", "time torch's data loaders, the default, or leave them alone"),
 }
 
 
@@ -57,8 +69,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _add(parser: argparse.ArgumentParser, name: str, setting: Setting) -> None:
     flag = "--" + name.replace("_", "-")
-    if setting.kind is None:
-        parser.add_argument(flag, action="store_true", default=argparse.SUPPRESS, help=setting.help)
+    if setting.kind is bool:
+        switch = argparse.BooleanOptionalAction
+        parser.add_argument(flag, action=switch, default=argparse.SUPPRESS, help=setting.help)
     else:
         parser.add_argument(
             flag, type=setting.kind, metavar=setting.metavar, default=argparse.SUPPRESS, help=setting.help

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+from dataclasses import fields
 from pathlib import Path
 from textwrap import dedent
 
@@ -16,6 +17,8 @@ from scripts_to_compare import PLAIN, WITH_TORCH
 import profiler
 from profiler import load_run
 from profiler.cli import main
+from profiler.cli.run import SETTINGS
+from profiler.options import Options
 
 ENVIRONMENT = {
     **os.environ,
@@ -170,7 +173,8 @@ def test_a_signal_ends_it_as_it_ends_python(folder, number):
         assert process.stdout.readline() == "ready\n"
         process.send_signal(number)
         code, out, err = ended(process)
-        ends.append((code, out, OURS.sub("", err)))
+        assert "profiler/cli" not in err
+        ends.append((code, out, OURS.sub("", err).splitlines()[-1:]))
     assert ends[0] == ends[1]
     assert ends[0][0] == -number
 
@@ -194,6 +198,34 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, capsys, monkeypatch, argu
     assert said in err
     assert (out, err.count("\n")) == ("", 1)
     assert not (folder / "energy_runs").exists()
+
+
+def test_every_keyword_that_can_be_typed_is_an_option():
+    needs_python = {"sensors", "on_budget", "planned_learning_rate"}
+    assert set(SETTINGS) | needs_python == {field.name for field in fields(Options)}
+    assert set(SETTINGS).isdisjoint(needs_python)
+
+
+def test_what_is_said_of_the_run_is_in_its_record(folder):
+    (folder / "script.py").write_text("print('ran')\n")
+    said = [
+        "--pue",
+        "1.5",
+        "--price-per-kwh",
+        "0.3",
+        "--grid-gco2e-per-kwh",
+        "100",
+        "--total-steps",
+        "70",
+        "--live",
+    ]
+    code, out, err = ended(start([*PROFILED, *said, "script.py"], folder))
+    assert (code, out) == (0, "ran\n"), err
+    meta = load_run(folder / "recorded").meta
+    assert meta["prices"] == {
+        "pue": 1.5, "grid_gco2e_per_kwh": 100.0, "grid_source": "as given", "price_per_kwh": 0.3,
+    }  # fmt: skip
+    assert meta["total_steps"] == 70
 
 
 def test_help_shows_examples(capsys):
