@@ -10,11 +10,15 @@ from profiler.report.model import Report
 
 REPORT_VERSION = 1
 _NOT_SAID = ("look_closer",)
+_SAID_ELSEWHERE = ("metered", "refusals", "warnings")
+"""Of the summary: the report's own domains, refusals and warnings say it, without identifiers of devices."""
 
 
 def render(report: Report) -> str:
     """Render the report; ends with a newline."""
     body = {"report_version": REPORT_VERSION, **plain(report), **plain(report.details)}
+    for name in _SAID_ELSEWHERE:
+        del body["summary"][name]
     return "".join(_lines(body)) + "\n"
 
 

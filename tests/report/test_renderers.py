@@ -1,17 +1,21 @@
 """JSON and the page say what the model says, and nothing that is put into them breaks out."""
 
 import json
+import re
+from html import unescape
 from html.parser import HTMLParser
 
 import pytest
 from scripted_reports import HOSTILE, domain, outlook, summary
 
 from profiler import load_run
+from profiler.cost import Prices
 from profiler.errors import UsageError
 from profiler.records import Metered, Provenance
-from profiler.report import render, report_of
+from profiler.report import figures, render, report_of, write
 from profiler.report.details import Details
 from profiler.testing.runs import write_run
+from profiler.units import format_joules
 
 
 class Page(HTMLParser):
@@ -90,6 +94,87 @@ def test_a_page_of_nothing(report):
     assert "nan" not in Page(text).text.split()
 
 
+SECTIONS = """\
+Loss against energy
+What a lower loss costs
+Power over time
+Energy of a step over time
+Where the energy went
+The price of perfection
+The forecast, tested on this run's own past
+Learning rate
+Sensors
+Warnings and remedies
+What the profiler itself cost
+How each number was made
+"""
+
+
+def titles(page):
+    return "".join(f"{unescape(title)}\n" for title in re.findall(r"<h2[^>]*>(.*?)</h2>", page))
+
+
+def test_the_sections_from_top_to_bottom(report):
+    assert titles(render(report(), ".html")) == SECTIONS
+
+
+def test_what_a_run_does_not_have_leaves_no_empty_section(report):
+    page = render(report(outlook=None, details=Details()), ".html")
+    assert titles(page).splitlines() == [
+        "Loss against energy",
+        "Power over time",
+        "Sensors",
+        "Warnings and remedies",
+        "How each number was made",
+    ]
+
+
+PRICES = Prices(pue=1.5, grid_gco2e_per_kwh=380.0, grid_source="as given", price_per_kwh=0.25)
+
+
+def test_carbon_and_money_are_said_where_they_are_known_and_how_to_give_them_where_not(report):
+    known, unknown = (Page(render(report(prices=prices), ".html")).text for prices in (PRICES, None))
+    for said in ("0.204 kWh", "77.6 gCO2e", "380 g/kWh, as given", "0.0510", "at 0.25 a kWh", "PUE 1.5"):
+        assert said in known
+    assert "gCO2e" not in unknown
+    assert "country=" in unknown
+    assert "price_per_kwh=" in unknown
+
+
+def test_the_three_formats_say_the_same_numbers(tmp_path):
+    report = report_of(load_run(write_run(tmp_path / "run")), targets=[1.7])
+    text, page = render(report, ".txt"), Page(render(report, ".html")).text
+    found = json.loads(render(report, ".json"))
+    for target in (*found["outlook"]["targets"], *found["outlook"]["asked"]):
+        row = next(line for line in text.splitlines() if f" {target['loss']:.3f} " in line)
+        never = f"{100 * target['forecast']['p_unreachable']:.0f} %"
+        assert (never in row and never in page) or "< 1 %" in row
+        if target["more"] and target["forecast"]["verdict"] == "reachable":
+            assert format_joules(target["more"]["median"]) in row
+            assert format_joules(target["more"]["median"]) in page
+    assert format_joules(found["energy"]["median"]) in text
+    assert format_joules(found["energy"]["median"]) in page
+
+
+def test_where_the_script_of_the_figures_stands(report, tmp_path):
+    inline, apart, cdn = (
+        render(report(), ".html", plotlyjs=place) for place in ("inline", "directory", "cdn")
+    )
+    assert 4e6 < len(inline) < 6e6
+    assert len(apart) < 1e5
+    assert f'src="{figures.script_name()}"' in apart
+    assert f'src="https://cdn.plot.ly/{figures.script_name()}" integrity="sha256-' in cdn
+    with pytest.raises(UsageError, match="inline, cdn, directory"):
+        render(report(), ".html", plotlyjs="floppy")
+
+
+def test_the_script_is_written_beside_the_page_when_that_is_asked_for(report, tmp_path):
+    write(report(), tmp_path / "a.html", plotlyjs="directory")
+    write(report(), tmp_path / "b.json", plotlyjs="directory")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.json", figures.script_name()]
+    assert (tmp_path / figures.script_name()).read_text() == figures.script()
+
+
 def test_an_unknown_extension_names_the_known(report):
     with pytest.raises(UsageError, match=r"\.txt, \.html, \.json"):
         render(report(), ".pdf")
@@ -113,6 +198,49 @@ def test_no_curve_however_strange_makes_a_report_fail_or_print_nan(tmp_path, los
     text = render(report_of(run, targets=[1.0]), extension)
     said = Page(text).text if extension == ".html" else text
     assert "nan" not in said.lower().split()
+
+
+TINY = {
+    "no domain": ("samples.csv", {"domains": []}),
+    "no step": ("steps.csv", {}),
+    "no span": ("spans.csv", {}),
+    "nothing": (".csv", {"domains": [], "overhead": {}, "totals": None}),
+}
+
+
+@pytest.mark.parametrize("extension", [".txt", ".html", ".json"])
+@pytest.mark.parametrize("case", TINY)
+def test_a_run_of_almost_nothing_has_a_report(tmp_path, case, extension):
+    gone, meta = TINY[case]
+    path = write_run(tmp_path / "run", steps=1, meta=meta)
+    for file in path.glob(f"*{gone}"):
+        file.unlink()
+    text = render(report_of(load_run(path)), extension)
+    assert "nan" not in (Page(text).text if extension == ".html" else text).lower().split()
+
+
+@pytest.mark.parametrize("extension", [".txt", ".html", ".json"])
+def test_ten_years_of_training_have_a_report(tmp_path, extension):
+    path = write_run(tmp_path / "run", steps=400)
+    for table in ("steps.csv", "spans.csv", "samples.csv"):
+        stretch_time(path / table, 3.1e6)
+    report = report_of(load_run(path))
+    assert report.summary.window_seconds == pytest.approx(10 * 3.1e7, rel=0.05)
+    text = render(report, extension)
+    assert "years" in text if extension != ".json" else json.loads(text)["step_seconds"] > 7e5
+    assert "time since the start, years" in text or extension != ".html"
+
+
+def stretch_time(path, factor):
+    """Make everything last longer at the same energy."""
+    head, *rows = path.read_text().splitlines()
+    columns = head.split(",")
+    longer = {columns.index(name) for name in columns if name.endswith("_seconds")}
+    cells = [
+        [f"{float(c) * factor:.6f}" if k in longer and c else c for k, c in enumerate(row.split(","))]
+        for row in rows
+    ]
+    path.write_text("\n".join([head, *(",".join(row) for row in cells)]) + "\n")
 
 
 def test_the_model_reads_the_run_it_was_given(tmp_path):

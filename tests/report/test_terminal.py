@@ -6,6 +6,7 @@ import math
 import pytest
 from scripted_reports import HOSTILE, outlook, summary, target
 
+from profiler.cost import Prices
 from profiler.records import Status, Verdict
 from profiler.report.outlook import Scenario
 from profiler.report.terminal import render
@@ -72,6 +73,14 @@ def test_a_past_that_is_too_short_says_so(report):
 
 def test_what_is_incomplete_says_so(report):
     assert "incomplete" in render(report(summary=summary(missing=("mps",))))
+
+
+def test_what_joules_amount_to_is_said_where_it_was_asked_for(report):
+    prices = Prices(pue=1.5, grid_gco2e_per_kwh=380.0, grid_source="France 2023", price_per_kwh=0.25)
+    lines = render(report(prices=prices)).splitlines()
+    at = lines.index("cost    0.204 kWh at the meter (PUE 1.5), 77.6 gCO2e (380 g/kWh, France 2023),")
+    assert lines[at + 1] == "  0.0510 (at 0.25 a kWh)"
+    assert "cost" not in render(report())
 
 
 def test_hostile_names_stay_on_their_line(report):
