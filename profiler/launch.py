@@ -72,22 +72,13 @@ def open_session(
 
 
 def _found(options: Options) -> "Found":
+    from profiler.recording.billing import cuda_uuids
     from profiler.sensors import discover
     from profiler.sensors.base import Found
 
     if options.sensors is None:
-        return discover(environ=os.environ, cuda_uuids=_cuda_uuids())
+        return discover(environ=os.environ, cuda_uuids=cuda_uuids())
     return Found(sensors=tuple(options.sensors))
-
-
-def _cuda_uuids() -> list[str] | None:
-    """The UUIDs of the process's GPUs in torch's own order, where CUDA is initialised and so can say."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
-        return None
-    cuda = torch.cuda
-    found = [getattr(cuda.get_device_properties(index), "uuid", None) for index in range(cuda.device_count())]
-    return None if None in found else [f"GPU-{uuid}" for uuid in found]
 
 
 def _new_path(options: Options) -> Path:

@@ -83,6 +83,7 @@ class Recorder:
         self._inbox = inbox
         self._poll = poll
         self._devices = devices
+        self._cuda_uuids: list[str] | None = None
         self._observe = observe
         self._tiles: deque[Tile] = deque()
 
@@ -160,8 +161,11 @@ class Recorder:
         if not self._tiles:
             return
         first = self.decision is None
-        decision = billing.decide(self.meters.domains.values(), self._devices(), billing.used_gpus())
-        if self.decision is None or set(decision.missing) - set(self.decision.missing):
+        self._cuda_uuids = self._cuda_uuids or billing.cuda_uuids()
+        decision = billing.decide(
+            self.meters.domains.values(), self._devices(), billing.used_gpus(), self._cuda_uuids
+        )
+        if self.decision is None or decision.says_more_than(self.decision):
             self.decision = decision
         self.meters.bill(decision.billed, self.start_ns if first else self._rows.billed_ns)
 

@@ -15,9 +15,7 @@ from profiler.sensors.surroundings import Surroundings
 BOARD_GAIN_UNCERTAINTY = 0.05
 """One standard deviation of a board's gain (Yang, Adamek and Armour, SC24, arXiv 2312.02741: about 5 % a
 board, unlike between boards of one model)."""
-_MIG_NOTE = (
-    "Split into instances (MIG): they have no meter of their own, so this is the whole board's energy."
-)
+MIG_NOTE = "Split into instances (MIG): they have no meter of their own, so this is the whole board's energy."
 _SHARED_NOTE = "Other processes used this board as well when the run began: its energy includes theirs."
 _MODULE_NOTE = "On this module the counter includes the processor and memory beside the GPU."
 _BUFFERED = "NVML buffered power readings, integrated"
@@ -120,7 +118,7 @@ def _buffer(nvml: Any, handle: Any) -> PowerBuffer | None:
 def _notes(board: Board, plan: Plan, *, shared: bool) -> tuple[str, ...]:
     """Say what a reader must know to trust a board's joules."""
     module = plan.has_energy and any(name in board.model for name in _MODULES)
-    known = ((_MIG_NOTE, board.mig), (_MODULE_NOTE, module), (_SHARED_NOTE, shared))
+    known = ((MIG_NOTE, board.mig), (_MODULE_NOTE, module), (_SHARED_NOTE, shared))
     return tuple(note for note, applies in known if applies)
 
 
