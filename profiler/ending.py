@@ -1,5 +1,6 @@
 """How a recording ends: in which status, and with what said of it."""
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from profiler.platform import write_stderr
@@ -17,6 +18,15 @@ def status_of(error: BaseException | None) -> Status:
     if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
         return Status.COMPLETED
     return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
+
+
+def end_by_interrupt() -> None:
+    """Tell the interpreter once more that an interrupt ended it, so that it dies of it as it would have.
+
+    It forgets when anything runs ``exec`` on text at exit, and half the standard library does.
+    """
+    with suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")  # noqa: S102 - only an interrupt of text counts
 
 
 def say(message: str) -> None:

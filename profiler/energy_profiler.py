@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
 
-from profiler.ending import print_report, say, status_of
+from profiler.ending import end_by_interrupt, print_report, say, status_of
 from profiler.errors import UsageError
 from profiler.forecast.rates import RateTrace
 from profiler.goals import Goals
@@ -175,8 +175,11 @@ class EnergyProfiler:
 
     def _at_exit(self) -> None:
         """End a recording that was never stopped, because the script forgot or because an exception ended it."""
-        failed = getattr(sys, "last_value", None) is not self._error_before
-        self._stop(Status.FAILED if failed else Status.COMPLETED)
+        error = getattr(sys, "last_value", None)
+        error = None if error is self._error_before else error
+        self._stop(status_of(error))
+        if isinstance(error, KeyboardInterrupt):
+            end_by_interrupt()
 
     def __enter__(self) -> Self:
         return self.start()

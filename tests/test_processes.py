@@ -152,6 +152,18 @@ def test_a_start_without_a_stop_ends_with_the_process(finished, tmp_path):
     assert reports(child) == 1, child.stderr
 
 
+def test_a_start_without_a_stop_dies_of_an_interrupt_as_it_would_have(finished, tmp_path):
+    code, child = finished("""
+    prof = profiler().start()
+    train(20)
+    raise KeyboardInterrupt
+    """)
+    assert code == -signal.SIGINT
+    assert meta(tmp_path / "run")["status"] == "interrupted"
+    assert len(rows(tmp_path / "run")) == 20
+    assert reports(child) == 1, child.stderr
+
+
 # -- forks ---------------------------------------------------------------------------------------------------------
 
 

@@ -36,7 +36,7 @@ ALLOWED = {
     "report": BASE | {"cost", "forecast", "goals", "rundir.reader", "rundir.tail"},
     "export": BASE | {"cost", "rundir.reader"},
     "cli": BASE
-    | {"energy_profiler", "export", "hooks.imports", "recording.meta", "rundir", "report", "sensors"},
+    | {"ending", "energy_profiler", "export", "recording.meta", "rundir", "report", "sensors"},
     "testing": BASE | {"sensors", "rundir"},
     "energy_profiler": BASE
     | {

@@ -9,6 +9,7 @@ import atexit
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from profiler.ending import end_by_interrupt
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
         raise
     except KeyboardInterrupt as error:
         script.show(error)
-        ending.stop(error)  # what python runs at exit could make it forget that it was interrupted
+        ending.error = error
         script.die_of(error)
     except BaseException as error:  # noqa: BLE001 - shown, and ended with, as python does
         script.show(error)
@@ -115,8 +116,7 @@ class _Ending:
         atexit.register(self._at_exit)
 
     def _at_exit(self) -> None:
-        self.stop(self.error)
-
-    def stop(self, error: BaseException | None) -> None:
-        """End the recording now."""
+        error = self.error
         self._profiler.__exit__(type(error) if error else None, error, None)
+        if isinstance(error, KeyboardInterrupt):
+            end_by_interrupt()
