@@ -9,6 +9,7 @@ from profiler.records import Interval, PhaseEnergy, Summary
 from profiler.report.halvings import Halving, halvings_of
 from profiler.report.model import mean_watts
 from profiler.report.outlook import Outlook
+from profiler.report.processes import Process, processes_of
 from profiler.report.series import Band, Power, Series, Stretch, band, floats, power_of, stretches, thinned
 from profiler.report.targets import TargetTable, table_of
 from profiler.report.where import Part, parts_of
@@ -98,6 +99,7 @@ class Details:
         step_joules_over_time: Joules a step.
         where: The parts of the window.
         phases: What the steps themselves were spent on, inferred.
+        processes: Those of a job of several.
         learning_rate: The rate over time.
         overhead: The profiler's own cost.
     """
@@ -111,6 +113,7 @@ class Details:
     step_joules_over_time: Band | None = None
     where: tuple[Part, ...] = ()
     phases: tuple[PhaseEnergy, ...] = ()
+    processes: tuple[Process, ...] = ()
     learning_rate: Series | None = None
     overhead: Overhead = Overhead()
 
@@ -135,6 +138,7 @@ def details_of(
         step_joules_over_time=_step_joules(steps),
         where=parts_of(steps, spans),
         phases=run.energy_by_phase(),
+        processes=processes_of(run.meta),
         learning_rate=_learning_rate(steps),
         overhead=_overhead(run.meta.get("overhead") or {}, summary),
     )

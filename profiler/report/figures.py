@@ -20,7 +20,7 @@ _SEEN, _BINS, _SOFT = "var(--faint)", "var(--ink)", "var(--soft)"
 _DOTTED = {"color": _FLOOR, "width": 1.5, "dash": "dot"}
 _KINDS = {
     TRAINING: COLOURS[0], "evaluation": COLOURS[4], "checkpoint": COLOURS[5], "stall": COLOURS[3], "setup": COLOURS[6],
-    "idle": _SEEN, "teardown": _SOFT,
+    "lost": COLOURS[1], "idle": _SEEN, "teardown": _SOFT,
 }  # fmt: skip
 _CLOCK = (
     (SECONDS_PER_YEAR, "years"), (SECONDS_PER_DAY, "days"), (SECONDS_PER_HOUR, "hours"),

@@ -190,13 +190,16 @@ def _slider(report: Report) -> str:
 def _power(report: Report) -> str:
     if report.details.power is None:
         return _paragraph("Nothing on this machine could be metered, so there is no power to show.")
-    return _paragraph(
-        "The area of each colour is the energy of a domain. The lane below says what the time was spent on."
-    )
+    lane = " The lane below says what the time was spent on." if report.details.stretches else ""
+    return _paragraph(f"The area of each colour is the energy of a domain.{lane}")
 
 
 def _where(report: Report) -> str:
     return _table(tables.where(report.details)) + _table(tables.phases(report.details))
+
+
+def _processes(report: Report) -> str:
+    return _table(tables.processes(report.details))
 
 
 def _halvings(report: Report) -> str:
@@ -254,6 +257,7 @@ SECTIONS: tuple[tuple[str, str, Callable[[Report], str]], ...] = (
     ("power", "Power over time", _power),
     ("step-joules", "Energy of a step over time", _nothing),
     ("where", "Where the energy went", _where),
+    ("processes", "Processes, and who waited for whom", _processes),
     ("halvings", "The price of perfection", _halvings),
     ("backtest", "The forecast, tested on this run's own past", _backtest),
     ("learning-rate", "Learning rate", _nothing),

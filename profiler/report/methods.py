@@ -29,7 +29,7 @@ _ENERGY = (
         (
             "Differences of each domain's cumulative energy, read off straight lines between the moments at which it "
             "changed. Domains marked modelled are estimates from load and hardware tables. The total is the sum of "
-            "the domains marked as in the total, over the whole window."
+            "the billed domains, over the whole window."
         ),
     ),
     (

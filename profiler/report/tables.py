@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 Row = tuple[str, ...]
 _UNKNOWN = "-"
+_MOST_PROCESSES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,6 +228,33 @@ def phases(details: "Details") -> Table | None:
     )
 
 
+def processes(details: "Details") -> Table | None:
+    """The processes of a job, those that waited most first; None where there is one alone."""
+    known = details.processes
+    if not known:
+        return None
+    shown = sorted(known, key=lambda one: (-one.waiting_joules, one.rank, one.attempt))[:_MOST_PROCESSES]
+    rows = tuple(
+        (
+            f"rank {one.rank}" + (f", attempt {one.attempt}" if one.attempt else ""),
+            one.host,
+            one.status,
+            f"{one.steps:,}",
+            format_joules(one.joules),
+            format_joules(one.waiting_joules),
+            format_seconds(one.waiting_seconds),
+        )
+        for one in shown
+    )
+    waited = format_joules(sum(one.waiting_joules for one in known))
+    some = "" if len(rows) == len(known) else f", the {len(rows)} that waited most"
+    return Table(
+        caption=f"{len(known)} processes{some}. All of them spent {waited} waiting for each other in backward passes.",
+        head=("process", "host", "status", "steps", "energy", "of it waiting", "waited"),
+        rows=rows,
+    )
+
+
 def backtest(outlook: "Outlook") -> Table:
     """What the run's past would have forecast for now."""
     return Table(
@@ -246,7 +274,7 @@ def sensors(report: Report) -> Table:
         "source",
         "renewed every",
         "uncertainty",
-        "in the total",
+        "billed",
     )
     refused = tuple(
         _unmetered(refusal.source, "not used", f"{refusal.reason}. {refusal.remedy}".strip())

@@ -23,6 +23,7 @@ from profiler.report.details import Assumptions, Chart, Details, Overhead
 from profiler.report.halvings import Halving
 from profiler.report.model import build
 from profiler.report.outlook import Outlook, Target
+from profiler.report.processes import Process
 from profiler.report.series import Band, DomainPower, Power, Series, Stretch
 from profiler.report.targets import PerJoule, TargetTable
 from profiler.report.where import Part
@@ -169,6 +170,16 @@ DETAILS = Details(
     phases=(
         PhaseEnergy(name="forward", seconds=400.0, joules=Interval(low=1e5, median=1.6e5, high=2.2e5)),
         PhaseEnergy(name="other", seconds=800.0, joules=Interval(low=2.6e5, median=3.2e5, high=3.8e5)),
+    ),
+    processes=(
+        Process(
+            rank=0, attempt=1, host="3f2a91", status="completed", steps=10_000, joules=2.6e5, waiting_seconds=12.0,
+            waiting_joules=2.5e3,
+        ),
+        Process(
+            rank=1, attempt=0, host="3f2a91", status="failed", steps=9_000, joules=2.3e5, waiting_seconds=80.0,
+            waiting_joules=1.6e4,
+        ),
     ),
     learning_rate=Series(x=(0.0, 1234.5), y=(0.001, 0.0001)),
     overhead=Overhead(

@@ -2,17 +2,18 @@
 
 import json
 import re
+from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 
 import pytest
-from scripted_reports import HOSTILE, domain, outlook, summary
+from scripted_reports import DETAILS, HOSTILE, domain, outlook, summary
 
 from profiler import load_run
 from profiler.cost import Prices
 from profiler.errors import UsageError
 from profiler.records import Metered, Provenance
-from profiler.report import figures, render, report_of, write
+from profiler.report import figures, render, report_of, tables, write
 from profiler.report.details import Details
 from profiler.testing.runs import write_run
 from profiler.units import format_joules
@@ -100,6 +101,7 @@ What a lower loss costs
 Power over time
 Energy of a step over time
 Where the energy went
+Processes, and who waited for whom
 The price of perfection
 The forecast, tested on this run's own past
 Learning rate
@@ -261,3 +263,15 @@ def test_targets_are_lower_and_dearer_down_the_table(tmp_path):
     joules = [target.forecast.median for target in targets]
     assert losses == sorted(losses, reverse=True)
     assert joules == sorted(joules)
+
+
+def test_those_who_waited_most_come_first_and_a_thousand_are_not_all_listed(report):
+    known = DETAILS.processes
+    table = tables.processes(DETAILS)
+    assert [row[0] for row in table.rows] == ["rank 1", "rank 0, attempt 1"]
+    assert (
+        table.caption == "2 processes. All of them spent 18.5 kJ waiting for each other in backward passes."
+    )
+    many = replace(DETAILS, processes=tuple(replace(known[0], rank=rank) for rank in range(1024)))
+    assert len(tables.processes(many).rows) == 32
+    assert "1024 processes, the 32 that waited most." in Page(render(report(details=many), ".html")).text
