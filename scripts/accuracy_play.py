@@ -162,7 +162,9 @@ class Performance:
     def beat(self) -> None:
         """Read the sensor once."""
         readings: list[Reading] = list(self.sensor.read())
-        self.readings += [(self.now, r.energy_joules, r.power_watts) for r in readings]
+        self.readings += [
+            ((r.time_ns - self.epoch_ns) / SECOND, r.energy_joules, r.power_watts) for r in readings
+        ]
         self.recorder.read(readings)
 
     def record(self, seconds: float) -> Played:
