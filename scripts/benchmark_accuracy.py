@@ -251,10 +251,10 @@ The P100-like board has no counter, but remembers its last 120 power readings wi
 reading instead, 80 times a second, gave steps 7 / 3 / 2 / 0.5 % and missed readings whenever the thread was late.
 """
 
-INTERVALS = """Percent of 90 % intervals that hold the truth, and in brackets their interval score in percent of the truth: the
-interval's width plus twenty times what the truth lies outside it, so that wide intervals cost too. Within a second
-nothing tells yet whether a counter is made of part-time readings, and intervals of such a counter are then too narrow;
-nor how power goes between ticks, which is therefore assumed to vary.
+INTERVALS = """Percent of 90 % intervals that hold the truth, and in brackets their interval score in percent of the
+truth: the interval's width plus twenty times what the truth lies outside it, so that wide intervals cost too. Within a
+second nothing tells yet whether a counter is made of part-time readings, and intervals of such a counter are then too
+narrow; nor how power goes between ticks, which is therefore assumed to vary.
 """
 
 
