@@ -53,6 +53,16 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def unlock(descriptor: int) -> None:
+    """Release such a lock, also where a forked child still has the file open."""
+    try:
+        import fcntl
+
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    except ImportError:
+        return
+
+
 def process_start(pid: int) -> str | None:
     """A word that tells a living process from another of the same number; None when there is no such process."""
     try:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from profiler.platform import open_private, try_lock
+from profiler.platform import open_private, try_lock, unlock
 from profiler.ranks.meeting import is_at
 from profiler.records import Domain
 
@@ -35,7 +35,7 @@ class Lock:
             self._descriptor = open_private(self._path)
         if try_lock(self._descriptor):
             if not is_at(self._path, self._descriptor):  # its last holder removed it
-                self.close()
+                self.forget()
                 return self.take()
             self.is_held = True
         written = os.pread(self._descriptor, _WIDTH, 0)
@@ -48,8 +48,14 @@ class Lock:
             os.pwrite(self._descriptor, b"%020d" % until_ns, 0)
             self.counted_ns = until_ns
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Let go."""
+        if self._descriptor is not None:
+            unlock(self._descriptor)
+        self.forget()
+
+    def forget(self) -> None:
+        """Close the file; in a forked child that leaves the parent's right alone."""
         descriptor, self._descriptor, self.is_held = self._descriptor, None, False
         if descriptor is not None:
             os.close(descriptor)
@@ -112,9 +118,14 @@ class Election:
             lock.count(until_ns)
 
     def close(self) -> None:
-        """Let everything go. Safe to call twice; in a forked child it takes nothing from the parent."""
+        """Let everything go. Safe to call twice."""
         for lock in self._locks.values():
-            lock.close()
+            lock.release()
+
+    def forget(self) -> None:
+        """In a forked child: keep nothing of the parent's, so that it can let go."""
+        for lock in self._locks.values():
+            lock.forget()
 
 
 class Unopposed:
@@ -143,6 +154,9 @@ class Unopposed:
 
     def close(self) -> None:
         """There is nothing to let go."""
+
+    def forget(self) -> None:
+        """There is nothing to keep."""
 
 
 def _device(domain: Domain) -> str | None:

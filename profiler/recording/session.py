@@ -339,7 +339,7 @@ class Session:
         """In a forked child: touch nothing that belongs to the parent."""
         self.is_fork = True
         self._writer.forget()
-        self._election.close()
+        self._election.forget()
 
 
 def _forget_all() -> None:
