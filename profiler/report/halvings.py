@@ -9,7 +9,7 @@ from profiler.report.outlook import Outlook, Target, more_of
 if TYPE_CHECKING:
     from profiler.forecast.inverse import Inverse
 
-_MOST = 40
+_MOST = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

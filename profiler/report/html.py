@@ -231,13 +231,14 @@ def _nothing(_: Report) -> str:
 
 
 def _sensors(report: Report) -> str:
-    return _table(tables.sensors(report))
+    notes = "".join(_paragraph(note) for note in tables.sensor_notes(report))
+    return _table(tables.sensors(report)) + notes
 
 
 def _warnings(report: Report) -> str:
-    remedies = [f"{r.source} is not used because {r.reason}. {r.remedy}" for r in report.refusals if r.remedy]
-    told = "".join(f"<li>{escape(text)}</li>" for text in (*report.warnings, *remedies))
-    return f"<ul class=warnings id=warnings>{told}</ul>" if told else _paragraph("None.")
+    told = "".join(f"<li>{escape(text)}</li>" for text in report.warnings)
+    listed = f"<ul class=warnings id=warnings>{told}</ul>" if told else _paragraph("No warnings.")
+    return listed + _table(tables.refusals(report))
 
 
 def _overhead(report: Report) -> str:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Row = tuple[str, ...]
 _UNKNOWN = "-"
 _MOST_PROCESSES = 32
+_EACH, _SOME = 10, 5
+"""Halvings that are all listed, and of which later ones are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +160,7 @@ def halvings(details: "Details", outlook: "Outlook") -> Table:
     """Each halving of the distance to the floor."""
     rows = [
         (
-            f"1/{2**row.halvings:,}",
+            _share(row.halvings),
             words.loss(row.target.loss),
             format_joules(more.median),
             words.ends(more, format_joules),
@@ -166,10 +168,10 @@ def halvings(details: "Details", outlook: "Outlook") -> Table:
             words.percent(row.target.forecast.p_unreachable),
         )
         for row in details.halvings
-        if (more := row.target.more) is not None
+        if (row.halvings <= _EACH or row.halvings % _SOME == 0) and (more := row.target.more) is not None
     ]
     yardstick = (
-        "the world",
+        "yardstick",
         words.loss(outlook.perfection.median),
         format_joules(outlook.yardstick.joules),
         f"loss in {words.ends(outlook.perfection, words.loss)}",
@@ -187,6 +189,10 @@ def halvings(details: "Details", outlook: "Outlook") -> Table:
     return Table(
         caption="Each halving of the distance to the median floor", head=head, rows=(*rows, yardstick)
     )
+
+
+def _share(halvings: int) -> str:
+    return f"1/{2**halvings:,}" if halvings <= _EACH else f"1/{float(2**halvings):.1e}"
 
 
 def where(details: "Details") -> Table:
@@ -265,33 +271,25 @@ def backtest(outlook: "Outlook") -> Table:
 
 
 def sensors(report: Report) -> Table:
-    """Every sampled domain, and every source that was refused."""
-    head = (
-        "domain",
-        "energy",
-        "mean power",
-        "provenance",
-        "source",
-        "renewed every",
-        "uncertainty",
-        "billed",
-    )
-    refused = tuple(
-        _unmetered(refusal.source, "not used", f"{refusal.reason}. {refusal.remedy}".strip())
-        for refusal in report.refusals
-    )
+    """Every domain, whether something measures it or not."""
     missing = tuple(
-        _unmetered(name, "missing", "nothing here measures it") for name in report.summary.missing
+        (name, _UNKNOWN, _UNKNOWN, "missing", "nothing here measures it", _UNKNOWN, _UNKNOWN, "no")
+        for name in report.summary.missing
     )
     return Table(
-        caption="Every domain that was sampled, and every source that was not used, with the reason",
-        head=head,
-        rows=(*map(_sensor, report.domains), *missing, *refused),
+        caption="Every domain that was sampled; the billed ones make up the total",
+        head=(
+            "domain",
+            "energy",
+            "mean power",
+            "provenance",
+            "source",
+            "renewed every",
+            "uncertainty",
+            "billed",
+        ),
+        rows=(*map(_sensor, report.domains), *missing),
     )
-
-
-def _unmetered(name: str, provenance: str, source: str) -> Row:
-    return (name, _UNKNOWN, _UNKNOWN, provenance, source, _UNKNOWN, _UNKNOWN, "no")
 
 
 def _sensor(line: DomainLine) -> Row:
@@ -300,10 +298,24 @@ def _sensor(line: DomainLine) -> Row:
         format_joules(line.joules),
         format_watts(line.watts),
         words.provenance(line),
-        "; ".join((line.source, *line.notes)),
+        line.source,
         _UNKNOWN if line.period_seconds is None else format_seconds(line.period_seconds),
         f"± {significant(100 * line.gain_share, 2)} %",
         "yes" if line.billed else "no",
+    )
+
+
+def sensor_notes(report: Report) -> tuple[str, ...]:
+    """What a reader must know of a domain: how it was modelled, a cross-check that failed."""
+    return tuple(f"{line.name}: {note}" for line in report.domains for note in line.notes)
+
+
+def refusals(report: Report) -> Table:
+    """Every source that is not used although it might be."""
+    return Table(
+        caption="Sources that were not used, why, and what would make them usable",
+        head=("source", "reason", "remedy"),
+        rows=tuple((one.source, one.reason, one.remedy or _UNKNOWN) for one in report.refusals),
     )
 
 
