@@ -79,11 +79,17 @@ class Dispatcher:
 
     def detach(self, sink: Sink) -> None:
         """Stop sending events to ``sink``; the last one removes the hooks. Safe in any order, and twice."""
-        stamps.ask(self, getattr(self.threads, "loop", None))
+        self._take_leave(getattr(self.threads, "loop", None))
         with self._lock:
             self._listen(tuple(other for other in self._sinks if other is not sink))
             if not self._sinks:
                 self.forget()
+
+    def _take_leave(self, loop: Loop | None) -> None:
+        """Send what is still to be said of the calling thread."""
+        stamps.ask(self, loop)
+        if loop is not None and loop.pending is None and loop.data_ns:
+            loop.batches.settle(self, loop)
 
     def forget(self) -> None:
         """Drop every sink and hook; a forked child calls this too, since it must record nothing."""

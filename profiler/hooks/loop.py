@@ -8,7 +8,8 @@ R3  An update inside a root backward pass happens at that pass's end.
 R4  A ``GradScaler.step`` without an update is a skipped step: its losses are dropped.
 R5  Gradients thrown away do not count: the sum of losses starts again where no optimizer of the step has a gradient
     left, by a probe parameter of each, when a further backward pass of the same step begins. Gradients that were set
-    to zero are gone too; on a device that cannot be asked without waiting for it, only those set to None are.
+    to zero are gone too; on a device that cannot be asked without waiting for it, only those set to None are. Where
+    no gradient was to be seen after the backward pass before, as in sharded models, none was thrown away.
 """
 
 import weakref
@@ -141,7 +142,8 @@ class Loop:
         gradients = [probe.grad for probe in self._probes()]
         left = [gradient for gradient in gradients if gradient is not None]
         untouched = [gradient._version for gradient in left] == self._versions  # noqa: SLF001 - no public name
-        if self.pending is not None and gradients and not (left and (untouched or any(map(_is_left, left)))):
+        is_gone = not left or not (untouched or any(map(_is_left, left)))
+        if self.pending is not None and gradients and self._versions and is_gone:
             self.pending = (None, (), 0, *self.pending[3:])
 
     def _probes(self) -> list[Any]:

@@ -259,6 +259,13 @@ def test_an_evaluation_is_over_when_training_goes_on_without_a_loader(record, tr
     assert recording.evaluations[-1][0] <= recording.steps[-1].first_backward_ns
 
 
+def test_the_last_evaluation_is_said_at_the_end(record, training):
+    with record() as recording:
+        training.epoch()
+        gradients_off_inside(training)
+    assert len(spans(recording)) == 1
+
+
 def test_the_last_evaluation_may_be_open(record, training):
     with record() as recording:
         training.epoch()
@@ -287,7 +294,25 @@ def four_batches_a_backward(training):
         training.step(data[0])
 
 
-@pytest.mark.parametrize("loop", [several_batches_a_step, fetched_ahead, four_batches_a_backward])
+def all_batches_first(training):
+    for data in list(DataLoader(Slow(), 4)):
+        training.step(data)
+
+
+def groups_fetched_ahead(training):
+    """As trainers do to know how many tokens an accumulated step has; the last group ends the pass."""
+    loader = iter(DataLoader(Slow(7), 4))
+    while group := [data for _, data in zip(range(4), loader, strict=False)]:
+        for data in group:
+            loss_of(training.model, data).backward()
+        training.optimizer.step()
+        training.optimizer.zero_grad()
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [several_batches_a_step, fetched_ahead, four_batches_a_backward, all_batches_first, groups_fetched_ahead],
+)
 def test_training_that_takes_several_batches_is_none(record, training, loop):
     with record() as recording:
         loop(training)

@@ -5,8 +5,9 @@ from contextlib import suppress
 
 import pytest
 import torch
+from loops_page import is_on_page, note_of
 from torch import nn
-from training_loops import LOOPS, STEPS, Gan, batch, loss_of, made_by, network, plain, sgd
+from training_loops import BY_HAND, LOOPS, STEPS, Gan, batch, loss_of, made_by, network, plain, sgd
 
 from profiler.hooks.dispatcher import dispatcher
 
@@ -42,11 +43,15 @@ def approximately(loss):
     return None if loss is None else pytest.approx(loss, rel=1e-6)
 
 
-@pytest.mark.parametrize("loop", LOOPS.values(), ids=LOOPS.keys())
-def test_loop(record, loop):
+@pytest.mark.parametrize("name", LOOPS | BY_HAND)
+def test_loop(record, name):
+    loop = (LOOPS | BY_HAND)[name]
     with record() as recording:
         truth = loop()
     check(recording, truth)
+    assert is_on_page(name, recording.truth, truth, note_of(loop)), (
+        "python tests/hooks/loops_page.py writes it"
+    )
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

@@ -3,9 +3,13 @@
 The loss of a step is the sum of the unscaled scalars whose gradients entered its update.
 """
 
+import threading
+
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
+
+from profiler.hooks.dispatcher import dispatcher
 
 STEPS = 4
 
@@ -711,4 +715,66 @@ LOOPS = {
     "scaled list": scaled_list,
     "scaled by a scaler's own method": scaled(scaler=OwnScaler),
     "scaler that is off": scaler_that_is_off,
+}
+
+
+def _by_hand(loss=None):
+    """What ``prof.step(loss=...)`` calls."""
+    dispatcher().manual_step(loss)
+
+
+def update_that_no_hook_sees():
+    """``prof.step()`` after it; the loss is that of the backward pass."""
+    model, truth = network(), []
+    for _ in range(STEPS):
+        loss = loss_of(model)
+        loss.backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.sub_(0.01 * parameter.grad)
+        model.zero_grad()
+        _by_hand()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def loss_that_no_hook_sees():
+    """``prof.step(loss=...)`` with a number or a tensor."""
+    truth = []
+    for number in range(STEPS):
+        _by_hand(torch.tensor(1.0 + number))
+        truth.append((1.0 + number, 0))
+    return truth
+
+
+def loss_handed_over_after_an_update():
+    """``prof.step(loss=...)`` beside an optimizer gives its step the loss."""
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        output = model(batch()[0])
+        output.backward(torch.ones(8, 1))
+        optimizer.step()
+        _by_hand(output.sum())
+        truth.append((output.sum().item(), 1))
+    return truth
+
+
+def threads_in_turn():
+    """Each has steps of its own."""
+    truth = []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: truth.extend(plain()))
+        thread.start()
+        thread.join()
+    return truth
+
+
+BY_HAND = {
+    "an update that no hook sees": update_that_no_hook_sees,
+    "a loop without backward passes or optimizers": loss_that_no_hook_sees,
+    "a loss handed over": loss_handed_over_after_an_update,
+    "several threads": threads_in_turn,
 }
