@@ -11,8 +11,9 @@ from string import Template
 
 from profiler._version import __version__
 from profiler.report import figures, methods, slider, tables, words
+from profiler.report.cards import Card, cards_of
 from profiler.report.model import Report
-from profiler.report.tables import Card, Table
+from profiler.report.tables import Table
 from profiler.units import format_seconds
 
 _NUMBER = re.compile(r"[-±+<>]? ?[\d.,]+(e[+-]\d+)?( [^\s\[]+)?( x)?|-|")
@@ -42,7 +43,7 @@ def render(report: Report, *, plotlyjs: str = "inline") -> str:
         state=escape(_state(report)),
         answer=escape(words.answer(report)),
         alerts=_alerts(report),
-        cards="".join(_card(card) for card in tables.cards(report)),
+        cards="".join(_card(card) for card in cards_of(report)),
         sections="".join(_section(report, drawn, *section) for section in SECTIONS),
         version=__version__,
         data=_embedded(data),

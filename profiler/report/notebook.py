@@ -5,8 +5,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from profiler.report import report_of, tables, words
+from profiler.report.cards import Card, cards_of, learnt_cards
 from profiler.report.outlook import outlook_of
-from profiler.report.tables import Card, Table
+from profiler.report.tables import Table
 
 if TYPE_CHECKING:
     from profiler.forecast import CurveFit
@@ -21,16 +22,14 @@ def run_html(run: "Run") -> str:
     outlook = report.outlook
     title = f"{report.summary.name}, {report.summary.status.value}"
     table = _table(tables.targets(outlook, report.watts)) if outlook else ""
-    return _shown(title, words.answer(report), tables.cards(report), table)
+    return _shown(title, words.answer(report), cards_of(report), table)
 
 
 def fit_html(fit: "CurveFit") -> str:
     """Show a fit: where the curve stands, and what lower losses cost."""
     outlook = outlook_of(fit, (), ())
     notes = " ".join(outlook.notes)
-    return _shown(
-        "Loss against energy", notes, tables.learnt_cards(outlook), _table(tables.targets(outlook, None))
-    )
+    return _shown("Loss against energy", notes, learnt_cards(outlook), _table(tables.targets(outlook, None)))
 
 
 def _shown(title: str, text: str, cards: Sequence[Card], table: str) -> str:

@@ -5,8 +5,8 @@ from typing import Any
 
 from profiler.records import Interval, Verdict
 from profiler.report import words
+from profiler.report.cards import Card
 from profiler.report.json import plain
-from profiler.report.tables import Card
 from profiler.report.targets import PerJoule, Quote, TargetTable
 from profiler.units import format_joules, format_seconds
 

@@ -6,6 +6,7 @@ from importlib.resources import files
 from typing import Any
 
 from profiler.report import figures, tables, words
+from profiler.report.cards import Card, cards_of
 from profiler.report.series import power_of
 from profiler.report.watching import View
 from profiler.units import format_seconds, format_watts
@@ -40,7 +41,7 @@ def snapshot(view: View) -> bytes:
         "state": f"{summary.status.value} after {elapsed}, begun {_moment(summary.started_at)}",
         "over": view.is_over,
         "answer": words.answer(report),
-        "cards": [[card.label, card.value, card.note] for card in (*_now(view), *tables.cards(report))],
+        "cards": [[card.label, card.value, card.note] for card in (*_now(view), *cards_of(report))],
         "targets": _table(tables.targets(outlook, report.watts)) if outlook else None,
         "warnings": list(report.warnings),
         "figures": _figures(view),
@@ -55,12 +56,12 @@ def _moment(started_at: str) -> str:
         return started_at
 
 
-def _now(view: View) -> tuple[tables.Card, ...]:
+def _now(view: View) -> tuple[Card, ...]:
     """The power of the moment, while there is one."""
     if view.is_over or view.total_watts is None:
         return ()
     parts = ", ".join(f"{name} {format_watts(watts)}" for name, watts in view.watts.items())
-    return (tables.Card(label="Power now", value=format_watts(view.total_watts), note=parts),)
+    return (Card(label="Power now", value=format_watts(view.total_watts), note=parts),)
 
 
 def _table(table: tables.Table) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from profiler.errors import (
     RunTooNewError,
     UsageError,
 )
-from profiler.records import Domain, Interval, Metered, PhaseEnergy, Provenance, Refusal, Status, Summary
+from profiler.records import Domain, Interval, PhaseEnergy, Provenance, Status, Summary
 from profiler.rundir import energy, phases
 from profiler.rundir.schema import (
     METRICS,
@@ -29,8 +29,8 @@ from profiler.rundir.schema import (
     TABLES,
     Table,
 )
+from profiler.rundir.summing import summary_of
 from profiler.rundir.tables import read_table
-from profiler.units import MICROJOULES_PER_JOULE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -303,56 +303,24 @@ class Run:
         total, trace = int(self.meta.get(rate_plan.TOTAL, 0)), self.learning_rate
         return trace.joules_at(total) if trace.last.step and total > trace.last.step else None
 
-    def report(self, path: str | Path) -> Path:
-        """Write a report; the extension picks the renderer: .txt or .json.
+    def report(self, path: str | Path, *, plotlyjs: str = "inline") -> Path:
+        """Write a report; the extension picks the renderer: .txt, .html or .json.
+
+        Args:
+            path: Where to. What is there is overwritten.
+            plotlyjs: Where a page has the script of its figures from: ``inline`` (5 MB, needs nothing else), ``cdn``
+                (asks plotly's server when it is opened), or ``directory`` (a file beside it, which pages share).
 
         Raises:
-            UsageError: No renderer has that extension.
+            UsageError: No renderer has that extension, or there is no such place for the script.
         """
         from profiler.report import write_report
 
-        return write_report(self, Path(path))
+        return write_report(self, Path(path), plotlyjs=plotlyjs)
 
     def summary(self) -> Summary:
         """What the run comes to."""
-        totals = self.meta.get("totals") or {}
-        metered = any(domain.billed for domain in self.domains.values())
-        bridged = {
-            entry["name"]: float(entry.get("bridged_seconds", 0.0)) for entry in self.meta.get("domains", ())
-        }
-        steps, spans = self.steps, self.spans
-        ends = [float(frame["end_seconds"].iloc[-1]) for frame in (steps, spans) if len(frame)]
-        edge = totals.get("edge_joules", steps["uncertainty_joules"].iloc[-1] if len(steps) else 0.0)
-        return Summary(
-            path=str(self.path),
-            name=str(self.meta.get("name", "")),
-            status=self.status,
-            started_at=str(self.meta.get("started_at", "")),
-            window_seconds=max(ends, default=0.0),
-            metered=tuple(
-                Metered(domain=self.domains[name], joules=joules, bridged_seconds=bridged[name])
-                for name, joules in self._joules().items()
-            ),
-            missing=tuple(self.meta.get("missing", ())),
-            refusals=tuple(Refusal(**refusal) for refusal in self.meta.get("refusals", ())),
-            warnings=self.warnings,
-            steps=int(steps["step_count"].sum()),
-            step_joules=_exact_sum(steps["total_joules"]) if metered else None,
-            span_joules=_exact_sum(spans["total_joules"]) if metered else None,
-            modelled_joules=_exact_sum(steps["modelled_joules"], spans["modelled_joules"])
-            if metered
-            else None,
-            edge_joules=float(edge),
-            sampler_cpu_seconds=self.meta.get("overhead", {}).get("sampler_cpu_seconds"),
-        )
-
-
-def _exact_sum(*columns: "pd.Series[float]") -> float:
-    """Sum joules written in whole microjoules without rounding on the way."""
-    whole = sum(
-        int((column.dropna() * MICROJOULES_PER_JOULE).round().astype("int64").sum()) for column in columns
-    )
-    return whole / MICROJOULES_PER_JOULE
+        return summary_of(self, self._joules())
 
 
 __all__ = ["Run", "RunError", "load_run"]
