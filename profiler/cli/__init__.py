@@ -35,7 +35,8 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit code. A user's mistake is one line on stderr and exit code 2."""
-    options = _parser().parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser(words[:1]).parse_args(words)
     action: Callable[[argparse.Namespace], int] = options.action
     try:
         return action(options)
@@ -50,21 +51,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return USER_MISTAKE
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
+    """Build the parser. Of the commands only the chosen one is imported: a script is run soon after."""
     parser = argparse.ArgumentParser(
         prog="energy-profiler", description="What training costs in joules, and what lower loss will cost."
     )
     parser.add_argument("--version", action="version", version=f"energy-profiler {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        module = import_module(command.module)
         sub = commands.add_parser(
-            name,
-            help=command.help,
-            description=module.__doc__,
-            epilog=module.EXAMPLE,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            name, help=command.help, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        module.configure(sub)
-        sub.set_defaults(action=module.run)
+        if name in chosen:
+            module = import_module(command.module)
+            sub.description, sub.epilog = module.__doc__, module.EXAMPLE
+            module.configure(sub)
+            sub.set_defaults(action=module.run)
     return parser

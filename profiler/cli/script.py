@@ -12,8 +12,10 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import NoReturn
 
+import profiler
 from profiler.errors import UsageError
 
+_PACKAGE = profiler.__name__
 _OURS = "profiler.cli."
 
 
@@ -51,6 +53,7 @@ class Program:
                 raise UsageError(f"there is no module named {package!r} to run.")
         elif not Path(self._target).exists():
             raise UsageError(f"there is no script {self._target}.")
+        _refuse_our_name(Path(self._folder()))
 
     def run(self) -> None:
         """Run it to its end, in a ``__main__`` of its own. What it raises is raised."""
@@ -63,6 +66,19 @@ class Program:
             runpy._run_module_as_main("__main__", alter_argv=False)  # type: ignore[attr-defined] # noqa: SLF001
         else:
             _run_file(self._target, main)
+
+
+def _refuse_our_name(folder: Path) -> None:
+    """Under python, a module called as this package is would be found by the program; here it would find this one.
+
+    Raises:
+        UsageError: There is one.
+    """
+    for theirs in (folder / f"{_PACKAGE}.py", folder / _PACKAGE / "__init__.py"):
+        if theirs.exists() and not theirs.samefile(profiler.__file__):
+            raise UsageError(
+                f"{theirs} has the name of this package; rename it, or its import finds the wrong one."
+            )
 
 
 def show(error: BaseException) -> None:

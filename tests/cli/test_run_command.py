@@ -200,6 +200,24 @@ def test_a_mistake_is_one_line_and_exit_code_2(folder, capsys, monkeypatch, argu
     assert not (folder / "energy_runs").exists()
 
 
+@pytest.mark.parametrize("name", ["profiler.py", "profiler/__init__.py"])
+def test_a_module_with_our_name_is_refused_before_anything_runs(folder, capsys, monkeypatch, name):
+    monkeypatch.setattr(sys, "path", ["", *sys.path])
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).touch()
+    (folder / "script.py").write_text("print('ran')")
+    assert main(["run", "script.py"]) == 2
+    out, err = capsys.readouterr()
+    assert f"{name} has the name of this package; rename it" in err
+    assert out == ""
+
+
+def test_nothing_is_imported_that_recording_does_not_need(folder):
+    (folder / "script.py").write_text("import sys; print(*sys.modules)")
+    modules = set(ended(start([*PROFILED, "script.py"], folder))[1].split())
+    assert not modules & {"torch", "numpy", "pandas", "plotly", "rich", "codecarbon", "profiler.cli.doctor"}
+
+
 def test_every_keyword_that_can_be_typed_is_an_option():
     needs_python = {"sensors", "on_budget", "planned_learning_rate"}
     assert set(SETTINGS) | needs_python == {field.name for field in fields(Options)}
