@@ -215,7 +215,7 @@ spans = st.tuples(st.integers(1, 10), st.integers(12, 50)).map(lambda pair: (*pa
 @settings(max_examples=25, deadline=None)
 @given(lives=st.lists(spans, min_size=1, max_size=5), seed=st.integers(0, 999))
 def test_no_joule_is_lost_or_counted_twice(tmp_path_factory, lives, seed):
-    """A job's processes come, and go in good order when all are there: what they counted is the union of their lives."""
+    """All come before the first goes, in good order: what they counted is the union of their lives."""
     prefix = tmp_path_factory.mktemp("locks") / "energy-profiler-run"
     covered = {now for begin, end, _ in lives for now in range(begin, end)}
     choose = random.Random(seed)
