@@ -60,6 +60,7 @@ class ModelledSensor:
         ram_watts: The memory's constant power in watts, and the sentence it rests on.
         cpu_times: Where the load comes from.
         clock: Monotonic nanoseconds.
+        release: Called when it is closed.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class ModelledSensor:
         ram_watts: tuple[float, str],
         cpu_times: CpuTimes,
         clock: Callable[[], int],
+        release: Callable[[], object] = bool,
     ) -> None:
         self._model = cpu
         self._ram_watts = ram_watts[0]
@@ -77,6 +79,7 @@ class ModelledSensor:
             _domain("dram:package-0", "memory model", (ram_watts[1],)),
         )
         self._cpu_times = cpu_times
+        self._release = release
         self._clock = clock
         self._last_ns = clock()
         self._last_times = cpu_times()
@@ -115,8 +118,9 @@ class ModelledSensor:
         )
 
     def close(self) -> None:
-        """End the model; there is nothing to release."""
+        """End the model."""
         self._closed = True
+        self._release()
 
     def _load_since(self, times: tuple[float, float]) -> float:
         """Return the load since the last read, or the last known one when the kernel's tick has not moved."""
@@ -140,11 +144,13 @@ def open_modelled(surroundings: Surroundings) -> Found:
             "psutil", needed_for="the processor model", install="pip install psutil"
         ) from error
     host = surroundings.host()
+    cpu_times, release = _machine_times(surroundings.system_root)
     sensor = ModelledSensor(
         cpu=model_cpu(host),
         ram_watts=model_ram(psutil.virtual_memory().total, host),
-        cpu_times=_machine_times(surroundings.system_root),
+        cpu_times=cpu_times,
         clock=surroundings.clock,
+        release=release,
     )
     return Found(sensors=(sensor,))
 
@@ -173,12 +179,18 @@ class StatTimes:
         total = sum(ticks)
         return total - sum(ticks[_IDLE]), total
 
+    def close(self) -> None:
+        """Close the file. Safe to call twice."""
+        self._file.close()
 
-def _machine_times(root: Path) -> CpuTimes:
+
+def _machine_times(root: Path) -> tuple[CpuTimes, Callable[[], object]]:
+    """Where the machine's times come from, and what releases it."""
     try:
-        return StatTimes(root / "proc/stat") if hasattr(os, "pread") else _psutil_times
-    except OSError:
-        return _psutil_times
+        stat = StatTimes(root / "proc/stat")
+    except OSError:  # no Linux
+        return _psutil_times, bool
+    return stat, stat.close
 
 
 def _psutil_times() -> tuple[float, float]:

@@ -125,9 +125,13 @@ def test_a_counter_that_freezes_under_load_is_told(recorded):
 
 
 def test_a_counter_that_restarts_is_taken_up_again(recorded):
+    """As after a driver was reloaded: what a difference of the counter would make of it is -3 kJ."""
     intake, meters = recorded(hopper(Waveform.constant(300), resets=(10.0,)))
+    timeline = meters.timelines["gpu:0"]
     assert intake.watch.restarts == 1
-    assert meters.timelines["gpu:0"].resets == 1
+    assert timeline.resets == 1
+    seconds = (timeline.latest_ns - timeline.first_ns) / SECOND
+    assert timeline.joules_at(timeline.latest_ns) == pytest.approx(300 * seconds, rel=0.01)
     assert intake.period_seconds == pytest.approx(0.1, rel=0.005)
 
 

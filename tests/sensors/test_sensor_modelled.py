@@ -1,5 +1,8 @@
+import os
 from dataclasses import replace
+from pathlib import Path
 
+import psutil
 import pytest
 
 from profiler.errors import SensorError
@@ -8,6 +11,7 @@ from profiler.sensors.host import Host
 from profiler.sensors.modelled import (
     BYTES_PER_GB,
     ModelledSensor,
+    StatTimes,
     estimate_dimm_count,
     model_cpu,
     model_ram,
@@ -102,6 +106,55 @@ def test_a_failing_load_is_a_sensor_error_and_its_time_is_counted_later(sensor, 
     load.broken = False
     fake_clock.advance(1)
     assert sensor.read()[0].energy_joules == pytest.approx(2 * 57.0)
+
+
+STAT = "cpu  1000 50 200 6000 400 10 20 30 500 25\ncpu0 1 2 3\nintr 5 0\n"
+
+
+def test_the_kernels_times_are_read_from_a_file_that_stays_open(tmp_path):
+    """Busy is all but idle and waiting; what guests have, users have too, and is not counted twice."""
+    path = tmp_path / "stat"
+    path.write_text(STAT)
+    times = StatTimes(path)
+    assert times() == (1310, 7710)
+    path.write_text(STAT.replace("1000", "1100"))
+    assert times() == (1410, 7810)
+    times.close()
+    times.close()
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux has this file")
+def test_the_kernels_times_are_psutils():
+    times, ticks = StatTimes(Path("/proc/stat")), os.sysconf("SC_CLK_TCK")
+    before = psutil.cpu_times()
+    total = times()[1] / ticks
+    after = psutil.cpu_times()
+    times.close()
+    assert sum(before[:8]) <= total + 0.1
+    assert total <= sum(after[:8]) + 0.1
+
+
+def test_without_the_file_psutil_tells_the_load(machine):
+    """As on Windows and macOS; the machine that is described here has no such file."""
+    (sensor,) = open_modelled(machine()).sensors
+    assert {reading.domain for reading in sensor.read()} == {"cpu:package-0", "dram:package-0"}
+    sensor.close()
+
+
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux shows what is open")
+def test_closing_releases_the_file(machine):
+    surroundings = machine()
+    (surroundings.system_root / "proc/stat").write_text(STAT)
+    before = open_files()
+    (sensor,) = open_modelled(surroundings).sensors
+    assert open_files() == before + 1
+    sensor.close()
+    sensor.close()
+    assert open_files() == before
 
 
 def test_domains_say_that_they_are_guesses(sensor):

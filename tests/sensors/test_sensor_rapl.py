@@ -92,6 +92,20 @@ def test_an_hour_of_wraps_is_exact(tree, opened, fake_clock, unit):
     assert last - first == pytest.approx(truth, rel=1e-9, abs=0.001)
 
 
+def test_a_wrap_of_one_package_leaves_the_others_what_they_drew(tree, opened, fake_clock):
+    """The first wraps every 262 s, the second never within the test: each interval counts both in full."""
+    tree.add("package-0", Waveform.constant(1000), unit_nanojoules=61_035)
+    tree.add("package-1", Waveform.constant(10), unit_nanojoules=61_035)
+    sensor = opened()
+    before = energies(sensor)
+    for _ in range(60):
+        fake_clock.advance(10)
+        after = energies(sensor)
+        gained = [after[f"cpu:package-{n}"] - before[f"cpu:package-{n}"] for n in range(2)]
+        assert gained == pytest.approx([10_000, 100], abs=0.001)
+        before = after
+
+
 def test_a_wrap_just_before_the_end_of_a_window_is_invisible(tree, opened, fake_clock):
     zone = tree.add("package-0", 350.0)
     tree.restart(zone, zone.max_range_uj / 1e6 - 349.0)
