@@ -249,6 +249,7 @@ class EnergyProfiler:
     def _resume(self, session: "Session") -> None:
         if self._resume_point is not None:
             session.resume(self._resume_point)
+            self._rates.before = int(self._resume_point.get("step") or 0)
             self._live.earlier_joules = self._resume_point.get("joules") or 0.0
 
     # -- what is known while it goes on ---------------------------------------------------------------------------

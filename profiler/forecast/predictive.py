@@ -120,7 +120,8 @@ class Predictive:
         gain = self.laws.gain_per_doubling()[:, None]
         center = center - misses.lean * gain / (1.0 + gain / misses.lean_gain) * np.sqrt(walk)
         own = np.square(self.laws.scale)[:, None]
-        below = own + (np.square(misses.below * gain) + misses.least_below**2) * walk
+        come = walk * (1.0 + misses.sudden) / (1.0 + misses.sudden * walk)
+        below = own + np.square(misses.below * gain) * come + misses.least_below**2 * walk
         above = own + (np.square(misses.above * gain) + misses.least_above**2) * walk
         return _Levels(center=center, below=np.sqrt(below), above=np.sqrt(above))
 

@@ -11,13 +11,15 @@ Z_90 = 1.6448536269514722
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Misses:
-    """How far levels stray from the law, as relative standard deviations that grow as the square root of doublings.
+    """How far levels stray from the law: relative standard deviations after one doubling of energy.
 
-    Below and above are told apart, because a learning rate that falls unseen lowers the loss and nothing raises it
-    as much. They stop growing at the horizon limit.
+    Variances grow as doublings, up to the horizon limit. Below and above are told apart, because a learning rate that
+    falls unseen lowers the loss and nothing raises it as much.
 
     Attributes:
         below: Downwards, in units of what the next doubling of energy takes off the level.
+        sudden: How suddenly that comes. Its variance is ``w (1 + sudden) / (1 + sudden w)`` of that after a doubling,
+            w being doublings: an annealing that nobody told of may begin at once, and is over when it is over.
         above: Upwards, in the same units.
         least_below: Downwards, in levels.
         least_above: Upwards, in levels.
@@ -31,6 +33,7 @@ class Misses:
     above: float
     least_below: float
     least_above: float
+    sudden: float = 0.0
     lean: float = 0.0
     lean_gain: float = 0.015
 
@@ -74,7 +77,9 @@ class Priors:
     recency: float = 2.0
     anneal_gain: float = 0.05
     anneal_spread: float = 0.5
-    rate_unknown: Misses = Misses(below=0.5, above=0.1, least_below=0.002, least_above=0.001, lean=0.1)
+    rate_unknown: Misses = Misses(
+        below=0.55, above=0.1, least_below=0.002, least_above=0.001, sudden=10.0, lean=0.1
+    )
     rate_known: Misses = Misses(below=0.15, above=0.15, least_below=0.0015, least_above=0.0015)
 
 

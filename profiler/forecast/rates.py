@@ -40,6 +40,7 @@ class RateTrace:
 
     Attributes:
         plan: What is planned; it may be set at any time.
+        before: Steps of the runs that this one goes on from; it may be set before the first step.
         points: Kept points, at least ``spacing`` joules apart.
         spacing: In joules; it grows when there are too many points.
         last: The last point.
@@ -47,10 +48,11 @@ class RateTrace:
         highest: The highest rate seen.
     """
 
-    __slots__ = ("highest", "last", "lowest", "plan", "points", "spacing")
+    __slots__ = ("before", "highest", "last", "lowest", "plan", "points", "spacing")
 
     def __init__(self, plan: RatePlan | None = None) -> None:
         self.plan = plan
+        self.before = 0
         self.points: list[Point] = []
         self.spacing = 0.0
         self.last = ORIGIN
@@ -68,7 +70,7 @@ class RateTrace:
         if not math.isfinite(joules):
             return
         known = rate is not None and math.isfinite(rate) and rate >= 0.0
-        self.last = Point(joules, rate if rate is not None and known else math.nan, step)
+        self.last = Point(joules, rate if rate is not None and known else math.nan, self.before + step)
         if known:
             self.lowest, self.highest = min(self.lowest, self.last.rate), max(self.highest, self.last.rate)
         if not self.points or joules > self.points[-1].joules + self.spacing:
@@ -113,8 +115,9 @@ class RateTrace:
 
     def joules_at(self, step: int) -> float:
         """Joules after a step that is still to come, if the steps go on as lately, with what lies between them."""
-        since = math.ceil((1.0 - RECENT) * self.last.step)
-        begin = next((point for point in self.points if since <= point.step < self.last.step), ORIGIN)
+        since = self.before + math.ceil((1.0 - RECENT) * (self.last.step - self.before))
+        origin = ORIGIN._replace(step=self.before)
+        begin = next((point for point in self.points if since <= point.step < self.last.step), origin)
         pace = (self.last.joules - begin.joules) / max(self.last.step - begin.step, 1)
         return self.last.joules + (step - self.last.step) * pace
 

@@ -15,6 +15,8 @@ from profiler.hooks.schedulers import Schedule
 from profiler.hooks.twins import rate_of, twin_of
 from profiler.rate_plan import RatePlan
 
+_RESUMED = "resumed"
+"""Where ``run.json`` says from which step of an earlier run a run goes on; plans count from the first one's start."""
 MOST_CALLS = 400_000
 """About a second's work."""
 LOOK_AHEAD = 10
@@ -34,10 +36,11 @@ def complete(meta: dict[str, Any], schedule: Schedule | None, *, step: int) -> N
     Args:
         meta: What it says so far, ``total_steps`` among it if that was declared.
         schedule: What was seen of a scheduler, if one was.
-        step: Steps of the run so far.
+        step: Steps of this process's run so far.
     """
     if schedule is not None and rate_plan.SECTION not in meta:
-        meta[rate_plan.SECTION] = _section(schedule, step, meta.get(rate_plan.TOTAL))
+        before = (meta.get(_RESUMED) or {}).get("step") or 0
+        meta[rate_plan.SECTION] = _section(schedule, before + step, meta.get(rate_plan.TOTAL))
 
 
 def _section(schedule: Schedule, step: int, total_steps: int | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ def test_all_that_is_assumed_is_said():
         "Bins at the last point are noisy by about 0.3%.",
         "A point weighs as its joules over the present ones to the power 2.",
         "Lowering a known learning rate to zero removes between 0.022 and 0.11 (90 %) of the loss.",
-        "Learning rate unknown: levels leave the law by 50% downwards and 10% upwards of the next doubling's gain.",
+        "Learning rate unknown: levels leave the law by 55% downwards and 10% upwards of the next doubling's gain.",
         "Learning rate known: levels leave the law by 15% downwards and 15% upwards of the next doubling's gain.",
     )
 

@@ -93,6 +93,16 @@ def test_a_step_more_or_less_is_no_contradiction():
     assert list(halfway(jump, rates).told()) == ["planned_learning_rate"]
 
 
+def test_a_run_that_goes_on_from_another_counts_on():
+    trace = RateTrace(DOWN)
+    trace.before = 400
+    for step in range(1, 101):
+        trace.add(2.0 * step, DOWN.rate_at(400 + step), step)
+    joules, rates = trace.told()["planned_learning_rate"]
+    assert joules[-1] == pytest.approx(200.0 + 500 * 2.0)
+    assert (rates[0], rates[-1]) == (DOWN.rate_at(401), 0.0)
+
+
 def test_a_plan_that_has_been_carried_out_says_nothing_of_the_future():
     plan = RatePlan(steps=(1, 500), rates=(1.0, DOWN.rate_at(500)), source="planned_learning_rate")
     assert list(halfway(plan).told()) == ["learning_rate"]

@@ -314,6 +314,20 @@ def test_the_one_that_steps_most_often_leads():
     assert type(seen.twin) is schedulers.CosineAnnealingLR
 
 
+def test_a_plan_counts_from_the_start_of_the_first_run():
+    """Where a run goes on from another's checkpoint, its total is that of both."""
+    training = Training(SCHEDULES["cosine"][0])
+    training.go(100)
+    meta = {"total_steps": TOTAL, "resumed": {"step": 100}}
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    training.go(30)
+    seen = hooks.schedulers.leading()
+    hooks.detach(sink)
+    foresight.complete(meta, seen, step=30)
+    assert_foreseen(meta["learning_rate_plan"], training)
+
+
 def test_without_a_scheduler_nothing_is_said():
     training = Training(FALLING, every=10**9)
     assert followed(training) is None
