@@ -113,7 +113,8 @@ def _record(path: Path) -> Record:
 
 
 def _numbered(records: Sequence[Record]) -> list[Record]:
-    if len(records) > 1 and all(record.meta.get("world_size", 1) == 1 for record in records):
+    strangers = all(record.meta.get("world_size", 1) == 1 for record in records)
+    if strangers and len({(record.attempt, record.rank) for record in records}) < len(records):
         return [replace(record, rank=number, attempt=0) for number, record in enumerate(records)]
     return list(records)
 
