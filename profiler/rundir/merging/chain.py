@@ -7,7 +7,7 @@ behind the other.
 
 from typing import TYPE_CHECKING, Any
 
-from profiler.rundir.merging.tables import Tables
+from profiler.rundir.merging.tables import FLOATS, Tables
 from profiler.rundir.schema import SPANS
 from profiler.units import MICROJOULES_PER_JOULE
 
@@ -55,10 +55,10 @@ def carry(later: Tables, *, step: int, joules: float | None) -> Tables:
 
     before = joules or 0.0
     span = {"start_seconds": 0.0, "end_seconds": 0.0, "kind": CARRIED, "total_joules": joules,
-            "modelled_joules": None, "cumulative_joules": joules, "uncertainty_joules": 0.0}  # fmt: skip
+            "modelled_joules": None, "cumulative_joules": joules, "uncertainty_joules": None}  # fmt: skip
     steps = _moved(later.steps, 0.0, before)
     steps["step"] = steps["step"] + step
-    spans = _join(pd.DataFrame([span]), _moved(later.spans, 0.0, before))
+    spans = _join(pd.DataFrame([span]).astype(FLOATS), _moved(later.spans, 0.0, before))
     metrics = _moved(later.metrics, 0.0, before)
     metrics["step"] = metrics["step"] + step
     return Tables(steps=steps, spans=spans, samples=later.samples, metrics=metrics)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from profiler.rundir.merging.blocks import block_of, known, sums
-from profiler.rundir.merging.tables import Tables, column_of
+from profiler.rundir.merging.tables import FLOATS, Tables, column_of
 from profiler.rundir.schema import SPANS, STEPS
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
@@ -245,7 +245,7 @@ class _Layout:
         import pandas as pd
 
         rows = [row for place in sorted(self._groups) for row in self._spans_before(place)]
-        return pd.DataFrame(rows, columns=list(SPANS.columns))
+        return pd.DataFrame(rows, columns=list(SPANS.columns)).astype(FLOATS)
 
     def _spans_before(self, place: int) -> list[dict[str, Any]]:
         rows, start, spent = [], int(self._edges[place]), float(self._before[place])

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
+FLOATS = {name: "float64" for name, kind in SPANS.types.items() if kind == "float"}
+"""Of a table of spans, the columns whose cells may be empty."""
 _CATEGORIES = {"gpu": "gpu_joules", "cpu": "cpu_joules", "dram": "dram_joules"}
 
 
