@@ -91,7 +91,8 @@ class Tiler:
     def idle(self, now_ns: int) -> list[Tile]:
         """Cut off what has passed without a step, once it is long enough to matter if the process is killed."""
         patience = max(_IDLE_NS, _STALL_RATIO * (int(median(self._durations)) if self._durations else 0))
-        return self._rest(now_ns, "stall") if now_ns - self._cursor > patience else []
+        tiles = self._cut(now_ns, now_ns, now_ns) if now_ns - self._cursor > patience else []
+        return tiles + (self._rest(now_ns, "stall") if now_ns - self._cursor > patience else [])
 
     def finish(self, end_ns: int) -> list[Tile]:
         """Cut the rest of the window."""

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from profiler.errors import SensorError
-from profiler.hooks.events import Kind, Slot, StepEvent
+from profiler.hooks.events import Kind, Slot, Stamp, StepEvent
 from profiler.recording.meters import Meters
 from profiler.recording.recorder import Inbox, Logged, Recorder
 from profiler.recording.samples import SampleLog
@@ -59,10 +59,11 @@ class Bench:
         with suppress(SensorError):  # the sampler takes it as a gap
             self.recorder.read(self.sensor.read())
 
-    def step(self, loss=1.0, slots=()):
+    def step(self, loss=1.0, slots=(), stamp=None):
         """An update ends now."""
         end = self.clock()
-        self.inbox.events.append(tuple(StepEvent(Kind.OPEN, end, loss, slots, 1, end - 10, 5, 5, 0.1, None)))
+        event = StepEvent(Kind.OPEN, end, loss, slots, 1, end - 10, 5, 5, 0.1, None, stamp=stamp)
+        self.inbox.events.append(tuple(event))
 
     def log(self, value, name="val_error"):
         self.inbox.metrics.append(Logged(time_ns=self.clock(), name=name, value=value))
@@ -249,6 +250,43 @@ def test_a_metric_is_written_exactly(bench, value):
     bench.log(value)
     bench.finish()
     assert bench.rows("metrics")[0]["value"] == repr(value)
+
+
+def test_a_metric_logged_while_the_device_still_works_is_at_the_step_that_the_host_has_done(bench):
+    """The device lags by 0.3 s, within which each value is logged."""
+    for n in range(1, 6):
+        bench.pass_time(1)
+        bench.landed[n] = bench.clock() + 3 * SECOND // 10
+        bench.step(stamp=Stamp(n))
+        bench.pass_time(0.1)
+        bench.log(n / 10)
+    bench.pass_time(1)
+    bench.finish()
+    assert [row["step"] for row in bench.rows("metrics")] == ["1", "2", "3", "4", "5"]
+    ends = [float(row["end_seconds"]) for row in bench.rows("steps")]
+    assert ends == pytest.approx([1.3, 2.4, 3.5, 4.6, 5.7])
+
+
+# -- evaluations ---------------------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_that_was_noticed_is_a_span_of_its_own(bench):
+    def notice(kind):
+        bench.inbox.events.append((kind, bench.clock(), None, (), 0, 0, 0, 0, None, None))
+
+    for _ in range(5):
+        bench.pass_time(0.5)
+        bench.step()
+    notice(Kind.EVALUATE)
+    bench.pass_time(30)
+    assert [row["kind"] for row in bench.rows("spans")][-1] == "evaluation", "written while it goes on"
+    notice(Kind.TRAIN)
+    bench.pass_time(0.5)
+    bench.step()
+    bench.finish()
+    spans = [row for row in bench.rows("spans") if row["kind"] == "evaluation"]
+    assert float(total(spans)) == pytest.approx(30 * 250)
+    assert float(bench.rows("steps")[-1]["total_joules"]) == pytest.approx(125)
 
 
 # -- samples -------------------------------------------------------------------------------------------------------
