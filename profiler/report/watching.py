@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from profiler.rundir.reader import Run
 
 FIT_SHARE = 0.05
-"""The most of one processor that forecasting may take from a machine that trains."""
+"""The most of one processor that forecasting may take from a machine that trains ..."""
+LONGEST_SECONDS = 15.0
+"""... as long as no forecast is older than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +55,23 @@ class Watch:
         path: The directory.
         charted: Whether the curve is wanted, for drawing.
         clock: Seconds, which keep fits rare.
+        work: Seconds of this thread's processor time, which say what a fit costs.
 
     Raises:
         RunError: It is not a run directory that can be read.
     """
 
     def __init__(
-        self, path: str | Path, *, charted: bool = False, clock: Callable[[], float] = time.monotonic
+        self,
+        path: str | Path,
+        *,
+        charted: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        work: Callable[[], float] = time.thread_time,
     ) -> None:
         self._follower = Follower(path)
         self._charted = charted
-        self._clock = clock
+        self._clock, self._work = clock, work
         self._forecast: Report | None = None
         self._chart: Chart | None = None
         self._points = -1
@@ -91,15 +99,15 @@ class Watch:
 
     def _renewed(self, run: "Run", *, is_over: bool) -> Report:
         """The report of the last fit, which is renewed when there are new points and it is not too soon."""
-        began, points = self._clock(), len(run.steps)
-        is_time = points != self._points and (is_over or began >= self._next_fit)
+        points = len(run.steps)
+        is_time = points != self._points and (is_over or self._clock() >= self._next_fit)
         if self._forecast is None or is_time:
-            self._points = points
+            self._points, began = points, self._work()
             fit, refused = attempt(run.fit)
             self._forecast = build(run.summary(), fit, refused, notes=run.learning_rate.notes())
             self._chart = chart_of(run, fit) if fit is not None and self._charted else None
-            ended = self._clock()
-            self._next_fit = ended + (ended - began) / FIT_SHARE
+            wait = min((self._work() - began) / FIT_SHARE, LONGEST_SECONDS)
+            self._next_fit = self._clock() + wait
         return self._forecast
 
 

@@ -1,6 +1,7 @@
 """``energy-profiler watch``: the run's own numbers, in a terminal, in a log, for running, finished and killed runs."""
 
 import io
+import itertools
 import os
 import pty
 import select
@@ -122,23 +123,24 @@ def test_a_killed_run_is_shown_as_interrupted_and_ends_the_view(growing, capsys)
     assert "interrupted, 50 steps" in capsys.readouterr().out
 
 
-def test_forecasts_are_rare_beside_the_training(growing):
-    now = [0.0]
-    watch = Watch("run", clock=lambda: now[0])
-    growing.grow(100)
-    first = watch.look().report.outlook
-    growing.grow(200)
-    now[0] += 1.0
-    second = watch.look()
-    assert second.report.outlook != first, "a fit that took no time may be made again at once"
+@pytest.mark.parametrize(("costs", "pause"), [(0.1, 2.0), (10.0, 15.0)])
+def test_forecasts_are_rare_beside_the_training_and_never_old(growing, costs, pause):
+    now, work = [100.0], itertools.count(0.0, costs)
+    watch = Watch("run", clock=lambda: now[0], work=work.__next__)
 
-    ticks = iter(range(0, 10_000, 10))
-    slow = Watch("run", clock=lambda: float(next(ticks)))
-    first = slow.look()
-    growing.grow(300)
-    again = slow.look()
-    assert again.report.summary.steps == 300
-    assert again.report.outlook is first.report.outlook, "ten seconds of fitting are paid for by two hundred"
+    def outlook(steps, seconds):
+        now[0] += seconds
+        growing.grow(steps)
+        view = watch.look()
+        assert view.report.summary.steps == steps
+        return view.report.outlook
+
+    first = outlook(100, 0.0)
+    assert outlook(200, pause - 0.01) is first
+    assert outlook(200, 0.02) != first
+    growing.say("completed")
+    last = outlook(400, 0.0)
+    assert last.last_loss == pytest.approx(1.773, abs=0.002), "the last word is about the whole run"
 
 
 def terminal(arguments):
