@@ -7,8 +7,7 @@ from profiler.platform import write_stderr
 from profiler.records import Status
 
 if TYPE_CHECKING:
-    from profiler.forecast.bins import CurveBins
-    from profiler.forecast.rates import RateTrace
+    from profiler.live.curve import LiveCurve
     from profiler.options import Options
     from profiler.recording.session import Session
 
@@ -34,7 +33,7 @@ def say(message: str) -> None:
     write_stderr(f"energy-profiler: {message}")
 
 
-def print_report(session: "Session", bins: "CurveBins", rates: "RateTrace", options: "Options") -> None:
+def print_report(session: "Session", curve: "LiveCurve", options: "Options") -> None:
     """Print the block at the end, from what is in memory."""
     try:
         from profiler.gathering import whole_run
@@ -43,7 +42,7 @@ def print_report(session: "Session", bins: "CurveBins", rates: "RateTrace", opti
         whole = whole_run(session)
         if whole is None:
             prices, targets = options.prices(), options.goals().targets
-            write_stderr(exit_block(session.summary(), bins, rates, prices, targets))
+            write_stderr(exit_block(session.summary(), curve.bins, curve.rates, prices, targets))
         else:
             write_stderr(render(report_of(whole), ".txt").rstrip("\n"))
     except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed

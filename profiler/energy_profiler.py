@@ -5,20 +5,16 @@ import functools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
 
+from profiler.dialogue import Dialogue
 from profiler.ending import end_by_interrupt, print_report, say, status_of
 from profiler.errors import UsageError
-from profiler.forecast.rates import RateTrace
-from profiler.goals import Goals
 from profiler.launch import open_session, require_torch
-from profiler.live.view import LiveView
-from profiler.options import Options, resume_point
+from profiler.options import Options
 from profiler.records import Status
-from profiler.units import format_joules
 
 if TYPE_CHECKING:
     from profiler.rate_plan import Planned
@@ -30,7 +26,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
-class EnergyProfiler:
+class EnergyProfiler(Dialogue):
     """Records the joules, steps and losses of an unmodified PyTorch training loop, and forecasts what lower loss costs.
 
     Use it as a context manager, as a decorator, or by :meth:`start` and :meth:`stop`. It may be nested. What fails in
@@ -86,7 +82,7 @@ class EnergyProfiler:
         time_data_loading: bool = True,
         resume: str | os.PathLike[str] | None = None,
     ) -> None:
-        self._options = Options(
+        options = Options(
             name=name,
             run_dir=run_dir,
             sample_period_seconds=sample_period_seconds,
@@ -104,10 +100,7 @@ class EnergyProfiler:
             time_data_loading=time_data_loading,
             resume=resume,
         )
-        self._resume_point: Mapping[str, Any] | None = None
-        self._session: Session | None = None
-        self._rates = RateTrace()
-        self._live = self._new_live()
+        super().__init__(options)
         self._run: Run | None = None
         self._error_before: BaseException | None = None
 
@@ -123,8 +116,8 @@ class EnergyProfiler:
         if self.is_recording:
             raise UsageError("this profiler is already recording; nest another EnergyProfiler instead.")
         require_torch()
-        self._rates, self._run = RateTrace(self._options.plan()), None
-        self._live = self._new_live()
+        self._run, self._live = None, self._new_live()
+        self._live.curve.rates.plan = self._options.plan()
         begun = time.monotonic()
         try:
             self._session = open_session(
@@ -170,8 +163,8 @@ class EnergyProfiler:
         session.stop(status)
         self._live.close()
         if session.place.identity.speaks:
-            self._rates.plan = session.plan
-            print_report(session, self._live.curve.bins, self._rates, self._options)
+            self._live.curve.rates.plan = session.plan
+            print_report(session, self._live.curve, self._options)
 
     def _at_exit(self) -> None:
         """End a recording that was never stopped, because the script forgot or because an exception ended it."""
@@ -200,112 +193,6 @@ class EnergyProfiler:
                 return function(*args, **kwargs)
 
         return recorded
-
-    # -- what hooks cannot see ------------------------------------------------------------------------------------
-
-    def step(self, *, loss: Any = None) -> None:
-        """End a step here, for updates that no hook sees; after a step that was seen, only hand its loss over.
-
-        Args:
-            loss: A number or a one-element tensor; on a GPU it is read without waiting for it.
-        """
-        if self._session is not None:
-            self._session.manual_step(loss)
-
-    def log(self, **values: Any) -> None:
-        """Record values of your own, such as ``val_error=0.12``: numbers or one-element tensors."""
-        if self._session is not None:
-            for name, value in values.items():
-                self._session.log(name, value)
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Name what happens inside: steps get it as their phase, and time outside steps becomes a span of that kind."""
-        recorded = self._session is not None and self._session.enter_phase(str(name))
-        try:
-            yield
-        finally:
-            if recorded and self._session is not None:
-                self._session.leave_phase()
-
-    # -- checkpoints ----------------------------------------------------------------------------------------------
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the run stands, as plain values to be saved with a checkpoint; empty before the start."""
-        return {} if self._session is None else self._session.state()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint: joules carry on, and steps that are done again count as lost work.
-
-        Call it before the start or before the first step, on every rank.
-
-        Raises:
-            UsageError: It is not what :meth:`state_dict` returned.
-        """
-        self._resume_point = resume_point(state)
-        if self.is_recording and self._session is not None:
-            self._resume(self._session)
-
-    def _resume(self, session: "Session") -> None:
-        if self._resume_point is not None:
-            session.resume(self._resume_point)
-            self._rates.before = int(self._resume_point.get("step") or 0)
-            self._live.earlier_joules = self._resume_point.get("joules") or 0.0
-
-    # -- what is known while it goes on ---------------------------------------------------------------------------
-
-    @property
-    def is_recording(self) -> bool:
-        """Whether it has started and not stopped, in this process."""
-        session = self._session
-        return session is not None and session.status is Status.RUNNING and not session.is_fork
-
-    @property
-    def goals(self) -> Goals:
-        """What was asked of the run."""
-        return self._options.goals()
-
-    @property
-    def should_stop(self) -> bool:
-        """Whether the energy budget is used, or ``target_loss`` will not be reached within it; for loops that ask.
-
-        Each rank answers for what it records itself: let the ranks agree before one of them leaves the loop.
-        """
-        return self._live.should_stop
-
-    def metrics(self) -> dict[str, float]:
-        """Where the run stands, with the keys of experiment trackers, such as ``energy/total_joules``.
-
-        Cheap enough for every step. What is not known is absent: all of it before the start, forecasts until some
-        seconds after they were first asked for.
-        """
-        return self._live.metrics()
-
-    def _new_live(self) -> LiveView:
-        options = self._options
-        return LiveView(
-            rates=self._rates,
-            speaks=options.live,
-            goals=self.goals,
-            prices=options.prices(),
-            alarm=self._alarm,
-        )
-
-    def _alarm(self, sentence: str) -> None:
-        session, on_budget = self._session, self._options.on_budget
-        if session is not None:
-            session.notice(sentence)
-            if callable(on_budget):
-                session.next_step.call(lambda: on_budget(sentence))
-
-    def __repr__(self) -> str:
-        session, latest = self._session, self._live.latest
-        if session is None:
-            return "EnergyProfiler(not started)"
-        done = [f"{latest.steps:,} steps"] if latest is not None else []
-        if latest is not None and latest.total_joules is not None:
-            done.append(format_joules(latest.total_joules))
-        return f"EnergyProfiler({', '.join([session.status.value, *done, str(session.path)])})"
 
     # -- what came of it ------------------------------------------------------------------------------------------
 
