@@ -18,15 +18,18 @@
     const isColour = /color$/.test(key) && typeof value === "string" && value.startsWith("var(");
     return isColour ? colour(value.slice(4, -1)) : value;
   };
-  const axis = (own) => ({ gridcolor: colour("--line"), linecolor: colour("--line"), zeroline: false, automargin: true,
-    hoverformat: ".4s", fixedrange: true, ...painted(own) });
+  const axis = (name, own) => ({ nticks: narrow.matches && name === "xaxis" ? 4 : 0, gridcolor: colour("--line"),
+    linecolor: colour("--line"), zeroline: false, automargin: true, hoverformat: ".4s", fixedrange: true, ...painted(own),
+    title: { font: { size: 12.5 }, ...own.title } });
   const layout = (own) => ({
     ...painted(own),
-    ...Object.fromEntries(Object.keys(own).filter((name) => /axis/.test(name)).map((name) => [name, axis(own[name])])),
+    ...Object.fromEntries(
+      Object.keys(own).filter((name) => /axis/.test(name)).map((name) => [name, axis(name, own[name])])),
     paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, hovermode: "closest", dragmode: false,
     font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: colour("--soft") },
     hoverlabel: { bgcolor: colour("--card"), bordercolor: colour("--line"), font: { color: colour("--ink") } },
-    legend: { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom", bgcolor: "rgba(0,0,0,0)" },
+    legend: { orientation: "h", x: 0, xanchor: "left", y: 1.02, yanchor: "bottom", traceorder: "normal",
+      bgcolor: "rgba(0,0,0,0)" },
     margin: narrow.matches ? { l: 8, r: 8, t: 8, b: 8 } : { l: 60, r: 10, t: 10, b: 45 },
   });
   const draw = () => {

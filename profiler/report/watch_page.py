@@ -7,7 +7,7 @@ from typing import Any
 
 from profiler.report import figures, tables, words
 from profiler.report.cards import Card, cards_of
-from profiler.report.series import power_of
+from profiler.report.series import power_of, stretches
 from profiler.report.watching import View
 from profiler.units import format_seconds, format_watts
 
@@ -73,6 +73,6 @@ def _figures(view: View) -> dict[str, figures.Figure]:
     power = power_of(run.samples, list(view.watts))
     found = {
         "curve": figures.curve(outlook, view.chart) if outlook and view.chart else None,
-        "power": figures.power(power, ()) if power else None,
+        "power": figures.power(power, stretches(run.steps, run.spans)) if power else None,
     }
     return {name: figure for name, figure in found.items() if figure is not None}
