@@ -19,6 +19,8 @@ POINTS = 2048
 """A schedule is resampled to this many points evenly, and to half as many in equal ratios."""
 EARLIEST = 1e-5
 """Part of its joules at which the latter begin: a long plan may have hardly begun."""
+LEAST = 1e-3
+"""Part of its peak that a rate counts as learning at, even where it is less: a warm-up may start at zero."""
 ENDED = 1e-6
 """A plan that ended goes on so little further, in parts of the joules so far; made longer, it holds its last rate."""
 SPENT = 0.01
@@ -112,7 +114,8 @@ def build(joules: npt.ArrayLike, rate: npt.ArrayLike) -> Schedule:
 def _integrated(grid: FloatArray, rate: FloatArray) -> Schedule:
     memory = MEMORY_SHARE * float(grid[-1])
     steps = np.diff(grid)
-    learned = np.append(0.0, np.cumsum(0.5 * (rate[1:] + rate[:-1]) * steps))
+    at_least = np.maximum(rate, LEAST)
+    learned = np.append(0.0, np.cumsum(0.5 * (at_least[1:] + at_least[:-1]) * steps))
     drops = np.maximum(-np.diff(rate), 0.0)
     pending, taken = 0.0, []
     for drop, fade in zip(drops.tolist(), np.exp(-steps / memory).tolist(), strict=True):

@@ -44,6 +44,16 @@ def test_warming_up_is_no_annealing():
     assert schedule.progress_at(np.array([100.0])) == pytest.approx(0.0)
 
 
+@pytest.mark.parametrize("still", [0, 5, 100])
+def test_a_warm_up_may_start_at_a_rate_of_zero(still):
+    """Also behind joules that were spent before the first step."""
+    steps = np.arange(JOULES.size)
+    rate = 1e-3 * np.clip((steps - still) / 200.0, 0.0, 1.0)
+    fit = fit_curve(300.0 + JOULES, trained(np.full(JOULES.size, 1e-3)), learning_rate=rate)
+    assert fit.scenarios == ("held", "annealed")
+    assert fit.loss_at(2.0 * fit.joules).median < fit.level
+
+
 def test_knowing_the_plan_beats_not_knowing_it():
     rate = cosine(JOULES)
     loss = trained(rate)

@@ -5,7 +5,7 @@ import math
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.errors import ForecastRefusedError
+from profiler.errors import ForecastRefusedError, UsageError
 from profiler.forecast import fit_curve
 
 POINTS = st.lists(
@@ -28,3 +28,28 @@ def test_a_few_wild_points_never_break_a_fit_or_make_it_say_nan(points):
     assert not any(map(math.isnan, numbers))
     assert forecast.low <= forecast.median <= forecast.high
     assert level.low <= level.high
+
+
+RATES = st.lists(st.sampled_from([0.0, 1e-9, 1e-3, 0.1, 0.5, 1.0]), min_size=16, max_size=16)
+
+
+@settings(max_examples=60, deadline=None)
+@given(POINTS, RATES, st.sampled_from([None, 0.01, 1.0, 1.5, 1e4]), st.sampled_from([0.0, 1e-3, 1.0]))
+def test_no_learning_rate_and_no_plan_breaks_a_fit_or_makes_it_say_nan(points, rates, longer, end):
+    """Rates of zero anywhere, plans shorter than the run or far longer."""
+    joules, values = ([point[k] for point in sorted(points)] for k in (0, 1))
+    rate = rates[: len(joules)]
+    plan = None if longer is None else ([*joules, longer * joules[-1]], [*rate, end])
+    try:
+        fit = fit_curve(joules, values, learning_rate=rate, planned_learning_rate=plan)
+    except ForecastRefusedError:
+        return
+    except UsageError as error:
+        assert max(rate) == 0.0, error
+        return
+    for scenario in fit.scenarios:
+        forecast = fit.joules_at(fit.level * 0.9, scenario=scenario)
+        level = fit.loss_at(fit.joules * 3, scenario=scenario)
+        assert forecast.low <= forecast.median <= forecast.high
+        assert 0.0 <= forecast.p_unreachable <= 1.0
+        assert level.low <= level.median <= level.high
