@@ -17,11 +17,25 @@ _LINES_A_WARNING = 2
 
 def render(report: Report) -> str:
     """Render the report; ends with a newline."""
-    lines = [line for part in _parts(report) for line in _printed(part)]
     asked = len(report.outlook.asked) if report.outlook else 0
-    lines += _warnings(report, room=MOST_LINES + asked - len(lines) - 1)
+    most, told = MOST_LINES + asked - 1, _told(report)
+    room = most - bool(told)
+    lines = _needed(report, room)
+    notes = [line for note in report.outlook.notes[:1] for line in _wrapped(note)] if report.outlook else []
+    lines += notes if len(lines) + len(notes) <= room else []
+    lines += _warnings(told, room=most - len(lines))
     lines += _printed(f"record  {words.one_line(report.summary.path)}")
     return "\n".join(lines) + "\n"
+
+
+def _needed(report: Report, room: int) -> list[str]:
+    """Everything but notes and warnings, with as many domains as fit into ``room`` lines."""
+    lines: list[str] = []
+    for domains in range(_DOMAINS_SHOWN, 0, -1):
+        lines = [line for part in _parts(report, domains) for line in _printed(part)]
+        if len(lines) <= room:
+            break
+    return lines
 
 
 def _printed(part: object) -> list[str]:
@@ -33,11 +47,11 @@ def _printed(part: object) -> list[str]:
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
-def _parts(report: Report) -> Iterator[object]:
+def _parts(report: Report, domains: int) -> Iterator[object]:
     summary = report.summary
     yield f"== {words.one_line(summary.name)}: {summary.status.value} after {format_seconds(summary.window_seconds)} =="
     yield f"energy  {words.energy(report)}"
-    yield from _domains(report)
+    yield from _domains(report, domains)
     if cost := words.cost(report):
         yield from _wrapped(f"cost    {cost}")
     yield f"steps   {words.steps(report)}"
@@ -47,12 +61,13 @@ def _parts(report: Report) -> Iterator[object]:
         yield from _wrapped(f"no forecast: {report.refused}")
 
 
-def _domains(report: Report) -> Iterator[str]:
+def _domains(report: Report, shown: int) -> Iterator[str]:
     billed = [line for line in report.domains if line.billed]
-    for line in billed[:_DOMAINS_SHOWN]:
+    for line in billed[:shown]:
         joules, watts = format_joules(line.joules), format_watts(line.watts)
-        yield f"  {line.name:<16} {joules:>8} {watts:>8}  {words.provenance(line)} ({line.source})"
-    if rest := billed[_DOMAINS_SHOWN:]:
+        name, source = words.one_line(line.name), words.one_line(line.source)
+        yield f"  {name:<16} {joules:>8} {watts:>8}  {words.provenance(line)} ({source})"
+    if rest := billed[shown:]:
         yield f"  and {len(rest)} more {format_joules(sum(line.joules for line in rest)):>17}"
 
 
@@ -66,8 +81,6 @@ def _forecast(outlook: Outlook) -> Iterator[object]:
     yield from _wrapped(
         f"{yardstick} would lead, if this law held for ever, to {words.spread(outlook.perfection)}"
     )
-    for note in outlook.notes[:1]:
-        yield from _wrapped(note)
 
 
 def _table(outlook: Outlook) -> object:
@@ -82,11 +95,16 @@ def _table(outlook: Outlook) -> object:
     return table
 
 
-def _warnings(report: Report, room: int) -> list[str]:
-    """Warnings, the remedy for modelled joules first, as many as fit into ``room`` lines."""
+def _told(report: Report) -> list[str]:
+    """Warnings, the remedy for modelled joules first."""
     useful = [refusal for refusal in report.refusals if refusal.remedy and report.modelled_share]
-    told = [f"modelled because {refusal.reason}. {refusal.remedy}" for refusal in useful[:1]]
-    told += report.warnings
+    return [f"modelled because {refusal.reason}. {refusal.remedy}" for refusal in useful[:1]] + [
+        *report.warnings
+    ]
+
+
+def _warnings(told: list[str], room: int) -> list[str]:
+    """As many of them as fit into ``room`` lines."""
     lines: list[str] = []
     for number, text in enumerate(told):
         wrapped = _wrapped(f"! {text}")

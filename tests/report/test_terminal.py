@@ -4,10 +4,10 @@ import dataclasses
 import math
 
 import pytest
-from scripted_reports import HOSTILE, outlook, summary, target
+from scripted_reports import HOSTILE, domain, outlook, summary, target
 
 from profiler.cost import Prices
-from profiler.records import Status, Verdict
+from profiler.records import Metered, Provenance, Status, Verdict
 from profiler.report.outlook import Scenario
 from profiler.report.terminal import render
 
@@ -75,9 +75,11 @@ def test_what_is_incomplete_says_so(report):
     assert "incomplete" in render(report(summary=summary(missing=("mps",))))
 
 
+PRICES = Prices(pue=1.5, grid_gco2e_per_kwh=380.0, grid_source="France 2023", price_per_kwh=0.25)
+
+
 def test_what_joules_amount_to_is_said_where_it_was_asked_for(report):
-    prices = Prices(pue=1.5, grid_gco2e_per_kwh=380.0, grid_source="France 2023", price_per_kwh=0.25)
-    lines = render(report(prices=prices)).splitlines()
+    lines = render(report(prices=PRICES)).splitlines()
     at = lines.index("cost    0.204 kWh at the meter (PUE 1.5), 77.6 gCO2e (380 g/kWh, France 2023),")
     assert lines[at + 1] == "  0.0510 (at 0.25 a kWh)"
     assert "cost" not in render(report())
@@ -85,6 +87,9 @@ def test_what_joules_amount_to_is_said_where_it_was_asked_for(report):
 
 def test_hostile_names_stay_on_their_line(report):
     text = render(report(summary=summary(name=HOSTILE)))
+    assert text.count("\n") == FULL.count("\n")
+    odd = Metered(domain=domain(HOSTILE, Provenance.COUNTER, HOSTILE), joules=1.0)
+    text = render(report(summary=summary(metered=(odd, *summary().metered[1:]))))
     assert text.count("\n") == FULL.count("\n")
 
 
@@ -103,7 +108,8 @@ def test_a_known_learning_rate_adds_its_two_futures(report):
 
 def test_the_two_futures_stay_within_25_lines_too(report):
     many = summary(metered=summary().metered[:1] * 8, warnings=("a long warning " * 20,) * 5)
-    lines = render(report(summary=many, outlook=outlook(scenarios=(HELD, ANNEALED)))).splitlines()
+    priced = report(summary=many, outlook=outlook(scenarios=(HELD, ANNEALED)), prices=PRICES)
+    lines = render(priced).splitlines()
     asked = 2
     assert len(lines) <= 25 + asked
     assert max(map(len, lines)) <= 80
