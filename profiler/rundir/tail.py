@@ -1,10 +1,10 @@
 """Following a run while it goes on: each look reads only what was appended since the one before."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from profiler.errors import RunDamagedError
+from profiler.rundir.merging.tables import Tables
 from profiler.rundir.reader import Run, load_run
 from profiler.rundir.schema import TABLES, Table
 from profiler.rundir.tables import parse_lines
@@ -76,6 +76,8 @@ class Tail:
 class Follower:
     """Follows one run directory.
 
+    What several processes record, or goes on from an earlier run, is put together anew at each look.
+
     Args:
         path: The directory.
 
@@ -94,16 +96,8 @@ class Follower:
         Raises:
             RunError: A file is damaged or gone.
         """
-        meta = load_run(self._path).meta
-        return _Seen(self._path, meta, {name: tail.rows() for name, tail in self._tails.items()})
-
-
-class _Seen(Run):
-    """A run whose tables have been read already."""
-
-    def __init__(self, path: Path, meta: Mapping[str, Any], tables: "Mapping[str, pd.DataFrame]") -> None:
-        super().__init__(path, meta)
-        self._tables = tables
-
-    def _table(self, table: Table) -> "pd.DataFrame":
-        return self._tables[table.filename]
+        run = load_run(self._path)
+        if run._given is not None:  # noqa: SLF001 - of this room: its tables were put together from several records
+            return run
+        rows = {name.removesuffix(".csv"): tail.rows() for name, tail in self._tails.items()}
+        return Run(self._path, run.meta, tables=Tables(**rows))

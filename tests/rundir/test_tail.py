@@ -1,5 +1,6 @@
 """Following a run directory: what is read twice is the same as what is read once, and nothing is read again."""
 
+import json
 import os
 
 import pandas as pd
@@ -10,6 +11,7 @@ from profiler import load_run
 from profiler.errors import RunDamagedError, RunForeignError, RunNotFoundError
 from profiler.rundir import tail
 from profiler.rundir.tail import Follower
+from profiler.testing.runs import write_run
 
 TABLES = ("steps", "spans", "samples", "metrics")
 
@@ -98,6 +100,24 @@ def test_a_file_that_becomes_shorter_is_said(growing):
     os.truncate(growing.path / "steps.csv", 200)
     with pytest.raises(RunDamagedError, match="has become shorter"):
         follower.look()
+
+
+def test_a_job_of_several_processes_is_put_together_at_each_look(tmp_path):
+    job = tmp_path / "job"
+    job.mkdir()
+    for rank in range(2):
+        whole = json.loads((write_run(job / f"rank-{rank:05d}-attempt-0", steps=40) / "run.json").read_text())
+        meta = {
+            "rank": rank,
+            "world_size": 2,
+            "host": "host-a",
+            "clock": {"monotonic_seconds": 1.0, "unix_seconds": 2.0},
+        }
+        (job / f"rank-{rank:05d}-attempt-0" / "run.json").write_text(json.dumps({**whole, **meta}))
+    seen = Follower(job).look()
+    assert_same(seen, job)
+    assert seen.meta["world_size"] == 2
+    assert len(seen.steps) == 40
 
 
 def test_what_is_no_run_is_refused_at_once(tmp_path):
