@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ from profiler.live import line, numbers, view
 from profiler.live.curve import LiveCurve
 from profiler.live.outlook import Outlook, look
 from profiler.live.view import NOTHING, LiveView
+from profiler.ranks.identity import Identity
 from profiler.records import Forecast, Interval, Progress, Verdict
 from profiler.rundir.schema import StepRow
 
@@ -120,6 +122,18 @@ def test_the_numbers_have_the_keys_of_trackers():
         "forecast/more_joules_high": 9000.0,
         "forecast/p_unreachable": 0.02,
     }
+
+
+def test_the_docs_name_every_key():
+    found = flat(
+        progress(),
+        outlook=outlook(),
+        level=1.0,
+        goals=Goals(energy_budget=1.0),
+        prices=Prices(grid_gco2e_per_kwh=1.0, price_per_kwh=1.0),
+    )
+    text = (Path(__file__).parents[1] / "docs" / "live.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`([a-z]+/\w+)`", text)) == set(found)
 
 
 def test_what_is_not_known_is_absent():
@@ -425,6 +439,15 @@ def test_live_lines_stand_between_the_first_line_and_the_report(tmp_path, capsys
     assert lines
     assert said[0].startswith("energy-profiler: recording")
     assert any(re.search(r", 100 W, \S+ k?J, loss \d\.\d+", one) for one in lines)
+
+
+@pytest.mark.usefixtures("fast")
+def test_ranks_other_than_the_first_say_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Identity, "speaks", False)
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], live=True) as prof:
+        descend(300, prof)
+        assert prof.metrics()["energy/total_joules"] > 0
+    assert capsys.readouterr().err == ""
 
 
 def test_nothing_is_said_while_it_runs_unless_asked(tmp_path, capsys, monkeypatch):
