@@ -97,7 +97,7 @@ def futures(laws: Laws, known: Known, last_joules: float) -> dict[str, Predictiv
     """Return the posterior under each scenario, the default one first."""
     misses = known.priors.rate_unknown if known.schedule is None else known.priors.rate_known
     return {
-        name: Predictive(laws=laws, misses=misses, path=path)
+        name: Predictive(laws=laws.merged(gains=isinstance(path, Held | Onward)), misses=misses, path=path)
         for name, path in _paths(known, last_joules).items()
     }
 
