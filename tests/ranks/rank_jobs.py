@@ -74,7 +74,7 @@ def rewrite(file, change):
 def check_books(run):
     """Steps and spans tile the window, and their joules add up to the last cumulative value, to the microjoule."""
     rows = [*run.steps.to_dict("records"), *run.spans.to_dict("records")]
-    rows.sort(key=lambda row: (row["end_seconds"], row["cumulative_joules"]))
+    rows.sort(key=lambda row: (row["start_seconds"], row["end_seconds"]))
     cursor, spent = 0.0, 0
     for row in rows:
         assert abs(row["start_seconds"] - cursor) < 2e-9, row

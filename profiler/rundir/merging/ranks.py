@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from profiler.rundir.merging.blocks import block_of, known, sums
-from profiler.rundir.merging.tables import FLOATS, Tables, column_of
+from profiler.rundir.merging.tables import FLOATS, Tables
 from profiler.rundir.schema import SPANS, STEPS
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
@@ -147,8 +147,7 @@ class Sums:
         following = np.searchsorted(
             steps["start_seconds"].to_numpy(), spans["start_seconds"].to_numpy() - 1e-9
         )
-        behind = int(at[-1]) + 1 if len(at) else 0
-        places = np.append(at, behind)[following] if len(spans) else following
+        places = np.append(at, len(self.blocks))[following] if len(spans) else following
         for place, row in zip(places.tolist(), spans.to_dict("records"), strict=True):
             self._add_span(place, row, start)
 
@@ -284,6 +283,3 @@ def without(
     for name in ("total_joules", *(("modelled_joules",) if modelled else ())):
         spans[name] = np.maximum(spans[name].to_numpy() - span_joules, 0.0)
     return Tables(steps=steps, spans=spans, samples=tables.samples, metrics=tables.metrics)
-
-
-__all__ = ["CATEGORIES", "Sums", "column_of", "without"]
