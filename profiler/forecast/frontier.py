@@ -20,6 +20,7 @@ from profiler.forecast.fit import CurveFit
 from profiler.forecast.fitting import fit_curve
 from profiler.forecast.trend import Smoothed
 from profiler.records import Forecast, Interval
+from profiler.units import format_joules
 
 POINTS = 256
 """The envelope is traced at this many joules, evenly on the log axis."""
@@ -238,4 +239,4 @@ def _alone(envelope: Envelope) -> list[str]:
     if math.log(last.end_joules / last.start_joules) <= MOST_ALONE * whole:
         return []
     what = "a larger model may be cheaper still, so what is extrapolated is an upper bound of the frontier"
-    return [f"Beyond {last.start_joules:.3g} J one run alone is the cheapest: {what}."]
+    return [f"Beyond {format_joules(last.start_joules)} one run alone is the cheapest: {what}."]

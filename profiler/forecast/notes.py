@@ -8,6 +8,7 @@ import numpy as np
 from profiler.forecast.curve import Curve, FineBins, describe
 from profiler.forecast.futures import Known, Weighed
 from profiler.forecast.repair import Repaired, jump
+from profiler.units import format_joules
 
 SHORT_SPAN = 4.0
 LIKELY = 0.5
@@ -65,11 +66,11 @@ def _bends(curve: Curve, known: Known) -> Iterator[str]:
 def _regimes(fine: FineBins, curve: Curve, weighed: Weighed) -> Iterator[str]:
     rise = jump(fine)
     if rise is not None:
-        yield f"The loss jumps by {math.expm1(rise.rise):.0%} at about {rise.joules:.3g} J, as after a restart."
+        yield f"The loss jumps by {math.expm1(rise.rise):.0%} at about {format_joules(rise.joules)}, as after a restart."
     first = _first(weighed)
     if first:
         joules = float(curve.joules[first])
-        yield f"What came before about {joules:.3g} J follows another law and was left aside."
+        yield f"What came before about {format_joules(joules)} follows another law and was left aside."
 
 
 def _first(weighed: Weighed) -> int:
