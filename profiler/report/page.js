@@ -50,8 +50,9 @@
     const isColour = /color$/.test(key) && typeof value === "string" && value.startsWith("var(");
     return isColour ? colour(value.slice(4, -1)) : value;
   };
-  const axis = (name, own) => ({ nticks: narrow.matches && name === "xaxis" ? 4 : 0, gridcolor: colour("--line"), linecolor: colour("--line"), zeroline: false, automargin: true,
-    hoverformat: ".4s", ...painted(own), title: { font: { size: 12.5 }, ...own.title } });
+  const axis = (name, own) => ({ nticks: 8, gridcolor: colour("--line"), linecolor: colour("--line"), zeroline: false, automargin: true,
+    hoverformat: ".4s", ...painted(own), title: { font: { size: 12.5 }, ...own.title },
+    ...(narrow.matches && name === "xaxis" ? { nticks: 4 } : {}) });
   const layout = (own, width) => ({
     ...painted(own),
     ...Object.fromEntries(Object.keys(own).filter((name) => /axis/.test(name)).map((name) => [name, axis(name, own[name])])),
