@@ -15,20 +15,22 @@ class Recording:
 
     Attributes:
         profiler: The profiler of the training that runs or ran last; None before the first.
+        has_goals: Whether the options may end the training, which ranks then have to agree on: it is the same on each,
+            whatever else records on one of them.
 
     Raises:
         UsageError: An option that cannot mean anything.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
-        EnergyProfiler(**options)
+        self.has_goals = EnergyProfiler(**options).goals != Goals()
         self._options = options
         self._is_ours = False
         self.profiler: EnergyProfiler | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Frameworks copy callbacks into other processes, where a recording cannot follow."""
-        return {"_options": self._options, "_is_ours": False, "profiler": None}
+        return vars(self) | {"_is_ours": False, "profiler": None}
 
     def start(self) -> None:
         """Begin to record, unless somebody does already: joules are counted once."""
@@ -49,11 +51,6 @@ class Recording:
     def metrics(self) -> dict[str, float]:
         """The numbers by now."""
         return {} if self.profiler is None else self.profiler.metrics()
-
-    @property
-    def has_goals(self) -> bool:
-        """Whether the training may have to be stopped: the same on every rank."""
-        return self.profiler is not None and self.profiler.goals != Goals()
 
     @property
     def should_stop(self) -> bool:

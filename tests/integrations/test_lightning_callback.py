@@ -147,6 +147,13 @@ def test_inside_a_recording_joules_are_counted_once(fit, tmp_path, capsys):
     assert "recording already; the callback's name= is left aside" in capsys.readouterr().err
 
 
+def test_the_budget_of_the_recording_that_it_joins_ends_the_fit(fit, tmp_path):
+    model = Plane()
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0):
+        fit(model, EnergyProfilerCallback(), Slow(), max_epochs=50)
+    assert 0 < len(model.losses) < 200
+
+
 def test_each_fit_is_a_run_of_its_own(fit, tmp_path):
     callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
     fit(Plane(), callback)
