@@ -66,7 +66,8 @@ def _bends(curve: Curve, known: Known) -> Iterator[str]:
 def _regimes(fine: FineBins, curve: Curve, weighed: Weighed) -> Iterator[str]:
     rise = jump(fine)
     if rise is not None:
-        yield f"The loss jumps by {math.expm1(rise.rise):.0%} at about {format_joules(rise.joules)}, as after a restart."
+        where = format_joules(rise.joules)
+        yield f"The loss jumps by {math.expm1(rise.rise):.0%} at about {where}, as after a restart."
     first = _first(weighed)
     if first:
         joules = float(curve.joules[first])
