@@ -96,6 +96,27 @@ def test_nothing_is_ever_nan(curve):
         assert interval.low <= interval.median <= interval.high, interval
 
 
+@few
+@given(st.sampled_from([2, 5, 10]), st.integers(0, 99), st.sampled_from([0.2, 0.5, 1.0]))
+def test_it_does_not_matter_how_often_a_smooth_enough_curve_was_looked_at(every, seed, slope):
+    """Also not whether blocks of steps were averaged before they came here."""
+    joules = np.arange(1.0, 4001.0)
+    values = power_law(joules, slope=slope) * np.exp(
+        0.002 * np.random.default_rng(seed).standard_normal(joules.size)
+    )
+    blocks = values.reshape(-1, every).mean(axis=1)
+    middles = joules.reshape(-1, every).mean(axis=1)
+    fits = (
+        fit_curve(joules, values),
+        fit_curve(joules[every - 1 :: every], values[every - 1 :: every]),
+        fit_curve(middles, blocks, weights=np.full(blocks.size, float(every))),
+    )
+    for ask in (lambda fit: fit.loss_at(2.0 * 4000.0), lambda fit: fit.loss_at(10.0 * 4000.0)):
+        whole, thinned, averaged = (ask(fit).median for fit in fits)
+        assert thinned == pytest.approx(whole, rel=0.02)
+        assert averaged == pytest.approx(whole, rel=0.01)
+
+
 def test_streaming_and_arrays_give_the_same_fit(noisy_curve):
     bins = CurveBins()
     for x, y in zip(*noisy_curve, strict=True):
