@@ -6,6 +6,7 @@ Ctrl-C ends the view, not the run, and is no error. Without a terminal it prints
 import argparse
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from profiler.errors import UsageError
@@ -42,27 +43,29 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Show the run until it ends or the user has seen enough."""
-    from profiler.report.watching import Watch
-
     if options.every is not None and not options.every >= _SHORTEST:
         raise UsageError(f"--every must be at least {_SHORTEST:g} s, not {options.every:g}.")
     if not 0 <= options.port <= _LAST_PORT:
         raise UsageError(f"--port must lie between 0 and {_LAST_PORT}, not {options.port}.")
+    with suppress(KeyboardInterrupt):
+        _show(options)
+    return 0
+
+
+def _show(options: argparse.Namespace) -> None:
+    from profiler.report.watching import Watch
+
     watch = Watch(options.run, charted=options.web)
     on_terminal = sys.stdout.isatty() and not options.once
     every = options.every or (_ON_TERMINAL if on_terminal or options.web else _ELSEWHERE)
-    try:
-        if options.web:
-            from profiler.cli.watch_web import serve
+    if options.web:
+        from profiler.cli.watch_web import serve
 
-            serve(watch, port=options.port, every=every)
-        elif on_terminal:
-            _draw(watch, every)
-        else:
-            _print(watch, every, once=options.once)
-    except KeyboardInterrupt:
-        return 0
-    return 0
+        serve(watch, port=options.port, every=every)
+    elif on_terminal:
+        _draw(watch, every)
+    else:
+        _print(watch, every, once=options.once)
 
 
 def _draw(watch: "Watch", every: float) -> None:
