@@ -1,8 +1,9 @@
 """Where a process of a job records: the directory that all of them agree on, and its own below it."""
 
 import itertools
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ from profiler.ranks.identity import Identity, host_id, run_key
 from profiler.ranks.meeting import Arrival, arrive, depart, launcher, myself
 from profiler.ranks.store import open_board
 from profiler.records import Domain
+
+_LATEST_SECONDS = 60.0
+"""After this long nobody else is waited for: some jobs profile some of their processes only."""
 
 _ordinals = itertools.count()
 """The runs that this process has taken part in: a script with several of them has them in the same order everywhere."""
@@ -27,6 +31,7 @@ class Place:
         path: This process's own: the same when it is alone.
         key: What the processes of this job call this run, on every host.
         meeting: The file through which those of this host met; None when it is alone, or could not meet them.
+        met_seconds: When that was, on the monotonic clock.
     """
 
     identity: Identity
@@ -34,6 +39,7 @@ class Place:
     path: Path
     key: str = ""
     meeting: Path | None = None
+    met_seconds: float = field(default_factory=time.monotonic)
 
     def election(self, domains: tuple[Domain, ...]) -> Election | Unopposed:
         """Decide who counts what this host's processes share."""
@@ -56,7 +62,9 @@ class Place:
         """Say that this process has ended in good order."""
         if self.meeting is not None:
             identity = self.identity
-            depart(self.meeting, identity.rank, identity.local_world_size or identity.world_size)
+            all_here = time.monotonic() - self.met_seconds > _LATEST_SECONDS
+            expected = 1 if all_here else identity.local_world_size or identity.world_size
+            depart(self.meeting, identity.rank, expected)
 
 
 def find_place(identity: Identity, new_path: Callable[[], Path], environ: Mapping[str, str]) -> Place:
