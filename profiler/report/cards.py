@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from profiler.report import words
 from profiler.report.model import Report
-from profiler.report.outlook import Outlook
+from profiler.report.outlook import Outlook, PlannedEnd
 from profiler.units import format_joules, format_seconds, format_watts
 
 
@@ -63,7 +63,8 @@ def _steps(report: Report) -> Card:
 
 def learnt_cards(outlook: Outlook) -> tuple[Card, ...]:
     """What the curve comes to."""
-    floor, percent = outlook.floor, outlook.next_percent
+    floor, percent, end = outlook.floor, outlook.next_percent, outlook.planned_end
+    planned = () if end is None else (_planned(end),)
     point = "beyond the horizon" if percent.median == math.inf else format_joules(percent.median)
     return (
         Card(
@@ -77,7 +78,13 @@ def learnt_cards(outlook: Outlook) -> tuple[Card, ...]:
             value=point,
             note=f"90 % in {words.ends(percent, format_joules)}",
         ),
+        *planned,
     )
+
+
+def _planned(end: PlannedEnd) -> Card:
+    note = f"90 % in {words.ends(end.loss, words.loss)}, after {format_joules(end.joules)}"
+    return Card(label="Loss at the end of the plan", value=words.loss(end.loss.median), note=note)
 
 
 def provenances(report: Report) -> str:

@@ -50,6 +50,19 @@ class Scenario:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedEnd:
+    """Where the run will be when the plan of its learning rate ends.
+
+    Attributes:
+        joules: Energy since the start by then, if steps go on as lately.
+        loss: The level expected there.
+    """
+
+    joules: float
+    loss: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
     """The fitted curve.
 
@@ -67,6 +80,7 @@ class Outlook:
         backtest: What earlier parts of the run would have forecast for the present.
         scenarios: What one of the targets costs if the learning rate goes on as planned, is held, or is annealed;
             empty where the learning rate is not known.
+        planned_end: Where the run ends; None where no plan of its learning rate reaches ahead.
     """
 
     first_loss: float
@@ -81,6 +95,7 @@ class Outlook:
     notes: tuple[str, ...]
     backtest: "tuple[Backtest, ...]" = ()
     scenarios: tuple[Scenario, ...] = ()
+    planned_end: PlannedEnd | None = None
 
 
 def outlook_of(fit: "CurveFit", targets: Sequence[float], notes: Sequence[str]) -> Outlook:
@@ -106,7 +121,13 @@ def outlook_of(fit: "CurveFit", targets: Sequence[float], notes: Sequence[str]) 
         notes=(*notes, *fit.notes),
         backtest=fit.backtest,
         scenarios=_scenarios(fit),
+        planned_end=_planned_end(fit),
     )
+
+
+def _planned_end(fit: "CurveFit") -> PlannedEnd | None:
+    end = fit.planned_joules
+    return None if end is None else PlannedEnd(joules=end, loss=fit.loss_at(end))
 
 
 def target_of(

@@ -74,6 +74,8 @@ def _domains(report: Report, shown: int) -> Iterator[str]:
 def _forecast(outlook: Outlook) -> Iterator[object]:
     losses = f"{words.loss(outlook.first_loss)} -> {words.loss(outlook.last_loss)}"
     yield f"loss    {losses}, floor {words.spread(outlook.floor)}"
+    if outlook.planned_end is not None:
+        yield f"planned {words.planned_end(outlook.planned_end)}"
     yield _table(outlook)
     yield from (words.scenario(scenario) for scenario in outlook.scenarios)
     yield words.backtest(outlook)

@@ -7,7 +7,7 @@ from datetime import datetime
 from profiler.forecast.priors import HORIZON_LIMIT
 from profiler.records import Interval, Verdict
 from profiler.report.model import DomainLine, Report
-from profiler.report.outlook import Outlook, Scenario, Target
+from profiler.report.outlook import Outlook, PlannedEnd, Scenario, Target
 from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format_si, significant
 
 _HALF_A_PERCENT = 0.005
@@ -161,6 +161,11 @@ BACKTEST_HEAD = ("known then", "forecast for now", "measured now", "off by", "in
 FUTURES = {"planned": "rate as planned", "held": "rate held", "annealed": "rate annealed"}
 
 
+def planned_end(end: PlannedEnd) -> str:
+    """Where the planned run ends, in a line."""
+    return f"ends at loss {spread(end.loss)} after {format_joules(end.joules)}"
+
+
 def scenario(row: Scenario) -> str:
     """What a target costs under one future of the learning rate, in a line."""
     forecast, more = row.target.forecast, row.target.more
@@ -229,6 +234,8 @@ def answer(report: Report) -> str:
     reachable = [row for row in outlook.targets if row.forecast.verdict is Verdict.REACHABLE]
     first = (*outlook.asked, *reversed(reachable), *outlook.targets)[0]
     clauses = [_clause(row, report.watts) for row in dict.fromkeys((first, outlook.targets[-1]))]
+    if outlook.planned_end is not None:
+        clauses = [f"the run as planned {planned_end(outlook.planned_end)}", clauses[0]]
     sentence = "; ".join(clauses)
     return f"{sentence[0].upper()}{sentence[1:]}."
 

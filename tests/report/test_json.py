@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from scripted_reports import TABLE, outlook, summary, target
 
 from profiler.cost import Prices
-from profiler.records import Verdict
+from profiler.records import Interval, Verdict
 from profiler.report import render
 from profiler.report.json import _lines
-from profiler.report.outlook import Scenario
+from profiler.report.outlook import PlannedEnd, Scenario
 
 PAGE = (Path(__file__).parents[2] / "docs" / "report-json.md").read_text()
+END = PlannedEnd(joules=3.4e6, loss=Interval(low=1.7, median=1.75, high=1.8))
 INTERVAL = {"low", "median", "high", "level"}
 TARGET = {"loss", "way", "forecast", "more"}
 
@@ -43,7 +44,10 @@ def full(report):
     scenario = Scenario(name="held", target=target(1.7, 0.2, Verdict.REACHABLE, (1e6, 2e6, 3e6), 0.1))
     noted = summary(warnings=("w",))
     return json.loads(
-        render(report(prices=prices, summary=noted, outlook=outlook(scenarios=(scenario,))), ".json")
+        render(
+            report(prices=prices, summary=noted, outlook=outlook(scenarios=(scenario,), planned_end=END)),
+            ".json",
+        )
     )
 
 

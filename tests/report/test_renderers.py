@@ -275,3 +275,13 @@ def test_those_who_waited_most_come_first_and_a_thousand_are_not_all_listed(repo
     many = replace(DETAILS, processes=tuple(replace(known[0], rank=rank) for rank in range(1024)))
     assert len(tables.processes(many).rows) == 32
     assert "1024 processes, the 32 that waited most." in Page(render(report(details=many), ".html")).text
+
+
+def test_a_long_run_is_thinned_for_drawing(tmp_path):
+    """As many rows as a run of a million steps has."""
+    report = report_of(load_run(write_run(tmp_path / "run", steps=12_000)))
+    drawn = figures.figures_of(report.outlook, report.details)
+    points = {name: sum(len(trace["x"]) for trace in figure["data"]) for name, figure in drawn.items()}
+    assert max(points.values()) < 6000
+    assert len(render(report, ".html")) < 6e6
+    assert len(render(report, ".json")) < 1e6

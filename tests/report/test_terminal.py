@@ -1,14 +1,15 @@
 """The terminal report, to the letter, at width 80."""
 
-import dataclasses
 import math
+from dataclasses import replace
 
 import pytest
 from scripted_reports import HOSTILE, domain, outlook, summary, target
 
 from profiler.cost import Prices
-from profiler.records import Metered, Provenance, Status, Verdict
-from profiler.report.outlook import Scenario
+from profiler.records import Interval, Metered, Provenance, Status, Verdict
+from profiler.report import words
+from profiler.report.outlook import PlannedEnd, Scenario
 from profiler.report.terminal import render
 
 FULL = """\
@@ -59,7 +60,7 @@ def test_a_run_of_nothing(report):
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_it_stays_within_25_lines_of_80_columns(report, count):
     many = summary(metered=summary().metered[:1] * 8, warnings=("a long warning " * 20,) * count)
-    tests = tuple(dataclasses.replace(outlook().backtest[0], share=s, error=0.6) for s in (0.25, 0.5, 0.7))
+    tests = tuple(replace(outlook().backtest[0], share=s, error=0.6) for s in (0.25, 0.5, 0.7))
     lines = render(report(summary=many, outlook=outlook(backtest=tests))).splitlines()
     assert any(line.endswith("82.2 % off, 3 of 3 held") for line in lines)
     asked = 2
@@ -108,11 +109,25 @@ def test_a_known_learning_rate_adds_its_two_futures(report):
 
 def test_the_two_futures_stay_within_25_lines_too(report):
     many = summary(metered=summary().metered[:1] * 8, warnings=("a long warning " * 20,) * 5)
-    priced = report(summary=many, outlook=outlook(scenarios=(HELD, ANNEALED)), prices=PRICES)
+    priced = report(
+        summary=many, outlook=outlook(scenarios=(HELD, HELD, ANNEALED), planned_end=END), prices=PRICES
+    )
     lines = render(priced).splitlines()
     asked = 2
     assert len(lines) <= 25 + asked
     assert max(map(len, lines)) <= 80
+
+
+END = PlannedEnd(joules=3.4e6, loss=Interval(low=1.7, median=1.75, high=1.8))
+
+
+def test_where_the_plan_ends_is_said_first(report):
+    planned = outlook(planned_end=END)
+    lines = render(report(outlook=planned)).splitlines()
+    assert lines[6] == "planned ends at loss 1.750 [1.700, 1.800] after 3.40 MJ"
+    said = words.answer(report(outlook=replace(planned, asked=())))
+    begin = "The run as planned ends at loss 1.750 [1.700, 1.800] after 3.40 MJ; reaching loss 1.688 needs 2.62 MJ more"
+    assert said.startswith(begin)
 
 
 NO_MORE = [(Verdict.UNREACHABLE, "no finite amount"), (Verdict.REACHED, "nothing more")]
