@@ -6,6 +6,7 @@ What a script sets before it imports torch (``OMP_NUM_THREADS``, ``CUDA_VISIBLE_
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -61,11 +62,13 @@ class _Watch(MetaPathFinder):
             spec = importlib.util.find_spec(fullname)
         finally:
             self._is_searching = False
-        if spec is not None and spec.loader is not None:
-            self._follow(spec.loader)
+        with suppress(AttributeError, TypeError):  # a loader that cannot be followed must still load
+            self._follow(spec.loader if spec else None)
         return spec
 
     def _follow(self, loader: Any) -> None:
+        if loader is None or isinstance(loader, type):
+            return
         load = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:

@@ -88,7 +88,10 @@ class Follower:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         load_run(self._path)
-        self._tails = {table.filename: Tail(self._path, table) for table in TABLES}
+        self._tails = self._from_the_start()
+
+    def _from_the_start(self) -> dict[str, Tail]:
+        return {table.filename.removesuffix(".csv"): Tail(self._path, table) for table in TABLES}
 
     def look(self) -> Run:
         """The run as it stands now.
@@ -98,6 +101,9 @@ class Follower:
         """
         run = load_run(self._path)
         if run._given is not None:  # noqa: SLF001 - of this room: its tables were put together from several records
+            self._tails = (
+                self._from_the_start()
+            )  # what is written of the whole job at its end is another file
             return run
-        rows = {name.removesuffix(".csv"): tail.rows() for name, tail in self._tails.items()}
+        rows = {name: tail.rows() for name, tail in self._tails.items()}
         return Run(self._path, run.meta, tables=Tables(**rows))

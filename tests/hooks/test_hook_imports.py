@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from importlib.machinery import ModuleSpec
 
 import pytest
 
@@ -73,6 +74,32 @@ def test_a_module_that_does_not_exist_is_missed_as_ever():
     with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_module_anywhere'"):
         importlib.import_module("no_such_module_anywhere")
     forget()
+
+
+class Rigid:
+    """A loader that takes no attribute."""
+
+    __slots__ = ()
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        module.value = 7
+
+
+def test_a_loader_that_cannot_be_followed_still_loads():
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            return ModuleSpec(name, Rigid()) if name == "imported_rigidly" else None
+
+    finder = Finder()
+    sys.meta_path.append(finder)
+    forget = when_imported("imported_rigidly", pytest.fail)
+    assert importlib.import_module("imported_rigidly").value == 7
+    forget()
+    sys.meta_path.remove(finder)
+    del sys.modules["imported_rigidly"]
 
 
 def test_a_wish_can_be_taken_back(module):
