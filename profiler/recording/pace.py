@@ -17,8 +17,11 @@ _LEARNING_BEATS = 200
 _SHORTEST_SECONDS = 0.01
 _MOST_OF_THE_TIME = 0.02
 """The share of wall time that reading may take; where a read is slow, beats become rarer."""
+_GENTLE, _RAREST = 0.003, 0.85
+"""The share of one core that beats should take, and up to which part of a sensor's period they are spread for it:
+totals are then a quarter less true."""
 _MOST_OF_THE_PROCESSOR = 0.006
-"""The share of one core that beats may take."""
+"""The share of one core that beats may take, whatever becomes of the numbers."""
 _SLOWEST_SECONDS = 1.0
 
 
@@ -55,7 +58,7 @@ class Pace:
             self._base = max(_LEARNING_SECONDS, least)
             return
         least = max(least, processor_seconds / _MOST_OF_THE_PROCESSOR, _SHORTEST_SECONDS)
-        wanted = [_wanted(period) for period in known]
+        wanted = [_wanted(period, processor_seconds) for period in known]
         self._base = min(max(min(wanted, default=DEFAULT_SECONDS), least), _SLOWEST_SECONDS)
 
     def next_seconds(self) -> float:
@@ -66,7 +69,8 @@ class Pace:
         return self._base * (1 + DITHER * (2 * (self._beats * _GOLDEN % 1.0) - 1))
 
 
-def _wanted(period: float | None) -> float:
+def _wanted(period: float | None, processor_seconds: float) -> float:
     if period is None or period < _SHORTEST_SECONDS:
         return DEFAULT_SECONDS
-    return max(SHARE * period - _LATENESS, period / 2)
+    gentle = min(processor_seconds / _GENTLE, _RAREST * period)
+    return max(SHARE * period - _LATENESS, period / 2, gentle)

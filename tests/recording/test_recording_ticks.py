@@ -114,6 +114,13 @@ def test_beats_take_no_more_than_their_share_of_the_processor():
     assert 400e-6 / (sum(found) / len(found)) == pytest.approx(0.006, rel=0.01)
 
 
+@pytest.mark.parametrize(("cost", "mean"), [(0.0, 0.074), (240e-6, 0.080), (300e-6, 0.085), (500e-6, 0.085)])
+def test_costly_beats_are_spread_as_far_as_the_sensor_allows(cost, mean):
+    """To 0.3 % of the processor where 85 % of the sensor's period suffices for that."""
+    found = waits(Pace(), [0.1], processor=cost)
+    assert sum(found) / len(found) == pytest.approx(mean, rel=0.01)
+
+
 def test_without_sensors_that_say_so_and_with_a_fixed_period():
     assert waits(Pace(), [0.001])[-1] == pytest.approx(DEFAULT_SECONDS, rel=0.11)
     assert set(waits(Pace(0.25), [None, 0.02])) == {0.25}
