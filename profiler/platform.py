@@ -4,6 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 
@@ -51,6 +52,11 @@ def try_lock(descriptor: int) -> bool:
     except (ImportError, OSError):
         return False
     return True
+
+
+def has_locks() -> bool:
+    """Whether processes can lock files against each other here."""
+    return find_spec("fcntl") is not None
 
 
 def unlock(descriptor: int) -> None:

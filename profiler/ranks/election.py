@@ -8,6 +8,7 @@ and nothing counted twice. All times are of the host's monotonic clock, which it
 import hashlib
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from profiler.platform import open_private, try_lock, unlock
@@ -45,8 +46,9 @@ class Lock:
     def count(self, until_ns: int) -> None:
         """Note up to when the device is counted."""
         if self.is_held and self._descriptor is not None and until_ns > self.counted_ns:
-            os.pwrite(self._descriptor, b"%020d" % until_ns, 0)
-            self.counted_ns = until_ns
+            with suppress(OSError):  # memory is full: whoever takes over counts from where this was told last
+                os.pwrite(self._descriptor, b"%020d" % until_ns, 0)
+                self.counted_ns = until_ns
 
     def release(self) -> None:
         """Let go."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from profiler.platform import node_folder
+from profiler.platform import has_locks, node_folder
 from profiler.ranks.election import Election, Unopposed
 from profiler.ranks.identity import Identity, host_id, run_key
 from profiler.ranks.meeting import Arrival, arrive, depart, launcher, myself
@@ -109,6 +109,8 @@ def _met(identity: Identity, meeting: Path, new_path: Callable[[], Path]) -> Pla
         member=myself(),
     )
     try:
+        if not has_locks():
+            raise OSError("this system has no locks on files")  # noqa: TRY301 - as where there is no folder for them
         entry = arrive(meeting, me, lambda: str(new_path().absolute()))
     except OSError:  # no folder or lock that this host's processes share: merging brings them together later
         path = new_path()

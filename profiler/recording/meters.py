@@ -108,11 +108,20 @@ class Meters:
                 since = self._election.since(name)
                 if since is None:
                     continue
-                from_ns = max(since, self._start_ns) if since else start_ns
+                from_ns = self._from_ns(name, since, start_ns)
                 self.ledger.join(self.domains[name], self.timelines[name], from_ns)
                 self.billed_from_ns[name] = from_ns
                 if self.domains[name].provenance is Provenance.COUNTER:
                     self._sharings[name] = Sharing(self.timelines[name])
+
+    def _from_ns(self, name: str, since: int, start_ns: int) -> int:
+        """From when to bill a domain that others counted up to ``since``, if that is not 0.
+
+        What a host shares works for the run from its start; a GPU from when it is used.
+        """
+        if since > self._start_ns:
+            return since
+        return self._start_ns if since and not name.startswith("gpu:") else start_ns
 
     def share(self, tile: Tile, following: Sequence[Tile]) -> None:
         """Fix every billed counter's energy at the end of a tile that all of them have passed."""

@@ -141,6 +141,43 @@ def test_where_no_file_can_be_made_everybody_counts(tmp_path):
     election.close()
 
 
+def test_memory_that_is_full_does_not_end_the_recording(elect, monkeypatch):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    first, second = elect(), elect()
+    first.stand()
+    first.count(5 * SECOND)
+    monkeypatch.setattr(os, "pwrite", full)
+    first.count(9 * SECOND)
+    first.close()
+    assert second.since(CPU.name) == 5 * SECOND
+
+
+@pytest.mark.parametrize(
+    ("name", "since", "expected"),
+    [
+        ("cpu:package-0", 0, 7),
+        ("cpu:package-0", 3, 5),
+        ("cpu:package-0", 6, 6),
+        ("gpu:0", 3, 7),
+        ("gpu:0", 6, 6),
+    ],
+)
+def test_from_when_a_device_is_billed_that_others_counted(elect, name, since, expected):
+    """The window began at second 5, and the device is first asked for at second 7."""
+    device = domain(name, "GPU-a")
+    first, second = elect(device), elect(device)
+    first.since(name)
+    first.count(since * SECOND)
+    first.close()
+    meters = Meters((device,), second)
+    list(meters.add([Reading(domain=name, time_ns=t * SECOND, energy_joules=100.0 * t) for t in (1, 2)]))
+    meters._start_ns = 5 * SECOND
+    meters.bill([name], 7 * SECOND)
+    assert meters.billed_from_ns == {name: expected * SECOND}
+
+
 def test_somebody_elses_words_are_not_taken_for_a_time(elect, tmp_path):
     first = elect()
     first.stand()

@@ -1,11 +1,13 @@
 """Where a process of a job records."""
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rank_jobs import Job
 
+from profiler import platform
 from profiler.platform import node_folder
 from profiler.ranks import place as places
 from profiler.ranks.identity import Identity, identify
@@ -75,6 +77,15 @@ def test_where_no_file_can_be_shared_each_is_on_its_own(job, tmp_path, monkeypat
     for place in places_found:
         assert place.election(()).counts("cpu:package-0")
         place.leave()
+
+
+def test_a_system_without_locks_keeps_records_apart(job, monkeypatch):
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setattr(platform, "find_spec", lambda name: None)
+    place = place_of(job, 0)
+    assert place.path == Path("new") / "rank-00000-attempt-0"
+    assert place.meeting is None
+    assert not left_behind(place)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,72 @@
+"""What hosts tell each other through the job's own store, and that nobody waits for those who tell nothing."""
+
+import socket
+from datetime import timedelta
+
+import pytest
+import torch.distributed as dist
+
+from profiler.ranks.store import Board, open_board
+
+
+@pytest.fixture
+def server():
+    store = dist.TCPStore(
+        "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(seconds=3)
+    )
+    yield store
+    del store
+
+
+def address(server):
+    return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.port)}
+
+
+def test_everybody_settles_on_the_first_proposal(server):
+    boards = [open_board(address(server), "run") for _ in range(3)]
+    assert [board.agree(f"proposal {index}") for index, board in enumerate(boards)] == ["proposal 0"] * 3
+    assert open_board(address(server), "another run").agree("its own") == "its own"
+
+
+def test_what_is_published_is_collected(server):
+    here, there = (open_board(address(server), "run") for _ in range(2))
+    there.publish(3, 1, {"rank": 3, "name": "a run"})
+    assert here.collect([3], attempt=1, seconds=1.0) == {3: {"rank": 3, "name": "a run"}}
+
+
+def test_whoever_tells_nothing_is_waited_for_once(server):
+    board = open_board(address(server), "run")
+    board.publish(2, 0, {"rank": 2})
+    assert board.collect(range(1_000), attempt=0, seconds=0.1) == {2: {"rank": 2}}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {},
+        {"MASTER_ADDR": "127.0.0.1"},
+        {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "no"},
+        {"MASTER_PORT": "1"},
+    ],
+)
+def test_without_an_address_there_is_no_store(environ):
+    assert open_board(environ, "run") is None
+
+
+def test_where_nobody_listens_there_is_no_store():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert open_board({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}, "run") is None
+
+
+def test_a_store_that_has_gone_costs_nothing():
+    class Gone:
+        def __getattr__(self, name):
+            def fail(*arguments):
+                raise RuntimeError("Connection reset by peer")
+
+            return fail
+
+    board = Board(Gone(), "run")
+    board.publish(0, 0, {})
+    assert board.collect([0, 1], attempt=0, seconds=1.0) == {}
