@@ -102,6 +102,13 @@ class Checkup:
             c for c in self.checked if c.domain.billed and c.domain.provenance is not Provenance.MODELLED
         )
 
+    @property
+    def unmetered(self) -> tuple[str, ...]:
+        """The accelerators of torch that no sensor covers, as far as that is known."""
+        metered = any(one.domain.name.startswith("gpu:") for one in self.checked)
+        known = [gpu for gpu in self.gpus if gpu.cuda_index is not None and (gpu.identity or not metered)]
+        return (*(f"cuda:{gpu.cuda_index}" for gpu in known if gpu.domain is None), *self.torch.others)
+
 
 def examine(
     *,
@@ -202,18 +209,19 @@ def _watts(readings: Sequence[Reading]) -> float | None:
 def _gpus(torch: Torch, driver: Driver, domains: Sequence[Domain]) -> tuple[Gpu, ...]:
     """Every board that torch or the driver knows, torch's first."""
     names = {domain.device: domain.name for domain in domains if domain.device}
-    models = {uuid: model for model, uuid in torch.devices} | dict(driver.boards)
-    cuda = [uuid for _, uuid in torch.devices]
     listed = [uuid for uuid, _ in driver.boards]
+    visible = [uuid for _, uuid in torch.devices]
+    known = [(index, uuid, model) for index, (model, uuid) in enumerate(torch.devices)]
+    hidden = [(None, uuid, model) for uuid, model in driver.boards if uuid not in visible]
     return tuple(
         Gpu(
-            model=models[uuid],
+            model=model,
             identity=hashlib.sha256(uuid.encode()).hexdigest()[:_IDENTITY_DIGITS] if uuid else "",
-            cuda_index=cuda.index(uuid) if uuid in cuda else None,
+            cuda_index=index,
             domain=names.get(uuid),
             nvml_index=listed.index(uuid) if uuid in listed else None,
         )
-        for uuid in dict.fromkeys((*cuda, *listed))
+        for index, uuid, model in (*known, *hidden)
     )
 
 

@@ -77,7 +77,7 @@ def _refusals(checkup: Checkup, width: int) -> Iterator[str]:
 
 
 def _machine(checkup: Checkup) -> Iterator[str]:
-    host, torch, versions = checkup.host, checkup.torch, checkup.versions
+    host, versions = checkup.host, checkup.versions
     where = [
         *(["virtual machine"] if host.virtual else []),
         *([f"{host.container} container"] if host.container else []),
@@ -89,8 +89,8 @@ def _machine(checkup: Checkup) -> Iterator[str]:
     yield f"torch      {_torch(checkup)}"
     if checkup.driver.version:
         yield f"driver     NVIDIA {checkup.driver.version}"
-    if torch.others:
-        yield f"! nothing measures {', '.join(torch.others)}: totals of runs that use it are incomplete"
+    if checkup.unmetered:
+        yield f"! nothing measures {', '.join(checkup.unmetered)}: totals of runs that use it are incomplete"
 
 
 def _torch(checkup: Checkup) -> str:

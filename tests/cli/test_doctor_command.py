@@ -180,6 +180,14 @@ def test_what_torch_says_is_told_apart(checkup, tree, simulated_gpus):
     assert "! nothing measures mps: totals of runs that use it are incomplete" in text(found)
 
 
+def test_gpus_that_no_sensor_covers_are_told_one_by_one(checkup, tree, simulated_gpus):
+    simulated_gpus([])
+    tree.add("package-0", 1.0)
+    found = checkup(torch=Torch(version="2.9.0+rocm6.4", devices=(("MI300X", ""), ("MI300X", ""))))
+    assert [gpu.cuda_index for gpu in found.gpus] == [0, 1]
+    assert "! nothing measures cuda:0, cuda:1: totals" in text(found)
+
+
 def test_torch_is_asked_for_real():
     found = ask_torch()
     assert (found.version, found.problem) == (str(torch.__version__), "")
