@@ -83,7 +83,11 @@ class StepRow:
 
 @dataclass(slots=True, kw_only=True)
 class SpanRow:
-    """What lies between steps: setup, evaluation, stall, checkpoint, idle, teardown, a user's phase."""
+    """What lies between steps: setup, evaluation, stall, checkpoint, idle, teardown, a user's phase.
+
+    Where a run goes on from another, also ``lost`` (steps that were done again) and ``carried`` (all of an earlier run
+    whose record is not here).
+    """
 
     start_seconds: int = field(metadata=_TIME)
     end_seconds: int = field(metadata=_TIME)
