@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
 
 from profiler import EnergyProfiler, fit_curve, load_run
 from profiler.hooks.dispatcher import dispatcher
@@ -80,6 +81,22 @@ def hooks(train: Callable[[int], float]) -> tuple[float, float, float]:
     base = statistics.median(train(150) for _ in range(20))
     control = paired(train, nothing, nothing)
     return base, paired(train, lambda: found.attach(sink), lambda: found.detach(sink)), control
+
+
+def loading() -> float:
+    """Microseconds a batch that the hook in data loaders takes."""
+    loader = DataLoader(TensorDataset(torch.randn(150 * 8, 16)), 8)
+
+    def load(_: int) -> float:
+        begun = time.process_time_ns()
+        for _ in loader:
+            pass
+        return (time.process_time_ns() - begun) / 150 / 1e3
+
+    sink = deque(maxlen=1000).append
+    found = dispatcher()
+    load(0)
+    return paired(load, lambda: found.attach(sink, times_loading=True), lambda: found.detach(sink))
 
 
 def whole(train: Callable[[int], float], folder: Path) -> tuple[float, float, float, float]:
@@ -197,6 +214,7 @@ def measure(folder: Path) -> list[tuple[str, str, str]]:
             f"{hook:.1f} (A/A control {control:+.1f}) on a step of {base:.0f}",
             "10; stretch 6",
         ),
+        ("hook in data loaders, us a batch", f"{loading():.1f}", "3.3"),
         ("everything on, us a step", f"{total:.1f}", "prototype 10.6"),
         ("sampler thread, share of one core, first 4,000 steps", f"{100 * share:.2f} %", "-"),
         ("sampler thread, share of one core, idle loop", f"{100 * idle_share():.2f} %", "0.3 %"),

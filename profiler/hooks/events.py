@@ -71,7 +71,9 @@ class StepEvent(NamedTuple):
 
     @classmethod
     def of(cls, raw: tuple[object, ...]) -> Self:
-        """Name the parts of what the hooks sent."""
+        """Name the parts of what the hooks sent, which may leave out those that have a default."""
+        if len(raw) == len(cls._fields):
+            return tuple.__new__(cls, raw)
         return cls(*raw)  # type: ignore[arg-type] # they send them in this order
 
 

@@ -37,7 +37,8 @@ def after_step(hooks: "Dispatcher") -> Callable[[Any, Any, Any], None]:
                 return
             loss, slots, backwards, first, spent, last, ready, inner = pending
             loaded = loop.data_ns
-            loop.data_ns = 0
+            if loaded:
+                loop.data_ns = 0
             loop.pending = None
             loop.manual = False
             loop.steps += 1

@@ -42,17 +42,12 @@ class Step:
     )
 
     def __init__(self, event: StepEvent, lag_ns: int = 0) -> None:
-        self.host_end_ns = event.end_ns
-        self.end_ns = event.end_ns + lag_ns
-        self.loss = event.loss
-        self.backwards = event.backwards
-        self.first_backward_ns = _later(event.first_backward_ns, lag_ns)
-        self.ready_ns = _later(event.ready_ns, lag_ns)
-        self.data_ns = event.data_ns
-        self.inner_forward_ns = event.inner_forward_ns
-        self.backward_ns = event.backward_ns
-        self.optimizer_ns = event.optimizer_ns
-        self.learning_rate = event.learning_rate
+        (_, end_ns, self.loss, _, self.backwards, first_ns, self.backward_ns, self.optimizer_ns, self.learning_rate, _,
+         self.data_ns, ready_ns, self.inner_forward_ns, _) = event  # fmt: skip
+        self.host_end_ns = end_ns
+        self.end_ns = end_ns + lag_ns
+        self.first_backward_ns = first_ns + lag_ns if first_ns else 0
+        self.ready_ns = ready_ns + lag_ns if ready_ns else 0
         self.events = 1
 
     def join(self, event: StepEvent, lag_ns: int = 0) -> None:
@@ -63,8 +58,8 @@ class Step:
             self.loss = event.loss + (self.loss or 0.0)
         self.backwards += event.backwards
         if not self.first_backward_ns:
-            self.first_backward_ns = _later(event.first_backward_ns, lag_ns)
-            self.ready_ns = _later(event.ready_ns, lag_ns)
+            self.first_backward_ns = event.first_backward_ns + lag_ns if event.first_backward_ns else 0
+            self.ready_ns = event.ready_ns + lag_ns if event.ready_ns else 0
         elif event.first_backward_ns:
             self.inner_forward_ns += max(event.first_backward_ns - max(before, event.ready_ns), 0)
         self.inner_forward_ns += event.inner_forward_ns
@@ -80,17 +75,13 @@ class Step:
 
     def seconds_of(self, start_ns: int) -> tuple[int, int]:
         """Nanoseconds of loading and of forward passes, where the step covers the time from ``start_ns`` on."""
-        if not self.first_backward_ns:
-            return min(self.data_ns, max(self.end_ns - start_ns, 0)), 0
-        begun = max(self.ready_ns, start_ns)
-        forward = max(self.first_backward_ns - begun, 0) + self.inner_forward_ns
-        left = self.end_ns - start_ns - forward - self.backward_ns - self.optimizer_ns
-        return min(self.data_ns, max(left, 0)), forward
-
-
-def _later(time_ns: int, lag_ns: int) -> int:
-    """Move a time, if there is one, to when the device gets there."""
-    return time_ns + lag_ns if time_ns else 0
+        first_ns, ready_ns, loaded = self.first_backward_ns, self.ready_ns, self.data_ns
+        begun = max(start_ns, ready_ns)
+        forward = self.inner_forward_ns + first_ns - begun if first_ns > begun else self.inner_forward_ns
+        if loaded:
+            left = self.end_ns - start_ns - forward - self.backward_ns - self.optimizer_ns
+            loaded = max(min(loaded, left), 0)
+        return loaded, forward
 
 
 class StepMerger:
@@ -178,7 +169,7 @@ class StepMerger:
         return sum(known) + (event.loss or 0.0) if parts else event.loss
 
     def _accept(self, event: StepEvent, done: list[Step], most_ns: int) -> None:
-        lag_ns = max(min(self._lag_ns, most_ns), 0)
+        lag_ns = max(min(self._lag_ns, most_ns), 0) if self._lag_ns else 0
         if event.kind > _AMEND:
             self.evaluations.append((event.end_ns, event.kind == _EVALUATE))
         elif event.kind == _OPEN or (self._open is None and not self._closed_early):
