@@ -48,7 +48,7 @@ def forecast(verdict=Verdict.REACHABLE, low=8000.0, median=10_000.0, high=15_000
     )  # fmt: skip
 
 
-def outlook(answer=None, *, target=1.25, at_budget=None, is_tested=True):
+def outlook(answer=None, *, target=1.25, at_budget=None, is_tested=True, is_asked=True):
     return Outlook(
         joules=6000.0,
         floor=Interval(low=0.8, median=1.0, high=1.1),
@@ -56,6 +56,7 @@ def outlook(answer=None, *, target=1.25, at_budget=None, is_tested=True):
         forecast=answer or forecast(),
         at_budget=at_budget,
         is_tested=is_tested,
+        is_asked=is_asked,
     )
 
 
@@ -184,6 +185,11 @@ def test_the_line_leaves_out_what_is_not_known():
     assert (
         line.text(progress(12.0), NOTHING, level=None, outlook=None) == "0:00:12, 300 steps, 500 W, 6.00 kJ"
     )
+
+
+def test_a_loss_that_nobody_asked_for_is_not_said_to_be_reached():
+    reached = outlook(forecast(Verdict.REACHED), is_asked=False)
+    assert line.text(progress(), NOTHING, level=1.5, outlook=reached).endswith("loss 1.500")
 
 
 class Terminal(io.StringIO):

@@ -19,7 +19,7 @@ def text(now: Progress, before: Progress, *, level: float | None, outlook: Outlo
         level: The loss now.
         outlook: What the curve says.
     """
-    parts = [str(timedelta(seconds=int(now.seconds))), f"{now.steps:,} steps"]
+    parts = [str(timedelta(seconds=round(now.seconds))), f"{now.steps:,} steps"]
     if now.total_joules is not None:
         seconds = now.seconds - before.seconds
         if seconds > 0:
@@ -27,9 +27,14 @@ def text(now: Progress, before: Progress, *, level: float | None, outlook: Outlo
         parts.append(format_joules(now.total_joules))
     if level is not None:
         parts.append(f"loss {significant(level, 4)}")
-    if outlook is not None and now.total_joules is not None:
+    if outlook is not None and now.total_joules is not None and _is_news(outlook):
         parts.append(_price(outlook, now.total_joules))
     return ", ".join(parts)
+
+
+def _is_news(outlook: Outlook) -> bool:
+    """A loss that nobody asked for and that the curve has been at already, before it rose, is none."""
+    return outlook.is_asked or outlook.forecast.verdict is not Verdict.REACHED
 
 
 def _price(outlook: Outlook, total: float) -> str:

@@ -24,6 +24,7 @@ class Outlook:
         forecast: What it costs, in joules since the start.
         at_budget: The level when the budget is used; None without one, or past it.
         is_tested: Whether the run is long enough to have tested forecasts on its own past.
+        is_asked: Whether the user named the target.
     """
 
     joules: float
@@ -32,6 +33,7 @@ class Outlook:
     forecast: Forecast
     at_budget: Interval | None
     is_tested: bool
+    is_asked: bool
 
     def is_out_of_reach(self, goals: Goals) -> bool:
         """Whether the asked loss has a probability under 5 % to be reached, within the budget if there is one."""
@@ -66,4 +68,5 @@ def look(bins: CurveBins, told: dict[str, Any], goals: Goals) -> Outlook | None:
         forecast=fit.joules_at(target),
         at_budget=fit.loss_at(budget) if fit.joules < budget < math.inf else None,
         is_tested=bool(fit.backtest),
+        is_asked=goals.target_loss is not None,
     )
