@@ -56,7 +56,7 @@ class Dispatcher:
         self._wait_no_more = _nothing
         self._sinks: tuple[Sink, ...] = ()
         self._times_loading = False
-        self.schedulers = Schedulers(self.loop, lambda: self.emit is not None)
+        self.schedulers = Schedulers(self.loop, lambda: self.emit is not None, self.scalars.refuse)
         self._patches = Patches()
         self._lock = threading.Lock()
 

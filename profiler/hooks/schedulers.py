@@ -92,22 +92,30 @@ class Schedulers:
     Args:
         loop: Returns the calling thread's loop.
         listens: Whether anybody records.
-
-    Attributes:
-        failure: What went wrong in following them, if something did.
+        notice: Takes what went wrong in following them.
     """
 
-    def __init__(self, loop: "Callable[[], Loop | None]", listens: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        loop: "Callable[[], Loop | None]",
+        listens: Callable[[], bool],
+        notice: Callable[[str], object],
+    ) -> None:
         self._loop = loop
         self._listens = listens
+        self._notice = notice
         self._inside = threading.local()
         self._followed: dict[int, Followed] = {}
-        self.failure = ""
 
     def forget(self) -> None:
         """Start afresh."""
         self._followed.clear()
-        self.failure = ""
+
+    def _fail(self, error: Exception) -> None:
+        self._notice(
+            f"a scheduler of the learning rate cannot be followed ({type(error).__name__}: {error}): "
+            "forecasts do not know what it will do"
+        )
 
     def around(self, original: Any) -> Callable[..., Any]:
         """Count the calls of ``LRScheduler.step``, but not those that a call makes itself."""
@@ -137,7 +145,7 @@ class Schedulers:
                 followed = self._follow(scheduler)
             followed.instructed |= instructed
         except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
-            self.failure = f"{type(error).__name__}: {error}"
+            self._fail(error)
             return None
         return followed
 
@@ -150,23 +158,28 @@ class Schedulers:
         try:
             followed.count(scheduler, self._loop())
         except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
-            self.failure = f"{type(error).__name__}: {error}"
+            self._fail(error)
 
     def leading(self) -> Schedule | None:
         """How far the scheduler has come that stepped most often, the first of equals; None where none was seen."""
-        known = list(self._followed.values())
-        if not known:
+        try:
+            known = list(self._followed.values())
+            return _schedule(max(known, key=lambda followed: followed.calls)) if known else None
+        except Exception as error:  # noqa: BLE001 - another thread may be training still
+            self._fail(error)
             return None
-        one = max(known, key=lambda followed: followed.calls)
-        steps, calls = one.last_step - one.first_step, one.calls - one.first_calls
-        return Schedule(
-            twin=one.twin,
-            calls=one.calls,
-            marks={**one.marks, one.calls: one.rate},
-            instructed=one.instructed,
-            steps_per_call=steps / calls if calls else 0.0,
-            steps_since=0 if one.loop is None else one.loop.steps - one.last_step,
-        )
+
+
+def _schedule(one: Followed) -> Schedule:
+    steps, calls = one.last_step - one.first_step, one.calls - one.first_calls
+    return Schedule(
+        twin=one.twin,
+        calls=one.calls,
+        marks={**one.marks, one.calls: one.rate},
+        instructed=one.instructed,
+        steps_per_call=steps / calls if calls else 0.0,
+        steps_since=0 if one.loop is None else one.loop.steps - one.last_step,
+    )
 
 
 def _is_being_made(scheduler: Any) -> bool:

@@ -117,7 +117,7 @@ def followed(training, steps=SEEN, *, total_steps=TOTAL):
     try:
         training.go(steps)
         seen = hooks.schedulers.leading()
-        assert hooks.schedulers.failure == ""
+        assert not hooks.scalars.unreadable
     finally:
         hooks.detach(sink)
     meta = {} if total_steps is None else {"total_steps": total_steps}
@@ -326,6 +326,29 @@ def test_a_plan_counts_from_the_start_of_the_first_run():
     hooks.detach(sink)
     foresight.complete(meta, seen, step=30)
     assert_foreseen(meta["learning_rate_plan"], training)
+
+
+def test_a_scheduler_that_cannot_be_copied_is_said_once_and_steps_on():
+    class Uncopied(dict):
+        def __copy__(self):
+            raise RuntimeError("mine")
+
+    def make(optimizer):
+        scheduler = schedulers.ConstantLR(optimizer)
+        scheduler.table = Uncopied()
+        return scheduler
+
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    training = Training(make)
+    training.go(10)
+    assert hooks.schedulers.leading() is None
+    (said,) = hooks.scalars.unreadable
+    assert said.startswith(
+        "a scheduler of the learning rate cannot be followed (RuntimeError: mine): forecasts"
+    )
+    hooks.detach(sink)
+    assert training.scheduler.last_epoch == 10
 
 
 def test_without_a_scheduler_nothing_is_said():
