@@ -32,7 +32,7 @@ class Chart:
 
     Attributes:
         seen: Losses as recorded, thinned.
-        joules: Joules of the bins that were fitted.
+        joules: Joules of the bins that were fitted; empty without a fit, and so is what follows.
         losses: Mean loss of each.
         law_joules: Joules at which the law is given.
         law: The level expected there, with its interval.
@@ -133,6 +133,7 @@ def details_of(
     steps, spans = run.steps, run.spans
     billed = [domain.name for domain in run.domains.values() if domain.billed]
     known = Details(
+        chart=_unfitted(run),
         power=power_of(run.samples, billed),
         stretches=stretches(steps, spans),
         step_joules_over_time=_step_joules(steps),
@@ -156,6 +157,20 @@ def details_of(
     )
 
 
+def _unfitted(run: "Run") -> Chart | None:
+    """Lay out what was recorded, without a law."""
+    seen = _seen(run)
+    return Chart(seen=seen, joules=(), losses=(), law_joules=(), law=()) if seen.x else None
+
+
+def _seen(run: "Run") -> Series:
+    import numpy as np
+
+    joules, losses = (np.asarray(column, dtype=np.float64) for column in run.curve()[:2])
+    drawable = (joules > 0.0) & (losses > 0.0)
+    return thinned(joules[drawable], losses[drawable], pieces=_LOSSES, at=np.log(joules[drawable]))
+
+
 def chart_of(run: "Run", fit: "CurveFit", inverse: "Inverse | None" = None) -> Chart:
     """Lay the curve out for drawing; ``inverse`` saves the work where there is one of the fit already."""
     import numpy as np
@@ -163,8 +178,6 @@ def chart_of(run: "Run", fit: "CurveFit", inverse: "Inverse | None" = None) -> C
     from profiler.forecast.inverse import Inverse
 
     inverse = inverse or Inverse(fit=fit)
-    joules, losses = (np.asarray(column, dtype=np.float64) for column in run.curve()[:2])
-    drawable = (joules > 0.0) & (losses > 0.0)
     past = (*floats(fit.curve.joules[fit.curve.joules < fit.joules]), fit.joules)
     ahead = [
         (joules, level)
@@ -172,7 +185,7 @@ def chart_of(run: "Run", fit: "CurveFit", inverse: "Inverse | None" = None) -> C
         if joules <= fit.joules * HORIZON_LIMIT * (1.0 + _ROUNDING)
     ]
     return Chart(
-        seen=thinned(joules[drawable], losses[drawable], pieces=_LOSSES, at=np.log(joules[drawable])),
+        seen=_seen(run),
         joules=floats(fit.curve.joules),
         losses=floats(np.exp(fit.curve.log_values)),
         law_joules=(*past, *(joules for joules, _ in ahead)),

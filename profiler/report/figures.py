@@ -31,6 +31,7 @@ _LANE = 0.04
 """Part of the figure's height that tells what the time was spent on."""
 _VISIBLE = 0.02
 _TOO_FEW_TICKS = 30
+_FEW_DECADES = 300
 _MARGIN = 1.08
 _FARTHEST_FLOOR = 4.0
 _DIGITS = 6
@@ -53,7 +54,7 @@ def script_name() -> str:
 def figures_of(outlook: Outlook | None, details: Details) -> dict[str, Figure]:
     """Every figure that the run has, by its place in the page."""
     found = {
-        "curve": curve(outlook, details.chart) if outlook and details.chart else None,
+        "curve": _curve(outlook, details.chart) if details.chart else None,
         "power": power(details.power, details.stretches) if details.power else None,
         "step-joules": step_joules(details.step_joules_over_time) if details.step_joules_over_time else None,
         "where": where(details.where) if any(part.joules for part in details.where) else None,
@@ -61,6 +62,19 @@ def figures_of(outlook: Outlook | None, details: Details) -> dict[str, Figure]:
         "learning-rate": learning_rate(details.learning_rate) if details.learning_rate else None,
     }
     return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def _curve(outlook: Outlook | None, chart: Chart) -> Figure:
+    return recorded(chart) if outlook is None else curve(outlook, chart)
+
+
+def recorded(chart: Chart) -> Figure:
+    """Loss against joules on log axes, where there is no forecast."""
+    seen = chart.seen
+    x = {**_si("energy since the start, J"), **_joules(seen.x[0] / _MARGIN, seen.x[-1] * _MARGIN)}
+    y = {"title": {"text": "loss"}, **_log(min(seen.y) / _MARGIN, max(seen.y) * _MARGIN), "nticks": 8}
+    dots = _dots(seen.x, seen.y, "recorded", {"size": 4, "color": _BINS})
+    return {"data": [dots], "layout": {"xaxis": x, "yaxis": y}}
 
 
 def curve(outlook: Outlook, chart: Chart) -> Figure:
@@ -77,7 +91,7 @@ def curve(outlook: Outlook, chart: Chart) -> Figure:
         _line(*zip(*law[max(known - 1, 0) :], strict=True), name="extrapolated", line=dashed),
     ]
     first = min(chart.seen.x, default=chart.law_joules[0])
-    x = {**_si("energy since the start, J"), **_log(first / _MARGIN, chart.law_joules[-1])}
+    x = {**_si("energy since the start, J"), **_joules(first / _MARGIN, chart.law_joules[-1])}
     lowest, highest = _range(outlook, chart)
     few = {"dtick": "D1"} if highest > _TOO_FEW_TICKS * lowest else {}
     y = {"title": {"text": "loss"}, **_log(lowest, highest), "nticks": 8, **few}
@@ -233,6 +247,12 @@ class Clock:
 
 def _si(title: str) -> Figure:
     return {"title": {"text": title}, "tickformat": "~s"}
+
+
+def _joules(lowest: float, highest: float) -> Figure:
+    """A log axis with ticks at 1, 2 and 5 where they do not crowd."""
+    ticks = {"dtick": "D2"} if highest < _FEW_DECADES * lowest else {}
+    return {**_log(lowest, highest), **ticks}
 
 
 def _log(lowest: float, highest: float) -> Figure:

@@ -4,6 +4,7 @@ import io
 import textwrap
 from collections.abc import Iterator
 
+from profiler.platform import shown_path
 from profiler.report import words
 from profiler.report.model import Report
 from profiler.report.outlook import Outlook
@@ -24,7 +25,7 @@ def render(report: Report) -> str:
     notes = [line for note in report.outlook.notes[:1] for line in _wrapped(note)] if report.outlook else []
     lines += notes if len(lines) + len(notes) <= room else []
     lines += _warnings(told, room=most - len(lines))
-    lines += _printed(f"record  {words.one_line(report.summary.path)}")
+    lines += _printed(f"record  {words.one_line(shown_path(report.summary.path))}")
     return "\n".join(lines) + "\n"
 
 

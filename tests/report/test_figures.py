@@ -23,6 +23,12 @@ def test_a_run_with_nothing_has_none():
     assert figures_of(None, Details()) == {}
 
 
+def test_a_curve_without_a_forecast_is_drawn_as_it_was_recorded():
+    drawn = figures_of(None, DETAILS)["curve"]
+    assert [one["name"] for one in drawn["data"]] == ["recorded"]
+    assert go.Figure(drawn).to_dict()["data"]
+
+
 @pytest.mark.parametrize("name", DRAWN)
 def test_plotly_knows_every_property(name):
     assert go.Figure(DRAWN[name]).to_dict()["data"]
