@@ -355,6 +355,35 @@ def test_a_merging_that_records_have_outgrown_is_not_believed(job):
     assert load_run(job).total_joules == pytest.approx((3 * GPU + CPU + DRAM) * WINDOW)
 
 
+def test_a_rank_without_an_end_mark_is_asked_again(job):
+    """Merged by the first rank a moment after the second was killed; half a minute later it is known to be dead."""
+    write_rank(job, 0)
+    path = write_rank(job, 1, counts=False, status="running", totals=None)
+    write(merge([job]), job)
+    assert list(load_run(job).ranks["status"]) == ["completed", "running"]
+    assert load_run(job).status is Status.INTERRUPTED
+    _wrote_long_ago(path)
+    run = load_run(job)
+    assert list(run.ranks["status"]) == ["completed", "interrupted"]
+    assert run.status is Status.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    ("statuses", "expected"),
+    [
+        ("completed completed", "completed"),
+        ("completed failed", "failed"),
+        ("failed interrupted", "failed"),
+        ("interrupted completed", "interrupted"),
+        ("running completed", "running"),
+    ],
+)
+def test_how_a_job_stands(job, statuses, expected):
+    for rank, status in enumerate(statuses.split()):
+        write_rank(job, rank, counts=rank == 0, steps=12, status=status)
+    assert load_run(job).status == expected
+
+
 def test_directories_of_several_hosts_make_one_run(tmp_path):
     """Copied from file systems that are not shared; each has what the store told of the other."""
     here, there = tmp_path / "a" / "job", tmp_path / "b" / "job"

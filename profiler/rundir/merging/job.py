@@ -199,8 +199,12 @@ def source_size(path: Path) -> int:
 
 
 def _overall(statuses: Sequence[str]) -> Status:
-    order = (Status.RUNNING, Status.FAILED, Status.INTERRUPTED)
-    return next((status for status in order if status.value in statuses), Status.COMPLETED)
+    """How the job stands: it goes on as long as its first process does; who says nothing then was interrupted."""
+    if statuses[0] == Status.RUNNING.value:
+        return Status.RUNNING
+    if Status.FAILED.value in statuses:
+        return Status.FAILED
+    return Status.COMPLETED if set(statuses) == {Status.COMPLETED.value} else Status.INTERRUPTED
 
 
 def _overhead(records: Sequence[Record]) -> dict[str, float]:
@@ -247,11 +251,11 @@ def _absent(attempt: _Attempt) -> list[str]:
     dead = [
         one.record.rank
         for one, status in zip(attempt.outlines, attempt.statuses, strict=True)
-        if status == Status.INTERRUPTED.value
+        if status != Status.RUNNING.value and not one.record.totals
     ]
     if dead:
         found.append(
-            f"{_named(dead)} of attempt {number} ended without an end mark: its record ends a second early"
+            f"{_named(dead)} of attempt {number} ended without an end mark: up to a second of it is missing"
         )
     return found
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from profiler.records import Status
 from profiler.rundir.merging.history import place_of, with_history
 from profiler.rundir.merging.job import merge, source_size
 from profiler.rundir.merging.records import children
@@ -40,10 +41,15 @@ def _own(directory: Path, *, partial: bool) -> Run:
         return Run(directory, read_meta(directory), partial=partial)
     if (directory / RUN_FILE).exists():
         meta = read_meta(directory)
-        if _sources(meta) == {path.name: source_size(path) for path in processes}:
+        if not _goes_on(meta) and _sources(meta) == {path.name: source_size(path) for path in processes}:
             return Run(directory, meta, partial=partial)
     merged = merge([directory], partial=partial)
     return Run(directory, merged.meta, partial=partial, tables=merged.tables)
+
+
+def _goes_on(meta: dict[str, Any]) -> bool:
+    """Whether a process had no end mark yet: by now it may have one, or have been silent for too long."""
+    return any(entry.get("status") == Status.RUNNING.value for entry in meta.get("ranks", ()))
 
 
 def _sources(meta: dict[str, Any]) -> dict[str, int]:
