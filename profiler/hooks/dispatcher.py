@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from profiler.hooks.stamps import DeviceStamps
 
 
+_NO_UPDATE = "backward passes were seen and no update: no step is counted. Call prof.step() after each update"
+
+
 class Dispatcher:
     """Hooks into torch while at least one sink is attached; where torch is not imported yet, as soon as it is.
 
@@ -90,6 +93,8 @@ class Dispatcher:
         stamps.ask(self, loop)
         if loop is not None and loop.pending is None and loop.data_ns:
             loop.batches.settle(self, loop)
+        if loop is not None and loop.pending is not None and not loop.steps:
+            self.scalars.refuse(_NO_UPDATE)
 
     def forget(self) -> None:
         """Drop every sink and hook; a forked child calls this too, since it must record nothing."""

@@ -39,6 +39,8 @@ NOTHING = Pending(None, (), 0, 0, 0, 0, 0, 0)
 _UNKNOWN = 0
 """Stands for the optimizer before the first one is met."""
 
+_MOST_SLOTS = 1_024
+"""So many losses on their way are kept for a step; a loop whose updates nobody sees would collect them for ever."""
 _NODES = 1_000
 """How far into a graph parameters are looked for."""
 
@@ -126,7 +128,7 @@ class Loop:
         is_first = old.last_ns == 0
         self.pending = (
             loss if old.loss is None else old.loss if loss is None else old.loss + loss,
-            (*old.slots, *slots),
+            (*old.slots[-_MOST_SLOTS:], *slots),
             old.backwards + 1,
             old.first_ns or began,
             old.backward_ns + ended - began,

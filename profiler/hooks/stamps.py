@@ -53,9 +53,13 @@ class DeviceStamps:
         self._count = 0
         self._ends: list[tuple[int, float]] = [(-1, 0.0)] * _KEPT
 
+    def is_capturing(self) -> bool:
+        """Whether what is launched now goes into a CUDA graph, and does not run."""
+        return bool(self._cuda.is_current_stream_capturing())
+
     def mark(self, now_ns: int) -> Stamp | None:
         """Record an event behind what was launched so far; None where that is not wanted now, or not possible."""
-        if self._cuda.is_current_stream_capturing():
+        if self.is_capturing():
             return None
         self.ask()
         if now_ns - self._marked_ns < _APART_NS or len(self._waiting) >= _WAITING:
@@ -68,7 +72,7 @@ class DeviceStamps:
 
     def ask(self) -> None:
         """See which events are complete by now. Only on the thread that marks."""
-        if not self._waiting or self._cuda.is_current_stream_capturing():
+        if not self._waiting or self.is_capturing():
             return
         while self._waiting:
             asked = self._now()
@@ -100,6 +104,15 @@ def mark(hooks: "Dispatcher", loop: "Loop", ended: int) -> Stamp | None:
     except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
         _give_up(hooks, loop, error)
         return None
+
+
+def is_capturing(hooks: "Dispatcher", loop: "Loop") -> bool:
+    """Whether the thread captures a CUDA graph. Never raises."""
+    try:
+        return loop.stamps is not None and loop.stamps.is_capturing()
+    except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
+        _give_up(hooks, loop, error)
+        return False
 
 
 def ask(hooks: "Dispatcher", loop: "Loop | None") -> None:

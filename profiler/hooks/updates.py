@@ -5,12 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.hooks.events import Kind, Slot
 from profiler.hooks.loop import NOTHING, Loop
-from profiler.hooks.stamps import DeviceStamps, mark
+from profiler.hooks.stamps import DeviceStamps, is_capturing, mark
 
 if TYPE_CHECKING:
     from profiler.hooks.dispatcher import Dispatcher
 
 _OPEN, _JOIN = int(Kind.OPEN), int(Kind.JOIN)
+_CAPTURED = (
+    "an update was captured into a CUDA graph, and no hook sees the graph's replays: their steps are missing. Count "
+    "them with prof.step(loss=...) after each replay"
+)
 
 
 def after_step(hooks: "Dispatcher") -> Callable[[Any, Any, Any], None]:
@@ -75,6 +79,10 @@ def update(hooks: "Dispatcher", loop: Loop, optimizer: Any, ended: int) -> None:
     if owner is None or owner() is None:
         loop.meet(key, optimizer)
         _note_devices(hooks, loop, optimizer)
+    if loop.stamps is not None and is_capturing(hooks, loop):
+        hooks.scalars.refuse(_CAPTURED)
+        loop.pending = None
+        return
     loop.batches.end(hooks, loop, loop.pending[3] if loop.pending else ended)
     skipped = hooks.scalars.read(optimizer.found_inf) if "found_inf" in optimizer.__dict__ else None
     if skipped and not isinstance(skipped, Slot):

@@ -113,6 +113,16 @@ def test_a_backward_from_several_elements_has_no_loss_and_says_so_once(record):
     assert "several elements" in recording.unreadable.pop()
 
 
+def test_updates_that_no_hook_sees_are_said(record):
+    model = network()
+    with record() as recording:
+        for _ in range(STEPS):
+            loss_of(model).backward()
+            unseen_update(model)
+    assert recording.steps == []
+    assert ["prof.step() after each update" in reason for reason in recording.unreadable] == [True]
+
+
 def test_what_could_not_be_read_is_not_said_of_the_next_recording(record):
     with record() as first, suppress(RuntimeError):
         torch.ones(2, requires_grad=True).backward()

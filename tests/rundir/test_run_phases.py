@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler import load_run
@@ -154,6 +154,7 @@ def test_steps_without_energy():
     sigma=st.floats(0, 1e4),
     period=st.none() | st.floats(0.001, 10),
 )
+@settings(deadline=None)
 def test_phases_are_never_negative_and_make_up_the_steps(lengths, watts, sigma, period):
     seconds = np.array(lengths)
     joules = seconds.sum(axis=1) * watts[: len(lengths)]
