@@ -96,7 +96,7 @@ def _unscaled(hooks: "Dispatcher", tensor: Any) -> Any:
         return tensor if loss is None else loss
     nodes = [getattr(tensor, "grad_fn", None)]
     for node in nodes:
-        scale = None if node is None else node.metadata.get(_UNSCALED)
+        scale = getattr(node, "metadata", {}).get(_UNSCALED)
         if scale is not None:
             return tensor.detach() / scale.to(tensor.device, non_blocking=True)
         if node is not None and len(nodes) < _NODES:
