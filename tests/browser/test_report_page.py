@@ -147,8 +147,9 @@ def test_no_screen_has_to_scroll_sideways(opened, address, width):
 
 def test_names_are_shown_and_not_obeyed(opened, tmp_path):
     run = load_run(write_run(
-        tmp_path / "run", rows=60, rate=lambda _: 6e-4, name=HOSTILE, called=lambda name: name.replace("gpu:0", "<b onclick=x>=1+1</b>"),
-        warnings=[HOSTILE], refusals=[{"source": HOSTILE, "reason": HOSTILE, "remedy": HOSTILE}],
+        tmp_path / "run", rows=60, rate=lambda _: 6e-4, name=HOSTILE, warnings=[HOSTILE],
+        called=lambda name: name.replace("gpu:0", "<b onclick=x>=1+1</b>"),
+        refusals=[{"source": HOSTILE, "reason": HOSTILE, "remedy": HOSTILE}],
     ))  # fmt: skip
     seen = opened(write(report_of(run), tmp_path / "report.html").as_uri())
     assert seen.page.evaluate("window.broken") is None
