@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from profiler.forecast.priors import HORIZON_LIMIT
+from profiler.forecast.priors import HORIZON_LIMIT, sentences
 from profiler.records import Interval, PhaseEnergy, Summary
 from profiler.report.halvings import Halving, halvings_of
 from profiler.report.model import mean_watts
@@ -194,11 +194,8 @@ def chart_of(run: "Run", fit: "CurveFit", inverse: "Inverse | None" = None) -> C
 
 
 def _assumptions(fit: "CurveFit") -> Assumptions:
-    from profiler.forecast import priors
-
-    in_words = getattr(priors, "sentences", None)
     return Assumptions(
-        priors=tuple(in_words(fit.priors)) if in_words else (),
+        priors=tuple(sentences(fit.priors)),
         families=tuple(fit.families.items()),
         exponent=fit.exponent,
     )

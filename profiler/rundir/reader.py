@@ -295,7 +295,9 @@ class Run:
         try:
             return rate_plan.RatePlan.read(self.meta)
         except (KeyError, TypeError, ValueError) as error:
-            raise RunDamagedError(self.path / RUN_FILE, f"{rate_plan.SECTION} is broken ({error!r}).") from None
+            raise RunDamagedError(
+                self.path / RUN_FILE, f"{rate_plan.SECTION} is broken ({error!r})."
+            ) from None
 
     @property
     def planned_joules(self) -> float | None:
