@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from profiler.platform import write_stderr
+from profiler.platform import shown_path, write_stderr
 from profiler.records import Status
 
 if TYPE_CHECKING:
@@ -46,6 +46,5 @@ def print_report(session: "Session", curve: "LiveCurve", options: "Options") -> 
         else:
             write_stderr(render(report_of(whole), ".txt").rstrip("\n"))
     except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
-        say(
-            f"cannot print the report ({type(error).__name__}: {error}); see energy-profiler report {session.path}"
-        )
+        where = f"see energy-profiler report {shown_path(session.path)}"
+        say(f"cannot print the report ({type(error).__name__}: {error}); {where}")

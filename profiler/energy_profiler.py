@@ -14,6 +14,7 @@ from profiler.ending import end_by_interrupt, print_report, say, status_of
 from profiler.errors import UsageError
 from profiler.launch import open_session, require_torch
 from profiler.options import Options
+from profiler.platform import shown_path
 from profiler.records import Status
 
 if TYPE_CHECKING:
@@ -140,9 +141,8 @@ class EnergyProfiler(Dialogue):
             session.notice("energy_budget= has no effect, since nothing here can be metered")
         if session.place.identity.speaks:
             domains = [f"{domain.name} ({domain.provenance})" for domain in session.billable]
-            say(
-                f"recording {', '.join(domains) or 'steps only: nothing here can be metered'} -> {session.run_path}"
-            )
+            what = ", ".join(domains) or "steps only: nothing here can be metered"
+            say(f"recording {what} -> {shown_path(session.run_path)}")
         self._error_before = getattr(sys, "last_value", None)
         atexit.register(self._at_exit)
         session.start_seconds = time.monotonic() - begun

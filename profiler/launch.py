@@ -82,9 +82,9 @@ def _found(options: Options) -> "Found":
 
 
 def _new_path(options: Options) -> Path:
-    """A directory that no run has yet."""
+    """A directory that no run has yet, wherever the training goes while it is recorded."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    return _free(Path(options.run_dir or Path(_PARENT) / f"{stamp}-{secrets.token_hex(3)}"))
+    return _free(Path(options.run_dir or Path(_PARENT) / f"{stamp}-{secrets.token_hex(3)}").absolute())
 
 
 def _free(path: Path) -> Path:

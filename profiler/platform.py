@@ -20,6 +20,14 @@ def open_for_append(path: str) -> int:
     return os.open(path, flags, 0o666)
 
 
+def shown_path(path: str | Path) -> str:
+    """A path as a user would type it now: relative where it lies below the current folder."""
+    try:
+        return str(Path(path).relative_to(Path.cwd()))
+    except (OSError, ValueError):
+        return str(path)
+
+
 def node_folder() -> Path:
     """Where processes of one host find each other's files, and no other host's: memory where there is such a folder."""
     shared = Path("/dev/shm")  # noqa: S108 - what is opened in it must belong to this user, and is no link

@@ -164,6 +164,22 @@ def test_a_start_without_a_stop_dies_of_an_interrupt_as_it_would_have(finished, 
     assert reports(child) == 1, child.stderr
 
 
+def test_a_training_may_go_to_another_folder(finished, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    code, child = finished("""
+    with profiler() as prof:
+        os.chdir("elsewhere")
+        train(20)
+    print(len(prof.run.steps))
+    """)
+    assert (code, child.stdout) == (0, "20\n")
+    assert meta(tmp_path / "run")["status"] == "completed"
+    assert "cannot" not in child.stderr
+    assert "-> run\n" in child.stderr
+    assert child.stderr.rstrip().endswith(str(tmp_path / "run")), "where it is from here"
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 # -- forks ---------------------------------------------------------------------------------------------------------
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from profiler.platform import shown_path
 from profiler.report import words
 from profiler.report.watching import View
 from profiler.units import format_joules, format_seconds, format_watts
@@ -48,7 +49,7 @@ def _parts(view: View) -> "Iterator[RenderableType]":
     yield from _forecast(view)
     for warning in summary.warnings[:_WARNINGS_SHOWN]:
         yield Text(f"! {words.one_line(warning)}", style="yellow")
-    yield Text(f"record  {words.one_line(summary.path)}", style="dim")
+    yield Text(f"record  {words.one_line(shown_path(summary.path))}", style="dim")
 
 
 def _power(view: View) -> Iterator[str]:
