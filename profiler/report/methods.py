@@ -27,8 +27,8 @@ _ENERGY = (
     (
         "Joules",
         (
-            "Differences of each domain's cumulative energy, read off straight lines between the moments at which it "
-            "changed. Domains marked modelled are estimates from load and hardware tables. The total is the sum of "
+            "Differences of each domain's cumulative energy. Between two moments at which it changed, a step has its "
+            "part of a straight line, or of the course that power takes over a step where that is known better. Domains marked modelled are estimates from load and hardware tables. The total is the sum of "
             "the billed domains, over the whole window."
         ),
     ),
