@@ -101,7 +101,8 @@ def test_two_ranks_make_one_run_and_count_their_host_once(start, job):
     said = [text for _, text in ended]
     assert said[1] == ""
     assert said[0].count("\n== ") == 1
-    assert f"-> {path}\n" in said[0]
+    assert f"-> {path.relative_to(job.folder)}\n" in said[0]
+    assert f"record  {path.relative_to(job.folder)}\n" in said[0]
     assert list(job.folder.glob("energy_runs/*/.merging-*")) == []
 
 
