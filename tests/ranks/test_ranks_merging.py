@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import runpy
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -431,3 +433,16 @@ def test_a_merged_run_works_wherever_a_run_does(job, tmp_path):
     text = (tmp_path / "report.txt").read_text()
     assert "gpu:0@rank-1" in text
     assert json.loads((tmp_path / "report.json").read_text())["summary"]["steps"] == 400
+
+
+def test_a_large_job_is_merged(job):
+    """64 ranks on eight hosts, as ``scripts/benchmark_merge.py`` makes them; docs/ranks.md has its figures for 1,024."""
+    script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "benchmark_merge.py"))
+    job.mkdir()
+    script["write_job"](job, ranks=64, steps=100)
+    assert script["measure"](job)["peak_mib"] < 2048
+    run = load_run(job)
+    check_books(run)
+    assert run.total_joules == pytest.approx((64 * GPU + 8 * (CPU + DRAM)) * (2 + 100 / 4))
+    assert len(run.ranks) == 64
+    assert run.steps["step"].iloc[-1] == 100
