@@ -27,7 +27,7 @@ ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
 }
 PROFILED = ["-m", "profiler", "run", "--run-dir", "recorded"]
-OURS = re.compile(r"^energy-profiler: .*\n|^== (.*\n)+?record  .*\n", re.MULTILINE)
+OURS = re.compile(r"^energy-profiler: .*\n|^== (?:.*\n)+?record  .*\n", re.MULTILINE)
 """What the profiler says on stderr: lines of its own, and the block at the end."""
 
 
@@ -47,6 +47,7 @@ def both(arguments, folder):
     """Run it under python and under the profiler; returns code, stdout and stderr of both."""
     plain, profiled = start(arguments, folder), start([*PROFILED, *arguments], folder)
     code, out, err = ended(profiled)
+    assert "cannot" not in "".join(OURS.findall(err)), err
     return ended(plain), (code, out, OURS.sub("", err))
 
 
