@@ -173,6 +173,14 @@ def arrive(path: Path, me: Arrival, new_path: Callable[[], str]) -> Entry:
         return entry
 
 
+def settle(path: Path, run_path: Path) -> None:
+    """Keep the directory that the hosts agreed on, for those who come when the job is started again."""
+    with suppress(OSError), opened(path) as descriptor:  # then they have to agree again
+        entry = read(descriptor)
+        if entry is not None:
+            write(descriptor, replace(entry, path=str(run_path)))
+
+
 def depart(path: Path, rank: int, expected: int) -> None:
     """Say that this process has ended in good order; the last of ``expected`` removes the run's files."""
     with suppress(OSError), opened(path) as descriptor:  # who comes later finds out that this process is gone

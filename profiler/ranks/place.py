@@ -10,7 +10,7 @@ from typing import Any
 from profiler.platform import has_locks, node_folder
 from profiler.ranks.election import Election, Unopposed
 from profiler.ranks.identity import Identity, host_id, run_key
-from profiler.ranks.meeting import Arrival, arrive, depart, launcher, myself
+from profiler.ranks.meeting import Arrival, arrive, depart, launcher, myself, settle
 from profiler.ranks.store import open_board
 from profiler.records import Domain
 
@@ -128,4 +128,6 @@ def _agreed(place: Place, key: str, environ: Mapping[str, str]) -> Place:
         path = place.run_path.with_name(board.agree(place.run_path.name))
     except RuntimeError:  # the store has gone: each host has a name of its own, to be merged later
         return place
+    if place.meeting is not None and path != place.run_path:
+        settle(place.meeting, path)
     return replace(place, run_path=path, path=path)

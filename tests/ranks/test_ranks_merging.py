@@ -436,7 +436,7 @@ def test_a_merged_run_works_wherever_a_run_does(job, tmp_path):
 
 
 def test_a_large_job_is_merged(job):
-    """64 ranks on eight hosts, as ``scripts/benchmark_merge.py`` makes them; docs/ranks.md has its figures for 1,024."""
+    """64 ranks on eight hosts, as ``scripts/benchmark_merge.py`` makes them; docs/ranks.md has those of 1,024."""
     script = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "benchmark_merge.py"))
     job.mkdir()
     script["write_job"](job, ranks=64, steps=100)

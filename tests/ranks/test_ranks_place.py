@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 from rank_jobs import Job
 
 from profiler import platform
@@ -12,6 +13,7 @@ from profiler.platform import node_folder
 from profiler.ranks import place as places
 from profiler.ranks.identity import Identity, identify
 from profiler.ranks.place import find_place
+from profiler.ranks.store import Board
 
 
 @pytest.fixture
@@ -77,6 +79,19 @@ def test_where_no_file_can_be_shared_each_is_on_its_own(job, tmp_path, monkeypat
     for place in places_found:
         assert place.election(()).counts("cpu:package-0")
         place.leave()
+
+
+def test_what_hosts_agreed_on_is_kept_for_the_next_start(job, tmp_path, monkeypatch):
+    """The other host came first; when the job is started again, its store knows nothing any more."""
+    store = dist.HashStore()
+    store.set(f"energy_profiler/{place_of(job, 1).key}/directory", "theirs")
+    job.forget()
+    monkeypatch.setattr(places, "open_board", lambda environ, key: Board(store, key))
+    first = place_of(job, 0, LOCAL_WORLD_SIZE=1)
+    assert first.path == tmp_path / "theirs" / "rank-00000-attempt-0"
+    monkeypatch.setattr(places, "open_board", lambda environ, key: None)
+    again = place_of(job, 0, LOCAL_WORLD_SIZE=1, attempt=1)
+    assert again.path == tmp_path / "theirs" / "rank-00000-attempt-1"
 
 
 def test_a_system_without_locks_keeps_records_apart(job, monkeypatch):
