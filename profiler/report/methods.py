@@ -28,8 +28,9 @@ _ENERGY = (
         "Joules",
         (
             "Differences of each domain's cumulative energy. Between two moments at which it changed, a step has its "
-            "part of a straight line, or of the course that power takes over a step where that is known better. Domains marked modelled are estimates from load and hardware tables. The total is the sum of "
-            "the billed domains, over the whole window."
+            "part of a straight line, or of the course that power takes over a step where that is known better. "
+            "Domains marked modelled are estimates from load and hardware tables. The total is the sum of the billed "
+            "domains, over the whole window."
         ),
     ),
     (

@@ -158,7 +158,7 @@ def ends(interval: Interval, unit: Callable[[float], str]) -> str:
 BACKTEST_HEAD = ("known then", "forecast for now", "measured now", "off by", "in its 90 % interval")
 
 
-FUTURES = {"planned": "rate as planned", "held": "rate held", "annealed": "rate annealed"}
+FUTURES = {"planned": "rate planned", "held": "rate held", "annealed": "rate annealed"}
 
 
 def planned_end(end: PlannedEnd) -> str:
@@ -175,7 +175,7 @@ def scenario(row: Scenario) -> str:
     if forecast.verdict is Verdict.REACHED:
         price = "nothing more"
     name = FUTURES[row.name]
-    return f"{name:<16}loss {loss(row.target.loss)} for {price}, P(never) {percent(forecast.p_unreachable)}"
+    return f"{name:<14}loss {loss(row.target.loss)} for {price}, P(never) {percent(forecast.p_unreachable)}"
 
 
 def backtest(outlook: Outlook) -> str:

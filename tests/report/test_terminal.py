@@ -102,8 +102,8 @@ ANNEALED = Scenario(
 
 def test_a_known_learning_rate_adds_its_two_futures(report):
     lines = render(report(outlook=outlook(scenarios=(HELD, ANNEALED)))).splitlines()
-    start = lines.index("rate held       loss 1.688 for 2.62 MJ more [1.01 MJ, never], P(never) 6 %")
-    assert lines[start + 1] == "rate annealed   loss 1.688 for [415 kJ, 2.00 GJ] more, P(never) < 1 %"
+    start = lines.index("rate held     loss 1.688 for 2.62 MJ more [1.01 MJ, never], P(never) 6 %")
+    assert lines[start + 1] == "rate annealed loss 1.688 for [415 kJ, 2.00 GJ] more, P(never) < 1 %"
     assert len(lines) == len(FULL.splitlines()) + 2
 
 
@@ -136,4 +136,4 @@ NO_MORE = [(Verdict.UNREACHABLE, "no finite amount"), (Verdict.REACHED, "nothing
 @pytest.mark.parametrize(("verdict", "said"), NO_MORE)
 def test_a_future_without_a_price_says_so(report, verdict, said):
     never = Scenario(name="held", target=target(1.688, 0.25, verdict, (math.inf,) * 3, 0.99))
-    assert f"rate held       loss 1.688 for {said}" in render(report(outlook=outlook(scenarios=(never,))))
+    assert f"rate held     loss 1.688 for {said}" in render(report(outlook=outlook(scenarios=(never,))))
