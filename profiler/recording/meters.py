@@ -60,6 +60,7 @@ class Meters:
         """Open the window; yields each domain's first row."""
         self._start_ns, self._log_until_ns = start_ns, math.inf
         self._election.stand()
+        self._election.count(start_ns)
         for name, timeline in self.timelines.items():
             if timeline.points and self._election.counts(name):
                 yield self._open_log(name)

@@ -5,7 +5,7 @@ import random
 import signal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from profiler.ranks.election import Election, Unopposed
@@ -261,6 +261,7 @@ def test_no_joule_is_lost_or_counted_twice(tmp_path_factory, lives, seed):
 
 @settings(max_examples=25, deadline=None)
 @given(killed=st.integers(10, 40), later=st.integers(1, 30), seed=st.integers(0, 999))
+@example(killed=10, later=1, seed=600)  # killed before it had written anything
 def test_what_a_killed_process_had_not_written_is_counted_by_the_next(tmp_path_factory, killed, later, seed):
     prefix = tmp_path_factory.mktemp("locks") / "energy-profiler-run"
     choose = random.Random(seed)
