@@ -13,6 +13,7 @@ from profiler.units import format_joules, format_seconds, format_watts
 WIDTH = 80
 MOST_LINES = 25
 _DOMAINS_SHOWN = 4
+_NOTES_SHOWN = 2
 _LINES_A_WARNING = 2
 
 
@@ -22,8 +23,9 @@ def render(report: Report) -> str:
     most, told = MOST_LINES + asked - 1, _told(report)
     room = most - bool(told)
     lines = _needed(report, room)
-    notes = [line for note in report.outlook.notes[:1] for line in _wrapped(note)] if report.outlook else []
-    lines += notes if len(lines) + len(notes) <= room else []
+    for note in report.outlook.notes[:_NOTES_SHOWN] if report.outlook else ():
+        wrapped = _wrapped(note)
+        lines += wrapped if len(lines) + len(wrapped) <= room else []
     lines += _warnings(told, room=most - len(lines))
     lines += _printed(f"record  {words.one_line(shown_path(report.summary.path))}")
     return "\n".join(lines) + "\n"
