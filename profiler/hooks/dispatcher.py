@@ -155,6 +155,11 @@ class Dispatcher:
             return self.scalars.poll(Slot(waiting))
         return self.stamps.poll(waiting) if self.stamps is not None else None
 
+    def glance(self) -> None:
+        """See how far a device has come, by its memory alone. On any thread."""
+        if self.stamps is not None:
+            self.stamps.glance()
+
     def loop(self) -> Loop | None:
         """The calling thread's loop; None on a thread of torch's autograd engine, which runs somebody's backward."""
         try:

@@ -40,6 +40,27 @@ class PinnedRing:
         return float(struct.unpack("=f", word.to_bytes(4, "little" if _LITTLE else "big"))[0])
 
 
+class DeviceFlags:
+    """Flags that a device raises in pinned memory when it gets to where they were sent from.
+
+    Args:
+        ring: Their place.
+        scalar: Any one element on the device.
+    """
+
+    def __init__(self, ring: PinnedRing, scalar: Any) -> None:
+        self._ring = ring
+        self._scalar = scalar
+
+    def send(self) -> Slot:
+        """Queue a flag behind what was launched so far, on the current stream."""
+        return self._ring.put(self._scalar)
+
+    def is_up(self, flag: Slot) -> bool:
+        """Whether the device got there. On any thread."""
+        return self._ring.poll(flag) is not None
+
+
 _LITTLE = struct.pack("=H", 1) == b"\x01\x00"
 
 
@@ -88,6 +109,10 @@ class ScalarReader:
     def poll(self, slot: Slot) -> float | None:
         """Return the value of a slot, or None while it is on its way."""
         return self.ring().poll(slot)
+
+    def flags(self, device: Any) -> "DeviceFlags":
+        """Make flags for a device."""
+        return DeviceFlags(self.ring(), self._torch.zeros((), device=device))
 
     def refuse(self, reason: str) -> float | None:
         """Remember, for people, why a scalar was not read; returns None, the value of what was not."""

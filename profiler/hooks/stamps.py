@@ -1,16 +1,19 @@
 """When an update ended on a CUDA device, which runs behind the host, without ever waiting for it.
 
 An event is recorded behind the update on the current stream, and asked for at later moments of the same thread. It is
-never asked for from another one: that breaks a CUDA graph capture.
+never asked for from another one: that breaks a CUDA graph capture. A flag in pinned memory, which any thread may look
+at, follows it: the training thread may be waiting for the device when the device gets there.
 """
 
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import suppress
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from profiler.hooks.device_clock import DeviceClock
-from profiler.hooks.events import Stamp
+from profiler.hooks.events import Slot, Stamp
 from profiler.units import NANOSECONDS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -20,13 +23,26 @@ if TYPE_CHECKING:
 _APART_NS = NANOSECONDS_PER_SECOND // 200
 """No sensor tells apart what lies closer together than this, so that fast loops need not stamp each step."""
 _WAITING = 1024
+_GLANCED = 8
+"""So many of the oldest flags are looked at together."""
 _KEPT = 4096
 _NANOSECONDS_PER_MILLISECOND = 1_000_000
+
+
+class Flags(Protocol):
+    """What :class:`~profiler.hooks.scalars.DeviceFlags` does."""
+
+    def send(self) -> Slot:
+        """Queue a flag behind what was launched so far."""
+
+    def is_up(self, flag: Slot) -> bool:
+        """Whether the device got there. On any thread."""
 
 
 class _Marked(NamedTuple):
     stamp: Stamp
     event: Any
+    flag: Slot
     recorded_ns: int
 
 
@@ -36,13 +52,19 @@ class DeviceStamps:
     Args:
         cuda: ``torch.cuda``, of which ``Event``, ``current_stream`` and ``is_current_stream_capturing`` are used.
         device: The device, as ``cuda:0``.
+        flags: Flags of that device.
         now: The host's clock.
     """
 
-    def __init__(self, cuda: Any, device: Any, now: Callable[[], int] = time.monotonic_ns) -> None:
+    def __init__(
+        self, cuda: Any, device: Any, flags: Flags, now: Callable[[], int] = time.monotonic_ns
+    ) -> None:
         self._cuda = cuda
         self._device = device
+        self._flags = flags
         self._now = now
+        self._glanced_ns = 0
+        self._glances: dict[int, tuple[int, int]] = {}
         self._clock = DeviceClock()
         self._waiting: deque[_Marked] = deque()
         self._spare: list[Any] = []
@@ -67,7 +89,7 @@ class DeviceStamps:
         event = self._spare.pop() if self._spare else self._cuda.Event(enable_timing=True)
         event.record(self._cuda.current_stream(self._device))
         stamp, self._count, self._marked_ns = Stamp(self._count), self._count + 1, now_ns
-        self._waiting.append(_Marked(stamp, event, now_ns))
+        self._waiting.append(_Marked(stamp, event, self._flags.send(), now_ns))
         return stamp
 
     def ask(self) -> None:
@@ -87,9 +109,23 @@ class DeviceStamps:
             self._last_ns += self._last.elapsed_time(done.event) * _NANOSECONDS_PER_MILLISECOND
             self._spare.append(self._last)
         self._last = done.event
-        incomplete = max(done.recorded_ns, self._asked_ns)
-        self._clock.observe(round(self._last_ns), incomplete_ns=incomplete, complete_ns=now_ns)
+        down_ns, up_ns = self._glances.pop(done.stamp, (0, now_ns))
+        if not self._waiting:
+            self._glances.clear()
+        asked_ns = self._asked_ns if self._asked_ns < up_ns else 0
+        incomplete = max(done.recorded_ns, asked_ns, down_ns)
+        self._clock.observe(round(self._last_ns), incomplete_ns=incomplete, complete_ns=min(up_ns, now_ns))
         self._ends[done.stamp % _KEPT] = (done.stamp, self._last_ns)
+
+    def glance(self) -> None:
+        """Look at the flags of the oldest events, and note when one was first up, and last down. On any thread."""
+        before_ns, now_ns = self._glanced_ns, self._now()
+        with suppress(RuntimeError):  # the queue moved on meanwhile; the next glance will do
+            oldest = tuple(islice(self._waiting, _GLANCED))
+            up = tuple(takewhile(lambda one: self._flags.is_up(one.flag), oldest))
+            for one in up:
+                self._glances.setdefault(one.stamp, (before_ns, self._now()))
+            self._glanced_ns = now_ns if len(up) < _GLANCED else 0
 
     def poll(self, stamp: Stamp) -> int | None:
         """Return the host's time at which a stamped update ended, or None while it is on its way. On any thread."""

@@ -114,8 +114,8 @@ def _note_devices(hooks: "Dispatcher", loop: Loop, optimizer: Any) -> None:
     devices = {p.device for group in optimizer.param_groups for p in group["params"]}
     hooks.devices.update(map(str, devices))
     fast = next((device for device in devices if device.type == "cuda"), None)
-    if fast is not None and hooks.stamps is None:
-        hooks.stamps = loop.stamps = DeviceStamps(hooks.cuda, fast)
+    if fast is not None and hooks.stamps is None and not hooks.cuda.is_current_stream_capturing():
+        hooks.stamps = loop.stamps = DeviceStamps(hooks.cuda, fast, hooks.scalars.flags(fast))
 
 
 def around_scaler_step(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:

@@ -62,6 +62,7 @@ class Recorder:
         poll: Reads a scalar that was on its way from a device.
         devices: Where the parameters of the run's optimizers live.
         observe: Called with each finished row of steps, for the curve.
+        glance: Called with each reading, to see how far a device has come.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Recorder:
         poll: Callable[[Slot | Stamp], float | None],
         devices: Callable[[], Iterable[str]],
         observe: Callable[[StepRow], None],
+        glance: Callable[[], None] = lambda: None,
     ) -> None:
         self.meters = meters
         self.totals = Totals()
@@ -85,6 +87,7 @@ class Recorder:
         self._devices = devices
         self._cuda_uuids: list[str] | None = None
         self._observe = observe
+        self._glance = glance
         self._tiles: deque[Tile] = deque()
 
     def begin(self, start_ns: int) -> None:
@@ -98,6 +101,7 @@ class Recorder:
 
     def read(self, readings: Iterable[Reading]) -> None:
         """Take readings in."""
+        self._glance()
         for row in self.meters.add(readings):
             self._writer.append(SAMPLES, row)
 

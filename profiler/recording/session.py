@@ -90,6 +90,7 @@ class Session:
             writer=self._writer,
             inbox=self._inbox,
             poll=hooks.poll,
+            glance=hooks.glance,
             devices=lambda: tuple(hooks.devices),
             observe=observe,
         )
@@ -105,8 +106,7 @@ class Session:
         )
         self._sink = self._inbox.events.append
         self._written_state: tuple[object, ...] = ()
-        self.start_seconds = 0.0
-        self.stop_seconds = 0.0
+        self.start_seconds = self.stop_seconds = 0.0
 
     # -- the training thread --------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ graph capture.
 
 import struct
 
+from profiler.hooks.events import Slot
+
 SECOND = 1_000_000_000
 
 
@@ -45,6 +47,21 @@ class FakeCuda:
         assert enable_timing
         self.made += 1
         return FakeEvent(self)
+
+
+class FakeFlags:
+    """Flags in memory that the device writes."""
+
+    def __init__(self, cuda):
+        self._cuda = cuda
+        self._done = []
+
+    def send(self):
+        self._done.append(max(self._cuda.busy_until_ns, self._cuda.now_ns))
+        return Slot(len(self._done) - 1)
+
+    def is_up(self, flag):
+        return self._cuda.now_ns >= self._done[flag]
 
 
 class FakeEvent:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.hooks.events import Slot
-from profiler.hooks.scalars import _ON_ITS_WAY, _SLOTS, PinnedRing, ScalarReader
+from profiler.hooks.scalars import _ON_ITS_WAY, _SLOTS, DeviceFlags, PinnedRing, ScalarReader
 
 FLOATS = st.floats(width=32)
 
@@ -126,6 +126,14 @@ def test_a_subclass_is_read_as_the_tensor_it_is(reader):
 
 def test_a_parameter_is_read(reader):
     assert reader.read(torch.nn.Parameter(torch.tensor(4.0))) == 4.0
+
+
+def test_a_flag_is_up_when_its_copy_has_landed(ring):
+    flags = DeviceFlags(ring, torch.zeros(()))
+    flag = flags.send()
+    assert flags.is_up(flag)
+    on_its_way(ring, flag)
+    assert not flags.is_up(flag)
 
 
 def test_the_same_refusal_is_kept_once(reader):

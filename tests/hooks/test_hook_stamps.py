@@ -5,7 +5,7 @@ import threading
 
 import pytest
 import torch
-from fake_cuda import SECOND, FakeCuda
+from fake_cuda import SECOND, FakeCuda, FakeFlags
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_loops import STEPS, loss_of, network, sgd
@@ -76,7 +76,7 @@ def cuda():
 
 @pytest.fixture
 def stamps(cuda):
-    return DeviceStamps(cuda, "cuda:0", cuda.clock)
+    return DeviceStamps(cuda, "cuda:0", FakeFlags(cuda), cuda.clock)
 
 
 def train(cuda, stamps, *, steps, launch, work, looks=3, chance=None):
@@ -130,6 +130,21 @@ def test_a_device_that_keeps_up_is_told_by_when_events_were_recorded(cuda, stamp
         truth.append((stamps.mark(cuda.now_ns), cuda.launch(0.0)))
     settle(cuda, stamps)
     assert max(errors(stamps, truth)) < 200 / 2 + 1
+
+
+def test_a_thread_that_waits_for_the_device_is_helped_by_another_one_that_looks(cuda, stamps):
+    """The loss is read between backward pass and update: when the update ends, the training thread is waiting again."""
+    chance, truth = random.Random(0), []
+    for _ in range(300):
+        stamps.ask()
+        waited_for = cuda.launch(0.2)
+        while cuda.now_ns < waited_for:
+            cuda.pass_time(chance.uniform(0.02, 0.06))
+            stamps.glance()
+        end = cuda.launch(0.03)
+        truth.append((stamps.mark(cuda.now_ns), end))
+    settle(cuda, stamps)
+    assert max(errors(stamps, truth)[150:]) < 15
 
 
 def test_an_hour_of_single_precision_differences_loses_no_millisecond(cuda, stamps):
@@ -187,7 +202,7 @@ def stamped(cuda):
     """Give the calling thread's loop the stamps that an optimizer of CUDA parameters would."""
     hooks = dispatcher()
     loop = hooks.loop()
-    hooks.stamps = loop.stamps = DeviceStamps(cuda, "cuda:0", cuda.clock)
+    hooks.stamps = loop.stamps = DeviceStamps(cuda, "cuda:0", FakeFlags(cuda), cuda.clock)
     loop.key = 0
     return hooks, loop
 
@@ -279,7 +294,9 @@ def test_an_optimizer_of_cuda_parameters_gets_stamps(record, monkeypatch):
     optimizer = sgd(network())
     with record() as recording:
         hooks = dispatcher()
-        monkeypatch.setattr(hooks, "cuda", FakeCuda())
+        cuda = FakeCuda()
+        monkeypatch.setattr(hooks, "cuda", cuda)
+        monkeypatch.setattr(hooks.scalars, "flags", lambda device: FakeFlags(cuda))
         optimizer.param_groups[0]["params"] = [_OnCuda()]
         optimizer.step = lambda: None
         from profiler.hooks.updates import update
