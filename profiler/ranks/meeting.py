@@ -88,12 +88,14 @@ def join(entry: Entry | None, me: Arrival, new_path: Callable[[], str]) -> Entry
 
 
 def _is_same_job(entry: Entry, me: Arrival) -> bool:
-    taken = entry.members.get(me.rank)
-    if taken is not None and not (me.is_elastic and not taken.is_alive):
-        return me.attempt > entry.attempt
-    if entry.launcher == me.launcher:
-        return me.is_elastic or not _has_died(entry)
-    return me.attempt > entry.attempt or any(member.is_alive for member in entry.members.values())
+    taken, restarted = entry.members.get(me.rank), me.attempt > entry.attempt
+    is_ours = entry.launcher == me.launcher
+    lives = taken is None and any(member.is_alive for member in entry.members.values())
+    if me.is_elastic:  # the same launcher starts all attempts
+        return (is_ours and (restarted or taken is None or not taken.is_alive)) or lives
+    if taken is not None:
+        return restarted
+    return restarted or lives or (is_ours and not _has_died(entry))
 
 
 def _has_died(entry: Entry) -> bool:

@@ -56,6 +56,7 @@ def joined(found, me):
         (entry(r0=ALIVE, r1=DEAD), arrival(elastic=True), ("theirs", 1, [1])),
         (entry(r0=DONE), arrival(elastic=True), ("theirs", 0, [0, 1])),
         (entry(r1=ALIVE), arrival(elastic=True), (NEW, 0, [1])),
+        (entry(r0=DEAD, r1=DEAD), arrival(attempt=1, launcher="another", elastic=True), (NEW, 1, [1])),
     ],
     ids=[
         "nobody before",
@@ -75,6 +76,7 @@ def joined(found, me):
         "a restart while somebody is not dead yet",
         "somebody quick under an elastic launcher",
         "two jobs at once with one name",
+        "another job's restart, whose first attempt never came here",
     ],
 )
 def test_who_joins_what(found, me, expected):
