@@ -25,7 +25,8 @@ class Block:
     def __init__(self, tile: Tile) -> None:
         self.start_ns, self.label = tile.start_ns, tile.label
         self.count = self.backwards = self.nonfinite = self.finite = 0
-        self.data_ns = self.forward_ns = self.backward_ns = self.optimizer_ns = 0
+        self.data_ns: int | None = None
+        self.forward_ns = self.backward_ns = self.optimizer_ns = 0
         self.loss_sum = 0.0
         self.strange: float | None = None
         self.end_ns = tile.start_ns
@@ -37,7 +38,7 @@ class Block:
         self.end_ns, self.last = tile.end_ns, step
         self.backwards += step.backwards
         loaded, forward = step.seconds_of(tile.start_ns)
-        self.data_ns += loaded
+        self.data_ns = (self.data_ns or 0) + loaded if step.data_ns else self.data_ns
         self.forward_ns += forward
         self.backward_ns += step.backward_ns
         self.optimizer_ns += step.optimizer_ns
@@ -123,7 +124,7 @@ class RowBuilder:
             learning_rate=block.learning_rate,
             gpu_joules=gpu, cpu_joules=cpu, dram_joules=dram, other_joules=other, total_joules=share.total,
             modelled_joules=None if share.total is None else share.modelled, cumulative_joules=share.cumulative,
-            uncertainty_joules=share.sigma_joules, data_seconds=block.data_ns or None,
+            uncertainty_joules=share.sigma_joules, data_seconds=block.data_ns,
             forward_seconds=block.forward_ns if block.backwards else None,
             backward_seconds=block.backward_ns if block.backwards else None,
             optimizer_seconds=block.optimizer_ns if block.backwards else None, phase=block.label,

@@ -106,6 +106,9 @@ def test_a_step_without_a_backward_pass_has_no_phases():
 def test_what_was_cut_off_as_a_span_is_in_no_phase():
     """A loader that stalled: the step begins when the stall is over."""
     assert phases(span(0, 80), timed(80, 100, ready=82, data=82)) == (2, 3, 10, 5)
+    assert phases(span(0, 85), timed(85, 100, ready=82, data=82)) == (0, 0, 10, 5), (
+        "loaded, though not in the step"
+    )
 
 
 def test_phases_of_a_block_are_sums():
