@@ -67,14 +67,18 @@ def energy_by_phase(
     stretches = _stretches(steps[metered], seconds[metered], _STRETCH_PERIODS * slowest)
     joules, sigmas = _regress(*stretches)
     return tuple(
-        PhaseEnergy(name=name, seconds=float(time), joules=_interval(energy, sigma, relative_sigma))
+        PhaseEnergy(
+            name=name, seconds=float(time), joules=_interval(energy, sigma, relative_sigma, joules.sum())
+        )
         for name, time, energy, sigma in zip(names, spent, joules, sigmas, strict=True)
     )
 
 
-def _interval(joules: float, sigma: float, common: float) -> Interval:
+def _interval(joules: float, sigma: float, common: float, total: float) -> Interval:
+    """No phase takes less than nothing, or more than all."""
     spread = Z_90 * math.hypot(sigma, common * joules)
-    return Interval(low=max(float(joules - spread), 0.0), median=float(joules), high=float(joules + spread))
+    high = min(joules + spread, total * (1 + Z_90 * common))
+    return Interval(low=float(max(joules - spread, 0.0)), median=float(joules), high=float(max(high, joules)))
 
 
 def _seconds(steps: "pd.DataFrame") -> tuple[tuple[str, ...], "Array"]:
