@@ -71,6 +71,14 @@ READ = """(step) => {
 }"""
 
 
+def becomes(page, expression, holds, patience=200):
+    """Figures are drawn anew a moment after they are told to; the page's policy lets playwright itself not wait."""
+    while not holds(page.evaluate(expression)) and patience:
+        page.wait_for_timeout(50)
+        patience -= 1
+    assert holds(page.evaluate(expression))
+
+
 def test_it_asks_nobody_for_anything_and_does_not_complain(opened, address, report):
     seen = opened(address)
     assert seen.requests == [address]
@@ -100,8 +108,7 @@ def test_the_slider_moves_its_mark_in_the_figure(opened, address):
     before = page.evaluate(mark)
     page.focus("#slider")
     page.keyboard.press("ArrowRight")
-    page.wait_for_function(f"{mark} !== {before}")
-    assert page.evaluate(mark) < before
+    becomes(page, mark, lambda loss: loss < before)
     assert page.input_value("#exact") == page.get_attribute("#slider", "aria-valuetext").removeprefix("loss ")
 
 
@@ -113,26 +120,23 @@ def test_what_is_typed_and_is_no_number_is_put_back(opened, address):
     assert page.input_value("#exact") == before
 
 
-def background(page):
-    return page.evaluate("getComputedStyle(document.body).backgroundColor")
-
-
-def ink(page):
-    return page.evaluate("document.querySelector('#curve .xtick text').style.fill")
+PAPER = "getComputedStyle(document.body).backgroundColor"
+INK = "document.querySelector('#curve .xtick text').style.fill"
 
 
 def test_it_is_dark_for_those_who_like_it_dark_and_light_on_paper(opened, address):
     light, dark = opened(address).page, opened(address, colours="dark").page
-    assert background(light) == "rgb(255, 255, 255)" != background(dark)
-    on_light, on_dark = ink(light), ink(dark)
+    white, black, on_light, on_dark = (page.evaluate(what) for what in (PAPER, INK) for page in (light, dark))
+    assert white == "rgb(255, 255, 255)" != black
     assert on_light != on_dark
     dark.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert (background(dark), ink(dark)) == (background(light), on_light)
+    becomes(dark, PAPER, white.__eq__)
+    becomes(dark, INK, on_light.__eq__)
     assert dark.evaluate("[...document.querySelectorAll('details')].every((one) => one.open)")
     dark.evaluate("dispatchEvent(new Event('afterprint'))")
-    assert ink(dark) == on_dark
+    becomes(dark, INK, on_dark.__eq__)
     dark.emulate_media(color_scheme="light")
-    dark.wait_for_function(f"document.querySelector('#curve .xtick text').style.fill === '{on_light}'")
+    becomes(dark, INK, on_light.__eq__)
 
 
 @pytest.mark.parametrize("width", [390, 820])
