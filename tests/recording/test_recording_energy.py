@@ -86,9 +86,6 @@ def test_parts_of_a_window_add_up_and_are_never_negative(cuts):
         (steps, spans, samples), domains = recorded(Path(folder), [0.31] * 15, wave)
     edges = energy.row_edges(steps, spans)
     moments = sorted([0.0, *cuts, 5.0])
-    parts = [
-        energy.between(samples, domains, edges, a, b).median
-        for a, b in pairwise(moments)
-    ]
+    parts = [energy.between(samples, domains, edges, a, b).median for a, b in pairwise(moments)]
     assert min(parts) >= 0
     assert sum(parts) == pytest.approx(energy.between(samples, domains, edges, 0.0, 5.0).median)
