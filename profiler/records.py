@@ -216,7 +216,11 @@ class Summary:
         warnings: What a reader must know.
         steps: Training steps.
         step_joules: Energy of the steps, in joules; None when nothing is metered.
-        span_joules: Energy outside them.
+        step_seconds: Time inside the steps.
+        training_joules: Energy from the start of the first step to the end of the last, with what lies between them;
+            None when nothing is metered.
+        training_seconds: Time from the one to the other.
+        span_joules: Energy outside the steps.
         modelled_joules: The part of both that was estimated, not measured.
         edge_joules: One standard deviation of the total, without the gains.
         sampler_cpu_seconds: Processor time of the profiler's own thread; None while unknown.
@@ -233,6 +237,9 @@ class Summary:
     warnings: tuple[str, ...]
     steps: int
     step_joules: float | None
+    step_seconds: float
+    training_joules: float | None
+    training_seconds: float
     span_joules: float | None
     modelled_joules: float | None
     edge_joules: float

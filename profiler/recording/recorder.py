@@ -49,7 +49,23 @@ class Totals:
     step_microjoules: int = 0
     span_microjoules: int = 0
     modelled_microjoules: int = 0
+    step_ns: int = 0
+    setup_microjoules: int = 0
+    setup_ns: int = 0
+    training_microjoules: int = 0
+    training_ns: int = 0
     end_ns: int = 0
+
+    def add_steps(self, row: StepRow) -> None:
+        """Add a row of steps; training goes from the start of the first to the end of the last."""
+        if not self.steps:
+            self.setup_ns, self.setup_microjoules = row.start_seconds, self.span_microjoules
+        self.steps = row.step
+        self.step_ns += row.end_seconds - row.start_seconds
+        self.step_microjoules += row.total_joules or 0
+        self.modelled_microjoules += row.modelled_joules or 0
+        self.training_ns = row.end_seconds - self.setup_ns
+        self.training_microjoules = self.step_microjoules + self.span_microjoules - self.setup_microjoules
 
 
 class Recorder:
@@ -190,11 +206,8 @@ class Recorder:
     def _write_steps(self, row: StepRow) -> None:
         self._writer.append(STEPS, row)
         self._observe(row)
-        totals = self.totals
-        totals.steps = row.step
-        totals.step_microjoules += row.total_joules or 0
-        totals.modelled_microjoules += row.modelled_joules or 0
-        totals.end_ns = self.start_ns + row.end_seconds
+        self.totals.add_steps(row)
+        self.totals.end_ns = self.start_ns + row.end_seconds
 
     def _write_metrics(self, until_ns: int) -> None:
         metrics = self._inbox.metrics

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from profiler.forecast.priors import HORIZON_LIMIT, sentences
 from profiler.records import Interval, PhaseEnergy, Summary
 from profiler.report.halvings import Halving, halvings_of
-from profiler.report.model import mean_watts
+from profiler.report.model import training_watts
 from profiler.report.outlook import Outlook
 from profiler.report.processes import Process, processes_of
 from profiler.report.series import Band, Power, Series, Stretch, band, floats, power_of, stretches, thinned
@@ -151,7 +151,7 @@ def details_of(
     return replace(
         known,
         chart=chart_of(run, fit, inverse),
-        target_table=table_of(inverse, outlook, prices, mean_watts(summary)),
+        target_table=table_of(inverse, outlook, prices, training_watts(summary)),
         halvings=halvings_of(inverse, outlook),
         assumptions=_assumptions(fit),
     )

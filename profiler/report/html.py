@@ -162,7 +162,11 @@ def _targets(report: Report) -> str:
     outlook, table = report.outlook, report.details.target_table
     if outlook is None or table is None:
         return ""
-    return _slider(report) + _table(tables.targets(outlook, report.watts)) + _table(tables.scenarios(outlook))
+    return (
+        _slider(report)
+        + _table(tables.targets(outlook, report.training_watts))
+        + _table(tables.scenarios(outlook))
+    )
 
 
 def _slider(report: Report) -> str:

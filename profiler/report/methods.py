@@ -78,7 +78,13 @@ _FORECAST = (
             "joules on the log axis, probabilities evenly, and from the harder row where never is in play."
         ),
     ),
-    ("Time", "Further joules over the run's mean power."),
+    (
+        "Time",
+        (
+            "Further joules over the mean power between the start of the first step and the end of the last, "
+            "evaluation and stalls between them included, setup and teardown not."
+        ),
+    ),
 )
 
 

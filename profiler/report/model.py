@@ -74,8 +74,10 @@ class Report:
         energy: Total with its 90 % interval, in joules; None when nothing is metered.
         modelled_share: The part of the total that was estimated, not measured.
         watts: Mean power over the window.
+        training_watts: Mean power from the start of the first step to the end of the last, with what lies between
+            them: what turns further joules into time. None without steps.
         step_joules: Mean energy of a step.
-        step_seconds: Mean length of a step, what lies between steps included; None without steps.
+        step_seconds: Mean length of a step, without what lies between steps; None without steps.
         cost: What the total amounts to elsewhere.
         domains: The sampled domains, billed ones first.
         outlook: The fitted curve; None when it does not support a forecast.
@@ -89,6 +91,7 @@ class Report:
     energy: Interval | None
     modelled_share: float | None
     watts: float | None
+    training_watts: float | None
     step_joules: float | None
     step_seconds: float | None
     cost: Cost
@@ -141,9 +144,10 @@ def build(
         summary=summary,
         energy=energy,
         modelled_share=modelled / total if total and modelled is not None else None,
-        watts=mean_watts(summary),
+        watts=_watts(total, window),
+        training_watts=training_watts(summary),
         step_joules=summary.step_joules / steps if steps and summary.step_joules is not None else None,
-        step_seconds=window / steps if steps else None,
+        step_seconds=summary.step_seconds / steps if steps else None,
         cost=_cost(energy, prices or Prices()),
         domains=tuple(_line(m, window) for m in sorted(summary.metered, key=lambda m: not m.domain.billed)),
         outlook=None if fit is None else outlook_of(fit, targets, notes),
@@ -160,10 +164,13 @@ def _nothing(_: Outlook | None) -> "Details":
     return Details()
 
 
-def mean_watts(summary: Summary) -> float | None:
-    """Mean power over the window; None when nothing is metered."""
-    total, window = summary.total_joules, summary.window_seconds
-    return total / window if total is not None and window > 0 else None
+def training_watts(summary: Summary) -> float | None:
+    """Mean power of the training, without setup and teardown; None without steps, or when nothing is metered."""
+    return _watts(summary.training_joules, summary.training_seconds)
+
+
+def _watts(joules: float | None, seconds: float) -> float | None:
+    return joules / seconds if joules is not None and seconds > 0 else None
 
 
 def _energy(summary: Summary) -> Interval | None:

@@ -21,7 +21,7 @@ def run_html(run: "Run") -> str:
     report = report_of(run)
     outlook = report.outlook
     title = f"{report.summary.name}, {report.summary.status.value}"
-    table = _table(tables.targets(outlook, report.watts)) if outlook else ""
+    table = _table(tables.targets(outlook, report.training_watts)) if outlook else ""
     return _shown(title, words.answer(report), cards_of(report), table)
 
 

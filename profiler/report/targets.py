@@ -27,7 +27,7 @@ class PerJoule:
     """What one more joule of this run brings along.
 
     Attributes:
-        seconds: Its time, at the run's mean power; None without power.
+        seconds: Its time, at the mean power of the training; None without power.
         kwh: Kilowatt-hours at the building's meter.
         gco2e: Grams of CO2 equivalent; None while the grid is unknown.
         money: In the user's currency; None while the price is unknown.
@@ -119,7 +119,7 @@ def table_of(inverse: "Inverse", outlook: Outlook, prices: "Prices", watts: floa
         inverse: The fitted curve, ready for many targets.
         outlook: What is said of it elsewhere: its targets are rows, so that all agree to the last digit.
         prices: What kilowatt-hours cost.
-        watts: Mean power of the run.
+        watts: Mean power of the training.
     """
     listed = {target.loss: target.forecast for target in (*outlook.targets, *outlook.asked)}
     losses = _losses(inverse.fit, listed)

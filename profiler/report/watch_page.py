@@ -42,7 +42,7 @@ def snapshot(view: View) -> bytes:
         "over": view.is_over,
         "answer": words.answer(report),
         "cards": [[card.label, card.value, card.note] for card in (*_now(view), *cards_of(report))],
-        "targets": _table(tables.targets(outlook, report.watts)) if outlook else None,
+        "targets": _table(tables.targets(outlook, report.training_watts)) if outlook else None,
         "warnings": list(report.warnings),
         "figures": _figures(view),
     }

@@ -233,7 +233,7 @@ def answer(report: Report) -> str:
         return f"This run took {energy(report)}. No forecast: {report.refused}"
     reachable = [row for row in outlook.targets if row.forecast.verdict is Verdict.REACHABLE]
     first = (*outlook.asked, *reversed(reachable), *outlook.targets)[0]
-    clauses = [_clause(row, report.watts) for row in dict.fromkeys((first, outlook.targets[-1]))]
+    clauses = [_clause(row, report.training_watts) for row in dict.fromkeys((first, outlook.targets[-1]))]
     if outlook.planned_end is not None:
         clauses = [f"the run as planned {planned_end(outlook.planned_end)}", clauses[0]]
     sentence = "; ".join(clauses)

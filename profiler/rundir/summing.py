@@ -1,7 +1,7 @@
 """What a recorded run comes to, from its tables."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from profiler.records import Metered, Refusal, Summary
 from profiler.units import MICROJOULES_PER_JOULE
@@ -42,11 +42,23 @@ def summary_of(run: "Run", joules: Mapping[str, float]) -> Summary:
         warnings=run.warnings,
         steps=int(steps["step_count"].sum()),
         step_joules=exact_sum(steps["total_joules"]) if metered else None,
+        step_seconds=float((steps["end_seconds"] - steps["start_seconds"]).sum()),
+        **_training(steps, spans, metered=metered),
         span_joules=exact_sum(spans["total_joules"]) if metered else None,
         modelled_joules=modelled if metered else None,
         edge_joules=float(edge),
         sampler_cpu_seconds=run.meta.get("overhead", {}).get("sampler_cpu_seconds"),
     )
+
+
+def _training(steps: "pd.DataFrame", spans: "pd.DataFrame", *, metered: bool) -> dict[str, Any]:
+    """Energy and time from the start of the first step to the end of the last, with what lies between them."""
+    if not len(steps):
+        return {"training_joules": 0.0 if metered else None, "training_seconds": 0.0}
+    start, end = float(steps["start_seconds"].iloc[0]), float(steps["end_seconds"].iloc[-1])
+    between = spans[(spans["start_seconds"] >= start) & (spans["end_seconds"] <= end)]
+    joules = exact_sum(steps["total_joules"], between["total_joules"]) if metered else None
+    return {"training_joules": joules, "training_seconds": end - start}
 
 
 def exact_sum(*columns: "pd.Series[float]") -> float:

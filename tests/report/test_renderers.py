@@ -13,7 +13,7 @@ from profiler import load_run
 from profiler.cost import Prices
 from profiler.errors import UsageError
 from profiler.records import Metered, Provenance
-from profiler.report import figures, render, report_of, tables, write
+from profiler.report import figures, render, report_of, tables, words, write
 from profiler.report.details import Details
 from profiler.testing.runs import write_run
 from profiler.units import format_joules
@@ -249,12 +249,23 @@ def test_the_model_reads_the_run_it_was_given(tmp_path):
     report = report_of(load_run(write_run(tmp_path / "run")), targets=[1.8])
     assert report.energy.median == 40_800.0
     assert report.watts == 400.0
-    assert report.step_joules == 100.0
+    assert (report.step_joules, report.step_seconds) == (100.0, 0.25)
+    assert report.training_watts == pytest.approx(400.0)
     assert [line.name for line in report.domains] == ["gpu:0", "cpu:package-0", "dram:package-0"]
     ways = [target.way for target in report.outlook.targets]
     assert ways == [0.10, 0.25, 0.50, 0.75, 1.10]
     assert report.outlook.asked[0].loss == 1.8
     assert [one.watts[0] for one in report.details.power.domains] == pytest.approx([300.0, 80.0, 20.0])
+
+
+def test_further_time_is_at_the_power_of_training_wherever_it_is_said(report):
+    """An hour of setup at 10 W says nothing of what the steps to come will draw."""
+    slow = summary(window_seconds=4800.0, training_joules=480_000.0, training_seconds=1200.0)
+    told = report(summary=slow, outlook=outlook(asked=()))
+    assert (round(told.watts), told.training_watts) == (102, 400.0)
+    assert tables.targets(told.outlook, told.training_watts).rows[0][3] == "17.3 min"
+    assert "needs 2.62 MJ more [1.01 MJ, never], about 1.82 h;" in words.answer(told)
+    assert json.loads(render(told, ".json"))["training_watts"] == 400.0
 
 
 def test_targets_are_lower_and_dearer_down_the_table(tmp_path):

@@ -17,7 +17,7 @@ FULL = """\
 energy  490 kJ ± 11 % (0.136 kWh, 18 % modelled)
   gpu:0              400 kJ    324 W  counter (NVML total energy)
   cpu:package-0     90.0 kJ   72.9 W  modelled, 2 % bridged (load model)
-steps   10,000, 48.0 J and 123 ms each
+steps   10,000, 48.0 J and 120 ms each
 loss    4.610 -> 1.850, floor 1.200 [1.000, 1.310]
 target loss   joules more [90 %]             P(never)   verdict
 ───────────────────────────────────────────────────────────────────────────────
