@@ -10,12 +10,13 @@ import pytest
 import profiler
 
 ROOT = Path(profiler.__file__).parent
-BASE = {"errors", "units", "records", "platform", "uncertainty", "rate_plan", "_version"}
+BASE = {"errors", "units", "records", "platform", "aside", "uncertainty", "rate_plan", "_version"}
 ALLOWED = {
     "errors": set(),
     "units": set(),
     "records": set(),
     "platform": set(),
+    "aside": set(),
     "uncertainty": set(),  # pure formulas that the recorder writes with and the reader reads with
     "rate_plan": {"errors"},  # declared or simulated by the recorder, read by the forecast
     "_version": set(),

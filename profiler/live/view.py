@@ -4,6 +4,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from profiler.cost import Prices
@@ -132,8 +133,15 @@ class LiveView:
         if budget is not None and (now.total_joules or 0.0) + self.earlier_joules >= budget:
             self._trip(f"the energy budget of {format_joules(budget)} is used")
         if (self._wanted or self.speaks) and self._thread is None and not self._ended.is_set():
-            self._thread = threading.Thread(target=self._run, name="energy-profiler-live", daemon=True)
-            self._thread.start()
+            self._start()
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._run, name="energy-profiler-live", daemon=True)
+        with suppress(
+            RuntimeError
+        ):  # some Pythons start no thread while they end, when nobody looks any more
+            thread.start()
+            self._thread = thread
 
     # -- its own thread -------------------------------------------------------------------------------------------
 

@@ -9,14 +9,18 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+from profiler.aside import Aside
 
 _BOUND_SECONDS = 3.0
 _PAUSE_SECONDS = 0.02
 _ROOT = "energy_profiler"
+
+_T = TypeVar("_T")
 
 
 class Board:
@@ -32,18 +36,29 @@ class Board:
         self._run = run
 
     def agree(self, proposal: str) -> str:
-        """Settle on the first proposal that anybody made."""
-        return _text(self._store.compare_set(self._name("directory"), "", proposal))
+        """Settle on the first proposal that anybody made.
+
+        Raises:
+            RuntimeError: The store has gone, or does not answer.
+        """
+        return _text(_answer(lambda: self._store.compare_set(self._name("directory"), "", proposal)))
 
     def publish(self, rank: int, attempt: int, record: Mapping[str, Any]) -> None:
         """Tell what became of a rank; nobody hears it where the store has gone."""
         with suppress(RuntimeError):
-            self._store.set(self._name(attempt, rank), json.dumps(record))
+            _answer(lambda: self._store.set(self._name(attempt, rank), json.dumps(record)))
 
     def collect(self, ranks: Iterable[int], attempt: int, seconds: float) -> dict[int, dict[str, Any]]:
-        """What others have told, by rank, waiting for it no longer than ``seconds`` in all."""
-        deadline = time.monotonic() + seconds
-        found = {}
+        """What others have told, by rank, waiting ``seconds`` for them in all, and for the store its bound."""
+        found: dict[int, dict[str, Any]] = {}
+        asking = Aside(lambda: self._collect(ranks, attempt, time.monotonic() + seconds, found))
+        if asking.wait(seconds + _BOUND_SECONDS):
+            asking.result()
+        return dict(found)
+
+    def _collect(
+        self, ranks: Iterable[int], attempt: int, deadline: float, found: dict[int, dict[str, Any]]
+    ) -> None:
         with suppress(RuntimeError):  # the store has gone: what is known by now is all there is
             for rank in ranks:
                 name = self._name(attempt, rank)
@@ -51,7 +66,6 @@ class Board:
                     time.sleep(_PAUSE_SECONDS)
                 if self._store.check([name]):
                     found[rank] = dict(json.loads(_text(self._store.get(name))))
-        return found
 
     def _name(self, *of: object) -> str:
         return "/".join(str(part) for part in (_ROOT, self._run, *of))
@@ -66,16 +80,30 @@ def open_board(environ: Mapping[str, str], run: str) -> Board | None:
     try:
         with socket.create_connection((address, int(port)), timeout=_BOUND_SECONDS):
             pass  # torch's own client would try again and again, and print each failure
-        store = distributed.TCPStore(
-            address,
-            int(port),
-            is_master=False,
-            timeout=timedelta(seconds=_BOUND_SECONDS),
-            wait_for_workers=False,
+        store = _answer(
+            lambda: distributed.TCPStore(
+                address,
+                int(port),
+                is_master=False,
+                timeout=timedelta(seconds=_BOUND_SECONDS),
+                wait_for_workers=False,
+            )
         )
     except (OSError, RuntimeError, ValueError):
         return None
     return Board(store, run)
+
+
+def _answer(ask: Callable[[], _T]) -> _T:
+    """Ask, and wait for the answer no longer than the bound: torch's client waits for a frozen server for ever.
+
+    Raises:
+        RuntimeError: There was no answer in time.
+    """
+    asking = Aside(ask)
+    if not asking.wait(_BOUND_SECONDS):
+        raise RuntimeError("the job's store does not answer")
+    return asking.result()
 
 
 def _text(value: bytes | str) -> str:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from profiler.aside import Aside
 from profiler.errors import SensorError
 from profiler.recording.intake import SHORTEST_PERIOD_SECONDS
 from profiler.recording.pace import Pace
@@ -140,13 +141,13 @@ class Sampler:
         self._running = threading.Lock()
         self._running.acquire()
         self._thread: threading.Thread | None = None
-        self._pre_roll_thread: threading.Thread | None = None
+        self._hanging: Aside[None] | None = None
         self._given_up = False
         self.cost = Cost()
 
     def pre_roll(self) -> None:
         """Read until every domain has moved once, or for 0.15 s: the window then begins at a known energy."""
-        self._pre_roll_thread = self._bounded(self._pre_roll)
+        self._hanging = self._bounded(self._pre_roll)
 
     def _pre_roll(self) -> None:
         deadline = self._clock() + int(_PRE_ROLL_SECONDS * NANOSECONDS_PER_SECOND)
@@ -206,27 +207,18 @@ class Sampler:
             self._on_readings(pending)
 
     @staticmethod
-    def _bounded(work: Callable[[], None]) -> threading.Thread | None:
-        """Do ``work`` on a thread of its own; returns that thread where it hangs. An error of it is raised here."""
-        errors: list[Exception] = []
-
-        def run() -> None:
-            try:
-                work()
-            except Exception as error:  # noqa: BLE001 - raised again below
-                errors.append(error)
-
-        thread = threading.Thread(target=run, name="energy-profiler", daemon=True)
-        thread.start()
-        thread.join(_HANG_SECONDS)
-        if errors:
-            raise errors[0]
-        return thread if thread.is_alive() else None
+    def _bounded(work: Callable[[], None]) -> Aside[None] | None:
+        """Do ``work``; returns it where it hangs. An error of it is raised here."""
+        aside = Aside(work)
+        if not aside.wait(_HANG_SECONDS):
+            return aside
+        aside.result()
+        return None
 
     def _run(self) -> None:
         try:
-            if self._pre_roll_thread is not None:
-                self._pre_roll_thread.join()
+            if self._hanging is not None:
+                self._hanging.wait()
             self._loop()
         except Exception as error:  # noqa: BLE001 - a thread that dies must be heard of
             self._on_crash(error)

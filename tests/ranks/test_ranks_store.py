@@ -1,11 +1,13 @@
 """What hosts tell each other through the job's own store, and that nobody waits for those who tell nothing."""
 
 import socket
+import threading
 from datetime import timedelta
 
 import pytest
 import torch.distributed as dist
 
+from profiler.ranks import store as stores
 from profiler.ranks.store import Board, open_board
 
 
@@ -70,3 +72,58 @@ def test_a_store_that_has_gone_costs_nothing():
     board = Board(Gone(), "run")
     board.publish(0, 0, {})
     assert board.collect([0, 1], attempt=0, seconds=1.0) == {}
+
+
+class Frozen:
+    """A store that takes questions and answers none of them, until it is thawed."""
+
+    def __init__(self):
+        self.thawed = threading.Event()
+
+    def _hang(self, *arguments):
+        self.thawed.wait()
+        raise RuntimeError("Connection reset by peer")
+
+    check = get = set = compare_set = _hang
+
+
+def wait_for_threads():
+    for thread in threading.enumerate():
+        if thread.name.startswith("energy-profiler"):
+            thread.join()
+
+
+@pytest.fixture
+def frozen(monkeypatch):
+    monkeypatch.setattr(stores, "_BOUND_SECONDS", 0.05)
+    made = Frozen()
+    yield made
+    made.thawed.set()
+    wait_for_threads()
+
+
+def test_a_store_that_does_not_answer_is_not_waited_for(frozen):
+    board = Board(frozen, "run")
+    with pytest.raises(RuntimeError, match="does not answer"):
+        board.agree("proposal")
+    board.publish(0, 0, {})
+    assert board.collect([0, 1], attempt=0, seconds=0.05) == {}
+
+
+def test_what_was_told_before_a_store_froze_is_kept(frozen):
+    class Freezing(Frozen):
+        def check(self, names):
+            return names[0].endswith("/0") or frozen.check(names)
+
+        def get(self, name):
+            return b'{"rank": 0}'
+
+    assert Board(Freezing(), "run").collect([0, 1], attempt=0, seconds=0.05) == {0: {"rank": 0}}
+
+
+def test_whoever_listens_and_never_answers_is_no_store(monkeypatch):
+    monkeypatch.setattr(stores, "_BOUND_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0), backlog=8) as silent:
+        environ = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(silent.getsockname()[1])}
+        assert open_board(environ, "run") is None
+    wait_for_threads()
