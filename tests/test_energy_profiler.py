@@ -1,8 +1,10 @@
 """The front door: whatever a training run does, its record is right and its course is its own."""
 
 import csv
+import functools
 import json
 import math
+import threading
 import time
 from contextlib import contextmanager
 from decimal import Decimal
@@ -273,6 +275,43 @@ def test_before_it_starts_there_is_nothing(tmp_path):
     with pytest.raises(UsageError, match="nothing was recorded"):
         _ = prof.run
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_where_no_thread_can_start_any_more_the_record_is_complete(recording, monkeypatch, capsys, live):
+    """So it is at the end of some Pythons."""
+
+    def refuse(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    with recording(live=live) as prof:
+        losses = train(20)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert [float(row["loss"]) for row in rows(prof, "steps")] == losses
+    assert prof.run.warnings == ()
+    assert prof.run.total_joules > 0
+    check_books(prof)
+
+
+def test_an_end_that_fails_everywhere_stays_within(tmp_path, capsys):
+    """Nothing that goes wrong at the end reaches the loop, and nothing is left open."""
+    closed = []
+    sensor = scripted()
+    prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[sensor])
+    with prof:
+        train(5)
+        session = prof._session
+        session._head["odd"] = math.nan  # which run.json cannot hold
+        session._election.close = lambda: closed.append("election") or 1 / 0
+        session._writer.close = functools.partial(
+            lambda close: (close(), closed.append("writer")), session._writer.close
+        )
+        session._recorder.meters.have_settled = lambda end_ns: 1 / 0
+    assert closed == ["election", "writer"]
+    assert len((tmp_path / "run" / "steps.csv").read_text().splitlines()) == 6
+    said = capsys.readouterr().err
+    assert "the last readings failed (ZeroDivisionError" in said
+    assert "ending the record failed (ValueError" in said
 
 
 def test_a_profiler_may_be_used_again(tmp_path):

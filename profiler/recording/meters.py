@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from profiler.ranks.election import Election, Unopposed
 from profiler.recording.attribution import Ledger
@@ -10,7 +11,7 @@ from profiler.recording.samples import SampleLog
 from profiler.recording.sharing import Sharing
 from profiler.recording.tiling import Tile
 from profiler.recording.timeline import Timeline
-from profiler.records import Domain, Provenance, Reading
+from profiler.records import Domain, Metered, Provenance, Reading
 from profiler.rundir.schema import SampleRow
 from profiler.uncertainty import BUFFERED_FACTOR, DRIFT_FACTOR
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -192,6 +193,13 @@ class Meters:
             if domain.provenance is not Provenance.MODELLED:
                 yield from self.intakes[name].findings()
 
-    def joules(self) -> dict[str, float]:
-        """Energy since the window's start of every domain that gave any, in joules, as in the log of samples."""
-        return {name: log.joules for name, log in self._logs.items()}
+    def metered(self) -> tuple[Metered, ...]:
+        """What every domain that gave any energy took since the window's start, as in the log of samples."""
+        return tuple(
+            Metered(
+                domain=replace(self.described(name), billed=name in self.billed_from_ns),
+                joules=log.joules,
+                bridged_seconds=self.timelines[name].bridged_seconds,
+            )
+            for name, log in self._logs.items()
+        )

@@ -4,7 +4,6 @@ import os
 import time
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from profiler.recording import meta, position
 from profiler.recording.findings import findings
 from profiler.recording.meters import Meters
 from profiler.recording.next_step import NextStep
+from profiler.recording.notices import Notices
 from profiler.recording.pace import Pace
 from profiler.recording.progress import progress_of
-from profiler.recording.recorder import Inbox, Logged, Recorder
+from profiler.recording.recorder import Inbox, Recorder
+from profiler.recording.remarks import Remarks
 from profiler.recording.sampler import GuardedSensor, Sampler
-from profiler.recording.thinning import Thinner
-from profiler.records import Domain, Metered, Progress, Status, Summary
+from profiler.records import Domain, Progress, Status, Summary
 from profiler.rundir.schema import RESUMED, StepRow
 from profiler.rundir.writer import RunWriter
 from profiler.sensors.base import Found
@@ -66,9 +66,8 @@ class Session:
     ) -> None:
         self.place = place
         self.path = place.path
-        self.warnings: list[str] = []
         self.status = Status.RUNNING
-        self._say = say
+        self.notice = Notices(say if place.identity.speaks else lambda _: None)  # one process speaks for all
         self._advance = advance
         self.next_step = NextStep(hooks, self.notice)
         self._hooks, self._times_loading = hooks, times_loading
@@ -77,8 +76,7 @@ class Session:
         self._name = name
         self._declared = declared
         self._inbox = Inbox()
-        self._phases: list[str] = []
-        self._phase_limit = Thinner()
+        self._remarks = Remarks(self._inbox, hooks.scalars.read, self.notice)
         self.is_fork = False
         self._sensors = [GuardedSensor(sensor, self.notice) for sensor in found.sensors]
         domains = tuple(domain for sensor in found.sensors for domain in sensor.domains)
@@ -167,10 +165,14 @@ class Session:
     def abandon(self) -> None:
         """Give up after a failed start, leaving nothing behind that runs."""
         self._hooks.detach(self._sink)
-        self._sampler.stop()
-        self._writer.close()
-        self._election.close()
-        self._close_sensors()
+        for part in (
+            self._sampler.stop,
+            self._writer.close,
+            self._election.close,
+            self._close_sensors,
+            self.place.leave,
+        ):
+            self._guarded(part)
         _LIVE.discard(self)
 
     def stop(self, status: Status) -> None:
@@ -193,26 +195,45 @@ class Session:
             self._release(end_ns)
 
     def _finish(self, end_ns: int) -> None:
-        if not (self._sampler.stop() and self._sampler.settle(lambda: self._meters.have_settled(end_ns))):
-            self.notice(
-                "a sensor hangs; what it held after its last reading is estimated at the neighbouring power"
-            )
+        self._settle(end_ns)
         self._recorder.finish(end_ns)
         self._advance(progress_of(self._recorder, self._meters, end_ns))
         self._note_hooks()
 
+    def _settle(self, end_ns: int) -> None:
+        """Let the counters show what they held at the end. The rows are written without it too."""
+        try:
+            settled = self._sampler.stop() and self._sampler.settle(lambda: self._meters.have_settled(end_ns))
+        except Exception as error:  # noqa: BLE001 - what is known by now is all there is
+            self.notice(f"the last readings failed ({type(error).__name__}: {error}); they are estimated")
+            return
+        if not settled:
+            self.notice(
+                "a sensor hangs; what it held after its last reading is estimated at the neighbouring power"
+            )
+
     def _release(self, end_ns: int) -> None:
-        self.next_step.close()
-        self._election.count(end_ns)
-        self._election.close()
-        self._close_sensors()
+        """Let go of everything, each part whatever becomes of the others."""
+        self._guarded(self.next_step.close)
+        self._guarded(lambda: self._election.count(end_ns))
+        self._guarded(self._election.close)
+        self._guarded(self._close_sensors)
         self.stop_seconds = (time.monotonic_ns() - end_ns) / NANOSECONDS_PER_SECOND
+        self._guarded(self._end_record)
+        self._guarded(self._writer.close)
+        self._guarded(self.place.leave)
+        _LIVE.discard(self)
+
+    def _end_record(self) -> None:
         record = self._meta()
         self._writer.write_meta(record)
-        self._writer.close()
         self.place.tell(record, os.environ)
-        self.place.leave()
-        _LIVE.discard(self)
+
+    def _guarded(self, part: Callable[[], object]) -> None:
+        try:
+            part()
+        except Exception as error:  # noqa: BLE001 - the training's result does not depend on it
+            self.notice(f"ending the record failed ({type(error).__name__}: {error})")
 
     def _close_sensors(self) -> None:
         if self._owns_sensors:
@@ -225,31 +246,15 @@ class Session:
 
     def log(self, name: str, value: Any) -> None:
         """Record a value of the user's at this moment. Never raises."""
-        try:
-            number = self._hooks.scalars.read(value, several=f"prof.log({name}=...) got several elements")
-        except Exception as error:  # noqa: BLE001 - a bad value must not end the training
-            self.notice(
-                f"prof.log({name}=...) got something that is not a number ({type(error).__name__}: {error})"
-            )
-            return
-        if number is not None:
-            self._inbox.metrics.append(Logged(time_ns=time.monotonic_ns(), name=name, value=number))
+        self._remarks.log(name, value)
 
     def enter_phase(self, name: str) -> bool:
         """Begin a phase. Returns whether it is recorded: phases that follow each other too fast are not."""
-        now = time.monotonic_ns()
-        if not self._phase_limit.passes(now):
-            self.notice("phases begin more than five times a second; most of them are left out of the logs")
-            return False
-        self._phases.append(name)
-        self._inbox.phases.append((now, name))
-        return True
+        return self._remarks.enter_phase(name)
 
     def leave_phase(self) -> None:
         """End the innermost recorded phase."""
-        if self._phases:
-            self._phases.pop()
-        self._inbox.phases.append((time.monotonic_ns(), self._phases[-1] if self._phases else ""))
+        self._remarks.leave_phase()
 
     # -- the sampler's thread -------------------------------------------------------------------------------------
 
@@ -258,7 +263,7 @@ class Session:
         self._advance(progress_of(self._recorder, self._meters, now_ns))
         self._election.count(self._recorder.billed_ns)
         self._note_hooks()
-        state = (len(self.warnings), len(self._meters.billed_from_ns), self._recorder.decision is None)
+        state = (len(self.notice.lines), len(self._meters.billed_from_ns), self._recorder.decision is None)
         if state != self._written_state:
             self._written_state = state
             self._writer.write_meta(self._meta())
@@ -266,13 +271,6 @@ class Session:
     def _note_hooks(self) -> None:
         for line in findings(self._hooks, self._found.sensors, self._meters, self._recorder.decision):
             self.notice(line)
-
-    def notice(self, message: str) -> None:
-        """Keep a warning, and say it the first time."""
-        if message not in self.warnings:
-            self.warnings.append(message)
-            if self.place.identity.speaks:
-                self._say(message)
 
     def _disk_failed(self, reason: str) -> None:
         self.notice(
@@ -294,7 +292,7 @@ class Session:
             status=self.status,
             listed=meta.domains(self._meters, recorder.start_ns),
             missing=decision.missing if decision else (),
-            warnings=self.warnings,
+            warnings=self.notice.lines,
             totals=None if self.status is Status.RUNNING else meta.totals(self.summary()),
             overhead={
                 "sampler_cpu_seconds": cost.cpu_seconds,
@@ -310,17 +308,16 @@ class Session:
         """What the run comes to so far."""
         recorder, totals = self._recorder, self._recorder.totals
         metered = bool(self._meters.ledger.domains)
-        joules = self._meters.joules()
         return Summary(
             path=str(self.path),
             name=self._name,
             status=self.status,
             started_at=self._started_at,
             window_seconds=(totals.end_ns - recorder.start_ns) / NANOSECONDS_PER_SECOND,
-            metered=tuple(self._metered(name, amount) for name, amount in joules.items()),
+            metered=self._meters.metered(),
             missing=recorder.decision.missing if recorder.decision else (),
             refusals=self._found.refusals,
-            warnings=tuple(self.warnings),
+            warnings=tuple(self.notice.lines),
             steps=totals.steps,
             step_joules=totals.step_microjoules / MICROJOULES_PER_JOULE if metered else None,
             step_seconds=totals.step_ns / NANOSECONDS_PER_SECOND,
@@ -330,12 +327,6 @@ class Session:
             modelled_joules=totals.modelled_microjoules / MICROJOULES_PER_JOULE if metered else None,
             edge_joules=self._recorder.edge_joules,
             sampler_cpu_seconds=self._sampler.cost.cpu_seconds,
-        )
-
-    def _metered(self, name: str, joules: float) -> Metered:
-        domain = replace(self._meters.described(name), billed=name in self._meters.billed_from_ns)
-        return Metered(
-            domain=domain, joules=joules, bridged_seconds=self._meters.timelines[name].bridged_seconds
         )
 
     def forget(self) -> None:

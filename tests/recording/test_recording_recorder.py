@@ -183,7 +183,7 @@ def test_without_any_meter_steps_are_still_there(tmp_path):
         bench.step()
     bench.finish()
     assert [row["total_joules"] for row in bench.rows("steps")] == [""] * 5
-    assert bench.recorder.meters.joules() == {}
+    assert bench.recorder.meters.metered() == ()
 
 
 # -- metrics -------------------------------------------------------------------------------------------------------
