@@ -25,7 +25,7 @@ def around(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:  # noqa:
     """Make the wrapper. Its body is one function because every call inside it would be paid in each step."""
     threads, now, tensor_type = hooks.threads, hooks.now, hooks.tensor
 
-    def wrap(original: Any) -> Callable[..., Any]:
+    def wrap(original: Any) -> Callable[..., Any]:  # noqa: C901 - the same
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
             try:
                 loop = threads.loop
@@ -59,12 +59,15 @@ def around(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:  # noqa:
             finally:
                 ended = now()
                 loop.busy = False
-            if loop.is_plain and loop.pending is None:
-                loop.pending = (loss, slots, 1, began, ended - began, ended, loop.ready_ns, 0)
-            else:
-                loop.add(tensors, loss, slots, began, ended)
-            if loop.inner_updates:
-                _end_inner_updates(hooks, loop, ended)
+            try:
+                if loop.is_plain and loop.pending is None:
+                    loop.pending = (loss, slots, 1, began, ended - began, ended, loop.ready_ns, 0)
+                else:
+                    loop.add(tensors, loss, slots, began, ended)
+                if loop.inner_updates:
+                    _end_inner_updates(hooks, loop, ended)
+            except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
+                hooks.fail(error)
             return result
 
         return backward
@@ -106,11 +109,8 @@ def _unscaled(hooks: "Dispatcher", tensor: Any) -> Any:
 
 def _end_inner_updates(hooks: "Dispatcher", loop: Loop, ended: int) -> None:
     inner, loop.inner_updates = loop.inner_updates, []
-    try:
-        for optimizer in inner:
-            updates.update(hooks, loop, optimizer, ended)
-    except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
-        hooks.fail(error)
+    for optimizer in inner:
+        updates.update(hooks, loop, optimizer, ended)
 
 
 def around_scale(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:
@@ -120,14 +120,21 @@ def around_scale(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:
         def scale(scaler: Any, outputs: Any) -> Any:
             result = original(scaler, outputs)
             if hooks.emit is not None and result is not outputs:
-                several = isinstance(outputs, (list, tuple))
-                for loss, scaled in zip(outputs, result, strict=False) if several else ((outputs, result),):
-                    _mark(hooks, loss, scaled, getattr(scaler, "_scale", None))
+                _mark_all(hooks, outputs, result, getattr(scaler, "_scale", None))
             return result
 
         return scale
 
     return wrap
+
+
+def _mark_all(hooks: "Dispatcher", outputs: Any, result: Any, scale: Any) -> None:
+    try:
+        several = isinstance(outputs, (list, tuple))
+        for loss, scaled in zip(outputs, result, strict=False) if several else ((outputs, result),):
+            _mark(hooks, loss, scaled, scale)
+    except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
+        hooks.fail(error)
 
 
 def _mark(hooks: "Dispatcher", loss: Any, scaled: Any, scale: Any) -> None:

@@ -5,7 +5,8 @@ R2  An update opens a new step when a root backward pass ended since the last up
     the open step, or is new while those of the open step are gone; else it joins the open step. Where no backward
     pass is ever seen, a repeated optimizer opens one.
 R3  An update inside a root backward pass happens at that pass's end.
-R4  A ``GradScaler.step`` without an update is a skipped step: its losses are dropped.
+R4  A ``GradScaler.step`` without an update is a skipped step: its losses are dropped, unless another optimizer is
+    updated before the next backward pass.
 R5  Gradients thrown away do not count: the sum of losses starts again where no optimizer of the step has a gradient
     left, by a probe parameter of each, when a further backward pass of the same step begins. Gradients that were set
     to zero are gone too; on a device that cannot be asked without waiting for it, only those set to None are. Where
@@ -41,6 +42,8 @@ _UNKNOWN = 0
 
 _MOST_SLOTS = 1_024
 """So many losses on their way are kept for a step; a loop whose updates nobody sees would collect them for ever."""
+_TOO_MANY = (Slot(-1),)
+"""Stands for more than that: no ring ever gives this slot, so that their sum is lost and not a part of it."""
 _NODES = 1_000
 """How far into a graph parameters are looked for."""
 
@@ -54,6 +57,8 @@ class Loop:
         pending: A :class:`Pending`, or None right after an update.
         key: The optimizer of the open step while the short path may be taken for its next update, else 0.
         keys: The optimizers of the open step.
+        aside: What was pending when the first optimizer of a step was skipped; of use until the next update.
+        skipped: The optimizers that were skipped since the last update.
         manual: Whether ``prof.step`` has already spoken for the open step.
         steps: Steps opened.
         updates: Updates seen, to notice a ``GradScaler.step`` that made none.
@@ -69,6 +74,7 @@ class Loop:
     __slots__ = (
         "__weakref__",
         "_versions",
+        "aside",
         "batches",
         "busy",
         "data_ns",
@@ -82,6 +88,7 @@ class Loop:
         "pending",
         "probes",
         "ready_ns",
+        "skipped",
         "stamps",
         "steps",
         "updates",
@@ -94,8 +101,10 @@ class Loop:
     def reset(self) -> None:
         """Forget everything but a running backward pass: another recording begins."""
         self.pending: tuple[Any, ...] | None = None
+        self.aside: tuple[Any, ...] | None = None
         self.key = 0
         self.keys: set[int] = set()
+        self.skipped: set[int] = set()
         self.manual = False
         self.ever_backward = self.is_plain = False
         self.owners: dict[int, weakref.ref[Any]] = {}
@@ -115,9 +124,22 @@ class Loop:
         if opens:
             self.keys.clear()
         self.manual = False
-        self.keys.add(key)
+        self.keys |= {key, *self.skipped}
+        self.skipped.clear()
         self.key = key if len(self.keys) == 1 and self.stamps is None else 0
         return opens
+
+    def skip(self, key: int) -> None:
+        """Leave the update of the optimizer ``key`` out (R4)."""
+        if self.pending is None and self.aside is None:  # another optimizer of this step was updated
+            self.keys.add(key)
+            return
+        self.skipped.add(key)
+        self.aside, self.pending = self.pending or self.aside, None
+
+    def recall(self) -> None:
+        """Let an update have what was pending when another optimizer of its step was skipped (R4)."""
+        self.pending, self.aside = self.pending or self.aside, None
 
     def add(self, tensors: Any, loss: float | None, slots: tuple[Slot, ...], began: int, ended: int) -> None:
         """Add one root backward pass, which started from ``tensors``, to those since the last update."""
@@ -126,9 +148,10 @@ class Loop:
             self.ever_backward = self.is_plain = True
         old = Pending._make(self.pending or NOTHING)
         is_first = old.last_ns == 0
+        slots = (*old.slots, *slots)
         self.pending = (
             loss if old.loss is None else old.loss if loss is None else old.loss + loss,
-            (*old.slots[-_MOST_SLOTS:], *slots),
+            slots if len(slots) <= _MOST_SLOTS else _TOO_MANY,
             old.backwards + 1,
             old.first_ns or began,
             old.backward_ns + ended - began,
@@ -136,14 +159,14 @@ class Loop:
             self.ready_ns if is_first else old.ready_ns,
             0 if is_first else old.inner_ns + began - max(old.last_ns, self.ready_ns),
         )
-        self._versions = [probe.grad._version for probe in self._probes() if probe.grad is not None]  # noqa: SLF001
+        self._versions = [_version(probe.grad) for probe in self._probes() if probe.grad is not None]
 
     def forget_dropped_gradients(self) -> None:
         """Restart the sum of losses where the gradients collected so far were thrown away (R5)."""
         self.is_plain = False
         gradients = [probe.grad for probe in self._probes()]
         left = [gradient for gradient in gradients if gradient is not None]
-        untouched = [gradient._version for gradient in left] == self._versions  # noqa: SLF001 - no public name
+        untouched = [_version(gradient) for gradient in left] == self._versions
         is_gone = not left or not (untouched or any(map(_is_left, left)))
         if self.pending is not None and gradients and self._versions and is_gone:
             self.pending = (None, (), 0, *self.pending[3:])
@@ -171,6 +194,11 @@ class Loop:
                 nodes += [following for following, _ in node.next_functions]
         leaves = [getattr(node, "variable", None) for node in seen]
         self.probes[_UNKNOWN] = tuple(weakref.ref(leaf) for leaf in leaves if leaf is not None)
+
+
+def _version(gradient: Any) -> int:
+    """How often a gradient was changed in place; -1 for one made in inference mode, which does not count that."""
+    return -1 if gradient.is_inference() else int(gradient._version)  # noqa: SLF001 - no public name
 
 
 def _is_left(gradient: Any) -> bool:

@@ -63,8 +63,8 @@ def _unusual(hooks: "Dispatcher", optimizer: Any, ended: int) -> None:
         loop = hooks.loop()
         if loop is not None and not loop.busy:
             update(hooks, loop, optimizer, ended)
-        elif hooks.root is not None:
-            hooks.root.inner_updates.append(optimizer)
+        elif (root := loop or hooks.root) is not None:
+            root.inner_updates.append(optimizer)
     except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
         hooks.fail(error)
 
@@ -73,8 +73,7 @@ def update(hooks: "Dispatcher", loop: Loop, optimizer: Any, ended: int) -> None:
     """Take note of one update: decide whether it opens a step, and send it on."""
     loop.updates += 1
     group = optimizer.param_groups[0] if optimizer.param_groups else {}
-    parameters = group.get("params")
-    key = id(parameters[0]) if parameters else id(optimizer)
+    key = _key(optimizer)
     owner = loop.owners.get(key)
     if owner is None or owner() is None:
         loop.meet(key, optimizer)
@@ -83,14 +82,21 @@ def update(hooks: "Dispatcher", loop: Loop, optimizer: Any, ended: int) -> None:
         hooks.scalars.refuse(_CAPTURED)
         loop.pending = None
         return
+    loop.recall()
     loop.batches.end(hooks, loop, loop.pending[3] if loop.pending else ended)
     skipped = hooks.scalars.read(optimizer.found_inf) if "found_inf" in optimizer.__dict__ else None
     if skipped and not isinstance(skipped, Slot):
-        loop.pending = None
+        loop.skip(key)
         return
     kind = _OPEN if loop.opens(key) else _JOIN
     rate = group.get("lr")
     send(hooks, loop, kind, ended, None if rate is None else hooks.scalars.read(rate), skipped)
+
+
+def _key(optimizer: Any) -> int:
+    """What an optimizer is known by (R1)."""
+    parameters = optimizer.param_groups[0].get("params") if optimizer.param_groups else None
+    return id(parameters[0]) if parameters else id(optimizer)
 
 
 def send(  # noqa: PLR0917 - called in each step, where keywords cost
@@ -119,7 +125,7 @@ def _note_devices(hooks: "Dispatcher", loop: Loop, optimizer: Any) -> None:
 
 
 def around_scaler_step(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:
-    """Drop what was collected when ``GradScaler.step`` makes no update."""
+    """Take note when ``GradScaler.step`` makes no update."""
 
     def wrap(original: Any) -> Callable[..., Any]:
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
@@ -127,9 +133,16 @@ def around_scaler_step(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any
             before = loop.updates if loop is not None else 0
             result = original(scaler, optimizer, *args, **kwargs)
             if loop is not None and loop.updates == before and result is None:
-                loop.pending = None
+                _skip(hooks, loop, optimizer)
             return result
 
         return step
 
     return wrap
+
+
+def _skip(hooks: "Dispatcher", loop: Loop, optimizer: Any) -> None:
+    try:
+        loop.skip(_key(optimizer))
+    except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
+        hooks.fail(error)

@@ -11,9 +11,11 @@ import weakref
 import pytest
 import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks
-from training_loops import STEPS, network, plain, sgd
+from training_loops import STEPS, fused_into_backward, network, plain, scaled, sgd
 
+from profiler.hooks import backwards, updates
 from profiler.hooks.dispatcher import dispatcher
+from profiler.hooks.loop import Loop
 
 SCALER = torch.amp.GradScaler
 
@@ -141,6 +143,55 @@ def test_a_failure_of_ours_does_not_reach_the_loop(hooks, untouched, error):
     hooks.attach(sink)
     assert hooks.failure is None
     hooks.detach(sink)
+
+
+def test_gradients_made_in_inference_mode_do_not_reach_the_loop(record):
+    models = network(), network()
+    optimizers = [sgd(model) for model in models]
+    with record() as recording:
+        for model, optimizer in zip(models, optimizers, strict=True):
+            model(torch.randn(2, 4)).sum().backward()
+            optimizer.step()
+        with torch.inference_mode():
+            for model in models:
+                for parameter in model.parameters():
+                    parameter.grad = torch.ones(parameter.shape)
+        for _ in range(2):
+            (torch.ones((), requires_grad=True) * 2.0).backward()
+        optimizers[0].step()
+    assert dispatcher().failure is None
+    assert recording.truth[-1] == (4.0, 2)
+
+
+BREAKABLE = {
+    "counting a backward pass": (Loop, "add"),
+    "an update inside a backward pass": (updates, "update"),
+    "a scaled loss": (backwards, "_mark"),
+    "a skipped update": (Loop, "skip"),
+}
+
+
+@pytest.mark.parametrize("part", BREAKABLE)
+def test_no_part_of_ours_that_fails_reaches_the_loop(record, untouched, monkeypatch, part):
+    def broken(*_, **__):
+        raise RuntimeError("ours")
+
+    loops = (fused_into_backward, scaled(overflow_at=(1,)))
+    undisturbed = [after_seed(loop) for loop in loops]
+    monkeypatch.setattr(*BREAKABLE[part], broken)
+    found, failures = [], []
+    for loop in loops:
+        with record():
+            found.append(after_seed(loop))
+            failures.append(dispatcher().failure)
+    assert found == undisturbed
+    assert "RuntimeError: ours" in failures
+    untouched()
+
+
+def after_seed(loop):
+    torch.manual_seed(0)
+    return loop()
 
 
 def test_a_failure_in_a_step_by_hand_does_not_reach_the_loop(hooks, untouched):

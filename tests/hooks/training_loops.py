@@ -669,6 +669,32 @@ def scaled_list():
     return truth
 
 
+def scaled_pair(*, overflow_at):
+    """A joint backward and two optimizers, one of which overflows now and then: the other's update is a step."""
+
+    def loop():
+        models = network(), network()
+        optimizers = [sgd(model) for model in models]
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        truth = []
+        for number in range(STEPS):
+            losses = [loss_of(model) for model in models]
+            scaler.scale(sum(losses)).backward()
+            for which, model in enumerate(models):
+                if (number, which) in overflow_at:
+                    model[0].weight.grad.fill_(torch.inf)
+            for optimizer in optimizers:
+                scaler.step(optimizer)
+                optimizer.zero_grad()
+            scaler.update()
+            if not {(number, 0), (number, 1)} <= overflow_at:
+                truth.append((sum(loss.item() for loss in losses), 1))
+        return truth
+
+    loop.__doc__ = scaled_pair.__doc__
+    return loop
+
+
 LOOPS = {
     "plain": plain,
     "torch.autograd.backward called as a function": function_instead_of_method,
@@ -710,6 +736,10 @@ LOOPS = {
     "scaled, overflow": scaled(overflow_at=(0, 2)),
     "scaled, overflow, fused": scaled(make=torch.optim.AdamW, fused=True, overflow_at=(0, 2)),
     "scaled, fused": scaled(make=torch.optim.AdamW, fused=True),
+    "scaled pair, the first overflows": scaled_pair(overflow_at={(0, 0), (2, 0)}),
+    "scaled pair, the second overflows": scaled_pair(overflow_at={(0, 1), (2, 1)}),
+    "scaled pair, one after the other": scaled_pair(overflow_at={(0, 1), (1, 0), (2, 1)}),
+    "scaled pair, both overflow": scaled_pair(overflow_at={(1, 0), (1, 1)}),
     "scaled, then divided": scaled_then_divided,
     "scaled, then added": scaled_then_added,
     "scaled list": scaled_list,
