@@ -7,7 +7,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from profiler.hooks import backwards, loading, stamps, updates
-from profiler.hooks.events import Kind, Sink, Slot, Stamp
+from profiler.hooks.events import Kind, Lost, Sink, Slot, Stamp
 from profiler.hooks.imports import LateModule, when_imported
 from profiler.hooks.loop import NOTHING, Loop
 from profiler.hooks.patches import Patches
@@ -149,8 +149,8 @@ class Dispatcher:
         if iterators is not None:
             self._patches.replace(iterators, "__next__", loading.around_next(self))
 
-    def poll(self, waiting: Slot | Stamp) -> float | None:
-        """Return what was on its way from a device, or None while it still is. On any thread."""
+    def poll(self, waiting: Slot | Stamp) -> float | Lost | None:
+        """Return what was on its way from a device, None while it still is, or ``LOST``. On any thread."""
         if type(waiting) is not Stamp:
             return self.scalars.poll(Slot(waiting))
         return self.stamps.poll(waiting) if self.stamps is not None else None

@@ -1,7 +1,7 @@
 """What the hooks tell a profiler."""
 
 from collections.abc import Callable
-from enum import IntEnum
+from enum import Enum, IntEnum
 from typing import NamedTuple, Self
 
 
@@ -21,9 +21,18 @@ class Kind(IntEnum):
 
 
 class Slot(int):
-    """A scalar still on its way from a device: its place in the ring of pinned memory."""
+    """A scalar still on its way from a device: its number among all that were sent, from 0."""
 
     __slots__ = ()
+
+
+class Lost(Enum):
+    """What is found in place of a scalar that was not read before its memory was used anew."""
+
+    LOST = 0
+
+
+LOST = Lost.LOST
 
 
 class Stamp(int):

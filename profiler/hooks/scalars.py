@@ -5,7 +5,7 @@ import itertools
 import struct
 from typing import Any
 
-from profiler.hooks.events import Slot
+from profiler.hooks.events import LOST, Lost, Slot
 
 _SLOTS = 4096
 _ON_ITS_WAY = 0x7FC0E1A5
@@ -15,7 +15,8 @@ _ON_ITS_WAY = 0x7FC0E1A5
 class PinnedRing:
     """Float32 slots in pinned host memory, written by the device and polled as plain memory.
 
-    A device's queue holds about a thousand launches, so a slot of 4,096 is long settled when its turn comes again.
+    A device's queue holds about a thousand launches, so a word of 4,096 is long written when its turn comes again. It
+    may not have been read by then: who comes too late is told so, and never reads another slot's scalar.
     Polling memory is safe from any thread, where asking the driver would break a CUDA graph capture.
     """
 
@@ -23,18 +24,25 @@ class PinnedRing:
         self._memory = torch.empty(_SLOTS, dtype=torch.float32, pin_memory=pinned)
         self._words = (ctypes.c_uint32 * _SLOTS).from_address(self._memory.data_ptr())
         self._views = self._memory.unbind()
-        self._next = itertools.count()
+        self._owners = [-1] * _SLOTS
+        self._next = map(Slot, itertools.count())
 
     def put(self, scalar: Any) -> Slot:
         """Queue a copy of a one-element tensor behind the work that computes it, on the current stream."""
-        index = next(self._next) % _SLOTS
+        slot = next(self._next)
+        index = slot % _SLOTS
+        self._owners[index] = (
+            slot  # before the word: a word read while its owner is the same was that owner's
+        )
         self._words[index] = _ON_ITS_WAY
         self._views[index].copy_(scalar.detach().reshape(()), non_blocking=True)
-        return Slot(index)
+        return slot
 
-    def poll(self, slot: Slot) -> float | None:
-        """Return the value, or None while it is on its way."""
-        word = self._words[slot]
+    def poll(self, slot: Slot) -> float | Lost | None:
+        """Return the value, None while it is on its way, or ``LOST`` where a later slot has its memory."""
+        word = self._words[slot % _SLOTS]
+        if self._owners[slot % _SLOTS] != slot or slot < 0:
+            return LOST
         if word == _ON_ITS_WAY:
             return None
         return float(struct.unpack("=f", word.to_bytes(4, "little" if _LITTLE else "big"))[0])
@@ -58,7 +66,7 @@ class DeviceFlags:
 
     def is_up(self, flag: Slot) -> bool:
         """Whether the device got there. On any thread."""
-        return self._ring.poll(flag) is not None
+        return self._ring.poll(flag) not in {None, LOST}
 
 
 _LITTLE = struct.pack("=H", 1) == b"\x01\x00"
@@ -106,8 +114,8 @@ class ScalarReader:
             self._ring = PinnedRing(self._torch)
         return self._ring
 
-    def poll(self, slot: Slot) -> float | None:
-        """Return the value of a slot, or None while it is on its way."""
+    def poll(self, slot: Slot) -> float | Lost | None:
+        """Return the value of a slot, None while it is on its way, or ``LOST``."""
         return self.ring().poll(slot)
 
     def flags(self, device: Any) -> "DeviceFlags":

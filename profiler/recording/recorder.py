@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from profiler.hooks.events import Slot, Stamp, StepEvent
+from profiler.hooks.events import Lost, Slot, Stamp, StepEvent
 from profiler.recording import billing
 from profiler.recording.meters import Meters
 from profiler.recording.rows import RowBuilder
@@ -87,7 +87,7 @@ class Recorder:
         meters: Meters,
         writer: RunWriter,
         inbox: Inbox,
-        poll: Callable[[Slot | Stamp], float | None],
+        poll: Callable[[Slot | Stamp], float | Lost | None],
         devices: Callable[[], Iterable[str]],
         observe: Callable[[StepRow], None],
         glance: Callable[[], None] = lambda: None,
@@ -214,7 +214,7 @@ class Recorder:
         while metrics and metrics[0].time_ns <= until_ns:
             logged = metrics.popleft()
             value = self._poll(logged.value) if isinstance(logged.value, Slot) else logged.value
-            if value is not None and self.thinned.setdefault(logged.name, Thinner()).passes(logged.time_ns):
+            if isinstance(value, int | float) and self.thinned.setdefault(logged.name, Thinner()).passes(logged.time_ns):
                 self._write_metric(logged, value)
 
     def _write_waiting_metrics(self, until_ns: int) -> None:

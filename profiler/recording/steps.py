@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 
-from profiler.hooks.events import Kind, Slot, Stamp, StepEvent
+from profiler.hooks.events import Kind, Lost, Slot, Stamp, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _PATIENCE_NS = 5 * NANOSECONDS_PER_SECOND
@@ -89,11 +89,14 @@ class StepMerger:
 
     Attributes:
         evaluations: When an evaluation began (True) or ended, for whoever takes them out.
-        lost_losses: Losses that did not arrive.
+        lost_losses: Updates whose losses did not arrive, or not all of them.
     """
 
     def __init__(
-        self, events: deque[tuple[object, ...]], poll: Callable[[Slot | Stamp], float | None], start_ns: int
+        self,
+        events: deque[tuple[object, ...]],
+        poll: Callable[[Slot | Stamp], float | Lost | None],
+        start_ns: int,
     ) -> None:
         self._events = events
         self._poll = poll
@@ -147,12 +150,13 @@ class StepMerger:
     def _arrived(self, event: StepEvent, *, give_up: bool) -> StepEvent | None:
         """Put in what was on its way from a device; None while it is not all here."""
         waiting = [s for s in (*event.slots, event.learning_rate, event.skipped) if type(s) is Slot]
-        values = {slot: self._poll(slot) for slot in waiting}
+        found = {slot: self._poll(slot) for slot in waiting}
         ended = None if event.stamp is None else self._poll(event.stamp)
-        if (None in values.values() or (ended is None and event.stamp is not None)) and not give_up:
+        if (None in found.values() or (ended is None and event.stamp is not None)) and not give_up:
             return None
-        if ended is not None:
+        if isinstance(ended, int | float):
             self._lag_ns = max(int(ended) - event.end_ns, 0)
+        values = {slot: None if isinstance(value, Lost) else value for slot, value in found.items()}
         rate = event.learning_rate
         return event._replace(
             loss=self._sum(event, values),

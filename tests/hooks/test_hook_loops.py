@@ -10,6 +10,8 @@ from torch import nn
 from training_loops import BY_HAND, LOOPS, STEPS, Gan, batch, loss_of, made_by, network, plain, sgd
 
 from profiler.hooks.dispatcher import dispatcher
+from profiler.hooks.loop import _MOST_SLOTS
+from profiler.hooks.scalars import PinnedRing
 
 OPTIMIZERS = {
     "Adafactor": {},
@@ -98,6 +100,50 @@ def test_two_threads_that_train(record):
             thread.join()
     assert len(truths) == 2 * STEPS
     assert sorted(recording.truth) == [(approximately(loss), n) for loss, n in sorted(truths)]
+
+
+def test_two_threads_whose_optimizers_step_inside_backward(record):
+    """Both are inside their backward passes when either updates: each update is a step of its own thread."""
+    together = threading.Barrier(2)
+
+    def train(scale):
+        weight = nn.Parameter(torch.ones(()))
+        optimizer = torch.optim.SGD([weight], lr=0.0)
+
+        def update(_):
+            together.wait(timeout=10.0)
+            optimizer.step()
+            together.wait(timeout=10.0)
+
+        weight.register_post_accumulate_grad_hook(update)
+        for _ in range(STEPS):
+            (weight * scale).backward()
+
+    with record() as recording:
+        threads = [threading.Thread(target=train, args=(scale,)) for scale in (1.0, 100.0)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sorted(recording.truth) == [(1.0, 1)] * STEPS + [(100.0, 1)] * STEPS
+
+
+def test_more_micro_batches_on_a_device_than_are_kept_have_no_loss_rather_than_a_part_of_it(
+    record, monkeypatch
+):
+    ring = PinnedRing(torch, pinned=False)
+    monkeypatch.setattr(dispatcher().scalars, "_ring", ring)
+    monkeypatch.setattr(dispatcher().scalars, "_read_plain", ring.put)
+    many, few = _MOST_SLOTS + 5, 3
+    weight = nn.Parameter(torch.ones(()))
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    with record() as recording:
+        for count in (many, few):
+            for _ in range(count):
+                torch.autograd.backward([weight * 2.0])
+            optimizer.step()
+            optimizer.zero_grad()
+    assert recording.truth == [(None, many), (2.0 * few, few)]
 
 
 def test_a_backward_from_several_elements_has_no_loss_and_says_so_once(record):

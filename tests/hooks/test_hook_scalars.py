@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.hooks.events import Slot
+from profiler.hooks.events import LOST, Slot
 from profiler.hooks.scalars import _ON_ITS_WAY, _SLOTS, DeviceFlags, PinnedRing, ScalarReader
 
 FLOATS = st.floats(width=32)
@@ -85,11 +85,27 @@ def test_a_loss_with_a_graph_is_copied_without_it(ring):
     assert not ring._memory.requires_grad
 
 
-def test_slots_come_round_after_the_last(ring):
+def test_who_comes_too_late_is_told_so_and_reads_no_other_scalar(ring):
     slots = [ring.put(torch.tensor(float(number))) for number in range(_SLOTS + 3)]
-    assert slots == [*range(_SLOTS), 0, 1, 2]
-    assert [ring.poll(slot) for slot in slots[-4:]] == [_SLOTS - 1.0, _SLOTS, _SLOTS + 1.0, _SLOTS + 2.0]
-    assert ring.poll(Slot(3)) == 3.0
+    assert [ring.poll(slot) for slot in slots] == [LOST, LOST, LOST, *map(float, range(3, _SLOTS + 3))]
+
+
+def test_a_scalar_whose_memory_is_used_anew_is_lost_before_the_next_has_landed(ring):
+    slots = [ring.put(torch.tensor(0.0)) for _ in range(_SLOTS + 1)]
+    on_its_way(ring, slots[-1] % _SLOTS)
+    assert (ring.poll(slots[0]), ring.poll(slots[-1])) == (LOST, None)
+
+
+def test_a_slot_that_no_ring_gives_is_lost(ring):
+    assert ring.poll(Slot(-1)) is LOST
+
+
+def test_a_flag_that_is_lost_says_nothing(ring):
+    flags = DeviceFlags(ring, torch.zeros(()))
+    flag = flags.send()
+    for _ in range(_SLOTS):
+        flags.send()
+    assert not flags.is_up(flag)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.hooks.events import Kind, Slot, Stamp, StepEvent
+from profiler.hooks.events import LOST, Kind, Slot, Stamp, StepEvent
 from profiler.recording.steps import StepMerger
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
 
@@ -157,6 +157,22 @@ def test_a_loss_that_does_not_arrive_is_not_measured(events, merger, device, giv
     steps = merger.take(at(6), final=True) if given_up == "at the end" else merger.take(at(6.1))
     assert losses(steps)[0] is None
     assert merger.lost_losses == 1
+
+
+@pytest.mark.parametrize("others", [{}, {1: 1.0}])
+def test_a_loss_that_is_lost_is_not_awaited(events, merger, device, others):
+    device.landed |= {0: LOST, 1: 1.0}
+    events += [event(1, slots=[0, *others]), event(2, loss=2.0)]
+    assert losses(merger.take(at(2))) == [None]
+    assert merger.lost_losses == 1
+
+
+def test_a_rate_or_a_flag_that_is_lost_leaves_the_step(events, merger, device):
+    device.landed |= {0: LOST, 1: LOST}
+    events.append(event(1, loss=1.0, rate=Slot(0), skipped=Slot(1)))
+    (step,) = merger.take(at(1), final=True)
+    assert (step.loss, step.learning_rate) == (1.0, None)
+    assert merger.lost_losses == 0
 
 
 def test_a_rate_on_its_way_is_awaited(events, merger, device):
