@@ -3,13 +3,13 @@
 from collections.abc import Iterable, Iterator
 
 from profiler.hooks.dispatcher import Dispatcher
-from profiler.recording.billing import Decision
 from profiler.recording.meters import Meters
+from profiler.recording.recorder import Recorder
 from profiler.sensors.base import Sensor
 
 
 def findings(
-    hooks: Dispatcher, sensors: Iterable[Sensor], meters: Meters, decision: Decision | None
+    hooks: Dispatcher, sensors: Iterable[Sensor], meters: Meters, recorder: Recorder
 ) -> Iterator[str]:
     """Yield what was found out by now, as sentences."""
     if hooks.failure is not None:
@@ -17,7 +17,9 @@ def findings(
     yield from tuple(hooks.scalars.unreadable)
     for sensor in sensors:
         yield from getattr(sensor, "notices", ())
+    yield from recorder.merger.findings()
     yield from meters.findings()
+    decision = recorder.decision
     if decision is not None:
         yield from decision.notices
         for device in decision.missing:

@@ -214,7 +214,9 @@ class Recorder:
         while metrics and metrics[0].time_ns <= until_ns:
             logged = metrics.popleft()
             value = self._poll(logged.value) if isinstance(logged.value, Slot) else logged.value
-            if isinstance(value, int | float) and self.thinned.setdefault(logged.name, Thinner()).passes(logged.time_ns):
+            if value is None or isinstance(value, Lost):
+                continue
+            if self.thinned.setdefault(logged.name, Thinner()).passes(logged.time_ns):
                 self._write_metric(logged, value)
 
     def _write_waiting_metrics(self, until_ns: int) -> None:

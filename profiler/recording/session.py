@@ -269,7 +269,7 @@ class Session:
             self._writer.write_meta(self._meta())
 
     def _note_hooks(self) -> None:
-        for line in findings(self._hooks, self._found.sensors, self._meters, self._recorder.decision):
+        for line in findings(self._hooks, self._found.sensors, self._meters, self._recorder):
             self.notice(line)
 
     def _disk_failed(self, reason: str) -> None:

@@ -1,7 +1,7 @@
 """From hook events to steps: joins what belongs together, waits for losses still on their way from a device."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from profiler.hooks.events import Kind, Lost, Slot, Stamp, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -108,6 +108,7 @@ class StepMerger:
         self._lag_ns = 0
         self.evaluations: deque[tuple[int, bool]] = deque()
         self.lost_losses = 0
+        self._is_over = False
 
     @property
     def is_quiet(self) -> bool:
@@ -121,6 +122,7 @@ class StepMerger:
 
     def take(self, now_ns: int, *, final: bool = False) -> list[Step]:
         """Return the steps that are finished by now, in order; with ``final``, the open one too."""
+        self._is_over = final
         done: list[Step] = []
         while self._events:
             event = StepEvent.of(self._events[0])
@@ -141,6 +143,15 @@ class StepMerger:
             self._close(done)
             self._closed_early = True
         return done
+
+    def findings(self) -> Iterator[str]:
+        """Yield what the reader of the record must know, once all is taken in."""
+        if self._is_over and self.lost_losses:
+            yield (
+                f"losses that were not read from their device in time: {self.lost_losses:,}. Their steps have none. "
+                "The device or the sampler was held up, or a step has too many backward passes: then hand over its "
+                "loss with prof.step(loss=...)"
+            )
 
     def _looks_complete(self, now_ns: int) -> bool:
         step = self._open

@@ -164,7 +164,12 @@ def test_a_loss_that_is_lost_is_not_awaited(events, merger, device, others):
     device.landed |= {0: LOST, 1: 1.0}
     events += [event(1, slots=[0, *others]), event(2, loss=2.0)]
     assert losses(merger.take(at(2))) == [None]
-    assert merger.lost_losses == 1
+    assert list(merger.findings()) == [], "how many there are is known at the end"
+    assert losses(merger.take(at(2), final=True)) == [2.0]
+    (said,) = merger.findings()
+    assert said.startswith(
+        "the losses of 1 updates were not read from their device in time and are unknown: "
+    )
 
 
 def test_a_rate_or_a_flag_that_is_lost_leaves_the_step(events, merger, device):
@@ -172,7 +177,7 @@ def test_a_rate_or_a_flag_that_is_lost_leaves_the_step(events, merger, device):
     events.append(event(1, loss=1.0, rate=Slot(0), skipped=Slot(1)))
     (step,) = merger.take(at(1), final=True)
     assert (step.loss, step.learning_rate) == (1.0, None)
-    assert merger.lost_losses == 0
+    assert not list(merger.findings())
 
 
 def test_a_rate_on_its_way_is_awaited(events, merger, device):
