@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from profiler.errors import MissingDependencyError
 from profiler.options import Options
+from profiler.platform import make_anew
 from profiler.ranks.identity import identify, process_group
 from profiler.ranks.place import find_place
 from profiler.records import Progress
-from profiler.rundir.schema import RUN_FILE, TABLES, StepRow
+from profiler.rundir.schema import RUN_FILE, STEPS, TABLES, StepRow
 
 if TYPE_CHECKING:
     from profiler.recording.session import Session
@@ -54,13 +55,15 @@ def open_session(
     from profiler.hooks.dispatcher import dispatcher
     from profiler.recording.session import Session
 
+    declared, found = options.declared(), _found(options)
     identity = identify(os.environ, process_group())
-    place = find_place(identity, lambda: _new_path(options), os.environ)
+    new_path = _new_path if identity.has_company else _claimed_path
+    place = find_place(identity, lambda: new_path(options), os.environ)
     return Session(
         place=place,
         name=options.name or place.run_path.name,
-        declared=options.declared(),
-        found=_found(options),
+        declared=declared,
+        found=found,
         owns_sensors=options.sensors is None,
         hooks=dispatcher(),
         period_seconds=options.sample_period_seconds,
@@ -87,10 +90,17 @@ def _new_path(options: Options) -> Path:
     return _free(Path(options.run_dir or Path(_PARENT) / f"{stamp}-{secrets.token_hex(3)}").absolute())
 
 
+def _claimed_path(options: Options) -> Path:
+    """Such a directory, and a file of this run in it: a process that looks at the same moment takes another one."""
+    while not make_anew((path := _new_path(options)) / STEPS.filename):
+        pass
+    return path
+
+
 def _free(path: Path) -> Path:
     """``path``, or the first of ``path-2``, ``path-3``, ... in which none of a run's files exists already."""
     number = 2
     free = path
-    while any((free / name).exists() for name in _NAMES) or any(free.glob("rank-*-attempt-*")):
+    while any(os.path.lexists(free / name) for name in _NAMES) or any(free.glob("rank-*-attempt-*")):
         free, number = path.with_name(f"{path.name}-{number}"), number + 1
     return free

@@ -1,5 +1,6 @@
 """What a user may say of a run: the keywords of :class:`profiler.EnergyProfiler`, checked in one place."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -49,6 +50,8 @@ class Options:
             raise UsageError(
                 f"sample_period_seconds must lie between {SHORTEST_PERIOD:g} and {LONGEST_PERIOD:g}, not {period!r}."
             )
+        if self.name is not None and not isinstance(self.name, str):
+            raise UsageError(f"name must be text, not {self.name!r}.")
         if self.on_budget != "warn" and not callable(self.on_budget):
             raise UsageError(f"on_budget must be 'warn' or something to call, not {self.on_budget!r}.")
         if self.resume is not None and not Path(self.resume).is_dir():
@@ -104,8 +107,10 @@ def resume_point(state: "Mapping[str, Any]") -> dict[str, Any] | None:
     if not state:
         return None
     try:
-        joules = state["joules"]
+        run, step, joules = str(state["run"]), int(state["step"]), state["joules"]
         known = None if joules is None else float(joules)
-        return {"run": str(state["run"]), "step": int(state["step"]), "joules": known}
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise UsageError(f"this is not what EnergyProfiler.state_dict() returned: {error!r}.") from None
+    if step < 0 or not 0.0 <= (known or 0.0) < math.inf:
+        raise UsageError(f"this is not what EnergyProfiler.state_dict() returned: step {step} at {known} J.")
+    return {"run": run, "step": step, "joules": known}

@@ -1,6 +1,7 @@
 """The few calls that exist on POSIX only, with what happens elsewhere."""
 
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,24 @@ def open_for_append(path: str) -> int:
     """Open a file for appending and return its descriptor; its mode follows the user's umask."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     return os.open(path, flags, 0o666)
+
+
+def make_anew(path: Path) -> bool:
+    """Make an empty file, and its folder; False when there is one already, of whoever was first.
+
+    Where no file can be made nobody else can make one either: that is left to whoever writes.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return True
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+    except FileExistsError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def shown_path(path: str | Path) -> str:
@@ -38,13 +57,16 @@ def open_private(path: Path) -> int:
     """Open or make a file that is this user's alone, and return its descriptor.
 
     Raises:
-        OSError: It is a link, or somebody else's.
+        OSError: It is a link, no plain file, or somebody else's.
     """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
     descriptor = os.open(path, flags, 0o600)
-    if hasattr(os, "getuid") and os.fstat(descriptor).st_uid != os.getuid():
+    found = os.fstat(descriptor)
+    # A file that was just removed has no name at all, which is nobody's attack.
+    is_plain = stat.S_ISREG(found.st_mode) and found.st_nlink <= 1
+    if not is_plain or (hasattr(os, "getuid") and found.st_uid != os.getuid()):
         os.close(descriptor)
-        raise PermissionError(13, "belongs to somebody else", str(path))
+        raise PermissionError(13, "belongs to somebody else, or has another name too", str(path))
     return descriptor
 
 
@@ -96,11 +118,11 @@ def _exists(pid: int) -> str | None:
 
 
 def write_stderr(text: str) -> None:
-    """Write lines for people. What stderr cannot encode is replaced; a stderr that is closed has no reader to tell."""
+    """Write lines for people. What stderr cannot encode is replaced; where it takes nothing, nobody can be told."""
     stream = sys.stderr
     try:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
         stream.flush()
-    except (OSError, ValueError, AttributeError):
+    except Exception:  # noqa: BLE001 - it may be any object that a framework or a notebook put there
         return

@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager
 from decimal import Decimal
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,7 +17,10 @@ from small_training import scripted, train
 
 from profiler import EnergyProfiler
 from profiler.errors import UsageError
+from profiler.launch import open_session
+from profiler.ranks import place
 from profiler.records import Provenance, Status
+from profiler.rundir.writer import RunWriter
 from profiler.sensors.replay import Waveform
 
 
@@ -323,6 +327,58 @@ def test_a_profiler_may_be_used_again(tmp_path):
         assert len(rows(prof, "steps")) == steps
         check_books(prof)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2"]
+
+
+@pytest.mark.parametrize("made", [False, True], ids=["new", "there already"])
+def test_who_looks_for_a_directory_at_the_same_moment_finds_another(tmp_path, made):
+    """Both look before either of them has begun to write."""
+    if made:
+        (tmp_path / "run").mkdir()
+    profilers = [EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) for _ in range(3)]
+    ignore = {"observe": id, "advance": id, "say": id}
+    paths = [open_session(prof._options, **ignore).path for prof in profilers]
+    assert [path.name for path in paths] == ["run", "run-2", "run-3"]
+
+
+@pytest.mark.parametrize("where", ["file", "file/run", "link"])
+def test_where_no_directory_can_be_the_training_goes_on(tmp_path, capsys, where):
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "at all")
+    with EnergyProfiler(run_dir=tmp_path / where, sensors=[scripted()]) as prof:
+        assert len(train(3)) == 3
+    assert "cannot write the run directory" in capsys.readouterr().err
+    assert prof._session.summary().steps == 3
+
+
+@pytest.mark.parametrize("fails", ["before it has a place", "in the midst"])
+def test_a_rank_whose_start_fails_leaves_nothing_behind(tmp_path, monkeypatch, capsys, fails):
+    node = tmp_path / "node"
+    node.mkdir()
+    monkeypatch.setattr(place, "node_folder", lambda: node)
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}.items():
+        monkeypatch.setenv(name, value)
+    options = {"run_dir": tmp_path / "run", "sensors": [scripted()]}
+    if fails == "in the midst":
+        monkeypatch.setattr(RunWriter, "open", lambda *_: 1 / 0)
+    else:
+        options["resume"] = node
+    with EnergyProfiler(**options) as prof:
+        assert len(train(3)) == 3
+    assert not prof.is_recording
+    assert capsys.readouterr().err.count("cannot record") == 1
+    assert list(node.iterdir()) == []
+
+
+def test_a_stderr_of_an_unknown_kind_does_not_matter(recording, monkeypatch):
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(encoding="no-such-code", write=len))
+    with recording() as prof:
+        train(3)
+    assert len(rows(prof, "steps")) == 3
+
+
+def test_a_name_is_text(tmp_path):
+    with pytest.raises(UsageError, match="name must be text"):
+        EnergyProfiler(name=tmp_path)
 
 
 def test_a_decorated_function_is_a_run_each_time(tmp_path):

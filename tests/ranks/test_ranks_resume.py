@@ -1,6 +1,7 @@
 """Runs that go on where an earlier one stopped: joules carry on, lost work is shown as such."""
 
 import json
+import math
 import shutil
 
 import pytest
@@ -93,6 +94,10 @@ def test_without_a_start_there_is_no_state(recording):
         {"step": 1},
         {"run": "r", "step": "x", "joules": 1.0},
         {"run": "r", "step": 1, "joules": "?"},
+        {"run": "r", "step": -1, "joules": 1.0},
+        {"run": "r", "step": math.inf, "joules": 1.0},
+        {"run": "r", "step": 1, "joules": math.nan},
+        {"run": "r", "step": 1, "joules": -math.inf},
     ],
 )
 def test_what_is_no_state_is_refused(recording, state):
