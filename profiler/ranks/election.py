@@ -7,6 +7,7 @@ and nothing counted twice. All times are of the host's monotonic clock, which it
 
 import hashlib
 import os
+import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -40,7 +41,8 @@ class Lock:
                 return self.take()
             self.is_held = True
         written = os.pread(self._descriptor, _WIDTH, 0)
-        self.counted_ns = int(written) if written.isdigit() else 0
+        until_ns = int(written) if written.isdigit() else 0
+        self.counted_ns = until_ns if until_ns <= time.monotonic_ns() else 0  # a later one is of another boot
         return self.is_held
 
     def count(self, until_ns: int) -> None:

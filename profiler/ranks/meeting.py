@@ -163,14 +163,23 @@ def write(descriptor: int, entry: Entry) -> None:
     os.pwrite(descriptor, data, 0)
 
 
-def arrive(path: Path, me: Arrival, new_path: Callable[[], str]) -> Entry:
-    """Join or begin a run through the file at ``path``.
+def is_outsider(entry: Entry | None, me: Arrival) -> bool:
+    """Whether it was started by the very member whose rank it has: its environment says so, and it is no rank."""
+    taken = entry.members.get(me.rank) if entry is not None else None
+    return taken is not None and me.launcher == _name(taken)
+
+
+def arrive(path: Path, me: Arrival, new_path: Callable[[], str]) -> Entry | None:
+    """Join or begin a run through the file at ``path``; None for a process that is no part of the job.
 
     Raises:
         OSError: The file cannot be used.
     """
     with opened(path) as descriptor:
-        entry = join(read(descriptor), me, new_path)
+        found = read(descriptor)
+        if is_outsider(found, me):
+            return None
+        entry = join(found, me, new_path)
         write(descriptor, entry)
         return entry
 
@@ -200,7 +209,11 @@ def depart(path: Path, rank: int, expected: int) -> None:
 def launcher() -> str:
     """Who started this process."""
     parent = os.getppid()
-    return f"{parent}:{process_start(parent) or ''}"
+    return _name(Member(pid=parent, start=process_start(parent)))
+
+
+def _name(member: Member) -> str:
+    return f"{member.pid}:{member.start or ''}"
 
 
 def myself() -> Member:

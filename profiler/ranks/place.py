@@ -76,14 +76,19 @@ def find_place(identity: Identity, new_path: Callable[[], Path], environ: Mappin
         environ: The environment's variables: where the job's store listens.
     """
     if not identity.has_company:
-        path = new_path()
-        return Place(identity=identity, run_path=path, path=path)
+        return _alone(identity, new_path())
     key = run_key(identity, next(_ordinals))
     meeting = node_folder() / f"energy-profiler-{key}-{host_id(environ)}.json"
     place = _met(identity, meeting, new_path)
+    if not place.identity.has_company:
+        return place
     if identity.may_span_hosts:
         place = _agreed(place, key, environ)
     return _settled(replace(place, key=key))
+
+
+def _alone(identity: Identity, path: Path) -> Place:
+    return Place(identity=identity, run_path=path, path=path)
 
 
 def _settled(place: Place) -> Place:
@@ -113,8 +118,9 @@ def _met(identity: Identity, meeting: Path, new_path: Callable[[], Path]) -> Pla
             raise OSError("this system has no locks on files")  # noqa: TRY301 - as where there is no folder for them
         entry = arrive(meeting, me, lambda: str(new_path().absolute()))
     except OSError:  # no folder or lock that this host's processes share: merging brings them together later
-        path = new_path()
-        return Place(identity=identity, run_path=path, path=path)
+        return _alone(identity, new_path())
+    if entry is None:
+        return _alone(Identity(), new_path())
     path = Path(entry.path)
     return Place(identity=replace(identity, attempt=entry.attempt), run_path=path, path=path, meeting=meeting)
 

@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -132,6 +133,21 @@ def test_a_file_that_was_removed_meanwhile_is_no_right(elect, tmp_path):
     third = elect()
     assert third.since(CPU.name) == 0
     assert second.since(CPU.name) is None
+
+
+def test_what_was_counted_before_the_machine_started_again_is_forgotten(elect, tmp_path):
+    """Its clock began anew, and the file may lie where a start of the machine leaves it."""
+    first = elect()
+    first.stand()
+    (lock,) = tmp_path.glob("*.lock")
+    first.close()
+    later = time.monotonic_ns() + 3600 * SECOND
+    lock.write_bytes(b"%020d" % later)
+    second = elect()
+    assert second.since(CPU.name) == 0
+    second.count(5 * SECOND)
+    second.close()
+    assert elect().since(CPU.name) == 5 * SECOND
 
 
 def test_where_no_file_can_be_made_everybody_counts(tmp_path):

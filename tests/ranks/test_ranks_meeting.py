@@ -178,6 +178,26 @@ def test_somebody_elses_link_is_not_followed(tmp_path):
     assert not (tmp_path / "target").exists()
 
 
+def test_a_second_name_of_a_file_is_not_written_to(tmp_path):
+    """Where anybody may link to anybody's file it can be one that must not be lost."""
+    (tmp_path / "precious").write_text("data")
+    (tmp_path / "job.json").hardlink_to(tmp_path / "precious")
+    with pytest.raises(PermissionError, match="another name"):
+        arrive(tmp_path / "job.json", arrival(), lambda: NEW)
+    assert (tmp_path / "precious").read_text() == "data"
+
+
+def test_what_a_member_starts_with_its_own_environment_is_no_rank(tmp_path):
+    me = arrival(rank=1)
+    arrive(tmp_path / "job.json", me, lambda: NEW)
+    before = (tmp_path / "job.json").read_text()
+    child = replace(me, launcher=f"{ALIVE.pid}:{ALIVE.start}")
+    assert arrive(tmp_path / "job.json", child, lambda: "another") is None
+    assert (tmp_path / "job.json").read_text() == before
+    other_rank = arrive(tmp_path / "job.json", replace(child, rank=2), lambda: "another")
+    assert other_rank.path == NEW, "some launchers are a rank themselves"
+
+
 def test_the_file_is_this_users_alone(tmp_path):
     arrive(tmp_path / "job.json", arrival(), lambda: NEW)
     assert (tmp_path / "job.json").stat().st_mode & 0o077 == 0

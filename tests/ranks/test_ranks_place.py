@@ -42,6 +42,16 @@ def test_a_process_alone_meets_nobody(tmp_path):
     place.leave()
 
 
+def test_a_process_that_a_rank_starts_with_its_environment_is_alone(job, monkeypatch):
+    place_of(job, 0)
+    myself = places.myself()
+    monkeypatch.setattr(places, "launcher", lambda: f"{myself.pid}:{myself.start}")
+    child = place_of(job, 0, names=["its own"])
+    assert child.identity == Identity()
+    assert child.path == child.run_path == Path("its own")
+    assert child.meeting is None
+
+
 def test_each_has_a_directory_of_its_own_below_the_runs(job, tmp_path):
     places = [place_of(job, rank, names=[f"named by {rank}"]) for rank in range(2)]
     assert {place.run_path for place in places} == {tmp_path / "named by 0"}
