@@ -14,6 +14,8 @@ SECONDS_PER_YEAR = 31_557_600.0
 _PREFIXES = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"),
              (1.0, ""), (1e-3, "m"), (1e-6, "u"))  # fmt: skip
 _DURATIONS = (
+    (1e9 * SECONDS_PER_YEAR, "billion years"),
+    (1e6 * SECONDS_PER_YEAR, "million years"),
     (SECONDS_PER_YEAR, "years"),
     (SECONDS_PER_DAY, "days"),
     (SECONDS_PER_HOUR, "h"),

@@ -50,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
     output.mkdir(parents=True, exist_ok=True)
     write(merged, output)
     ranks, hosts = len(merged.meta["ranks"]), len(merged.meta["merged"]["clocks"])
-    print(f"{output}: {ranks} records of {hosts} host{'s' if hosts > 1 else ''}")
+    told = f"{ranks} records of {hosts} host{'s' if hosts > 1 else ''}"
+    print(f"{output}: {told if ranks > 1 else 'a copy of the only record; there was nothing to merge'}")
     for line in merged.meta["warnings"]:
         print(f"energy-profiler: {line}", file=sys.stderr)
     return 0

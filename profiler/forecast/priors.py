@@ -90,10 +90,11 @@ def sentences(priors: Priors) -> tuple[str, ...]:
     least, most = (_share(priors.share_logit + z * priors.share_spread) for z in (-Z_90, Z_90))
     return (
         f"The excess over the floor falls as joules^-b, with b between {slope} at the last point.",
-        f"Energy can remove {least:.0%} to {most:.0%} of the present level (90 %), all at {priors.bare_floor:.0%}.",
-        f"The law is a power law with {1.0 - priors.bent:.0%} probability, else a stretched exponential.",
-        f"It holds only from some point on with {priors.late_start:.0%} probability.",
-        f"Bins at the last point are noisy by about {priors.noise:.1%}.",
+        f"Energy can remove {_percent(least)} to {_percent(most)} of the present level (90 %).",
+        f"It can remove all of it with {_percent(priors.bare_floor)} probability.",
+        f"The law is a power law with {_percent(1.0 - priors.bent)} probability, else a stretched exponential.",
+        f"It holds only from some point on with {_percent(priors.late_start)} probability.",
+        f"Bins at the last point are noisy by about {100.0 * priors.noise:.1f} %.",
         f"A point weighs as its joules over the present ones to the power {priors.recency:g}.",
         f"Lowering a known learning rate to zero removes between {gain} of the loss.",
         f"Learning rate unknown: levels leave the law by {_stray(priors.rate_unknown)}.",
@@ -108,7 +109,13 @@ def _between(median: float, spread: float) -> str:
 
 
 def _stray(misses: Misses) -> str:
-    return f"{misses.below:.0%} downwards and {misses.above:.0%} upwards of the next doubling's gain"
+    return (
+        f"{_percent(misses.below)} downwards and {_percent(misses.above)} upwards of the next doubling's gain"
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100.0 * share:.0f} %"
 
 
 def _share(logit: float) -> float:

@@ -65,7 +65,7 @@ def learnt_cards(outlook: Outlook) -> tuple[Card, ...]:
     """What the curve comes to."""
     floor, percent, end = outlook.floor, outlook.next_percent, outlook.planned_end
     planned = () if end is None else (_planned(end),)
-    point = "beyond the horizon" if percent.median == math.inf else format_joules(percent.median)
+    point = "perhaps never" if percent.median == math.inf else format_joules(percent.median)
     return (
         Card(
             label="Loss",

@@ -26,7 +26,7 @@ _DIGITS = 3
 _SHORTEST = 0.02
 """Part of the envelope's log range under which a stretch is not worth a line."""
 _AHEAD = (2.0, 5.0, HORIZON_LIMIT)
-_NAME = 20
+_NAME = 22
 _COLUMN = 13
 
 
@@ -170,9 +170,9 @@ def _text(comparison: Comparison) -> Iterator[str]:
 
 
 def _row(name: str, joules: str, last_loss: str, *prices: str) -> str:
-    plain_name = words.one_line(name)
-    short = plain_name if len(plain_name) <= _NAME else plain_name[: _NAME - 3] + "..."
-    return f"{short:<{_NAME}}{joules:>10}{last_loss:>11}" + "".join(f"{price:>{_COLUMN}}" for price in prices)
+    return f"{words.shortened(name, _NAME):<{_NAME}}{joules:>9}{last_loss:>10}" + "".join(
+        f"{price:>{_COLUMN}}" for price in prices
+    )
 
 
 def _price(milestone: "Milestone", index: int) -> str:
@@ -204,4 +204,4 @@ def _frontier(comparison: Comparison) -> Iterator[str]:
     for ahead in comparison.ahead:
         yield f"  {format_joules(ahead.joules):<10}loss {words.spread(ahead.loss)}"
     for note in comparison.notes:
-        yield from textwrap.wrap(note, WIDTH, subsequent_indent="  ")
+        yield from textwrap.wrap(f"on the cheapest way: {note}", WIDTH, subsequent_indent="  ")

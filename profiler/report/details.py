@@ -138,7 +138,7 @@ def details_of(
         stretches=stretches(steps, spans),
         step_joules_over_time=_step_joules(steps),
         where=parts_of(steps, spans),
-        phases=run.energy_by_phase(),
+        phases=run.energy_by_phase() if summary.steps > 1 else (),
         processes=processes_of(run.meta),
         learning_rate=_learning_rate(steps),
         overhead=_overhead(run.meta.get("overhead") or {}, summary),
@@ -205,12 +205,12 @@ def _step_joules(steps: "pd.DataFrame") -> Band | None:
     middles = (steps["start_seconds"] + steps["end_seconds"]).to_numpy(dtype=float) / 2
     counts = steps["step_count"].to_numpy(dtype=float)
     found = band(middles, steps["total_joules"].to_numpy(dtype=float) / counts, counts)
-    return found if found.x else None
+    return found if len(found.x) > 1 else None
 
 
 def _learning_rate(steps: "pd.DataFrame") -> Series | None:
     rates = thinned(steps["end_seconds"].to_numpy(dtype=float), steps["learning_rate"].to_numpy(dtype=float))
-    return rates if rates.x else None
+    return rates if len(rates.x) > 1 else None
 
 
 def _overhead(known: Mapping[str, Any], summary: Summary) -> Overhead:

@@ -30,8 +30,8 @@ _FEWEST_TICKS = 4
 _LANE = 0.04
 """Part of the figure's height that tells what the time was spent on."""
 _VISIBLE = 0.02
-_TOO_FEW_TICKS = 30
 _FEW_DECADES = 300
+_A_DECADE = 10
 _MARGIN = 1.08
 _FARTHEST_FLOOR = 4.0
 _DIGITS = 6
@@ -72,7 +72,7 @@ def recorded(chart: Chart) -> Figure:
     """Loss against joules on log axes, where there is no forecast."""
     seen = chart.seen
     x = {**_si("energy since the start, J"), **_joules(seen.x[0] / _MARGIN, seen.x[-1] * _MARGIN)}
-    y = {"title": {"text": "loss"}, **_log(min(seen.y) / _MARGIN, max(seen.y) * _MARGIN), "nticks": 8}
+    y = _losses(min(seen.y) / _MARGIN, max(seen.y) * _MARGIN)
     dots = _dots(seen.x, seen.y, "recorded", {"size": 4, "color": _BINS})
     return {"data": [dots], "layout": {"xaxis": x, "yaxis": y}}
 
@@ -92,9 +92,7 @@ def curve(outlook: Outlook, chart: Chart) -> Figure:
     ]
     first = min(chart.seen.x, default=chart.law_joules[0])
     x = {**_si("energy since the start, J"), **_joules(first / _MARGIN, chart.law_joules[-1])}
-    lowest, highest = _range(outlook, chart)
-    few = {"dtick": "D1"} if highest > _TOO_FEW_TICKS * lowest else {}
-    y = {"title": {"text": "loss"}, **_log(lowest, highest), "nticks": 8, **few}
+    y = _losses(*_range(outlook, chart))
     return {"data": data, "layout": {"xaxis": x, "yaxis": y}}
 
 
@@ -253,6 +251,13 @@ def _joules(lowest: float, highest: float) -> Figure:
     """A log axis with ticks at 1, 2 and 5 where they do not crowd."""
     ticks = {"dtick": "D2"} if highest < _FEW_DECADES * lowest else {}
     return {**_log(lowest, highest), **ticks}
+
+
+def _losses(lowest: float, highest: float) -> Figure:
+    """A log axis in plain numbers: a loss has no unit that could take a prefix."""
+    ticks = {"dtick": "D2"} if _A_DECADE * lowest < highest < _FEW_DECADES * lowest else {"nticks": 8}
+    plain = {"tickformat": "~g", "hoverformat": ".4~g"}
+    return {"title": {"text": "loss"}, **_log(lowest, highest), **plain, **ticks}
 
 
 def _log(lowest: float, highest: float) -> Figure:

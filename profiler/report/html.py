@@ -16,7 +16,7 @@ from profiler.report.model import Report
 from profiler.report.tables import Table
 from profiler.units import format_seconds
 
-_NUMBER = re.compile(r"[-±+<>]? ?[\d.,]+(e[+-]\d+)?( [^\s\[]+)?( x)?|-|")
+_NUMBER = re.compile(r"(asked )?[-±+<>]? ?[\d.,]+(e[+-]\d+)?( [^\s\[]+)?( x)?|-|")
 _LONG = 60
 _WIDE = 3
 _CDN = "https://cdn.plot.ly/"
@@ -173,7 +173,8 @@ def _slider(report: Report) -> str:
     outlook, table = report.outlook, report.details.target_table
     assert outlook is not None
     assert table is not None
-    start = min(range(len(table.losses)), key=lambda k: abs(table.losses[k] - outlook.targets[0].loss))
+    picked = (*outlook.asked, *outlook.targets)[0].loss
+    start = min(range(len(table.losses)), key=lambda k: abs(table.losses[k] - picked))
     quote = table.at(table.losses[start])
     cards = "".join(
         f"<div><dt>{card.label} more</dt><dd id=more-{card.label}>{escape(card.value)}</dd>"
@@ -216,7 +217,7 @@ def _halvings(report: Report) -> str:
         f"({report.outlook.yardstick.source})."
     )
     table = tables.halvings(report.details, report.outlook)
-    return _paragraph(lead) + _folded(_table(table), f"All of it in numbers, {len(table.rows)} rows")
+    return _paragraph(lead) + _folded(_table(table), tables.halvings_title(report.details))
 
 
 def _folded(content: str, title: str) -> str:

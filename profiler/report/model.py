@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from profiler import uncertainty
 from profiler.cost import Prices
 from profiler.errors import ForecastRefusedError
-from profiler.records import Interval, Metered, Provenance, Refusal, Summary
+from profiler.records import Interval, Metered, Provenance, Refusal, Status, Summary
 from profiler.report.outlook import Outlook, outlook_of
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def build(
         cost=_cost(energy, prices or Prices()),
         domains=tuple(_line(m, window) for m in sorted(summary.metered, key=lambda m: not m.domain.billed)),
         outlook=None if fit is None else outlook_of(fit, targets, notes),
-        refused=refused,
+        refused="" if fit is not None else _refused(summary, refused),
         refusals=summary.refusals,
         warnings=summary.warnings,
         look_closer=look_closer or _nothing,
@@ -162,6 +162,17 @@ def _nothing(_: Outlook | None) -> "Details":
     from profiler.report.details import Details
 
     return Details()
+
+
+def _refused(summary: Summary, refused: str) -> str:
+    """Why there is no forecast: what lacks first, and not what a curve that cannot be lacks."""
+    if not summary.steps:
+        if summary.status is Status.RUNNING:
+            return "No optimizer update was seen yet."
+        return "No optimizer update was seen. Where a loop does not use torch.optim, call prof.step(loss=...) in it."
+    if summary.total_joules is None:
+        return "Without joules there is no curve. `energy-profiler doctor` says how to meter this machine."
+    return refused
 
 
 def training_watts(summary: Summary) -> float | None:

@@ -97,6 +97,18 @@ class Outlook:
     scenarios: tuple[Scenario, ...] = ()
     planned_end: PlannedEnd | None = None
 
+    @property
+    def rows(self) -> tuple[Target, ...]:
+        """All targets, from the easiest to the hardest; one that was asked for stands for its equal."""
+        every = {row.loss: row for row in (*self.targets, *self.asked)}
+        falls = self.floor.median <= self.last_loss
+        return tuple(every[loss] for loss in sorted(every, reverse=falls))
+
+    @property
+    def is_guess(self) -> bool:
+        """Whether most forecasts of earlier parts of the run missed the present."""
+        return is_guess(self.backtest)
+
 
 def outlook_of(fit: "CurveFit", targets: Sequence[float], notes: Sequence[str]) -> Outlook:
     """Ask a fit what every report says.
@@ -118,11 +130,24 @@ def outlook_of(fit: "CurveFit", targets: Sequence[float], notes: Sequence[str]) 
         perfection=fit.loss_at(max(WORLD_ELECTRICITY.joules, fit.joules)),
         yardstick=WORLD_ELECTRICITY,
         next_percent=price_of_percent(fit),
-        notes=(*notes, *fit.notes),
+        notes=(*_contradicted(fit.backtest), *notes, *fit.notes),
         backtest=fit.backtest,
         scenarios=_scenarios(fit),
         planned_end=_planned_end(fit),
     )
+
+
+def is_guess(backtest: "Sequence[Backtest]") -> bool:
+    """Whether most of the intervals did not hold what was measured."""
+    return 2 * sum(test.held for test in backtest) < len(backtest)
+
+
+def _contradicted(backtest: "Sequence[Backtest]") -> tuple[str, ...]:
+    if not is_guess(backtest):
+        return ()
+    held = sum(test.held for test in backtest)
+    said = f"This run's own past contradicts the forecast: {held} of {len(backtest)} earlier ones held."
+    return (f"{said} Take it for a guess until the run is longer.",)
 
 
 def _planned_end(fit: "CurveFit") -> PlannedEnd | None:

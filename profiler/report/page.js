@@ -8,7 +8,7 @@
 
   const PREFIXES = [[1e24, "Y"], [1e21, "Z"], [1e18, "E"], [1e15, "P"], [1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"],
     [1, ""], [1e-3, "m"], [1e-6, "u"]];
-  const DURATIONS = [[31557600, 1, "years"], [86400, 1, "days"], [3600, 1, "h"], [60, 2, "min"]];
+  const DURATIONS = [[31557600e9, 1, "billion years"], [31557600e6, 1, "million years"], [31557600, 1, "years"], [86400, 1, "days"], [3600, 1, "h"], [60, 2, "min"]];
 
   const significant = (value, digits = 3) => {
     if (value === 0) return "0";
@@ -36,8 +36,8 @@
     const below = Math.floor(value), rest = value - below;
     return rest === 0.5 ? below + (below % 2) : Math.round(value);
   };
-  const UNITS = { Energy: si("J"), Time: duration, Electricity: (kwh) => `${significant(kwh)} kWh`, Carbon: si("gCO2e"),
-    Money: (amount) => significant(amount) };
+  const UNITS = { Energy: si("J"), Time: duration, Electricity: (kwh) => kwh >= 0.001 ? `${significant(kwh)} kWh` : si("Wh")(kwh * 1000), Carbon: si("gCO2e"),
+    Money: (amount) => amount >= 0.0001 || amount === 0 ? significant(amount) : "< 0.0001" };
 
   // -- figures, in the colours of page.css --
 
@@ -103,10 +103,10 @@
   let chosen = null;
   const picked = () => {
     const ends = [chosen.low, Math.min(chosen.high, chosen.low * 1e12)].filter(isFinite), point = chosen.verdict === "reached" || chosen.verdict === "reachable";
-    const look = { type: "scatter", showlegend: false, hoverinfo: "skip", line: { color: "var(--ink)", width: 4 } };
+    const look = { type: "scatter", hoverinfo: "skip", line: { color: "var(--ink)", width: 4 } };
     return [
-      { ...look, mode: "lines", x: ends, y: ends.map(() => chosen.loss) },
-      { ...look, mode: "markers", x: point ? [chosen.median] : [], y: point ? [chosen.loss] : [],
+      { ...look, mode: "lines", name: "target picked below, 90 %", showlegend: true, x: ends, y: ends.map(() => chosen.loss) },
+      { ...look, mode: "markers", showlegend: false, x: point ? [chosen.median] : [], y: point ? [chosen.loss] : [],
         marker: { size: 11, color: "var(--page)", line: { color: "var(--ink)", width: 3 } } },
     ];
   };

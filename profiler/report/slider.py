@@ -11,9 +11,9 @@ from profiler.report.targets import PerJoule, Quote, TargetTable
 from profiler.units import format_joules, format_seconds
 
 SENTENCES = {
-    Verdict.REACHED: "Reached: the smoothed curve was there after {joules}.",
+    Verdict.REACHED: "Reached: the smoothed curve was there by {joules}.",
     Verdict.REACHABLE: "Reachable. P(never) is {never}.",
-    Verdict.BEYOND_HORIZON: "Beyond ten times the energy spent: only the interval counts. P(never) is {never}.",
+    Verdict.BEYOND_HORIZON: "More than ten times the energy spent: only the interval counts. P(never) is {never}.",
     Verdict.UNDETERMINED: "Undetermined: the curve does not tell whether it can be reached. P(never) is {never}.",
     Verdict.UNREACHABLE: "Unreachable: the floor lies above it with a probability of {never}.",
 }

@@ -34,7 +34,7 @@ def targets(outlook: "Outlook", watts: float | None) -> Table:
     return Table(
         caption="On the way down to the floor, and under it",
         head=("target loss", "energy more", "90 % interval", *time, "P(never)", "verdict"),
-        rows=tuple(_target(row, watts) for row in (*outlook.targets, *outlook.asked)),
+        rows=tuple(_target(row, watts) for row in outlook.rows),
     )
 
 
@@ -106,6 +106,12 @@ def halvings(details: "Details", outlook: "Outlook") -> Table:
     return Table(
         caption="Each halving of the distance to the median floor", head=head, rows=(*rows, yardstick)
     )
+
+
+def halvings_title(details: "Details") -> str:
+    """Which of them the table lists."""
+    all_listed = len(details.halvings) <= _EACH
+    return "In numbers" if all_listed else f"In numbers: the first {_EACH}, then every {_SOME}th"
 
 
 def _share(halvings: int) -> str:

@@ -8,18 +8,21 @@ from profiler.platform import shown_path
 from profiler.report import words
 from profiler.report.model import Report
 from profiler.report.outlook import Outlook
-from profiler.units import format_joules, format_seconds, format_watts
+from profiler.units import format_joules, format_watts
 
 WIDTH = 80
 MOST_LINES = 25
 _DOMAINS_SHOWN = 4
 _NOTES_SHOWN = 2
-_LINES_A_WARNING = 2
+_LINES_A_TEXT = 3
+_GAP = "..."
+_BEFORE_THE_GAP = 9
+"""Words kept of a text that is too long: its end says what to do."""
 
 
 def render(report: Report) -> str:
     """Render the report; ends with a newline."""
-    asked = len(report.outlook.asked) if report.outlook else 0
+    asked = len(report.outlook.rows) - len(report.outlook.targets) if report.outlook else 0
     most, told = MOST_LINES + asked - 1, _told(report)
     room = most - bool(told)
     lines = _needed(report, room)
@@ -52,7 +55,7 @@ def _printed(part: object) -> list[str]:
 
 def _parts(report: Report, domains: int) -> Iterator[object]:
     summary = report.summary
-    yield f"== {words.one_line(summary.name)}: {summary.status.value} after {format_seconds(summary.window_seconds)} =="
+    yield words.title(summary)
     yield f"energy  {words.energy(report)}"
     yield from _domains(report, domains)
     if cost := words.cost(report):
@@ -95,7 +98,7 @@ def _table(outlook: Outlook) -> object:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
     for title, justify in zip(words.TARGET_HEAD, ("right", "left", "right", "left"), strict=True):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
-    for target in (*outlook.targets, *outlook.asked):
+    for target in outlook.rows:
         table.add_row(*words.target(target))
     return table
 
@@ -121,11 +124,14 @@ def _warnings(told: list[str], room: int) -> list[str]:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        subsequent_indent="  ",
-        max_lines=_LINES_A_WARNING,
-        placeholder=" ...",
-        break_on_hyphens=False,
-    )
+    """Lay a text out; one that is too long loses its middle, not what it ends with."""
+    lines = _laid_out(said := text.split(" "))
+    head, tail = said[:_BEFORE_THE_GAP], said[_BEFORE_THE_GAP:]
+    while len(lines) > _LINES_A_TEXT and tail:
+        tail = tail[1:]
+        lines = _laid_out([*head, _GAP, *tail])
+    return lines[:_LINES_A_TEXT]
+
+
+def _laid_out(said: list[str]) -> list[str]:
+    return textwrap.wrap(" ".join(said), WIDTH, subsequent_indent="  ", break_on_hyphens=False)

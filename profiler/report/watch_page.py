@@ -1,7 +1,6 @@
 """What the live page shows, as JSON: words and figures of the report, which the page only lays out."""
 
 import json
-from datetime import datetime
 from importlib.resources import files
 from typing import Any
 
@@ -38,7 +37,7 @@ def snapshot(view: View) -> bytes:
     shown = {
         "name": words.one_line(summary.name) or "unnamed run",
         "status": summary.status.value,
-        "state": f"{summary.status.value} after {elapsed}, begun {_moment(summary.started_at)}",
+        "state": f"{summary.status.value} after {elapsed}, begun {words.when(summary.started_at)}",
         "over": view.is_over,
         "answer": words.answer(report),
         "cards": [[card.label, card.value, card.note] for card in (*_now(view), *cards_of(report))],
@@ -47,13 +46,6 @@ def snapshot(view: View) -> bytes:
         "figures": _figures(view),
     }
     return json.dumps(shown, allow_nan=False, separators=(",", ":")).encode()
-
-
-def _moment(started_at: str) -> str:
-    try:
-        return datetime.fromisoformat(started_at).strftime("%d %B %Y, %H:%M")
-    except ValueError:
-        return started_at
 
 
 def _now(view: View) -> tuple[Card, ...]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from profiler.platform import shown_path
 from profiler.report import words
 from profiler.report.watching import View
-from profiler.units import format_joules, format_seconds, format_watts
+from profiler.units import format_joules, format_watts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -41,8 +41,7 @@ def _parts(view: View) -> "Iterator[RenderableType]":
     from rich.text import Text
 
     report, summary = view.report, view.report.summary
-    elapsed = format_seconds(summary.window_seconds)
-    yield Text(f"== {words.one_line(summary.name)}: {summary.status.value} after {elapsed} ==", style="bold")
+    yield Text(words.title(summary), style="bold")
     yield Text(f"energy  {words.energy(report)}")
     yield from map(Text, _power(view))
     yield Text(f"steps   {words.steps(report)}")
@@ -100,6 +99,6 @@ def _forecast(view: View) -> "Iterator[RenderableType]":
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
     for title, justify in zip(words.TARGET_HEAD, ("right", "left", "right", "left"), strict=True):
         table.add_column(title, justify=justify)  # type: ignore[arg-type]
-    for target in outlook.targets:
+    for target in outlook.rows:
         table.add_row(*words.target(target))
     yield table

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.cost import prices_of
+from profiler.goals import goals_of
 from profiler.records import Status
 from profiler.report.details import chart_of
 from profiler.report.model import Report, attempt, build
@@ -104,7 +105,8 @@ class Watch:
         if self._forecast is None or is_time:
             self._points, began = points, self._work()
             fit, refused = attempt(run.fit)
-            self._forecast = build(run.summary(), fit, refused, notes=run.learning_rate.notes())
+            targets, notes = goals_of(run.meta).targets, run.learning_rate.notes()
+            self._forecast = build(run.summary(), fit, refused, targets=targets, notes=notes)
             self._chart = chart_of(run, fit) if fit is not None and self._charted else None
             wait = min((self._work() - began) / FIT_SHARE, LONGEST_SECONDS)
             self._next_fit = self._clock() + wait

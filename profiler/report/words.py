@@ -5,7 +5,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from profiler.forecast.priors import HORIZON_LIMIT
-from profiler.records import Interval, Verdict
+from profiler.records import Interval, Summary, Verdict
 from profiler.report.model import DomainLine, Report
 from profiler.report.outlook import Outlook, PlannedEnd, Scenario, Target
 from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format_si, significant
@@ -13,8 +13,11 @@ from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format
 _HALF_A_PERCENT = 0.005
 _SMALLEST_PERCENT = 0.1
 _COUNTABLE = 1e6
+_SMALLEST_KWH, _SMALLEST_MONEY = 0.001, 0.0001
+_WH_PER_KWH = 1000.0
 _FAR_OFF = math.log(1.999)
-_BEYOND = f"beyond {HORIZON_LIMIT:g}x horizon"
+_BEYOND = f"over {HORIZON_LIMIT:g}x the energy"
+_MOST_ASKED = 3
 
 
 def percent(share: float) -> str:
@@ -30,9 +33,9 @@ def energy(report: Report) -> str:
     """The total with its uncertainty, as far as a line holds it."""
     if report.energy is None:
         return NOT_METERED
-    kwh = significant(report.energy.median / JOULES_PER_KWH)
-    caveats = "".join(f", {caveat}" for caveat in _caveats(report))
-    return f"{format_joules(report.energy.median)} {within(report.energy)} ({kwh} kWh{caveats})"
+    joules = report.energy.median
+    amounts = ", ".join((kwh(joules / JOULES_PER_KWH), *_caveats(report)))
+    return f"{format_joules(joules)} {within(report.energy)} ({amounts})"
 
 
 NOT_METERED = "not measured: nothing on this machine can be metered"
@@ -63,8 +66,8 @@ def cost(report: Report) -> str:
 
 
 def kwh(value: float) -> str:
-    """Kilowatt-hours."""
-    return f"{significant(value)} kWh"
+    """Kilowatt-hours; few of them in a smaller unit."""
+    return f"{significant(value)} kWh" if value >= _SMALLEST_KWH else format_si(value * _WH_PER_KWH, "Wh")
 
 
 def carbon(grams: float) -> str:
@@ -74,7 +77,7 @@ def carbon(grams: float) -> str:
 
 def money(value: float) -> str:
     """Money, in whatever currency the price was given in."""
-    return significant(value)
+    return significant(value) if value >= _SMALLEST_MONEY or not value else f"< {_SMALLEST_MONEY}"
 
 
 def carbon_source(report: Report) -> str:
@@ -132,13 +135,14 @@ def target(row: Target) -> tuple[str, str, str, str]:
     forecast = row.forecast
     verdict = _BEYOND if forecast.verdict is Verdict.BEYOND_HORIZON else forecast.verdict.value
     certainly = " for certain" if forecast.certain else ""
-    return loss(row.loss), _price(row), percent(forecast.p_unreachable), verdict + certainly
+    asked = "asked " if row.way is None else ""
+    return asked + loss(row.loss), _price(row), percent(forecast.p_unreachable), verdict + certainly
 
 
 def _price(row: Target) -> str:
     forecast, more = row.forecast, row.more
     if forecast.verdict is Verdict.REACHED:
-        return f"none: it was there at {format_joules(forecast.median)}"
+        return f"none: there by {format_joules(forecast.median)}"
     if more is None:
         return "no finite amount"
     point = format_joules(more.median) if forecast.verdict is Verdict.REACHABLE else "-"
@@ -226,25 +230,48 @@ def one_line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
 
 
+def shortened(text: str, width: int) -> str:
+    """Text of one line without its middle where it is longer than ``width``: both ends tell names apart."""
+    plain = one_line(text)
+    if len(plain) <= width:
+        return plain
+    end = (width - 1) // 2
+    return f"{plain[: width - 1 - end]}…{plain[len(plain) - end :]}"
+
+
+def title(summary: Summary, width: int = 80) -> str:
+    """The run and how it stands; a long name leaves room for that."""
+    state = f": {summary.status.value} after {format_seconds(summary.window_seconds)} =="
+    return f"== {shortened(summary.name, width - len(state) - 3)}{state}"
+
+
 def answer(report: Report) -> str:
     """The report in one sentence."""
     outlook = report.outlook
     if outlook is None:
         return f"This run took {energy(report)}. No forecast: {report.refused}"
+    end = outlook.planned_end
+    planned = [] if end is None else [f"the run as planned {planned_end(end)}"]
+    asked, told = ([_clause(row, report.training_watts) for row in rows] for rows in _told(outlook))
+    sentence = "; ".join([*asked, *planned, *told])
+    guess = " This is a guess: this run's own past contradicts it." if outlook.is_guess else ""
+    return f"{sentence[0].upper()}{sentence[1:]}.{guess}"
+
+
+def _told(outlook: Outlook) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
+    """What was asked for, and what is told where nothing was: the farthest reachable target, and the last."""
+    if outlook.asked:
+        return outlook.asked[:_MOST_ASKED], ()
     reachable = [row for row in outlook.targets if row.forecast.verdict is Verdict.REACHABLE]
-    first = (*outlook.asked, *reversed(reachable), *outlook.targets)[0]
-    clauses = [_clause(row, report.training_watts) for row in dict.fromkeys((first, outlook.targets[-1]))]
-    if outlook.planned_end is not None:
-        clauses = [f"the run as planned {planned_end(outlook.planned_end)}", clauses[0]]
-    sentence = "; ".join(clauses)
-    return f"{sentence[0].upper()}{sentence[1:]}."
+    first, last = (*reversed(reachable), *outlook.targets)[0], outlook.targets[-1]
+    return (), (first,) if outlook.planned_end is not None or first is last else (first, last)
 
 
 def _clause(row: Target, watts: float | None) -> str:
     forecast, more, target = row.forecast, row.more, loss(row.loss)
     never = percent(forecast.p_unreachable)
     if forecast.verdict is Verdict.REACHED:
-        return f"loss {target} was reached at {format_joules(forecast.median)}"
+        return f"loss {target} was reached by {format_joules(forecast.median)}"
     if more is None:
         under = (
             "lies under an exact bound"
@@ -256,5 +283,6 @@ def _clause(row: Target, watts: float | None) -> str:
         length = f", about {format_seconds(more.median / watts)}" if watts else ""
         return f"reaching loss {target} needs {format_joules(more.median)} more {_ends(more)}{length}"
     if forecast.verdict is Verdict.BEYOND_HORIZON:
-        return f"loss {target} is {_BEYOND}, at least {format_joules(more.low)} more away"
+        spent = f"more than {HORIZON_LIMIT:g} times the energy spent"
+        return f"loss {target} needs {spent} (at least {format_joules(more.low)} more)"
     return f"whether loss {target} can be reached is open ({never} never)"

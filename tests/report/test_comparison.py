@@ -14,10 +14,10 @@ from profiler.report.comparison import Ahead, Comparison, Line, compare, render_
 from profiler.testing.runs import write_run
 
 FULL = """\
-run                     joules  last loss     to 3.700     to 2.100
-small                  20.8 kJ      2.361    1.19 kJ *    not there
-a model with a ve...    181 kJ      1.968  < 4.52 kJ      95.0 kJ *
-short                        -          -            -            -
+run                      joules last loss     to 3.700     to 2.100
+small                   20.8 kJ     2.361    1.19 kJ *    not there
+a model wit… long name   181 kJ     1.968  < 4.52 kJ      95.0 kJ *
+short                         -         -            -            -
 * the cheapest way to that loss
 ! short: It has 3 points. It has 3 points. It has 3 points. It has 3 points. It
   has 3 points. It has 3 points.
@@ -28,8 +28,8 @@ the cheapest way down:
 
 where it leads [90 %], floor 1.505 [1.263, 1.606]:
   362 kJ    loss 1.852 [1.751, 1.875]
-One run alone is the cheapest. One run alone is the cheapest. One run alone is
-  the cheapest. One run alone is the cheapest.
+on the cheapest way: One run alone is the cheapest. One run alone is the
+  cheapest. One run alone is the cheapest. One run alone is the cheapest.
 """
 
 

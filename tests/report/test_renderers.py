@@ -204,8 +204,8 @@ def test_no_curve_however_strange_makes_a_report_fail_or_print_nan(tmp_path, los
 
 TINY = {
     "no domain": ("samples.csv", {"domains": []}),
-    "no step": ("steps.csv", {}),
-    "no span": ("spans.csv", {}),
+    "no step": ("steps.csv", {"totals": None}),
+    "no span": ("spans.csv", {"totals": None}),
     "nothing": (".csv", {"domains": [], "overhead": {}, "totals": None}),
 }
 
@@ -223,7 +223,7 @@ def test_a_run_of_almost_nothing_has_a_report(tmp_path, case, extension):
 
 @pytest.mark.parametrize("extension", [".txt", ".html", ".json"])
 def test_ten_years_of_training_have_a_report(tmp_path, extension):
-    path = write_run(tmp_path / "run", steps=400)
+    path = write_run(tmp_path / "run", steps=400, meta={"totals": None})
     for table in ("steps.csv", "spans.csv", "samples.csv"):
         stretch_time(path / table, 3.1e6)
     report = report_of(load_run(path))

@@ -19,15 +19,15 @@ energy  490 kJ ± 11 % (0.136 kWh, 18 % modelled)
   cpu:package-0     90.0 kJ   72.9 W  modelled, 2 % bridged (load model)
 steps   10,000, 48.0 J and 120 ms each
 loss    4.610 -> 1.850, floor 1.200 [1.000, 1.310]
-target loss   joules more [90 %]             P(never)   verdict
-───────────────────────────────────────────────────────────────────────────────
-      1.785   415 kJ   [215 kJ, 915 kJ]           0 %   reachable
-      1.688   2.62 MJ  [1.01 MJ, never]           6 %   reachable
-      1.525   -        [8.52 MJ, never]          31 %   beyond 10x horizon
-      1.362   -        [99.5 MJ, never]          60 %   undetermined
-      1.135   no finite amount                 > 99 %   unreachable
-      2.000   none: it was there at 210 kJ        0 %   reached
-     -1.000   no finite amount                  100 %   unreachable for certain
+ target loss   joules more [90 %]          P(never)   verdict
+─────────────────────────────────────────────────────────────────────────────
+ asked 2.000   none: there by 210 kJ            0 %   reached
+       1.785   415 kJ   [215 kJ, 915 kJ]        0 %   reachable
+       1.688   2.62 MJ  [1.01 MJ, never]        6 %   reachable
+       1.525   -        [8.52 MJ, never]       31 %   over 10x the energy
+       1.362   -        [99.5 MJ, never]       60 %   undetermined
+       1.135   no finite amount              > 99 %   unreachable
+asked -1.000   no finite amount               100 %   unreachable for certain
 backtest at 25 / 50 % of the joules: 1.1 / 8.8 % off, 1 of 2 held
 a year of the world's electricity (30,900 TWh, Ember 2025) would lead, if this
   law held for ever, to 1.210 [1.010, 1.330]
@@ -40,7 +40,8 @@ BARE = """\
 == scripted: failed after 0 s ==
 energy  not measured: nothing on this machine can be metered
 steps   none seen
-no forecast: There are 3 points. Train on.
+no forecast: No optimizer update was seen. Where a loop does not use
+  torch.optim, call prof.step(loss=...) in it.
 record  energy_runs/20260102-030405-a1b2c3
 """
 
