@@ -19,6 +19,7 @@ from profiler import EnergyProfiler
 from profiler.errors import UsageError
 from profiler.launch import open_session
 from profiler.ranks import place
+from profiler.recording import recorder, sampler
 from profiler.records import Provenance, Status
 from profiler.rundir.writer import RunWriter
 from profiler.sensors.replay import Waveform
@@ -374,6 +375,25 @@ def test_a_stderr_of_an_unknown_kind_does_not_matter(recording, monkeypatch):
     with recording() as prof:
         train(3)
     assert len(rows(prof, "steps")) == 3
+
+
+def test_what_waits_for_a_sensor_that_hangs_is_bounded(recording, monkeypatch, capsys):
+    """Memory must not grow with the steps of a training whose sensor never answers again."""
+    monkeypatch.setattr(sampler, "_HANG_SECONDS", 0.1)
+    monkeypatch.setattr(recorder, "_MOST_WAITING", 30)
+    hangs, hung, ended = threading.Event(), threading.Event(), threading.Event()
+    sensor = Failing(fails=lambda _: hangs.is_set() and (hung.set() or ended.wait()))
+    with recording(sensors=[sensor]) as prof:
+        train(10)
+        hangs.set()
+        hung.wait()
+        losses = train(200)
+        assert len(prof._session._inbox.events) == 30
+    ended.set()
+    prof._session._sampler._thread.join()
+    written = [float(row["loss"]) for row in rows(prof, "steps")]
+    assert written[-10:] == losses[-10:]
+    assert any("are lost" in warning for warning in prof.run.warnings)
 
 
 def test_a_name_is_text(tmp_path):

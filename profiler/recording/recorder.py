@@ -19,6 +19,8 @@ from profiler.units import NANOSECONDS_PER_SECOND
 
 _FOR_EVER_NS = 1 << 62
 _METRIC_PATIENCE_NS = 2 * NANOSECONDS_PER_SECOND
+_MOST_WAITING = 500_000
+"""165 MB of steps, and more than 8 minutes of the fastest training."""
 _MANY_EVENTS = 1_000
 """So many waiting steps are taken in at once: the slots that losses come in are used anew."""
 
@@ -34,11 +36,19 @@ class Logged:
 
 @dataclass(slots=True, kw_only=True)
 class Inbox:
-    """What the training thread hands over. Appending to a deque is atomic: no lock is ever taken in a step."""
+    """What the training thread hands over. Appending to a deque is atomic: no lock is ever taken in a step.
 
-    events: deque[tuple[object, ...]] = field(default_factory=deque)
-    phases: deque[tuple[int, str]] = field(default_factory=deque)
-    metrics: deque[Logged] = field(default_factory=deque)
+    Where nobody takes it, because a sensor hangs, the oldest give way to the newest.
+    """
+
+    events: deque[tuple[object, ...]] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
+    phases: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
+    metrics: deque[Logged] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
+
+    @property
+    def overflows(self) -> bool:
+        """Whether something may have given way."""
+        return any(len(kept) == kept.maxlen for kept in (self.events, self.phases, self.metrics))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -79,6 +89,9 @@ class Recorder:
         devices: Where the parameters of the run's optimizers live.
         observe: Called with each finished row of steps, for the curve.
         glance: Called with each reading, to see how far a device has come.
+
+    Attributes:
+        has_lost: Whether so much waited once that the earliest steps had to give way.
     """
 
     def __init__(
@@ -97,6 +110,7 @@ class Recorder:
         self.decision: billing.Decision | None = None
         self.thinned: dict[str, Thinner] = {}
         self.start_ns = 0
+        self.has_lost = False
         self._writer = writer
         self._inbox = inbox
         self._poll = poll
@@ -167,6 +181,7 @@ class Recorder:
         return math.sqrt(self.meters.ledger.start_variance + billed.variance + billed.drift)
 
     def _collect(self, now_ns: int, *, final: bool) -> None:
+        self.has_lost |= self._inbox.overflows
         steps = self.merger.take(now_ns, final=final)
         while self._inbox.phases:
             self._tiler.phase(*self._inbox.phases.popleft())

@@ -269,6 +269,10 @@ class Session:
             self._writer.write_meta(self._meta())
 
     def _note_hooks(self) -> None:
+        if self._recorder.has_lost:
+            self.notice(
+                "a sensor hung for so long that the earliest of the steps that waited for it are lost"
+            )
         for line in findings(self._hooks, self._found.sensors, self._meters, self._recorder):
             self.notice(line)
 
