@@ -554,6 +554,62 @@ def test_what_on_budget_raises_is_said_and_not_raised_into_the_loop(tmp_path, ca
     )
 
 
+@pytest.mark.parametrize("on_budget", ["warn", lambda sentence: None])
+def test_a_budget_used_up_at_the_very_end_hides_no_warning(tmp_path, on_budget):
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    with EnergyProfiler(
+        run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=1e-6, on_budget=on_budget
+    ) as prof:
+        weight.backward(torch.ones(2))
+        optimizer.step()
+        time.sleep(0.05)
+    assert prof.should_stop
+    assert any("several elements" in line for line in prof.run.warnings)
+
+
+def test_a_fit_that_ends_after_the_run_calls_nothing_and_leaves_no_hook(tmp_path, monkeypatch):
+    calls, close, backward = [], LiveView.close, torch.autograd.backward
+
+    def late(live):
+        live._trip("the target will not be reached")
+        close(live)
+
+    monkeypatch.setattr(LiveView, "close", late)
+    with EnergyProfiler(
+        run_dir=tmp_path / "run", sensors=[scripted()], target_loss=1e-9, on_budget=calls.append
+    ) as prof:
+        train(3)
+    assert prof.should_stop
+    assert torch.autograd.backward is backward
+    train(3)
+    assert calls == []
+
+
+@pytest.mark.parametrize(("steps", "code"), [(300, 3), (2, None)], ids=["a step follows", "at the end"])
+def test_on_budget_may_end_the_training_and_the_record_is_whole(tmp_path, steps, code):
+    def go():
+        with prof:
+            train(steps, pause=0.003)
+            time.sleep(0.6)
+
+    prof = EnergyProfiler(
+        run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0, on_budget=lambda _: sys.exit(3)
+    )
+    assert exit_code_of(go) == code
+    assert prof.run.meta["status"] == ("failed" if code else "completed")
+    assert (len(prof.run.steps) == steps) is (code is None)
+    assert prof.run.total_joules > 20.0
+
+
+def exit_code_of(action):
+    """What it ends the program with; None where it does not."""
+    try:
+        action()
+    except SystemExit as end:
+        return end.code
+
+
 def test_a_budget_without_a_meter_says_that_it_means_nothing(tmp_path, capsys):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[], energy_budget=20.0) as prof:
         train(3)

@@ -72,6 +72,8 @@ class Dispatcher:
         """
         with self._lock:
             is_first = not self._sinks
+            if is_first:
+                self.failure = None
             self._listen((*self._sinks, sink))
             is_further = times_loading and not self._times_loading
             self._times_loading |= times_loading
@@ -79,6 +81,12 @@ class Dispatcher:
             self._wait_no_more = when_imported("torch", self._install_if_wanted)
         elif is_further and self.tensor is not None:
             self._hook_loaders()
+
+    def join(self, sink: Sink) -> None:
+        """Send events to ``sink`` too while others listen already; else do nothing: no hook is installed for it."""
+        with self._lock:
+            if self._sinks:
+                self._listen((*self._sinks, sink))
 
     def detach(self, sink: Sink) -> None:
         """Stop sending events to ``sink``; the last one removes the hooks. Safe in any order, and twice."""
@@ -107,7 +115,8 @@ class Dispatcher:
 
     def _listen(self, sinks: tuple[Sink, ...]) -> None:
         self._sinks = sinks
-        self.emit = None if not sinks else sinks[0] if len(sinks) == 1 else self._emit_to_all
+        is_silent = self.failure is not None or not sinks
+        self.emit = None if is_silent else sinks[0] if len(sinks) == 1 else self._emit_to_all
 
     def _emit_to_all(self, event: tuple[object, ...]) -> None:
         for sink in self._sinks:

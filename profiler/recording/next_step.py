@@ -1,6 +1,8 @@
 """Something of the user's to do on the training thread, between two steps."""
 
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 from profiler.hooks.dispatcher import Dispatcher
 
@@ -8,9 +10,12 @@ from profiler.hooks.dispatcher import Dispatcher
 class NextStep:
     """Calls what was asked for once: at the end of the next step, or of the run. Until then it costs a step nothing.
 
+    What it raises is said and not raised into the loop, but for ``SystemExit`` and the like, which end a training and
+    come out of its step. At the end of the run there is nothing left to be ended.
+
     Args:
         hooks: The process's hooks.
-        notice: Says a fault of what was called; it is not raised into the loop.
+        notice: Says a fault of what was called.
     """
 
     def __init__(self, hooks: Dispatcher, notice: Callable[[str], None]) -> None:
@@ -18,16 +23,22 @@ class NextStep:
         self._notice = notice
         self._action: Callable[[], object] | None = None
         self._sink = self._arrived
+        self._lock = threading.Lock()
+        self._is_over = False
 
     def call(self, action: Callable[[], object]) -> None:
-        """Call ``action`` when the next step ends."""
-        self._action = action
-        if self._hooks.failure is None:
-            self._hooks.attach(self._sink)
+        """Call ``action`` when the next step ends; never, where the run has ended meanwhile. On any thread."""
+        with self._lock:
+            if not self._is_over:
+                self._action = action
+                self._hooks.join(self._sink)
 
     def close(self) -> None:
         """The run has ended: call now what no step came for."""
-        self._arrived()
+        with self._lock:
+            self._is_over = True
+        with suppress(SystemExit):
+            self._arrived()
 
     def _arrived(self, _event: tuple[object, ...] = ()) -> None:
         self._hooks.detach(self._sink)

@@ -194,6 +194,38 @@ def after_seed(loop):
     return loop()
 
 
+def test_after_a_failure_nobody_who_comes_or_goes_brings_the_hooks_back(hooks, untouched):
+    events = []
+    sink, other = events.append, [].append
+    hooks.attach(sink)
+    hooks.fail(ValueError("ours"))
+    hooks.attach(other)
+    plain()
+    hooks.detach(other)
+    plain()
+    assert events == []
+    assert "ValueError" in hooks.failure
+    hooks.detach(sink)
+    hooks.attach(sink)
+    plain()
+    hooks.detach(sink)
+    assert len(events) == STEPS
+    untouched()
+
+
+def test_who_joins_hears_what_others_listen_to_and_installs_nothing(hooks, untouched):
+    heard, sink = [], [].append
+    hooks.join(heard.append)
+    untouched()
+    hooks.attach(sink)
+    hooks.join(heard.append)
+    plain()
+    hooks.detach(sink)
+    hooks.forget()
+    assert len(heard) == STEPS
+    untouched()
+
+
 def test_a_failure_in_a_step_by_hand_does_not_reach_the_loop(hooks, untouched):
     def sink(event):
         raise ValueError("ours")

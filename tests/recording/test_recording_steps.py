@@ -167,9 +167,7 @@ def test_a_loss_that_is_lost_is_not_awaited(events, merger, device, others):
     assert list(merger.findings()) == [], "how many there are is known at the end"
     assert losses(merger.take(at(2), final=True)) == [2.0]
     (said,) = merger.findings()
-    assert said.startswith(
-        "the losses of 1 updates were not read from their device in time and are unknown: "
-    )
+    assert said.startswith("losses that were not read from their device in time: 1. ")
 
 
 def test_a_rate_or_a_flag_that_is_lost_leaves_the_step(events, merger, device):
