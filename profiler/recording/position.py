@@ -1,38 +1,49 @@
 """Where a run stands at this moment: what a checkpoint keeps of it, so that a later run can go on from there."""
 
+import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from profiler.hooks.events import Kind, StepEvent
+from profiler.ranks.place import Place
 from profiler.recording.recorder import Inbox, Recorder
-from profiler.units import MICROJOULES_PER_JOULE
+from profiler.records import Progress
+from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
 VERSION = 1
 _TRIES = 20
 
 
 def state(
-    recorder: Recorder, inbox: Inbox, run_path: Path, resumed: Mapping[str, Any], *, is_alone: bool
+    recorder: Recorder, inbox: Inbox, place: Place, resumed: Mapping[str, Any], latest: Progress | None
 ) -> dict[str, Any]:
     """Describe the present step, counted from the first of the earliest run; joules where this process knows all.
 
     Args:
         recorder: The recording.
         inbox: What its thread has not taken in yet.
-        run_path: The run's directory.
+        place: Where it records.
         resumed: What this run goes on from; empty when it is the first.
-        is_alone: Whether no other process records for this run.
+        latest: What was known last while the run goes on; None before that, and once it has ended.
     """
-    totals = recorder.totals
-    joules = (totals.step_microjoules + totals.span_microjoules) / MICROJOULES_PER_JOULE
+    joules = joules_by_now(recorder, latest)
     before = resumed.get("joules", 0.0)
     return {
         "version": VERSION,
-        "run": str(run_path.absolute()),
+        "run": str(place.run_path.absolute()),
         "step": steps_by_now(recorder, inbox) + int(resumed.get("step") or 0),
-        "joules": joules + before if is_alone and before is not None else None,
+        "joules": joules + before if not place.identity.has_company and before is not None else None,
     }
+
+
+def joules_by_now(recorder: Recorder, latest: Progress | None) -> float:
+    """Joules that were used, those included that are in no row yet: the last second's at the power of just before."""
+    totals = recorder.totals
+    written = (totals.step_microjoules + totals.span_microjoules) / MICROJOULES_PER_JOULE
+    if latest is None or latest.total_joules is None:
+        return written
+    seconds = (time.monotonic_ns() - recorder.start_ns) / NANOSECONDS_PER_SECOND - latest.seconds
+    return max(written, latest.total_joules + seconds * sum(latest.watts.values()))
 
 
 def steps_by_now(recorder: Recorder, inbox: Inbox) -> int:

@@ -77,6 +77,7 @@ class Session:
         self._declared = declared
         self._inbox = Inbox()
         self._remarks = Remarks(self._inbox, hooks.scalars.read, self.notice)
+        self._latest: Progress | None = None
         self.is_fork = False
         self._sensors = [GuardedSensor(sensor, self.notice) for sensor in found.sensors]
         domains = tuple(domain for sensor in found.sensors for domain in sensor.domains)
@@ -126,10 +127,8 @@ class Session:
 
     def state(self) -> dict[str, Any]:
         """Where the run stands, for a checkpoint."""
-        is_alone = not self.place.identity.has_company
-        return position.state(
-            self._recorder, self._inbox, self.place.run_path, self.resumed or {}, is_alone=is_alone
-        )
+        latest = self._latest if self.status is Status.RUNNING else None
+        return position.state(self._recorder, self._inbox, self.place, self.resumed or {}, latest)
 
     @property
     def billable(self) -> tuple[Domain, ...]:
@@ -260,7 +259,8 @@ class Session:
 
     def _drain(self, now_ns: int) -> None:
         self._recorder.drain(now_ns)
-        self._advance(progress_of(self._recorder, self._meters, now_ns))
+        self._latest = progress_of(self._recorder, self._meters, now_ns)
+        self._advance(self._latest)
         self._election.count(self._recorder.billed_ns)
         self._note_hooks()
         state = (len(self.notice.lines), len(self._meters.billed_from_ns), self._recorder.decision is None)

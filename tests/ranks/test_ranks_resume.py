@@ -79,6 +79,18 @@ def test_the_step_of_a_state_is_the_step_that_ended_last(recording):
     assert [told for _, told in seen] == [step for step, _ in seen]
 
 
+def test_the_joules_of_a_state_are_those_of_its_step(recording):
+    """At 100 W the rows lag behind by up to a second of it."""
+    seen = {}
+    with recording("run") as prof:
+        train(120, pause=0.02, after=lambda step, loss: seen.update({step: prof.state_dict()["joules"]}))
+    assert prof.state_dict()["joules"] == prof.run.total_joules
+    true = prof.run.steps.set_index("step")["cumulative_joules"]
+    assert [seen[step] for step in (60, 90, 120)] == pytest.approx(
+        [true[step] for step in (60, 90, 120)], rel=0.04
+    )
+
+
 def test_without_a_start_there_is_no_state(recording):
     prof = recording("run")
     assert prof.state_dict() == {}
