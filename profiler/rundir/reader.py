@@ -16,8 +16,9 @@ from profiler.errors import (
     RunTooNewError,
     UsageError,
 )
-from profiler.records import Domain, Interval, PhaseEnergy, Provenance, Status, Summary
-from profiler.rundir import energy, phases
+from profiler.records import Domain, Interval, PhaseEnergy, Status, Summary
+from profiler.rundir import accounts, energy, phases
+from profiler.rundir.domains import domain_of
 from profiler.rundir.schema import (
     METRICS,
     RUN_FILE,
@@ -31,6 +32,7 @@ from profiler.rundir.schema import (
 )
 from profiler.rundir.summing import summary_of
 from profiler.rundir.tables import read_table
+from profiler.rundir.tiling import Rows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,17 +129,39 @@ class Run:
     @cached_property
     def steps(self) -> "pd.DataFrame":
         """``steps.csv``: seconds since the window's start, joules, losses."""
-        return self._table(STEPS)
+        return self._rows.steps
 
     @cached_property
     def spans(self) -> "pd.DataFrame":
         """``spans.csv``: what lies between steps."""
-        return self._table(SPANS)
+        return self._rows.spans
+
+    @cached_property
+    def _rows(self) -> Rows:
+        """Steps and spans, which account for the window together."""
+        rows = Rows(self._table(STEPS), self._table(SPANS))
+        if not self._is_whole_record:
+            return rows
+        rows, note = accounts.settle(self.path, self.meta, rows, partial=self._partial)
+        if note:
+            self._left_out["rows"] = note
+        return rows
+
+    @property
+    def _is_whole_record(self) -> bool:
+        """Whether the tables are those that one process wrote; what was put together was checked then."""
+        return self._given is None and "merged" not in self.meta
 
     @cached_property
     def samples(self) -> "pd.DataFrame":
         """``samples.csv``: cumulative energy of every sampled domain."""
-        return self._table(SAMPLES)
+        samples = self._table(SAMPLES)
+        if not self._is_whole_record:
+            return samples
+        samples, note = accounts.settle_samples(self.path, self.meta, samples, partial=self._partial)
+        if note:
+            self._left_out["last samples"] = note
+        return samples
 
     @cached_property
     def metrics(self) -> "pd.DataFrame":
@@ -181,27 +205,18 @@ class Run:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a reader must know: what was noticed while recording, and what could not be read."""
-        return (*map(str, self.meta.get("warnings", ())), *self._left_out.values())
+        return (*map(str, self.meta.get("warnings", ())), *self.left_out)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """What could not be read, or was never written, of the tables looked at so far."""
+        return tuple(self._left_out.values())
 
     @cached_property
     def domains(self) -> dict[str, Domain]:
         """Every sampled domain by name; ``billed`` says whether it counts in totals."""
-        return {domain.name: domain for domain in map(self._domain, self.meta.get("domains", ()))}
-
-    def _domain(self, entry: Mapping[str, Any]) -> Domain:
-        try:
-            return Domain(
-                name=entry["name"], source=entry["source"], provenance=Provenance(entry["provenance"]),
-                billed=bool(entry["billed"]), parent=entry.get("parent"),
-                update_period_seconds=entry.get("update_period_seconds"),
-                gain_uncertainty=float(entry.get("gain_uncertainty", 0.0)),
-                edge_watts=float(entry.get("edge_watts", 0.0)), blur_seconds=float(entry.get("blur_seconds", 0.0)),
-                buffered_seconds=float(entry.get("buffered_seconds", 0.0)),
-                drift_watts=float(entry.get("drift_watts", 0.0)), device=entry.get("device"),
-                notes=tuple(entry.get("notes", ())),
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunDamagedError(self.path / RUN_FILE, f"a domain's entry is broken ({error!r}).") from None
+        found = (domain_of(self.path, entry) for entry in self.meta.get("domains", ()))
+        return {domain.name: domain for domain in found}
 
     @property
     def total_joules(self) -> float | None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _EXACT_BY_DEFAULT = 3
-_PARTIAL = "What stands before it can be read with load_run(path, partial=True) or --partial."
+PARTIAL = "What stands before it can be read with load_run(path, partial=True) or --partial."
 
 
 def read_table(directory: Path, table: Table, *, partial: bool) -> tuple["pd.DataFrame", str | None]:
@@ -42,7 +42,7 @@ def read_table(directory: Path, table: Table, *, partial: bool) -> tuple["pd.Dat
     except (ValueError, UnicodeDecodeError) as error:
         line, what = next(_broken_lines(text, table), (1, str(error)))
         if not partial:
-            raise RunDamagedError(path, what, line=line, remedy=_PARTIAL) from None
+            raise RunDamagedError(path, what, line=line, remedy=PARTIAL) from None
         broken = f"{path.name}, line {line}: {what} It and what follows is left out."
         frame = _parse(b"".join(text.splitlines(keepends=True)[: line - 1]) or table.header.encode(), table)
     return frame, broken

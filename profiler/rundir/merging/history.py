@@ -38,6 +38,7 @@ def with_history(run: "Run", earlier: "Run | None") -> Merged:
     edges = [float((one.meta.get("totals") or {}).get("edge_joules") or 0.0) for one in (earlier, run)]
     meta = {
         **run.meta,
+        "warnings": [*run.warnings, *earlier.left_out],
         "domains": [*domains.values(), *unbilled.values()],
         "totals": {**(run.meta.get("totals") or {}), "edge_joules": math.hypot(*edges)},
     }
@@ -51,7 +52,7 @@ def _carried(run: "Run", later: Tables, resumed: Mapping[str, Any]) -> Merged:
         f"the run that this one resumed ({resumed.get('run')}) is not here: {used}, and its losses are not part of "
         "the curve. Keep both directories side by side."
     )
-    meta = {**run.meta, "warnings": [*run.meta.get("warnings", ()), line]}
+    meta = {**run.meta, "warnings": [*run.warnings, line]}
     return Merged(meta=meta, tables=chain.carry(later, step=step, joules=joules))
 
 

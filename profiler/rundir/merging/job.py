@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.errors import RunForeignError
 from profiler.records import Status
+from profiler.rundir import accounts
 from profiler.rundir.merging import blocks, chain, clocks, counting, devices, logged, stragglers
 from profiler.rundir.merging.ranks import Sums, without
 from profiler.rundir.merging.records import Outline, Record, find
 from profiler.rundir.merging.tables import Tables, column_of, outline, tables_of
 from profiler.rundir.schema import RESUMED
+from profiler.rundir.tiling import Rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +53,7 @@ class _Attempt:
     hosts: tuple[clocks.HostClock, ...]
     start_unix: float
     twice: tuple[str, ...]
+    doubts: tuple[str, ...]
 
 
 def merge(directories: Sequence[Path], *, partial: bool = False) -> Merged:
@@ -83,11 +86,14 @@ def _merge_ranks(records: Sequence[Record], *, partial: bool) -> _Attempt:
     kept = counting.kept_from(counting.claims(outlines, starts))
     total = Sums(blocks=blocks.common_ends(one.ends for one in outlines), expected=len(outlines))
     logs: list[devices.Log] = []
+    doubts: list[str] = []
     values = logged.Values()
     count = sum(len(one.record.billed) for one in outlines)
     for owner, (one, start) in enumerate(zip(outlines, starts, strict=True)):
         contested = {name: since for (index, name), since in kept.items() if index == owner}
-        tables = _counted_once(tables_of(one.record, total.blocks, partial=partial), one, start, contested)
+        found = tables_of(one.record, total.blocks, partial=partial)
+        doubts += _doubts(one.record, found, partial=partial)
+        tables = _counted_once(found, one, start, contested)
         total.add(tables, start, start + one.window_seconds)
         logs += _logs(tables, one, start, contested, count)
         values.add(tables.metrics, start)
@@ -104,7 +110,13 @@ def _merge_ranks(records: Sequence[Record], *, partial: bool) -> _Attempt:
         hosts=tuple(hosts.values()),
         start_unix=zero,
         twice=tuple(sorted({name for _, name in kept})),
+        doubts=tuple(doubts),
     )
+
+
+def _doubts(record: Record, tables: Tables, *, partial: bool) -> tuple[str, ...]:
+    rows = Rows(tables.steps, tables.spans)
+    return accounts.doubts(record.path, record.meta, rows, partial=partial) if record.has_tables else ()
 
 
 def _counted_once(tables: Tables, one: Outline, start: float, contested: Mapping[str, float]) -> Tables:
@@ -223,7 +235,7 @@ def _warnings(records: Sequence[Record], attempts: Sequence[_Attempt]) -> list[s
     """What processes warned of, once, with who said it where not all did; and what merging found."""
     found: list[str] = []
     for attempt in attempts:
-        found += _absent(attempt)
+        found += [*_absent(attempt), *attempt.doubts]
     twice = sorted({name for attempt in attempts for name in attempt.twice})
     if twice:
         found.append(f"several processes counted {', '.join(twice)}; it is counted once here")
