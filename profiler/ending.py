@@ -1,5 +1,6 @@
 """How a recording ends: in which status, and with what said of it."""
 
+import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,7 @@ def say(message: str) -> None:
 
 def print_report(session: "Session", curve: "LiveCurve", options: "Options") -> None:
     """Print the block at the end, from what is in memory."""
+    chance = random.getstate()  # the import of rich draws from it, and the training may go on
     try:
         from profiler.gathering import whole_run
         from profiler.report import exit_block, render, report_of
@@ -48,3 +50,5 @@ def print_report(session: "Session", curve: "LiveCurve", options: "Options") -> 
     except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
         where = f"see energy-profiler report {shown_path(session.path)}"
         say(f"cannot print the report ({type(error).__name__}: {error}); {where}")
+    finally:
+        random.setstate(chance)

@@ -1,18 +1,21 @@
 """What a scheduler will do to the learning rate, seen by letting a copy of it run ahead.
 
 The copy starts where the scheduler was first seen, and is believed only if it sets the same rates as the scheduler
-did. Nothing here runs while the loop does.
+did. Nothing here runs while the loop does, and nothing of the loop's is moved on: it may go on after the recording.
 """
 
 import math
+import random
+import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 from profiler import rate_plan
 from profiler.hooks.schedulers import Schedule
-from profiler.hooks.twins import rate_of, twin_of
+from profiler.hooks.twins import draws, rate_of, twin_of
 from profiler.rate_plan import RatePlan
 
 _RESUMED = "resumed"
@@ -47,7 +50,7 @@ def _section(schedule: Schedule, step: int, total_steps: int | None) -> dict[str
     kind = type(schedule.twin)
     name = f"{kind.__module__}.{kind.__qualname__}"
     try:
-        with warnings.catch_warnings():
+        with _same_chance(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             plan = foresee(schedule, step=step, total_steps=total_steps, source=f"{name}, simulated")
     except UnforeseenError as error:
@@ -55,6 +58,20 @@ def _section(schedule: Schedule, step: int, total_steps: int | None) -> dict[str
     except Exception as error:  # noqa: BLE001 - schedulers are anybody's code
         return {"source": name, "refused": f"its copy failed ({type(error).__name__}: {error})"}
     return plan.section()
+
+
+@contextmanager
+def _same_chance() -> Iterator[None]:
+    """Keep the random numbers to come as they are, in Python, numpy and torch on the CPU."""
+    chance, numpy = random.getstate(), sys.modules.get("numpy")
+    numpy_chance = numpy.random.get_state() if numpy else None
+    try:
+        with sys.modules["torch"].random.fork_rng(devices=()):
+            yield
+    finally:
+        random.setstate(chance)
+        if numpy:
+            numpy.random.set_state(numpy_chance)
 
 
 def foresee(schedule: Schedule, *, step: int, total_steps: int | None, source: str) -> RatePlan:
@@ -88,6 +105,10 @@ def _simulated(schedule: Schedule, calls: int, *, is_end_known: bool) -> list[fl
     """The rates after 0, 1, ... calls, up to so many or to where the schedule ends."""
     if calls > MOST_CALLS:
         raise UnforeseenError(f"it would have to be followed over {calls:,} of its steps")
+    if draws(schedule.twin):
+        raise UnforeseenError(
+            "it may draw on an iterator or on random numbers, which a look ahead would use up"
+        )
     rates: list[float] = []
     peak = 0.0
     for call, rate in enumerate(islice(_steps(twin_of(schedule.twin)), calls + 1)):

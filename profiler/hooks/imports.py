@@ -50,6 +50,7 @@ class _Watch(MetaPathFinder):
         self._name = name
         self._action = action
         self._is_searching = False
+        self._has_acted = False
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
@@ -72,10 +73,15 @@ class _Watch(MetaPathFinder):
         load = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            del loader.exec_module
+            with suppress(
+                AttributeError
+            ):  # several specs may share one loader, and the first import is the one
+                del loader.exec_module
             load(module)
-            self.end()
-            self._action()
+            if not self._has_acted:
+                self._has_acted = True
+                self.end()
+                self._action()
 
         loader.exec_module = exec_module
 

@@ -2,11 +2,19 @@
 
 import copy
 import functools
+import inspect
 import sys
 import types
+from collections.abc import Iterable
+from itertools import chain, islice
 from typing import Any
 
 _SHARED = (type, types.FunctionType, types.MethodType, functools.partial)
+_COPYING = ("__copy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
+_RANDOM = {"Random", "SystemRandom", "Generator", "RandomState"}
+"""What generators of random numbers are called in Python, numpy and torch."""
+_MOST_PARTS = 1_000
+"""So many parts of each thing are looked at: tables of rates are long, and alike."""
 
 
 class Stub:
@@ -35,7 +43,8 @@ class Stub:
 def twin_of(scheduler: Any) -> Any:
     """Copy a scheduler, and those that it is made of, onto a stub of its optimizer.
 
-    Plain data and objects to be called are copied. All else is shared, as functions are and a model must be.
+    Plain data and plain objects to be called are copied. All else is shared, as functions are and whatever says itself
+    how it is copied: to copy a model has effects.
     """
     optimizer = scheduler.optimizer
     return _copied(scheduler, {id(optimizer): Stub(optimizer)})
@@ -64,12 +73,51 @@ def _copied(value: Any, known: dict[int, Any]) -> Any:
         return twin
     if isinstance(value, types.MethodType) and id(value.__self__) in known:
         return types.MethodType(value.__func__, known[id(value.__self__)])
-    if isinstance(value, dict):
-        same = copy.copy(value)
-        for key, part in value.items():
-            same[key] = _copied(part, known)
-        return same
-    if type(value) in {list, tuple, set}:
+    if isinstance(value, dict) or type(value) in {list, tuple, set}:
+        return _filled(value, known)
+    return copy.copy(value) if _is_plain_callable(value) else value
+
+
+def _filled(value: Any, known: dict[int, Any]) -> Any:
+    """Copy a container with all it holds, which may be itself."""
+    if type(value) in {tuple, set}:
         return type(value)(_copied(part, known) for part in value)
-    is_object = callable(value) and hasattr(value, "__dict__") and not isinstance(value, _SHARED)
-    return copy.copy(value) if is_object else value
+    same = known[id(value)] = copy.copy(value)
+    for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+        same[key] = _copied(part, known)
+    return same
+
+
+def _is_plain_callable(value: Any) -> bool:
+    """Whether it is an object to be called that is all in its attributes and says nothing of how it is copied."""
+    kind = type(value)
+    is_own = callable(value) and hasattr(value, "__dict__") and not isinstance(value, _SHARED)
+    return is_own and all(getattr(kind, name, None) is getattr(object, name, None) for name in _COPYING)
+
+
+def draws(value: Any, seen: set[int] | None = None) -> bool:
+    """Whether what a scheduler calls can reach an iterator or a generator of random numbers, which to call moves on."""
+    seen = set() if seen is None else seen
+    if id(value) in seen:
+        return False
+    seen.add(id(value))
+    is_drawn_from = hasattr(type(value), "__next__") or type(value).__name__ in _RANDOM
+    return is_drawn_from or any(draws(part, seen) for part in islice(_parts(value), _MOST_PARTS))
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    """What a value is made of, or uses when it is called."""
+    if isinstance(value, types.FunctionType):
+        used = inspect.getclosurevars(value)
+        defaults = (value.__defaults__ or (), (value.__kwdefaults__ or {}).values())
+        return chain(used.nonlocals.values(), used.globals.values(), *defaults)
+    if isinstance(value, functools.partial):
+        return (value.func, *value.args, *value.keywords.values())
+    if isinstance(value, types.MethodType):
+        return (value.__func__, *getattr(value.__self__, "__dict__", {}).values())
+    if isinstance(value, dict):
+        return value.values()
+    if type(value) in {list, tuple, set}:
+        return tuple(value)
+    is_scheduler = isinstance(value, sys.modules["torch.optim.lr_scheduler"].LRScheduler)
+    return tuple(vars(value).values()) if is_scheduler or _is_plain_callable(value) else ()

@@ -1,6 +1,7 @@
 """Acting when a module is imported: exactly then, once, and without a trace."""
 
 import importlib
+import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
 
@@ -100,6 +101,31 @@ def test_a_loader_that_cannot_be_followed_still_loads():
     forget()
     sys.meta_path.remove(finder)
     del sys.modules["imported_rigidly"]
+
+
+def test_a_module_whose_specs_share_a_loader_is_acted_on_once():
+    class Loader:
+        def create_module(self, spec):
+            return None
+
+        def exec_module(self, module):
+            module.value = 7
+
+    class Finder:
+        loader = Loader()
+
+        def find_spec(self, name, path=None, target=None):
+            return ModuleSpec(name, self.loader) if name == "imported_from_a_freezer" else None
+
+    finder, seen = Finder(), []
+    sys.meta_path.append(finder)
+    when_imported("imported_from_a_freezer", lambda: seen.append(1))
+    importlib.util.find_spec("imported_from_a_freezer")
+    assert importlib.import_module("imported_from_a_freezer").value == 7
+    assert seen == [1]
+    assert not vars(finder.loader)
+    sys.meta_path.remove(finder)
+    del sys.modules["imported_from_a_freezer"]
 
 
 def test_a_wish_can_be_taken_back(module):

@@ -301,3 +301,27 @@ print(sorted(name for name in set(sys.modules) - before if name.startswith("torc
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[] False"
+
+
+def test_the_random_numbers_to_come_are_the_same(run_python, tmp_path):
+    """Also those of Python itself, which some libraries draw on when they are imported."""
+    done = run_python(
+        f"""
+        import random
+        import numpy, torch
+        from profiler import EnergyProfiler
+
+        def states():
+            return random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+
+        before = states()
+        with EnergyProfiler(run_dir={str(tmp_path / "run")!r}, sensors=[]):
+            weight = torch.nn.Parameter(torch.ones(()))
+            optimizer = torch.optim.SGD([weight], lr=0.1)
+            for _ in range(20):
+                weight.square().backward()
+                optimizer.step()
+        print(before == states())
+        """
+    )
+    assert done.stdout == "True\n"

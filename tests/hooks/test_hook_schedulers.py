@@ -1,11 +1,14 @@
 """What torch's schedulers will do to the learning rate is foreseen exactly, and no scheduler notices."""
 
+import copy
 import functools
 import gc
 import math
+import random
 import warnings
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from torch.optim import lr_scheduler as schedulers
@@ -224,6 +227,131 @@ def test_an_object_that_counts_its_calls_is_not_called():
     section = followed(training)
     assert counting.calls == SEEN + 1
     assert_foreseen(section, training)
+
+
+def drawn(kind):
+    """A function for ``LambdaLR`` that draws on something, and what tells how far that has come."""
+    numbers, chance, table = iter(range(1, 10**6)), random.Random(0), {"rates": [iter(range(1, 10**6))]}
+    held = Held(numbers)
+    return {
+        "closure": lambda _: 1.0 / next(numbers),
+        "default": lambda _, source=numbers: 1.0 / next(source),
+        "partial": functools.partial(lambda source, _: 1.0 / next(source), numbers),
+        "global": lambda _: 1.0 / next(NUMBERS),
+        "called function": lambda _: of_a_global(),
+        "table": lambda _: 1.0 / next(table["rates"][0]),
+        "object": held,
+        "method": held.rate,
+        "random numbers of its own": lambda _: chance.random(),
+    }[kind], (numbers, chance, table, held)
+
+
+class Held:
+    """Holds an iterator."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def __call__(self, _):
+        return 1.0 / next(self.numbers)
+
+    def rate(self, _):
+        return 1.0 / next(self.numbers)
+
+
+NUMBERS = iter(range(1, 10**6))
+
+
+def of_a_global():
+    return 1.0 / next(NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "closure",
+        "default",
+        "partial",
+        "global",
+        "called function",
+        "table",
+        "object",
+        "method",
+        "random numbers of its own",
+    ],
+)
+def test_what_a_look_ahead_would_use_up_is_left_alone(kind):
+    function, sources = drawn(kind)
+    training = Training(lambda o: schedulers.LambdaLR(o, function))
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    training.go(5)
+    seen = hooks.schedulers.leading()
+    hooks.detach(sink)
+    before = state_of(sources)
+    meta = {"total_steps": TOTAL}
+    foresight.complete(meta, seen, step=5)
+    assert meta["learning_rate_plan"]["refused"] == (
+        "it may draw on an iterator or on random numbers, which a look ahead would use up"
+    )
+    assert state_of(sources) == before
+
+
+def state_of(sources):
+    numbers, chance, table, _ = sources
+    return [next(copy.copy(one)) for one in (numbers, table["rates"][0], NUMBERS)], chance.getstate()
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [random.random, lambda: float(np.random.rand()), lambda: float(torch.rand(()))],  # noqa: NPY002
+)
+def test_random_numbers_to_come_are_the_same(draw):
+    training = Training(lambda o: schedulers.LambdaLR(o, lambda _: draw()))
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    training.go(5)
+    seen = hooks.schedulers.leading()
+    hooks.detach(sink)
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+    meta = {"total_steps": TOTAL}
+    foresight.complete(meta, seen, step=5)
+    assert "where it set" in meta["learning_rate_plan"]["refused"]
+    assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # noqa: NPY002
+
+
+class Table:
+    """Something to be called that says itself how it is copied."""
+
+    copies = 0
+
+    def __call__(self, done):
+        return 1.0 - done / TOTAL
+
+    def __setstate__(self, state):
+        type(self).copies += 1
+
+
+@pytest.mark.parametrize("kind", [Table, lambda: torch.nn.Linear(2, 2)])
+def test_what_says_itself_how_it_is_copied_is_shared(kind):
+    thing = kind()
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    Training(lambda o: Own(o, thing)).go(3)
+    assert hooks.schedulers.leading().twin.model is thing
+    hooks.detach(sink)
+    assert Table.copies == 0
+
+
+def test_a_scheduler_may_hold_what_holds_itself():
+    def make(optimizer):
+        scheduler = FALLING(optimizer)
+        scheduler.log = [{}]
+        scheduler.log[0]["all"] = scheduler.log
+        return scheduler
+
+    training = Training(make)
+    assert_foreseen(followed(training), training)
 
 
 def test_an_error_of_a_scheduler_is_the_loops_own_and_the_next_call_counts():
