@@ -195,7 +195,8 @@ class Dispatcher:
         try:
             value = None if loss is None else self.scalars.read(loss)
         except Exception as error:  # noqa: BLE001 - a bad loss must not end the training
-            value = self.scalars.refuse(f"prof.step(loss=...) got something that is not a number ({error})")
+            what = f"a {type(loss).__name__}; {type(error).__name__}"
+            value = self.scalars.refuse(f"prof.step(loss=...) got something that is not a number ({what})")
         try:
             loop = self.loop()
             if loop is not None:

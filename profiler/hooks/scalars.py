@@ -7,6 +7,7 @@ from typing import Any
 
 from profiler.hooks.events import LOST, Lost, Slot
 
+_MOST_REASONS = 100
 _SLOTS = 4096
 _ON_ITS_WAY = 0x7FC0E1A5
 """A quiet NaN with a payload that no arithmetic produces: the slot's content until the copy has landed."""
@@ -124,5 +125,6 @@ class ScalarReader:
 
     def refuse(self, reason: str) -> float | None:
         """Remember, for people, why a scalar was not read; returns None, the value of what was not."""
-        self.unreadable.add(reason)
+        if len(self.unreadable) < _MOST_REASONS:
+            self.unreadable.add(reason)
         return None

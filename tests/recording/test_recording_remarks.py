@@ -3,7 +3,11 @@
 import threading
 
 import pytest
+import torch
+from small_training import scripted
 
+from profiler import EnergyProfiler
+from profiler.hooks.scalars import ScalarReader
 from profiler.recording.notices import Notices
 from profiler.recording.recorder import Inbox
 from profiler.recording.remarks import Remarks
@@ -67,6 +71,21 @@ def test_bad_values_of_a_name_are_one_warning(said, remarks):
     for epoch in range(5_000):
         remarks.log("note", f"epoch {epoch}")
     assert said == kept.lines == ["prof.log(note=...) got something that is not a number (a str; ValueError)"]
+
+
+def test_bad_losses_are_one_warning(tmp_path):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
+        for epoch in range(500):
+            prof.step(loss=f"epoch {epoch}")
+    (warning,) = prof.run.warnings
+    assert warning == "prof.step(loss=...) got something that is not a number (a str; ValueError)"
+
+
+def test_reasons_why_losses_cannot_be_read_are_bounded():
+    scalars = ScalarReader(torch)
+    for number in range(5_000):
+        scalars.refuse(f"reason {number}")
+    assert len(scalars.unreadable) == 100
 
 
 def test_warnings_are_said_once_and_no_more_than_somebody_reads(said):
