@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from datetime import datetime
+from decimal import Decimal
 
 from profiler.forecast.priors import HORIZON_LIMIT
 from profiler.records import Interval, Summary, Verdict
@@ -13,7 +14,7 @@ from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format
 _HALF_A_PERCENT = 0.005
 _SMALLEST_PERCENT = 0.1
 _COUNTABLE = 1e6
-_SMALLEST_KWH, _SMALLEST_MONEY = 0.001, 0.0001
+_SMALLEST_KWH = 0.001
 _WH_PER_KWH = 1000.0
 _FAR_OFF = math.log(1.999)
 _BEYOND = f"over {HORIZON_LIMIT:g}x the energy"
@@ -77,7 +78,7 @@ def carbon(grams: float) -> str:
 
 def money(value: float) -> str:
     """Money, in whatever currency the price was given in."""
-    return significant(value) if value >= _SMALLEST_MONEY or not value else f"< {_SMALLEST_MONEY}"
+    return f"{Decimal(significant(value)):f}"
 
 
 def carbon_source(report: Report) -> str:

@@ -39,7 +39,7 @@ power   400 W now
   gpu:0               300 W  23.1 kJ  counter
   cpu:package-0      80.0 W  6.16 kJ  counter
   dram:package-0     20.0 W  1.54 kJ  counter
-steps   300, 100 J and 257 ms each
+steps   300, 100 J and 250 ms each
 """
 
 
@@ -63,6 +63,14 @@ def test_the_numbers_are_those_of_the_report(growing, capsys):
         assert [text for text in seen if text.startswith(start)] == [
             text for text in report if text.startswith(start)
         ]
+
+
+def test_what_the_run_is_for_is_answered_while_it_goes_on(tmp_path):
+    growing = GrowingRun(tmp_path / "aim", steps=400, meta={"goals": {"target_loss": 1.5}})
+    growing.grow(300)
+    view = Watch(tmp_path / "aim").look()
+    assert any(text.lstrip().startswith("asked 1.500 ") for text in drawn(view))
+    assert "loss 1.500" in line(view).lower()
 
 
 def test_power_that_moves_is_drawn(growing):
