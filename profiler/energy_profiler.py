@@ -52,7 +52,8 @@ class EnergyProfiler(Dialogue):
             within them, it is said once and :attr:`should_stop` becomes true; nothing else stops the training.
         target_loss: The loss that forecasts while training are made for.
         on_budget: ``"warn"``, or something to call with that sentence at the end of the next step, on the thread
-            that made the step. What it raises is said and not raised into the loop.
+            that made the step. What it raises is said and not raised into the loop, but for ``SystemExit`` and the
+            like, which end the training.
         time_data_loading: Whether to time torch's data loaders and to see in them which passes are evaluations. False
             leaves their iterators alone.
         resume: The directory of an earlier run that this one goes on from, at its end; a checkpoint that came from

@@ -47,7 +47,10 @@ def around(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:  # noqa:
                     stamps.ask(hooks, loop)
                     loss, slots = _losses(hooks, tensors, args[0] if args else kwargs.get("grad_tensors"))
             except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
-                loss, slots = hooks.scalars.refuse(f"a loss could not be read ({error})"), _NO_SLOTS
+                loss, slots = (
+                    hooks.scalars.refuse(f"a loss could not be read ({type(error).__name__})"),
+                    _NO_SLOTS,
+                )
             hooks.root = loop
             loop.busy = True
             began = now()

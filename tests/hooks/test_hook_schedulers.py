@@ -325,8 +325,11 @@ class Table:
 
     copies = 0
 
+    def __init__(self):
+        self.total = TOTAL
+
     def __call__(self, done):
-        return 1.0 - done / TOTAL
+        return 1.0 - done / self.total
 
     def __setstate__(self, state):
         type(self).copies += 1
