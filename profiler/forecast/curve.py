@@ -191,6 +191,8 @@ def _refuse_few(fine: FineBins) -> None:
         else ""
     )
     remedy = "Train longer, or record the metric more often."
+    if not fine.points and not fine.dropped.total:
+        remedy = "A loss that the profiler does not see is handed over with prof.step(loss=...)."
     if fine.dropped.nonpositive_values > fine.points:
         remedy = "Forecast a metric that stays above zero, such as its distance to the best possible value."
     raise ForecastRefusedError(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.errors import UsageError
+from profiler.platform import write_whole
 
 if TYPE_CHECKING:
     from profiler.cost import Prices
@@ -79,8 +80,8 @@ def write(report: "Report", path: Path, *, plotlyjs: str = "inline") -> Path:
     if plotlyjs == "directory" and path.suffix == ".html":
         from profiler.report import figures
 
-        (path.parent / figures.script_name()).write_text(figures.script(), encoding="utf-8")
-    path.write_text(text, encoding="utf-8")
+        write_whole(path.parent / figures.script_name(), figures.script().encode())
+    write_whole(path, text.encode())
     return path
 
 

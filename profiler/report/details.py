@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from profiler.forecast.priors import HORIZON_LIMIT, sentences
+from profiler.forecast.priors import sentences
 from profiler.records import Interval, PhaseEnergy, Summary
 from profiler.report.halvings import Halving, halvings_of
 from profiler.report.model import training_watts
@@ -160,7 +160,7 @@ def details_of(
 def _unfitted(run: "Run") -> Chart | None:
     """Lay out what was recorded, without a law."""
     seen = _seen(run)
-    return Chart(seen=seen, joules=(), losses=(), law_joules=(), law=()) if seen.x else None
+    return Chart(seen=seen, joules=(), losses=(), law_joules=(), law=()) if len(seen.x) > 1 else None
 
 
 def _seen(run: "Run") -> Series:
@@ -182,7 +182,7 @@ def chart_of(run: "Run", fit: "CurveFit", inverse: "Inverse | None" = None) -> C
     ahead = [
         (joules, level)
         for joules, level in zip(inverse.joules, inverse.levels, strict=True)
-        if joules <= fit.joules * HORIZON_LIMIT * (1.0 + _ROUNDING)
+        if joules <= fit.horizon_joules * (1.0 + _ROUNDING)
     ]
     return Chart(
         seen=_seen(run),

@@ -26,12 +26,18 @@ def render(report: Report) -> str:
     most, told = MOST_LINES + asked - 1, _told(report)
     room = most - bool(told)
     lines = _needed(report, room)
-    for note in report.outlook.notes[:_NOTES_SHOWN] if report.outlook else ():
+    for note in _notes(report.outlook) if report.outlook else ():
         wrapped = _wrapped(note)
         lines += wrapped if len(lines) + len(wrapped) <= room else []
     lines += _warnings(told, room=most - len(lines))
     lines += _printed(f"record  {words.one_line(shown_path(report.summary.path))}")
     return "\n".join(lines) + "\n"
+
+
+def _notes(outlook: Outlook) -> list[str]:
+    """The first notes of a forecast, marked where they contradict it."""
+    mark = "! " if outlook.is_guess else ""
+    return [mark * (not number) + note for number, note in enumerate(outlook.notes[:_NOTES_SHOWN])]
 
 
 def _needed(report: Report, room: int) -> list[str]:

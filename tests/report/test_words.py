@@ -68,8 +68,14 @@ def test_the_notes_begin_with_what_contradicts_the_forecast(tmp_path):
     known = report_of(load_run(write_run(tmp_path / "run", steps=400, loss=loss))).outlook
     held = sum(test.held for test in known.backtest)
     assert 2 * held < len(known.backtest)
-    assert known.notes[0].startswith(
-        f"This run's own past contradicts the forecast: {held} of {len(known.backtest)}"
+    begin = f"This run's own past contradicts the forecast: {held} of {len(known.backtest)}"
+    assert known.notes[0].startswith(begin)
+
+
+def test_a_run_without_a_loss_says_how_to_hand_one_over(tmp_path):
+    report = report_of(load_run(write_run(tmp_path / "run", steps=60, loss=lambda _: None)))
+    assert report.refused.endswith(
+        "has 0. A loss that the profiler does not see is handed over with prof.step(loss=...)."
     )
 
 
