@@ -232,7 +232,7 @@ def test_the_live_curve_is_that_of_the_record():
     live = LiveCurve(RateTrace())
     for step in range(1, 200):
         live.observe(row(step, 2.0 * step, law(step), total=1.0))
-    expected = CurveBins()
+    expected = CurveBins(origin_joules=1.0)
     for step in range(1, 200):
         expected.add(2.0 * step - 0.5, law(step))
     assert live.copied()[0].bins == expected.bins

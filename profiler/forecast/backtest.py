@@ -35,7 +35,7 @@ class Backtest:
     """One earlier forecast for the present joules.
 
     Attributes:
-        share: The part of the present joules that it knew.
+        share: The part of the present joules since the first step that it knew.
         forecast: The level that it gave for the present joules, in the unit of the metric; 90 % interval.
         measured: The smoothed level there, in the same unit.
         error: Natural logarithm of the measured level over the forecast one (of errors, for a metric that rises).

@@ -44,13 +44,15 @@ class CurveBins:
     """A streaming accumulator of (joules, value) points.
 
     Attributes:
-        anchor: Joules of the first usable point, where the bins are anchored; 0 before it.
+        origin_joules: Joules spent before the first step, which bought no loss; bins count from there. It is set
+            before the first point is added.
+        anchor: Joules of the first usable point since the origin, where the bins are anchored; 0 before it.
         first_joules: The fewest joules seen at a usable point.
         last_joules: The most joules seen at a usable point.
         points: Usable points so far.
         disordered: Usable points that came at fewer joules than one before them.
         repeated: Usable points that came at as many joules as the most so far.
-        bins: Per bin index: the sums of weight, weight x joules and weight x value.
+        bins: Per bin index: the sums of weight, weight x joules since the origin and weight x value.
     """
 
     __slots__ = (
@@ -60,11 +62,13 @@ class CurveBins:
         "disordered",
         "first_joules",
         "last_joules",
+        "origin_joules",
         "points",
         "repeated",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, origin_joules: float = 0.0) -> None:
+        self.origin_joules = origin_joules
         self.anchor = 0.0
         self.first_joules = math.inf
         self.last_joules = 0.0
@@ -89,19 +93,20 @@ class CurveBins:
         """
         if weight <= 0.0:
             return
-        reason = _unusable(joules, value)
+        since = joules - self.origin_joules
+        reason = _unusable(since, value)
         if reason:
             self._counts[reason] += 1
             return
-        self.anchor = self.anchor or joules
+        self.anchor = self.anchor or since
         self.disordered += joules < self.last_joules
         self.repeated += joules == self.last_joules
         self.first_joules = min(self.first_joules, joules)
         self.last_joules = max(self.last_joules, joules)
         self.points += 1
-        sums = self.bins.setdefault(_index(joules / self.anchor), [0.0, 0.0, 0.0])
+        sums = self.bins.setdefault(_index(since / self.anchor), [0.0, 0.0, 0.0])
         sums[0] += weight
-        sums[1] += weight * joules
+        sums[1] += weight * since
         sums[2] += weight * value
 
 

@@ -21,7 +21,7 @@ CONSTANT_SPREAD = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FineBins:
-    """Every usable point, averaged in bins of 1.1 %.
+    """Every usable point, averaged in bins of 1.1 %. Joules count from the first step's start.
 
     Attributes:
         joules: Mean joules of each bin, increasing.
@@ -51,7 +51,7 @@ class FineBins:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Curve:
-    """What a fit needs.
+    """What a fit needs. Joules count from the first step's start until it is `shifted`.
 
     Attributes:
         joules: Joules of each bin (geometric mean), increasing.
@@ -76,16 +76,25 @@ class Curve:
         """Ratio of the last to the first joules that the fit sees."""
         return self.last_joules / float(self.joules[0])
 
+    def shifted(self, joules: float) -> "Curve":
+        """Return the same curve with so many joules before it."""
+        return replace(self, joules=joules + self.joules, last_joules=joules + self.last_joules)
+
 
 def from_stream(bins: CurveBins) -> FineBins:
     """Read a streaming accumulator."""
     sums = np.array([bins.bins[index] for index in sorted(bins.bins)], dtype=float).reshape(-1, 3)
-    fine = _fine(sums.T, last_joules=bins.last_joules, points=bins.points, dropped=bins.dropped)
+    last = bins.last_joules - bins.origin_joules if bins.points else 0.0
+    fine = _fine(sums.T, last_joules=last, points=bins.points, dropped=bins.dropped)
     return replace(fine, disordered=bins.disordered, repeated=bins.repeated)
 
 
 def bin_arrays(
-    joules: npt.ArrayLike, values: npt.ArrayLike, weights: npt.ArrayLike | None = None
+    joules: npt.ArrayLike,
+    values: npt.ArrayLike,
+    weights: npt.ArrayLike | None = None,
+    *,
+    origin_joules: float = 0.0,
 ) -> FineBins:
     """Bin arrays, bit for bit as a `CurveBins` fed with the same points in the same order.
 
@@ -93,22 +102,23 @@ def bin_arrays(
         joules: Energy since the start of the run at each point, in any order.
         values: The value at each point.
         weights: Steps that each value is the mean of; 1 where not given.
+        origin_joules: Joules at which the first step began.
     """
     x, y = np.asarray(joules, dtype=float).ravel(), np.asarray(values, dtype=float).ravel()
     w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=float).ravel()
     x, y, w = x[w > 0], y[w > 0], w[w > 0]
     finite = np.isfinite(x) & np.isfinite(y)
-    usable = finite & (x > 0) & (y > 0)
+    since = x - origin_joules
+    usable = finite & (since > 0) & (y > 0)
     dropped = Dropped(
         nonfinite=int(np.sum(~finite)),
-        nonpositive_joules=int(np.sum(finite & (x <= 0))),
-        nonpositive_values=int(np.sum(finite & (x > 0) & (y <= 0))),
+        nonpositive_joules=int(np.sum(finite & (since <= 0))),
+        nonpositive_values=int(np.sum(finite & (since > 0) & (y <= 0))),
     )
     x, y, w = x[usable], y[usable], w[usable]
     most = np.maximum.accumulate(x)
-    fine = _fine(
-        _sums(x, y, w), last_joules=float(most[-1]) if x.size else 0.0, points=x.size, dropped=dropped
-    )
+    last = float(most[-1] - origin_joules) if x.size else 0.0
+    fine = _fine(_sums(since[usable], y, w), last_joules=last, points=x.size, dropped=dropped)
     disordered, repeated = int(np.sum(x[1:] < most[:-1])), int(np.sum(x[1:] == most[:-1]))
     return replace(fine, disordered=disordered, repeated=repeated)
 

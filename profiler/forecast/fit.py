@@ -13,17 +13,20 @@ from profiler.forecast.bins import Dropped
 from profiler.forecast.curve import Curve
 from profiler.forecast.metric import Metric
 from profiler.forecast.predictive import FARTHEST, Predictive
-from profiler.forecast.priors import Priors
+from profiler.forecast.priors import HORIZON_LIMIT, Priors
 from profiler.forecast.repair import Repaired
 from profiler.forecast.trend import Smoothed
 from profiler.records import Forecast, Interval
+from profiler.units import format_joules
 
 FLOOR_LEVEL = 0.9
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CurveFit:
     """A fitted curve. Joules are totals since the start of the run; values are in the unit of the metric.
+
+    What was spent before the first step bought no loss, so the law, and how far it may be trusted, count from there.
 
     It has no slots, because the backtest and what rests on it are worked out when they are first asked for.
 
@@ -69,11 +72,30 @@ class CurveFit:
     unwidened: Mapping[str, Predictive]
     past: Past
 
+    def __repr__(self) -> str:
+        levels = f"level {self.first_level:.4g} -> {self.level:.4g} at {format_joules(self.joules)}"
+        floor = f"floor {self.floor.median:.4g} [{self.floor.low:.4g}, {self.floor.high:.4g}]"
+        return f"{type(self).__name__}({levels}, {floor})"
+
     def _repr_html_(self) -> str:
         """What a notebook shows of it."""
         from profiler.report.notebook import fit_html
 
         return fit_html(self)
+
+    @property
+    def origin_joules(self) -> float:
+        """Joules at which the first step began; 0 where that was not said."""
+        return self.past.known.origin_joules
+
+    @property
+    def horizon_joules(self) -> float:
+        """Joules up to which a number means something; beyond them only an interval does."""
+        return self.joules_after(math.log(HORIZON_LIMIT))
+
+    def joules_after(self, log_ratio: float) -> float:
+        """Return the joules at a log of joules / present joules, both since the first step."""
+        return self.origin_joules + self.past.fine.last_joules * exp(log_ratio)
 
     @property
     def scenarios(self) -> tuple[str, ...]:
@@ -97,7 +119,9 @@ class CurveFit:
     def planned_joules(self) -> float | None:
         """Joules at which the plan of the learning rate ends; None where there is none ahead."""
         known = self.past.known
-        return known.schedule.end if known.schedule is not None and known.planned else None
+        if known.schedule is None or not known.planned:
+            return None
+        return known.origin_joules + known.schedule.end
 
     @cached_property
     def floor(self) -> Interval:
@@ -122,7 +146,7 @@ class CurveFit:
         name = self._checked(scenario)
         if energy > self.joules:
             future = self.futures[name]
-            log_ratio = math.log(energy) - math.log(self.joules)
+            log_ratio = math.log((energy - self.origin_joules) / self.past.fine.last_joules)
             return self._interval(
                 [future.log_quantile(log_ratio, p) for p in probabilities(self.confidence)], self.confidence
             )
@@ -149,11 +173,11 @@ class CurveFit:
             return verdict.reached(
                 past[1], (past[0], min(past[2], self.joules)), self.joules, self.confidence
             )
-        future = self.futures[name]
-        ahead = [future.crossing(log_level, p) for p in probabilities(self.confidence)]
-        low, median, high = sorted(min(p, self.joules * exp(a)) for p, a in zip(past, ahead, strict=True))
-        p_never = future.p_never(log_level)
-        return verdict.extrapolated((low, median, high), p_never, self.joules, self.confidence)
+        future, ahead = self.futures[name], self._ahead(log_level, name)
+        low, median, high = sorted(min(p, self.joules_after(a)) for p, a in zip(past, ahead, strict=True))
+        return verdict.extrapolated(
+            (low, median, high), future.p_never(log_level), self.joules, self.confidence, self.origin_joules
+        )
 
     def p_never(self, loss: float, *, scenario: str | None = None) -> float:
         """Return the probability that no finite energy reaches a level; 0 for one that was reached.
@@ -171,6 +195,20 @@ class CurveFit:
         if self.smoothed.first_crossing(math.log(error)) <= self.joules:
             return 0.0
         return self.futures[name].p_never(math.log(error))
+
+    def joules_down_to(self, loss: float) -> Interval:
+        """Return the further joules that bring the level from where it is now down to ``loss``; infinite for never.
+
+        It does not matter whether the run was lower before, as `joules_at` asks.
+        """
+        error = self.metric.error(number("loss", loss))
+        ratios = [math.inf] * 3 if self._excluded(error) else self._ahead(math.log(error), self.scenarios[0])
+        low, median, high = sorted(self.past.fine.last_joules * expm1(ratio) for ratio in ratios)
+        return Interval(low=low, median=median, high=high, level=self.confidence)
+
+    def _ahead(self, log_level: float, scenario: str) -> list[float]:
+        """Logs of joules / present joules since the first step, where quantiles of the level first come down to it."""
+        return [self.futures[scenario].crossing(log_level, p) for p in probabilities(self.confidence)]
 
     def _excluded(self, error: float) -> bool:
         return error <= 0.0 or error < self.lower_bound
@@ -216,3 +254,8 @@ def number(name: str, value: object) -> float:
 def exp(exponent: float) -> float:
     """Return e^exponent, infinite where a float ends."""
     return math.exp(exponent) if exponent < FARTHEST else math.inf
+
+
+def expm1(exponent: float) -> float:
+    """Return e^exponent - 1, infinite where a float ends."""
+    return math.expm1(exponent) if exponent < FARTHEST else math.inf

@@ -39,6 +39,7 @@ def fit_curve(
     values: npt.ArrayLike,
     *,
     weights: npt.ArrayLike | None = None,
+    origin_joules: float = 0.0,
     learning_rate: npt.ArrayLike | None = None,
     planned_learning_rate: Rate | None = None,
     lower_bound: float | None = None,
@@ -53,6 +54,8 @@ def fit_curve(
         joules: Energy since the start of the run at each point, in joules. Any order; repeats are averaged.
         values: The metric at each point, positive; falling (a loss, an error) unless ``goal`` is ``max``.
         weights: Steps that each value is the mean of; 1 where not given.
+        origin_joules: Joules at which the first step began, on the same axis. They bought no loss, so the law counts
+            from there; answers are on the axis of ``joules``.
         learning_rate: The learning rate at each point.
         planned_learning_rate: ``(joules, rate)`` over the whole run, past and future, taken instead of the former.
         lower_bound: A value that the metric is known not to go under, such as the entropy of the data.
@@ -72,10 +75,12 @@ def fit_curve(
         )
     known = None if learning_rate is None else (joules, learning_rate)
     metric = declared(goal, best, lower_bound)
-    options = _options(metric, lower_bound, level, priors, _schedule(known, planned_learning_rate))
+    origin = number("origin_joules", origin_joules)
+    schedule = _schedule(known, planned_learning_rate, origin)
+    options = _options(metric, lower_bound, level, priors, schedule, origin=origin)
     values = np.asarray(values, dtype=float)
     errors = values if metric.best is None else metric.best - values
-    return _fit(bin_arrays(joules, errors, weights), options)
+    return _fit(bin_arrays(joules, errors, weights, origin_joules=origin), options)
 
 
 def fit_bins(
@@ -106,14 +111,17 @@ def fit_bins(
         UsageError: An argument cannot mean anything.
     """
     metric = declared(goal, best, lower_bound)
-    options = _options(metric, lower_bound, level, priors, _schedule(learning_rate, planned_learning_rate))
+    schedule = _schedule(learning_rate, planned_learning_rate, bins.origin_joules)
+    options = _options(metric, lower_bound, level, priors, schedule, origin=bins.origin_joules)
     return _fit(as_errors(from_stream(bins), metric.best), options)
 
 
-def _schedule(known: Rate | None, plan: Rate | None) -> tuple[Schedule | None, bool]:
+def _schedule(known: Rate | None, plan: Rate | None, origin: float) -> tuple[Schedule | None, bool]:
     """Return the learning rate, if anything is known of it, and whether it reaches into the future."""
     rate = plan or known
-    return (None if rate is None else build(*rate)), plan is not None
+    if rate is None:
+        return None, False
+    return build(np.asarray(rate[0], dtype=float) - origin, rate[1]), plan is not None
 
 
 def _options(
@@ -122,6 +130,8 @@ def _options(
     level: float,
     priors: Priors | None,
     schedule: tuple[Schedule | None, bool],
+    *,
+    origin: float,
 ) -> Known:
     if not 0.0 < level < 1.0:
         raise UsageError(f"level must lie between 0 and 1, not {level!r}.")
@@ -132,6 +142,7 @@ def _options(
         priors=priors or Priors(),
         schedule=schedule[0],
         planned=schedule[1],
+        origin_joules=origin,
     )
 
 
@@ -145,7 +156,7 @@ def _fit(raw: FineBins, told: Known) -> CurveFit:
     default = next(iter(unwidened.values()))
     here = tuple(default.log_quantile(0.0, p) for p in probabilities(known.level))
     return CurveFit(
-        joules=curve.last_joules,
+        joules=known.origin_joules + curve.last_joules,
         level=metric.value(math.exp(here[1])),
         first_level=metric.value(curve.first_value),
         exponent=_exponent(weighed.laws),
@@ -158,8 +169,8 @@ def _fit(raw: FineBins, told: Known) -> CurveFit:
         lower_bound=known.lower_bound,
         metric=metric,
         priors=known.priors,
-        curve=curve,
-        smoothed=smooth(curve, weighed.log_law, here[1]),
+        curve=curve.shifted(known.origin_joules),
+        smoothed=smooth(curve, weighed.log_law, here[1], known.origin_joules),
         here=here,
         unwidened=unwidened,
         past=Past(fine=fine, known=known, log_now=here[1]),

@@ -178,7 +178,8 @@ def trace(runs: Sequence[Curve]) -> Envelope:
             f"No two runs came to the same loss: one ends at {low:.4g} and the next begins at {high:.4g}.",
             remedy="Compare runs of one task with the same loss, or let them go on until their losses overlap.",
         )
-    joules, losses, owners = _lowest([(k, fit.smoothed) for k, fit in enumerate(fits) if fit is not None])
+    curves = [(k, fit.smoothed) for k, fit in enumerate(fits) if fit is not None]
+    joules, losses, owners = _lowest(curves, _origin(known))
     return Envelope(fits=fits, refused=refused, joules=joules, losses=losses, runs=owners)
 
 
@@ -188,7 +189,10 @@ def extrapolate(envelope: Envelope, *, lower_bound: float | None = None, level: 
     Raises:
         ForecastRefusedError: What `fit_curve` says of it.
     """
-    fit = fit_curve(envelope.joules, envelope.losses, lower_bound=lower_bound, level=level)
+    origin = _origin([fit for fit in envelope.fits if fit is not None])
+    fit = fit_curve(
+        envelope.joules, envelope.losses, origin_joules=origin, lower_bound=lower_bound, level=level
+    )
     return Frontier(envelope=envelope, fit=fit, notes=(*_alone(envelope), *fit.notes))
 
 
@@ -218,19 +222,28 @@ def _common(fits: Sequence[CurveFit]) -> tuple[float, float]:
     return starts[-2], ends[1]
 
 
-def _lowest(curves: Sequence[tuple[int, Smoothed]]) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
+def _origin(fits: Sequence[CurveFit]) -> float:
+    """Joules that the cheapest start takes: no run pays less before its first step."""
+    return min(fit.origin_joules for fit in fits)
+
+
+def _lowest(
+    curves: Sequence[tuple[int, Smoothed]], origin: float
+) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
     """Joules, loss and run wherever a run comes lower than all runs did with less energy."""
-    first = min(float(curve.log_joules[0]) for _, curve in curves)
-    last = max(float(curve.log_joules[-1]) for _, curve in curves)
-    grid = np.linspace(first, last, POINTS)
+    axes = [np.log(curve.joules - origin) for _, curve in curves]
+    grid = np.linspace(min(axis[0] for axis in axes), max(axis[-1] for axis in axes), POINTS)
     levels = np.stack(
-        [np.interp(grid, c.log_joules, c.log_values, left=np.inf, right=np.inf) for _, c in curves]
+        [
+            np.interp(grid, axis, c.log_values, left=np.inf, right=np.inf)
+            for axis, (_, c) in zip(axes, curves, strict=True)
+        ]
     )
     lowest, owner = levels.min(axis=0), levels.argmin(axis=0)
     before = np.append(np.inf, np.minimum.accumulate(lowest)[:-1])
     new = lowest < before
     runs = np.array([run for run, _ in curves])
-    return np.exp(grid[new]), np.exp(lowest[new]), runs[owner[new]]
+    return origin + np.exp(grid[new]), np.exp(lowest[new]), runs[owner[new]]
 
 
 def _alone(envelope: Envelope) -> list[str]:

@@ -30,6 +30,7 @@ class Known:
         planned: Whether the schedule reaches into the future.
         ended: Whether the learning rate came down to zero, at which nothing would ever be learned: it is left aside.
         over: Whether there was a plan and the curve has come to its end or beyond.
+        origin_joules: Joules at which the first step began, from which all others here count.
     """
 
     metric: Metric
@@ -40,6 +41,7 @@ class Known:
     planned: bool
     ended: bool = False
     over: bool = False
+    origin_joules: float = 0.0
 
     def until(self, last_joules: float) -> "Known":
         """Return what of it matters to a curve that comes so far."""

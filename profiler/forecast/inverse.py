@@ -44,13 +44,18 @@ class Inverse:
     fit: CurveFit
 
     @cached_property
-    def joules(self) -> tuple[float, ...]:
-        """Energies at which the fit is asked: closely up to the horizon limit, widely beyond, and infinity."""
-        now = self.fit.joules
+    def _ratios(self) -> tuple[float, ...]:
+        """Logs of joules over present joules, since the first step."""
         horizon = math.log(HORIZON_LIMIT)
         near = horizon * np.linspace(0.0, 1.0, _NEAR) ** 2
-        far = np.geomspace(horizon, math.log(_FARTHEST / now), _FAR)[1:]
-        return (*(now * math.exp(r) for r in (*near[1:], *far)), math.inf)
+        farthest = math.log(_FARTHEST / (self.fit.joules - self.fit.origin_joules))
+        far = np.geomspace(horizon, farthest, _FAR)[1:]
+        return (*near[1:].tolist(), *far.tolist())
+
+    @cached_property
+    def joules(self) -> tuple[float, ...]:
+        """Energies at which the fit is asked: closely up to the horizon limit, widely beyond, and infinity."""
+        return (*(self.fit.joules_after(ratio) for ratio in self._ratios), math.inf)
 
     @cached_property
     def levels(self) -> tuple[Interval, ...]:
@@ -67,7 +72,9 @@ class Inverse:
         ahead = [self._crossing(column, log_level) for column in self._columns]
         low, median, high = sorted(min(pair) for pair in zip(past, ahead, strict=True))
         chance = float(np.interp(-log_level, *self._chances))
-        return verdict.extrapolated((low, median, high), chance, fit.joules, fit.confidence)
+        return verdict.extrapolated(
+            (low, median, high), chance, fit.joules, fit.confidence, fit.origin_joules
+        )
 
     def _is_known(self, loss: float) -> bool:
         """Whether the answer needs no quantile: it was reached, or a bound excludes it."""
@@ -90,13 +97,11 @@ class Inverse:
         """Joules at which a quantile first comes down to a level; infinity if it does not."""
         if column[-1] > log_level:
             return math.inf
-        now = self.fit.joules
-        log_joules = np.log(np.array([now, *self.joules[:-1]]))
         excess = _log_difference(column[:-1], float(column[-1]))
         wanted = float(_log_difference(np.array([log_level]), float(column[-1]))[0])
         if wanted < excess[-1]:
             return math.inf
-        return math.exp(float(np.interp(-wanted, -excess, log_joules)))
+        return self.fit.joules_after(float(np.interp(-wanted, -excess, (0.0, *self._ratios))))
 
     @cached_property
     def _chances(self) -> tuple[FloatArray, FloatArray]:

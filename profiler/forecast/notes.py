@@ -42,7 +42,7 @@ def notes(fine: FineBins, curve: Curve, repaired: Repaired, weighed: Weighed, kn
     if curve.span < SHORT_SPAN:
         yield f"The curve spans only a factor of {curve.span:.2g} in joules; the forecast leans on its priors."
     yield from _bends(curve, known)
-    yield from _regimes(fine, curve, weighed)
+    yield from _regimes(fine, curve, weighed, known.origin_joules)
     yield from _misfit(curve, weighed, known)
     yield from _order(repaired)
 
@@ -63,14 +63,14 @@ def _bends(curve: Curve, known: Known) -> Iterator[str]:
         yield BENDS
 
 
-def _regimes(fine: FineBins, curve: Curve, weighed: Weighed) -> Iterator[str]:
+def _regimes(fine: FineBins, curve: Curve, weighed: Weighed, origin: float) -> Iterator[str]:
     rise = jump(fine)
     if rise is not None:
-        where = format_joules(rise.joules)
+        where = format_joules(origin + rise.joules)
         yield f"The loss jumps by {math.expm1(rise.rise):.0%} at about {where}, as after a restart."
     first = _first(weighed)
     if first:
-        joules = float(curve.joules[first])
+        joules = origin + float(curve.joules[first])
         yield f"What came before about {format_joules(joules)} follows another law and was left aside."
 
 

@@ -1,23 +1,20 @@
 """What a little better costs now, as energy."""
 
-import math
-
 from profiler.errors import UsageError
 from profiler.forecast.fit import CurveFit
-from profiler.records import Forecast, Interval, Verdict
+from profiler.records import Interval, Verdict
 
 PERCENT = 0.01
 
 
 def price_of_percent(fit: CurveFit) -> Interval:
     """Return the further joules that take one percent off the level (off the error, for a metric that rises)."""
-    forecast = fit.joules_at(fit.metric.value(fit.metric.error(fit.level) * (1.0 - PERCENT)))
-    return _more(fit, forecast)
+    return fit.joules_down_to(fit.metric.value(fit.metric.error(fit.level) * (1.0 - PERCENT)))
 
 
 def price_of_halving(fit: CurveFit) -> Interval:
     """Return the further joules that halve the distance to the median floor, as a multiple of all spent so far."""
-    more = _more(fit, fit.joules_at(0.5 * (fit.level + fit.floor.median)))
+    more = fit.joules_down_to(0.5 * (fit.level + fit.floor.median))
     return Interval(
         low=more.low / fit.joules,
         median=more.median / fit.joules,
@@ -45,11 +42,3 @@ def spent_since(fit: CurveFit, loss: float) -> Interval:
         high=fit.joules - forecast.low,
         level=forecast.level,
     )
-
-
-def _more(fit: CurveFit, forecast: Forecast) -> Interval:
-    low, median, high = (
-        max(joules - fit.joules, 0.0) if math.isfinite(joules) else math.inf
-        for joules in (forecast.low, forecast.median, forecast.high)
-    )
-    return Interval(low=low, median=median, high=high, level=forecast.level)

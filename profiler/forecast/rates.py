@@ -41,6 +41,7 @@ class RateTrace:
     Attributes:
         plan: What is planned; it may be set at any time.
         before: Steps of the runs that this one goes on from; it may be set before the first step.
+        origin_joules: Joules at which the first step of this one began; likewise.
         points: Kept points, at least ``spacing`` joules apart.
         spacing: In joules; it grows when there are too many points.
         last: The last point.
@@ -48,11 +49,12 @@ class RateTrace:
         highest: The highest rate seen.
     """
 
-    __slots__ = ("before", "highest", "last", "lowest", "plan", "points", "spacing")
+    __slots__ = ("before", "highest", "last", "lowest", "origin_joules", "plan", "points", "spacing")
 
     def __init__(self, plan: RatePlan | None = None) -> None:
         self.plan = plan
         self.before = 0
+        self.origin_joules = 0.0
         self.points: list[Point] = []
         self.spacing = 0.0
         self.last = ORIGIN
@@ -109,14 +111,14 @@ class RateTrace:
         """The rate over the joules of the whole run: as it was recorded so far, and then as it is planned."""
         past = self._recorded() or [point._replace(rate=plan.rate_at(point.step)) for point in self._past()]
         if math.isinf(plan.last_step):
-            return _split([*past, Point(2.0 * self.last.joules, plan.rates[0], 0)])
+            return _split([*past, Point(2.0 * self.last.joules - self.origin_joules, plan.rates[0], 0)])
         ahead = [knot for knot in zip(plan.steps, plan.rates, strict=True) if knot[0] > self.last.step]
         return _split([*past, *(Point(self.joules_at(step), rate, step) for step, rate in ahead)])
 
     def joules_at(self, step: int) -> float:
         """Joules after a step that is still to come, if the steps go on as lately, with what lies between them."""
         since = self.before + math.ceil((1.0 - RECENT) * (self.last.step - self.before))
-        origin = ORIGIN._replace(step=self.before)
+        origin = ORIGIN._replace(joules=self.origin_joules, step=self.before)
         begin = next((point for point in self.points if since <= point.step < self.last.step), origin)
         pace = (self.last.joules - begin.joules) / max(self.last.step - begin.step, 1)
         return self.last.joules + (step - self.last.step) * pace

@@ -14,7 +14,7 @@ def decide(p_unreachable: float, energy_ratio: float) -> Verdict:
 
     Args:
         p_unreachable: Probability that no finite energy reaches the level.
-        energy_ratio: Median joules at the level over measured joules; may be infinite.
+        energy_ratio: Median joules at the level over measured joules, both since the first step; may be infinite.
     """
     if p_unreachable > PROBABLY_NEVER:
         return Verdict.UNREACHABLE
@@ -67,18 +67,25 @@ def reached(joules: float, ends: tuple[float, float], measured: float, level: fl
 
 
 def extrapolated(
-    joules: tuple[float, float, float], p_unreachable: float, measured: float, level: float
+    joules: tuple[float, float, float],
+    p_unreachable: float,
+    measured: float,
+    level: float,
+    origin: float = 0.0,
 ) -> Forecast:
     """Say what the posterior says of a level not reached yet.
+
+    How far a law may be trusted is counted from the first step, what it costs from the start of the run.
 
     Args:
         joules: Low, median and high joules at the level since the start of the run; each may be infinite.
         p_unreachable: Probability that no finite energy reaches the level.
         measured: Joules of the whole curve so far.
         level: Probability inside the interval.
+        origin: Joules at which the first step began.
     """
     ratio = joules[1] / measured
-    verdict = decide(p_unreachable, ratio)
+    verdict = decide(p_unreachable, (joules[1] - origin) / (measured - origin))
     return Forecast(
         verdict=verdict,
         low=joules[0],
@@ -100,6 +107,6 @@ def _reason(verdict: Verdict, p_unreachable: float, ratio: float) -> str:
     if verdict is Verdict.REACHABLE:
         return f"It takes about {ratio:.2g} times the energy spent so far; P(never) = {p_unreachable:.0%}."
     return (
-        f"It lies beyond the horizon of {HORIZON_LIMIT:g} times the energy spent so far, where only the "
+        f"It lies beyond the horizon of {HORIZON_LIMIT:g} times the energy of the steps so far, where only the "
         f"interval means something; P(never) = {p_unreachable:.0%}."
     )

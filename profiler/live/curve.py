@@ -13,7 +13,7 @@ _LEVEL_BINS = BINS_PER_OCTAVE // 8
 
 
 class LiveCurve:
-    """Loss and learning rate against joules, in constant memory.
+    """Loss and learning rate against joules, in constant memory. Both begin where the first step does.
 
     Attributes:
         bins: The loss. Other threads take a copy.
@@ -22,6 +22,7 @@ class LiveCurve:
 
     def __init__(self, rates: RateTrace) -> None:
         self.bins, self.rates = CurveBins(), rates
+        self._origin: float | None = None
         self._lock = threading.Lock()
 
     def observe(self, row: StepRow) -> None:
@@ -33,6 +34,8 @@ class LiveCurve:
             row.total_joules / MICROJOULES_PER_JOULE,
         )
         with self._lock:
+            if self._origin is None:
+                self._origin = self.bins.origin_joules = self.rates.origin_joules = cumulative - total
             self.rates.add(cumulative, row.learning_rate, row.step)
             if row.loss is not None:
                 steps = max(row.step_count - row.nonfinite_count, 1)

@@ -272,7 +272,9 @@ class Run:
         return chosen["cumulative_joules"], chosen["value"], chosen["value"] * 0.0 + 1.0
 
     def fit(self, metric: str = "loss", **options: Any) -> "CurveFit":
-        """Fit a metric against joules, with the recorded learning rate where it says something.
+        """Fit a metric against the joules since the first step, with the learning rate where it says something.
+
+        Answers are totals since the start of the run.
 
         Args:
             metric: ``loss``, or a name given to ``prof.log``.
@@ -288,8 +290,9 @@ class Run:
         said = not options.keys().isdisjoint(("learning_rate", "planned_learning_rate"))
         told = {} if said else self.learning_rate.told()
         if "learning_rate" not in told:
-            return fit_curve(points[0], points[1], weights=points[2], **told, **options)
-        bins = CurveBins()
+            origin = self.learning_rate.origin_joules
+            return fit_curve(points[0], points[1], weights=points[2], origin_joules=origin, **told, **options)
+        bins = CurveBins(self.learning_rate.origin_joules)
         for joules, value, weight in zip(*(column.tolist() for column in points), strict=True):
             bins.add(joules, value, weight)
         return fit_bins(bins, **told, **options)
@@ -301,6 +304,8 @@ class Run:
 
         trace = RateTrace(self._plan())
         seen = self.steps[self.steps["cumulative_joules"].notna()]
+        first = seen[:1]
+        trace.origin_joules = float((first["cumulative_joules"] - first["total_joules"]).sum())
         columns = (seen[name].tolist() for name in ("cumulative_joules", "learning_rate", "step"))
         for joules, rate, step in zip(*columns, strict=True):
             trace.add(joules, rate, step)
