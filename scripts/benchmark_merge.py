@@ -81,7 +81,20 @@ def _meta(meta: dict[str, object], rank: int, ranks: int, *, counts_host: bool) 
     ]  # fmt: skip
     clock = {"monotonic_seconds": 1000.0 + rank % RANKS_A_HOST / 100, "unix_seconds": 1767323045.0}
     host = f"host{rank // RANKS_A_HOST:04d}"
-    return {**meta, "rank": rank, "world_size": ranks, "host": host, "clock": clock, "domains": domains}
+    own = 1.0 if counts_host else 0.75
+    totals = {
+        **meta["totals"],
+        **{name: own * meta["totals"][name] for name in ("step_joules", "span_joules")},
+    }
+    return {
+        **meta,
+        "rank": rank,
+        "world_size": ranks,
+        "host": host,
+        "clock": clock,
+        "domains": domains,
+        "totals": totals,
+    }
 
 
 def _keep_own(run: Path) -> None:

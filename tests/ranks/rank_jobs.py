@@ -6,6 +6,8 @@ import uuid
 from decimal import Decimal
 from textwrap import dedent
 
+import pandas as pd
+
 from profiler.platform import node_folder
 from profiler.ranks.identity import Identity, run_key
 from profiler.testing.runs import write_run
@@ -69,6 +71,32 @@ def rewrite(file, change):
         writer = csv.DictWriter(opened, fieldnames=header, lineterminator="\n")
         writer.writeheader()
         writer.writerows(changed)
+    if file.name in ("steps.csv", "spans.csv"):
+        balance(file.parent)
+
+
+def balance(path):
+    """Make the cumulative energy and the end mark of a record what its rows come to."""
+    tables = {
+        name: pd.read_csv(path / f"{name}.csv", dtype=str, keep_default_na=False)
+        for name in ("steps", "spans")
+    }
+    rows = pd.concat(tables.values(), keys=tables).astype({"start_seconds": float, "end_seconds": float})
+    rows = rows.sort_values(["start_seconds", "end_seconds"])
+    spent = rows["total_joules"].astype(float).cumsum()
+    for name, table in tables.items():
+        if len(table):
+            table["cumulative_joules"] = spent[name].sort_index().map("{:.6f}".format)
+        table.to_csv(path / f"{name}.csv", index=False, lineterminator="\n")
+    meta = json.loads((path / "run.json").read_text())
+    if meta["totals"]:
+        joules = {
+            f"{name[:-1]}_joules": float(table["total_joules"].astype(float).sum())
+            for name, table in tables.items()
+        }
+        steps = int(tables["steps"]["step_count"].astype(int).sum())
+        meta["totals"] |= {"steps": steps, "window_seconds": float(rows["end_seconds"].max()), **joules}
+        (path / "run.json").write_text(json.dumps(meta))
 
 
 def check_books(run):

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rank_jobs import CPU, DRAM, GPU, check_books, rewrite, write_rank
+from rank_jobs import CPU, DRAM, GPU, balance, check_books, rewrite, write_rank
 
 from profiler import load_run
 from profiler.errors import RunForeignError, UsageError
@@ -138,6 +138,7 @@ def test_spans_come_between_the_steps_that_they_came_between(job):
     rewrite(path / "steps.csv", lambda row: None if row["step"] == "11" else _earlier(row))
     with (path / "spans.csv").open("a") as spans:
         spans.write("4.500000,4.750000,evaluation,100.000000,0.000000,1900.000000,0.5\n")
+    balance(path)
     run = load_run(job)
     check_books(run)
     place = run.spans[run.spans["kind"] == "evaluation"].iloc[0]
