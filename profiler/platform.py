@@ -5,6 +5,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -37,6 +38,26 @@ def make_anew(path: Path) -> bool:
     except OSError:
         return True
     return True
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file beside ``path`` and put it in its place: all of it is there in the end, or nothing new is.
+
+    Raises:
+        OSError: It cannot be written; what was there before is still there.
+    """
+    if path.exists() and not path.is_file():  # a device or a pipe has no place to put something in
+        path.write_bytes(content)
+        return
+    target = path.resolve()
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(target)
+    except OSError as error:
+        with suppress(OSError):  # what could not be written can often not be removed either
+            temporary.unlink()
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def shown_path(path: str | Path) -> str:

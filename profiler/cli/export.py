@@ -4,9 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from profiler.cli.files import refuse_to_overwrite
+from profiler.cli.files import refuse_to_overwrite, saying_where
 from profiler.errors import UsageError
 from profiler.export import FORMATS
+from profiler.platform import write_whole
 
 _LISTED = "\n".join(f"  {name:<14}{one.help}" for name, one in FORMATS.items())
 EXAMPLE = f"""\
@@ -41,7 +42,8 @@ def run(options: argparse.Namespace) -> int:
         refuse_to_overwrite(Path(options.output), force=options.force)
     content = export(load_run(options.run, partial=options.partial), options.format)
     if is_file:
-        Path(options.output).write_bytes(content)
+        with saying_where(Path(options.output)):
+            write_whole(Path(options.output), content)
     else:
         sys.stdout.write(content.decode())
     return 0

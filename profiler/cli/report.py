@@ -5,7 +5,7 @@ import math
 import sys
 from pathlib import Path
 
-from profiler.cli.files import refuse_to_overwrite
+from profiler.cli.files import refuse_to_overwrite, saying_where
 from profiler.errors import UsageError
 
 EXAMPLE = """\
@@ -56,7 +56,8 @@ def run(options: argparse.Namespace) -> int:
     if output is None:
         sys.stdout.write(render(report, ".json" if options.json else ".txt"))
     else:
-        write(report, output, plotlyjs=options.plotlyjs)
+        with saying_where(output):
+            write(report, output, plotlyjs=options.plotlyjs)
     return 0
 
 

@@ -43,7 +43,7 @@ MISTAKES = {
     "a directory": (["run", "--format", "csv", "-o", "run"], "run is a directory; name a file in it."),
     "no such folder": (
         ["run", "--format", "csv", "-o", "no/where.csv"],
-        "No such file or directory: no/where.csv",
+        "cannot write no/where.csv: No such file or directory",
     ),
 }
 

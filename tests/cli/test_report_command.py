@@ -95,6 +95,39 @@ def test_damage_offers_the_rest(run_dir, capsys):
     assert "299" in capsys.readouterr().out
 
 
+NO_ROOM = """
+import resource, sys
+from profiler.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", [["report"], ["export", "--format", "chrome-trace"]], ids=lambda c: c[0])
+def test_a_file_for_which_there_is_no_room_is_not_left_half_written(run_dir, tmp_path, command):
+    page = tmp_path / "page.json"
+    for before in (None, "an earlier report"):
+        if before:
+            page.write_text(before)
+        force = ["--force"] if before else []
+        done = subprocess.run(
+            [sys.executable, "-c", NO_ROOM, *command, run_dir, "-o", page, *force],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2
+        assert (
+            f"cannot write {page}: File too large. No part of it was left; name another place" in done.stderr
+        )
+        assert (page.read_text() if page.exists() else None) == before
+        assert {file.name for file in tmp_path.iterdir()} - {page.name} == {run_dir.name}
+
+
+def test_what_is_no_file_is_written_to_as_it_is(run_dir):
+    command = ["-m", "profiler", "export", run_dir, "--format", "codecarbon", "-o", "/dev/stdout", "--force"]
+    done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
+    assert done.stdout.count("\n") == 2
+
+
 @pytest.mark.parametrize("arguments", [[], ["reprot"], ["report"], ["report", "a", "--what"]])
 def test_what_argparse_refuses_is_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
