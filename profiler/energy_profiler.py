@@ -143,7 +143,8 @@ class EnergyProfiler(Dialogue):
         if session.place.identity.speaks:
             domains = [f"{domain.name} ({domain.provenance})" for domain in session.billable]
             what = ", ".join(domains) or "steps only: nothing here can be metered"
-            say(f"recording {what} -> {shown_path(session.run_path)}")
+            where = f" -> {shown_path(session.run_path)}" if session.has_record else ", in memory only"
+            say(f"recording {what}{where}")
         self._error_before = getattr(sys, "last_value", None)
         atexit.register(self._at_exit)
         session.start_seconds = time.monotonic() - begun

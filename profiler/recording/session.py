@@ -120,6 +120,11 @@ class Session:
         """The directory of the whole run, on the process that speaks for it; another's own."""
         return self.place.run_path if self.place.identity.speaks else self.path
 
+    @property
+    def has_record(self) -> bool:
+        """Whether anything of it could be written."""
+        return self._writer.failure is None or self._writer.bytes_written > 0
+
     def resume(self, point: Mapping[str, Any]) -> None:
         """Go on from a step of an earlier run, from this moment on."""
         self._head[RESUMED] = dict(point)
@@ -278,7 +283,8 @@ class Session:
 
     def _disk_failed(self, reason: str) -> None:
         self.notice(
-            f"cannot write the run directory: {reason}. Training goes on; energy is totalled in memory only"
+            f"cannot write the run directory: {reason}. Training goes on; energy is totalled in memory only; "
+            "choose another place with run_dir= or --run-dir"
         )
 
     def _crashed(self, error: BaseException) -> None:
@@ -313,7 +319,7 @@ class Session:
         recorder, totals = self._recorder, self._recorder.totals
         metered = bool(self._meters.ledger.domains)
         return Summary(
-            path=str(self.path),
+            path=str(self.path) if self.has_record else "",
             name=self._name,
             status=self.status,
             started_at=self._started_at,

@@ -30,7 +30,8 @@ def render(report: Report) -> str:
         wrapped = _wrapped(note)
         lines += wrapped if len(lines) + len(wrapped) <= room else []
     lines += _warnings(told, room=most - len(lines))
-    lines += _printed(f"record  {words.one_line(shown_path(report.summary.path))}")
+    if report.summary.path:
+        lines += _printed(f"record  {words.one_line(shown_path(report.summary.path))}")
     return "\n".join(lines) + "\n"
 
 

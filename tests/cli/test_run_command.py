@@ -247,6 +247,19 @@ def test_what_is_said_of_the_run_is_in_its_record(folder):
     assert meta["total_steps"] == 70
 
 
+def test_no_record_is_promised_where_none_can_be_written(folder):
+    (folder / "file").write_text("")
+    (folder / "plain.py").write_text("print(1)\n")
+    code, out, err = ended(start(["-m", "profiler", "run", "--run-dir", "file/run", "plain.py"], folder))
+    assert (code, out) == (0, "1\n")
+    begin, block = err.split("== run: completed")
+    assert begin.count("cannot write the run directory: Not a directory") == 1
+    assert "choose another place with run_dir= or --run-dir" in begin
+    assert ", in memory only\n" in begin
+    assert "->" not in begin
+    assert "record  " not in block
+
+
 def test_help_shows_examples(capsys):
     with pytest.raises(SystemExit):
         main(["run", "--help"])
