@@ -169,13 +169,8 @@ class Session:
     def abandon(self) -> None:
         """Give up after a failed start, leaving nothing behind that runs."""
         self._hooks.detach(self._sink)
-        for part in (
-            self._sampler.stop,
-            self._writer.close,
-            self._election.close,
-            self._close_sensors,
-            self.place.leave,
-        ):
+        closing = (self._writer.close, self._election.close, self._close_sensors, self.place.leave)
+        for part in (self._sampler.stop, *closing):
             self._guarded(part)
         _LIVE.discard(self)
 
@@ -275,9 +270,7 @@ class Session:
 
     def _note_hooks(self) -> None:
         if self._recorder.has_lost:
-            self.notice(
-                "a sensor hung for so long that the earliest of the steps that waited for it are lost"
-            )
+            self.notice("a sensor hung for so long that the earliest of the waiting steps are lost")
         for line in findings(self._hooks, self._found.sensors, self._meters, self._recorder):
             self.notice(line)
 
