@@ -4,6 +4,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from profiler.hooks.events import Lost, Slot, Stamp, StepEvent
 from profiler.recording import billing
@@ -15,7 +16,7 @@ from profiler.recording.tiling import Tile, Tiler
 from profiler.records import Reading
 from profiler.rundir.schema import METRICS, SAMPLES, SPANS, STEPS, MetricRow, StepRow
 from profiler.rundir.writer import RunWriter
-from profiler.units import NANOSECONDS_PER_SECOND
+from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
 _FOR_EVER_NS = 1 << 62
 _METRIC_PATIENCE_NS = 2 * NANOSECONDS_PER_SECOND
@@ -76,6 +77,18 @@ class Totals:
         self.modelled_microjoules += row.modelled_joules or 0
         self.training_ns = row.end_seconds - self.setup_ns
         self.training_microjoules = self.step_microjoules + self.span_microjoules - self.setup_microjoules
+
+    def told(self, *, metered: bool) -> dict[str, Any]:
+        """What a summary says of it; joules are None where nothing is metered."""
+        joules = {
+            f"{name}_joules": getattr(self, f"{name}_microjoules") / MICROJOULES_PER_JOULE
+            if metered
+            else None
+            for name in ("step", "training", "span", "modelled")
+        }
+        seconds = {"step_seconds": self.step_ns, "training_seconds": self.training_ns}
+        known = {name: duration / NANOSECONDS_PER_SECOND for name, duration in seconds.items()}
+        return {"steps": self.steps, **joules, **known}
 
 
 class Recorder:

@@ -27,7 +27,7 @@ from profiler.records import Domain, Progress, Status, Summary
 from profiler.rundir.schema import RESUMED, StepRow
 from profiler.rundir.writer import RunWriter
 from profiler.sensors.base import Found
-from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
+from profiler.units import NANOSECONDS_PER_SECOND
 
 _LIVE: "weakref.WeakSet[Session]" = weakref.WeakSet()
 
@@ -310,7 +310,6 @@ class Session:
     def summary(self) -> Summary:
         """What the run comes to so far."""
         recorder, totals = self._recorder, self._recorder.totals
-        metered = bool(self._meters.ledger.domains)
         return Summary(
             path=str(self.path) if self.has_record else "",
             name=self._name,
@@ -321,13 +320,7 @@ class Session:
             missing=recorder.decision.missing if recorder.decision else (),
             refusals=self._found.refusals,
             warnings=tuple(self.notice.lines),
-            steps=totals.steps,
-            step_joules=totals.step_microjoules / MICROJOULES_PER_JOULE if metered else None,
-            step_seconds=totals.step_ns / NANOSECONDS_PER_SECOND,
-            training_joules=totals.training_microjoules / MICROJOULES_PER_JOULE if metered else None,
-            training_seconds=totals.training_ns / NANOSECONDS_PER_SECOND,
-            span_joules=totals.span_microjoules / MICROJOULES_PER_JOULE if metered else None,
-            modelled_joules=totals.modelled_microjoules / MICROJOULES_PER_JOULE if metered else None,
+            **totals.told(metered=bool(self._meters.ledger.domains)),
             edge_joules=self._recorder.edge_joules,
             sampler_cpu_seconds=self._sampler.cost.cpu_seconds,
         )

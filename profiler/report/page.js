@@ -37,7 +37,7 @@
     return rest === 0.5 ? below + (below % 2) : Math.round(value);
   };
   const UNITS = { Energy: si("J"), Time: duration, Electricity: (kwh) => kwh >= 0.001 ? `${significant(kwh)} kWh` : si("Wh")(kwh * 1000), Carbon: si("gCO2e"),
-    Money: (amount) => { const [mantissa, power] = significant(amount).split("e"); return power ? Number(`${mantissa}e${power}`).toFixed(Math.max(2 - power, 0)) : mantissa; } };
+    Money: (amount) => { const [mantissa, power] = significant(amount).split("e"); return power < 0 ? Number(`${mantissa}e${power}`).toFixed(2 - power) : significant(amount); } };
 
   // -- figures, in the colours of page.css --
 

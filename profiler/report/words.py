@@ -78,7 +78,8 @@ def carbon(grams: float) -> str:
 
 def money(value: float) -> str:
     """Money, in whatever currency the price was given in."""
-    return f"{Decimal(significant(value)):f}"
+    text = significant(value)
+    return text if value >= 1.0 else f"{Decimal(text):f}"
 
 
 def carbon_source(report: Report) -> str:
