@@ -120,11 +120,6 @@ class Session:
         """The directory of the whole run, on the process that speaks for it; another's own."""
         return self.place.run_path if self.place.identity.speaks else self.path
 
-    @property
-    def has_record(self) -> bool:
-        """Whether anything of it could be written."""
-        return self._writer.failure is None or self._writer.bytes_written > 0
-
     def resume(self, point: Mapping[str, Any]) -> None:
         """Go on from a step of an earlier run, from this moment on."""
         self._head[RESUMED] = dict(point)
@@ -158,6 +153,7 @@ class Session:
         self._started_at = self._head["started_at"]
         _LIVE.add(self)
         self._writer.open(self._meta())
+        self.has_record = self._writer.failure is None
 
     def begin(self) -> None:
         """Open the window: it starts when this returns."""

@@ -90,6 +90,7 @@ def _adds_up(cumulative: "Floats", total: "Floats") -> "npt.NDArray[np.bool_]":
     known = ~np.isnan(cumulative)
     good = np.isnan(total) == ~known
     change = np.diff(cumulative[known], prepend=0.0)
+    good &= ~np.isinf(cumulative)
     good[known] &= np.abs(change - total[known]) <= SAME + 1e-12 * np.abs(cumulative[known])
     return np.asarray(good)
 
