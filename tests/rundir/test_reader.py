@@ -199,7 +199,8 @@ def test_a_recorded_learning_rate_enters_the_fit(tmp_path):
     rate = run.steps["learning_rate"].to_numpy()
     told = run.fit()
     assert told.scenarios == ("held", "annealed")
-    by_hand = fit_curve(joules, losses, weights=weights, learning_rate=rate)
+    origin = run.learning_rate.origin_joules
+    by_hand = fit_curve(joules, losses, weights=weights, origin_joules=origin, learning_rate=rate)
     assert told.loss_at(1e5).median == pytest.approx(by_hand.loss_at(1e5).median, rel=1e-3)
     own = run.fit(planned_learning_rate=([0.0, 1e6], [1e-3, 1e-4]))
     assert own.scenarios[0] == "planned"
@@ -208,4 +209,7 @@ def test_a_recorded_learning_rate_enters_the_fit(tmp_path):
 def test_a_constant_learning_rate_leaves_the_fit_as_it_is(run_dir):
     run = load_run(run_dir)
     joules, losses, weights = (column.to_numpy() for column in run.curve())
-    assert run.fit().loss_at(1e5) == fit_curve(joules, losses, weights=weights).loss_at(1e5)
+    origin = run.learning_rate.origin_joules
+    assert origin > 0.0
+    expected = fit_curve(joules, losses, weights=weights, origin_joules=origin)
+    assert run.fit().loss_at(1e5) == expected.loss_at(1e5)
