@@ -622,7 +622,7 @@ def test_the_target_is_priced_in_every_report_of_the_run(tmp_path, capsys):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], target_loss=1.0777) as prof:
         descend(400, prof, pause=0.001)
     printed = capsys.readouterr().err
-    assert re.search(r"^ +1\.078 ", printed, re.MULTILINE)
+    assert re.search(r"^ *asked +1\.078 ", printed, re.MULTILINE)
     assert prof.run.report(tmp_path / "report.txt").read_text().rstrip() in printed
 
 
