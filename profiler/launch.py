@@ -1,7 +1,6 @@
 """What a recording needs at its start: torch, the sensors of this machine, a directory of its own."""
 
 import os
-import secrets
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -87,7 +86,7 @@ def _found(options: Options) -> "Found":
 def _new_path(options: Options) -> Path:
     """A directory that no run has yet, wherever the training goes while it is recorded."""
     stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
-    return _free(Path(options.run_dir or Path(_PARENT) / f"{stamp}-{secrets.token_hex(3)}").absolute())
+    return _free(Path(options.run_dir or Path(_PARENT) / f"{stamp}-{os.urandom(3).hex()}").absolute())
 
 
 def _claimed_path(options: Options) -> Path:

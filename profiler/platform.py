@@ -3,7 +3,6 @@
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
@@ -71,7 +70,11 @@ def shown_path(path: str | Path) -> str:
 def node_folder() -> Path:
     """Where processes of one host find each other's files, and no other host's: memory where there is such a folder."""
     shared = Path("/dev/shm")  # noqa: S108 - what is opened in it must belong to this user, and is no link
-    return shared if shared.is_dir() else Path(tempfile.gettempdir())
+    if shared.is_dir():
+        return shared
+    import tempfile
+
+    return Path(tempfile.gettempdir())
 
 
 def open_private(path: Path) -> int:
