@@ -165,9 +165,13 @@ class Dispatcher:
         return self.stamps.poll(waiting) if self.stamps is not None else None
 
     def glance(self) -> None:
-        """See how far a device has come, by its memory alone. On any thread."""
-        if self.stamps is not None:
-            self.stamps.glance()
+        """See how far a device has come, by its memory alone. On any thread. Never raises."""
+        try:
+            if self.stamps is not None:
+                self.stamps.glance()
+        except Exception as error:  # noqa: BLE001 - a recording goes on without the device's own times
+            self.stamps = None
+            stamps.refuse(self, error)
 
     def loop(self) -> Loop | None:
         """The calling thread's loop; None on a thread of torch's autograd engine, which runs somebody's backward."""

@@ -161,9 +161,14 @@ def ask(hooks: "Dispatcher", loop: "Loop | None") -> None:
 
 
 def _give_up(hooks: "Dispatcher", loop: "Loop | None", error: Exception) -> None:
+    refuse(hooks, error)
+    if loop is not None:
+        loop.stamps = None
+
+
+def refuse(hooks: "Dispatcher", error: Exception) -> None:
+    """Say that steps end when the host says so, and why."""
     hooks.scalars.refuse(
         f"the device's own times cannot be read ({type(error).__name__}: {error}): joules may go to the step that was "
         "being launched instead of the one that used them"
     )
-    if loop is not None:
-        loop.stamps = None

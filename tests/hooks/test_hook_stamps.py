@@ -254,6 +254,8 @@ def test_asking_a_broken_device_ends_the_stamps(record):
         ask(hooks, loop)
         assert loop.stamps is None
         assert mark(hooks, loop, 0) is None
+        hooks.glance()
+        assert hooks.stamps is None
     assert recording.unreadable
 
 
