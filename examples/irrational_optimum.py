@@ -14,9 +14,9 @@ import time
 import torch
 
 from profiler import CurveFit, EnergyProfiler, Run, fit_curve
-from profiler.forecast import Priors
+from profiler.forecasting import Priors
 from profiler.records import Domain, Provenance
-from profiler.sensors.replay import ReplaySensor, ScriptedMeter, Waveform
+from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
 from profiler.units import format_joules
 
 INPUTS = ("a", "b", "e", "f", "g1", "g2", "g3", "g4")

@@ -15,19 +15,19 @@ from profiler._version import __version__
 if TYPE_CHECKING:
     from profiler.energy_profiler import EnergyProfiler
     from profiler.errors import ProfilerError
-    from profiler.forecast import CurveFit, fit_curve
+    from profiler.forecasting import CurveFit, fit_curve
     from profiler.records import Forecast, Interval
-    from profiler.rundir.reader import Run, load_run
+    from profiler.run import Run, load_run
 
 _HOMES = {
-    "CurveFit": "profiler.forecast",
+    "CurveFit": "profiler.forecasting",
     "EnergyProfiler": "profiler.energy_profiler",
     "Forecast": "profiler.records",
     "Interval": "profiler.records",
     "ProfilerError": "profiler.errors",
-    "Run": "profiler.rundir.reader",
-    "fit_curve": "profiler.forecast",
-    "load_run": "profiler.rundir.reader",
+    "Run": "profiler.run",
+    "fit_curve": "profiler.forecasting",
+    "load_run": "profiler.run",
 }
 
 __all__ = [
@@ -48,6 +48,7 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    import_module("profiler.run")  # registers how notebooks show a fit
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from profiler.forecast.rates import RateTrace
-from profiler.goals import Goals
-from profiler.live.view import LiveView
-from profiler.options import Options, resume_point
+from profiler.budget import Goals
+from profiler.config import Options, resume_point
+from profiler.forecasting.lr_trace import RateTrace
+from profiler.monitoring.monitor import LiveView
 from profiler.records import Status
 from profiler.units import format_joules
 

@@ -4,12 +4,12 @@ import random
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from profiler.platform import shown_path, write_stderr
+from profiler._compat import shown_path, write_stderr
 from profiler.records import Status
 
 if TYPE_CHECKING:
-    from profiler.live.curve import LiveCurve
-    from profiler.options import Options
+    from profiler.config import Options
+    from profiler.monitoring.live_curve import LiveCurve
     from profiler.recording.session import Session
 
 
@@ -38,8 +38,8 @@ def print_report(session: "Session", curve: "LiveCurve", options: "Options") -> 
     """Print the block at the end, from what is in memory."""
     chance = random.getstate()  # the import of rich draws from it, and the training may go on
     try:
-        from profiler.gathering import whole_run
-        from profiler.report import exit_block, render, report_of
+        from profiler.merging.finalize import whole_run
+        from profiler.reporting import exit_block, render, report_of
 
         whole = whole_run(session)
         if whole is None:

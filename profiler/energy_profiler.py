@@ -9,18 +9,18 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
 
+from profiler._compat import shown_path
+from profiler.config import Options
 from profiler.dialogue import Dialogue
 from profiler.ending import end_by_interrupt, print_report, say, status_of
 from profiler.errors import UsageError
 from profiler.launch import open_session, require_torch
-from profiler.options import Options
-from profiler.platform import shown_path
 from profiler.records import Status
 
 if TYPE_CHECKING:
-    from profiler.rate_plan import Planned
+    from profiler.lr_plan import Planned
     from profiler.recording.session import Session
-    from profiler.rundir.reader import Run
+    from profiler.run import Run
     from profiler.sensors.base import Sensor
 
 _P = ParamSpec("_P")
@@ -208,7 +208,7 @@ class EnergyProfiler(Dialogue):
             RunError: Its directory cannot be read.
             UsageError: Nothing was recorded.
         """
-        from profiler.rundir.reader import load_run
+        from profiler.run import load_run
 
         if self._session is None:
             raise UsageError("nothing was recorded: the profiler was never started, or could not start.")

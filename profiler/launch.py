@@ -6,15 +6,15 @@ from collections.abc import Callable
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from profiler._compat import make_anew
+from profiler.config import Options
+from profiler.distributed.layout import find_place
+from profiler.distributed.rank import identify, process_group
 from profiler.errors import MissingDependencyError
-from profiler.options import Options
-from profiler.platform import make_anew
-from profiler.ranks.identity import identify, process_group
-from profiler.ranks.place import find_place
 from profiler.records import Progress
-from profiler.rundir.schema import RUN_FILE, STEPS, TABLES, StepRow
+from profiler.storage.schema import RESUMED, RUN_FILE, STEPS, TABLES, StepRow
 
 if TYPE_CHECKING:
     from profiler.recording.session import Session
@@ -51,10 +51,10 @@ def open_session(
         advance: Called, there too, with where the run stands.
         say: Called with each warning once.
     """
-    from profiler.hooks.dispatcher import dispatcher
     from profiler.recording.session import Session
+    from profiler.torch_hooks.manager import dispatcher
 
-    declared, found = options.declared(), _found(options)
+    declared, found = {**options.declared(), **_resumed(options)}, _found(options)
     identity = identify(os.environ, process_group())
     new_path = _new_path if identity.has_company else _claimed_path
     place = find_place(identity, lambda: new_path(options), os.environ)
@@ -73,8 +73,17 @@ def open_session(
     )
 
 
+def _resumed(options: Options) -> dict[str, Any]:
+    """Return the section of ``run.json`` that names the run to be continued; empty where none is."""
+    if options.resume is None:
+        return {}
+    from profiler.merging.load import resume_point
+
+    return {RESUMED: resume_point(Path(options.resume))}
+
+
 def _found(options: Options) -> "Found":
-    from profiler.recording.billing import cuda_uuids
+    from profiler.recording.device_selection import cuda_uuids
     from profiler.sensors import discover
     from profiler.sensors.base import Found
 

@@ -251,3 +251,10 @@ class Summary:
         if self.step_joules is None or self.span_joules is None:
             return None
         return round(self.step_joules + self.span_joules, 6)
+
+    @property
+    def training_watts(self) -> float | None:
+        """Mean power of the training, without setup and teardown; None without steps or without measured energy."""
+        if self.training_joules is None or self.training_seconds <= 0:
+            return None
+        return self.training_joules / self.training_seconds

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from accuracy_scenes import SENSORS, scenes
 
-from profiler.testing import library_environment, write_script
+from tests.support.simulated_nvml import library_environment, write_script
 
 SECONDS = 10.0
 _WAVEFORMS = ("square 100 ms", "square 230 ms", "training, 280 ms a step", "ramps")

@@ -10,17 +10,18 @@ from typing import Any
 import pandas as pd
 from accuracy_scenes import Scene
 
-from profiler.hooks.events import StepEvent
-from profiler.recording.meters import Meters
-from profiler.recording.pace import Pace
-from profiler.recording.recorder import Inbox, Recorder
+from profiler.analysis.window_energy import row_edges
+from profiler.recording.meter import Meters
+from profiler.recording.pipeline import Inbox, Recorder
 from profiler.recording.sampler import DRAIN_SECONDS
+from profiler.recording.sampling_interval import Pace
 from profiler.records import Domain, Reading
-from profiler.rundir.energy import row_edges
-from profiler.rundir.schema import SAMPLES, SPANS, STEPS, SampleRow, SpanRow, StepRow, Table
+from profiler.sensors.environment import Surroundings
 from profiler.sensors.nvml import open_nvml
-from profiler.sensors.surroundings import Surroundings
-from profiler.testing import FakeClock, SimulatedGpu, simulated_nvml, write_script
+from profiler.storage.schema import SAMPLES, SPANS, STEPS, SampleRow, SpanRow, StepRow, Table
+from profiler.testing.clock import FakeClock
+from profiler.torch_hooks.events import StepEvent
+from tests.support.simulated_nvml import SimulatedGpu, simulated_nvml, write_script
 
 SECOND = 1_000_000_000
 PRE_ROLL_SECONDS = 0.15

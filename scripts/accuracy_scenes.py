@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from profiler.sensors.replay import Waveform
-from profiler.testing import SimulatedGpu, hopper, pascal, volta
+from profiler.testing.replay import Waveform
+from tests.support.simulated_nvml import SimulatedGpu, hopper, pascal, volta
 
 SHAPE = ((0.12, 150.0), (0.42, 420.0), (0.87, 520.0), (1.0, 280.0))
 """Power inside a training step, 400 W in the mean: until which part of it, how many watts."""

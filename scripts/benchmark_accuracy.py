@@ -24,8 +24,8 @@ from accuracy_peers import measure_peers
 from accuracy_play import Played, Stage
 from accuracy_scenes import SENSORS, Scene, equal_steps, scenes
 
-from profiler.testing import build_library
 from profiler.uncertainty import Z_90
+from tests.support.simulated_nvml import build_library
 
 ROOT = Path(__file__).resolve().parent.parent
 LENGTHS = (0.03, 0.0805, 0.23, 0.5)

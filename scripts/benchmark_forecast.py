@@ -25,7 +25,7 @@ from forecast_scores import Run, score_all
 from forecast_tables import group_table, means_table
 
 from profiler.errors import ForecastRefusedError
-from profiler.forecast import fit_curve
+from profiler.forecasting import fit_curve
 from profiler.records import Verdict
 
 RISING = ("bert", "dlrm_dcnv2", "resnet", "ssd", "unet3d")

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from profiler.testing.runs import write_run
+from tests.support.runs import write_run
 
 RANKS_A_HOST = 8
 SHARED = ("cpu:package-0", "dram:package-0")
@@ -45,8 +45,8 @@ def main() -> None:
 
 def measure(job: Path) -> dict[str, float]:
     """Merge a job's directory in this process."""
-    from profiler.rundir.merging.job import merge
-    from profiler.rundir.merging.write import write
+    from profiler.merging.merge import merge
+    from profiler.merging.write import write
 
     begun = time.perf_counter()
     write(merge([job]), job)

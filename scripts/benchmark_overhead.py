@@ -22,12 +22,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from profiler import EnergyProfiler, fit_curve, load_run
-from profiler.hooks.dispatcher import dispatcher
-from profiler.recording.meters import Meters
-from profiler.recording.recorder import Inbox, Recorder
+from profiler.recording.meter import Meters
+from profiler.recording.pipeline import Inbox, Recorder
 from profiler.records import Domain, Provenance, Reading
-from profiler.rundir.writer import RunWriter
-from profiler.testing.runs import write_run
+from profiler.storage.writer import RunWriter
+from profiler.torch_hooks.manager import dispatcher
+from tests.support.runs import write_run
 
 ROOT = Path(__file__).resolve().parent.parent
 DOMAINS = ("gpu:0", "cpu:package-0", "dram:package-0")

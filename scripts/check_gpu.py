@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from profiler import EnergyProfiler
-from profiler.hooks.dispatcher import dispatcher
+from profiler.torch_hooks.manager import dispatcher
 
 ROOT = Path(__file__).resolve().parent.parent
 WAITS = ("cudaDeviceSynchronize", "cudaStreamSynchronize", "cudaEventSynchronize", "cudaMemcpy")

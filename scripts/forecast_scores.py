@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from profiler.errors import ForecastRefusedError
-from profiler.forecast import CurveFit, fit_curve
+from profiler.forecasting import CurveFit, fit_curve
 from profiler.records import Verdict
 
 PREFIXES = (0.25, 0.5, 0.75)

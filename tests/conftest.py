@@ -1,9 +1,16 @@
 """What every test gets: a folder of its own, and a check that no hook or thread of ours outlives it."""
 
+import os
 import sys
 import threading
+from pathlib import Path
 
 import pytest
+
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+"""Subprocesses find this checkout, and the helpers of its tests, whatever their folder."""
 
 
 @pytest.fixture(autouse=True)

@@ -16,8 +16,8 @@ import torch
 from profiler import EnergyProfiler, load_run
 from profiler.cli import main
 from profiler.records import Domain, Provenance, Status
-from profiler.report import render, report_of
-from profiler.sensors.replay import ReplaySensor, ScriptedMeter, Waveform
+from profiler.reporting import render, report_of
+from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

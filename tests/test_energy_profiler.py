@@ -13,16 +13,16 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from small_training import scripted, train
 
 from profiler import EnergyProfiler
+from profiler.distributed import layout
 from profiler.errors import UsageError
 from profiler.launch import open_session
-from profiler.ranks import place
-from profiler.recording import recorder, sampler
+from profiler.recording import pipeline, sampler
 from profiler.records import Provenance, Status
-from profiler.rundir.writer import RunWriter
-from profiler.sensors.replay import Waveform
+from profiler.storage.writer import RunWriter
+from profiler.testing.replay import Waveform
+from tests.support.small_training import scripted, train
 
 
 @pytest.fixture
@@ -355,7 +355,7 @@ def test_where_no_directory_can_be_the_training_goes_on(tmp_path, capsys, where)
 def test_a_rank_whose_start_fails_leaves_nothing_behind(tmp_path, monkeypatch, capsys, fails):
     node = tmp_path / "node"
     node.mkdir()
-    monkeypatch.setattr(place, "node_folder", lambda: node)
+    monkeypatch.setattr(layout, "node_folder", lambda: node)
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
     options = {"run_dir": tmp_path / "run", "sensors": [scripted()]}
@@ -380,7 +380,7 @@ def test_a_stderr_of_an_unknown_kind_does_not_matter(recording, monkeypatch):
 def test_what_waits_for_a_sensor_that_hangs_is_bounded(recording, monkeypatch, capsys):
     """Memory must not grow with the steps of a training whose sensor never answers again."""
     monkeypatch.setattr(sampler, "_HANG_SECONDS", 0.1)
-    monkeypatch.setattr(recorder, "_MOST_WAITING", 30)
+    monkeypatch.setattr(pipeline, "_MOST_WAITING", 30)
     hangs, hung, ended = threading.Event(), threading.Event(), threading.Event()
     sensor = Failing(fails=lambda _: hangs.is_set() and (hung.set() or ended.wait()))
     with recording(sensors=[sensor]) as prof:

@@ -11,9 +11,9 @@ import torch  # noqa: F401 - loaded before hooks are counted
 import profiler
 from profiler import EnergyProfiler
 from profiler.records import Domain, Provenance
-from profiler.report import render, report_of
-from profiler.sensors.replay import ReplaySensor, ScriptedMeter, Waveform
-from profiler.testing.fixtures import run_python
+from profiler.reporting import render, report_of
+from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
+from tests.support.fixtures import run_python
 
 __all__ = ["run_python"]
 
@@ -38,11 +38,11 @@ def test_recording_needs_no_network_and_starts_no_process(run_python):
     assert run_python(GUEST).stdout.strip() == "[]"
 
 
-ANCHOR = ROOT / "recording" / "meta.py"
+ANCHOR = ROOT / "recording" / "metadata.py"
 """Here alone the wall clock is looked at: once, to say when the monotonic one began."""
 
 
-@pytest.mark.parametrize("room", ["sensors", "recording", "hooks"])
+@pytest.mark.parametrize("room", ["sensors", "recording", "torch_hooks"])
 def test_durations_never_come_from_the_wall_clock(room):
     for path in (ROOT / room).rglob("*.py"):
         calls = [

@@ -4,10 +4,10 @@ import time
 
 import pytest
 import torch
-from small_training import scripted
 
 from profiler import EnergyProfiler, fit_curve
 from profiler.records import Domain, Provenance, Reading
+from tests.support.small_training import scripted
 
 TOTAL, FEATURES, BATCH = 3000, 100, 32
 STEP_JOULES, IDLE_WATTS = 0.05, 0.01

@@ -2,18 +2,15 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
 from decimal import Decimal
-from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from warm_python import WarmPython
 
-HERE = Path(__file__).parent
+from tests.support.warm_python import WarmPython
 
 
 @pytest.fixture(scope="module")
@@ -345,9 +342,8 @@ def test_a_sensor_that_wakes_up_too_late_changes_nothing(start, tmp_path):
 
 def test_warnings_as_errors_do_not_matter(tmp_path):
     script = PREAMBLE + "with profiler() as prof:\n    train(20)\nprint(len(prof.run.steps))"
-    environ = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)])}
     command = [sys.executable, "-W", "error", "-c", script]
-    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("20\n", 0), done.stderr
 
 

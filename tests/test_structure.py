@@ -10,72 +10,138 @@ import pytest
 import profiler
 
 ROOT = Path(profiler.__file__).parent
-BASE = {"errors", "units", "records", "platform", "aside", "uncertainty", "rate_plan", "_version"}
-ALLOWED = {
-    "errors": set(),
-    "units": set(),
-    "records": set(),
-    "platform": set(),
-    "aside": set(),
-    "uncertainty": set(),  # pure formulas that the recorder writes with and the reader reads with
-    "rate_plan": {"errors"},  # declared or simulated by the recorder, read by the forecast
-    "_version": set(),
-    "cost": BASE,
-    "goals": BASE,
-    "ending": BASE | {"live", "options", "gathering", "recording", "report"},
-    "gathering": BASE | {"ranks", "recording", "rundir"},
-    "integrations": BASE | {"energy_profiler", "goals"},
-    "live": BASE | {"cost", "forecast", "goals", "report.words", "rundir.schema"},
-    "options": BASE | {"cost", "goals", "rundir", "sensors"},
-    "launch": BASE | {"hooks", "ranks", "recording", "sensors", "rundir.schema", "options"},
-    "ranks": BASE,
-    "sensors": BASE,
-    "hooks": BASE,
-    "forecast": BASE | {"report.notebook"},  # what a notebook shows of a fit, imported when it does
-    "recording": BASE | {"hooks", "ranks", "sensors", "rundir.schema", "rundir.writer"},
-    "rundir": BASE | {"forecast", "report"},
-    "report": BASE | {"cost", "forecast", "goals", "rundir.reader", "rundir.tail"},
-    "export": BASE | {"cost", "rundir.reader"},
-    "cli": BASE | {"ending", "energy_profiler", "export", "recording.meta", "rundir", "report", "sensors"},
-    "testing": BASE | {"sensors", "rundir"},
-    "dialogue": BASE | {"forecast", "goals", "live", "options", "recording"},
-    "energy_profiler": BASE | {"dialogue", "ending", "launch", "options", "recording", "rundir", "sensors"},
-    "__init__": BASE | {"energy_profiler", "rundir", "forecast"},
-    "__main__": {"cli"},
-}
-"""Which room may import which, or which module of it. A room may always import itself."""
+ORDER = (
+    {"errors", "units", "_version"},
+    {"records", "uncertainty", "_compat", "lr_plan", "_codecarbon"},
+    {"emissions", "budget"},
+    {"sensors", "torch_hooks", "distributed", "storage", "forecasting"},
+    {"config", "analysis"},
+    {"recording"},
+    {"merging"},
+    {"reporting"},
+    {"run"},
+    {"monitoring", "export"},
+    {"ending"},
+    {"dialogue", "launch"},
+    {"energy_profiler"},
+    {"integrations", "cli", "testing"},
+    {"__init__", "__main__"},
+)
+"""Packages and top-level modules in import order: each imports only itself and groups before its own."""
+
+RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
+LONGEST_CHAIN = 16
+LONGEST_CHAIN_IN_A_PACKAGE = 10
 
 HEAVY = {"torch", "numpy", "pandas", "scipy", "plotly", "rich", "codecarbon", "pynvml", "psutil"}
 
 
-def room_of(module):
+def name_of(path):
+    parts = ("profiler", *path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+PATHS = {name_of(path): path for path in sorted(ROOT.rglob("*.py"))}
+
+
+def group_of(module):
     return module.split(".")[1] if "." in module else "__init__"
 
 
-def imports_of(path):
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+def is_type_checking(node):
+    return isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+
+
+def imported_names(tree, *, types):
+    """Yield the dotted names that a module imports, function-local and constant ``import_module`` calls included."""
+    for node in ast.iter_child_nodes(tree):
+        if is_type_checking(node) and not types:
+            continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            yield from (arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant))
+        yield from imported_names(node, types=types)
 
 
-def modules():
-    return sorted(ROOT.rglob("*.py"))
+def imports_of(module, *, types=False):
+    """Return the modules of this package that ``module`` imports."""
+    tree = ast.parse(PATHS[module].read_text(encoding="utf-8"))
+    found = set()
+    for name in imported_names(tree, types=types):
+        if name.split(".")[0] == "profiler":
+            found.add(name if name in PATHS else name.rpartition(".")[0])
+    return found - {module}
 
 
-@pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_keep_their_direction(path):
-    room = path.relative_to(ROOT).parts[0].removesuffix(".py")
-    for name in imports_of(path):
-        if not name.startswith("profiler."):
-            continue
-        target = name.removeprefix("profiler.")
-        own = target.split(".")[0] == room
-        known = any(target == allowed or target.startswith(allowed + ".") for allowed in ALLOWED[room])
-        part = any(allowed.startswith(target + ".") for allowed in ALLOWED[room])
-        assert own or known or part, f"{room} must not import {name}"
+GRAPH = {module: imports_of(module) for module in PATHS}
+
+
+def cycles():
+    """Return the groups of modules that import each other in a circle (Tarjan's algorithm)."""
+    index, low, stack, found = {}, {}, [], []
+
+    def visit(module):
+        index[module] = low[module] = len(index)
+        stack.append(module)
+        for target in GRAPH[module]:
+            if target not in index:
+                visit(target)
+            if target in stack:
+                low[module] = min(low[module], low[target])
+        if low[module] == index[module]:
+            circle = stack[stack.index(module) :]
+            del stack[stack.index(module) :]
+            if len(circle) > 1:
+                found.append(sorted(circle))
+
+    for module in GRAPH:
+        if module not in index:
+            visit(module)
+    return found
+
+
+def longest_chain(inside=None):
+    """Return the longest chain of imports, within one package or in all."""
+    known = {}
+
+    def chain(module):
+        if module not in known:
+            targets = [t for t in GRAPH[module] if inside is None or group_of(t) == inside]
+            known[module] = [module, *max((chain(target) for target in targets), key=len, default=[])]
+        return known[module]
+
+    modules = [module for module in GRAPH if inside is None or group_of(module) == inside]
+    return max((chain(module) for module in modules), key=len)
+
+
+def test_every_package_has_a_place_in_the_order():
+    assert {group_of(module) for module in PATHS} <= set(RANK)
+
+
+@pytest.mark.parametrize("module", PATHS)
+def test_imports_keep_their_direction(module):
+    own = group_of(module)
+    wrong = [
+        target
+        for target in imports_of(module, types=True)
+        if group_of(target) not in {own, "__init__"} and RANK[group_of(target)] >= RANK[own]
+    ]
+    assert not wrong, f"{module} must not import {wrong}"
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    assert cycles() == []
+
+
+@pytest.mark.parametrize("package", [None, *sorted({group_of(m) for m in PATHS if m.count(".") > 1})])
+def test_import_chains_are_short(package):
+    chain = longest_chain(package)
+    assert len(chain) <= (LONGEST_CHAIN if package is None else LONGEST_CHAIN_IN_A_PACKAGE), " -> ".join(
+        chain
+    )
 
 
 def loaded_after(statement):
@@ -138,12 +204,3 @@ def test_a_script_named_profiler_py_is_named_in_the_error(tmp_path):
     assert done.returncode == 1
     assert "EnergyProfiler" in done.stderr.splitlines()[-1]
     assert str(script) in done.stderr.splitlines()[-1]
-
-
-def test_functions_are_short_and_modules_have_one_job():
-    for path in modules():
-        text = path.read_text(encoding="utf-8")
-        assert text.count("\n") <= 350, path
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from profiler import uncertainty
-from profiler.rundir import energy
-from profiler.testing.fixtures import nvml_library
+from profiler.analysis import window_energy
+from tests.support.fixtures import nvml_library
 
 __all__ = ["nvml_library"]
 
@@ -93,7 +93,7 @@ def test_the_reader_finds_what_the_recorder_wrote(stage):
     frame, edges, hits, widths = played.frame(), played.edges(), 0, []
     for n in range(40):
         start, end = 0.3 + 0.21 * n, 0.3 + 0.21 * n + 0.5 + 0.27 * n
-        found = energy.between(frame, domains, edges, start, end)
+        found = window_energy.between(frame, domains, edges, start, end)
         truth = played.truth(played.start + start, played.start + end)
         assert found.median == pytest.approx(truth, rel=0.2)
         hits += found.low <= truth <= found.high

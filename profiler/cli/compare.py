@@ -20,8 +20,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the comparison."""
-    from profiler.report.comparison import compare, render_json, render_text
-    from profiler.rundir.reader import load_run
+    from profiler.reporting.comparison import compare, render_json, render_text
+    from profiler.run import load_run
 
     paths = [Path(path).resolve() for path in options.runs]
     if repeated := [path for path in options.runs if paths.count(Path(path).resolve()) > 1]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 from typing import TYPE_CHECKING
 
-from profiler.cli.checkup import Checkup, Gpu, ask_driver, ask_torch, examine
+from profiler.cli.diagnostics import Checkup, Gpu, ask_driver, ask_torch, examine
 from profiler.units import format_seconds, format_watts
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     """Examine the machine and say what was found."""
     from rich.console import Console
 
-    from profiler.recording.meta import versions
+    from profiler.recording.metadata import versions
 
     del options
     torch, driver = ask_torch(), ask_driver()

@@ -4,10 +4,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from profiler.cli.files import refuse_to_overwrite, saying_where
+from profiler._compat import write_whole
+from profiler.cli.output import refuse_to_overwrite, saying_where
 from profiler.errors import UsageError
 from profiler.export import FORMATS
-from profiler.platform import write_whole
 
 _LISTED = "\n".join(f"  {name:<14}{one.help}" for name, one in FORMATS.items())
 EXAMPLE = f"""\
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Export the run."""
     from profiler.export import export
-    from profiler.rundir.reader import load_run
+    from profiler.run import load_run
 
     is_file = options.output != "-"
     if not is_file and not FORMATS[options.format].is_text:

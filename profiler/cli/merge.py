@@ -32,10 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Merge and say where the run is."""
-    from profiler.rundir.merging.job import merge
-    from profiler.rundir.merging.records import children
-    from profiler.rundir.merging.write import write
-    from profiler.rundir.schema import RUN_FILE
+    from profiler.merging.discovery import children
+    from profiler.merging.merge import merge
+    from profiler.merging.write import write
+    from profiler.storage.schema import RUN_FILE
 
     runs: list[Path] = options.runs
     for path in runs:

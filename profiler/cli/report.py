@@ -5,7 +5,7 @@ import math
 import sys
 from pathlib import Path
 
-from profiler.cli.files import refuse_to_overwrite, saying_where
+from profiler.cli.output import refuse_to_overwrite, saying_where
 from profiler.errors import UsageError
 
 EXAMPLE = """\
@@ -45,8 +45,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print or write the report."""
-    from profiler.report import render, report_of, write
-    from profiler.rundir.reader import load_run
+    from profiler.reporting import render, report_of, write
+    from profiler.run import load_run
 
     targets = [_number(text) for text in options.target]
     output: Path | None = options.output

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
-    from profiler.report.watching import Watch
+    from profiler.reporting.live_report import Watch
 
 EXAMPLE = """\
 examples:
@@ -53,7 +53,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _show(options: argparse.Namespace) -> None:
-    from profiler.report.watching import Watch
+    from profiler.reporting.live_report import Watch
 
     watch = Watch(options.run, charted=options.web)
     on_terminal = sys.stdout.isatty() and not options.once
@@ -71,7 +71,7 @@ def _show(options: argparse.Namespace) -> None:
 def _draw(watch: "Watch", every: float) -> None:
     from rich.live import Live
 
-    from profiler.report.watch_terminal import screen
+    from profiler.reporting.watch_terminal import screen
 
     view = watch.look()
     with Live(screen(view), auto_refresh=False) as live:
@@ -84,7 +84,7 @@ def _draw(watch: "Watch", every: float) -> None:
 
 
 def _print(watch: "Watch", every: float, *, once: bool) -> None:
-    from profiler.report.watch_terminal import line
+    from profiler.reporting.watch_terminal import line
 
     view = watch.look()
     print(line(view), flush=True)

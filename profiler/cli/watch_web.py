@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from profiler.errors import ProfilerError, UsageError
-from profiler.report import watch_page
+from profiler.reporting import watch_page
 
 if TYPE_CHECKING:
-    from profiler.report.watching import Watch
+    from profiler.reporting.live_report import Watch
 
 ADDRESS = "127.0.0.1"
 _HOSTS = {ADDRESS, "localhost"}

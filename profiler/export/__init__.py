@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
-    from profiler.rundir.reader import Run
+    from profiler.run import Run
 
 
 class Format(NamedTuple):

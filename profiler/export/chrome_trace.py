@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from profiler._version import __version__
-from profiler.export.tiles import Tile, tiles_of
+from profiler.export.timeline import Tile, tiles_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from profiler.rundir.reader import Run
+    from profiler.run import Run
 
 _MICROSECONDS = 1e6
 _STEPS, _SPANS = 1, 2

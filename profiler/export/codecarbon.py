@@ -9,13 +9,13 @@ import io
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from profiler.cost import Prices, prices_of
+from profiler.emissions import Prices, prices_of
 from profiler.export.steps_csv import neutralised
 from profiler.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     from profiler.records import Summary
-    from profiler.rundir.reader import Run
+    from profiler.run import Run
 
 COLUMNS = (
     "timestamp", "project_name", "run_id", "experiment_id", "duration", "emissions", "emissions_rate", "cpu_power",

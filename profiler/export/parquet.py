@@ -8,7 +8,7 @@ from profiler.errors import MissingDependencyError
 from profiler.export.table import steps_of
 
 if TYPE_CHECKING:
-    from profiler.rundir.reader import Run
+    from profiler.run import Run
 
 
 def export(run: "Run") -> bytes:

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from profiler._version import __version__
-from profiler.export.tiles import Tile, tiles_of
+from profiler.export.timeline import Tile, tiles_of
 
 if TYPE_CHECKING:
-    from profiler.rundir.reader import Run
+    from profiler.run import Run
 
 _SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 _DIGITS = 6

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from profiler.export.table import steps_of
 
 if TYPE_CHECKING:
-    from profiler.rundir.reader import Run
+    from profiler.run import Run
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from profiler.rundir.reader import Run
+    from profiler.run import Run
 
 
 def steps_of(run: "Run") -> "pd.DataFrame":

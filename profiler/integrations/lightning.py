@@ -4,7 +4,7 @@ import sys
 from typing import Any
 
 from profiler.errors import MissingDependencyError
-from profiler.integrations.recording import Recording
+from profiler.integrations.callback_base import Recording
 
 try:
     if "pytorch_lightning" in sys.modules and "lightning.pytorch" not in sys.modules:

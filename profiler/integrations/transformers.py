@@ -3,7 +3,7 @@
 from typing import Any, Self
 
 from profiler.errors import MissingDependencyError
-from profiler.integrations.recording import Recording, any_rank
+from profiler.integrations.callback_base import Recording, any_rank
 
 try:
     from transformers import TrainerCallback

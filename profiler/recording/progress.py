@@ -1,7 +1,7 @@
 """Where a run stands while it goes on. Cheap enough for several times a second."""
 
-from profiler.recording.meters import Meters
-from profiler.recording.recorder import Recorder
+from profiler.recording.meter import Meters
+from profiler.recording.pipeline import Recorder
 from profiler.records import Progress
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from profiler.aside import Aside
+from profiler._compat import Aside
 from profiler.errors import SensorError
-from profiler.recording.intake import SHORTEST_PERIOD_SECONDS
-from profiler.recording.pace import Pace
+from profiler.recording.counter_monitor import SHORTEST_PERIOD_SECONDS
+from profiler.recording.sampling_interval import Pace
 from profiler.records import Domain, Provenance, Reading
 from profiler.sensors.base import Sensor
 from profiler.units import NANOSECONDS_PER_SECOND

@@ -2,7 +2,7 @@
 
 from profiler.recording.timeline import Timeline
 from profiler.records import Domain
-from profiler.rundir.schema import SampleRow
+from profiler.storage.schema import SampleRow
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
 _EVERY_CHANGE_NS = 600 * NANOSECONDS_PER_SECOND

@@ -8,25 +8,25 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from profiler.hooks import foresight
-from profiler.hooks.dispatcher import Dispatcher
-from profiler.platform import at_fork_in_child
-from profiler.ranks.place import Place
-from profiler.rate_plan import RatePlan
-from profiler.recording import meta, position
-from profiler.recording.findings import findings
-from profiler.recording.meters import Meters
-from profiler.recording.next_step import NextStep
-from profiler.recording.notices import Notices
-from profiler.recording.pace import Pace
+from profiler._compat import at_fork_in_child
+from profiler.distributed.layout import Place
+from profiler.lr_plan import RatePlan
+from profiler.recording import checkpoint, metadata
+from profiler.recording.annotations import Remarks
+from profiler.recording.diagnostics import findings
+from profiler.recording.meter import Meters
+from profiler.recording.pipeline import Inbox, Recorder
 from profiler.recording.progress import progress_of
-from profiler.recording.recorder import Inbox, Recorder
-from profiler.recording.remarks import Remarks
 from profiler.recording.sampler import GuardedSensor, Sampler
+from profiler.recording.sampling_interval import Pace
+from profiler.recording.step_callback import NextStep
+from profiler.recording.warnings import Notices
 from profiler.records import Domain, Progress, Status, Summary
-from profiler.rundir.schema import RESUMED, StepRow
-from profiler.rundir.writer import RunWriter
 from profiler.sensors.base import Found
+from profiler.storage.schema import RESUMED, StepRow
+from profiler.storage.writer import RunWriter
+from profiler.torch_hooks import lr_simulation
+from profiler.torch_hooks.manager import Dispatcher
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _LIVE: "weakref.WeakSet[Session]" = weakref.WeakSet()
@@ -128,7 +128,7 @@ class Session:
     def state(self) -> dict[str, Any]:
         """Where the run stands, for a checkpoint."""
         latest = self._latest if self.status is Status.RUNNING else None
-        return position.state(self._recorder, self._inbox, self.place, self.resumed or {}, latest)
+        return checkpoint.state(self._recorder, self._inbox, self.place, self.resumed or {}, latest)
 
     @property
     def billable(self) -> tuple[Domain, ...]:
@@ -145,7 +145,7 @@ class Session:
         self._sampler.pre_roll()
         started = datetime.now(tz=UTC).astimezone()
         self._head = {
-            **meta.head(
+            **metadata.head(
                 name=self._name, started=started, identity=self.place.identity, refusals=self._found.refusals
             ),
             **self._declared,
@@ -158,7 +158,7 @@ class Session:
     def begin(self) -> None:
         """Open the window: it starts when this returns."""
         self._recorder.begin(time.monotonic_ns())
-        self._head["clock"] = meta.clock(self._recorder.start_ns)
+        self._head["clock"] = metadata.clock(self._recorder.start_ns)
         self._hooks.attach(self._sink, times_loading=self._times_loading)
         self._sampler.start()
 
@@ -181,7 +181,7 @@ class Session:
         self.status = status
         try:
             self._finish(end_ns)
-            foresight.complete(self._head, schedule, step=self._recorder.totals.steps)
+            lr_simulation.complete(self._head, schedule, step=self._recorder.totals.steps)
         except Exception as error:  # noqa: BLE001 - the numbers may be incomplete; the training's result is not
             self.notice(
                 f"finishing the record failed ({type(error).__name__}: {error}); its last rows are missing"
@@ -287,12 +287,12 @@ class Session:
     def _meta(self) -> dict[str, Any]:
         recorder, cost = self._recorder, self._sampler.cost
         decision = recorder.decision
-        return self._head | meta.body(
+        return self._head | metadata.body(
             status=self.status,
-            listed=meta.domains(self._meters, recorder.start_ns),
+            listed=metadata.domains(self._meters, recorder.start_ns),
             missing=decision.missing if decision else (),
             warnings=self.notice.lines,
-            totals=None if self.status is Status.RUNNING else meta.totals(self.summary()),
+            totals=None if self.status is Status.RUNNING else metadata.totals(self.summary()),
             overhead={
                 "sampler_cpu_seconds": cost.cpu_seconds,
                 "samples": cost.samples,

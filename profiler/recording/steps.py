@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from profiler.hooks.events import Kind, Lost, Slot, Stamp, StepEvent
+from profiler.torch_hooks.events import Kind, Lost, Slot, Stamp, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _PATIENCE_NS = 5 * NANOSECONDS_PER_SECOND

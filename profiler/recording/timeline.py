@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from operator import itemgetter
 
-from profiler.recording.segments import Edge, Segment
+from profiler.recording.intervals import Edge, Segment
 from profiler.records import Reading
 from profiler.uncertainty import DRIFT_FACTOR, UNIFORM
 from profiler.units import NANOSECONDS_PER_SECOND

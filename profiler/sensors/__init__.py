@@ -11,13 +11,13 @@ from pathlib import Path
 from profiler.errors import MissingDependencyError, SensorUnavailableError
 from profiler.records import Domain, Reading, Refusal
 from profiler.sensors.base import Found, Noticing, Sensor
-from profiler.sensors.modelled import open_modelled
+from profiler.sensors.calibration import describe
+from profiler.sensors.environment import Source, Surroundings
+from profiler.sensors.estimated import open_modelled
 from profiler.sensors.nvml import open_nvml
-from profiler.sensors.observe import describe
 from profiler.sensors.perf import open_perf
 from profiler.sensors.powercap import POWERCAP_ROOT
 from profiler.sensors.rapl import open_powercap
-from profiler.sensors.surroundings import Source, Surroundings
 
 __all__ = [
     "SOURCES",

@@ -6,11 +6,11 @@ from profiler.errors import MissingDependencyError, SensorUnavailableError
 from profiler.records import Domain, Provenance, Refusal
 from profiler.sensors.base import Found
 from profiler.sensors.cuda_devices import Board, visible_boards
+from profiler.sensors.environment import Surroundings
 from profiler.sensors.nvml_board import Plan, describe_board, is_shared, plan_board
-from profiler.sensors.nvml_help import why_no_boards, why_no_nvml
+from profiler.sensors.nvml_errors import why_no_boards, why_no_nvml
 from profiler.sensors.nvml_samples import PowerBuffer, known_clocks
 from profiler.sensors.nvml_sensor import GpuMeter, NvmlSensor, shut_down
-from profiler.sensors.surroundings import Surroundings
 
 BOARD_GAIN_UNCERTAINTY = 0.05
 """One standard deviation of a board's gain (Yang, Adamek and Armour, SC24, arXiv 2312.02741: about 5 % a

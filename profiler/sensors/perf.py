@@ -11,9 +11,9 @@ from typing import Protocol
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Reading
 from profiler.sensors.base import Found
+from profiler.sensors.environment import Surroundings
 from profiler.sensors.perf_events import PMU, PowerEvent, PowerMeter, list_events, plan_meters
 from profiler.sensors.rapl_domains import say_missing_memory
-from profiler.sensors.surroundings import Surroundings
 
 _SYSCALLS = {"x86_64": 298, "aarch64": 241}
 _ATTRIBUTE = struct.Struct("=IIQQQQQIIQ")

@@ -9,11 +9,11 @@ from pathlib import Path
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Reading, Refusal
 from profiler.sensors.base import Found
+from profiler.sensors.environment import Surroundings
 from profiler.sensors.powercap import Zone, plan_domains, scan_zones, without_duplicates
 from profiler.sensors.rapl_domains import say_missing_memory
-from profiler.sensors.rapl_help import why_no_zones, why_unreadable
-from profiler.sensors.surroundings import Surroundings
-from profiler.sensors.unwrap import MAX_PLATFORM_WATTS, MAX_SOCKET_WATTS, WrappingCounter
+from profiler.sensors.rapl_errors import why_no_zones, why_unreadable
+from profiler.sensors.wraparound import MAX_PLATFORM_WATTS, MAX_SOCKET_WATTS, WrappingCounter
 from profiler.units import MICROJOULES_PER_JOULE
 
 _LONGEST_VALUE = 64

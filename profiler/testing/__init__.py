@@ -1,35 +1,9 @@
-"""Doubles for hardware and time, shipped so that users and extensions can test without either.
+"""Tools for testing a sensor of your own: a fake clock, scripted power, and the sensor conformance suite.
 
-``conformance`` and ``fixtures`` need pytest and are imported by name.
+``conformance`` needs pytest and is imported by name.
 """
 
-from profiler.sensors.replay import Waveform
 from profiler.testing.clock import FakeClock
-from profiler.testing.perf_events import FakePerfEvents
-from profiler.testing.powercap import FakePowercap, FakeZone
-from profiler.testing.simulated_nvml import (
-    SimulatedGpu,
-    build_library,
-    hopper,
-    library_environment,
-    pascal,
-    simulated_nvml,
-    volta,
-    write_script,
-)
+from profiler.testing.replay import Waveform
 
-__all__ = [
-    "FakeClock",
-    "FakePerfEvents",
-    "FakePowercap",
-    "FakeZone",
-    "SimulatedGpu",
-    "Waveform",
-    "build_library",
-    "hopper",
-    "library_environment",
-    "pascal",
-    "simulated_nvml",
-    "volta",
-    "write_script",
-]
+__all__ = ["FakeClock", "Waveform"]

@@ -5,12 +5,12 @@ import math
 import random
 
 import pytest
-from lively_runs import write as write_run
 
 from profiler import load_run
 from profiler.records import Verdict
-from profiler.report import figures, render, report_of, slider, write
-from profiler.report.targets import PerJoule, TargetTable
+from profiler.reporting import figures, render, report_of, target_slider, write
+from profiler.reporting.target_table import PerJoule, TargetTable
+from tests.support.lively_runs import write as write_run
 
 HOSTILE = (
     "</script><script>window.broken=1</script><img src=x onerror=window.broken=1>\"'&`${1}\n=cmd|'/C calc'!A0"
@@ -52,8 +52,8 @@ def table(report):
 
 def shown(table, loss):
     quote = table.at(loss)
-    cards = {card.label: [card.value, card.note] for card in slider.cards(table, quote)}
-    return {"cards": cards, "verdict": slider.sentence(quote)}
+    cards = {card.label: [card.value, card.note] for card in target_slider.cards(table, quote)}
+    return {"cards": cards, "verdict": target_slider.sentence(quote)}
 
 
 READ = """(step) => {

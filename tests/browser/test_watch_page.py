@@ -6,10 +6,10 @@ import threading
 from pathlib import Path
 
 import pytest
-from growing_run import GrowingRun
 
 from profiler.cli.watch_web import Latest, Server
-from profiler.report.watching import Watch
+from profiler.reporting.live_report import Watch
+from tests.support.growing_run import GrowingRun
 
 HOSTILE = "</script><script>window.broken=1</script><img src=x onerror=window.broken=1>\"'&`${1}"
 TRAIN = """
@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from profiler import EnergyProfiler
 from profiler.records import Domain, Provenance
-from profiler.sensors.replay import ReplaySensor, ScriptedMeter, Waveform
+from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
 
 domain = Domain(name="cpu:package-0", source="scripted", provenance=Provenance.COUNTER)
 meter = ScriptedMeter(domain=domain, waveform=Waveform.constant(120.0))

@@ -1,3 +1,3 @@
-from profiler.testing.fixtures import fake_clock, nvml_library, simulated_gpus
+from tests.support.fixtures import fake_clock, nvml_library, simulated_gpus
 
 __all__ = ["fake_clock", "nvml_library", "simulated_gpus"]

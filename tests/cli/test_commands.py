@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from profiler.cli import COMMANDS, main
-from profiler.testing.runs import write_run
+from tests.support.runs import write_run
 
 NOBODY = 65_534
 

@@ -6,8 +6,8 @@ import pytest
 
 from profiler import load_run
 from profiler.cli import main
-from profiler.report.comparison import compare, render_text
-from profiler.testing.runs import law, write_run
+from profiler.reporting.comparison import compare, render_text
+from tests.support.runs import law, write_run
 
 
 @pytest.fixture

@@ -9,12 +9,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from profiler.cli.checkup import Driver, Torch, ask_driver, ask_torch, examine
+from profiler.cli.diagnostics import Driver, Torch, ask_driver, ask_torch, examine
 from profiler.cli.doctor import lines
 from profiler.records import Refusal
-from profiler.sensors.rapl_help import permission_remedy
-from profiler.sensors.replay import Waveform
-from profiler.testing import FakePowercap, hopper, pascal
+from profiler.sensors.rapl_errors import permission_remedy
+from profiler.testing.replay import Waveform
+from tests.support.powercap import FakePowercap
+from tests.support.simulated_nvml import hopper, pascal
 
 VERSIONS = {"energy-profiler": "1.2.3", "python": "3.12.1"}
 MODEL = "Intel(R) Xeon(R) Gold 6248R CPU @ 3.00GHz"

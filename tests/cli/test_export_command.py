@@ -7,7 +7,7 @@ import pytest
 from profiler import load_run
 from profiler.cli import main
 from profiler.export import FORMATS, export
-from profiler.testing.runs import write_run
+from tests.support.runs import write_run
 
 
 @pytest.fixture(autouse=True)

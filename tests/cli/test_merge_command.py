@@ -2,7 +2,7 @@
 
 from profiler import load_run
 from profiler.cli import main
-from profiler.testing.runs import write_run
+from tests.support.runs import write_run
 
 
 def test_a_single_record_is_copied_and_that_is_said(tmp_path, capsys):

@@ -9,8 +9,8 @@ import pytest
 
 from profiler import load_run
 from profiler.cli import main
-from profiler.report import render, report_of
-from profiler.testing.runs import write_run
+from profiler.reporting import render, report_of
+from tests.support.runs import write_run
 
 
 @pytest.fixture

@@ -12,13 +12,13 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from scripts_to_compare import PLAIN, WITH_TORCH
 
 import profiler
 from profiler import load_run
 from profiler.cli import main
 from profiler.cli.run import SETTINGS
-from profiler.options import Options
+from profiler.config import Options
+from tests.support.scripts_to_compare import PLAIN, WITH_TORCH
 
 ENVIRONMENT = {
     **os.environ,

@@ -12,13 +12,13 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from growing_run import GrowingRun
 from rich.console import Console
 
 from profiler.cli import main
 from profiler.cli import watch as watch_command
-from profiler.report.watch_terminal import line, screen
-from profiler.report.watching import Watch
+from profiler.reporting.live_report import Watch
+from profiler.reporting.watch_terminal import line, screen
+from tests.support.growing_run import GrowingRun
 
 
 @pytest.fixture

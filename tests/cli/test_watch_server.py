@@ -12,11 +12,11 @@ import time
 from importlib.resources import files
 
 import pytest
-from growing_run import GrowingRun
 
 from profiler.cli import main
 from profiler.cli.watch_web import Latest, Server
-from profiler.report.watching import Watch
+from profiler.reporting.live_report import Watch
+from tests.support.growing_run import GrowingRun
 
 NAME = "</script><script>alert(1)</script>\n\x1b[31m=cmd"
 
@@ -90,7 +90,7 @@ FILES = {
 def test_its_files_are_its_own_and_bound_to_it(server, path, kind, name):
     answer, content = ask(server, path)
     assert (answer.status, answer.headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
-    assert content == files("profiler.report").joinpath(name).read_bytes()
+    assert content == files("profiler.reporting").joinpath(name).read_bytes()
     policy = answer.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self';")
     assert "http" not in policy

@@ -15,7 +15,7 @@ from profiler.errors import MissingDependencyError, UsageError
 from profiler.export import FORMATS, export
 from profiler.export.codecarbon import COLUMNS
 from profiler.export.steps_csv import neutralised
-from profiler.testing.runs import write_run
+from tests.support.runs import write_run
 
 
 @pytest.fixture

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from profiler import load_run
 from profiler.export import export, speedscope
-from profiler.export.tiles import Tile, tiles_of
-from profiler.testing.runs import write_run
+from profiler.export.timeline import Tile, tiles_of
+from tests.support.runs import write_run
 
 UNITS = {"none", "nanoseconds", "microseconds", "milliseconds", "seconds", "bytes"}
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.loggers import Logger
-from small_training import scripted, train
 
 from profiler import EnergyProfiler
 from profiler.errors import UsageError
 from profiler.integrations.lightning import EnergyProfilerCallback
 from profiler.records import Status
+from tests.support.small_training import scripted, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore::FutureWarning:lightning")
 

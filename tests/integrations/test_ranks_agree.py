@@ -4,9 +4,9 @@ import sys
 
 import pytest
 import torch
-from warm_python import WarmPython
 
-from profiler.integrations.recording import any_rank
+from profiler.integrations.callback_base import any_rank
+from tests.support.warm_python import WarmPython
 
 
 @pytest.mark.parametrize("says", [True, False])
@@ -18,7 +18,7 @@ def test_a_single_process_decides_for_itself(says):
 def test_one_rank_is_enough(tmp_path):
     script = """
         import torch
-        from profiler.integrations.recording import any_rank
+        from profiler.integrations.callback_base import any_rank
         torch.distributed.init_process_group("gloo", init_method="file://{store}", rank={rank}, world_size=2)
         print(any_rank(says={rank} == 1, device="cpu"), any_rank(says=False, device="cpu"))
         torch.distributed.destroy_process_group()

@@ -7,11 +7,11 @@ import time
 import pytest
 import torch
 import transformers
-from small_training import scripted, train
 
 from profiler import EnergyProfiler
 from profiler.integrations.transformers import EnergyProfilerCallback
 from profiler.records import Status
+from tests.support.small_training import scripted, train
 
 transformers.logging.set_verbosity_error()
 

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import settings
 
-from profiler.sensors.replay import Waveform
+from profiler.testing.replay import Waveform
 
 settings.register_profile("unhurried", deadline=None)
 settings.load_profile("unhurried")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from profiler.sensors.replay import Waveform
-from profiler.sensors.surroundings import Surroundings
-from profiler.testing import FakePowercap
-from profiler.testing.fixtures import fake_clock, nvml_library, run_python, simulated_gpus
+from profiler.sensors.environment import Surroundings
+from profiler.testing.replay import Waveform
+from tests.support.fixtures import fake_clock, nvml_library, run_python, simulated_gpus
+from tests.support.powercap import FakePowercap
 
 __all__ = ["fake_clock", "nvml_library", "run_python", "simulated_gpus"]
 

@@ -1,0 +1,188 @@
+"""What the phases of training steps cost: data loading, forward, backward, optimizer, and what is left of each step.
+
+Sensors are slower than phases, so no phase's joules are read anywhere. They are inferred from how the power of
+stretches of steps goes with the share of time that each phase has in them: a Bayesian linear regression of mean power
+on shares (Gelman et al., Bayesian Data Analysis, ch. 14), in which a phase of which the record says nothing may have
+any power from none to twice the mean, and which is conditioned on the joules of all steps together. Phases whose
+shares never vary cannot be told apart: their intervals stay as wide as that.
+"""
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from profiler.analysis.window_energy import gain_variance
+from profiler.records import Interval, PhaseEnergy
+from profiler.uncertainty import Z_90
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    from profiler.storage.reader import StoredRun
+
+    Array = npt.NDArray[np.float64]
+
+PHASES = ("data", "forward", "backward", "optimizer")
+OTHER = "other"
+"""What no phase covers: zeroing gradients, logging, the loop itself."""
+
+_STRETCH_PERIODS = 5
+"""Steps are taken together over this many update periods of the slowest sensor, so that their joules are their own."""
+_USUAL_PERIOD_SECONDS = 0.1
+"""For a sensor whose update period is unknown."""
+_PRIOR_SIGMA = 1 / math.sqrt(3)
+"""Standard deviation of a power that is equally likely anywhere from none to twice the mean, in mean powers."""
+_EXACT = 1e-12
+_NOTHING = 1e-9
+"""Seconds and joules are written to six decimals."""
+_ROUNDS = 3
+"""How often the scatter about the line is estimated anew."""
+
+
+def of_run(run: "StoredRun") -> tuple[PhaseEnergy, ...]:
+    """Return the energy of a run's phases: see :func:`energy_by_phase`."""
+    joules = run.energy_by_domain()
+    total = sum(joules.values())
+    common = gain_variance(run.domains, joules) ** 0.5 / total if total > 0.0 else 0.0
+    periods = [run.domains[name].update_period_seconds for name in joules]
+    return energy_by_phase(run.steps, periods_seconds=periods, relative_sigma=common)
+
+
+def energy_by_phase(
+    steps: "pd.DataFrame", *, periods_seconds: Iterable[float | None] = (), relative_sigma: float = 0.0
+) -> tuple[PhaseEnergy, ...]:
+    """Joules of each phase that was timed, and ``other``; together the joules of the steps.
+
+    Args:
+        steps: The table of a run's steps.
+        periods_seconds: How often each billed sensor renews its value; None where that is unknown.
+        relative_sigma: One standard deviation of the whole run's joules, in shares of them.
+
+    Returns:
+        One entry a phase in the order of a step; none where there are no steps or no phase was timed. Joules are None
+        where nothing was metered.
+    """
+    names, seconds = _seconds(steps)
+    if not names:
+        return ()
+    spent = seconds.sum(axis=0)
+    metered = steps["total_joules"].notna().to_numpy()
+    if not metered.any():
+        return tuple(
+            PhaseEnergy(name=n, seconds=float(s), joules=None) for n, s in zip(names, spent, strict=True)
+        )
+    slowest = max(
+        (period or _USUAL_PERIOD_SECONDS for period in periods_seconds), default=_USUAL_PERIOD_SECONDS
+    )
+    stretches = _stretches(steps[metered], seconds[metered], _STRETCH_PERIODS * slowest)
+    joules, sigmas = _regress(*stretches)
+    return tuple(
+        PhaseEnergy(
+            name=name, seconds=float(time), joules=_interval(energy, sigma, relative_sigma, joules.sum())
+        )
+        for name, time, energy, sigma in zip(names, spent, joules, sigmas, strict=True)
+    )
+
+
+def _interval(joules: float, sigma: float, common: float, total: float) -> Interval:
+    """No phase takes less than nothing, or more than all."""
+    spread = Z_90 * math.hypot(sigma, common * joules)
+    high = min(joules + spread, total * (1 + Z_90 * common))
+    return Interval(low=float(max(joules - spread, 0.0)), median=float(joules), high=float(max(high, joules)))
+
+
+def _seconds(steps: "pd.DataFrame") -> tuple[tuple[str, ...], "Array"]:
+    """The phases that took any time, and their seconds in each row; what was not timed is part of ``other``."""
+    import numpy as np
+
+    names = [name for name in PHASES if float(steps[f"{name}_seconds"].sum()) > 0]
+    if not names:
+        return (), np.empty((len(steps), 0))
+    timed = steps[[f"{name}_seconds" for name in names]].fillna(0.0).to_numpy(dtype=float)
+    rest = (steps["end_seconds"] - steps["start_seconds"]).to_numpy(dtype=float) - timed.sum(axis=1)
+    return (*names, OTHER), np.column_stack([timed, np.maximum(rest, 0.0)])
+
+
+def _stretches(steps: "pd.DataFrame", seconds: "Array", length: float) -> tuple["Array", "Array", "Array"]:
+    """Seconds by phase, joules, and variance of the joules of consecutive rows that take ``length`` together.
+
+    Neighbouring rows share an edge, whose error one gains and the other loses: within a stretch it cancels.
+    """
+    import numpy as np
+
+    ends = np.cumsum(seconds.sum(axis=1))
+    _, group = np.unique(np.floor((ends - ends[0]) / length), return_inverse=True)
+    edge = steps["uncertainty_joules"].fillna(0.0).to_numpy(dtype=float) ** 2 / 2
+    joined = np.diff(group) == 0
+    joined &= steps["start_seconds"].to_numpy()[1:] == steps["end_seconds"].to_numpy()[:-1]
+    variance = edge * (2.0 - np.append(joined, False) - np.append(False, joined))
+    columns = [np.bincount(group, weights=column) for column in seconds.T]
+    joules = np.bincount(group, weights=steps["total_joules"].to_numpy(dtype=float))
+    return np.column_stack(columns), joules.astype(float), np.bincount(group, weights=variance).astype(float)
+
+
+def _regress(seconds: "Array", joules: "Array", variance: "Array") -> tuple["Array", "Array"]:
+    """Joules of each phase and one standard deviation of each.
+
+    Works in mean powers: a stretch's power is 1 on average, and so is a phase's before anything is known of it.
+    """
+    import numpy as np
+
+    spent, whole, total = seconds.sum(axis=0), seconds.sum(axis=1), float(joules.sum())
+    if total <= _NOTHING or float(whole.max()) <= _NOTHING:
+        return np.zeros_like(spent), np.zeros_like(spent)
+    mean = total / float(spent.sum())
+    lasting = whole > _NOTHING
+    whole = whole[lasting]
+    shares, power = seconds[lasting] / whole[:, None], joules[lasting] / whole / mean
+    known = variance[lasting] / (whole * mean) ** 2
+    scatter = float(np.var(power))
+    for _ in range(_ROUNDS):
+        weights = 1.0 / (known + scatter + _EXACT)
+        information = (shares.T * weights) @ shares
+        powers, covariance = _posterior(information, shares.T @ (weights * power), spent)
+        rest = power - shares @ powers
+        free = len(power) - float(np.trace(information @ covariance))
+        if free > 1.0:
+            scatter = max(float(np.sum(rest**2 - known)) / free, 0.0)
+    sigma = np.sqrt(np.diag(covariance).clip(min=0.0) * _persistence(rest))
+    return powers * spent * mean, np.minimum(sigma, _PRIOR_SIGMA) * spent * mean
+
+
+def _posterior(information: "Array", pull: "Array", spent: "Array") -> tuple["Array", "Array"]:
+    """Mean and covariance of the phases' powers, none of them negative, given that together they make up the mean."""
+    import numpy as np
+
+    inverse = np.linalg.inv(information + np.eye(len(spent)) / _PRIOR_SIGMA**2)
+    along = inverse @ spent
+    covariance = inverse - np.outer(along, along) / (spent @ along)
+    kept = np.ones(len(spent), dtype=bool)
+    while True:
+        powers = np.zeros(len(spent))
+        powers[kept] = _constrained(information[np.ix_(kept, kept)], pull[kept], spent[kept], spent.sum())
+        if powers.min() >= 0.0:
+            return powers, covariance
+        kept &= powers > powers.min()
+
+
+def _constrained(information: "Array", pull: "Array", spent: "Array", total: float) -> "Array":
+    import numpy as np
+
+    inverse = np.linalg.inv(information + np.eye(len(spent)) / _PRIOR_SIGMA**2)
+    powers = inverse @ (pull + 1 / _PRIOR_SIGMA**2)
+    along = inverse @ spent
+    constrained: Array = powers + along * (total - spent @ powers) / (spent @ along)
+    return constrained
+
+
+def _persistence(rest: "Array") -> float:
+    """By how much the variance grows because departures from the line last longer than a stretch."""
+    import numpy as np
+
+    power = float(rest @ rest)
+    if len(rest) < 3 or power <= _EXACT:  # noqa: PLR2004 - one pair of neighbours says nothing
+        return 1.0
+    correlation = float(np.clip(rest[1:] @ rest[:-1] / power, 0.0, 0.98))
+    return (1 + correlation) / (1 - correlation)

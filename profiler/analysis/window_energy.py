@@ -1,0 +1,139 @@
+"""Energy between two moments of a recorded run, with its interval."""
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from profiler import uncertainty
+from profiler.errors import UsageError
+from profiler.records import Domain, Interval, Provenance
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    from profiler.storage.reader import StoredRun
+
+    Floats = npt.NDArray[np.float64]
+
+_TOLERANCE_SECONDS = 1e-6
+
+
+def energy_of(run: "StoredRun", start: float, end: float) -> Interval:
+    """Return the counted energy of a run from ``start`` to ``end``, in joules: see :func:`between`."""
+    return between(run.samples, run.domains, row_edges(run.steps, run.spans), start, end)
+
+
+def row_edges(steps: "pd.DataFrame", spans: "pd.DataFrame") -> "tuple[Floats, Floats]":
+    """The ends of rows, in seconds, and what was billed up to each, in joules: from 0 and in order of time."""
+    import numpy as np
+
+    both = [table[["end_seconds", "cumulative_joules"]].to_numpy(dtype=float) for table in (steps, spans)]
+    rows = np.concatenate([np.zeros((1, 2)), *both])
+    known = rows[~np.isnan(rows[:, 1])]
+    ordered = known[np.lexsort((known[:, 1], known[:, 0]))]
+    return ordered[:, 0], ordered[:, 1]
+
+
+def between(
+    samples: "pd.DataFrame",
+    domains: Mapping[str, Domain],
+    edges: "tuple[Floats, Floats]",
+    start: float,
+    end: float,
+) -> Interval:
+    """Billed energy from ``start`` to ``end``, in joules; seconds since the window's start.
+
+    At the ends of rows it is what the rows say; between them the samples tell how it goes. The formulas of the
+    uncertainty are those of :mod:`profiler.uncertainty`: what each end may be off by, what sensors that look only at
+    times miss in between, and what is common to the whole run, in proportion to the energy.
+
+    Args:
+        samples: The log of samples.
+        domains: Every domain by name.
+        edges: From :func:`row_edges`.
+        start: The window's start.
+        end: Its end.
+
+    Raises:
+        UsageError: The end lies before the start, or a moment outside what was recorded.
+    """
+    recorded = float(samples["time_seconds"].max()) if len(samples) else 0.0
+    if not -_TOLERANCE_SECONDS <= start <= end <= recorded + _TOLERANCE_SECONDS:
+        raise UsageError(
+            f"a window must lie between 0 and {recorded:.6f} s, start before end; got {start} to {end}."
+        )
+    logs = _billed_logs(samples, domains)
+    by_domain = {name: _sampled(times, joules, end) - _sampled(times, joules, start)
+                 for name, (times, joules) in logs.items()}  # fmt: skip
+    total = _cumulative(logs, edges, end) - _cumulative(logs, edges, start)
+    variance = sum(_variance(domains[name], *log, start, end) for name, log in logs.items())
+    spread = uncertainty.Z_90 * math.sqrt(variance + gain_variance(domains, by_domain))
+    return Interval(low=max(total - spread, 0.0), median=total, high=total + spread)
+
+
+def _billed_logs(
+    samples: "pd.DataFrame", domains: Mapping[str, Domain]
+) -> "dict[str, tuple[Floats, Floats]]":
+    groups = ((str(name), rows) for name, rows in samples.groupby("domain", sort=False))
+    return {
+        name: (rows["time_seconds"].to_numpy(), rows["energy_joules"].to_numpy())
+        for name, rows in groups
+        if name in domains and domains[name].billed
+    }
+
+
+def _sampled(times: "Floats", joules: "Floats", moment: float) -> float:
+    import numpy as np
+
+    return float(np.interp(moment, times, joules))
+
+
+def _cumulative(
+    logs: "Mapping[str, tuple[Floats, Floats]]", edges: "tuple[Floats, Floats]", moment: float
+) -> float:
+    """Billed joules from the window's start to a moment: between two rows' ends in proportion to what samples say."""
+    import numpy as np
+
+    def shown(at: float) -> float:
+        return sum(_sampled(times, joules, at) for times, joules in logs.values())
+
+    ends, billed = edges
+    after = int(np.searchsorted(ends, moment, side="right"))
+    start, joules = float(ends[max(after - 1, 0)]), float(billed[max(after - 1, 0)])
+    if after in (0, len(ends)):  # before the window, or past the last row, as while a run goes on
+        return joules + shown(moment) - shown(start)
+    end, gained = float(ends[after]), shown(float(ends[after])) - shown(start)
+    share = (shown(moment) - shown(start)) / gained if gained > 0 else (moment - start) / (end - start)
+    return joules + share * (float(billed[after]) - joules)
+
+
+def gain_variance(domains: Mapping[str, Domain], joules: Mapping[str, float]) -> float:
+    """Variance, in square joules, of a total from what is common to a whole run."""
+    return uncertainty.gain_variance(
+        (domains[name].provenance is Provenance.MODELLED, domains[name].gain_uncertainty * value)
+        for name, value in joules.items()
+    )
+
+
+def _variance(domain: Domain, times: "Floats", energies: "Floats", start: float, end: float) -> float:
+    """Variance of a domain's energy between two moments, in square joules, without its gain."""
+    edges = sum(_edge_variance(domain, times, energies, moment) for moment in (start, end))
+    return edges + domain.drift_watts**2 * (end - start)
+
+
+def _edge_variance(domain: Domain, times: "Floats", energies: "Floats", moment: float) -> float:
+    import numpy as np
+
+    if len(times) < 2:  # noqa: PLR2004 - power takes two points
+        return 0.0
+    after = int(np.clip(np.searchsorted(times, moment), 1, len(times) - 1))
+    near = slice(max(after - 2, 0), after + 2)
+    power = np.diff(energies[near]) / np.diff(times[near])
+    seconds = float(times[after] - times[after - 1])
+    place = float(np.clip((moment - times[after - 1]) / seconds, 0.0, 1.0))
+    always, between = uncertainty.edge_variance(
+        seconds, power.tolist(), domain.edge_watts, domain.blur_seconds
+    )
+    return always + between * uncertainty.bridge(place)

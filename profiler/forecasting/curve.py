@@ -1,0 +1,237 @@
+"""From points to the curve that a fit sees: 64 log-spaced bins of the mean logarithm."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from profiler.errors import ForecastRefusedError
+from profiler.forecasting.binning import BINS_PER_OCTAVE, EDGES, CurveBins, Dropped
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+COARSE_BINS = 64
+START_SHARE = 0.01
+"""The part of the range before it says nothing about where the curve is going."""
+MIN_POINTS = 6
+MIN_BINS = 3
+CONSTANT_SPREAD = 1e-9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class FineBins:
+    """Every usable point, averaged in bins of 1.1 %. Joules count from the first step's start.
+
+    Attributes:
+        joules: Mean joules of each bin, increasing.
+        values: Arithmetic mean of the values in each bin.
+        weights: Steps in each bin.
+        last_joules: Joules of the last usable point.
+        points: Usable points.
+        dropped: Points that could not be used.
+        disordered: Usable points that came at fewer joules than one before them.
+        repeated: Usable points that came at as many joules as the most so far.
+    """
+
+    joules: FloatArray
+    values: FloatArray
+    weights: FloatArray
+    last_joules: float
+    points: int
+    dropped: Dropped
+    disordered: int = 0
+    repeated: int = 0
+
+    def only(self, kept: BoolArray) -> "FineBins":
+        """Return the bins that are kept; what was counted stays."""
+        joules, values, weights = (part[kept] for part in (self.joules, self.values, self.weights))
+        return replace(self, joules=joules, values=values, weights=weights)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Curve:
+    """What a fit needs. Joules count from the first step's start until it is `shifted`.
+
+    Attributes:
+        joules: Joules of each bin (geometric mean), increasing.
+        log_values: Mean natural logarithm of the values in each bin.
+        weights: Steps in each bin.
+        last_joules: Joules of the last usable point.
+        first_value: Value at the very start of the curve.
+        points: Usable points.
+        dropped: Points that could not be used.
+    """
+
+    joules: FloatArray
+    log_values: FloatArray
+    weights: FloatArray
+    last_joules: float
+    first_value: float
+    points: int
+    dropped: Dropped
+
+    @property
+    def span(self) -> float:
+        """Ratio of the last to the first joules that the fit sees."""
+        return self.last_joules / float(self.joules[0])
+
+    def shifted(self, joules: float) -> "Curve":
+        """Return the same curve with so many joules before it."""
+        return replace(self, joules=joules + self.joules, last_joules=joules + self.last_joules)
+
+
+def from_stream(bins: CurveBins) -> FineBins:
+    """Read a streaming accumulator."""
+    sums = np.array([bins.bins[index] for index in sorted(bins.bins)], dtype=float).reshape(-1, 3)
+    last = bins.last_joules - bins.origin_joules if bins.points else 0.0
+    fine = _fine(sums.T, last_joules=last, points=bins.points, dropped=bins.dropped)
+    return replace(fine, disordered=bins.disordered, repeated=bins.repeated)
+
+
+def bin_arrays(
+    joules: npt.ArrayLike,
+    values: npt.ArrayLike,
+    weights: npt.ArrayLike | None = None,
+    *,
+    origin_joules: float = 0.0,
+) -> FineBins:
+    """Bin arrays, bit for bit as a `CurveBins` fed with the same points in the same order.
+
+    Args:
+        joules: Energy since the start of the run at each point, in any order.
+        values: The value at each point.
+        weights: Steps that each value is the mean of; 1 where not given.
+        origin_joules: Joules at which the first step began.
+    """
+    x, y = np.asarray(joules, dtype=float).ravel(), np.asarray(values, dtype=float).ravel()
+    w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=float).ravel()
+    x, y, w = x[w > 0], y[w > 0], w[w > 0]
+    finite = np.isfinite(x) & np.isfinite(y)
+    since = x - origin_joules
+    usable = finite & (since > 0) & (y > 0)
+    dropped = Dropped(
+        nonfinite=int(np.sum(~finite)),
+        nonpositive_joules=int(np.sum(finite & (since <= 0))),
+        nonpositive_values=int(np.sum(finite & (since > 0) & (y <= 0))),
+    )
+    x, y, w = x[usable], y[usable], w[usable]
+    most = np.maximum.accumulate(x)
+    last = float(most[-1] - origin_joules) if x.size else 0.0
+    fine = _fine(_sums(since[usable], y, w), last_joules=last, points=x.size, dropped=dropped)
+    disordered, repeated = int(np.sum(x[1:] < most[:-1])), int(np.sum(x[1:] == most[:-1]))
+    return replace(fine, disordered=disordered, repeated=repeated)
+
+
+def as_errors(fine: FineBins, best: float | None) -> FineBins:
+    """Turn a metric that rises to ``best`` into an error that falls; bins that are no worse are dropped."""
+    if best is None:
+        return fine
+    worse = fine.values < best
+    beyond = int(np.sum(~worse))
+    errors = replace(fine, values=best - fine.values).only(worse)
+    return replace(
+        errors,
+        points=fine.points - beyond,
+        dropped=replace(fine.dropped, nonpositive_values=fine.dropped.nonpositive_values + beyond),
+    )
+
+
+def _sums(x: FloatArray, y: FloatArray, w: FloatArray) -> FloatArray:
+    if not x.size:
+        return np.zeros((3, 0))
+    mantissa, octave = np.frexp(x / x[0])
+    index = octave.astype(np.int64) * BINS_PER_OCTAVE + np.searchsorted(EDGES, mantissa, side="right")
+    index -= index.min()
+    sums = np.stack([np.bincount(index, weights=part) for part in (w, w * x, w * y)])
+    return np.asarray(sums[:, sums[0] > 0], dtype=float)
+
+
+def _fine(sums: FloatArray, *, last_joules: float, points: int, dropped: Dropped) -> FineBins:
+    return FineBins(
+        joules=sums[1] / sums[0],
+        values=sums[2] / sums[0],
+        weights=sums[0],
+        last_joules=last_joules,
+        points=points,
+        dropped=dropped,
+    )
+
+
+def coarsen(fine: FineBins) -> Curve:
+    """Average fine bins into at most 64 log-spaced bins of the mean logarithm.
+
+    Raises:
+        ForecastRefusedError: ``too_few_points``, ``span_too_short`` or ``constant``.
+    """
+    _refuse_few(fine)
+    kept = fine.joules >= START_SHARE * fine.last_joules
+    log_x, log_y, w = np.log(fine.joules[kept]), np.log(fine.values[kept]), fine.weights[kept]
+    index = _coarse_index(log_x)
+    weight = np.bincount(index, weights=w).astype(float)
+    full = weight > 0
+    x, y = (np.bincount(index, weights=w * part)[full] / weight[full] for part in (log_x, log_y))
+    curve = Curve(
+        joules=np.exp(x),
+        log_values=y,
+        weights=weight[full],
+        last_joules=fine.last_joules,
+        first_value=float(fine.values[0]),
+        points=fine.points,
+        dropped=fine.dropped,
+    )
+    _refuse_uninformative(curve)
+    return curve
+
+
+def _coarse_index(log_x: FloatArray) -> npt.NDArray[np.int64]:
+    span = max(log_x[-1] - log_x[0], 1e-12)
+    index: npt.NDArray[np.int64] = np.minimum(
+        (log_x - log_x[0]) / span * COARSE_BINS, COARSE_BINS - 1
+    ).astype(np.int64)
+    return index
+
+
+def _refuse_few(fine: FineBins) -> None:
+    if fine.points >= MIN_POINTS and fine.joules.size:
+        return
+    also = (
+        f" ({fine.dropped.total} more could not be used: {describe(fine.dropped)})"
+        if fine.dropped.total
+        else ""
+    )
+    remedy = "Train longer, or record the metric more often."
+    if not fine.points and not fine.dropped.total:
+        remedy = "A loss that the profiler does not see is handed over with prof.step(loss=...)."
+    if fine.dropped.nonpositive_values > fine.points:
+        remedy = "Forecast a metric that stays above zero, such as its distance to the best possible value."
+    raise ForecastRefusedError(
+        "too_few_points",
+        f"A forecast needs {MIN_POINTS} points and the curve has {fine.points}{also}.",
+        remedy=remedy,
+    )
+
+
+def _refuse_uninformative(curve: Curve) -> None:
+    if curve.joules.size < MIN_BINS:
+        raise ForecastRefusedError(
+            "span_too_short",
+            f"The points lie within a factor of {curve.span:.3g} in joules: too close together to show a trend.",
+            remedy="Train longer before asking.",
+        )
+    if np.ptp(curve.log_values) < CONSTANT_SPREAD:
+        raise ForecastRefusedError(
+            "constant",
+            "The curve is constant: nothing was learned, so nothing can be extrapolated.",
+            remedy="Check that the recorded value is the one that training lowers.",
+        )
+
+
+def describe(dropped: Dropped) -> str:
+    """Say why points were dropped, for people."""
+    parts = (
+        (dropped.nonfinite, "not finite"),
+        (dropped.nonpositive_joules, "at zero or negative joules"),
+        (dropped.nonpositive_values, "zero or negative"),
+    )
+    return ", ".join(f"{count} {what}" for count, what in parts if count)

@@ -1,0 +1,145 @@
+"""The observed part of a curve: smoothed, read in both directions, and refused when it rises."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from profiler.errors import ForecastRefusedError
+from profiler.forecasting.curve import Curve, FloatArray
+
+NEIGHBOURS = 2
+"""The smoothed curve takes this many bins on either side together, so that one noisy reading is no level."""
+CLEAR = 3.0
+"""Standard errors that a dip must be under the level now."""
+LEAST_OTHERS = 1e-9
+RISE = 0.01
+RISE_ERRORS = 3.0
+LAST, BEFORE = 3, 8
+"""Bins at the end that are held against those before them."""
+LEAST_BLOW = 0.1
+BLOW_DEVIATIONS = 8.0
+"""Median absolute deviations of the bins before."""
+SMALLEST = 1e-300
+"""Stands for joules of none, and less."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Smoothed:
+    """The smoothed curve.
+
+    Attributes:
+        log_joules: Natural logarithm of joules since the first step, increasing.
+        log_values: Natural logarithm of the level there.
+        origin_joules: Joules at which the first step began.
+    """
+
+    log_joules: FloatArray
+    log_values: FloatArray
+    origin_joules: float = 0.0
+
+    @property
+    def joules(self) -> FloatArray:
+        """Joules since the start of the run."""
+        return np.asarray(self.origin_joules + np.exp(self.log_joules))
+
+    def log_at(self, joules: float) -> float:
+        """Return the log level at joules within the curve; its end values outside."""
+        since = max(joules - self.origin_joules, SMALLEST)
+        return float(np.interp(math.log(since), self.log_joules, self.log_values))
+
+    def first_crossing(self, log_level: float) -> float:
+        """Return the joules at which the curve first came down to the level; infinity if it did not."""
+        below = np.flatnonzero(self.log_values <= log_level)
+        if not below.size:
+            return math.inf
+        k = int(below[0])
+        if k == 0:
+            return self.origin_joules + math.exp(self.log_joules[0])
+        before, after = self.log_values[k - 1], self.log_values[k]
+        part = (before - log_level) / (before - after)
+        log_since = self.log_joules[k - 1] + part * (self.log_joules[k] - self.log_joules[k - 1])
+        return self.origin_joules + math.exp(log_since)
+
+
+def smooth(curve: Curve, log_law: FloatArray, log_now: float, origin_joules: float = 0.0) -> Smoothed:
+    """Smooth what a fitted law leaves, so that smoothing flattens nothing, and end at the level now.
+
+    A dip under the level now counts as far as it is clear of the noise around it, so that a few low readings do not
+    make a level that the run is not at one that it has reached.
+
+    Args:
+        curve: The binned curve.
+        log_law: Log level of the fitted law in each bin.
+        log_now: Log level at the last point.
+        origin_joules: Joules at which the first step began.
+    """
+    mean, error = _windowed(curve.log_values - log_law, curve.weights)
+    smoothed = np.maximum(log_law + mean, np.minimum(log_now, log_law + mean + CLEAR * error))
+    log_joules, log_last = np.log(curve.joules), math.log(curve.last_joules)
+    before = log_joules < log_last - 1e-9
+    return Smoothed(
+        log_joules=np.append(log_joules[before], log_last),
+        log_values=np.append(smoothed[before], log_now),
+        origin_joules=origin_joules,
+    )
+
+
+def _windowed(residual: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Mean of each bin and its neighbours, by their steps, and its standard error.
+
+    The error comes from how far they differ, of these bins or of typical ones if those differ more.
+    """
+    window = np.ones(2 * min(NEIGHBOURS, (residual.size - 1) // 2) + 1)
+
+    def around(values: FloatArray) -> FloatArray:
+        return np.convolve(values, window, mode="same")
+
+    total = around(weights)
+    mean = around(weights * residual) / total
+    spread = np.maximum(around(weights * residual**2) / total - mean**2, 0.0)
+    others = np.maximum(total**2 / around(weights**2) - 1.0, LEAST_OTHERS)
+    return mean, np.sqrt(np.maximum(spread, np.median(spread)) / others)
+
+
+def _blown_up(log_values: FloatArray) -> float:
+    """Return by how much the log level of the last bins lies above all of those before them; 0 where it does not."""
+    before, after = log_values[-LAST - BEFORE : -LAST], log_values[-LAST:]
+    if before.size < BEFORE or after.min() <= before.max():
+        return 0.0
+    middle = float(np.median(before))
+    noise = float(np.median(np.abs(before - middle)))
+    rise = float(np.median(after)) - middle
+    return rise if rise > max(LEAST_BLOW, BLOW_DEVIATIONS * noise) else 0.0
+
+
+def refuse_rising(curve: Curve, weight: FloatArray) -> None:
+    """Refuse a curve whose recent part rises beyond its noise.
+
+    Args:
+        curve: The binned curve.
+        weight: Recency weight of each bin.
+
+    Raises:
+        ForecastRefusedError: ``diverging``.
+    """
+    blown = _blown_up(curve.log_values)
+    if blown:
+        raise _diverging(f"its end lies {math.expm1(blown):.0%} above what came before")
+    slope, error = _slope(curve, weight / weight.sum())
+    if slope > RISE + RISE_ERRORS * error:
+        raise _diverging(f"by {math.expm1(slope * math.log(2.0)):.1%} per doubling of joules at its end")
+
+
+def _diverging(how: str) -> ForecastRefusedError:
+    remedy = "Lower the learning rate, or forecast an earlier part of the run."
+    return ForecastRefusedError("diverging", f"The curve rises: {how}.", remedy=remedy)
+
+
+def _slope(curve: Curve, weight: FloatArray) -> tuple[float, float]:
+    """Slope of the weighted line through the log levels, and its standard error."""
+    x, y = np.log(curve.joules), curve.log_values
+    dx, dy = x - weight @ x, y - weight @ y
+    slope = float(weight @ (dx * dy)) / float(weight @ dx**2)
+    left = dy - slope * dx
+    return slope, math.sqrt(float(weight**2 @ (dx * left) ** 2)) / float(weight @ dx**2)

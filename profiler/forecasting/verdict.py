@@ -1,0 +1,112 @@
+"""What a forecast says of a target, in a word and a sentence."""
+
+import math
+
+from profiler.forecasting.priors import HORIZON_LIMIT
+from profiler.records import Forecast, Verdict
+
+PROBABLY_NEVER = 0.95
+AS_LIKELY_AS_NOT = 0.5
+
+
+def decide(p_unreachable: float, energy_ratio: float) -> Verdict:
+    """Give the verdict on a level that was not reached yet.
+
+    Args:
+        p_unreachable: Probability that no finite energy reaches the level.
+        energy_ratio: Median joules at the level over measured joules, both since the first step; may be infinite.
+    """
+    if p_unreachable > PROBABLY_NEVER:
+        return Verdict.UNREACHABLE
+    if p_unreachable >= AS_LIKELY_AS_NOT:
+        return Verdict.UNDETERMINED
+    return Verdict.REACHABLE if energy_ratio <= HORIZON_LIMIT else Verdict.BEYOND_HORIZON
+
+
+def certain_never(target: float, bound: str, level: float) -> Forecast:
+    """Say never of a target that an exact bound excludes, whatever the curve.
+
+    Args:
+        target: The target, in the unit of the metric.
+        bound: The bound, as the end of a sentence.
+        level: Probability inside intervals.
+    """
+    return Forecast(
+        verdict=Verdict.UNREACHABLE,
+        low=math.inf,
+        median=math.inf,
+        high=math.inf,
+        p_unreachable=1.0,
+        certain=True,
+        energy_ratio=math.inf,
+        reason=f"No amount of energy reaches {target:.6g}: {bound}.",
+        level=level,
+    )
+
+
+def reached(joules: float, ends: tuple[float, float], measured: float, level: float) -> Forecast:
+    """Say when the smoothed curve first came to the target.
+
+    Args:
+        joules: Joules of the first crossing.
+        ends: Interval of that crossing, in joules.
+        measured: Joules of the whole curve so far.
+        level: Probability inside the interval.
+    """
+    return Forecast(
+        verdict=Verdict.REACHED,
+        low=ends[0],
+        median=joules,
+        high=ends[1],
+        p_unreachable=0.0,
+        certain=False,
+        energy_ratio=joules / measured,
+        reason=f"The smoothed curve reached it after {joules / measured:.0%} of the energy spent so far.",
+        level=level,
+    )
+
+
+def extrapolated(
+    joules: tuple[float, float, float],
+    p_unreachable: float,
+    measured: float,
+    level: float,
+    origin: float = 0.0,
+) -> Forecast:
+    """Say what the posterior says of a level not reached yet.
+
+    How far a law may be trusted is counted from the first step, what it costs from the start of the run.
+
+    Args:
+        joules: Low, median and high joules at the level since the start of the run; each may be infinite.
+        p_unreachable: Probability that no finite energy reaches the level.
+        measured: Joules of the whole curve so far.
+        level: Probability inside the interval.
+        origin: Joules at which the first step began.
+    """
+    ratio = joules[1] / measured
+    verdict = decide(p_unreachable, (joules[1] - origin) / (measured - origin))
+    return Forecast(
+        verdict=verdict,
+        low=joules[0],
+        median=joules[1],
+        high=joules[2],
+        p_unreachable=p_unreachable,
+        certain=False,
+        energy_ratio=ratio,
+        reason=_reason(verdict, p_unreachable, ratio),
+        level=level,
+    )
+
+
+def _reason(verdict: Verdict, p_unreachable: float, ratio: float) -> str:
+    if verdict is Verdict.UNREACHABLE:
+        return f"The fitted floor lies above it with probability {p_unreachable:.1%}."
+    if verdict is Verdict.UNDETERMINED:
+        return f"The curve does not tell: the floor lies above it with probability {p_unreachable:.0%}."
+    if verdict is Verdict.REACHABLE:
+        return f"It takes about {ratio:.2g} times the energy spent so far; P(never) = {p_unreachable:.0%}."
+    return (
+        f"It lies beyond the horizon of {HORIZON_LIMIT:g} times the energy of the steps so far, where only the "
+        f"interval means something; P(never) = {p_unreachable:.0%}."
+    )

@@ -1,5 +1,0 @@
-"""Seeing an unmodified PyTorch loop: every optimizer step, its loss and its learning rate.
-
-One process-wide :mod:`~profiler.hooks.dispatcher` holds the hooks; profilers come and go as its sinks.
-Importing this package does not import torch.
-"""

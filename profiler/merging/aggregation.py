@@ -1,0 +1,286 @@
+"""The ranks of one attempt added up: steps by common blocks, what lies between them by its place and kind.
+
+Joules are sums over ranks; the loss of a block is the mean over the ranks that saw one; phases' seconds are means. A
+block ends when its last rank ended it, and a span is as long as its mean over ranks: rows tile the window as they do
+in a record of one process.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from profiler.merging.alignment import block_of, known, sums
+from profiler.merging.tables import FLOATS
+from profiler.storage.reader import Tables
+from profiler.storage.schema import SPANS, STEPS
+from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    Array = npt.NDArray[np.float64]
+
+CATEGORIES = ("gpu_joules", "cpu_joules", "dram_joules", "other_joules")
+_JOULES = (*CATEGORIES, "total_joules", "modelled_joules")
+_MOST_CELLS = 40_000_000
+_SECONDS = ("data_seconds", "forward_seconds", "backward_seconds", "optimizer_seconds")
+
+
+@dataclass(slots=True, kw_only=True)
+class Between:
+    """What the ranks did of one kind before one block; joules in whole microjoules."""
+
+    first_seconds: float
+    seconds: float = 0.0
+    joules: float = 0.0
+    modelled: float = 0.0
+    variance: float = 0.0
+    is_metered: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Sums:
+    """Running sums over ranks, by block.
+
+    Attributes:
+        blocks: The last step of each block.
+        expected: How many ranks there will be.
+        ranks: How many were added.
+        end_seconds: When the last window ended.
+        between: What lies before each block, by its index and kind.
+        columns: By name; joules in whole microjoules.
+        metered: Of the joules, whether any rank has a number there.
+        backwards: Seconds in backward passes of each rank added, NaN where it has none; of several blocks together
+            where there are very many.
+    """
+
+    blocks: "npt.NDArray[np.int64]"
+    expected: int = 1
+    ranks: int = 0
+    end_seconds: float = 0.0
+    between: dict[tuple[int, str], Between] = field(default_factory=dict)
+    columns: "dict[str, Array]" = field(default_factory=dict)
+    metered: "dict[str, npt.NDArray[np.bool_]]" = field(default_factory=dict)
+    backwards: "list[Array]" = field(default_factory=list)
+    phases: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        import numpy as np
+
+        count = len(self.blocks)
+        zeros = (
+            "ends",
+            "loss",
+            "losses",
+            "variance",
+            *_JOULES,
+            *_SECONDS,
+            *(f"n_{name}" for name in _SECONDS),
+        )
+        self.columns = {
+            name: np.zeros(count) for name in (*zeros, "nonfinite_count", "step_rows", "backwards")
+        }
+        self.columns["learning_rate"] = np.full(count, np.nan)
+        self.metered = {name: np.zeros(count, dtype=bool) for name in _JOULES}
+
+    def add(self, tables: Tables, start: float, end: float) -> None:
+        """Add a rank whose window lies from ``start`` to ``end``, in seconds of the merged window."""
+        steps = tables.steps
+        at = block_of(steps["step"].to_numpy(), self.blocks)
+        self.ranks += 1
+        self.end_seconds = max(self.end_seconds, end)
+        self._add_spans(tables, at, start)
+        self._add_times(steps, at, start)
+        self._add_losses(steps, at)
+        self._add_joules(steps, at)
+
+    def _add_times(self, steps: "pd.DataFrame", at: "npt.NDArray[np.int64]", start: float) -> None:
+        import numpy as np
+
+        columns, count = self.columns, len(self.blocks)
+        np.maximum.at(columns["ends"], at, steps["end_seconds"].to_numpy() + start)
+        for name in _SECONDS:
+            values = steps[name].to_numpy()
+            columns[name] += sums(values, at, count)
+            columns[f"n_{name}"] += known(values, at, count)
+        backward = sums(steps["backward_seconds"].to_numpy(), at, count)
+        has_backward = known(steps["backward_seconds"].to_numpy(), at, count)
+        stride = 1 + self.expected * count // _MOST_CELLS
+        taken = np.where(has_backward, backward, np.nan).astype(np.float32)
+        self.backwards.append(np.add.reduceat(taken, np.arange(0, count, stride)))
+        for index, phase in zip(at[steps["phase"] != ""], steps["phase"][steps["phase"] != ""], strict=True):
+            self.phases.setdefault(int(index), str(phase))
+
+    def _add_losses(self, steps: "pd.DataFrame", at: "npt.NDArray[np.int64]") -> None:
+        import numpy as np
+
+        columns, count = self.columns, len(self.blocks)
+        loss, strange = steps["loss"].to_numpy(), steps["nonfinite_count"].to_numpy().astype(float)
+        finite = np.where(np.isfinite(loss), np.maximum(steps["step_count"].to_numpy() - strange, 1.0), 0.0)
+        columns["loss"] += sums(np.where(finite > 0, loss, 0.0) * finite, at, count)
+        columns["losses"] += sums(finite, at, count)
+        columns["nonfinite_count"] = np.maximum(columns["nonfinite_count"], sums(strange, at, count))
+        backwards = sums(steps["backwards"].to_numpy().astype(float), at, count)
+        columns["backwards"] = np.maximum(columns["backwards"], backwards)
+        rate = steps["learning_rate"].to_numpy()
+        last = np.full(count, np.nan)
+        last[at] = rate
+        columns["learning_rate"] = np.where(
+            np.isnan(columns["learning_rate"]), last, columns["learning_rate"]
+        )
+
+    def _add_joules(self, steps: "pd.DataFrame", at: "npt.NDArray[np.int64]") -> None:
+        import numpy as np
+
+        count = len(self.blocks)
+        for name in _JOULES:
+            values = steps[name].to_numpy()
+            self.metered[name] |= known(values, at, count)
+            self.columns[name] += sums(np.round(values * MICROJOULES_PER_JOULE), at, count)
+        self.columns["variance"] += sums(steps["uncertainty_joules"].to_numpy() ** 2, at, count)
+
+    def _add_spans(self, tables: Tables, at: "npt.NDArray[np.int64]", start: float) -> None:
+        import numpy as np
+
+        spans, steps = tables.spans, tables.steps
+        following = np.searchsorted(
+            steps["start_seconds"].to_numpy(), spans["start_seconds"].to_numpy() - 1e-9
+        )
+        places = np.append(at, len(self.blocks))[following] if len(spans) else following
+        for place, row in zip(places.tolist(), spans.to_dict("records"), strict=True):
+            self._add_span(place, row, start)
+
+    def _add_span(self, place: int, row: dict[Any, Any], start: float) -> None:
+        one = self.between.setdefault(
+            (place, str(row["kind"])), Between(first_seconds=row["start_seconds"] + start)
+        )
+        one.first_seconds = min(one.first_seconds, row["start_seconds"] + start)
+        one.seconds += row["end_seconds"] - row["start_seconds"]
+        if row["total_joules"] == row["total_joules"]:
+            one.is_metered = True
+            one.joules += round(row["total_joules"] * MICROJOULES_PER_JOULE)
+            one.modelled += round((row["modelled_joules"] or 0.0) * MICROJOULES_PER_JOULE)
+            one.variance += (row["uncertainty_joules"] or 0.0) ** 2
+
+    def frames(self) -> "tuple[pd.DataFrame, pd.DataFrame]":
+        """The tables of steps and spans."""
+        layout = _Layout(self)
+        return layout.steps(), layout.spans()
+
+
+class _Layout:
+    """Puts blocks and spans one behind the other on the merged window, in whole nanoseconds."""
+
+    def __init__(self, total: Sums) -> None:
+        import numpy as np
+
+        self._sums = total
+        count = len(total.blocks)
+        self._groups: dict[int, list[tuple[str, Between]]] = defaultdict(list)
+        for (place, kind), one in sorted(total.between.items(), key=lambda item: item[1].first_seconds):
+            self._groups[min(place, count)].append((kind, one))
+        ends = np.maximum.accumulate(np.append(total.columns["ends"], total.end_seconds))
+        if not self._groups.get(count) and count:
+            ends[count - 1] = ends[count]
+        self._edges = np.round(np.append(0.0, ends) * NANOSECONDS_PER_SECOND).astype(np.int64)
+        self._starts = self._edges[:-1].copy()
+        self._placed = {place: self._place(place, group) for place, group in self._groups.items()}
+        self._cumulate()
+
+    def _place(self, place: int, group: list[tuple[str, Between]]) -> list[int]:
+        """Where the spans before a block end; what is behind the last block fills the window."""
+        import numpy as np
+
+        start, end = int(self._edges[place]), int(self._edges[place + 1])
+        lengths = np.array([one.seconds for _, one in group]) / self._sums.ranks * NANOSECONDS_PER_SECOND
+        whole = float(lengths.sum())
+        is_last = place == len(self._sums.blocks)
+        scale = (end - start) / whole if whole and (is_last or whole > end - start) else 1.0
+        ends = (start + np.round(np.cumsum(lengths) * scale).astype(np.int64)).tolist()
+        if is_last:
+            ends[-1] = end
+        self._starts[place] = ends[-1]
+        return [int(moment) for moment in ends]
+
+    def _cumulate(self) -> None:
+        """Add joules up in the order of the rows."""
+        import numpy as np
+
+        count = len(self._sums.blocks)
+        steps = np.append(self._sums.columns["total_joules"], 0.0)
+        between = np.zeros(count + 1)
+        for place, group in self._groups.items():
+            between[place] = sum(one.joules for _, one in group)
+        self._before = np.cumsum(steps + between) - steps - between
+        self._cumulative = np.cumsum(steps + between)[:count]
+
+    def steps(self) -> "pd.DataFrame":
+        import numpy as np
+        import pandas as pd
+
+        columns, blocks, metered = self._sums.columns, self._sums.blocks, self._sums.metered
+        count, total = len(blocks), metered["total_joules"]
+        found: dict[str, Any] = {
+            "step": blocks, "step_count": np.diff(blocks, prepend=0),
+            "start_seconds": self._starts[:count] / NANOSECONDS_PER_SECOND,
+            "end_seconds": self._edges[1 : count + 1] / NANOSECONDS_PER_SECOND,
+            "loss": np.where(columns["losses"] > 0, columns["loss"] / np.maximum(columns["losses"], 1.0), np.nan),
+            "nonfinite_count": columns["nonfinite_count"].astype(np.int64),
+            "backwards": columns["backwards"].astype(np.int64), "learning_rate": columns["learning_rate"],
+        }  # fmt: skip
+        for name in _JOULES:
+            found[name] = np.where(metered[name], columns[name] / MICROJOULES_PER_JOULE, np.nan)
+        seen = np.maximum.accumulate(total | (self._before[:count] > 0)) if count else total
+        found["cumulative_joules"] = np.where(seen, self._cumulative / MICROJOULES_PER_JOULE, np.nan)
+        found["uncertainty_joules"] = np.where(total, np.sqrt(columns["variance"]), np.nan)
+        for name in _SECONDS:
+            ranks = columns[f"n_{name}"]
+            found[name] = np.where(ranks > 0, columns[name] / np.maximum(ranks, 1.0), np.nan)
+        found["phase"] = [self._sums.phases.get(index, "") for index in range(count)]
+        return pd.DataFrame({name: found[name] for name in STEPS.columns})
+
+    def spans(self) -> "pd.DataFrame":
+        import pandas as pd
+
+        rows = [row for place in sorted(self._groups) for row in self._spans_before(place)]
+        return pd.DataFrame(rows, columns=list(SPANS.columns)).astype(FLOATS)
+
+    def _spans_before(self, place: int) -> list[dict[str, Any]]:
+        rows, start, spent = [], int(self._edges[place]), float(self._before[place])
+        for (kind, one), end in zip(self._groups[place], self._placed[place], strict=True):
+            spent += one.joules
+            is_metered = one.is_metered
+            rows.append({
+                "start_seconds": start / NANOSECONDS_PER_SECOND, "end_seconds": end / NANOSECONDS_PER_SECOND,
+                "kind": kind, "total_joules": one.joules / MICROJOULES_PER_JOULE if is_metered else None,
+                "modelled_joules": one.modelled / MICROJOULES_PER_JOULE if is_metered else None,
+                "cumulative_joules": spent / MICROJOULES_PER_JOULE if is_metered or spent else None,
+                "uncertainty_joules": one.variance**0.5 if is_metered else None,
+            })  # fmt: skip
+            start = end
+        return rows
+
+
+def without(
+    tables: Tables, column: str, step_joules: "Array", span_joules: "Array", *, modelled: bool
+) -> Tables:
+    """Take joules that another rank counts off a rank's rows.
+
+    Args:
+        tables: The rank's.
+        column: The category that the device is billed in.
+        step_joules: What to take off each row of steps.
+        span_joules: What to take off each span.
+        modelled: Whether those joules were estimated.
+    """
+    import numpy as np
+
+    steps, spans = tables.steps.copy(), tables.spans.copy()
+    off = np.minimum(step_joules, np.nan_to_num(steps[column].to_numpy()))
+    for name in (column, "total_joules", *(("modelled_joules",) if modelled else ())):
+        steps[name] = np.maximum(steps[name].to_numpy() - off, 0.0)
+    for name in ("total_joules", *(("modelled_joules",) if modelled else ())):
+        spans[name] = np.maximum(spans[name].to_numpy() - span_joules, 0.0)
+    return Tables(steps=steps, spans=spans, samples=tables.samples, metrics=tables.metrics)

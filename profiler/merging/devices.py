@@ -1,0 +1,182 @@
+"""The devices of a merged run: their names, what is said of them, and their energy over time.
+
+Up to 32 devices each keep a log of their own. Of more, those of one kind are added up (``gpu:all``): a thousand logs
+help nobody, and each one still stands in its process's own directory.
+"""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from profiler.merging.discovery import Record
+from profiler.storage.schema import SAMPLES
+from profiler.units import MICROJOULES_PER_JOULE
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    import pandas as pd
+
+    Array = npt.NDArray[np.float64]
+
+MOST_DEVICES = 32
+_POINTS = 2_000
+"""Samples kept of each log: energies are cumulative, so that leaving some out loses nothing between the others."""
+_LEAST_POINTS = 64
+_ALL_POINTS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What one process counted of one device: joules since it began to, over seconds of the merged window."""
+
+    device: str
+    record: Record
+    domain: Mapping[str, Any]
+    seconds: "Array"
+    joules: "Array"
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return float(self.joules[-1])
+
+
+def log_of(
+    samples: "pd.DataFrame", record: Record, domain: Mapping[str, Any], device: str, *, start: float,
+    kept_from: float, until: float, logs: int,
+) -> Log | None:  # fmt: skip
+    """Take one device's energy out of a process's samples.
+
+    Args:
+        samples: Its table.
+        record: The process.
+        domain: The device's entry in its ``run.json``.
+        device: What tells the device from others.
+        start: When the process's window began on the merged one.
+        kept_from: From when on this process counts it, on the merged window.
+        until: When the process's window ended on the merged one; what a killed one read behind its last row is not
+            accounted for.
+        logs: How many such logs there will be: the more, the fewer points each keeps.
+    """
+    import numpy as np
+
+    rows = samples[samples["domain"] == domain["name"]]
+    if rows.empty or kept_from == math.inf:
+        return None
+    seconds, joules = rows["time_seconds"].to_numpy() + start, rows["energy_joules"].to_numpy()
+    if seconds[-1] > until:
+        last = float(np.interp(until, seconds, joules))
+        seconds, joules = np.append(seconds[seconds < until], until), np.append(joules[seconds < until], last)
+    if kept_from > seconds[0]:
+        at = float(np.interp(kept_from, seconds, joules))
+        later = seconds > kept_from
+        seconds, joules = np.append(kept_from, seconds[later]), np.append(0.0, joules[later] - at)
+    points = max(min(_POINTS, _ALL_POINTS // max(logs, 1)), _LEAST_POINTS)
+    if len(seconds) > points:
+        chosen = np.unique(np.round(np.linspace(0, len(seconds) - 1, points)).astype(np.int64))
+        seconds, joules = seconds[chosen], joules[chosen]
+    return Log(device=device, record=record, domain=domain, seconds=seconds, joules=joules)
+
+
+def combine(logs: Sequence[Log], end: float) -> "tuple[list[dict[str, Any]], pd.DataFrame]":
+    """Entries for ``run.json``, and the table of samples up to the merged window's end."""
+    import pandas as pd
+
+    groups = _grouped(logs)
+    entries = [_entry(name, group) for name, group in groups.items()]
+    frames = [
+        _frame(name, group, entry["provenance"], end)
+        for (name, group), entry in zip(groups.items(), entries, strict=True)
+    ]
+    if not frames:
+        return [], pd.DataFrame({name: [] for name in SAMPLES.columns})
+    return entries, pd.concat(frames, ignore_index=True).sort_values(
+        "time_seconds", kind="stable", ignore_index=True
+    )
+
+
+def _grouped(logs: Sequence[Log]) -> dict[str, list[Log]]:
+    by_device: dict[str, list[Log]] = defaultdict(list)
+    for log in logs:
+        by_device[log.device].append(log)
+    if len(by_device) > MOST_DEVICES:
+        by_kind: dict[str, list[Log]] = defaultdict(list)
+        for log in logs:
+            by_kind[f"{str(log.domain['name']).partition(':')[0]}:all"].append(log)
+        return dict(sorted(by_kind.items()))
+    return _named(by_device)
+
+
+def _named(by_device: Mapping[str, list[Log]]) -> dict[str, list[Log]]:
+    """Give each device its own domain's name; where several have that name, with the host and rank it belongs to."""
+    names = [str(group[0].domain["name"]) for group in by_device.values()]
+    hosts = list(dict.fromkeys(group[0].record.host for group in by_device.values()))
+    found = {}
+    for name, group in zip(names, by_device.values(), strict=True):
+        record = group[0].record
+        own = f"rank-{record.rank}" if name.startswith("gpu:") else f"node-{hosts.index(record.host)}"
+        found[name if names.count(name) == 1 else f"{name}@{own}"] = group
+    return found
+
+
+def _entry(name: str, group: Sequence[Log]) -> dict[str, Any]:
+    """One entry for several logs of a device, or of devices of a kind, whose gains err independently."""
+    first = group[0].domain
+    whole = sum(log.total for log in group)
+    devices: dict[str, float] = defaultdict(float)
+    gain = 0.0
+    for log in group:
+        devices[log.device] += log.total * float(log.domain.get("gain_uncertainty", 0.0))
+    if whole:
+        is_modelled = first["provenance"] == "modelled"
+        gain = (sum if is_modelled else math.hypot)(
+            *([devices.values()] if is_modelled else devices.values())
+        )
+    return {
+        **first,
+        "name": name,
+        "parent": None,
+        "device": first.get("device") if len(devices) == 1 else None,
+        "provenance": _worst(log.domain["provenance"] for log in group),
+        "gain_uncertainty": gain / whole if whole else float(first.get("gain_uncertainty", 0.0)),
+        "edge_watts": math.hypot(*(float(log.domain.get("edge_watts", 0.0)) for log in group)),
+        "drift_watts": math.hypot(*(float(log.domain.get("drift_watts", 0.0)) for log in group)),
+        "notes": list(dict.fromkeys(note for log in group for note in log.domain.get("notes", ()))),
+        "billed": True,
+        "billed_from_seconds": float(group[0].seconds[0]),
+        "bridged_seconds": sum(float(log.domain.get("bridged_seconds", 0.0)) for log in group) / len(devices),
+        "bridged_joules": sum(float(log.domain.get("bridged_joules", 0.0)) for log in group),
+        "resets": sum(int(log.domain.get("resets", 0)) for log in group),
+    }
+
+
+def _worst(provenances: Any) -> str:
+    order = ("counter", "integrated", "modelled")
+    return max(
+        (str(one) for one in provenances), key=lambda one: order.index(one) if one in order else len(order)
+    )
+
+
+def _frame(name: str, group: Sequence[Log], provenance: str, end: float) -> "pd.DataFrame":
+    """Add the logs up where they change, or on a grid where that is too often."""
+    import numpy as np
+    import pandas as pd
+
+    moments = np.unique(np.concatenate([log.seconds for log in group]))
+    if len(moments) > _POINTS * len({log.device for log in group} if len(group) < MOST_DEVICES else [0]):
+        moments = np.linspace(moments[0], moments[-1], _POINTS)
+    if moments[-1] < end:
+        moments = np.append(moments, end)
+    joules = np.zeros(len(moments))
+    for log in group:
+        joules += np.interp(moments, log.seconds, log.joules)
+    joules = np.round(joules * MICROJOULES_PER_JOULE) / MICROJOULES_PER_JOULE
+    with np.errstate(divide="ignore", invalid="ignore"):
+        watts = np.diff(joules, prepend=np.nan) / np.diff(moments, prepend=np.nan)
+    return pd.DataFrame(
+        {"time_seconds": moments, "domain": name, "power_watts": watts, "energy_joules": joules,
+         "provenance": provenance}
+    )  # fmt: skip

@@ -1,0 +1,139 @@
+"""From tiles to rows: single steps at first, then aligned blocks of 2^k steps, each billed to the microjoule."""
+
+import math
+from collections.abc import Iterator
+
+from profiler.recording.ledger import NOTHING_YET, Bill, Ledger, between
+from profiler.recording.segmentation import Tile
+from profiler.recording.steps import Step
+from profiler.storage.schema import SpanRow, StepRow
+from profiler.units import NANOSECONDS_PER_SECOND
+
+_SINGLE_STEPS = 10_000
+"""Each of the first steps gets a row of its own."""
+
+_ROWS_PER_SECOND = 5
+_RATE_WINDOW_NS = NANOSECONDS_PER_SECOND
+
+
+class Block:
+    """Consecutive steps of one phase, summed up."""
+
+    __slots__ = ("backward_ns", "backwards", "count", "data_ns", "end_ns", "finite", "forward_ns", "label", "last",
+                 "loss_sum", "nonfinite", "optimizer_ns", "start_ns", "strange")  # fmt: skip
+
+    def __init__(self, tile: Tile) -> None:
+        self.start_ns, self.label = tile.start_ns, tile.label
+        self.count = self.backwards = self.nonfinite = self.finite = 0
+        self.data_ns: int | None = None
+        self.forward_ns = self.backward_ns = self.optimizer_ns = 0
+        self.loss_sum = 0.0
+        self.strange: float | None = None
+        self.end_ns = tile.start_ns
+        self.last: Step | None = None
+
+    def add(self, tile: Tile, step: Step) -> None:
+        """Add the next step."""
+        self.count += 1
+        self.end_ns, self.last = tile.end_ns, step
+        self.backwards += step.backwards
+        loaded, forward = step.seconds_of(tile.start_ns)
+        self.data_ns = (self.data_ns or 0) + loaded if step.data_ns else self.data_ns
+        self.forward_ns += forward
+        self.backward_ns += step.backward_ns
+        self.optimizer_ns += step.optimizer_ns
+        loss = step.loss
+        if loss is None:
+            return
+        if math.isfinite(loss):
+            self.loss_sum += loss
+            self.finite += 1
+        else:
+            self.nonfinite += 1
+            self.strange = loss
+
+    @property
+    def loss(self) -> float | None:
+        """Mean of the finite losses; what stood there instead when none is finite; None when none was seen."""
+        return self.loss_sum / self.finite if self.finite else self.strange
+
+    @property
+    def learning_rate(self) -> float | None:
+        """The last step's."""
+        return self.last.learning_rate if self.last is not None else None
+
+
+class RowBuilder:
+    """Groups tiles into rows and bills each.
+
+    Attributes:
+        steps: Steps taken in so far.
+        billed: The bill at the end of the last row.
+    """
+
+    def __init__(self, ledger: Ledger, start_ns: int) -> None:
+        self._ledger = ledger
+        self._start_ns = start_ns
+        self._block: Block | None = None
+        self._stride = 1
+        self._rate_mark = (start_ns, 0)
+        self.steps = 0
+        self.billed: Bill = NOTHING_YET
+        self.billed_ns = start_ns
+
+    def add(self, tile: Tile) -> Iterator[StepRow | SpanRow]:
+        """Take the next tile in; yields the rows it completes."""
+        if tile.step is None:
+            yield from self.close()
+            yield self._span_row(tile)
+            return
+        if self._block is not None and self._block.label != tile.label:
+            yield from self.close()
+        self._block = self._block or Block(tile)
+        self._block.add(tile, tile.step)
+        self.steps += 1
+        if self.steps <= _SINGLE_STEPS or self.steps % self._stride == 0:
+            yield from self.close()
+
+    def close(self) -> Iterator[StepRow]:
+        """Complete the open block, if there is one."""
+        block, self._block = self._block, None
+        if block is not None:
+            yield self._step_row(block)
+
+    def adapt(self, now_ns: int) -> None:
+        """Choose the length of blocks so that about five rows a second or fewer are written."""
+        since, before = self._rate_mark
+        if now_ns - since < _RATE_WINDOW_NS:
+            return
+        rate = (self.steps - before) * NANOSECONDS_PER_SECOND / (now_ns - since)
+        self._stride = 1 << max(math.ceil(math.log2(max(rate / _ROWS_PER_SECOND, 1.0))), 0)
+        self._rate_mark = (now_ns, self.steps)
+
+    def _bill_to(self, end_ns: int) -> tuple[Bill, Bill]:
+        before, self.billed, self.billed_ns = self.billed, self._ledger.bill(end_ns), end_ns
+        return before, self.billed
+
+    def _step_row(self, block: Block) -> StepRow:
+        share = between(*self._bill_to(block.end_ns))
+        gpu, cpu, dram, other = share.by_category
+        return StepRow(
+            step=self.steps, step_count=block.count,
+            start_seconds=block.start_ns - self._start_ns, end_seconds=block.end_ns - self._start_ns,
+            loss=block.loss, nonfinite_count=block.nonfinite, backwards=block.backwards,
+            learning_rate=block.learning_rate,
+            gpu_joules=gpu, cpu_joules=cpu, dram_joules=dram, other_joules=other, total_joules=share.total,
+            modelled_joules=None if share.total is None else share.modelled, cumulative_joules=share.cumulative,
+            uncertainty_joules=share.sigma_joules, data_seconds=block.data_ns,
+            forward_seconds=block.forward_ns if block.backwards else None,
+            backward_seconds=block.backward_ns if block.backwards else None,
+            optimizer_seconds=block.optimizer_ns if block.backwards else None, phase=block.label,
+        )  # fmt: skip
+
+    def _span_row(self, tile: Tile) -> SpanRow:
+        share = between(*self._bill_to(tile.end_ns))
+        return SpanRow(
+            start_seconds=tile.start_ns - self._start_ns, end_seconds=tile.end_ns - self._start_ns, kind=tile.label,
+            total_joules=share.total, modelled_joules=None if share.total is None else share.modelled,
+            cumulative_joules=share.cumulative, uncertainty_joules=share.sigma_joules,
+        )  # fmt: skip

@@ -1,0 +1,119 @@
+"""Billing: which joules a boundary in time has behind it. Pure, in whole microjoules, so that sums are exact."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from profiler.recording.intervals import Edge
+from profiler.recording.timeline import Timeline
+from profiler.records import Domain, Provenance
+from profiler.units import MICROJOULES_PER_JOULE
+
+CATEGORIES = ("gpu", "cpu", "dram", "other")
+
+
+def category(domain: str) -> str:
+    """The column a domain is billed in: the word before its colon, or ``other``."""
+    head = domain.split(":", 1)[0]
+    return head if head in CATEGORIES else "other"
+
+
+class Bill(NamedTuple):
+    """Billed energy from the window's start to a boundary, in whole microjoules; None for a category without a meter.
+
+    Attributes:
+        by_category: Aligned with :data:`CATEGORIES`.
+        total: Everything billed; None when nothing is metered.
+        modelled: The part of the total that was estimated, not measured.
+        variance: Of the boundary's total, in square joules, without the gains common to the whole run.
+        drift: Variance of what was missed since the window's start by sensors that look only at times.
+    """
+
+    by_category: tuple[int | None, ...]
+    total: int | None
+    modelled: int
+    variance: float
+    drift: float = 0.0
+
+
+NOTHING_YET = Bill(by_category=(None,) * len(CATEGORIES), total=None, modelled=0, variance=0.0)
+
+
+class _Account(NamedTuple):
+    timeline: Timeline
+    start_joules: float
+    column: int
+    is_modelled: bool
+    start_ns: int
+    edge: Edge
+
+
+class Ledger:
+    """Reads bills off the timelines of the billed domains.
+
+    A domain's energy counts from the moment at which it joined: the window's start, or later for a device the run
+    only begins to use later.
+    """
+
+    def __init__(self) -> None:
+        self._accounts: dict[str, _Account] = {}
+
+    def join(self, domain: Domain, timeline: Timeline, start_ns: int) -> None:
+        """Bill ``domain`` from ``start_ns`` on."""
+        if domain.name not in self._accounts:
+            modelled = domain.provenance is Provenance.MODELLED
+            column = CATEGORIES.index(category(domain.name))
+            joules, edge = timeline.joules_at(start_ns), timeline.edge(start_ns)
+            self._accounts[domain.name] = _Account(timeline, joules, column, modelled, start_ns, edge)
+
+    @property
+    def start_variance(self) -> float:
+        """Variance of the energies from which the accounts count, in square joules, by what is known by now."""
+        return sum(a.edge.variance(a.start_ns, a.timeline.hidden_watts) for a in self._accounts.values())
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The billed domains."""
+        return tuple(self._accounts)
+
+    @property
+    def timelines(self) -> Sequence[Timeline]:
+        """Their timelines."""
+        return [account.timeline for account in self._accounts.values()]
+
+    def bill(self, time_ns: int) -> Bill:
+        """The bill at a boundary. Non-decreasing in every part."""
+        sums: list[int | None] = [None] * len(CATEGORIES)
+        total, modelled, variance, drift = 0, 0, 0.0, 0.0
+        for timeline, start, column, is_modelled, *_ in self._accounts.values():
+            joules, spread = timeline.at(time_ns)
+            amount = max(round((joules - start) * MICROJOULES_PER_JOULE), 0)
+            sums[column] = amount + (sums[column] or 0)
+            total += amount
+            variance += spread
+            if timeline.is_sampled:
+                drift += timeline.drift_at(time_ns)
+            if is_modelled:
+                modelled += amount
+        return Bill(tuple(sums), total if self._accounts else None, modelled, variance, drift)
+
+
+class Share(NamedTuple):
+    """What lies between two bills, in whole microjoules."""
+
+    by_category: tuple[int | None, ...]
+    total: int | None
+    modelled: int
+    cumulative: int | None
+    sigma_joules: float | None
+
+
+def between(start: Bill, end: Bill) -> Share:
+    """The difference of two bills; a category that only the later one has counts from zero."""
+    pairs = zip(start.by_category, end.by_category, strict=True)
+    parts = tuple([None if b is None else b - (a or 0) for a, b in pairs])
+    modelled = end.modelled - start.modelled
+    if end.total is None:
+        return Share(parts, None, modelled, None, None)
+    sigma = math.sqrt(start.variance + end.variance + max(end.drift - start.drift, 0.0))
+    return Share(parts, end.total - (start.total or 0), modelled, end.total, sigma)

@@ -1,0 +1,306 @@
+"""The figures of the page as plain data for plotly.js. Colours are names of ``page.css``: it knows light and dark."""
+
+from collections.abc import Sequence
+from html import escape
+from itertools import pairwise
+from math import log10
+from typing import Any
+
+from profiler.analysis.breakdown import TRAINING, Part
+from profiler.analysis.downsample import Band, Power, Series, Stretch
+from profiler.records import Interval
+from profiler.reporting.forecast_section import Outlook
+from profiler.reporting.sections import Chart, Details
+from profiler.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, SECONDS_PER_YEAR
+
+Figure = dict[str, Any]
+COLOURS = tuple(f"var(--c{number})" for number in range(1, 8))
+_LINE, _BAND, _FLOOR, _FLOOR_BAND = "var(--accent)", "var(--accent-soft)", "var(--floor)", "var(--floor-soft)"
+_SEEN, _BINS, _SOFT = "var(--faint)", "var(--ink)", "var(--soft)"
+_DOTTED = {"color": _FLOOR, "width": 1.5, "dash": "dot"}
+_KINDS = {
+    TRAINING: COLOURS[0], "evaluation": COLOURS[4], "checkpoint": COLOURS[5], "stall": COLOURS[3], "setup": COLOURS[6],
+    "lost": COLOURS[1], "idle": _SEEN, "teardown": _SOFT,
+}  # fmt: skip
+_CLOCK = (
+    (SECONDS_PER_YEAR, "years"), (SECONDS_PER_DAY, "days"), (SECONDS_PER_HOUR, "hours"),
+    (SECONDS_PER_MINUTE, "minutes"),
+)  # fmt: skip
+_FEWEST_TICKS = 4
+_LANE = 0.04
+"""Part of the figure's height that tells what the time was spent on."""
+_VISIBLE = 0.02
+_FEW_DECADES = 300
+_A_DECADE = 10
+_MARGIN = 1.08
+_FARTHEST_FLOOR = 4.0
+_DIGITS = 6
+
+
+def script() -> str:
+    """Plotly's own script."""
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())
+
+
+def script_name() -> str:
+    """What it is called beside a page."""
+    from plotly.offline import get_plotlyjs_version
+
+    return f"plotly-{get_plotlyjs_version()}.min.js"
+
+
+def figures_of(outlook: Outlook | None, details: Details) -> dict[str, Figure]:
+    """Every figure that the run has, by its place in the page."""
+    found = {
+        "curve": _curve(outlook, details.chart) if details.chart else None,
+        "power": power(details.power, details.stretches) if details.power else None,
+        "step-joules": step_joules(details.step_joules_over_time) if details.step_joules_over_time else None,
+        "where": where(details.where) if any(part.joules for part in details.where) else None,
+        "halvings": halvings(outlook, details) if outlook and details.halvings else None,
+        "learning-rate": learning_rate(details.learning_rate) if details.learning_rate else None,
+    }
+    return {name: figure for name, figure in found.items() if figure is not None}
+
+
+def _curve(outlook: Outlook | None, chart: Chart) -> Figure:
+    return recorded(chart) if outlook is None else curve(outlook, chart)
+
+
+def recorded(chart: Chart) -> Figure:
+    """Loss against joules on log axes, where there is no forecast."""
+    seen = chart.seen
+    x = {**_si("energy since the start, J"), **_joules(seen.x[0] / _MARGIN, seen.x[-1] * _MARGIN)}
+    y = _losses(min(seen.y) / _MARGIN, max(seen.y) * _MARGIN)
+    dots = _dots(seen.x, seen.y, "recorded", {"size": 4, "color": _BINS})
+    return {"data": [dots], "layout": {"xaxis": x, "yaxis": y}}
+
+
+def curve(outlook: Outlook, chart: Chart) -> Figure:
+    """Loss against joules on log axes: measured, fitted, extrapolated, and the floor's band."""
+    law = [(x, i.median) for x, i in zip(chart.law_joules, chart.law, strict=True)]
+    known = sum(x <= outlook.joules for x, _ in law)
+    fit, dashed = {"color": _LINE, "width": 2.5}, {"color": _LINE, "width": 2.5, "dash": "dash"}
+    data = [
+        *_floor(outlook.floor, chart),
+        *_between(chart.law_joules, [i.low for i in chart.law], [i.high for i in chart.law], "90 % band"),
+        _dots(chart.seen.x, chart.seen.y, "recorded", {"size": 3, "color": _SEEN}),
+        _dots(chart.joules, chart.losses, "mean in a bin", {"size": 5, "color": _BINS}),
+        _line(*zip(*law[:known], strict=True), name="fit", line=fit),
+        _line(*zip(*law[max(known - 1, 0) :], strict=True), name="extrapolated", line=dashed),
+    ]
+    first = min(chart.seen.x, default=chart.law_joules[0])
+    x = {**_si("energy since the start, J"), **_joules(first / _MARGIN, chart.law_joules[-1])}
+    y = _losses(*_range(outlook, chart))
+    return {"data": data, "layout": {"xaxis": x, "yaxis": y}}
+
+
+def _floor(floor: Interval, chart: Chart) -> list[Figure]:
+    ends = [min(chart.seen.x, default=chart.law_joules[0]), chart.law_joules[-1]]
+    least = min(chart.losses) * 1e-6
+    low, high = (max(level, least) for level in (floor.low, floor.high))
+    return [
+        *_between(ends, [low] * 2, [high] * 2, "floor, 90 %", fill=_FLOOR_BAND),
+        _line(ends, [max(floor.median, least)] * 2, name="median floor", line=_DOTTED),
+    ]
+
+
+def _range(outlook: Outlook, chart: Chart) -> tuple[float, float]:
+    """The losses that the figure shows: all that was measured and expected, and the median floor where it is near."""
+    lowest = min(*chart.losses, *(i.low for i in chart.law if i.low > 0.0))
+    floor = max(outlook.floor.median, lowest / _FARTHEST_FLOOR)
+    highest = max(*chart.losses, *chart.seen.y)
+    return min(lowest, floor) / _MARGIN, highest * _MARGIN
+
+
+def power(known: Power, stretches: Sequence[Stretch]) -> Figure:
+    """Power over time, stacked by domain, with its extremes, over a lane that says what the time was spent on."""
+    clock = Clock(known.seconds[-1])
+    seconds, data = clock.times(known.seconds), []
+    for number, one in enumerate(known.domains):
+        area = {"stackgroup": "power", "fillcolor": COLOURS[number % len(COLOURS)]}
+        line = {"width": 0, "shape": "hv"}
+        data.append({**_line(seconds, [*one.watts, one.watts[-1]], name=one.domain, line=line), **area})
+    data += [*_extremes(known, seconds), *_lanes(stretches, clock)]
+    y = {**_si("power, W"), "rangemode": "tozero", "domain": [2 * _LANE, 1.0]}
+    lane = {"range": [0, 1], "domain": [0.0, _LANE], "visible": False, "fixedrange": True}
+    x = {**clock.axis, "anchor": "y2"}
+    return {"data": data, "layout": {"xaxis": x, "yaxis": y, "yaxis2": lane}}
+
+
+def _extremes(known: Power, seconds: Sequence[float]) -> list[Figure]:
+    """Lowest and highest power in each piece, where they differ from its mean by what can be seen."""
+    mean = [sum(watts) for watts in zip(*(one.watts for one in known.domains), strict=True)]
+    if max(high - m for high, m in zip(known.high, mean, strict=True)) < _VISIBLE * max(known.high):
+        return []
+    x = [(a + b) / 2 for a, b in pairwise(seconds) for _ in range(2)]
+    y = [value for pair in zip(known.low, known.high, strict=True) for value in pair]
+    return [_line(x, y, name="lowest and highest", line={"color": _SOFT, "width": 0.7})]
+
+
+def _lanes(stretches: Sequence[Stretch], clock: "Clock") -> list[Figure]:
+    """One trace for each kind of stretch, in the lane below."""
+    return [_lane(kind, stretches, clock) for kind in dict.fromkeys(stretch.kind for stretch in stretches)]
+
+
+def _lane(kind: str, stretches: Sequence[Stretch], clock: "Clock") -> Figure:
+    x: list[float | None] = []
+    for one in stretches:
+        if one.kind == kind:
+            start, end = clock.times((one.start_seconds, one.end_seconds))
+            x += [start, start, end, end, None]
+    fill = {"fill": "tozeroy", "fillcolor": _colour(kind), "yaxis": "y2", "hoverinfo": "skip"}
+    return {**_line(x, [0, 1, 1, 0, None] * (len(x) // 5), name=kind, line={"width": 0}), **fill}
+
+
+def _colour(kind: str) -> str:
+    """The colour of what time was spent on, the same in every figure and for every run."""
+    return _KINDS.get(kind) or COLOURS[1 + sum(kind.encode()) % 2]
+
+
+def step_joules(known: Band) -> Figure:
+    """Joules a step over time: the mean of each piece, inside its extremes."""
+    clock = Clock(known.x[-1])
+    seconds = clock.times(known.x)
+    data = [
+        *_between(seconds, known.low, known.high, "lowest to highest"),
+        _line(seconds, known.mean, name="mean", line={"color": _LINE, "width": 2}),
+    ]
+    y = {**_si("energy a step, J"), "rangemode": "tozero"}
+    return {"data": data, "layout": {"xaxis": clock.axis, "yaxis": y}}
+
+
+def learning_rate(known: Series) -> Figure:
+    """The learning rate over time."""
+    clock = Clock(known.x[-1])
+    look = {"color": _LINE, "width": 2, "shape": "hv"}
+    line = _line(clock.times(known.x), known.y, name="learning rate", line=look)
+    y = {"title": {"text": "learning rate"}, "rangemode": "tozero", "exponentformat": "power"}
+    return {"data": [{**line, "showlegend": False}], "layout": {"xaxis": clock.axis, "yaxis": y}}
+
+
+def where(parts: Sequence[Part]) -> Figure:
+    """Where the energy went, as one bar."""
+    bars = [
+        {
+            "type": "bar",
+            "orientation": "h",
+            "x": [_short(part.joules)],
+            "y": [""],
+            "name": escape(part.name, quote=False),
+            "marker": {"color": _colour(part.name)},
+            "hovertemplate": "%{x:.3s}J",
+        }
+        for part in parts
+        if part.joules
+    ]
+    y = {"visible": False, "fixedrange": True}
+    return {"data": bars, "layout": {"barmode": "stack", "xaxis": _si("energy, J"), "yaxis": y}}
+
+
+def halvings(outlook: Outlook, details: Details) -> Figure:
+    """Joules more for each halving of the distance to the floor, beside a year of the world's electricity."""
+    farthest = outlook.yardstick.joules
+    rows = [(row.halvings, row.target.more) for row in details.halvings if row.target.more]
+    x = [count for count, _ in rows]
+    low, high = (
+        [min(end, farthest) for end in ends] for ends in zip(*((m.low, m.high) for _, m in rows), strict=True)
+    )
+    data = [
+        *_between(x, low, high, "90 % interval"),
+        {
+            **_line(x, [more.median for _, more in rows], name="median", line={"color": _LINE, "width": 2}),
+            "mode": "lines+markers",
+        },
+        _line([0.5, x[-1] + 0.5], [farthest] * 2, name=outlook.yardstick.name, line=_DOTTED),
+    ]
+    across = {
+        "title": {"text": "halvings of the distance to the floor"},
+        "dtick": max(len(x) // 10, 1),
+    }
+    return {
+        "data": data,
+        "layout": {"xaxis": across, "yaxis": {**_si("energy more, J"), "type": "log"}},
+    }
+
+
+class Clock:
+    """The unit of a time axis, by how long it is."""
+
+    def __init__(self, seconds: float) -> None:
+        self._length, self.unit = next(
+            ((length, unit) for length, unit in _CLOCK if seconds >= _FEWEST_TICKS * length), (1.0, "s")
+        )
+
+    def times(self, seconds: Sequence[float]) -> list[float]:
+        """Read seconds in the unit."""
+        return [second / self._length for second in seconds]
+
+    @property
+    def axis(self) -> Figure:
+        """The axis, labelled in the unit."""
+        return {"title": {"text": f"time since the start, {self.unit}"}, "exponentformat": "none"}
+
+
+def _si(title: str) -> Figure:
+    return {"title": {"text": title}, "tickformat": "~s"}
+
+
+def _joules(lowest: float, highest: float) -> Figure:
+    """A log axis with ticks at 1, 2 and 5 where they do not crowd."""
+    ticks = {"dtick": "D2"} if highest < _FEW_DECADES * lowest else {}
+    return {**_log(lowest, highest), **ticks}
+
+
+def _losses(lowest: float, highest: float) -> Figure:
+    """A log axis in plain numbers: a loss has no unit that could take a prefix."""
+    ticks = {"dtick": "D2"} if _A_DECADE * lowest < highest < _FEW_DECADES * lowest else {"nticks": 8}
+    plain = {"tickformat": "~g", "hoverformat": ".4~g"}
+    return {"title": {"text": "loss"}, **_log(lowest, highest), **plain, **ticks}
+
+
+def _log(lowest: float, highest: float) -> Figure:
+    return {"type": "log", "range": [log10(lowest), log10(highest)]}
+
+
+def _between(
+    x: Sequence[float], low: Sequence[float], high: Sequence[float], name: str, fill: str = _BAND
+) -> list[Figure]:
+    """Two invisible lines and what lies between them."""
+    plain = {"line": {"width": 0}, "hoverinfo": "skip"}
+    return [
+        {**_line(x, low, name=name, **plain), "showlegend": False},
+        {**_line(x, high, name=name, **plain), "fill": "tonexty", "fillcolor": fill},
+    ]
+
+
+def _line(x: Sequence[Any], y: Sequence[Any], *, name: str, **looks: Any) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": _list(x),
+        "y": _list(y),
+        "name": escape(name, quote=False),
+        **looks,
+    }
+
+
+def _dots(x: Sequence[float], y: Sequence[float], name: str, marker: Figure) -> Figure:
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": _list(x),
+        "y": _list(y),
+        "name": name,
+        "marker": marker,
+    }
+
+
+def _list(values: Sequence[Any]) -> list[Any]:
+    return [None if value is None else _short(value) for value in values]
+
+
+def _short(value: float) -> float:
+    """What can be told apart on a screen."""
+    return float(f"{value:.{_DIGITS}g}")

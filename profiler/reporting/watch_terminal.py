@@ -1,0 +1,104 @@
+"""A live view in a terminal: a screen of 80 columns, drawn again and again, or a line where there is no screen."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from profiler._compat import shown_path
+from profiler.reporting import text
+from profiler.reporting.live_report import View
+from profiler.units import format_joules, format_watts
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_BARS = "▁▂▃▄▅▆▇█"
+_RECENT_SECONDS = 60.0
+_COLUMNS = 40
+_DOMAINS_SHOWN = 6
+_WARNINGS_SHOWN = 2
+
+
+def line(view: View) -> str:
+    """Where the run stands, in a line for a log."""
+    report, summary = view.report, view.report.summary
+    elapsed = timedelta(seconds=int(summary.window_seconds))
+    parts = [f"{elapsed} {summary.status.value}", f"{summary.steps:,} steps"]
+    parts += [] if view.total_watts is None or view.is_over else [format_watts(view.total_watts)]
+    parts += [] if report.energy is None else [format_joules(report.energy.median)]
+    parts += [] if view.loss is None else [f"loss {text.loss(view.loss)}"]
+    return ", ".join(parts) + (f". {text.answer(report)}" if report.outlook is not None else "")
+
+
+def screen(view: View) -> "RenderableType":
+    """The whole view."""
+    from rich.console import Group
+
+    return Group(*_parts(view))
+
+
+def _parts(view: View) -> "Iterator[RenderableType]":
+    from rich.text import Text
+
+    report, summary = view.report, view.report.summary
+    yield Text(text.title(summary), style="bold")
+    yield Text(f"energy  {text.energy(report)}")
+    yield from map(Text, _power(view))
+    yield Text(f"steps   {text.steps(report)}")
+    yield from _forecast(view)
+    for warning in summary.warnings[:_WARNINGS_SHOWN]:
+        yield Text(f"! {text.one_line(warning)}", style="yellow")
+    yield Text(f"record  {text.one_line(shown_path(summary.path))}", style="dim")
+
+
+def _power(view: View) -> Iterator[str]:
+    if view.total_watts is None:
+        yield "power   not measured"
+        return
+    if not view.is_over:
+        yield f"power   {format_watts(view.total_watts)} now  {_sparkline(view)}".rstrip()
+    lines = [line for line in view.report.domains if line.billed]
+    for known in lines[:_DOMAINS_SHOWN]:
+        watts = known.watts if view.is_over else view.watts.get(known.name, known.watts)
+        provenance = text.provenance(known)
+        yield f"  {known.name:<16} {format_watts(watts):>8} {format_joules(known.joules):>8}  {provenance}"
+    if rest := lines[_DOMAINS_SHOWN:]:
+        yield f"  and {len(rest)} more"
+
+
+def _sparkline(view: View) -> str:
+    """Power of the last minute, between its lowest and its highest."""
+    import numpy as np
+
+    samples = view.run.samples
+    last = float(samples["time_seconds"].iloc[-1])
+    edges = np.linspace(max(last - _RECENT_SECONDS, 0.0), last, _COLUMNS + 1)
+    energy = np.zeros_like(edges)
+    for name, rows in samples[samples["time_seconds"] >= edges[0] - 1.0].groupby("domain", sort=False):
+        if str(name) in view.watts:
+            energy += np.interp(edges, rows["time_seconds"].to_numpy(), rows["energy_joules"].to_numpy())
+    watts = np.diff(energy) / max(float(edges[1] - edges[0]), 1e-9)
+    low, high = float(watts.min()), float(watts.max())
+    if not high > 1.01 * low:
+        return ""
+    return "".join(_BARS[round((len(_BARS) - 1) * (w - low) / (high - low))] for w in watts.tolist())
+
+
+def _forecast(view: View) -> "Iterator[RenderableType]":
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    outlook = view.report.outlook
+    loss = "none seen" if view.loss is None else text.loss(view.loss)
+    if outlook is None:
+        yield Text(f"loss    {loss}")
+        yield Text(f"no forecast: {view.report.refused}")
+        return
+    yield Text(f"loss    {loss}, level {text.loss(outlook.last_loss)}, floor {text.spread(outlook.floor)}")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
+    for title, justify in zip(text.TARGET_HEAD, ("right", "left", "right", "left"), strict=True):
+        table.add_column(title, justify=justify)  # type: ignore[arg-type]
+    for target in outlook.rows:
+        table.add_row(*text.target(target))
+    yield table

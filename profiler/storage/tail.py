@@ -1,0 +1,71 @@
+"""Incremental reading of a growing table: each read parses only the rows appended since the last."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from profiler.errors import RunDamagedError
+from profiler.storage.csv_reader import parse_lines
+from profiler.storage.schema import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CHUNK_BYTES = 8_000_000
+"""What is read and parsed at once."""
+
+
+class Tail:
+    """One growing table.
+
+    Args:
+        directory: The run directory.
+        table: Which file of it. It may not exist yet.
+    """
+
+    def __init__(self, directory: Path, table: Table) -> None:
+        self._path = directory / table.filename
+        self._table = table
+        self._header = table.header.encode()
+        self._offset = 0
+        self._lines = 0
+        self._rows = self._parse(b"")
+
+    def rows(self) -> "pd.DataFrame":
+        """Read what was appended and return every row so far; a last line without its end waits.
+
+        Raises:
+            RunDamagedError: A line contradicts the schema, or the file cannot be read or has become shorter.
+        """
+        import pandas as pd
+
+        new: list[pd.DataFrame] = []
+        while lines := self._read():
+            if not self._lines:
+                end = lines.index(b"\n") + 1
+                self._header = lines[:end]
+                new.append(self._parse(lines[end:]))
+            else:
+                new.append(self._parse(lines))
+            self._lines += lines.count(b"\n")
+        if any(map(len, new)):
+            self._rows = pd.concat([self._rows, *new] if len(self._rows) else new, ignore_index=True)
+        return self._rows
+
+    def _parse(self, lines: bytes) -> "pd.DataFrame":
+        before = max(self._lines, 1)
+        return parse_lines(self._path, lines, self._table, header=self._header, before=before)
+
+    def _read(self) -> bytes:
+        try:
+            with self._path.open("rb") as file:
+                if file.seek(0, 2) < self._offset:
+                    raise RunDamagedError(self._path, "has become shorter: something else writes to it.")
+                file.seek(self._offset)
+                found = file.read(CHUNK_BYTES)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise RunDamagedError(self._path, f"cannot be read: {error.strerror}.") from None
+        whole = found[: found.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        return whole

@@ -1,0 +1,109 @@
+"""Appending to a run directory so that whatever ends the process costs at most the last second.
+
+Whole lines go out in one ``write`` a file and flush. A disk that fails ends the writing, never the training.
+"""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from profiler._compat import open_for_append
+from profiler.storage.schema import RUN_FILE, TABLES, Table
+
+
+def write_run_file(directory: Path, meta: Mapping[str, Any]) -> None:
+    """Replace a directory's ``run.json`` atomically.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    target = directory / RUN_FILE
+    temporary = target.with_name(f".{RUN_FILE}.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(meta, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.replace(target)
+    except OSError:
+        with suppress(OSError):  # what could not be written can often not be removed either
+            temporary.unlink()
+        raise
+
+
+class RunWriter:
+    """The files of one run. Used by one thread at a time.
+
+    Attributes:
+        failure: Why nothing is written any more; None while all is well.
+    """
+
+    def __init__(self, path: Path, on_failure: Callable[[str], None]) -> None:
+        self.path = path
+        self.failure: str | None = None
+        self._on_failure = on_failure
+        self._buffers: dict[str, list[str]] = {table.filename: [] for table in TABLES}
+        self._descriptors: dict[str, int] = {}
+        self._lengths: dict[str, int] = {}
+        self.bytes_written = 0
+
+    def open(self, meta: Mapping[str, Any]) -> None:
+        """Create the directory with ``run.json`` and the headers. A failure is reported, not raised."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for table in TABLES:
+                self._descriptors[table.filename] = open_for_append(str(self.path / table.filename))
+                self._lengths[table.filename] = 0
+                self._buffers[table.filename].append(table.header)
+        except OSError as error:
+            self._fail(error)
+        self.write_meta(meta)
+        self.flush()
+
+    def append(self, table: Table, row: Any) -> None:
+        """Add a row to be written with the next flush."""
+        if self.failure is None:
+            self._buffers[table.filename].append(table.line(row))
+
+    def flush(self) -> None:
+        """Write what has been appended, one ``write`` a file."""
+        for name, lines in self._buffers.items():
+            if lines and self.failure is None:
+                self._write(name, "".join(lines).encode())
+            lines.clear()
+
+    def _write(self, name: str, data: bytes) -> None:
+        descriptor = self._descriptors[name]
+        try:
+            written = os.write(descriptor, data)
+            if written != len(data):
+                os.ftruncate(descriptor, self._lengths[name])
+                raise OSError(28, "No space left on device", str(self.path / name))  # noqa: TRY301 - a short write is this
+            self._lengths[name] += written
+            self.bytes_written += written
+        except OSError as error:
+            self._fail(error)
+
+    def write_meta(self, meta: Mapping[str, Any]) -> None:
+        """Replace ``run.json`` atomically."""
+        try:
+            write_run_file(self.path, meta)
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        if self.failure is None:
+            self.failure = f"{error.strerror or error} ({error.filename or self.path})"
+            self._on_failure(self.failure)
+
+    def close(self) -> None:
+        """Close the files. Safe to call twice."""
+        while self._descriptors:
+            _, descriptor = self._descriptors.popitem()
+            with suppress(OSError):  # a full disk may say so again at close; it has been reported
+                os.close(descriptor)
+
+    def forget(self) -> None:
+        """Give the files up without touching them: a forked child must not write to its parent's."""
+        self.failure = "this process is a fork of the one that records"
+        self._descriptors.clear()

@@ -1,0 +1,120 @@
+"""What is repaired and counted, and what is answered with a note."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from profiler.errors import ForecastRefusedError
+from profiler.forecasting import CurveBins, fit_bins, fit_curve
+from profiler.forecasting.cleaning import jump, spikes
+from profiler.forecasting.curve import bin_arrays
+from profiler.records import Verdict
+from tests.support.synthetic_curves import power_law
+
+X = np.geomspace(1.0, 1000.0, 400)
+STEPS = np.arange(1.0, 5001.0)
+
+
+def noisy(x, noise=0.02, seed=0):
+    return power_law(x) * np.exp(noise * np.random.default_rng(seed).standard_normal(x.size))
+
+
+def notes(fit):
+    return " ".join(fit.notes)
+
+
+@pytest.mark.parametrize("where", [[60], [200], [200, 201, 202], [60, 200, 300]])
+@pytest.mark.parametrize("height", [1.5, 10.0, 1e6])
+def test_spikes_are_set_aside_and_counted(where, height):
+    y = noisy(X)
+    spiked = y.copy()
+    spiked[where] *= height
+    clean, fit = fit_curve(X, y), fit_curve(X, spiked)
+    assert fit.repaired.spikes == int(np.sum(np.diff(where) > 1)) + 1
+    assert "of the loss" in notes(fit)
+    assert fit.loss_at(2000.0).median == pytest.approx(clean.loss_at(2000.0).median, rel=0.02)
+
+
+def test_a_spike_of_a_few_among_many_steps_in_a_bin():
+    y = noisy(STEPS)
+    y[3000:3010] *= 30.0
+    fit = fit_curve(STEPS, y)
+    assert fit.repaired.spikes == 1
+    assert fit.level == pytest.approx(fit_curve(STEPS, noisy(STEPS)).level, rel=0.01)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.sampled_from([0.0, 0.001, 0.03, 0.2]), st.integers(0, 99), st.floats(0.1, 1.5))
+def test_white_noise_is_no_spike_and_no_jump(noise, seed, slope):
+    rng = np.random.default_rng(seed)
+    fine = bin_arrays(X, power_law(X, slope=slope) * np.exp(noise * rng.standard_normal(X.size)))
+    assert spikes(fine).sum() <= 1
+    assert jump(fine) is None
+
+
+def test_a_rise_at_the_end_is_no_spike():
+    y = power_law(X)
+    y[-15:] *= np.exp(np.linspace(0.0, 3.0, 15))
+    with pytest.raises(ForecastRefusedError, match="rises"):
+        fit_curve(X, y)
+
+
+def test_a_restart_where_the_loss_jumps_is_told():
+    y = noisy(X, 0.005)
+    y[250:] *= 1.4
+    fit = fit_curve(X, y)
+    assert "The loss jumps by 3" in notes(fit)
+    assert f"{X[250]:.3g} J" in notes(fit)
+
+
+def test_a_law_that_does_not_fit_is_told():
+    y = power_law(X) * np.exp(0.05 * np.sin(4.0 * np.log(X)))
+    assert "same direction" in notes(fit_curve(X, y))
+    assert fit_curve(X, noisy(X)).notes == ()
+
+
+@pytest.mark.parametrize(("end", "told"), [(1.0, False), (0.2, True)])
+def test_a_rate_that_has_been_falling_without_a_plan_is_told(end, told):
+    rate = np.interp(X, [0.0, 100.0, 600.0, 1000.0], [0.0, 1.0, 1.0, end])
+    assert ("may bend" in notes(fit_curve(X, noisy(X), learning_rate=rate))) == told
+    assert "has come to its end" in notes(fit_curve(X, noisy(X), planned_learning_rate=(X, rate)))
+    longer = np.append(X, 2000.0), np.append(rate, 0.1)
+    assert "learning rate" not in notes(fit_curve(X, noisy(X), planned_learning_rate=longer))
+
+
+def test_a_rate_that_came_down_to_zero_is_told_and_not_held_for_ever():
+    rate = np.interp(X, [0.0, 100.0, 600.0, 1000.0], [0.0, 1.0, 1.0, 0.0])
+    for told in ({"learning_rate": rate}, {"planned_learning_rate": (X, rate)}):
+        fit = fit_curve(X, noisy(X), **told)
+        assert "came down to zero" in notes(fit)
+        assert fit.scenarios == ("onward",)
+        assert fit.joules_at(0.97 * fit.level).verdict is Verdict.REACHABLE
+
+
+def test_what_is_out_of_order_or_repeated_is_counted():
+    y = noisy(X)
+    order = np.arange(X.size)
+    order[[100, 101]] = order[[101, 100]]
+    again = np.insert(order, 300, [300, 300])
+    fit = fit_curve(X[again], y[again])
+    assert (fit.repaired.disordered, fit.repaired.repeated) == (1, 2)
+    assert "1 points came at fewer joules" in notes(fit)
+    assert "2 points repeat" in notes(fit)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 9999))
+def test_streams_and_arrays_are_repaired_alike(seed):
+    rng = np.random.default_rng(seed)
+    y = noisy(X, seed=seed)
+    y[rng.integers(0, X.size, 5)] *= 20.0
+    order = np.clip(np.arange(X.size) + rng.integers(-2, 3, X.size), 0, X.size - 1)
+    bins = CurveBins()
+    for x, value in zip(X[order].tolist(), y[order].tolist(), strict=True):
+        bins.add(x, value)
+    streamed, fitted = fit_bins(bins), fit_curve(X[order], y[order])
+    assert streamed.repaired == fitted.repaired
+    assert streamed.notes == fitted.notes
+    assert streamed.backtest == fitted.backtest
+    assert streamed.loss_at(2000.0) == fitted.loss_at(2000.0)

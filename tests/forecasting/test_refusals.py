@@ -1,0 +1,108 @@
+import math
+
+import numpy as np
+import pytest
+
+from profiler.errors import ForecastRefusedError, UsageError
+from profiler.forecasting import CurveBins, Dropped, fit_bins, fit_curve
+from tests.support.synthetic_curves import power_law
+
+X = np.geomspace(1.0, 1000.0, 100)
+
+
+def refused(x, y):
+    with pytest.raises(ForecastRefusedError) as caught:
+        fit_curve(x, y)
+    assert caught.value.reason.endswith(".")
+    assert caught.value.remedy.endswith(".")
+    return caught.value
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_too_few_points(count):
+    assert refused(X[:count], power_law(X)[:count]).code == "too_few_points"
+
+
+def test_an_empty_stream_is_refused():
+    with pytest.raises(ForecastRefusedError, match="has 0"):
+        fit_bins(CurveBins())
+
+
+def test_the_same_joules_again_and_again():
+    assert refused(np.full(50, 7.0), np.linspace(2.0, 1.0, 50)).code == "span_too_short"
+
+
+def test_constant():
+    assert refused(X, np.full(100, 3.0)).code == "constant"
+
+
+@pytest.mark.parametrize("rise", [0.1, 1.0])
+def test_diverging(rise):
+    rng = np.random.default_rng(0)
+    error = refused(X, X**rise * np.exp(0.01 * rng.standard_normal(100)))
+    assert error.code == "diverging"
+
+
+def test_a_loss_that_blows_up_at_the_end():
+    y = power_law(X)
+    y[-15:] *= np.exp(np.linspace(0.0, 3.0, 15))
+    assert refused(X, y).code == "diverging"
+
+
+def test_nothing_but_nan():
+    error = refused(X, np.full(100, math.nan))
+    assert error.code == "too_few_points"
+    assert "100 more could not be used: 100 not finite" in error.reason
+
+
+def test_negative_losses_name_the_way_out():
+    error = refused(X, power_law(X) - 12.0)
+    assert "best possible" in error.remedy
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 0.0, -3.0])
+def test_a_burst_of_unusable_values_is_left_out_and_counted(bad):
+    y = power_law(X)
+    burst = y.copy()
+    burst[40:50] = bad
+    fit = fit_curve(X, burst)
+    assert fit.dropped.total == 10
+    assert "10 points were left out" in fit.notes[0]
+    assert fit.level == pytest.approx(fit_curve(X, y).level, rel=0.01)
+
+
+def test_points_at_zero_joules_are_left_out():
+    fit = fit_curve(np.append(0.0, X), np.append(99.0, power_law(X)))
+    assert fit.dropped == Dropped(nonpositive_joules=1)
+    assert fit.first_level < 99.0
+
+
+def test_order_and_repeats_do_not_matter():
+    y = power_law(X)
+    order = np.random.default_rng(0).permutation(100)
+    one = fit_curve(X, y)
+    other = fit_curve(np.tile(X[order], 2), np.tile(y[order], 2))
+    assert other.loss_at(3000.0).median == pytest.approx(one.loss_at(3000.0).median, rel=0.01)
+
+
+@pytest.mark.parametrize("target", [math.nan, "1.0", None, True, [1.0]])
+def test_a_target_that_is_no_number(target, noisy_curve):
+    fit = fit_curve(*noisy_curve)
+    for method in (fit.joules_at, fit.loss_at, fit.p_never):
+        with pytest.raises(UsageError, match="must be a number"):
+            method(target)
+
+
+@pytest.mark.parametrize("joules", [0.0, -1.0, -math.inf])
+def test_joules_that_cannot_be(joules, noisy_curve):
+    with pytest.raises(UsageError, match="positive"):
+        fit_curve(*noisy_curve).loss_at(joules)
+
+
+def test_arguments_that_cannot_mean_anything():
+    with pytest.raises(UsageError, match="same length"):
+        fit_curve([1.0, 2.0], [1.0])
+    with pytest.raises(UsageError, match="between 0 and 1"):
+        fit_curve(X, power_law(X), level=90)
+    with pytest.raises(UsageError, match="not under the curve"):
+        fit_curve(X, power_law(X), lower_bound=5.0)

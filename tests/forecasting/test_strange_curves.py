@@ -1,0 +1,53 @@
+"""Whatever is measured, a fit answers with numbers or refuses with a reason."""
+
+import math
+
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from profiler.errors import ForecastRefusedError
+from profiler.forecasting import fit_curve
+
+POINTS = st.lists(
+    st.tuples(st.floats(-6, 6).map(lambda exponent: 10.0**exponent), st.floats(0.05, 5.0)),
+    min_size=6,
+    max_size=16,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(POINTS)
+def test_a_few_wild_points_never_break_a_fit_or_make_it_say_nan(points):
+    try:
+        fit = fit_curve([x for x, _ in points], [y for _, y in points])
+    except ForecastRefusedError:
+        return
+    forecast = fit.joules_at(fit.level * 0.9)
+    level = fit.loss_at(fit.joules * 3)
+    numbers = (forecast.low, forecast.median, forecast.high, forecast.p_unreachable, level.low, level.high)
+    assert not any(map(math.isnan, numbers))
+    assert forecast.low <= forecast.median <= forecast.high
+    assert level.low <= level.high
+
+
+RATES = st.lists(st.sampled_from([0.0, 1e-9, 1e-3, 0.1, 0.5, 1.0]), min_size=16, max_size=16)
+
+
+@settings(max_examples=60, deadline=None)
+@given(POINTS, RATES, st.sampled_from([None, 0.01, 1.0, 1.5, 1e4]), st.sampled_from([0.0, 1e-3, 1.0]))
+def test_no_learning_rate_and_no_plan_breaks_a_fit_or_makes_it_say_nan(points, rates, longer, end):
+    """Rates of zero anywhere, plans shorter than the run or far longer."""
+    joules, values = ([point[k] for point in sorted(points)] for k in (0, 1))
+    rate = rates[: len(joules)]
+    assume(max(rate) > 0.0)
+    plan = None if longer is None else ([*joules, longer * joules[-1]], [*rate, end])
+    try:
+        fit = fit_curve(joules, values, learning_rate=rate, planned_learning_rate=plan)
+    except ForecastRefusedError:
+        return
+    for scenario in fit.scenarios:
+        forecast = fit.joules_at(fit.level * 0.9, scenario=scenario)
+        level = fit.loss_at(fit.joules * 3, scenario=scenario)
+        assert forecast.low <= forecast.median <= forecast.high
+        assert 0.0 <= forecast.p_unreachable <= 1.0
+        assert level.low <= level.median <= level.high

@@ -1,0 +1,75 @@
+"""``energy-profiler merge``."""
+
+import json
+
+import pytest
+
+from profiler import load_run
+from profiler.cli import main
+from tests.support.rank_jobs import write_rank
+
+
+@pytest.fixture
+def job(tmp_path):
+    for rank in range(2):
+        write_rank(tmp_path / "job", rank, counts=rank == 0)
+    return tmp_path / "job"
+
+
+def test_a_job_is_merged_in_its_own_directory(job, capsys):
+    for _ in range(2):
+        assert main(["merge", str(job)]) == 0
+        assert capsys.readouterr() == (f"{job}: 2 records of 1 host\n", "")
+    assert json.loads((job / "run.json").read_text())["merged"]["sources"].keys() == {
+        "rank-00000-attempt-0",
+        "rank-00001-attempt-0",
+    }
+    assert main(["report", str(job)]) == 0
+    assert "gpu:0@rank-1" in capsys.readouterr().out
+
+
+def test_directories_are_merged_into_another(job, tmp_path, capsys):
+    assert main(["merge", str(job), "-o", str(tmp_path / "merged")]) == 0
+    assert not (job / "run.json").exists()
+    assert load_run(tmp_path / "merged").total_joules == load_run(job).total_joules
+
+
+def test_what_merging_found_is_said(job, capsys):
+    write_rank(job, 2, world=4, counts=False)
+    assert main(["merge", str(job)]) == 0
+    assert (
+        capsys.readouterr().err
+        == "energy-profiler: rank 3 of attempt 0 left no record here: totals are incomplete\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["{job}", "{job}/rank-00000-attempt-0"], "name the merged run's directory with -o DIR."),
+        (["{job}/rank-00000-attempt-0"], "name the merged run's directory with -o DIR."),
+        (["{job}", "-o", "{job}/rank-00000-attempt-0"], "holds a run; name another directory."),
+        (["nowhere"], "nowhere: there is no such directory."),
+    ],
+)
+def test_mistakes_are_one_line(job, capsys, arguments, message):
+    assert main(["merge", *(argument.format(job=job) for argument in arguments)]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+
+
+def test_a_damaged_record_is_named_and_may_be_read_in_part(job, capsys):
+    path = job / "rank-00001-attempt-0" / "steps.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:31], "not,a,row\n", *lines[31:]]))
+    assert main(["merge", str(job)]) == 2
+    assert f"{path}, line 32: 3 cells where the header has 21." in capsys.readouterr().err
+    assert main(["merge", str(job), "--partial"]) == 0
+    assert load_run(job).total_joules == 300 * 12 + 100 * 12 + 300 * (2 + 30 / 4)
+
+
+def test_the_help_shows_an_example(capsys):
+    with pytest.raises(SystemExit):
+        main(["merge", "--help"])
+    assert "energy-profiler merge node-0/" in capsys.readouterr().out

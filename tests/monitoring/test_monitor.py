@@ -1,0 +1,661 @@
+"""What is known of a run while it goes on: its numbers, its line, its budget. The training must not notice."""
+
+import io
+import math
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import tqdm
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler import EnergyProfiler
+from profiler.budget import Goals
+from profiler.distributed.rank import Identity
+from profiler.emissions import Prices
+from profiler.errors import UsageError
+from profiler.forecasting.binning import CurveBins
+from profiler.forecasting.lr_trace import RateTrace
+from profiler.monitoring import metrics, monitor, status_line
+from profiler.monitoring.live_curve import LiveCurve
+from profiler.monitoring.live_forecast import Outlook, look
+from profiler.monitoring.monitor import NOTHING, LiveView
+from profiler.records import Forecast, Interval, Progress, Verdict
+from profiler.storage.schema import StepRow
+from tests.support.small_training import scripted, train
+
+
+def progress(seconds=60.0, *, joules=6000.0, steps=300, watts=None):
+    return Progress(
+        seconds=seconds,
+        steps=steps,
+        step_joules=0.9 * joules if joules is not None else 0.0,
+        total_joules=joules,
+        modelled_joules=0.0,
+        watts={"gpu:0": 70.0, "cpu:package-0": 30.0} if watts is None else watts,
+    )
+
+
+def forecast(verdict=Verdict.REACHABLE, low=8000.0, median=10_000.0, high=15_000.0, p=0.02):
+    return Forecast(
+        verdict=verdict, low=low, median=median, high=high, p_unreachable=p, certain=False,
+        energy_ratio=median / 6000.0, reason="",
+    )  # fmt: skip
+
+
+def outlook(answer=None, *, target=1.25, at_budget=None, is_tested=True, is_asked=True):
+    return Outlook(
+        joules=6000.0,
+        floor=Interval(low=0.8, median=1.0, high=1.1),
+        target=target,
+        forecast=answer or forecast(),
+        at_budget=at_budget,
+        is_tested=is_tested,
+        is_asked=is_asked,
+    )
+
+
+def row(step, joules, loss, *, total=1.0, count=1, rate=None):
+    """A finished row as the recorder hands it over: joules in whole microjoules."""
+    return StepRow(
+        **dict.fromkeys(StepRow.__dataclass_fields__)
+        | {
+            "step": step,
+            "step_count": count,
+            "loss": loss,
+            "nonfinite_count": 0,
+            "learning_rate": rate,
+            "total_joules": round(total * 1e6),
+            "cumulative_joules": round(joules * 1e6),
+        }
+    )
+
+
+def law(joules):
+    return 1.0 + 3.0 * joules**-0.4
+
+
+def curve(points):
+    bins = CurveBins()
+    for step in range(1, points + 1):
+        bins.add(step, law(step))
+    return bins
+
+
+# -- numbers for trackers ------------------------------------------------------------------------------------------
+
+
+def flat(now, before=NOTHING, *, level=None, outlook=None, goals=None, prices=None):
+    return metrics.flat(
+        now, before, level=level, outlook=outlook, goals=goals or Goals(), prices=prices or Prices()
+    )
+
+
+def test_the_numbers_have_the_keys_of_trackers():
+    found = flat(
+        progress(),
+        progress(50.0, joules=5000.0, steps=250),
+        level=1.5,
+        outlook=outlook(),
+        goals=Goals(energy_budget=12_000.0),
+        prices=Prices(grid_gco2e_per_kwh=360.0, price_per_kwh=0.36),
+    )
+    assert found == {
+        "energy/total_joules": 6000.0,
+        "energy/modelled_joules": 0.0,
+        "energy/step_joules": 18.0,
+        "power/total_watts": 100.0,
+        "power/gpu0_watts": 70.0,
+        "power/cpu_package_0_watts": 30.0,
+        "loss/level": 1.5,
+        "cost/gco2e": pytest.approx(0.6),
+        "cost/money": pytest.approx(0.0006),
+        "budget/used": 0.5,
+        "forecast/floor": 1.0,
+        "forecast/target_loss": 1.25,
+        "forecast/more_joules": 4000.0,
+        "forecast/more_joules_low": 2000.0,
+        "forecast/more_joules_high": 9000.0,
+        "forecast/p_unreachable": 0.02,
+    }
+
+
+def test_the_docs_name_every_key():
+    found = flat(
+        progress(),
+        outlook=outlook(),
+        level=1.0,
+        goals=Goals(energy_budget=1.0),
+        prices=Prices(grid_gco2e_per_kwh=1.0, price_per_kwh=1.0),
+    )
+    text = (Path(__file__).parents[1] / "docs" / "live.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`([a-z]+/\w+)`", text)) == set(found)
+
+
+def test_what_is_not_known_is_absent():
+    assert flat(progress(joules=None, steps=0, watts={}), outlook=outlook()) == {}
+
+
+def test_never_is_no_number_that_a_tracker_could_draw():
+    never = forecast(Verdict.UNDETERMINED, median=math.inf, high=math.inf, p=0.6)
+    found = flat(progress(), outlook=outlook(never))
+    assert "forecast/more_joules" not in found
+    assert "forecast/more_joules_high" not in found
+    assert found["forecast/more_joules_low"] == 2000.0
+
+
+@given(st.text(min_size=1, max_size=30))
+def test_a_power_key_is_one_that_every_tracker_takes(domain):
+    assert re.fullmatch(r"power/[A-Za-z0-9_]*_watts", metrics.power_key(domain))
+
+
+# -- the line ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (forecast(), "loss 1.250 needs 4.00 kJ more [2.00 kJ, 9.00 kJ]"),
+        (forecast(high=math.inf), "loss 1.250 needs 4.00 kJ more [2.00 kJ, never]"),
+        (forecast(low=100.0), "loss 1.250 needs 4.00 kJ more [0 J, 9.00 kJ]"),
+        (forecast(Verdict.BEYOND_HORIZON, median=1e6), "loss 1.250 needs [2.00 kJ, 9.00 kJ] more"),
+        (
+            forecast(Verdict.UNDETERMINED, median=math.inf, high=math.inf, p=0.7),
+            "loss 1.250 needs [2.00 kJ, never] more, P(never) 70 %",
+        ),
+        (forecast(Verdict.UNREACHABLE, p=0.999), "no finite energy reaches loss 1.250 (> 99 %)"),
+        (forecast(Verdict.REACHED, median=3000.0), "loss 1.250 was reached at 3.00 kJ"),
+    ],
+    ids=lambda part: str(getattr(part, "verdict", "")),
+)
+def test_the_line_says_where_the_run_stands_and_what_comes_next(answer, words):
+    before = progress(3715.0, joules=4000.0)
+    said = status_line.text(progress(3725.0), before, level=1.5, outlook=outlook(answer))
+    assert said == f"1:02:05, 300 steps, 200 W, 6.00 kJ, loss 1.500, {words}"
+
+
+def test_the_line_leaves_out_what_is_not_known():
+    nothing = progress(12.0, joules=None, steps=0, watts={})
+    assert status_line.text(nothing, NOTHING, level=None, outlook=None) == "0:00:12, 0 steps"
+    assert (
+        status_line.text(progress(12.0), NOTHING, level=None, outlook=None)
+        == "0:00:12, 300 steps, 500 W, 6.00 kJ"
+    )
+
+
+def test_a_loss_that_nobody_asked_for_is_not_said_to_be_reached():
+    reached = outlook(forecast(Verdict.REACHED), is_asked=False)
+    assert status_line.text(progress(), NOTHING, level=1.5, outlook=reached).endswith("loss 1.500")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_line_takes_the_place_of_a_progress_bar_on_a_terminal(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with tqdm.tqdm(total=2, file=sys.stderr) as bar:
+        bar.update()
+        LiveView._say("12 steps", status_line.lead())
+        bar.refresh()
+    whole = sys.stderr.getvalue()
+    assert "\r\x1b[Kenergy-profiler: 12 steps\n" in whole
+    assert whole.split("12 steps\n")[1].startswith("\r")
+
+
+def test_a_line_is_a_line_of_a_file(monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    with tqdm.tqdm(total=2, file=sys.stderr) as bar:
+        bar.update()
+        LiveView._say("12 steps", status_line.lead())
+    assert "energy-profiler: 12 steps" in re.split(r"[\r\n]", sys.stderr.getvalue())
+
+
+@pytest.mark.parametrize("stream", [None, "closed"])
+def test_a_standard_error_that_is_gone_harms_nothing(monkeypatch, stream):
+    gone = None if stream is None else io.StringIO()
+    if gone is not None:
+        gone.close()
+    monkeypatch.setattr(sys, "stderr", gone)
+    LiveView._say("12 steps", status_line.lead())
+
+
+# -- the curve -----------------------------------------------------------------------------------------------------
+
+
+def test_the_live_curve_is_that_of_the_record():
+    live = LiveCurve(RateTrace())
+    for step in range(1, 200):
+        live.observe(row(step, 2.0 * step, law(step), total=1.0))
+    expected = CurveBins(origin_joules=1.0)
+    for step in range(1, 200):
+        expected.add(2.0 * step - 0.5, law(step))
+    assert live.copied()[0].bins == expected.bins
+
+
+def test_a_row_without_energy_or_loss_is_no_point():
+    live = LiveCurve(RateTrace())
+    live.observe(row(1, 1.0, None))
+    unmetered = row(2, 1.0, 2.0)
+    object.__setattr__(unmetered, "cumulative_joules", None)
+    live.observe(unmetered)
+    assert live.bins.points == 0
+    assert live.level() is None
+
+
+@given(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=50))
+def test_the_level_lies_among_the_losses(losses):
+    live = LiveCurve(RateTrace())
+    for step, loss in enumerate(losses, 1):
+        live.observe(row(step, float(step), loss, total=0.1))
+    assert min(losses) * (1 - 1e-9) <= live.level() <= max(losses) * (1 + 1e-9)
+
+
+def test_the_level_is_the_recent_one():
+    live = LiveCurve(RateTrace())
+    for step in range(1, 2001):
+        live.observe(row(step, float(step), 5.0 if step < 1800 else 1.0))
+    assert live.level() == pytest.approx(1.0)
+
+
+def test_a_copy_stays_as_it_is_while_the_run_goes_on():
+    live, stop = LiveCurve(RateTrace()), threading.Event()
+
+    def record():
+        step = 0
+        while not stop.is_set():
+            step += 1
+            live.observe(row(step, float(step), law(step), rate=0.1))
+
+    thread = threading.Thread(target=record)
+    thread.start()
+    try:
+        for _ in range(200):
+            bins, rates = live.copied()
+            before = {index: tuple(sums) for index, sums in bins.bins.items()}, len(rates.points)
+            assert sum(sums[0] for sums in bins.bins.values()) == bins.points
+            assert ({index: tuple(sums) for index, sums in bins.bins.items()}, len(rates.points)) == before
+    finally:
+        stop.set()
+        thread.join()
+
+
+# -- what the curve says -------------------------------------------------------------------------------------------
+
+
+def test_without_a_target_the_next_lower_loss_is_priced():
+    found = look(curve(2000), {}, Goals())
+    assert found.floor.median < found.target < law(2000)
+    assert found.forecast.median > 2000
+
+
+def test_a_target_is_priced_and_the_budget_looked_up():
+    found = look(curve(2000), {}, Goals(target_loss=1.1, energy_budget=3000.0))
+    assert found.target == 1.1
+    assert found.at_budget.median == pytest.approx(law(3000), rel=0.02)
+    assert found.is_tested
+
+
+def test_a_curve_that_supports_no_forecast_yields_none():
+    assert look(curve(3), {}, Goals()) is None
+
+
+@pytest.mark.parametrize(
+    ("target", "budget", "out"),
+    [(1.05, 2200.0, True), (1.05, 1e5, False), (1.05, None, False), (0.9, None, True), (1.4, 2200.0, False)],
+)
+def test_what_is_out_of_reach(target, budget, out):
+    """Of 1 + 3 J^-0.4 after 2,000 J: 1.05 takes 27.9 kJ in all, 0.9 lies under the floor, 1.4 was reached."""
+    goals = Goals(target_loss=target, energy_budget=budget)
+    assert look(curve(2000), {}, goals).is_out_of_reach(goals) is out
+
+
+def test_nothing_is_out_of_reach_of_a_run_too_short_to_test_a_forecast():
+    never = outlook(forecast(Verdict.UNREACHABLE, p=0.99), is_tested=False)
+    assert not never.is_out_of_reach(Goals(target_loss=0.5))
+
+
+# -- the view ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Make a view that beats fast; it is closed at the end."""
+    monkeypatch.setattr(monitor, "_FIT_SHARE", 1.0)
+    made = []
+
+    def make(*, speaks=False, goals=None, rates=None):
+        alarms = []
+        one = LiveView(
+            rates=rates or RateTrace(),
+            speaks=speaks,
+            goals=goals or Goals(),
+            prices=Prices(),
+            alarm=alarms.append,
+            beat_seconds=0.02,
+        )
+        made.append(one)
+        return one, alarms
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def feed(live, first, last, loss=law):
+    for step in range(first, last + 1):
+        live.observe(row(step, float(step), loss(step)))
+    live.advance(progress(float(last), joules=float(last), steps=last))
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+
+
+def test_nothing_is_done_until_somebody_asks(watched):
+    live, _ = watched()
+    feed(live, 1, 100)
+    assert "energy-profiler-live" not in [thread.name for thread in threading.enumerate()]
+    assert live.metrics()["energy/total_joules"] == 100.0
+    feed(live, 101, 200)
+    wait_for(lambda: "forecast/floor" in live.metrics())
+
+
+def test_before_the_start_there_are_no_numbers(watched):
+    assert watched()[0].metrics() == {}
+
+
+def test_a_view_that_does_not_speak_is_silent(watched, capsys):
+    live, _ = watched(goals=Goals(target_loss=1.05))
+    feed(live, 1, 500)
+    wait_for(lambda: "forecast/floor" in live.metrics())
+    assert capsys.readouterr().err == ""
+
+
+def test_the_budget_is_said_to_be_used_once(watched):
+    live, alarms = watched(goals=Goals(energy_budget=50.0))
+    feed(live, 1, 49)
+    assert not live.should_stop
+    feed(live, 50, 60)
+    feed(live, 61, 70)
+    assert live.should_stop
+    assert alarms == ["the energy budget of 50.0 J is used"]
+
+
+def test_a_target_out_of_reach_is_said_after_two_fits_agree(watched):
+    live, alarms = watched(goals=Goals(target_loss=0.5, energy_budget=1e6))
+    last = 500
+    while not live.should_stop and last < 20_000:
+        feed(live, last - 499, last)
+        time.sleep(0.05)
+        last += 500
+    assert alarms == ["loss 0.5000 will not be reached within 1.00 MJ, with at least 95 % probability"]
+    assert last > 1000, "one fit is not enough"
+
+
+def test_a_fault_of_the_view_is_said_and_ends_only_the_view(watched, monkeypatch, capsys):
+    monkeypatch.setattr(monitor, "look", lambda *_: 1 / 0)
+    live, _ = watched(speaks=True)
+    feed(live, 1, 100)
+    live._thread.join()
+    assert capsys.readouterr().err == (
+        "energy-profiler: the live view ended (ZeroDivisionError: division by zero); the record goes on\n"
+    )
+    feed(live, 101, 200)
+    assert live.metrics()["energy/total_joules"] == 200.0
+
+
+# -- in a training -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def fast(monkeypatch):
+    monkeypatch.setattr(monitor, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(monitor, "_FIT_SHARE", 1.0)
+
+
+def descend(steps, prof, *, pause=0.002):
+    """A loop whose loss follows a law; returns the steps it made before it was told to stop."""
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = torch.optim.SGD([weight], lr=0.0)
+    for step in range(1, steps + 1):
+        (weight.sum() * law(step)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        if prof.should_stop:
+            return step
+        time.sleep(pause)
+    return steps
+
+
+@pytest.mark.usefixtures("fast")
+def test_live_lines_stand_between_the_first_line_and_the_report(tmp_path, capsys):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], live=True) as prof:
+        descend(400, prof)
+    said = capsys.readouterr().err.splitlines()
+    lines = [one for one in said if re.match(r"energy-profiler: \d+:\d\d:\d\d, [\d,]+ steps", one)]
+    assert lines
+    assert said[0].startswith("energy-profiler: recording")
+    assert any(re.search(r", 100 W, \S+ k?J, loss \d\.\d+", one) for one in lines)
+
+
+@pytest.mark.usefixtures("fast")
+def test_ranks_other_than_the_first_say_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Identity, "speaks", False)
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], live=True) as prof:
+        descend(300, prof)
+        assert prof.metrics()["energy/total_joules"] > 0
+    assert capsys.readouterr().err == ""
+
+
+def test_nothing_is_said_while_it_runs_unless_asked(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(monitor, "BEAT_SECONDS", 0.05)
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
+        capsys.readouterr()
+        prof.metrics()
+        descend(200, prof)
+        assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("fast")
+def test_the_numbers_agree_with_the_record(tmp_path):
+    prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()])
+    assert prof.metrics() == {}
+    with prof:
+        descend(300, prof)
+        during = prof.metrics()
+    after = prof.metrics()
+    assert 0 < during["energy/total_joules"] < after["energy/total_joules"]
+    assert after["energy/total_joules"] == pytest.approx(prof.run.total_joules)
+    assert after["power/cpu_package_0_watts"] == pytest.approx(100, rel=0.05)
+    assert after["loss/level"] == pytest.approx(law(285), rel=0.05)
+
+
+def test_a_second_run_starts_from_nothing(tmp_path):
+    prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=1.0)
+    with prof:
+        assert descend(1000, prof) < 1000
+    with prof:
+        assert not prof.should_stop
+        assert prof.metrics().get("energy/total_joules", 0.0) < 1.0
+
+
+def test_a_loop_that_asks_stops_at_its_budget(tmp_path, capsys):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=30.0) as prof:
+        assert descend(5000, prof) < 5000
+    assert 30 <= prof.run.total_joules < 1000
+    assert prof.run.warnings == ("the energy budget of 30.0 J is used",)
+    assert capsys.readouterr().err.count("energy-profiler: the energy budget of 30.0 J is used") == 1
+    assert prof.run.meta["goals"] == {"energy_budget_joules": 30.0}
+
+
+def test_the_budget_is_that_of_all_runs_that_go_on_from_each_other(tmp_path):
+    with EnergyProfiler(run_dir=tmp_path / "one", sensors=[scripted()]) as first:
+        train(3)
+        checkpoint = first.state_dict()
+    prof = EnergyProfiler(run_dir=tmp_path / "two", sensors=[scripted()], energy_budget=1e6)
+    prof.load_state_dict(checkpoint | {"joules": 1e6 - 10.0})
+    with prof:
+        assert descend(5000, prof) < 5000
+    assert prof.metrics()["energy/total_joules"] < 1000
+    assert prof.metrics()["budget/used"] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_on_budget_is_called_once_on_the_training_thread_between_two_steps(tmp_path):
+    calls = []
+
+    def on_budget(sentence):
+        calls.append((sentence, threading.current_thread(), len(losses)))
+
+    losses = []
+    prof = EnergyProfiler(
+        run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0, on_budget=on_budget
+    )
+    with prof:
+        train(300, pause=0.003, after=lambda step, loss: losses.append(loss))
+    ((sentence, thread, when),) = calls
+    assert sentence == "the energy budget of 20.0 J is used"
+    assert thread is threading.main_thread()
+    assert 0 < when < 300
+    assert len(prof.run.steps) == 300, "the call is no step"
+
+
+def test_on_budget_is_called_at_the_end_when_no_step_follows(tmp_path):
+    calls = []
+    prof = EnergyProfiler(
+        run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0, on_budget=calls.append
+    )
+    with prof:
+        train(2)
+        time.sleep(0.6)
+    assert calls == ["the energy budget of 20.0 J is used"]
+
+
+def test_what_on_budget_raises_is_said_and_not_raised_into_the_loop(tmp_path, capsys):
+    def on_budget(sentence):
+        raise ValueError(sentence)
+
+    prof = EnergyProfiler(
+        run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0, on_budget=on_budget
+    )
+    with prof:
+        losses = train(300, pause=0.003)
+    assert len(losses) == len(prof.run.steps) == 300
+    assert (
+        capsys.readouterr().err.count("energy-profiler: on_budget failed (ValueError: the energy budget") == 1
+    )
+
+
+@pytest.mark.parametrize("on_budget", ["warn", lambda sentence: None])
+def test_a_budget_used_up_at_the_very_end_hides_no_warning(tmp_path, on_budget):
+    weight = torch.nn.Parameter(torch.ones(2))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    with EnergyProfiler(
+        run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=1e-6, on_budget=on_budget
+    ) as prof:
+        weight.backward(torch.ones(2))
+        optimizer.step()
+        time.sleep(0.05)
+    assert prof.should_stop
+    assert any("several elements" in status_line for status_line in prof.run.warnings)
+
+
+def test_a_fit_that_ends_after_the_run_calls_nothing_and_leaves_no_hook(tmp_path, monkeypatch):
+    calls, close, backward = [], LiveView.close, torch.autograd.backward
+
+    def late(live):
+        live._trip("the target will not be reached")
+        close(live)
+
+    monkeypatch.setattr(LiveView, "close", late)
+    with EnergyProfiler(
+        run_dir=tmp_path / "run", sensors=[scripted()], target_loss=1e-9, on_budget=calls.append
+    ) as prof:
+        train(3)
+    assert prof.should_stop
+    assert torch.autograd.backward is backward
+    train(3)
+    assert calls == []
+
+
+@pytest.mark.parametrize(("steps", "code"), [(300, 3), (2, None)], ids=["a step follows", "at the end"])
+def test_on_budget_may_end_the_training_and_the_record_is_whole(tmp_path, steps, code):
+    def go():
+        with prof:
+            train(steps, pause=0.003)
+            time.sleep(0.6)
+
+    prof = EnergyProfiler(
+        run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0, on_budget=lambda _: sys.exit(3)
+    )
+    assert exit_code_of(go) == code
+    assert prof.run.meta["status"] == ("failed" if code else "completed")
+    assert (len(prof.run.steps) == steps) is (code is None)
+    assert prof.run.total_joules > 20.0
+
+
+def exit_code_of(action):
+    """What it ends the program with; None where it does not."""
+    try:
+        action()
+    except SystemExit as end:
+        return end.code
+
+
+def test_a_budget_without_a_meter_says_that_it_means_nothing(tmp_path, capsys):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[], energy_budget=20.0) as prof:
+        train(3)
+    assert not prof.should_stop
+    assert "energy_budget= has no effect, since nothing here can be metered" in prof.run.warnings
+    assert "energy/total_joules" not in prof.metrics()
+
+
+def test_the_target_is_priced_in_every_report_of_the_run(tmp_path, capsys):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], target_loss=1.0777) as prof:
+        descend(400, prof, pause=0.001)
+    printed = capsys.readouterr().err
+    assert re.search(r"^ *asked +1\.078 ", printed, re.MULTILINE)
+    assert prof.run.report(tmp_path / "report.txt").read_text().rstrip() in printed
+
+
+def test_losses_and_weights_are_the_same_with_and_without(tmp_path):
+    with EnergyProfiler(
+        run_dir=tmp_path / "run", sensors=[scripted()], live=True, energy_budget=5.0, target_loss=0.1
+    ):
+        watched = train(100, pause=0.001)
+    assert watched == train(100)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"energy_budget": 0.0},
+        {"energy_budget": -1},
+        {"energy_budget": math.inf},
+        {"energy_budget": "1 kWh"},
+        {"target_loss": math.nan},
+        {"target_loss": True},
+        {"on_budget": "stop"},
+    ],
+    ids=str,
+)
+def test_a_goal_that_cannot_mean_anything_is_refused(options):
+    with pytest.raises(UsageError):
+        EnergyProfiler(**options)
+
+
+def test_it_says_what_it_is(tmp_path):
+    prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()])
+    assert repr(prof) == "EnergyProfiler(not started)"
+    with prof:
+        train(3)
+    assert re.fullmatch(rf"EnergyProfiler\(completed, 3 steps, \S+ m?J, {tmp_path}/run\)", repr(prof))

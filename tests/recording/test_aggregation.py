@@ -1,0 +1,359 @@
+"""Rows of the logs: single steps at first, aligned blocks later, sums exact to the microjoule."""
+
+import math
+from itertools import accumulate, groupby, pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from profiler.recording.aggregation import RowBuilder
+from profiler.recording.device_selection import UNUSED_GPUS, decide
+from profiler.recording.ledger import Ledger, category
+from profiler.recording.rate_limit import Thinner
+from profiler.recording.segmentation import Tile
+from profiler.recording.steps import Step
+from profiler.recording.timeline import Timeline
+from profiler.records import Domain, Provenance, Reading
+from profiler.storage.schema import SPANS, STEPS, SpanRow, StepRow
+from profiler.torch_hooks.events import Kind, StepEvent
+from profiler.units import NANOSECONDS_PER_SECOND as SECOND
+
+
+def domain(name, provenance=Provenance.COUNTER, *, billed=True):
+    return Domain(name=name, source="test", provenance=provenance, billed=billed)
+
+
+def metered(watts, seconds=100_000, *, jitter=0.0):
+    """A counter at constant power; with ``jitter`` its readings are irregular fractions of a microjoule."""
+    timeline = Timeline()
+    for n in range(1001):
+        timeline.add(
+            Reading(
+                domain="d",
+                time_ns=round(n * seconds * SECOND / 1000),
+                energy_joules=watts * seconds * n / 1000 + jitter * n,
+            )
+        )
+    return timeline
+
+
+def ledger(**timelines):
+    made = Ledger()
+    for name, timeline in timelines.items():
+        made.join(domain(name.replace("_", ":")), timeline, 0)
+    return made
+
+
+def tile(start, end, loss=1.0, label=""):
+    event = StepEvent(Kind.OPEN, end, loss, (), 1, start, 7, 3, 0.1, None)
+    return Tile(start, end, label, Step(event))
+
+
+def span(start, end, label="stall"):
+    return Tile(start, end, label)
+
+
+def run(tiles, bills, *, adapt_every=SECOND // 4):
+    """Every row of a run, as the recorder would get them."""
+    builder, rows, due = RowBuilder(bills, 0), [], 0
+    for one in tiles:
+        rows += builder.add(one)
+        if one.end_ns >= due:
+            builder.adapt(one.end_ns)
+            due = one.end_ns + adapt_every
+    return [*rows, *builder.close()]
+
+
+def steady(count, *, per_second, start=0):
+    period = SECOND // per_second
+    return [tile(start + n * period, start + (n + 1) * period) for n in range(count)]
+
+
+# -- phases of steps -----------------------------------------------------------------------------------------------
+
+
+def timed(start, end, *, ready=0, data=0, first=None, inner=0, backwards=1):
+    """A step of 10 ns of backward pass and 5 ns of optimizer."""
+    event = StepEvent(
+        Kind.OPEN, end, 1.0, (), backwards, end - 15 if first is None else first, 10, 5, 0.1, None,
+        data, ready, inner,
+    )  # fmt: skip
+    return Tile(start, end, "", Step(event))
+
+
+def phases(*tiles):
+    (*_, row) = run(tiles, ledger())
+    return row.data_seconds, row.forward_seconds, row.backward_seconds, row.optimizer_seconds
+
+
+def test_the_forward_pass_begins_when_the_batch_is_there():
+    assert phases(timed(0, 100, ready=30, data=25)) == (25, 55, 10, 5)
+
+
+def test_without_a_data_loader_it_begins_with_the_step():
+    assert phases(timed(0, 100)) == (None, 85, 10, 5)
+
+
+def test_between_backward_passes_it_goes_on():
+    assert phases(timed(0, 100, ready=30, data=25, first=60, inner=12)) == (25, 42, 10, 5)
+
+
+def test_a_step_without_a_backward_pass_has_no_phases():
+    assert phases(timed(0, 100, first=0, backwards=0)) == (None, None, None, None)
+
+
+def test_what_was_cut_off_as_a_span_is_in_no_phase():
+    """A loader that stalled: the step begins when the stall is over."""
+    assert phases(span(0, 80), timed(80, 100, ready=82, data=82)) == (2, 3, 10, 5)
+    assert phases(span(0, 85), timed(85, 100, ready=82, data=82)) == (0, 0, 10, 5), (
+        "loaded, though not in the step"
+    )
+
+
+def test_phases_of_a_block_are_sums():
+    builder, rows = RowBuilder(ledger(), 0), []
+    builder._stride, builder.steps = 4, 10_000
+    for n in range(4):
+        rows += builder.add(timed(100 * n, 100 * n + 100, ready=100 * n + 30, data=25))
+    (row,) = rows
+    assert (row.data_seconds, row.forward_seconds, row.backward_seconds, row.optimizer_seconds) == (
+        100,
+        220,
+        40,
+        20,
+    )
+
+
+@given(
+    times=st.lists(st.integers(1, 10**6), min_size=5, max_size=5).map(sorted),
+    data=st.integers(0, 10**7),
+    lag=st.integers(0, 10**7),
+)
+def test_phases_fit_into_the_step(times, data, lag):
+    start, ready, first, last, end = times
+    event = StepEvent(Kind.OPEN, end, 1.0, (), 1, first, last - first, end - last, 0.1, None, data, ready)
+    step = Step(event, lag)
+    loaded, forward = step.seconds_of(start + lag)
+    assert loaded >= 0
+    assert forward >= 0
+    assert loaded + forward + step.backward_ns + step.optimizer_ns <= end - start
+
+
+# -- blocks --------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_ten_thousand_steps_have_rows_of_their_own():
+    rows = run(steady(10_500, per_second=1000), ledger(gpu_0=metered(100)))
+    assert [row.step_count for row in rows[:10_000]] == [1] * 10_000
+    assert [row.step for row in rows[:10_000]] == list(range(1, 10_001))
+    assert all(row.step_count > 1 for row in rows[10_000:-1])
+
+
+@pytest.mark.parametrize("per_second", [1, 4, 6, 30, 100, 1000, 3000])
+def test_later_rows_are_aligned_blocks_at_most_five_a_second(per_second):
+    """Whatever the rate, a block is no longer than it must be."""
+    seconds = max(30, 200 // per_second)
+    tiles = steady(10_000 + seconds * per_second, per_second=per_second)
+    rows = run(tiles, ledger(gpu_0=metered(100)))[10_000:]
+    whole = rows[1:-1]
+    for row in whole:
+        assert row.step_count & (row.step_count - 1) == 0, "a power of two"
+        assert row.step % row.step_count == 0, "aligned"
+    assert len(rows) / seconds <= 5.1
+    if per_second >= 5:
+        assert len(whole) / seconds > 2
+    assert rows[-1].step == len(tiles)
+
+
+def test_a_block_never_crosses_a_phase_or_a_span():
+    tiles = steady(10_000, per_second=1000)
+    time = tiles[-1].end_ns
+    for n in range(3000):
+        label = "warm-up" if n // 333 % 2 else ""
+        tiles.append(tile(time, time + 1_000_000, label=label))
+        time += 1_000_000
+        if n % 451 == 450:
+            tiles.append(span(time, time + 2_000_000, "evaluation"))
+            time += 2_000_000
+    rows = run(tiles, ledger(gpu_0=metered(100)))
+    assert all(one.end_seconds == other.start_seconds for one, other in pairwise(rows))
+    labels = [t.label for t in tiles if t.step is not None]
+    for row in rows:
+        if isinstance(row, StepRow):
+            assert set(labels[row.step - row.step_count : row.step]) == {row.phase}
+    assert sum(row.step_count for row in rows if isinstance(row, StepRow)) == 13_000
+    assert sum(isinstance(row, SpanRow) for row in rows) == 3000 // 451
+
+
+def test_blocks_follow_a_change_of_pace():
+    slow_start = 10_000 * (SECOND // 1000)
+    tiles = steady(10_000, per_second=1000) + steady(300, per_second=10, start=slow_start)
+    rows = run(tiles, ledger(gpu_0=metered(100)))
+    assert rows[-2].step_count == 2
+
+
+# -- what a block says ---------------------------------------------------------------------------------------------
+
+
+def block(losses):
+    """The one row that the steps with these losses become, after ten thousand others."""
+    builder = RowBuilder(ledger(gpu_0=metered(100)), 0)
+    for one in steady(10_000, per_second=1000):
+        list(builder.add(one))
+    builder.adapt(10 * SECOND)
+    start = 10 * SECOND
+    for n, loss in enumerate(losses):
+        assert not list(builder.add(tile(start + n * 1000, start + (n + 1) * 1000, loss)))
+    (row,) = builder.close()
+    return row
+
+
+@pytest.mark.parametrize(
+    ("losses", "loss", "nonfinite"),
+    [
+        ([1.0, 2.0, 6.0], 3.0, 0),
+        ([1.0, math.nan, 3.0], 2.0, 1),
+        ([math.inf, -math.inf, -5.0], -5.0, 2),
+        ([None, 4.0], 4.0, 0),
+        ([None, None], None, 0),
+        ([math.inf, math.nan], math.nan, 2),
+        ([math.nan, -math.inf, None], -math.inf, 2),
+    ],
+)
+def test_a_blocks_loss_is_the_mean_of_its_finite_ones(losses, loss, nonfinite):
+    row = block(losses)
+    assert row.loss == pytest.approx(loss, nan_ok=True) if loss is not None else row.loss is None
+    assert row.nonfinite_count == nonfinite
+    assert row.step_count == row.backwards == len(losses)
+
+
+def test_a_block_sums_times_and_keeps_the_last_rate():
+    row = block([1.0, 1.0, 1.0])
+    assert (row.backward_seconds, row.optimizer_seconds, row.learning_rate) == (21, 9, 0.1)
+    assert (row.start_seconds, row.end_seconds) == (10 * SECOND, 10 * SECOND + 3000)
+
+
+def test_without_a_backward_its_times_are_unknown():
+    event = StepEvent(Kind.OPEN, SECOND, None, (), 0, 0, 0, 0, None, None)
+    (row,) = RowBuilder(ledger(), 0).add(Tile(0, SECOND, "", Step(event)))
+    assert (row.backward_seconds, row.optimizer_seconds, row.loss, row.learning_rate) == (None,) * 4
+
+
+# -- joules --------------------------------------------------------------------------------------------------------
+
+
+@given(
+    lengths=st.lists(st.integers(0, 10**10), min_size=1, max_size=40),
+    spans=st.lists(st.booleans(), min_size=40, max_size=40),
+    watts=st.lists(st.floats(0, 1e3), min_size=1, max_size=4),
+)
+@settings(max_examples=50)
+def test_rows_add_up_to_the_microjoule(lengths, spans, watts):
+    names = ("gpu:0", "cpu:package-0", "dram:package-0", "psys")
+    bills = Ledger()
+    for name, power in zip(names, watts, strict=False):
+        bills.join(domain(name), metered(power, 500, jitter=1e-7 / 3), 0)
+    edges = [0, *accumulate(lengths)]
+    tiles = [
+        span(a, b) if is_span else tile(a, b) for (a, b), is_span in zip(pairwise(edges), spans, strict=False)
+    ]
+    rows = run(tiles, bills)
+    total = bills.bill(edges[-1]).total
+    assert sum(row.total_joules for row in rows) == rows[-1].cumulative_joules == total
+    for row, cumulative in zip(rows, accumulate(row.total_joules for row in rows), strict=True):
+        assert row.cumulative_joules == cumulative
+        assert row.total_joules >= 0
+        if isinstance(row, StepRow):
+            parts = (row.gpu_joules, row.cpu_joules, row.dram_joules, row.other_joules)
+            assert sum(part for part in parts if part is not None) == row.total_joules
+            assert sum(part is not None for part in parts) == len(watts)
+
+
+def test_without_a_meter_every_energy_is_unknown():
+    rows = run([span(0, SECOND, "setup"), tile(SECOND, 2 * SECOND)], ledger())
+    for row in rows:
+        assert (row.total_joules, row.modelled_joules, row.cumulative_joules, row.uncertainty_joules) == (
+            None,
+        ) * 4
+    assert ",,,,,," in STEPS.line(rows[1])
+    assert SPANS.line(rows[0]) == "0.000000,1.000000,setup,,,,\n"
+
+
+def test_a_domain_that_joins_late_counts_from_then():
+    bills = ledger(cpu_0=metered(50))
+    builder = RowBuilder(bills, 0)
+    rows = list(builder.add(tile(0, 10 * SECOND)))
+    bills.join(domain("gpu:0"), metered(100), builder.billed_ns)
+    rows += builder.add(tile(10 * SECOND, 20 * SECOND))
+    assert [row.gpu_joules for row in rows] == [None, pytest.approx(1e9)]
+    assert [row.total_joules for row in rows] == pytest.approx([0.5e9, 1.5e9])
+    assert rows[-1].cumulative_joules == pytest.approx(2e9)
+
+
+def test_what_is_modelled_is_said():
+    bills = ledger(gpu_0=metered(100))
+    bills.join(domain("cpu:0", Provenance.MODELLED), metered(50), 0)
+    (row,) = RowBuilder(bills, 0).add(tile(0, 10 * SECOND))
+    assert (row.total_joules, row.modelled_joules) == pytest.approx((1.5e9, 0.5e9))
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("gpu:0", "gpu"),
+        ("cpu:package-1", "cpu"),
+        ("dram:package-0", "dram"),
+        ("psys", "other"),
+        ("ane", "other"),
+    ],
+)
+def test_the_column_of_a_domain(name, column):
+    assert category(name) == column
+
+
+# -- whom to bill --------------------------------------------------------------------------------------------------
+
+CPU, DRAM, GPUS = domain("cpu:package-0"), domain("dram:package-0"), [domain(f"gpu:{n}") for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("domains", "devices", "used", "billed", "missing"),
+    [
+        ([CPU, DRAM], ["cpu"], [], ["cpu:package-0", "dram:package-0"], []),
+        ([CPU, *GPUS], ["cuda:1"], [], ["cpu:package-0", "gpu:1"], []),
+        ([CPU, *GPUS], ["cuda"], [], ["cpu:package-0", "gpu:0"], []),
+        ([CPU, *GPUS], ["cpu"], [2], ["cpu:package-0", "gpu:2"], []),
+        ([CPU, *GPUS], ["cuda:0", "cuda:1"], [0, 1], ["cpu:package-0", "gpu:0", "gpu:1"], []),
+        ([CPU], ["cuda:0"], [], ["cpu:package-0"], ["gpu:0"]),
+        ([CPU, GPUS[0]], ["cuda:1"], [], ["cpu:package-0"], ["gpu:1"]),
+        ([CPU], ["mps:0"], [], ["cpu:package-0"], ["mps:0"]),
+        ([GPUS[0]], ["cuda:0"], [], ["gpu:0"], ["cpu"]),
+        ([], ["cpu"], [], [], ["cpu"]),
+        ([CPU, domain("psys", billed=False)], [], [], ["cpu:package-0"], []),
+        ([CPU], ["meta"], [], ["cpu:package-0"], []),
+    ],
+)
+def test_who_is_billed(domains, devices, used, billed, missing):
+    decision = decide(domains, devices, used)
+    assert list(decision.billed) == billed
+    assert list(decision.missing) == missing
+    assert not decision.notices
+
+
+def test_a_run_without_cuda_pays_for_every_gpu_and_says_so():
+    decision = decide([CPU, *GPUS], ["cpu"], [])
+    assert decision.billed == ("cpu:package-0", "gpu:0", "gpu:1", "gpu:2")
+    assert decision.notices == (UNUSED_GPUS,)
+
+
+# -- thinning ------------------------------------------------------------------------------------------------------
+
+
+def test_ten_thousand_rows_pass_then_five_a_second():
+    thinner = Thinner()
+    assert all(thinner.passes(n) for n in range(10_000))
+    passed = [thinner.passes(SECOND + n * SECOND // 100) for n in range(1000)]
+    assert sum(passed) == 50
+    assert thinner.held_back == 950
+    assert {len(list(group)) for kept, group in groupby(passed) if not kept} == {19}

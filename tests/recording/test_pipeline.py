@@ -1,0 +1,372 @@
+"""The whole pipeline on scripted time: readings and events in, files out."""
+
+import csv
+import gc
+import tracemalloc
+from contextlib import suppress
+from decimal import Decimal
+
+import pytest
+
+from profiler.errors import SensorError
+from profiler.recording.meter import Meters
+from profiler.recording.pipeline import Inbox, Logged, Recorder
+from profiler.recording.samples import SampleLog
+from profiler.recording.timeline import Timeline
+from profiler.records import Domain, Provenance, Reading
+from profiler.storage.writer import RunWriter
+from profiler.testing.clock import FakeClock
+from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
+from profiler.torch_hooks.events import Kind, Slot, Stamp, StepEvent
+from profiler.units import NANOSECONDS_PER_SECOND as SECOND
+
+GPU = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER)
+CPU = Domain(name="cpu:package-0", source="test", provenance=Provenance.COUNTER)
+
+
+class Bench:
+    """A recorder, its files and a clock that moves when told to."""
+
+    def __init__(self, path, *meters, devices=("cuda:0",), silent=None):
+        self.path = path
+        self.clock = FakeClock()
+        gaps = ((silent.name, 0.0, 1e9),) if silent else ()
+        self.sensor = ReplaySensor(meters, clock=self.clock, gaps=gaps)
+        self.inbox, self.failures, self.landed = Inbox(), [], {}
+        self.writer = RunWriter(path, self.failures.append)
+        self.writer.open({})
+        self.observed = []
+        self.recorder = Recorder(
+            meters=Meters(self.sensor.domains), writer=self.writer, inbox=self.inbox, poll=self.landed.get,
+            devices=lambda: devices, observe=self.observed.append,
+        )  # fmt: skip
+        self.read()
+        self.start = self.clock()
+        self.recorder.begin(self.start)
+
+    @property
+    def seconds(self):
+        return (self.clock() - self.start) / SECOND
+
+    def pass_time(self, seconds, beat=0.1):
+        """Let time go by, sampling and draining on each beat."""
+        for _ in range(round(seconds / beat)):
+            self.clock.advance(beat)
+            self.read()
+            self.recorder.drain(self.clock())
+
+    def read(self):
+        with suppress(SensorError):  # the sampler takes it as a gap
+            self.recorder.read(self.sensor.read())
+
+    def step(self, loss=1.0, slots=(), stamp=None):
+        """An update ends now."""
+        end = self.clock()
+        event = StepEvent(Kind.OPEN, end, loss, slots, 1, end - 10, 5, 5, 0.1, None, stamp=stamp)
+        self.inbox.events.append(tuple(event))
+
+    def log(self, value, name="val_error"):
+        self.inbox.metrics.append(Logged(time_ns=self.clock(), name=name, value=value))
+
+    def finish(self):
+        self.end = self.clock()
+        self.pass_time(0.2)
+        self.recorder.finish(self.end)
+        self.writer.close()
+
+    def rows(self, name):
+        with (self.path / f"{name}.csv").open(newline="") as file:
+            return list(csv.DictReader(file))
+
+
+def constant(domain, watts):
+    return ScriptedMeter(domain=domain, waveform=Waveform.constant(watts))
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return Bench(tmp_path / "run", constant(GPU, 200.0), constant(CPU, 50.0))
+
+
+def total(rows, column="total_joules"):
+    return sum(Decimal(row[column]) for row in rows)
+
+
+def test_steps_and_spans_are_billed_for_their_time(bench):
+    bench.pass_time(2)
+    for loss in (3.0, 2.0, 1.0):
+        bench.pass_time(0.5)
+        bench.step(loss)
+    bench.pass_time(1)
+    bench.finish()
+    steps, spans = bench.rows("steps"), bench.rows("spans")
+    assert [row["loss"] for row in steps] == ["3.0", "2.0", "1.0"]
+    assert [row["kind"] for row in spans] == ["setup", "teardown"]
+    assert [float(row["gpu_joules"]) for row in steps[1:]] == pytest.approx([100, 100])
+    assert [float(row["cpu_joules"]) for row in steps[1:]] == pytest.approx([25, 25])
+    assert float(total(steps) + total(spans)) == pytest.approx(250 * bench.seconds, rel=0.1)
+    assert steps[-1]["step"] == "3"
+    assert Decimal(spans[-1]["cumulative_joules"]) == total(steps) + total(spans)
+    assert bench.recorder.totals.steps == 3
+
+
+WAVES = {
+    "square": Waveform.square(low=100.0, high=500.0, period_seconds=2.5),
+    "ramp": Waveform(points=((0.0, 50.0), (20.0, 450.0))),
+    "pulse": Waveform(points=((0.0, 50.0), (3.3, 50.0), (3.3, 900.0), (4.7, 900.0), (4.7, 50.0))),
+}
+
+
+@pytest.mark.parametrize(
+    ("provenance", "period", "tolerance"),
+    [
+        (Provenance.COUNTER, None, 0.01),
+        (Provenance.COUNTER, 0.1, 0.01),
+        (Provenance.COUNTER, 0.5, 0.01),
+        (Provenance.INTEGRATED, None, 0.03),  # what power did between two readings is not known
+        (Provenance.INTEGRATED, 0.1, 0.03),
+    ],
+)
+@pytest.mark.parametrize("wave", WAVES.values(), ids=WAVES.keys())
+def test_the_energy_of_a_known_power_is_right(tmp_path, wave, provenance, period, tolerance):
+    """Twenty seconds and a half, read ten times a second; true joules in closed form."""
+    meter = Domain(name="gpu:0", source="test", provenance=provenance, update_period_seconds=period)
+    bench = Bench(tmp_path / "run", ScriptedMeter(domain=meter, waveform=wave))
+    origin = bench.start
+    for _ in range(40):
+        bench.pass_time(0.5)
+        bench.step()
+    bench.pass_time(0.5)
+    bench.finish()
+    truth = wave.joules((bench.end - origin) / SECOND)
+    assert float(total([*bench.rows("steps"), *bench.rows("spans")])) == pytest.approx(truth, rel=tolerance)
+
+
+def test_a_row_waits_until_every_meter_knows_its_energy(tmp_path):
+    """A counter renewed each half second tells of a step only when it has moved past it."""
+    slow = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER, update_period_seconds=0.5)
+    bench = Bench(tmp_path / "run", constant(slow, 200.0), constant(CPU, 50.0))
+    bench.pass_time(0.7)
+    bench.step()
+    bench.pass_time(0.05, beat=0.05)
+    bench.step()
+    bench.pass_time(0.15, beat=0.05)
+    assert bench.rows("steps") == []
+    bench.pass_time(0.4)
+    assert len(bench.rows("steps")) == 1
+
+
+def test_a_meter_that_fails_holds_rows_back_for_a_second(tmp_path):
+    bench = Bench(tmp_path / "run", constant(GPU, 200.0), constant(CPU, 50.0))
+    bench.sensor._gaps = (("gpu:0", 1.0, 60.0),)
+    for _ in range(40):
+        bench.pass_time(0.1)
+        bench.step()
+    bench.finish()
+    (gpu,) = [t for name, t in bench.recorder.meters.timelines.items() if name == "gpu:0"]
+    assert gpu.bridged_seconds == pytest.approx(3, abs=0.5)
+    assert float(total(bench.rows("steps"), "gpu_joules")) == pytest.approx(800, rel=0.02)
+
+
+def test_a_device_without_a_meter_is_missing(tmp_path):
+    bench = Bench(tmp_path / "run", constant(CPU, 50.0))
+    bench.step()
+    bench.finish()
+    assert bench.recorder.decision.missing == ("gpu:0",)
+    assert bench.rows("steps")[0]["gpu_joules"] == ""
+
+
+def test_without_any_meter_steps_are_still_there(tmp_path):
+    bench = Bench(tmp_path / "run")
+    for _ in range(5):
+        bench.pass_time(1)
+        bench.step()
+    bench.finish()
+    assert [row["total_joules"] for row in bench.rows("steps")] == [""] * 5
+    assert bench.recorder.meters.metered() == ()
+
+
+# -- metrics -------------------------------------------------------------------------------------------------------
+
+
+def test_a_metric_stands_at_its_step_and_joules(bench):
+    for n in range(1, 6):
+        bench.pass_time(0.4)
+        bench.step()
+        bench.log(n / 10)
+    bench.finish()
+    rows = bench.rows("metrics")
+    assert [(row["name"], row["value"], row["step"]) for row in rows] == [
+        ("val_error", str(n / 10), str(n)) for n in range(1, 6)
+    ]
+    for row in rows:
+        assert float(row["cumulative_joules"]) == pytest.approx(250 * float(row["time_seconds"]), rel=0.01)
+
+
+def test_a_metric_before_the_first_step_is_at_step_zero(bench):
+    bench.log(0.5)
+    bench.pass_time(5)
+    bench.step()
+    bench.finish()
+    (row,) = bench.rows("metrics")
+    assert (row["step"], row["cumulative_joules"]) == ("0", "0.000000")
+
+
+@pytest.mark.parametrize("length", [0.3, 3.0, 8.0])
+def test_a_metric_of_a_slow_loop_has_the_right_step_too(bench, length):
+    """Whether the next step comes at once or in a while, what is logged after step n is at step n."""
+    for n in range(1, 6):
+        bench.pass_time(length)
+        bench.step()
+        bench.pass_time(0.1)
+        bench.log(n / 10)
+    bench.pass_time(length)
+    bench.finish()
+    assert [row["step"] for row in bench.rows("metrics")] == ["1", "2", "3", "4", "5"]
+
+
+def test_a_metric_is_on_disk_soon_even_if_no_step_follows(bench):
+    for _ in range(5):
+        bench.pass_time(0.4)
+        bench.step()
+    bench.log(0.5)
+    bench.pass_time(3)
+    assert [row["step"] for row in bench.rows("metrics")] == ["5"]
+
+
+def test_a_metric_on_its_way_from_a_device_is_awaited(bench):
+    bench.pass_time(1)
+    bench.step()
+    bench.log(Slot(7))
+    bench.pass_time(1)
+    bench.landed[7] = 0.25
+    bench.pass_time(2)
+    bench.finish()
+    assert [row["value"] for row in bench.rows("metrics")] == ["0.25"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e300, 0.1 + 0.2])
+def test_a_metric_is_written_exactly(bench, value):
+    bench.log(value)
+    bench.finish()
+    assert bench.rows("metrics")[0]["value"] == repr(value)
+
+
+def test_a_metric_logged_while_the_device_still_works_is_at_the_step_that_the_host_has_done(bench):
+    """The device lags by 0.3 s, within which each value is logged."""
+    for n in range(1, 6):
+        bench.pass_time(1)
+        bench.landed[n] = bench.clock() + 3 * SECOND // 10
+        bench.step(stamp=Stamp(n))
+        bench.pass_time(0.1)
+        bench.log(n / 10)
+    bench.pass_time(1)
+    bench.finish()
+    assert [row["step"] for row in bench.rows("metrics")] == ["1", "2", "3", "4", "5"]
+    ends = [float(row["end_seconds"]) for row in bench.rows("steps")]
+    assert ends == pytest.approx([1.3, 2.4, 3.5, 4.6, 5.7])
+
+
+# -- evaluations ---------------------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_that_was_noticed_is_a_span_of_its_own(bench):
+    def notice(kind):
+        bench.inbox.events.append((kind, bench.clock(), None, (), 0, 0, 0, 0, None, None))
+
+    for _ in range(5):
+        bench.pass_time(0.5)
+        bench.step()
+    notice(Kind.EVALUATE)
+    bench.pass_time(30)
+    assert [row["kind"] for row in bench.rows("spans")][-1] == "evaluation", "written while it goes on"
+    notice(Kind.TRAIN)
+    bench.pass_time(0.5)
+    bench.step()
+    bench.finish()
+    spans = [row for row in bench.rows("spans") if row["kind"] == "evaluation"]
+    assert float(total(spans)) == pytest.approx(30 * 250)
+    assert float(bench.rows("steps")[-1]["total_joules"]) == pytest.approx(125)
+
+
+# -- samples -------------------------------------------------------------------------------------------------------
+
+
+def test_samples_are_the_energy_since_the_windows_start(bench):
+    bench.pass_time(3)
+    bench.finish()
+    rows = [row for row in bench.rows("samples") if row["domain"] == "gpu:0"]
+    assert (rows[0]["time_seconds"], rows[0]["energy_joules"], rows[0]["power_watts"]) == (
+        "0.000000",
+        "0.000000",
+        "",
+    )
+    for row in rows[1:]:
+        assert float(row["energy_joules"]) == pytest.approx(200 * float(row["time_seconds"]), rel=1e-6)
+        assert float(row["power_watts"]) == pytest.approx(200)
+    (metered,) = [one for one in bench.recorder.meters.metered() if one.domain.name == "gpu:0"]
+    assert metered.joules == float(rows[-1]["energy_joules"])
+
+
+def test_samples_are_thinned_to_one_a_second_after_ten_minutes():
+    timeline, rows = Timeline(), []
+    timeline.add(Reading(domain="gpu:0", time_ns=0, energy_joules=0.0))
+    log = SampleLog(GPU, timeline, 0, window_ns=0)
+    for n in range(1, 8001):
+        timeline.add(Reading(domain="gpu:0", time_ns=n * SECOND // 10, energy_joules=float(n)))
+        rows.append(log.at(n * SECOND // 10))
+    assert None not in rows[:6000]
+    later = [row for row in rows[6000:] if row is not None]
+    assert len(later) == 200
+    assert later[-1].energy_joules == 8000 * 1_000_000
+    assert log.at(800 * SECOND) is None
+    timeline.add(Reading(domain="gpu:0", time_ns=800 * SECOND + 1, energy_joules=8001.0))
+    assert log.at(800 * SECOND + 1) is None
+    assert log.at(800 * SECOND + 1, always=True).energy_joules == 8001 * 1_000_000
+
+
+def test_a_meter_that_first_speaks_later_counts_from_then(tmp_path):
+    late = Domain(name="dram:package-0", source="test", provenance=Provenance.COUNTER)
+    bench = Bench(
+        tmp_path / "run", constant(GPU, 200.0), constant(CPU, 50.0), constant(late, 10.0), silent=late
+    )
+    for _ in range(5):
+        bench.pass_time(1)
+        bench.step()
+    bench.sensor._gaps = ()
+    for _ in range(5):
+        bench.pass_time(1)
+        bench.step()
+    bench.finish()
+    steps, spans = bench.rows("steps"), bench.rows("spans")
+    assert [row["dram_joules"] for row in steps[:3]] == ["", "", ""]
+    assert [float(row["dram_joules"]) for row in steps[-3:]] == pytest.approx([10, 10, 10])
+    assert total(steps) + total(spans) == Decimal(steps[-1]["cumulative_joules"])
+
+
+# -- memory --------------------------------------------------------------------------------------------------------
+
+
+def test_memory_stays_constant_over_hundreds_of_thousands_of_steps(bench):
+    def train(seconds):
+        for _ in range(seconds * 2):
+            now = bench.clock()
+            for n in range(2000):
+                end = now + n * 200_000
+                bench.inbox.events.append((Kind.OPEN, end, 1.0, (), 1, end - 10, 5, 5, 0.1, None))
+            bench.observed.clear()
+            bench.pass_time(0.5, beat=0.25)
+
+    train(15)
+    tracemalloc.start()
+    try:
+        train(5)
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        train(50)
+        gc.collect()
+        after = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert bench.recorder.totals.steps > 270_000
+    assert after - before < 50_000, "bytes"

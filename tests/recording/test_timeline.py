@@ -1,0 +1,284 @@
+"""A domain's energy over time: never decreasing, nothing counted twice, nothing lost."""
+
+import math
+from itertools import accumulate, pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler.recording.timeline import Timeline
+from profiler.records import Domain, Provenance, Reading
+from profiler.testing.replay import ScriptedMeter, Waveform
+from profiler.units import NANOSECONDS_PER_SECOND as SECOND
+
+COUNTER = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER)
+
+STEPS = st.lists(
+    st.tuples(st.integers(0, 3 * SECOND), st.floats(0, 1e4)), min_size=2, max_size=40
+)  # (time, joules) from one reading to the next
+
+
+def energy(seconds, joules):
+    return Reading(domain="gpu:0", time_ns=round(seconds * SECOND), energy_joules=joules)
+
+
+def power(seconds, watts):
+    return Reading(domain="gpu:0", time_ns=round(seconds * SECOND), power_watts=watts)
+
+
+def filled(*readings):
+    timeline = Timeline()
+    for reading in readings:
+        timeline.add(reading)
+    return timeline
+
+
+def at(timeline, seconds):
+    return timeline.joules_at(round(seconds * SECOND))
+
+
+# -- counters ------------------------------------------------------------------------------------------------------
+
+
+def test_only_changes_of_a_counter_are_points():
+    timeline = Timeline()
+    moved = [timeline.add(energy(t / 10, joules)) for t, joules in enumerate([7, 7, 7, 9, 9, 12])]
+    assert moved == [True, False, False, True, False, True]
+    assert timeline.points == 3
+    assert [at(timeline, t) for t in (0, 0.3, 0.5)] == [0, 2, 5]
+
+
+def test_between_changes_energy_runs_straight():
+    timeline = filled(energy(0, 0), energy(1, 10), energy(2, 40))
+    assert [at(timeline, t) for t in (0.5, 1.0, 1.1, 1.5)] == pytest.approx([5, 10, 13, 25])
+
+
+def test_outside_its_points_energy_is_flat():
+    timeline = filled(energy(1, 5), energy(2, 10))
+    assert [at(timeline, t) for t in (0, 1, 2, 9)] == [0, 0, 5, 5]
+
+
+def test_nothing_read_is_no_energy():
+    timeline = Timeline()
+    assert at(timeline, 1) == 0
+    assert timeline.sigma_at(SECOND) == 0
+    assert timeline.latest_ns is None
+    timeline.bridge_to(SECOND)
+    assert timeline.points == 0
+
+
+@pytest.mark.parametrize("period", [0.05, 0.1, 0.5])
+def test_a_staircase_gives_the_true_energy_at_its_changes(ramp, period):
+    meter = ScriptedMeter(
+        domain=Domain(
+            name="gpu:0", source="test", provenance=Provenance.COUNTER, update_period_seconds=period
+        ),
+        waveform=ramp,
+    )
+    timeline = filled(*(meter.reading(t * SECOND // 100, 0) for t in range(301)))
+    for seconds in (period * n for n in range(1, int(3 / period))):
+        assert at(timeline, seconds) == pytest.approx(ramp.joules(seconds))
+
+
+@given(steps=STEPS)
+def test_all_that_a_counter_gains_is_there(steps):
+    times = list(accumulate(dt for dt, _ in steps))
+    raw = list(accumulate(joules for _, joules in steps))
+    timeline = filled(*(energy(t / SECOND, joules) for t, joules in zip(times, raw, strict=True)))
+    timeline.add(energy(times[-1] / SECOND + 1, raw[-1] + 1))
+    assert timeline.joules_at(times[-1] + 2 * SECOND) == pytest.approx(raw[-1] + 1 - raw[0])
+
+
+@given(steps=STEPS, kept=st.lists(st.booleans(), min_size=40, max_size=40))
+def test_reading_less_often_keeps_the_total(steps, kept):
+    times = list(accumulate(1 + dt for dt, _ in steps))
+    raw = list(accumulate(joules for _, joules in steps))
+    readings = [Reading(domain="gpu:0", time_ns=t, energy_joules=j) for t, j in zip(times, raw, strict=True)]
+    fewer = [r for r, keep in zip(readings[1:-1], kept, strict=False) if keep]
+    all_of_them, some = filled(*readings), filled(readings[0], *fewer, readings[-1])
+    assert some.joules_at(times[-1]) == pytest.approx(all_of_them.joules_at(times[-1]))
+
+
+@given(steps=STEPS, probes=st.lists(st.integers(0, 130 * SECOND), min_size=2, max_size=60))
+def test_energy_never_decreases(steps, probes):
+    times, raw = accumulate(dt for dt, _ in steps), accumulate(joules for _, joules in steps)
+    timeline = filled(
+        *(Reading(domain="d", time_ns=t, energy_joules=j) for t, j in zip(times, raw, strict=True))
+    )
+    probes = sorted(
+        [*probes, *timeline._times, *(t + 1 for t in timeline._times), *(t - 1 for t in timeline._times)]
+    )
+    found = [timeline.joules_at(t) for t in probes]
+    assert all(later >= earlier for earlier, later in pairwise(found))
+
+
+def test_a_counter_that_falls_back_is_bridged_and_goes_on():
+    timeline = filled(energy(0, 1000), energy(1, 1100), energy(2, 30), energy(3, 130))
+    assert timeline.resets == 1
+    assert [at(timeline, t) for t in (1, 2, 3)] == pytest.approx([100, 200, 300])
+    assert timeline.bridged_joules == pytest.approx(100)
+    assert timeline.bridged_seconds == pytest.approx(1)
+
+
+# -- bridges -------------------------------------------------------------------------------------------------------
+
+
+def test_a_counter_is_stale_after_a_second():
+    timeline = filled(energy(0, 0), energy(1, 100))
+    assert not timeline.is_stale(2 * SECOND)
+    assert timeline.is_stale(2 * SECOND + 1)
+    assert not Timeline().is_stale(10 * SECOND)
+
+
+def test_a_bridge_goes_on_at_the_power_before_it():
+    timeline = filled(energy(0, 0), energy(1, 100))
+    timeline.bridge_to(3 * SECOND)
+    assert at(timeline, 3) == pytest.approx(300)
+    assert (timeline.bridged_joules, timeline.bridged_seconds) == pytest.approx((200, 2))
+    timeline.bridge_to(2 * SECOND)
+    assert at(timeline, 3) == pytest.approx(300)
+
+
+@pytest.mark.parametrize(("shown", "total"), [(300, 300), (350, 350), (400, 400), (301, 301)])
+def test_a_counter_that_catches_up_is_not_counted_twice(shown, total):
+    timeline = filled(energy(0, 0), energy(1, 100))
+    timeline.bridge_to(3 * SECOND)
+    timeline.add(energy(4, shown))
+    assert at(timeline, 4) == pytest.approx(total)
+
+
+def test_a_bridge_that_was_too_high_is_worked_off():
+    """100 W was assumed for four seconds in which 10 W flowed: energy stands still until the counter is there."""
+    timeline = filled(energy(0, 0), energy(1, 100))
+    timeline.bridge_to(5 * SECOND)
+    for seconds, joules in ((6, 150), (7, 400), (8, 600)):
+        timeline.add(energy(seconds, joules))
+    assert [at(timeline, t) for t in (5, 6, 7, 8)] == pytest.approx([500, 500, 500, 600])
+
+
+@given(steps=STEPS, bridged=st.lists(st.booleans(), min_size=40, max_size=40))
+def test_bridges_add_nothing_in_the_end(steps, bridged):
+    """Wherever a counter was bridged: as soon as it has shown more than was assumed, the total is the counter's."""
+    timeline, time, raw = Timeline(), 0, 0.0
+    for (dt, joules), bridge in zip(steps, bridged, strict=False):
+        time, raw = time + dt + 2, raw + joules
+        if bridge:
+            timeline.bridge_to(time - 1)
+        before = timeline.joules_at(time)
+        timeline.add(Reading(domain="d", time_ns=time, energy_joules=raw))
+        assert timeline.joules_at(time) >= before
+    much = timeline.bridged_joules + raw + 1
+    timeline.add(Reading(domain="d", time_ns=time + SECOND, energy_joules=raw + much))
+    assert timeline.joules_at(time + SECOND) == pytest.approx(raw + much - steps[0][1])
+
+
+# -- powers --------------------------------------------------------------------------------------------------------
+
+
+def test_powers_are_integrated(ramp):
+    timeline = filled(*(power(t / 10, ramp.watts(t / 10)) for t in range(31)))
+    for seconds in (0.5, 1.0, 2.0, 3.0):
+        assert at(timeline, seconds) == pytest.approx(ramp.joules(seconds))
+
+
+@given(
+    watts=st.lists(st.floats(0, 1e4), min_size=2, max_size=30),
+    extra=st.lists(st.floats(0.01, 0.99), max_size=20),
+)
+def test_more_powers_of_a_line_change_no_total(watts, extra):
+    wave = Waveform(points=tuple((float(t), w) for t, w in enumerate(watts)))
+    knots = [float(t) for t in range(len(watts))]
+    finer = sorted({*knots, *(share * knots[-1] for share in extra)})
+    coarse, fine = (filled(*(power(t, wave.watts(t)) for t in times)) for times in (knots, finer))
+    assert at(fine, knots[-1]) == pytest.approx(at(coarse, knots[-1]), abs=1e-3)
+    assert at(coarse, knots[-1]) == pytest.approx(wave.joules(knots[-1]), abs=1e-3)
+
+
+def test_a_long_gap_between_powers_is_a_bridge():
+    timeline = filled(power(0, 100), power(1, 100), power(5, 200))
+    assert at(timeline, 5) == pytest.approx(100 + 4 * 150)
+    assert (timeline.bridged_joules, timeline.bridged_seconds) == pytest.approx((600, 4))
+
+
+def test_a_bridged_power_is_not_counted_again():
+    timeline = filled(power(0, 100), power(1, 100))
+    timeline.bridge_to(3 * SECOND)
+    timeline.add(power(3.5, 100))
+    assert at(timeline, 3.5) == pytest.approx(350)
+
+
+# -- readings that mean nothing ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("make", [energy, power])
+def test_a_reading_that_is_no_number_is_a_gap(make, bad):
+    timeline = filled(make(0, 10.0), make(1, 20.0))
+    before = at(timeline, 1)
+    assert not timeline.add(make(1.5, bad))
+    timeline.add(make(2, 30.0))
+    assert at(timeline, 1) == before
+    assert math.isfinite(at(timeline, 2))
+    assert at(timeline, 2) > before
+
+
+def test_a_reading_of_nothing_is_a_gap():
+    assert not Timeline().add(Reading(domain="gpu:0", time_ns=0))
+
+
+@pytest.mark.parametrize("late", [0.5, 1.0])
+def test_a_reading_from_the_past_loses_nothing(late):
+    timeline = filled(energy(0, 0), energy(1, 100))
+    assert not timeline.add(energy(late, 150))
+    timeline.add(energy(2, 200))
+    assert at(timeline, 2) == 200
+
+
+# -- uncertainty and memory ----------------------------------------------------------------------------------------
+
+
+def test_an_edge_is_certain_where_power_is_steady():
+    timeline = filled(*(energy(t, 100.0 * t) for t in range(6)))
+    assert timeline.sigma_at(round(2.5 * SECOND)) == pytest.approx(0, abs=1e-9)
+
+
+def test_an_edge_is_uncertain_where_power_jumps():
+    timeline = filled(energy(0, 0), energy(1, 100), energy(2, 400), energy(3, 500))
+    assert 0 < timeline.sigma_at(round(1.5 * SECOND)) < 100
+
+
+def test_an_edge_is_the_surer_the_nearer_a_change_point():
+    timeline = filled(energy(0, 0), energy(1, 10), energy(2, 30), energy(3, 35), energy(4, 60))
+    sigmas = [timeline.sigma_at(round(t * SECOND)) for t in (2.0, 2.05, 2.2, 2.5, 2.8, 2.95)]
+    assert sigmas[0] == 0
+    assert sigmas[1] < sigmas[2] < sigmas[3]
+    assert sigmas[3] > sigmas[4] > sigmas[5]
+
+
+def test_what_a_counter_held_at_first_tells_no_power():
+    """A counter is met at any moment of its period: its first gain spans less time than it was made in."""
+    met_late = filled(energy(0.9, 0), *(energy(t, 10 * t) for t in (1, 2, 3, 4)))
+    assert met_late.sigma_at(round(1.5 * SECOND)) == 0
+
+
+def test_a_bridge_is_half_unknown():
+    timeline = filled(energy(0, 0), energy(1, 100))
+    timeline.bridge_to(3 * SECOND)
+    assert timeline.sigma_at(2 * SECOND) == pytest.approx(100)
+
+
+@given(steps=STEPS, share=st.floats(0, 1))
+def test_forgetting_what_is_billed_changes_nothing_after_it(steps, share):
+    times, raw = (
+        list(accumulate(1 + dt for dt, _ in steps)),
+        list(accumulate(1 + joules for _, joules in steps)),
+    )
+    readings = [Reading(domain="d", time_ns=t, energy_joules=j) for t, j in zip(times, raw, strict=True)]
+    whole, pruned = filled(*readings), filled(*readings)
+    before = times[0] + round(share * (times[-1] - times[0]))
+    pruned.prune(before)
+    assert pruned.points <= whole.points
+    for t in (before, *(t for t in times if t >= before)):
+        assert pruned.joules_at(t) == whole.joules_at(t)
+        assert pruned.sigma_at(t) == whole.sigma_at(t)

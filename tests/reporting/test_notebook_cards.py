@@ -1,0 +1,41 @@
+"""What a notebook shows."""
+
+from html.parser import HTMLParser
+
+from profiler import load_run
+from tests.support.runs import write_run
+
+
+class Text(HTMLParser):
+    """Collects text and tags."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.text, self.tags = [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+
+    def handle_data(self, data):
+        self.text.append(data)
+
+
+def test_a_run_shows_its_numbers_and_what_lower_losses_cost(tmp_path):
+    shown = Text(load_run(write_run(tmp_path / "run"))._repr_html_())
+    assert shown.text[:1] == ["scripted, completed"]
+    assert {"40.8 kJ", "Floor", "target loss", "time more", "reachable"} <= set(shown.text)
+
+
+def test_a_fit_shows_where_its_curve_stands(tmp_path):
+    shown = Text(load_run(write_run(tmp_path / "run")).fit()._repr_html_())
+    assert {"Floor", "target loss", "reachable"} <= set(shown.text)
+    assert "time more" not in shown.text
+
+
+def test_a_run_without_a_curve_says_why(tmp_path):
+    run = load_run(write_run(tmp_path / "run", steps=3, meta={"name": "<script>alert(1)</script>"}))
+    shown = Text(run._repr_html_())
+    assert "script" not in shown.tags
+    assert "<script>alert(1)</script>, completed" in shown.text
+    assert any("No forecast" in text for text in shown.text)

@@ -1,0 +1,298 @@
+"""JSON and the page say what the model says, and nothing that is put into them breaks out."""
+
+import json
+import re
+from dataclasses import replace
+from html import unescape
+from html.parser import HTMLParser
+
+import pytest
+
+from profiler import load_run
+from profiler.emissions import Prices
+from profiler.errors import UsageError
+from profiler.records import Metered, Provenance
+from profiler.reporting import figures, render, report_of, tables, text, write
+from profiler.reporting.sections import Details
+from profiler.units import format_joules
+from tests.support.runs import write_run
+from tests.support.scripted_reports import DETAILS, HOSTILE, domain, outlook, summary
+
+
+class Page(HTMLParser):
+    """Collects tags, attributes and text."""
+
+    def __init__(self, text):
+        super().__init__(convert_charrefs=True)
+        self.tags, self.addresses, self.text = [], [], ""
+        self._in_script = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href")]
+        self._in_script = tag in ("script", "style")
+
+    def handle_endtag(self, tag):
+        self._in_script = False
+
+    def handle_data(self, data):
+        self.text += "" if self._in_script else data
+
+
+def test_json_holds_every_number_and_no_infinity(report):
+    found = json.loads(render(report(), ".json"))
+    assert found["report_version"] == 1
+    assert found["energy"]["median"] == 490_000.0
+    assert found["outlook"]["floor"] == {"low": 1.0, "median": 1.2, "high": 1.31, "level": 0.9}
+    tested = found["outlook"]["backtest"][1]
+    assert (tested["share"], tested["forecast"]["high"], tested["measured"]) == (0.5, 1.8, 1.85)
+    never = found["outlook"]["targets"][-1]
+    assert never["forecast"]["verdict"] == "unreachable"
+    assert never["forecast"]["median"] is None
+    assert never["more"] is None
+
+
+def test_the_page_asks_no_other_address_and_says_the_numbers(report):
+    page = Page(render(report(), ".html"))
+    assert page.addresses == ["data:,"]
+    for said in (
+        "± 11 %",
+        "400 kJ",
+        "no finite amount",
+        "2.62 MJ",
+        "1.700 [1.600, 1.800]",
+        "energy_uj is readable by root",
+    ):
+        assert said in page.text
+
+
+def test_every_row_of_a_table_has_a_cell_under_each_heading(report):
+    tags = Page(render(report(), ".html")).tags
+    tables = " ".join(tags).split("table ")[1:]
+    assert len(tables) >= 3
+    for table in tables:
+        head, *rows = table.split("tr ")[1:]
+        assert {row.split().count("td") for row in rows} == {head.split().count("th")}
+
+
+def test_nothing_breaks_out_of_the_page(report):
+    quiet = Page(render(report(), ".html"))
+    hostile = summary(
+        name=HOSTILE,
+        warnings=(HOSTILE,),
+        metered=(Metered(domain=domain(HOSTILE, Provenance.COUNTER, HOSTILE), joules=1.0),),
+    )
+    page = Page(render(report(summary=hostile, outlook=outlook(notes=(HOSTILE,))), ".html"))
+    assert page.tags.count("script") == quiet.tags.count("script")
+    assert HOSTILE in page.text
+    assert "alert(1)" not in "".join(page.tags)
+
+
+def test_a_page_of_nothing(report):
+    text = render(report(outlook=None, details=Details()), ".html")
+    assert "There are 3 points. Train on." in Page(text).text
+    assert "nan" not in Page(text).text.split()
+
+
+SECTIONS = """\
+Loss against energy
+What a lower loss costs
+Power over time
+Energy of a step over time
+Where the energy went
+Processes, and who waited for whom
+The price of perfection
+The forecast, tested on this run's own past
+Learning rate
+Sensors
+Warnings and remedies
+What the profiler itself cost
+How each number was made
+"""
+
+
+def titles(page):
+    return "".join(f"{unescape(title)}\n" for title in re.findall(r"<h2[^>]*>(.*?)</h2>", page))
+
+
+def test_the_sections_from_top_to_bottom(report):
+    assert titles(render(report(), ".html")) == SECTIONS
+
+
+def test_what_a_run_does_not_have_leaves_no_empty_section(report):
+    page = render(report(outlook=None, details=Details()), ".html")
+    assert titles(page).splitlines() == [
+        "Loss against energy",
+        "Power over time",
+        "Sensors",
+        "Warnings and remedies",
+        "How each number was made",
+    ]
+
+
+PRICES = Prices(pue=1.5, grid_gco2e_per_kwh=380.0, grid_source="as given", price_per_kwh=0.25)
+
+
+def test_carbon_and_money_are_said_where_they_are_known_and_how_to_give_them_where_not(report):
+    known, unknown = (Page(render(report(prices=prices), ".html")).text for prices in (PRICES, None))
+    for said in ("0.204 kWh", "77.6 gCO2e", "380 g/kWh, as given", "0.0510", "at 0.25 a kWh", "PUE 1.5"):
+        assert said in known
+    assert "gCO2e" not in unknown
+    assert "country=" in unknown
+    assert "price_per_kwh=" in unknown
+
+
+def test_the_three_formats_say_the_same_numbers(tmp_path):
+    report = report_of(load_run(write_run(tmp_path / "run")), targets=[1.7])
+    text, page = render(report, ".txt"), Page(render(report, ".html")).text
+    found = json.loads(render(report, ".json"))
+    for target in (*found["outlook"]["targets"], *found["outlook"]["asked"]):
+        row = next(line for line in text.splitlines() if f" {target['loss']:.3f} " in line)
+        never = f"{100 * target['forecast']['p_unreachable']:.0f} %"
+        assert (never in row and never in page) or "< 1 %" in row
+        if target["more"] and target["forecast"]["verdict"] == "reachable":
+            assert format_joules(target["more"]["median"]) in row
+            assert format_joules(target["more"]["median"]) in page
+    assert format_joules(found["energy"]["median"]) in text
+    assert format_joules(found["energy"]["median"]) in page
+
+
+def test_where_the_script_of_the_figures_stands(report, tmp_path):
+    inline, apart, cdn = (
+        render(report(), ".html", plotlyjs=place) for place in ("inline", "directory", "cdn")
+    )
+    assert 4e6 < len(inline) < 6e6
+    assert len(apart) < 1e5
+    assert f'src="{figures.script_name()}"' in apart
+    assert f'src="https://cdn.plot.ly/{figures.script_name()}" integrity="sha256-' in cdn
+    with pytest.raises(UsageError, match="inline, cdn, directory"):
+        render(report(), ".html", plotlyjs="floppy")
+
+
+def test_the_script_is_written_beside_the_page_when_that_is_asked_for(report, tmp_path):
+    write(report(), tmp_path / "a.html", plotlyjs="directory")
+    write(report(), tmp_path / "b.json", plotlyjs="directory")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.html", "b.json", figures.script_name()]
+    assert (tmp_path / figures.script_name()).read_text() == figures.script()
+
+
+def test_an_unknown_extension_names_the_known(report):
+    with pytest.raises(UsageError, match=r"\.txt, \.html, \.json"):
+        render(report(), ".pdf")
+
+
+@pytest.mark.parametrize("extension", [".txt", ".html", ".json"])
+@pytest.mark.parametrize(
+    "loss",
+    [
+        lambda step: None,
+        lambda step: float("nan"),
+        lambda step: float("-inf") if step % 2 else 1.0 / step,
+        lambda step: -1.0,
+        lambda step: 2.0,
+        lambda step: 1.0 + step,
+    ],
+    ids=["none", "nan", "inf", "negative", "constant", "rising"],
+)
+def test_no_curve_however_strange_makes_a_report_fail_or_print_nan(tmp_path, loss, extension):
+    run = load_run(write_run(tmp_path / "run", steps=60, loss=loss))
+    text = render(report_of(run, targets=[1.0]), extension)
+    said = Page(text).text if extension == ".html" else text
+    assert "nan" not in said.lower().split()
+
+
+TINY = {
+    "no domain": ("samples.csv", {"domains": []}),
+    "no step": ("steps.csv", {"totals": None}),
+    "no span": ("spans.csv", {"totals": None}),
+    "nothing": (".csv", {"domains": [], "overhead": {}, "totals": None}),
+}
+
+
+@pytest.mark.parametrize("extension", [".txt", ".html", ".json"])
+@pytest.mark.parametrize("case", TINY)
+def test_a_run_of_almost_nothing_has_a_report(tmp_path, case, extension):
+    gone, meta = TINY[case]
+    path = write_run(tmp_path / "run", steps=1, meta=meta)
+    for file in path.glob(f"*{gone}"):
+        file.unlink()
+    text = render(report_of(load_run(path)), extension)
+    assert "nan" not in (Page(text).text if extension == ".html" else text).lower().split()
+
+
+@pytest.mark.parametrize("extension", [".txt", ".html", ".json"])
+def test_ten_years_of_training_have_a_report(tmp_path, extension):
+    path = write_run(tmp_path / "run", steps=400, meta={"totals": None})
+    for table in ("steps.csv", "spans.csv", "samples.csv"):
+        stretch_time(path / table, 3.1e6)
+    report = report_of(load_run(path))
+    assert report.summary.window_seconds == pytest.approx(10 * 3.1e7, rel=0.05)
+    text = render(report, extension)
+    assert "years" in text if extension != ".json" else json.loads(text)["step_seconds"] > 7e5
+    assert "time since the start, years" in text or extension != ".html"
+
+
+def stretch_time(path, factor):
+    """Make everything last longer at the same energy."""
+    head, *rows = path.read_text().splitlines()
+    columns = head.split(",")
+    longer = {columns.index(name) for name in columns if name.endswith("_seconds")}
+    cells = [
+        [f"{float(c) * factor:.6f}" if k in longer and c else c for k, c in enumerate(row.split(","))]
+        for row in rows
+    ]
+    path.write_text("\n".join([head, *(",".join(row) for row in cells)]) + "\n")
+
+
+def test_the_model_reads_the_run_it_was_given(tmp_path):
+    report = report_of(load_run(write_run(tmp_path / "run")), targets=[1.8])
+    assert report.energy.median == 40_800.0
+    assert report.watts == 400.0
+    assert (report.step_joules, report.step_seconds) == (100.0, 0.25)
+    assert report.training_watts == pytest.approx(400.0)
+    assert [line.name for line in report.domains] == ["gpu:0", "cpu:package-0", "dram:package-0"]
+    ways = [target.way for target in report.outlook.targets]
+    assert ways == [0.10, 0.25, 0.50, 0.75, 1.10]
+    assert report.outlook.asked[0].loss == 1.8
+    assert [one.watts[0] for one in report.details.power.domains] == pytest.approx([300.0, 80.0, 20.0])
+
+
+def test_further_time_is_at_the_power_of_training_wherever_it_is_said(report):
+    """An hour of setup at 10 W says nothing of what the steps to come will draw."""
+    slow = summary(window_seconds=4800.0, training_joules=480_000.0, training_seconds=1200.0)
+    told = report(summary=slow, outlook=outlook(asked=()))
+    assert (round(told.watts), told.training_watts) == (102, 400.0)
+    assert tables.targets(told.outlook, told.training_watts).rows[0][3] == "17.3 min"
+    assert "needs 2.62 MJ more [1.01 MJ, never], about 1.82 h;" in text.answer(told)
+    assert json.loads(render(told, ".json"))["training_watts"] == 400.0
+
+
+def test_targets_are_lower_and_dearer_down_the_table(tmp_path):
+    targets = report_of(load_run(write_run(tmp_path / "run"))).outlook.targets
+    losses = [target.loss for target in targets]
+    joules = [target.forecast.median for target in targets]
+    assert losses == sorted(losses, reverse=True)
+    assert joules == sorted(joules)
+
+
+def test_those_who_waited_most_come_first_and_a_thousand_are_not_all_listed(report):
+    known = DETAILS.processes
+    table = tables.processes(DETAILS)
+    assert [row[0] for row in table.rows] == ["rank 1", "rank 0, attempt 1"]
+    assert (
+        table.caption == "2 processes. All of them spent 18.5 kJ waiting for each other in backward passes."
+    )
+    many = replace(DETAILS, processes=tuple(replace(known[0], rank=rank) for rank in range(1024)))
+    assert len(tables.processes(many).rows) == 32
+    assert "1024 processes, the 32 that waited most." in Page(render(report(details=many), ".html")).text
+
+
+def test_a_long_run_is_thinned_for_drawing(tmp_path):
+    """As many rows as a run of a million steps has."""
+    report = report_of(load_run(write_run(tmp_path / "run", steps=12_000)))
+    drawn = figures.figures_of(report.outlook, report.details)
+    points = {name: sum(len(trace["x"]) for trace in figure["data"]) for name, figure in drawn.items()}
+    assert max(points.values()) < 6000
+    assert len(render(report, ".html")) < 6e6
+    assert len(render(report, ".json")) < 1e6

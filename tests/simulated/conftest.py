@@ -1,3 +1,0 @@
-from profiler.testing.fixtures import fake_clock, nvml_library, run_python, simulated_gpus
-
-__all__ = ["fake_clock", "nvml_library", "run_python", "simulated_gpus"]

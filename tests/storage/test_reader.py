@@ -1,0 +1,215 @@
+"""What was recorded can be read back, and what is broken is named to the line."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from profiler import load_run
+from profiler.errors import (
+    RunDamagedError,
+    RunError,
+    RunForeignError,
+    RunNotFoundError,
+    RunTooNewError,
+    UsageError,
+)
+from profiler.forecasting import fit_curve
+from profiler.records import Status
+from profiler.storage.schema import TABLES
+from tests.support.runs import write_run
+
+
+def test_totals_are_exact_and_agree_with_each_other(run_dir):
+    run = load_run(run_dir)
+    assert run.total_joules == 40_800.0
+    assert run.energy_by_domain() == {"gpu:0": 30_600.0, "cpu:package-0": 8_160.0, "dram:package-0": 2_040.0}
+    assert run.steps["total_joules"].sum() + run.spans["total_joules"].sum() == pytest.approx(40_800.0)
+    assert run.status is Status.COMPLETED
+
+
+def test_energy_of_a_window_is_the_power_times_its_length(run_dir):
+    run = load_run(run_dir)
+    window = run.energy(10.0, 20.1)
+    assert window.median == pytest.approx(400 * 10.1)
+    assert window.low < window.median < window.high
+    # A board's gain is common to the whole run: 5 % of 3,030 J, 2 % of 808 and of 202 J, at 1.645 sigma.
+    assert window.high - window.median == pytest.approx(
+        1.645 * (151.5**2 + 16.16**2 + 4.04**2) ** 0.5, rel=1e-3
+    )
+
+
+@pytest.mark.parametrize(("start", "end"), [(5, 4), (-1, 4), (0, 1000)])
+def test_a_window_outside_the_record_is_refused(run_dir, start, end):
+    with pytest.raises(UsageError, match="between 0 and 102"):
+        load_run(run_dir).energy(start, end)
+
+
+def test_reading_a_run_needs_no_torch(run_dir):
+    script = (
+        "import sys; from profiler import load_run; run = load_run(sys.argv[1]);"
+        "run.report('r.txt'); run.report('r.json');"
+        "assert run.total_joules == 40800.0; assert not {'torch', 'pynvml', 'psutil'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script, run_dir], check=True)
+
+
+def test_a_torn_last_line_is_what_a_killed_process_leaves(tmp_path):
+    run_dir = write_run(tmp_path / "run", meta={"status": "interrupted", "totals": None})
+    file = run_dir / "steps.csv"
+    file.write_bytes(file.read_bytes()[:-20])
+    assert len(load_run(run_dir).steps) == 399
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda t: t.filename)
+def test_a_missing_or_empty_file_reads_as_one_without_rows(tmp_path, table):
+    """As at the very beginning of a run, whose files are made one after the other."""
+    run_dir = write_run(tmp_path / "run", steps=3, meta={"status": "running", "totals": None})
+    for leave in (lambda f: f.write_bytes(b""), lambda f: f.unlink()):
+        leave(run_dir / table.filename)
+        frame = getattr(load_run(run_dir), table.filename.removesuffix(".csv"))
+        assert list(frame.columns) == list(table.columns)
+        assert frame.empty
+
+
+BROKEN = {
+    "a word for a number": (b"1,1,", b"one,1,", "step is 'one', which is not a number"),
+    "a cell too few": (b"\n1,1,", b"\n1,", "20 cells where the header has 21"),
+    "a cell too many": (b"\n1,1,", b"\n1,1,1,", "22 cells where the header has 21"),
+    "another program's header": (
+        b"cumulative_joules",
+        b"total_power",
+        "the column cumulative_joules is missing",
+    ),
+    "binary rubbish": (b"\n1,1,2.0", b"\n1,1,\xff\x00", "start_seconds is"),
+}
+
+
+@pytest.mark.parametrize(("old", "new", "what"), BROKEN.values(), ids=BROKEN)
+def test_damage_is_named_with_its_file_and_line(run_dir, old, new, what):
+    file = run_dir / "steps.csv"
+    text = file.read_bytes()
+    assert old in text
+    file.write_bytes(text.replace(old, new, 1))
+    with pytest.raises(RunDamagedError, match=what) as caught:
+        _ = load_run(run_dir).steps
+    assert caught.value.path == file
+    assert caught.value.line in (1, 2)
+    assert "partial=True" in str(caught.value)
+
+
+def test_what_stands_before_the_damage_is_offered(run_dir):
+    file = run_dir / "steps.csv"
+    lines = file.read_text().splitlines(keepends=True)
+    lines[301] = "rubbish\n"
+    file.write_text("".join(lines))
+    with pytest.raises(RunDamagedError, match=r"steps\.csv, line 302"):
+        _ = load_run(run_dir).total_joules
+    run = load_run(run_dir, partial=True)
+    assert len(run.curve()[0]) == 300
+    assert run.total_joules == 40_800.0
+    assert any("line 302" in warning for warning in run.warnings)
+    assert run.fit().level > 1.5
+
+
+def test_steps_out_of_order_are_damage(run_dir):
+    file = run_dir / "steps.csv"
+    lines = file.read_text().splitlines(keepends=True)
+    lines[5], lines[6] = lines[6], lines[5]
+    file.write_text("".join(lines))
+    with pytest.raises(RunDamagedError, match=r"line 7: steps are out of order"):
+        _ = load_run(run_dir).steps
+
+
+def test_extra_columns_of_a_newer_minor_version_are_left_alone(run_dir):
+    file = run_dir / "steps.csv"
+    first, *rows = file.read_text().splitlines()
+    file.write_text("\n".join([first + ",temperature", *(row + ",hot" for row in rows)]) + "\n")
+    assert load_run(run_dir).total_joules == 40_800.0
+
+
+@pytest.mark.parametrize(
+    ("content", "error", "what"),
+    [
+        (
+            '{"schema_version": "2.0"}',
+            RunTooNewError,
+            r"schema 2.0.*pip install -U energy-profiler.*steps\.csv",
+        ),
+        ('{"schema_version": "1.7"}', None, ""),
+        ('{"duration": 3}', RunForeignError, "not written by energy-profiler"),
+        ("[]", RunForeignError, "not written by energy-profiler"),
+        ('{"a": 1,\n', RunDamagedError, "line 2: this is not JSON"),
+        ("", RunDamagedError, "this is not JSON"),
+    ],
+)
+def test_run_json_decides_whether_this_is_a_run(run_dir, content, error, what):
+    (run_dir / "run.json").write_text(content)
+    if error is None:
+        assert load_run(run_dir).path == run_dir
+        return
+    with pytest.raises(error, match=what):
+        load_run(run_dir)
+
+
+def test_nothing_a_file_and_a_folder_of_runs_are_told_apart(tmp_path):
+    with pytest.raises(RunNotFoundError, match="no such directory"):
+        load_run(tmp_path / "nowhere")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunForeignError, match="a run is a directory"):
+        load_run(tmp_path / "file")
+    write_run(tmp_path / "runs" / "b", steps=1)
+    with pytest.raises(RunForeignError, match=r"holds 1 run.*runs/b"):
+        load_run(tmp_path / "runs")
+
+
+@pytest.mark.parametrize(("age", "status"), [(5, Status.RUNNING), (40, Status.INTERRUPTED)])
+def test_a_run_without_an_end_mark_is_interrupted_once_it_is_silent(tmp_path, age, status):
+    run_dir = write_run(tmp_path / "run", steps=3, meta={"status": "running", "totals": None})
+    then = time.time() - age
+    for file in run_dir.iterdir():
+        os.utime(file, (then, then))
+    run = load_run(run_dir)
+    assert run.status is status
+    assert run.total_joules == 1_100.0
+
+
+@pytest.mark.parametrize("meta", [{"status": "exploded"}, {"domains": [{"name": "gpu:0"}]}])
+def test_a_run_json_that_contradicts_itself_is_damage(tmp_path, meta):
+    run_dir = write_run(tmp_path / "run", steps=3, meta=meta)
+    with pytest.raises(RunError, match=r"run\.json"):
+        load_run(run_dir).summary()
+
+
+def test_an_unknown_metric_names_the_known_ones(run_dir):
+    with pytest.raises(UsageError, match="it has: loss"):
+        load_run(run_dir).fit(metric="accuracy")
+
+
+def test_meta_is_strict_json(run_dir):
+    assert json.loads((run_dir / "run.json").read_text())["name"] == load_run(run_dir).meta["name"]
+
+
+def test_a_recorded_learning_rate_enters_the_fit(tmp_path):
+    run = load_run(write_run(tmp_path / "run", learning_rate=lambda step: 1e-3 * (1 - step / 500)))
+    joules, losses, weights = (column.to_numpy() for column in run.curve())
+    rate = run.steps["learning_rate"].to_numpy()
+    told = run.fit()
+    assert told.scenarios == ("held", "annealed")
+    origin = run.learning_rate.origin_joules
+    by_hand = fit_curve(joules, losses, weights=weights, origin_joules=origin, learning_rate=rate)
+    assert told.loss_at(1e5).median == pytest.approx(by_hand.loss_at(1e5).median, rel=1e-3)
+    own = run.fit(planned_learning_rate=([0.0, 1e6], [1e-3, 1e-4]))
+    assert own.scenarios[0] == "planned"
+
+
+def test_a_constant_learning_rate_leaves_the_fit_as_it_is(run_dir):
+    run = load_run(run_dir)
+    joules, losses, weights = (column.to_numpy() for column in run.curve())
+    origin = run.learning_rate.origin_joules
+    assert origin > 0.0
+    expected = fit_curve(joules, losses, weights=weights, origin_joules=origin)
+    assert run.fit().loss_at(1e5) == expected.loss_at(1e5)

@@ -1,0 +1,127 @@
+"""Following a run directory: what is read twice is the same as what is read once, and nothing is read again."""
+
+import json
+import os
+
+import pandas as pd
+import pytest
+
+from profiler import load_run
+from profiler.errors import RunDamagedError, RunForeignError, RunNotFoundError
+from profiler.merging.follow import Follower
+from profiler.storage import tail
+from tests.support.growing_run import GrowingRun
+from tests.support.runs import write_run
+
+TABLES = ("steps", "spans", "samples", "metrics")
+
+
+@pytest.fixture
+def growing(tmp_path):
+    return GrowingRun(tmp_path / "run", steps=60)
+
+
+def assert_same(seen, path):
+    whole = load_run(path)
+    for name in TABLES:
+        pd.testing.assert_frame_equal(getattr(seen, name), getattr(whole, name))
+    assert seen.summary() == whole.summary()
+
+
+@pytest.mark.parametrize("chunk", [700, 8_000_000])
+def test_every_look_is_the_run_as_load_run_reads_it(growing, monkeypatch, chunk):
+    monkeypatch.setattr(tail, "CHUNK_BYTES", chunk)
+    follower = Follower(growing.path)
+    for steps in (0, 0, 1, 7, 7, 60):
+        growing.grow(steps)
+        assert_same(follower.look(), growing.path)
+    growing.say("completed")
+    assert follower.look().status == "completed"
+
+
+def test_only_what_is_new_is_parsed(growing, monkeypatch):
+    growing.grow(40)
+    follower = Follower(growing.path)
+    follower.look()
+    parsed = []
+    parse = tail.parse_lines
+    monkeypatch.setattr(
+        tail,
+        "parse_lines",
+        lambda path, lines, *more, **options: parsed.append(lines) or parse(path, lines, *more, **options),
+    )
+    follower.look()
+    assert parsed == []
+    growing.grow(41)
+    follower.look()
+    assert sorted(lines.count(b"\n") for lines in parsed) == [1, 3]
+
+
+def test_a_line_without_its_end_waits_for_it(growing):
+    growing.grow(5)
+    follower = Follower(growing.path)
+    follower.look()
+    growing.grow(6)
+    file = growing.path / "steps.csv"
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-10])
+    assert len(follower.look().steps) == 5
+    file.write_bytes(whole)
+    assert len(follower.look().steps) == 6
+
+
+def test_a_directory_without_tables_is_a_run_without_rows(growing):
+    for name in TABLES:
+        (growing.path / f"{name}.csv").unlink(missing_ok=True)
+    seen = Follower(growing.path).look()
+    assert [len(getattr(seen, name)) for name in TABLES] == [0, 0, 0, 0]
+
+
+def test_damage_is_named_by_its_line(growing):
+    growing.grow(20)
+    follower = Follower(growing.path)
+    follower.look()
+    with (growing.path / "steps.csv").open("a") as file:
+        file.write("21,1,nonsense\n")
+    with pytest.raises(RunDamagedError, match=r"steps\.csv, line 22: 3 cells where the header has 21"):
+        follower.look()
+
+
+def test_a_foreign_header_is_named(growing):
+    (growing.path / "steps.csv").write_text("one,two\n1,2\n")
+    with pytest.raises(RunDamagedError, match=r"steps\.csv, line 1: the column step is missing"):
+        Follower(growing.path).look()
+
+
+def test_a_file_that_becomes_shorter_is_said(growing):
+    growing.grow(20)
+    follower = Follower(growing.path)
+    follower.look()
+    os.truncate(growing.path / "steps.csv", 200)
+    with pytest.raises(RunDamagedError, match="has become shorter"):
+        follower.look()
+
+
+def test_a_job_of_several_processes_is_put_together_at_each_look(tmp_path):
+    job = tmp_path / "job"
+    job.mkdir()
+    for rank in range(2):
+        whole = json.loads((write_run(job / f"rank-{rank:05d}-attempt-0", steps=40) / "run.json").read_text())
+        meta = {
+            "rank": rank,
+            "world_size": 2,
+            "host": "host-a",
+            "clock": {"monotonic_seconds": 1.0, "unix_seconds": 2.0},
+        }
+        (job / f"rank-{rank:05d}-attempt-0" / "run.json").write_text(json.dumps({**whole, **meta}))
+    seen = Follower(job).look()
+    assert_same(seen, job)
+    assert seen.meta["world_size"] == 2
+    assert len(seen.steps) == 40
+
+
+def test_what_is_no_run_is_refused_at_once(tmp_path):
+    with pytest.raises(RunNotFoundError):
+        Follower(tmp_path / "nothing")
+    with pytest.raises(RunForeignError):
+        Follower(tmp_path)

@@ -1,0 +1,208 @@
+"""A powercap tree in a folder, with scripted power and every fault that real ones show."""
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from profiler.testing.clock import FakeClock
+from profiler.testing.replay import Waveform
+from profiler.units import NANOSECONDS_PER_SECOND
+
+_COUNTER_STATES = 2**32
+_KERNEL_UNIT_SCALE = 1000
+"""The kernel keeps the counter's unit in whole thousandths of a microjoule."""
+
+
+@dataclass(slots=True, kw_only=True)
+class FakeZone:
+    """One zone of a fake tree.
+
+    Attributes:
+        identifier: Its folder's name.
+        folder: Where its files are.
+        waveform: Its true power.
+        start_joules: What the counter shows at the tree's time 0.
+        unit_nanojoules: The counter's unit. 61,035 wraps at 262 kJ and 15,258 at 65.5 kJ.
+        text: What its file says in place of the counter; None while it is healthy.
+    """
+
+    identifier: str
+    folder: Path
+    waveform: Waveform
+    start_joules: float
+    unit_nanojoules: int
+    text: str | None = None
+
+    def shown_uj(self, seconds: float) -> int:
+        """Return what the counter shows, in microjoules, ``seconds`` after the tree's time 0."""
+        counts = int((self.start_joules + self.waveform.joules(seconds)) * 1e9 / self.unit_nanojoules)
+        return self._to_uj(counts % _COUNTER_STATES)
+
+    @property
+    def max_range_uj(self) -> int:
+        """The largest value the counter shows, in microjoules."""
+        return self._to_uj(_COUNTER_STATES - 1)
+
+    def _to_uj(self, counts: int) -> int:
+        return counts * self.unit_nanojoules // _KERNEL_UNIT_SCALE
+
+
+class FakePowercap:
+    """Builds and drives a tree like ``/sys/class/powercap``.
+
+    With a ``FakeClock`` the counters follow it by themselves; with a real clock, call ``refresh`` or use
+    ``live``.
+
+    Args:
+        root: An empty or missing folder.
+        clock: Monotonic nanoseconds; its present time is the tree's time 0.
+    """
+
+    def __init__(self, root: Path, *, clock: Callable[[], int]) -> None:
+        self.root = root
+        self._devices = root.parent / f"{root.name}-devices"
+        self._clock = clock
+        self._origin_ns = clock()
+        self._zones: dict[str, FakeZone] = {}
+        root.mkdir(parents=True, exist_ok=True)
+        if isinstance(clock, FakeClock):
+            clock.watch(lambda _: self.refresh())
+
+    def add(
+        self,
+        name: str,
+        waveform: Waveform | float,
+        *,
+        parent: FakeZone | None = None,
+        control: str = "intel-rapl",
+        start_joules: float = 1_000.0,
+        unit_nanojoules: int = 61_035,
+    ) -> FakeZone:
+        """Add a zone.
+
+        Args:
+            name: What its ``name`` file says: ``package-0``, ``dram``, ...
+            waveform: Its power, or constant watts.
+            parent: The zone above it; a top-level zone without.
+            control: ``intel-rapl`` or ``intel-rapl-mmio``.
+            start_joules: What the counter shows at first.
+            unit_nanojoules: The counter's unit.
+        """
+        above = parent.folder if parent else self._devices / control
+        stem = parent.identifier if parent else control
+        siblings = sum(zone.folder.parent == above for zone in self._zones.values())
+        folder = above / f"{stem}:{siblings}"
+        wave = waveform if isinstance(waveform, Waveform) else Waveform.constant(waveform)
+        zone = FakeZone(identifier=folder.name, folder=folder, waveform=wave, start_joules=start_joules,
+                        unit_nanojoules=unit_nanojoules)  # fmt: skip
+        self._zones[zone.identifier] = zone
+        self._create(zone, name)
+        return zone
+
+    def mirror(self, name: str, of: FakeZone) -> FakeZone:
+        """Add a top-level zone that shows another zone's counter, as the dies of some packages do."""
+        return self.add(name, of.waveform, start_joules=of.start_joules, unit_nanojoules=of.unit_nanojoules)
+
+    def refresh(self) -> None:
+        """Write what every counter shows now."""
+        for zone in self._zones.values():
+            if zone.folder.exists():
+                self._write(zone)
+
+    def tear(self, zone: FakeZone, text: str = "12") -> None:
+        """Make the zone's file say ``text``, without an end of line, until ``heal``."""
+        zone.text = text
+        self._write(zone)
+
+    def garble(self, zone: FakeZone, text: str = "not a number\n") -> None:
+        """Make the zone's file say ``text`` until ``heal``."""
+        self.tear(zone, text)
+
+    def heal(self, zone: FakeZone) -> None:
+        """End ``tear``, ``garble`` and ``vanish``."""
+        zone.text = None
+        if not zone.folder.exists():
+            hidden = self._hidden(zone)
+            hidden.rename(zone.folder)
+        self._write(zone)
+
+    def vanish(self, zone: FakeZone) -> None:
+        """Take the zone's folder away, as unloading the driver does, until ``heal``."""
+        # An open file of a zone that is gone gives nothing; a plain file would go on giving its last value.
+        for path in zone.folder.rglob("energy_uj"):
+            path.write_bytes(b"")
+        zone.folder.rename(self._hidden(zone))
+
+    def restart(self, zone: FakeZone, joules: float = 0.0) -> None:
+        """Start the counter again at ``joules``, as loading firmware does."""
+        zone.start_joules = joules - zone.waveform.joules(self._seconds())
+        self._write(zone)
+
+    def hide_maximum(self, zone: FakeZone) -> None:
+        """Make the counter's range unreadable."""
+        (zone.folder / "max_energy_range_uj").unlink()
+
+    def make_unreadable(self, zone: FakeZone) -> None:
+        """Make the counter unreadable for everybody, root included: its file becomes a folder."""
+        (zone.folder / "energy_uj").unlink()
+        (zone.folder / "energy_uj").mkdir()
+
+    def forbid(self, zone: FakeZone) -> None:
+        """Take the read permission from everybody but root."""
+        (zone.folder / "energy_uj").chmod(0o200)
+
+    def mask(self) -> None:
+        """Empty the folder that the class's links lead to, as container runtimes do."""
+        shutil.rmtree(self._devices)
+
+    @contextmanager
+    def live(self, period_seconds: float = 0.001) -> Iterator[None]:
+        """Keep the counters current from a thread, for a real clock."""
+        done = threading.Event()
+
+        def follow() -> None:
+            while not done.wait(period_seconds):
+                self.refresh()
+
+        writer = threading.Thread(target=follow, name="fake-powercap", daemon=True)
+        writer.start()
+        try:
+            yield
+        finally:
+            done.set()
+            writer.join()
+
+    def _create(self, zone: FakeZone, name: str) -> None:
+        zone.folder.mkdir(parents=True)
+        (zone.folder / "name").write_text(f"{name}\n")
+        (zone.folder / "max_energy_range_uj").write_text(f"{zone.max_range_uj}\n")
+        (zone.folder / "energy_uj").write_bytes(b"")
+        (self.root / zone.identifier).symlink_to(zone.folder)
+        control = self.root / zone.identifier.partition(":")[0]
+        if not control.exists():
+            control.symlink_to(self._devices / control.name)
+        self._write(zone)
+
+    def _write(self, zone: FakeZone) -> None:
+        text = zone.text if zone.text is not None else f"{zone.shown_uj(self._seconds())}\n"
+        path = zone.folder / "energy_uj"
+        if path.is_file():
+            # Written in place: a reader keeps the file open, as it does in sysfs.
+            with path.open("r+b") as file:
+                file.write(text.encode())
+                file.truncate()
+
+    def _seconds(self) -> float:
+        return (self._clock() - self._origin_ns) / NANOSECONDS_PER_SECOND
+
+    def _hidden(self, zone: FakeZone) -> Path:
+        return zone.folder.with_name(f".gone-{zone.folder.name}")
+
+
+def real_time_powercap(root: Path) -> FakePowercap:
+    """Return an empty fake tree on the real monotonic clock; add zones, then use its ``live``."""
+    return FakePowercap(root, clock=time.monotonic_ns)

@@ -1,0 +1,204 @@
+"""A report whose every number is known, so that what a renderer writes can be compared to the letter."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from profiler.analysis.breakdown import Part
+from profiler.analysis.downsample import Band, DomainPower, Power, Series, Stretch
+from profiler.emissions import WORLD_ELECTRICITY
+from profiler.forecasting.backtest import Backtest
+from profiler.records import (
+    Domain,
+    Forecast,
+    Interval,
+    Metered,
+    PhaseEnergy,
+    Provenance,
+    Refusal,
+    Status,
+    Summary,
+    Verdict,
+)
+from profiler.reporting.forecast_section import Outlook, Target
+from profiler.reporting.halvings import Halving
+from profiler.reporting.model import build
+from profiler.reporting.ranks import Process
+from profiler.reporting.sections import Assumptions, Chart, Details, Overhead
+from profiler.reporting.target_table import PerJoule, TargetTable
+
+FLOOR = Interval(low=1.0, median=1.2, high=1.31)
+HOSTILE = "<script>alert(1)</script>\"'&\n=cmd|' /C calc'!A0"
+
+
+def domain(name, provenance, source, gain=0.05, *, billed=True):
+    return Domain(name=name, provenance=provenance, source=source, gain_uncertainty=gain, billed=billed)
+
+
+def summary(**changes):
+    known = {
+        "path": "energy_runs/20260102-030405-a1b2c3",
+        "name": "scripted",
+        "status": Status.COMPLETED,
+        "started_at": "2026-01-02T03:04:05.000+00:00",
+        "window_seconds": 1234.5,
+        "metered": (
+            Metered(domain=domain("gpu:0", Provenance.COUNTER, "NVML total energy"), joules=400_000.0),
+            Metered(
+                domain=domain("cpu:package-0", Provenance.MODELLED, "load model", 0.3),
+                joules=90_000.0,
+                bridged_seconds=30.0,
+            ),
+            Metered(
+                domain=domain("psys", Provenance.COUNTER, "powercap", 0.02, billed=False), joules=600_000.0
+            ),
+        ),
+        "missing": (),
+        "refusals": (
+            Refusal(source="powercap", reason="energy_uj is readable by root alone", remedy="sudo"),
+        ),
+        "warnings": (),
+        "steps": 10_000,
+        "step_joules": 480_000.0,
+        "step_seconds": 1200.0,
+        "training_joules": 485_000.0,
+        "training_seconds": 1210.0,
+        "span_joules": 10_000.0,
+        "modelled_joules": 90_000.0,
+        "edge_joules": 2.0,
+    }
+    return Summary(**(known | changes))
+
+
+def target(loss, way, verdict, joules, p_never, *, certain=False):
+    low, median, high = joules
+    forecast = Forecast(
+        verdict=verdict,
+        low=low,
+        median=median,
+        high=high,
+        p_unreachable=p_never,
+        certain=certain,
+        energy_ratio=median / 485e3,
+        reason="scripted",
+    )
+    shown = verdict not in (Verdict.REACHED, Verdict.UNREACHABLE)
+    more = Interval(low=low - 485e3, median=median - 485e3, high=high - 485e3) if shown else None
+    return Target(loss=loss, way=way, forecast=forecast, more=more)
+
+
+def outlook(**changes):
+    inf = math.inf
+    known = {
+        "first_loss": 4.61,
+        "last_loss": 1.85,
+        "joules": 485e3,
+        "next_percent": Interval(low=3.1e4, median=5.2e4, high=9e4),
+        "floor": FLOOR,
+        "targets": (
+            target(1.785, 0.1, Verdict.REACHABLE, (0.7e6, 0.9e6, 1.4e6), 0.0),
+            target(1.688, 0.25, Verdict.REACHABLE, (1.5e6, 3.1e6, inf), 0.06),
+            target(1.525, 0.5, Verdict.BEYOND_HORIZON, (9e6, 8e7, inf), 0.31),
+            target(1.362, 0.75, Verdict.UNDETERMINED, (1e8, inf, inf), 0.6),
+            target(1.135, 1.1, Verdict.UNREACHABLE, (inf, inf, inf), 0.997),
+        ),
+        "asked": (
+            target(2.0, None, Verdict.REACHED, (2e5, 2.1e5, 2.2e5), 0.0),
+            target(-1.0, None, Verdict.UNREACHABLE, (inf, inf, inf), 1.0, certain=True),
+        ),
+        "perfection": Interval(low=1.01, median=1.21, high=1.33),
+        "yardstick": WORLD_ELECTRICITY,
+        "backtest": (
+            Backtest(
+                share=0.25, forecast=Interval(low=1.7, median=1.87, high=2.0), measured=1.85, error=-0.0107
+            ),
+            Backtest(
+                share=0.5, forecast=Interval(low=1.6, median=1.7, high=1.8), measured=1.85, error=0.0846
+            ),
+        ),
+        "notes": ("3 points were left out: 3 not finite.",),
+    }
+    return Outlook(**(known | changes))
+
+
+INF = math.inf
+TABLE = TargetTable(
+    joules_now=485e3,
+    losses=(4.0, 1.85, 1.7, 1.2, 1.0),
+    low=(1e3, 4.8e5, 1.2e6, 2e7, INF),
+    median=(2e3, 4.85e5, 2.4e6, INF, INF),
+    high=(3e3, 4.85e5, 9e6, INF, INF),
+    p_unreachable=(0.0, 0.0, 0.02, 0.6, 0.97),
+    verdicts=(
+        Verdict.REACHED,
+        Verdict.REACHED,
+        Verdict.REACHABLE,
+        Verdict.UNDETERMINED,
+        Verdict.UNREACHABLE,
+    ),
+    per_joule=PerJoule(seconds=1 / 400, kwh=1 / 3.6e6, gco2e=None, money=None),
+)
+DETAILS = Details(
+    chart=Chart(
+        seen=Series(x=(1e4, 1.1e4, 4.8e5), y=(3.1, 2.9, 1.86)),
+        joules=(1e4, 1e5, 4.85e5),
+        losses=(3.0, 2.2, 1.85),
+        law_joules=(1e4, 4.85e5, 4.85e6),
+        law=(
+            Interval(low=2.9, median=3.0, high=3.1),
+            Interval(low=1.84, median=1.85, high=1.86),
+            Interval(low=1.4, median=1.6, high=1.8),
+        ),
+    ),
+    target_table=TABLE,
+    halvings=(Halving(halvings=1, target=target(1.525, None, Verdict.BEYOND_HORIZON, (9e6, 8e7, INF), 0.31)),),
+    assumptions=Assumptions(
+        priors=("Zero is a possible floor.",),
+        families=(("power law", 0.97), ("exponential", 0.03)),
+        exponent=Interval(low=0.3, median=0.4, high=0.5),
+    ),
+    power=Power(
+        seconds=(0.0, 617.0, 1234.5),
+        domains=(DomainPower(domain="gpu:0", watts=(300.0, 348.0)),),
+        low=(250.0, 300.0),
+        high=(310.0, 390.0),
+    ),
+    stretches=(Stretch(kind="setup", start_seconds=0.0, end_seconds=20.0),),
+    step_joules_over_time=Band(x=(300.0, 900.0), mean=(48.0, 48.5), low=(47.0, 47.2), high=(60.0, 49.0)),
+    where=(
+        Part(name="training steps", in_steps=True, seconds=1200.0, joules=480e3, share=48 / 49),
+        Part(name="setup", in_steps=False, seconds=34.5, joules=10e3, share=1 / 49),
+    ),
+    phases=(
+        PhaseEnergy(name="forward", seconds=400.0, joules=Interval(low=1e5, median=1.6e5, high=2.2e5)),
+        PhaseEnergy(name="other", seconds=800.0, joules=Interval(low=2.6e5, median=3.2e5, high=3.8e5)),
+    ),
+    processes=(
+        Process(
+            rank=0, attempt=1, host="3f2a91", status="completed", steps=10_000, joules=2.6e5, waiting_seconds=12.0,
+            waiting_joules=2.5e3,
+        ),
+        Process(
+            rank=1, attempt=0, host="3f2a91", status="failed", steps=9_000, joules=2.3e5, waiting_seconds=80.0,
+            waiting_joules=1.6e4,
+        ),
+    ),
+    learning_rate=Series(x=(0.0, 1234.5), y=(0.001, 0.0001)),
+    overhead=Overhead(
+        sampler_cpu_seconds=2.0, share_of_a_core=2 / 1234.5, seconds_a_step=2e-4, samples=12_000,
+        longest_read_seconds=0.004, start_seconds=0.02, stop_seconds=0.001, bytes_written=1_500_000,
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture
+def report():
+    """Make a report; keyword arguments replace parts of it."""
+
+    def make(*, outlook=outlook(), details=DETAILS, prices=None, summary=summary(), **changes):  # noqa: B008 - all are frozen
+        refused = "" if outlook else "There are 3 points. Train on."
+        plain = build(summary, None, refused, prices=prices, look_closer=lambda _: details)
+        return replace(plain, outlook=outlook, **changes)
+
+    return make

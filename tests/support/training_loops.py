@@ -1,0 +1,810 @@
+"""Training loops as people write them. Each returns what it knows of itself: ``(loss, backwards)`` for each step.
+
+The loss of a step is the sum of the unscaled scalars whose gradients entered its update.
+"""
+
+import threading
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from profiler.torch_hooks.manager import dispatcher
+
+STEPS = 4
+
+
+def batch():
+    return torch.randn(8, 4), torch.randn(8, 1)
+
+
+def network():
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+
+def loss_of(model, data=None):
+    x, y = data or batch()
+    return nn.functional.mse_loss(model(x), y)
+
+
+def sgd(model, **options):
+    return torch.optim.SGD(model.parameters(), lr=0.01, **options)
+
+
+def plain():
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = loss_of(model)
+        loss.backward()
+        optimizer.step()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def function_instead_of_method():
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = loss_of(model)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def closure():
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+
+    def evaluate():
+        optimizer.zero_grad()
+        loss = loss_of(model)
+        loss.backward()
+        return loss
+
+    for _ in range(STEPS):
+        loss = optimizer.step(evaluate)
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def lbfgs():
+    model, data = network(), batch()
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=5)
+    losses, truth = [], []
+
+    def evaluate():
+        optimizer.zero_grad()
+        loss = loss_of(model, data)
+        loss.backward()
+        losses.append(loss.item())
+        return loss
+
+    for _ in range(STEPS):
+        optimizer.step(evaluate)
+        truth.append((losses[-1], 1))
+    return truth
+
+
+def accumulation(share):
+    """Micro-batches: ``share(loss, count)`` is what ``backward`` is called on."""
+
+    def loop():
+        model = network()
+        optimizer = sgd(model)
+        truth = []
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            total = 0.0
+            for _ in range(3):
+                loss = share(loss_of(model), 3)
+                loss.backward()
+                total += loss.item()
+            optimizer.step()
+            truth.append((total, 3))
+        return truth
+
+    return loop
+
+
+def divided_in_place(loss, count):
+    loss /= count
+    return loss
+
+
+def several_losses_with_retained_graph():
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        hidden = model(batch()[0])
+        first, second = hidden.square().mean(), hidden.abs().mean()
+        first.backward(retain_graph=True)
+        second.backward()
+        optimizer.step()
+        truth.append((first.item() + second.item(), 2))
+    return truth
+
+
+def list_of_tensors():
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        losses = [loss_of(model), loss_of(model)]
+        torch.autograd.backward(losses)
+        optimizer.step()
+        truth.append((sum(loss.item() for loss in losses), 1))
+    return truth
+
+
+def gradient_of_two():
+    """``backward`` handed a gradient descends that multiple of the loss."""
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = loss_of(model)
+        loss.backward(torch.tensor(2.0))
+        optimizer.step()
+        truth.append((2 * loss.item(), 1))
+    return truth
+
+
+def weighted_list():
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        one, other = loss_of(model), loss_of(model)
+        torch.autograd.backward([one, other], grad_tensors=[torch.tensor(3.0), None])
+        optimizer.step()
+        truth.append((3 * one.item() + other.item(), 1))
+    return truth
+
+
+class Gan:
+    """A generator and a discriminator with an optimizer each."""
+
+    def __init__(self):
+        self.generator, self.discriminator = nn.Linear(4, 4), nn.Linear(4, 1)
+        self.generator_optimizer, self.discriminator_optimizer = sgd(self.generator), sgd(self.discriminator)
+
+    def discriminator_loss(self):
+        fake = self.generator(torch.randn(8, 4)).detach()
+        return self.discriminator(fake).square().mean()
+
+    def generator_loss(self):
+        return (self.discriminator(self.generator(torch.randn(8, 4))) - 1).square().mean()
+
+
+def gan_alternating():
+    gan, truth = Gan(), []
+    for _ in range(STEPS):
+        gan.discriminator_optimizer.zero_grad()
+        one = gan.discriminator_loss()
+        one.backward()
+        gan.discriminator_optimizer.step()
+        gan.generator_optimizer.zero_grad()
+        other = gan.generator_loss()
+        other.backward()
+        gan.generator_optimizer.step()
+        truth.append((one.item() + other.item(), 2))
+    return truth
+
+
+def gan_joint_backward():
+    gan, truth = Gan(), []
+    for _ in range(STEPS):
+        gan.discriminator_optimizer.zero_grad()
+        gan.generator_optimizer.zero_grad()
+        loss = gan.discriminator_loss() + gan.generator_loss()
+        loss.backward()
+        gan.discriminator_optimizer.step()
+        gan.generator_optimizer.step()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def gan_both_backwards_then_both_steps():
+    """Each ``zero_grad`` stands before its own backward: the other network's gradients are not thrown away."""
+    gan, truth = Gan(), []
+    for _ in range(STEPS):
+        gan.generator_optimizer.zero_grad()
+        one = gan.generator_loss()
+        one.backward()
+        gan.discriminator_optimizer.zero_grad()
+        other = gan.discriminator_loss()
+        other.backward()
+        gan.discriminator_optimizer.step()
+        gan.generator_optimizer.step()
+        truth.append((one.item() + other.item(), 2))
+    return truth
+
+
+def gan_with_five_critic_steps():
+    """Each critic update is a step; the generator's belongs to the fifth."""
+    gan, truth = Gan(), []
+    for _ in range(STEPS):
+        for _ in range(5):
+            gan.discriminator_optimizer.zero_grad()
+            loss = gan.discriminator_loss()
+            loss.backward()
+            gan.discriminator_optimizer.step()
+            truth.append((loss.item(), 1))
+        gan.generator_optimizer.zero_grad()
+        loss = gan.generator_loss()
+        loss.backward()
+        gan.generator_optimizer.step()
+        truth[-1] = (truth[-1][0] + loss.item(), 2)
+    return truth
+
+
+def gradient_penalty():
+    """``autograd.grad`` is not a loss; the penalty made from it is part of one."""
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        x = torch.randn(8, 4, requires_grad=True)
+        output = model(x).square().mean()
+        (gradient,) = torch.autograd.grad(output, x, create_graph=True)
+        loss = output + gradient.square().sum()
+        loss.backward()
+        optimizer.step()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def checkpointed(*, reentrant):
+    def loop():
+        model = network()
+        optimizer = sgd(model)
+        truth = []
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            x = torch.randn(8, 4, requires_grad=True)
+            loss = checkpoint(model, x, use_reentrant=reentrant).square().mean()
+            loss.backward()
+            optimizer.step()
+            truth.append((loss.item(), 1))
+        return truth
+
+    return loop
+
+
+class BackwardInside(torch.autograd.Function):
+    """Its backward runs a graph of its own."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensors
+        with torch.enable_grad():
+            inner = x.detach().requires_grad_()
+            (inner * 2).sum().backward()
+        return gradient * inner.grad
+
+
+def backward_inside_a_function():
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = BackwardInside.apply(model(batch()[0])).square().mean()
+        loss.backward()
+        optimizer.step()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def sharpness_aware():
+    """SAM: the first backward's gradients only choose where the second one is taken."""
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        data = batch()
+        loss_of(model, data).backward()
+        with torch.no_grad():
+            moves = [0.01 * p.grad for p in model.parameters()]
+            torch._foreach_add_(list(model.parameters()), moves)
+        optimizer.zero_grad()
+        loss = loss_of(model, data)
+        loss.backward()
+        with torch.no_grad():
+            torch._foreach_sub_(list(model.parameters()), moves)
+        optimizer.step()
+        optimizer.zero_grad()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def sharpness_aware_with_zeros():
+    """The first gradients are set to zero and not to None."""
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        data = batch()
+        loss_of(model, data).backward()
+        with torch.no_grad():
+            moves = [0.01 * p.grad for p in model.parameters()]
+            torch._foreach_add_(list(model.parameters()), moves)
+        optimizer.zero_grad(set_to_none=False)
+        loss = loss_of(model, data)
+        loss.backward()
+        with torch.no_grad():
+            torch._foreach_sub_(list(model.parameters()), moves)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=False)
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def accumulation_with_clipped_shares():
+    """What changes gradients between two backward passes does not throw them away."""
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad(set_to_none=False)
+        losses = [loss_of(model) / 2 for _ in range(2)]
+        for loss in losses:
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 0.1)
+        optimizer.step()
+        truth.append((sum(loss.item() for loss in losses), 2))
+    return truth
+
+
+def gan_with_zeros():
+    """Both backward passes, each after a ``zero_grad`` to zeros of its own network, then both updates."""
+    gan, truth = Gan(), []
+    for _ in range(STEPS):
+        gan.generator_optimizer.zero_grad(set_to_none=False)
+        one = gan.generator_loss()
+        one.backward()
+        gan.discriminator_optimizer.zero_grad(set_to_none=False)
+        other = gan.discriminator_loss()
+        other.backward()
+        gan.discriminator_optimizer.step()
+        gan.generator_optimizer.step()
+        truth.append((one.item() + other.item(), 2))
+    return truth
+
+
+class Wrapping(torch.optim.Optimizer):
+    """An optimizer around another: both fire."""
+
+    def __init__(self, inner):
+        super().__init__(inner.param_groups, {})
+        self.inner = inner
+
+    def step(self, closure=None):
+        return self.inner.step(closure)
+
+
+class Inheriting(torch.optim.SGD):
+    """A subclass calling ``super().step()``: both fire."""
+
+    def step(self, closure=None):
+        return super().step(closure)
+
+
+def made_by(make):
+    """The plain loop with ``make(model)``'s optimizer."""
+
+    def loop():
+        model = network()
+        optimizer = make(model)
+        truth = []
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            loss = loss_of(model)
+            loss.backward()
+            optimizer.step()
+            truth.append((loss.item(), 1))
+        return truth
+
+    return loop
+
+
+def new_optimizer_over_the_same_weights():
+    model, truth = network(), []
+    for _ in range(STEPS):
+        optimizer = sgd(model)
+        loss = loss_of(model)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def swapped_for_another_kind():
+    model, truth = network(), []
+    for make in (torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop):
+        optimizer = make(model.parameters(), lr=0.01)
+        for _ in range(STEPS):
+            loss = loss_of(model)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            truth.append((loss.item(), 1))
+    return truth
+
+
+def head_first_then_all():
+    """Fine-tuning: the second optimizer covers the first one's weights and more."""
+    model, truth = network(), []
+    for parameters in (model[2].parameters(), model.parameters()):
+        optimizer = torch.optim.SGD(parameters, lr=0.01)
+        for _ in range(STEPS):
+            model.zero_grad()
+            loss = loss_of(model)
+            loss.backward()
+            optimizer.step()
+            truth.append((loss.item(), 1))
+    return truth
+
+
+def one_model_after_another():
+    truth = []
+    for _ in range(3):
+        truth += plain()
+    return truth
+
+
+def step_that_raises():
+    """An update that failed is no step, and its loss goes with the gradients that are then thrown away."""
+
+    class Failing(torch.optim.SGD):
+        fails = False
+
+        def step(self, closure=None):
+            if self.fails:
+                raise RuntimeError("no update")
+            return super().step(closure)
+
+    model = network()
+    optimizer = Failing(model.parameters(), lr=0.01)
+    truth = []
+    for number in range(2 * STEPS):
+        optimizer.zero_grad()
+        loss = loss_of(model)
+        loss.backward()
+        optimizer.fails = number % 2 == 1
+        try:
+            optimizer.step()
+        except RuntimeError:
+            continue
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def backward_that_raises():
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for number in range(2 * STEPS):
+        optimizer.zero_grad()
+        loss = loss_of(model)
+        if number % 2:
+            loss.register_hook(_refuse)
+            try:
+                loss.backward()
+            except RuntimeError:
+                continue
+        loss.backward()
+        optimizer.step()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def _refuse(gradient):
+    raise RuntimeError("no gradient")
+
+
+def fused_into_backward():
+    """One optimizer a parameter, each stepping as soon as its gradient is there."""
+    model, truth = network(), []
+    optimizers = {p: torch.optim.SGD([p], lr=0.01) for p in model.parameters()}
+
+    def update(parameter):
+        optimizers[parameter].step()
+        optimizers[parameter].zero_grad()
+
+    for parameter in model.parameters():
+        parameter.register_post_accumulate_grad_hook(update)
+    for _ in range(STEPS):
+        loss = loss_of(model)
+        loss.backward()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def optimizer_for_each_group():
+    """Muon for matrices and AdamW for the rest, as people combine them: one step."""
+    model = network()
+    matrices = torch.optim.Muon([p for p in model.parameters() if p.ndim == 2], lr=0.01)
+    rest = torch.optim.AdamW([p for p in model.parameters() if p.ndim != 2], lr=0.01)
+    truth = []
+    for _ in range(STEPS):
+        loss = loss_of(model)
+        loss.backward()
+        for optimizer in (matrices, rest):
+            optimizer.step()
+            optimizer.zero_grad()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def updates_without_backward():
+    """Gradients that come from ``autograd.grad``: every update is a step, and no loss is known."""
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        loss = loss_of(model)
+        parameters = list(model.parameters())
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+        truth.append((None, 0))
+    return truth
+
+
+def scaled(*, make=torch.optim.SGD, overflow_at=(), accumulate=1, scaler=torch.amp.GradScaler, **options):
+    """Mixed precision; in the steps of ``overflow_at`` the gradients overflow and the update is skipped."""
+
+    def loop():
+        model = network()
+        optimizer = make(model.parameters(), lr=0.01, **options)
+        scaling = scaler("cpu", init_scale=1024.0)
+        truth = []
+        for number in range(STEPS):
+            optimizer.zero_grad()
+            total = 0.0
+            for _ in range(accumulate):
+                with torch.autocast("cpu", dtype=torch.bfloat16):
+                    loss = loss_of(model) / accumulate
+                scaling.scale(loss).backward()
+                total += loss.item()
+            if number in overflow_at:
+                model[0].weight.grad.fill_(torch.inf)
+            scaling.step(optimizer)
+            scaling.update()
+            if number not in overflow_at:
+                truth.append((total, accumulate))
+        return truth
+
+    return loop
+
+
+class OwnScaler(torch.amp.GradScaler):
+    """A scaler with a ``scale`` of its own, as the one for sharded models has."""
+
+    def scale(self, outputs):
+        if self._scale is None:
+            self._lazy_init_scale_growth_tracker(outputs.device)
+        return outputs * self._scale
+
+
+def scaler_that_is_off():
+    model = network()
+    optimizer = sgd(model)
+    scaler = torch.amp.GradScaler("cpu", enabled=False)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        loss = loss_of(model)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def scaled_then_divided():
+    """The share of a micro-batch is taken of the scaled loss."""
+    model = network()
+    optimizer = sgd(model)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        losses = [loss_of(model) for _ in range(3)]
+        for loss in losses:
+            (scaler.scale(loss) / 3).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        truth.append((sum(loss.item() for loss in losses) / 3, 3))
+    return truth
+
+
+def scaled_then_added():
+    model = network()
+    optimizer = sgd(model)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        one, other = loss_of(model), loss_of(model)
+        (scaler.scale(one) + 0.5 * scaler.scale(other)).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        truth.append((one.item() + 0.5 * other.item(), 1))
+    return truth
+
+
+def scaled_list():
+    model = network()
+    optimizer = sgd(model)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        losses = [loss_of(model), loss_of(model)]
+        torch.autograd.backward(scaler.scale(losses))
+        scaler.step(optimizer)
+        scaler.update()
+        truth.append((sum(loss.item() for loss in losses), 1))
+    return truth
+
+
+def scaled_pair(*, overflow_at):
+    """A joint backward and two optimizers, one of which overflows now and then: the other's update is a step."""
+
+    def loop():
+        models = network(), network()
+        optimizers = [sgd(model) for model in models]
+        scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+        truth = []
+        for number in range(STEPS):
+            losses = [loss_of(model) for model in models]
+            scaler.scale(sum(losses)).backward()
+            for which, model in enumerate(models):
+                if (number, which) in overflow_at:
+                    model[0].weight.grad.fill_(torch.inf)
+            for optimizer in optimizers:
+                scaler.step(optimizer)
+                optimizer.zero_grad()
+            scaler.update()
+            if not {(number, 0), (number, 1)} <= overflow_at:
+                truth.append((sum(loss.item() for loss in losses), 1))
+        return truth
+
+    loop.__doc__ = scaled_pair.__doc__
+    return loop
+
+
+LOOPS = {
+    "plain": plain,
+    "torch.autograd.backward called as a function": function_instead_of_method,
+    "closure": closure,
+    "lbfgs": lbfgs,
+    "accumulation, loss / k": accumulation(lambda loss, k: loss / k),
+    "accumulation, loss * (1 / k)": accumulation(lambda loss, k: loss * (1 / k)),
+    "accumulation, divided in place": accumulation(divided_in_place),
+    "accumulation, undivided": accumulation(lambda loss, k: loss),
+    "several losses with a retained graph": several_losses_with_retained_graph,
+    "a list of tensors": list_of_tensors,
+    "a gradient of two": gradient_of_two,
+    "a weighted list": weighted_list,
+    "gan, alternating": gan_alternating,
+    "gan, joint backward": gan_joint_backward,
+    "gan, both backwards, then both steps": gan_both_backwards_then_both_steps,
+    "gan, five critic steps": gan_with_five_critic_steps,
+    "gradient penalty": gradient_penalty,
+    "checkpoint, reentrant": checkpointed(reentrant=True),
+    "checkpoint, not reentrant": checkpointed(reentrant=False),
+    "backward inside a function": backward_inside_a_function,
+    "sharpness-aware": sharpness_aware,
+    "sharpness-aware, gradients set to zero": sharpness_aware_with_zeros,
+    "accumulation, clipped shares": accumulation_with_clipped_shares,
+    "gan, gradients set to zero": gan_with_zeros,
+    "optimizer around another": made_by(lambda model: Wrapping(sgd(model))),
+    "optimizer calling super().step()": made_by(lambda model: Inheriting(model.parameters(), lr=0.01)),
+    "a new optimizer over the same weights": new_optimizer_over_the_same_weights,
+    "optimizer swapped for another kind": swapped_for_another_kind,
+    "head first, then all": head_first_then_all,
+    "one model after another": one_model_after_another,
+    "a step that raises": step_that_raises,
+    "a backward that raises": backward_that_raises,
+    "optimizer fused into backward": fused_into_backward,
+    "an optimizer for each group": optimizer_for_each_group,
+    "updates without a backward": updates_without_backward,
+    "scaled": scaled(),
+    "scaled, accumulating": scaled(accumulate=3),
+    "scaled, overflow": scaled(overflow_at=(0, 2)),
+    "scaled, overflow, fused": scaled(make=torch.optim.AdamW, fused=True, overflow_at=(0, 2)),
+    "scaled, fused": scaled(make=torch.optim.AdamW, fused=True),
+    "scaled pair, the first overflows": scaled_pair(overflow_at={(0, 0), (2, 0)}),
+    "scaled pair, the second overflows": scaled_pair(overflow_at={(0, 1), (2, 1)}),
+    "scaled pair, one after the other": scaled_pair(overflow_at={(0, 1), (1, 0), (2, 1)}),
+    "scaled pair, both overflow": scaled_pair(overflow_at={(1, 0), (1, 1)}),
+    "scaled, then divided": scaled_then_divided,
+    "scaled, then added": scaled_then_added,
+    "scaled list": scaled_list,
+    "scaled by a scaler's own method": scaled(scaler=OwnScaler),
+    "scaler that is off": scaler_that_is_off,
+}
+
+
+def _by_hand(loss=None):
+    """What ``prof.step(loss=...)`` calls."""
+    dispatcher().manual_step(loss)
+
+
+def update_that_no_hook_sees():
+    """``prof.step()`` after it; the loss is that of the backward pass."""
+    model, truth = network(), []
+    for _ in range(STEPS):
+        loss = loss_of(model)
+        loss.backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.sub_(0.01 * parameter.grad)
+        model.zero_grad()
+        _by_hand()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+def loss_that_no_hook_sees():
+    """``prof.step(loss=...)`` with a number or a tensor."""
+    truth = []
+    for number in range(STEPS):
+        _by_hand(torch.tensor(1.0 + number))
+        truth.append((1.0 + number, 0))
+    return truth
+
+
+def loss_handed_over_after_an_update():
+    """``prof.step(loss=...)`` beside an optimizer gives its step the loss."""
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        output = model(batch()[0])
+        output.backward(torch.ones(8, 1))
+        optimizer.step()
+        _by_hand(output.sum())
+        truth.append((output.sum().item(), 1))
+    return truth
+
+
+def threads_in_turn():
+    """Each has steps of its own."""
+    truth = []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: truth.extend(plain()))
+        thread.start()
+        thread.join()
+    return truth
+
+
+BY_HAND = {
+    "an update that no hook sees": update_that_no_hook_sees,
+    "a loop without backward passes or optimizers": loss_that_no_hook_sees,
+    "a loss handed over": loss_handed_over_after_an_update,
+    "several threads": threads_in_turn,
+}

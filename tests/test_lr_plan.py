@@ -1,0 +1,93 @@
+"""What a user says of the learning rate, and how it is kept."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from profiler.config import Options
+from profiler.errors import UsageError
+from profiler.lr_plan import KNOTS, RatePlan, declared
+
+TOTAL = 100_000
+
+
+def warmed_cosine(done):
+    return 3e-4 * min((done + 1) / 2000, 1.0) * 0.5 * (1.0 + math.cos(math.pi * done / TOTAL))
+
+
+def test_a_function_is_kept_in_a_few_knots():
+    plan = declared(warmed_cosine, TOTAL)
+    assert len(plan.steps) < 40
+    off = max(abs(plan.rate_at(step) - warmed_cosine(step - 1)) for step in range(1, TOTAL + 1, 7))
+    assert off < 3e-4 * 0.01
+    assert (plan.steps[0], plan.last_step) == (1, TOTAL)
+
+
+def test_a_sequence_holds_the_rate_of_each_step():
+    plan = declared([0.1] * 300 + [0.01] * 300, None)
+    assert plan.steps == (1, 300, 301, 600)
+    assert [plan.rate_at(step) for step in (0, 1, 300, 301, 600, 900)] == [0.1, 0.1, 0.1, 0.01, 0.01, 0.01]
+
+
+@pytest.mark.parametrize("rate", [1e-3, np.float32(1e-3), torch.tensor(1e-3), np.array(1e-3)])
+def test_a_number_holds_for_ever(rate):
+    plan = declared(rate, None)
+    assert plan.last_step == math.inf
+    assert plan.rate_at(10**9) == pytest.approx(1e-3)
+
+
+def test_a_rate_too_rough_for_the_knots_is_kept_as_well_as_they_can():
+    rng = np.random.default_rng(0)
+    rates = rng.uniform(0.5, 1.0, 5000)
+    plan = declared(rates, 5000)
+    assert len(plan.steps) <= KNOTS
+    assert all(0.5 <= rate <= 1.0 for rate in plan.rates)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=KNOTS))
+def test_lines_between_knots_miss_no_rate_of_a_short_plan(rates):
+    plan = declared(rates, len(rates))
+    for step, rate in enumerate(rates, start=1):
+        assert plan.rate_at(step) == pytest.approx(rate, abs=1.001e-3 * max(rates))
+
+
+def test_it_comes_back_from_a_file_as_it_was():
+    plan = declared(warmed_cosine, TOTAL)
+    meta = json.loads(json.dumps(Options(total_steps=TOTAL, planned_learning_rate=warmed_cosine).declared()))
+    assert meta["total_steps"] == TOTAL
+    assert RatePlan.read(meta) == plan
+    assert RatePlan.read({}) is None
+
+
+def test_nothing_said_is_nothing_written():
+    assert Options().declared() == {}
+    assert Options(total_steps=np.int64(5)).declared() == {"total_steps": 5}
+
+
+@pytest.mark.parametrize(
+    ("planned", "total", "said"),
+    [
+        (None, 0, "positive whole number"),
+        (None, 2.5, "positive whole number"),
+        (None, "many", "positive whole number"),
+        (warmed_cosine, None, "total_steps must be given as well"),
+        (lambda done: 1 / 0, 10, "raised ZeroDivisionError"),
+        (lambda done: -1.0, 10, "gives -1.0 for step 1; a learning rate is finite and not negative"),
+        (lambda done: None, 10, "gives None for step 1: that is no number"),
+        (math.nan, None, "finite and not negative"),
+        ([0.1, 0.2], 3, "holds 2 rates, one for each step; there must be 3, as total_steps says"),
+        ([0.1], None, "there must be two or more"),
+        ([0.1, "much"], None, "gives 'much' for step 2"),
+        ("cosine", None, "must be a rate, one rate a step or a function"),
+        (object(), None, "must be a rate, one rate a step or a function"),
+    ],
+)
+def test_what_cannot_mean_anything(planned, total, said):
+    with pytest.raises(UsageError, match=said):
+        Options(planned_learning_rate=planned, total_steps=total)

@@ -1,0 +1,158 @@
+"""Scalars are read without waiting for a device: the ring of slots, on ordinary memory here, and what is refused."""
+
+import math
+import struct
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from profiler.torch_hooks.async_scalars import _ON_ITS_WAY, _SLOTS, DeviceFlags, PinnedRing, ScalarReader
+from profiler.torch_hooks.events import LOST, Slot
+
+FLOATS = st.floats(width=32)
+
+
+@pytest.fixture
+def ring():
+    return PinnedRing(torch, pinned=False)
+
+
+@pytest.fixture
+def reader():
+    return ScalarReader(torch)
+
+
+def on_its_way(ring, slot):
+    """Put a slot back into the state it has until the device's copy has landed."""
+    ring._words[slot] = _ON_ITS_WAY
+
+
+def test_a_slot_is_empty_until_the_copy_has_landed(ring):
+    slot = ring.put(torch.tensor(1.5))
+    assert ring.poll(slot) == 1.5
+    on_its_way(ring, slot)
+    assert ring.poll(slot) is None
+    ring._views[slot].copy_(torch.tensor(2.5))
+    assert ring.poll(slot) == 2.5
+
+
+@given(value=FLOATS)
+def test_every_float_comes_back(value):
+    ring = PinnedRing(torch, pinned=False)
+    found = ring.poll(ring.put(torch.tensor(value)))
+    assert found == value or (math.isnan(found) and math.isnan(value))
+
+
+@pytest.mark.parametrize(
+    "nan",
+    [
+        torch.tensor(math.nan),
+        -torch.tensor(math.nan),
+        torch.zeros(()) / 0,
+        torch.tensor(math.inf) - math.inf,
+        torch.tensor(-1.0).sqrt(),
+        torch.tensor(-1.0).log(),
+        torch.tensor(math.nan, dtype=torch.float64),
+        torch.tensor(math.nan, dtype=torch.bfloat16),
+        torch.tensor(math.nan, dtype=torch.float16),
+    ],
+)
+def test_a_loss_that_is_nan_is_not_taken_for_one_on_its_way(ring, nan):
+    assert math.isnan(ring.poll(ring.put(nan)))
+
+
+def test_the_sentinel_is_a_nan():
+    """A reader of the raw memory can never take it for a loss."""
+    assert math.isnan(struct.unpack("f", struct.pack("I", _ON_ITS_WAY))[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool])
+def test_other_types_are_converted_by_the_copy(ring, dtype):
+    assert ring.poll(ring.put(torch.ones((), dtype=dtype))) == 1.0
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_any_shape_of_one_element(ring, shape):
+    assert ring.poll(ring.put(torch.full(shape, 7.0))) == 7.0
+
+
+def test_a_loss_with_a_graph_is_copied_without_it(ring):
+    weight = torch.ones((), requires_grad=True)
+    slot = ring.put(weight * 3)
+    assert ring.poll(slot) == 3.0
+    assert not ring._memory.requires_grad
+
+
+def test_who_comes_too_late_is_told_so_and_reads_no_other_scalar(ring):
+    slots = [ring.put(torch.tensor(float(number))) for number in range(_SLOTS + 3)]
+    assert [ring.poll(slot) for slot in slots] == [LOST, LOST, LOST, *map(float, range(3, _SLOTS + 3))]
+
+
+def test_a_scalar_whose_memory_is_used_anew_is_lost_before_the_next_has_landed(ring):
+    slots = [ring.put(torch.tensor(0.0)) for _ in range(_SLOTS + 1)]
+    on_its_way(ring, slots[-1] % _SLOTS)
+    assert (ring.poll(slots[0]), ring.poll(slots[-1])) == (LOST, None)
+
+
+def test_a_slot_that_no_ring_gives_is_lost(ring):
+    assert ring.poll(Slot(-1)) is LOST
+
+
+def test_a_flag_that_is_lost_says_nothing(ring):
+    flags = DeviceFlags(ring, torch.zeros(()))
+    flag = flags.send()
+    for _ in range(_SLOTS):
+        flags.send()
+    assert not flags.is_up(flag)
+
+
+@pytest.mark.parametrize(
+    ("given_value", "value"),
+    [(2, 2.0), (True, 1.0), ("2.5", 2.5), (torch.tensor(0.5), 0.5), (torch.tensor([[3]]), 3.0)],
+)
+def test_what_is_read(reader, given_value, value):
+    assert reader.read(given_value) == value
+    assert not reader.unreadable
+
+
+@pytest.mark.parametrize(
+    ("tensor", "reason"),
+    [
+        (torch.ones(2), "several elements"),
+        (torch.ones(0), "several elements"),
+        (torch.ones((), device="meta"), "on meta"),
+    ],
+)
+def test_what_is_refused_has_a_reason_and_a_way_out(reader, tensor, reason):
+    assert reader.read(tensor) is None
+    (message,) = reader.unreadable
+    assert reason in message
+    assert message.endswith("hand it over with prof.step(loss=...)")
+
+
+class Subclass(torch.Tensor):
+    """A tensor with a type of its own."""
+
+
+def test_a_subclass_is_read_as_the_tensor_it_is(reader):
+    assert reader.read(torch.tensor(4.0).as_subclass(Subclass)) == 4.0
+
+
+def test_a_parameter_is_read(reader):
+    assert reader.read(torch.nn.Parameter(torch.tensor(4.0))) == 4.0
+
+
+def test_a_flag_is_up_when_its_copy_has_landed(ring):
+    flags = DeviceFlags(ring, torch.zeros(()))
+    flag = flags.send()
+    assert flags.is_up(flag)
+    on_its_way(ring, flag)
+    assert not flags.is_up(flag)
+
+
+def test_the_same_refusal_is_kept_once(reader):
+    for _ in range(3):
+        reader.read(torch.ones(2))
+    assert len(reader.unreadable) == 1

@@ -1,0 +1,315 @@
+"""When an update ended on a device that runs behind the host: the clocks' mapping, and the events behind it."""
+
+import random
+import threading
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from profiler.torch_hooks.clock_sync import DeviceClock
+from profiler.torch_hooks.cuda_events import _WAITING, DeviceStamps, ask, mark
+from profiler.torch_hooks.manager import dispatcher
+from tests.support.fake_cuda import SECOND, FakeCuda, FakeFlags
+from tests.support.training_loops import STEPS, loss_of, network, sgd
+
+MILLISECOND = SECOND // 1000
+
+
+# -- the clocks, as pure functions ---------------------------------------------------------------------------------
+
+
+@given(
+    offset=st.integers(-(10**15), 10**15),
+    events=st.lists(
+        st.tuples(st.integers(1, 10**9), st.integers(0, 10**8), st.integers(0, 10**8)), min_size=1
+    ),
+)
+@settings(deadline=None)
+def test_without_drift_the_error_is_never_more_than_is_said(offset, events):
+    """However late completion is seen, and however early the last look before it was."""
+    clock, device = DeviceClock(), 0
+    for between, early, late in events:
+        device += between
+        host = device + offset
+        clock.observe(device, incomplete_ns=host - early, complete_ns=host + late)
+        assert abs(clock.host_ns(device) - host) <= clock.half_width_ns + 1
+
+
+@given(seed=st.integers(0, 1000), drift=st.floats(-2e-5, 2e-5), step=st.floats(0.02, 0.6))
+@settings(max_examples=40, deadline=None)
+def test_under_drift_and_jitter_ten_minutes_stay_within_two_milliseconds(seed, drift, step):
+    """Looks every 20 ms on average, at any moment of a step; clocks that part by 20 ppm."""
+    chance = random.Random(seed)
+    clock, worst = DeviceClock(), 0
+    next_end, time, before = step, 0.0, 0.0
+    while time < 600:
+        time += chance.uniform(0.01, 0.03) + (0.2 if chance.random() < 0.01 else 0.0)
+        while next_end <= time:
+            device = round(next_end * (1 + drift) * SECOND)
+            clock.observe(device, incomplete_ns=round(before * SECOND), complete_ns=round(time * SECOND))
+            if time > 30:
+                worst = max(worst, abs(clock.host_ns(device) - round(next_end * SECOND)))
+            next_end += step * chance.uniform(0.9, 1.1)
+        before = time
+    assert worst < 2 * MILLISECOND
+
+
+def test_what_was_seen_longer_than_half_a_minute_ago_counts_no_more():
+    clock = DeviceClock()
+    clock.observe(0, incomplete_ns=0, complete_ns=0)
+    assert (clock.host_ns(0), clock.half_width_ns) == (0, 0)
+    for second in range(1, 40):
+        moved = 5 * MILLISECOND
+        clock.observe(second * SECOND - moved, incomplete_ns=second * SECOND, complete_ns=second * SECOND)
+    assert clock.host_ns(40 * SECOND - moved) == 40 * SECOND
+
+
+# -- events --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cuda():
+    return FakeCuda()
+
+
+@pytest.fixture
+def stamps(cuda):
+    return DeviceStamps(cuda, "cuda:0", FakeFlags(cuda), cuda.clock)
+
+
+def train(cuda, stamps, *, steps, launch, work, looks=3, chance=None):
+    """Steps whose launch takes the host ``launch`` seconds and whose work takes the device ``work``.
+
+    The host looks ``looks`` times a step. Returns each stamp with the true end of its step.
+    """
+    truth = []
+    for _ in range(steps):
+        for _ in range(looks):
+            cuda.pass_time(launch / looks)
+            stamps.ask()
+        end = cuda.launch(work * (chance.uniform(0.5, 1.5) if chance else 1.0))
+        truth.append((stamps.mark(cuda.now_ns), end))
+    return truth
+
+
+def settle(cuda, stamps):
+    cuda.pass_time(10)
+    stamps.ask()
+
+
+def errors(stamps, truth):
+    return [abs(stamps.poll(stamp) - end) / MILLISECOND for stamp, end in truth]
+
+
+def test_a_host_that_runs_ahead_does_not_shift_the_ends(cuda, stamps):
+    """100 ms of work a step, launched in 10 ms: the queue grows to many seconds, and ends are still told right."""
+    truth = train(cuda, stamps, steps=100, launch=0.01, work=0.1, looks=4)
+    for _ in range(2000):
+        cuda.pass_time(0.005)
+        stamps.ask()
+    assert max(errors(stamps, truth)) < 5
+
+
+@pytest.mark.parametrize(("launch", "work"), [(0.1, 0.02), (0.05, 0.05), (0.03, 0.2)])
+def test_ends_are_told_as_well_as_the_host_looks(cuda, stamps, launch, work):
+    truth = train(cuda, stamps, steps=300, launch=launch, work=work, chance=random.Random(0))
+    for _ in range(round(900 * work / launch)):
+        cuda.pass_time(launch / 3)
+        stamps.ask()
+    settle(cuda, stamps)
+    assert sorted(errors(stamps, truth))[150] < 1000 * launch / 3
+
+
+def test_a_device_that_keeps_up_is_told_by_when_events_were_recorded(cuda, stamps):
+    """The host waits for each step, and looks at the next one's end only: seen a whole step late."""
+    truth = []
+    for _ in range(50):
+        cuda.pass_time(0.2)
+        truth.append((stamps.mark(cuda.now_ns), cuda.launch(0.0)))
+    settle(cuda, stamps)
+    assert max(errors(stamps, truth)) < 200 / 2 + 1
+
+
+def test_a_thread_that_waits_for_the_device_is_helped_by_another_one_that_looks(cuda, stamps):
+    """The loss is read between backward pass and update: when the update ends, the training thread is waiting again."""
+    chance, truth = random.Random(0), []
+    for _ in range(300):
+        stamps.ask()
+        waited_for = cuda.launch(0.2)
+        while cuda.now_ns < waited_for:
+            cuda.pass_time(chance.uniform(0.02, 0.06))
+            stamps.glance()
+        end = cuda.launch(0.03)
+        truth.append((stamps.mark(cuda.now_ns), end))
+    settle(cuda, stamps)
+    assert max(errors(stamps, truth)[150:]) < 15
+
+
+def test_an_hour_of_single_precision_differences_loses_no_millisecond(cuda, stamps):
+    truth = train(cuda, stamps, steps=18_000, launch=0.2, work=0.05, looks=1)[-10:]
+    settle(cuda, stamps)
+    first, last = (stamps.poll(stamp) for stamp, _ in (truth[0], truth[-1]))
+    assert last - first == pytest.approx(truth[-1][1] - truth[0][1], abs=0.1 * MILLISECOND)
+
+
+def test_a_stamp_is_on_its_way_until_its_event_was_seen_complete(cuda, stamps):
+    cuda.launch(1.0)
+    stamp = stamps.mark(cuda.now_ns)
+    assert stamps.poll(stamp) is None
+    stamps.ask()
+    assert stamps.poll(stamp) is None
+    cuda.pass_time(2.0)
+    assert stamps.poll(stamp) is None, "polling from another thread asks the device nothing"
+    stamps.ask()
+    assert stamps.poll(stamp) is not None
+
+
+def test_nothing_is_asked_or_recorded_during_a_capture(cuda, stamps):
+    stamps.mark(cuda.now_ns)
+    cuda.pass_time(1.0)
+    cuda.is_capturing = True
+    stamps.ask()
+    assert stamps.mark(cuda.now_ns) is None
+    cuda.is_capturing = False
+    assert stamps.mark(cuda.now_ns) is not None
+
+
+def test_fast_steps_share_stamps_and_events_are_used_again(cuda, stamps):
+    found = [stamp for stamp, _ in train(cuda, stamps, steps=1000, launch=0.001, work=0.0005)]
+    assert 150 < sum(stamp is not None for stamp in found) <= 200
+    assert cuda.made <= 3
+
+
+def test_a_device_that_never_gets_there_is_not_given_more_and_more_events(cuda, stamps):
+    cuda.launch(1e6)
+    marked = [stamps.mark(cuda.now_ns + n * SECOND) for n in range(2 * _WAITING)]
+    assert sum(stamp is not None for stamp in marked) == _WAITING
+
+
+# -- in a loop -----------------------------------------------------------------------------------------------------
+
+
+class Broken(FakeCuda):
+    """A device that is gone."""
+
+    def is_current_stream_capturing(self):
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+
+def stamped(cuda):
+    """Give the calling thread's loop the stamps that an optimizer of CUDA parameters would."""
+    hooks = dispatcher()
+    loop = hooks.loop()
+    hooks.stamps = loop.stamps = DeviceStamps(cuda, "cuda:0", FakeFlags(cuda), cuda.clock)
+    loop.key = 0
+    return hooks, loop
+
+
+def test_steps_of_a_loop_end_when_the_device_is_done(record, cuda, monkeypatch):
+    """The loop is real, and trains on the CPU; each update stands for 50 ms of work of the device."""
+    monkeypatch.setattr(dispatcher(), "now", cuda.clock)
+    model = network()
+    optimizer = sgd(model)
+    ends = []
+    with record() as recording:
+        hooks, loop = stamped(cuda)
+        for _ in range(20):
+            cuda.pass_time(0.01)
+            loss_of(model).backward()
+            ends.append(cuda.launch(0.05))
+            optimizer.step()
+        for _ in range(1000):
+            cuda.pass_time(0.001)
+            ask(hooks, loop)
+    assert [step.end_ns for step in recording.steps] == pytest.approx(ends, abs=SECOND // 100)
+    assert [step.host_end_ns for step in recording.steps] == [
+        1_000 * SECOND + (n + 1) * SECOND // 100 for n in range(20)
+    ]
+
+
+def test_a_broken_device_ends_the_stamps_and_not_the_training(record):
+    model = network()
+    optimizer = sgd(model)
+    truth = []
+    with record() as recording:
+        hooks, loop = stamped(Broken())
+        for _ in range(STEPS):
+            loss = loss_of(model)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            truth.append((pytest.approx(loss.item()), 1))
+        assert loop.stamps is None
+        assert hooks.failure is None
+    assert recording.truth == truth
+    assert ["device's own times" in reason for reason in recording.unreadable] == [True]
+
+
+def test_asking_a_broken_device_ends_the_stamps(record):
+    with record() as recording:
+        hooks, loop = stamped(Broken())
+        loop.stamps._waiting.append(None)
+        ask(hooks, loop)
+        assert loop.stamps is None
+        assert mark(hooks, loop, 0) is None
+        hooks.glance()
+        assert hooks.stamps is None
+    assert recording.unreadable
+
+
+def test_an_update_inside_a_capture_is_no_step_and_is_said(record, cuda):
+    """It runs when the graph is replayed, which no hook sees."""
+    model = network()
+    optimizer = sgd(model)
+    with record() as recording:
+        stamped(cuda)
+        loss_of(model).backward()
+        optimizer.step()
+        cuda.is_capturing = True
+        for _ in range(2):
+            loss_of(model).backward()
+            optimizer.step()
+        cuda.is_capturing = False
+        loss = loss_of(model)
+        loss.backward()
+        optimizer.step()
+    assert len(recording.steps) == 2
+    assert recording.truth[-1] == (pytest.approx(loss.item()), 1)
+    assert ["after each replay" in reason for reason in recording.unreadable] == [True]
+
+
+def test_only_the_thread_that_trains_asks(record, cuda):
+    """Another thread that listens to the same hooks has a loop without stamps."""
+    with record():
+        hooks, _ = stamped(cuda)
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(hooks.loop().stamps))
+        thread.start()
+        thread.join()
+    assert seen == [None]
+
+
+def test_an_optimizer_of_cuda_parameters_gets_stamps(record, monkeypatch):
+    """Its parameters are stood in for: what counts is the device that they name."""
+    optimizer = sgd(network())
+    with record() as recording:
+        hooks = dispatcher()
+        cuda = FakeCuda()
+        monkeypatch.setattr(hooks, "cuda", cuda)
+        monkeypatch.setattr(hooks.scalars, "flags", lambda device: FakeFlags(cuda))
+        optimizer.param_groups[0]["params"] = [_OnCuda()]
+        optimizer.step = lambda: None
+        from profiler.torch_hooks.optimizer import update
+
+        update(hooks, hooks.loop(), optimizer, hooks.now())
+        assert hooks.loop().stamps is hooks.stamps is not None
+        assert hooks.devices == {"cuda:0"}
+        assert hooks.loop().key == 0
+    assert len(recording.steps) == 1
+
+
+class _OnCuda:
+    device = torch.device("cuda", 0)
+    grad = None

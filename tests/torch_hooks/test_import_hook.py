@@ -1,0 +1,196 @@
+"""Acting when a module is imported: exactly then, once, and without a trace."""
+
+import importlib
+import importlib.util
+import sys
+from importlib.machinery import ModuleSpec
+
+import pytest
+
+from profiler.torch_hooks.import_hook import LateModule, when_imported
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """Writes a module that can be imported, under a name that nothing else has."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(text):
+        (tmp_path / "imported_late.py").write_text(text)
+        importlib.invalidate_caches()
+        return "imported_late"
+
+    yield write
+    sys.modules.pop("imported_late", None)
+
+
+@pytest.fixture(autouse=True)
+def _finders_are_left_as_they_were():
+    before = list(sys.meta_path)
+    yield
+    assert sys.meta_path == before
+
+
+def test_it_acts_once_at_the_end_of_the_import(module):
+    name = module("value = 1")
+    seen = []
+    when_imported(name, lambda: seen.append(sys.modules[name].value))
+    assert seen == []
+    found = importlib.import_module(name)
+    importlib.reload(found)
+    assert seen == [1]
+
+
+def test_the_module_does_not_show_that_it_was_watched(module):
+    name = module("")
+    plain = importlib.import_module(name)
+    del sys.modules[name]
+    when_imported(name, lambda: None)
+    watched = importlib.import_module(name)
+    assert type(watched.__loader__) is type(plain.__loader__)
+    assert vars(watched.__loader__) == vars(plain.__loader__)
+    assert watched.__spec__ == plain.__spec__
+
+
+def test_a_module_that_is_there_is_acted_on_at_once():
+    seen = []
+    when_imported("sys", lambda: seen.append(1))
+    assert seen == [1]
+
+
+def test_an_import_that_fails_is_waited_for_again(module):
+    name = module("raise RuntimeError('not yet')")
+    seen = []
+    when_imported(name, lambda: seen.append(1))
+    with pytest.raises(RuntimeError, match="not yet"):
+        importlib.import_module(name)
+    assert seen == []
+    module("value = 'now'")
+    importlib.import_module(name)
+    assert seen == [1]
+
+
+def test_a_module_that_does_not_exist_is_missed_as_ever():
+    forget = when_imported("no_such_module_anywhere", pytest.fail)
+    with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_module_anywhere'"):
+        importlib.import_module("no_such_module_anywhere")
+    forget()
+
+
+class Rigid:
+    """A loader that takes no attribute."""
+
+    __slots__ = ()
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        module.value = 7
+
+
+def test_a_loader_that_cannot_be_followed_still_loads():
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            return ModuleSpec(name, Rigid()) if name == "imported_rigidly" else None
+
+    finder = Finder()
+    sys.meta_path.append(finder)
+    forget = when_imported("imported_rigidly", pytest.fail)
+    assert importlib.import_module("imported_rigidly").value == 7
+    forget()
+    sys.meta_path.remove(finder)
+    del sys.modules["imported_rigidly"]
+
+
+def test_a_module_whose_specs_share_a_loader_is_acted_on_once():
+    class Loader:
+        def create_module(self, spec):
+            return None
+
+        def exec_module(self, module):
+            module.value = 7
+
+    class Finder:
+        loader = Loader()
+
+        def find_spec(self, name, path=None, target=None):
+            return ModuleSpec(name, self.loader) if name == "imported_from_a_freezer" else None
+
+    finder, seen = Finder(), []
+    sys.meta_path.append(finder)
+    when_imported("imported_from_a_freezer", lambda: seen.append(1))
+    importlib.util.find_spec("imported_from_a_freezer")
+    assert importlib.import_module("imported_from_a_freezer").value == 7
+    assert seen == [1]
+    assert not vars(finder.loader)
+    sys.meta_path.remove(finder)
+    del sys.modules["imported_from_a_freezer"]
+
+
+def test_a_wish_can_be_taken_back(module):
+    name = module("")
+    forget = when_imported(name, pytest.fail)
+    forget()
+    forget()
+    importlib.import_module(name)
+
+
+def test_a_late_module_is_looked_up_when_it_is_used(module):
+    late = LateModule(module("value = 3"))
+    assert not hasattr(late, "value")
+    importlib.import_module("imported_late")
+    assert late.value == 3
+
+
+def test_hooks_wait_for_torch_and_see_the_first_step(run_python):
+    done = run_python(
+        """
+        import sys
+        from profiler.torch_hooks.manager import dispatcher
+        events = []
+        hooks, sink, finders = dispatcher(), events.append, list(sys.meta_path)
+        hooks.attach(sink)
+        assert "torch" not in sys.modules
+        import torch
+        weight = torch.nn.Parameter(torch.ones(2))
+        optimizer = torch.optim.SGD([weight], lr=0.1)
+        weight.sum().backward()
+        optimizer.step()
+        hooks.detach(sink)
+        print(len(events), hooks.failure, [finder for finder in finders if finder not in sys.meta_path])
+        """
+    )
+    assert done.stdout == "1 None []\n"
+
+
+def test_hooks_that_never_saw_torch_leave_nothing(run_python):
+    done = run_python(
+        """
+        import sys
+        from profiler.torch_hooks.manager import dispatcher
+        finders = list(sys.meta_path)
+        hooks, sink = dispatcher(), [].append
+        hooks.attach(sink)
+        hooks.detach(sink)
+        print("torch" in sys.modules, sys.meta_path == finders)
+        """
+    )
+    assert done.stdout == "False True\n"
+
+
+def test_steps_by_hand_need_no_torch(run_python):
+    done = run_python(
+        """
+        import sys
+        from profiler.torch_hooks.manager import dispatcher
+        events = []
+        hooks, sink = dispatcher(), events.append
+        hooks.attach(sink)
+        for loss in (3.0, 2, None):
+            hooks.manual_step(loss)
+        hooks.detach(sink)
+        print(len(events), hooks.failure, hooks.scalars.unreadable, "torch" in sys.modules)
+        """
+    )
+    assert done.stdout == "3 None set() False\n"

@@ -1,0 +1,85 @@
+"""The training's numbers are the same to the last bit, with and without a recording."""
+
+import random
+
+import pytest
+import torch
+from torch import nn
+
+from tests.support.training_loops import LOOPS, loss_of, network
+
+
+def state_after(loop):
+    random.seed(1)
+    torch.manual_seed(1)
+    truth = loop()
+    return truth, torch.get_rng_state().tolist(), random.getstate()
+
+
+@pytest.mark.parametrize(
+    "name", ["plain", "lbfgs", "gan, alternating", "sharpness-aware", "scaled, overflow"]
+)
+def test_losses_and_random_numbers(record, name):
+    undisturbed = state_after(LOOPS[name])
+    with record():
+        recorded = state_after(LOOPS[name])
+    assert recorded == undisturbed
+
+
+def weights_after(compiled=None):
+    torch.manual_seed(1)
+    model = nn.Sequential(network(), nn.Dropout(0.5))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1, fused=True)
+    for _ in range(5):
+        optimizer.zero_grad()
+        loss_of(model).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+    moments = [value for state in optimizer.state.values() for value in state.values()]
+    return [*model.state_dict().values(), *moments]
+
+
+def test_weights_and_the_optimizers_state(record):
+    undisturbed = weights_after()
+    with record():
+        recorded = weights_after()
+    assert all(torch.equal(one, other) for one, other in zip(recorded, undisturbed, strict=True))
+
+
+def test_what_backward_returns_and_leaves(record):
+    """Also a loss that is used after its backward is itself still, and not something of ours."""
+    with record():
+        scaler = torch.amp.GradScaler("cpu")
+        weight = nn.Parameter(torch.ones(()))
+        loss = weight * 2
+        scaled = scaler.scale(loss)
+        assert type(scaled) is torch.Tensor
+        assert scaled.backward() is None
+        assert weight.grad == 2 * scaler.get_scale()
+        assert loss.grad_fn is not None
+
+
+def test_a_backward_that_fails_raises_the_very_error(record):
+    class OwnError(Exception):
+        pass
+
+    def refuse(gradient):
+        raise OwnError
+
+    weight = nn.Parameter(torch.ones(()))
+    loss = weight * 2
+    loss.register_hook(refuse)
+    with record(), pytest.raises(OwnError):
+        loss.backward()
+    with record(), pytest.raises(RuntimeError, match="scalar outputs"):
+        torch.ones(3, requires_grad=True).backward()
+    with record(), pytest.raises(RuntimeError, match="does not require grad"):
+        torch.ones(()).backward()
+
+
+def test_signature_and_name_are_kept(record):
+    before = torch.autograd.backward
+    with record():
+        assert torch.autograd.backward.__wrapped__ is before
+        assert torch.autograd.backward.__name__ == "backward"
+        assert torch.autograd.backward.__doc__ == before.__doc__

@@ -1,0 +1,509 @@
+"""What torch's schedulers will do to the learning rate is foreseen exactly, and no scheduler notices."""
+
+import copy
+import functools
+import gc
+import math
+import random
+import warnings
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from torch.optim import lr_scheduler as schedulers
+
+from profiler.lr_plan import RatePlan
+from profiler.torch_hooks import lr_simulation
+from profiler.torch_hooks.manager import dispatcher
+
+SEEN, TOTAL = 60, 200
+FALLING = functools.partial(schedulers.LambdaLR, lr_lambda=lambda done: 1.0 - done / TOTAL)
+
+
+def warmed_up(optimizer, then):
+    parts = [schedulers.LinearLR(optimizer, start_factor=0.1, total_iters=10), then(optimizer)]
+    return schedulers.SequentialLR(optimizer, parts, milestones=[10])
+
+
+def chained(optimizer):
+    parts = [schedulers.LinearLR(optimizer, 0.1, total_iters=10), schedulers.ExponentialLR(optimizer, 0.98)]
+    return schedulers.ChainedScheduler(parts)
+
+
+class Own(schedulers.LRScheduler):
+    """A scheduler of a user's, which keeps a thing that must not be copied and a method of its own."""
+
+    def __init__(self, optimizer, model):
+        self.model = model
+        self.factor = self.of
+        super().__init__(optimizer)
+
+    def of(self, done):
+        return 1.0 / (1.0 + done)
+
+    def get_lr(self):
+        return [base * self.factor(self.last_epoch) for base in self.base_lrs]
+
+
+SCHEDULES = {
+    "lambda": (FALLING, 1),
+    "cosine": (lambda o: schedulers.CosineAnnealingLR(o, TOTAL), 1),
+    "cosine with a floor": (lambda o: schedulers.CosineAnnealingLR(o, TOTAL, eta_min=0.01), 1),
+    "cosine of epochs": (lambda o: schedulers.CosineAnnealingLR(o, TOTAL // 15), 15),
+    "steps of epochs": (lambda o: schedulers.StepLR(o, 3, gamma=0.5), 10),
+    "milestones": (lambda o: schedulers.MultiStepLR(o, [90, 150]), 1),
+    "one cycle": (lambda o: schedulers.OneCycleLR(o, 0.1, total_steps=TOTAL), 1),
+    "triangles": (lambda o: schedulers.CyclicLR(o, 0.01, 0.1, step_size_up=25, mode="exp_range", gamma=0.99), 1),
+    "polynomial": (lambda o: schedulers.PolynomialLR(o, TOTAL, power=2.0), 1),
+    "restarts": (lambda o: schedulers.CosineAnnealingWarmRestarts(o, 40), 1),
+    "warmed up": (lambda o: warmed_up(o, lambda o: schedulers.CosineAnnealingLR(o, TOTAL - 10)), 1),
+    "chained": (chained, 1),
+    "somebody's own": (lambda o: Own(o, torch.nn.Linear(2, 2)), 1),
+}  # fmt: skip
+
+
+def leaves(value):
+    if isinstance(value, torch.Tensor):
+        yield value.tolist()
+    elif isinstance(value, dict):
+        for key in value:
+            yield from leaves(value[key])
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from leaves(part)
+    elif isinstance(value, schedulers.LRScheduler):
+        yield from leaves(vars(value))
+    elif isinstance(value, str | int | float | None):
+        yield value
+
+
+class Training:
+    """A loop that can be stopped and taken up again."""
+
+    def __init__(self, make, *, every=1, calls=1, told=()):
+        torch.manual_seed(0)
+        self.model = torch.nn.Linear(4, 1)
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
+        self.scheduler = make(self.optimizer)
+        self.every, self.calls, self.told, self.steps = every, calls, told, 0
+
+    def go(self, steps):
+        """Train; returns the learning rate of each step."""
+        rates = []
+        for _ in range(steps):
+            self.optimizer.zero_grad()
+            self.model(torch.randn(8, 4)).square().mean().backward()
+            rates.append(self.optimizer.param_groups[0]["lr"])
+            self.optimizer.step()
+            self.steps += 1
+            for _ in range(self.calls if self.steps % self.every == 0 else 0):
+                self.scheduler.step(*self.told)
+        return rates
+
+    @property
+    def state(self):
+        """All that a checkpoint would hold, to the last bit."""
+        parts = (
+            self.model.state_dict(),
+            self.optimizer.state_dict(),
+            vars(self.scheduler),
+            torch.get_rng_state(),
+        )
+        return list(leaves(parts))
+
+
+def followed(training, steps=SEEN, *, total_steps=TOTAL):
+    """Train under a recording; returns what ``run.json`` says of the schedule."""
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    try:
+        training.go(steps)
+        seen = hooks.schedulers.leading()
+        assert not hooks.scalars.unreadable
+    finally:
+        hooks.detach(sink)
+    meta = {} if total_steps is None else {"total_steps": total_steps}
+    lr_simulation.complete(meta, seen, step=training.steps)
+    return meta.get("learning_rate_plan")
+
+
+def assert_foreseen(section, training):
+    """The plan says at which rate each of the remaining steps is taken."""
+    plan = RatePlan.read({"learning_rate_plan": section})
+    ahead = range(training.steps + 1, int(plan.last_step))
+    rates = training.go(len(ahead))
+    told = [plan.rate_at(step) for step in ahead]
+    assert told == pytest.approx(rates, abs=1.001e-3 * max(plan.rates))
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_rest_of_a_schedule_is_foreseen(name):
+    make, every = SCHEDULES[name]
+    training = Training(make, every=every)
+    section = followed(training)
+    assert (
+        section["source"]
+        == f"{type(training.scheduler).__module__}.{type(training.scheduler).__qualname__}, simulated"
+    )
+    assert section["knots"][0][0] == SEEN
+    assert section["knots"][-1][0] == TOTAL
+    assert_foreseen(section, training)
+
+
+@pytest.mark.parametrize(
+    "name", ["lambda", "cosine", "cosine of epochs", "one cycle", "polynomial", "warmed up"]
+)
+def test_a_schedule_that_comes_to_zero_says_itself_how_long_the_run_is(name):
+    make, every = SCHEDULES[name]
+    training = Training(make, every=every)
+    section = followed(training, total_steps=None)
+    assert section["knots"][-1][0] == pytest.approx(TOTAL, abs=6)
+    assert section["knots"][-1][1] == pytest.approx(0.0, abs=1e-6)
+    assert_foreseen(section, training)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_weights_states_and_random_numbers_are_the_same_to_the_last_bit(name):
+    make, every = SCHEDULES[name]
+    alone = Training(make, every=every)
+    alone.go(SEEN)
+    undisturbed = alone.state
+    watched = Training(make, every=every)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        followed(watched)
+    assert watched.state == undisturbed
+
+
+def test_several_calls_a_step():
+    """As where each process of a job steps a scheduler that counts the steps of all."""
+    training = Training(lambda o: schedulers.CosineAnnealingLR(o, 2 * TOTAL), calls=2)
+    assert_foreseen(followed(training), training)
+
+
+def test_a_scheduler_that_has_been_at_work_before():
+    training = Training(SCHEDULES["cosine"][0])
+    training.go(30)
+    assert_foreseen(followed(training, 30), training)
+
+
+def test_a_scheduler_that_is_gone_by_the_end():
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    training = Training(SCHEDULES["cosine"][0])
+    training.go(SEEN)
+    ghosts = [weakref.ref(part) for part in (training.scheduler, training.optimizer, training.model)]
+    del training
+    gc.collect()
+    assert [ghost() for ghost in ghosts] == [None] * 3
+    seen = hooks.schedulers.leading()
+    hooks.detach(sink)
+    assert lr_simulation.foresee(seen, step=SEEN, total_steps=TOTAL, source="").last_step == TOTAL
+
+
+def test_what_cannot_be_copied_is_shared():
+    model = torch.nn.Linear(2, 2)
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    Training(lambda o: Own(o, model)).go(3)
+    twin = hooks.schedulers.leading().twin
+    hooks.detach(sink)
+    assert twin.model.weight is model.weight
+    assert twin.factor.__self__ is twin
+
+
+def test_an_object_that_counts_its_calls_is_not_called():
+    class Counting:
+        def __init__(self):
+            self.calls = 0
+
+        def __call__(self, done):
+            self.calls += 1
+            return 1.0 - done / TOTAL
+
+    counting = Counting()
+    training = Training(lambda o: schedulers.LambdaLR(o, counting))
+    section = followed(training)
+    assert counting.calls == SEEN + 1
+    assert_foreseen(section, training)
+
+
+def drawn(kind):
+    """A function for ``LambdaLR`` that draws on something, and what tells how far that has come."""
+    numbers, chance, table = iter(range(1, 10**6)), random.Random(0), {"rates": [iter(range(1, 10**6))]}
+    held = Held(numbers)
+    return {
+        "closure": lambda _: 1.0 / next(numbers),
+        "default": lambda _, source=numbers: 1.0 / next(source),
+        "partial": functools.partial(lambda source, _: 1.0 / next(source), numbers),
+        "global": lambda _: 1.0 / next(NUMBERS),
+        "called function": lambda _: of_a_global(),
+        "table": lambda _: 1.0 / next(table["rates"][0]),
+        "object": held,
+        "method": held.rate,
+        "random numbers of its own": lambda _: chance.random(),
+    }[kind], (numbers, chance, table, held)
+
+
+class Held:
+    """Holds an iterator."""
+
+    def __init__(self, numbers):
+        self.numbers = numbers
+
+    def __call__(self, _):
+        return 1.0 / next(self.numbers)
+
+    def rate(self, _):
+        return 1.0 / next(self.numbers)
+
+
+NUMBERS = iter(range(1, 10**6))
+
+
+def of_a_global():
+    return 1.0 / next(NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "closure",
+        "default",
+        "partial",
+        "global",
+        "called function",
+        "table",
+        "object",
+        "method",
+        "random numbers of its own",
+    ],
+)
+def test_what_a_look_ahead_would_use_up_is_left_alone(kind):
+    function, sources = drawn(kind)
+    training = Training(lambda o: schedulers.LambdaLR(o, function))
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    training.go(5)
+    seen = hooks.schedulers.leading()
+    hooks.detach(sink)
+    before = state_of(sources)
+    meta = {"total_steps": TOTAL}
+    lr_simulation.complete(meta, seen, step=5)
+    assert meta["learning_rate_plan"]["refused"] == (
+        "it may draw on an iterator or on random numbers, which a look ahead would use up"
+    )
+    assert state_of(sources) == before
+
+
+def state_of(sources):
+    numbers, chance, table, _ = sources
+    return [next(copy.copy(one)) for one in (numbers, table["rates"][0], NUMBERS)], chance.getstate()
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [random.random, lambda: float(np.random.rand()), lambda: float(torch.rand(()))],  # noqa: NPY002
+)
+def test_random_numbers_to_come_are_the_same(draw):
+    training = Training(lambda o: schedulers.LambdaLR(o, lambda _: draw()))
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    training.go(5)
+    seen = hooks.schedulers.leading()
+    hooks.detach(sink)
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
+    meta = {"total_steps": TOTAL}
+    lr_simulation.complete(meta, seen, step=5)
+    assert "where it set" in meta["learning_rate_plan"]["refused"]
+    assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # noqa: NPY002
+
+
+class Table:
+    """Something to be called that says itself how it is copied."""
+
+    copies = 0
+
+    def __init__(self):
+        self.total = TOTAL
+
+    def __call__(self, done):
+        return 1.0 - done / self.total
+
+    def __setstate__(self, state):
+        type(self).copies += 1
+
+
+@pytest.mark.parametrize("kind", [Table, lambda: torch.nn.Linear(2, 2)])
+def test_what_says_itself_how_it_is_copied_is_shared(kind):
+    thing = kind()
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    Training(lambda o: Own(o, thing)).go(3)
+    assert hooks.schedulers.leading().twin.model is thing
+    hooks.detach(sink)
+    assert Table.copies == 0
+
+
+def test_a_scheduler_may_hold_what_holds_itself():
+    def make(optimizer):
+        scheduler = FALLING(optimizer)
+        scheduler.log = [{}]
+        scheduler.log[0]["all"] = scheduler.log
+        return scheduler
+
+    training = Training(make)
+    assert_foreseen(followed(training), training)
+
+
+def test_an_error_of_a_scheduler_is_the_loops_own_and_the_next_call_counts():
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    training = Training(lambda o: schedulers.OneCycleLR(o, 0.1, total_steps=20))
+    with pytest.raises(ValueError, match="total steps is 20"):
+        training.go(30)
+    assert hooks.schedulers.leading().calls == 20
+    hooks.detach(sink)
+
+
+class Moody(schedulers.LRScheduler):
+    """Does what the training does."""
+
+    def get_lr(self):
+        return [base * (1.0 + float(self.optimizer.state_dict()["state"] != {})) for base in self.base_lrs]
+
+
+class Broken(Own):
+    """Fails where nobody has been yet."""
+
+    def of(self, done):
+        return 1.0 / (SEEN + 5 - done)
+
+
+@pytest.mark.parametrize(
+    ("make", "steps", "total", "reason"),
+    [
+        (Moody, SEEN, TOTAL, "its copy failed (AttributeError"),
+        (
+            lambda o: Broken(o, None),
+            SEEN,
+            TOTAL,
+            "its copy failed (ZeroDivisionError: float division by zero)",
+        ),
+        (
+            lambda o: schedulers.LambdaLR(o, lambda done: math.nan),
+            SEEN,
+            TOTAL,
+            "its rates are no plain numbers",
+        ),
+        (SCHEDULES["cosine"][0], 1, TOTAL, "it has stepped too little to tell how often it does"),
+        (SCHEDULES["cosine"][0], TOTAL, TOTAL, "it has come to its end"),
+        (SCHEDULES["cosine"][0], TOTAL, None, "it has come to its end"),
+        (SCHEDULES["cosine with a floor"][0], SEEN, None, "how long the run will be is not known"),
+        (SCHEDULES["cosine"][0], SEEN, 10**6, "it would have to be followed over 1,000,000 of its steps"),
+    ],
+)
+def test_what_cannot_be_foreseen_is_refused_with_the_reason(make, steps, total, reason):
+    section = followed(Training(make), steps, total_steps=total)
+    assert reason in section["refused"]
+    assert "simulated" not in section["source"]
+    assert RatePlan.read({"learning_rate_plan": section}) is None
+
+
+def test_a_scheduler_that_is_told_how_the_training_goes_is_refused():
+    section = followed(Training(schedulers.ReduceLROnPlateau, told=(1.0,)))
+    assert section == {
+        "source": "torch.optim.lr_scheduler.ReduceLROnPlateau",
+        "refused": "it is told more than to step, so what it will do depends on the training",
+    }
+
+
+def test_a_rate_that_somebody_else_sets_too_is_not_believed():
+    training = Training(SCHEDULES["cosine"][0])
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    training.go(30)
+    training.scheduler.base_lrs[0] *= 0.5
+    training.optimizer.param_groups[0]["lr"] *= 0.5
+    training.go(30)
+    seen = hooks.schedulers.leading()
+    hooks.detach(sink)
+    with pytest.raises(lr_simulation.UnforeseenError, match=r"its copy sets .* in its step 32 where it set"):
+        lr_simulation.foresee(seen, step=60, total_steps=TOTAL, source="")
+
+
+def test_the_one_that_steps_most_often_leads():
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    seldom, often = Training(FALLING, every=10), Training(SCHEDULES["cosine"][0])
+    for _ in range(SEEN):
+        seldom.go(1)
+        often.go(1)
+    seen = hooks.schedulers.leading()
+    hooks.detach(sink)
+    assert type(seen.twin) is schedulers.CosineAnnealingLR
+
+
+def test_a_plan_counts_from_the_start_of_the_first_run():
+    """Where a run goes on from another's checkpoint, its total is that of both."""
+    training = Training(SCHEDULES["cosine"][0])
+    training.go(100)
+    meta = {"total_steps": TOTAL, "resumed": {"step": 100}}
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    training.go(30)
+    seen = hooks.schedulers.leading()
+    hooks.detach(sink)
+    lr_simulation.complete(meta, seen, step=30)
+    assert_foreseen(meta["learning_rate_plan"], training)
+
+
+def test_a_scheduler_that_cannot_be_copied_is_said_once_and_steps_on():
+    class Uncopied(dict):
+        def __copy__(self):
+            raise RuntimeError("mine")
+
+    def make(optimizer):
+        scheduler = schedulers.ConstantLR(optimizer)
+        scheduler.table = Uncopied()
+        return scheduler
+
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    training = Training(make)
+    training.go(10)
+    assert hooks.schedulers.leading() is None
+    (said,) = hooks.scalars.unreadable
+    assert said.startswith(
+        "a scheduler of the learning rate cannot be followed (RuntimeError: mine): forecasts"
+    )
+    hooks.detach(sink)
+    assert training.scheduler.last_epoch == 10
+
+
+def test_without_a_scheduler_nothing_is_said():
+    training = Training(FALLING, every=10**9)
+    assert followed(training) is None
+
+
+def test_what_a_user_planned_is_left_as_it_is():
+    meta = {"learning_rate_plan": "theirs"}
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    Training(FALLING).go(5)
+    lr_simulation.complete(meta, hooks.schedulers.leading(), step=5)
+    hooks.detach(sink)
+    assert meta == {"learning_rate_plan": "theirs"}
+
+
+def test_afterwards_schedulers_are_as_they_were():
+    classes = (schedulers.LRScheduler, schedulers.SequentialLR, schedulers.ReduceLROnPlateau)
+    before = [one.__dict__["step"] for one in classes]
+    hooks, sink = dispatcher(), [].append
+    hooks.attach(sink)
+    assert [one.__dict__["step"].__wrapped__ for one in classes] == before
+    Training(FALLING).go(3)
+    hooks.detach(sink)
+    assert [one.__dict__["step"] for one in classes] == before
+    assert hooks.schedulers.leading() is None
