@@ -37,6 +37,23 @@ class Verdict(StrEnum):
     UNREACHABLE = "unreachable"
 
 
+class CurveState(StrEnum):
+    """State of a metric's curve, decided before any forecast. The first that applies holds, in this order."""
+
+    NOT_A_PROGRESS_MEASURE = "not_a_progress_measure"
+    """Values of mixed sign, or losses of optimizers that take turns: lower is not better."""
+    TOO_EARLY = "too_early"
+    """Too few points, or too short a span of energy, to support a forecast."""
+    DIVERGED = "diverged"
+    """The tail is not finite, or far above the lowest level."""
+    RISING = "rising"
+    """The level rises beyond its noise at the end."""
+    FLAT = "flat"
+    """The level has stopped falling: progress above 1 % is excluded up to ten times the energy."""
+    IMPROVING = "improving"
+    """The level falls; the forecast applies."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
     """Something that draws power.

@@ -29,7 +29,7 @@ from profiler.forecasting.result import CurveFit, number, probabilities
 from profiler.forecasting.scenarios import Known, futures, weigh
 from profiler.forecasting.schedule import Schedule, build
 from profiler.forecasting.smoothing import refuse_rising, smooth
-from profiler.records import Interval
+from profiler.records import CurveState, Interval
 
 Rate = tuple[npt.ArrayLike, npt.ArrayLike]
 
@@ -155,7 +155,10 @@ def _fit(raw: FineBins, told: Known) -> CurveFit:
     unwidened = futures(weighed.laws, known, curve.last_joules)
     default = next(iter(unwidened.values()))
     here = tuple(default.log_quantile(0.0, p) for p in probabilities(known.level))
+    # Short, constant and rising curves were refused above, so that every fit improves.
     return CurveFit(
+        state=CurveState.IMPROVING,
+        state_reason=_improving(metric, curve.first_value, math.exp(here[1])),
         joules=known.origin_joules + curve.last_joules,
         level=metric.value(math.exp(here[1])),
         first_level=metric.value(curve.first_value),
@@ -184,3 +187,7 @@ def _exponent(laws: Laws) -> Interval:
         np.searchsorted(cumulative, probabilities(0.9)).clip(max=order.size - 1)
     ]
     return Interval(low=float(low), median=float(median), high=float(high))
+
+
+def _improving(metric: Metric, first: float, now: float) -> str:
+    return f"The level went from {metric.value(first):.4g} to {metric.value(now):.4g} and is still improving."

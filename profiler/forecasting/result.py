@@ -16,7 +16,7 @@ from profiler.forecasting.metric import Metric
 from profiler.forecasting.predictive import FARTHEST, Predictive
 from profiler.forecasting.priors import HORIZON_LIMIT, Priors
 from profiler.forecasting.smoothing import Smoothed
-from profiler.records import Forecast, Interval
+from profiler.records import CurveState, Forecast, Interval
 from profiler.units import format_joules
 
 FLOOR_LEVEL = 0.9
@@ -31,6 +31,8 @@ class CurveFit:
     It has no slots, because the backtest and what rests on it are worked out when they are first asked for.
 
     Attributes:
+        state: State of the curve.
+        state_reason: One sentence that states the reason for it.
         joules: Joules of the last usable point.
         level: Level of the smoothed curve there.
         first_level: Level at the very start of the curve.
@@ -53,6 +55,8 @@ class CurveFit:
         past: What earlier parts of the curve are tested on.
     """
 
+    state: CurveState
+    state_reason: str
     joules: float
     level: float
     first_level: float

@@ -15,7 +15,7 @@ from profiler.forecasting.likelihood import gather
 from profiler.forecasting.posterior import fit_laws
 from profiler.forecasting.predictive import Predictive
 from profiler.forecasting.schedule import Onward
-from profiler.records import Verdict
+from profiler.records import CurveState, Verdict
 from tests.support.synthetic_curves import power_law
 
 CURVES = st.builds(
@@ -200,3 +200,12 @@ def test_importing_and_fitting_stays_light(environment):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(("goal", "best"), [("min", None), ("max", 5.0)])
+def test_a_falling_curve_is_improving(goal, best):
+    joules = np.geomspace(1.0, 1000.0, 100)
+    error = power_law(joules)
+    fit = fit_curve(joules, error if best is None else best - error, goal=goal, best=best)
+    assert fit.state is CurveState.IMPROVING
+    assert f"{fit.level:.4g}" in fit.state_reason
