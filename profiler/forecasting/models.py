@@ -10,8 +10,10 @@ removes, and a how much of that has happened.
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
-from profiler.forecasting.curve import FloatArray
+FloatArray = npt.NDArray[np.float64]
+
 
 FAMILIES = {0.0: "power law", 0.5: "stretched exponential", 1.0: "exponential"}
 """Names of the bends."""

@@ -5,10 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from profiler.forecasting.curve import Curve, FloatArray
-from profiler.forecasting.likelihood import gather
 from profiler.forecasting.metric import Metric
 from profiler.forecasting.models import Laws
-from profiler.forecasting.posterior import fit_laws
+from profiler.forecasting.posterior import fit_laws, gather
 from profiler.forecasting.predictive import Predictive
 from profiler.forecasting.priors import Priors
 from profiler.forecasting.schedule import Annealed, Held, Onward, Path, Planned, Schedule

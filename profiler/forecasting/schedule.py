@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.errors import UsageError
-from profiler.forecasting.curve import FloatArray
+
+FloatArray = npt.NDArray[np.float64]
 
 POINTS = 2048
 """A schedule is resampled to this many points evenly, and to half as many in equal ratios."""

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from profiler.forecasting import CurveBins, Priors, fit_bins, fit_curve
 from profiler.forecasting.curve import bin_arrays, coarsen
-from profiler.forecasting.likelihood import gather
-from profiler.forecasting.posterior import fit_laws
+from profiler.forecasting.posterior import fit_laws, gather
 from profiler.forecasting.predictive import Predictive
 from profiler.forecasting.schedule import Onward
 from profiler.records import CurveState, Verdict
