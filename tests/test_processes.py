@@ -40,7 +40,7 @@ def finished(start):
 PREAMBLE = """
 import os, sys, time
 from profiler import EnergyProfiler
-from small_training import scripted, train
+from tests.support.small_training import scripted, train
 
 def profiler(**options):
     options.setdefault("sensors", [scripted()])

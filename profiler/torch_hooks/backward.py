@@ -7,7 +7,7 @@ step descends.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from profiler.torch_hooks import cuda_events
+from profiler.torch_hooks import cuda_events, optimizer
 from profiler.torch_hooks.events import Slot
 from profiler.torch_hooks.step_detector import Loop
 
@@ -112,8 +112,8 @@ def _unscaled(hooks: "Dispatcher", tensor: Any) -> Any:
 
 def _end_inner_updates(hooks: "Dispatcher", loop: Loop, ended: int) -> None:
     inner, loop.inner_updates = loop.inner_updates, []
-    for optimizer in inner:
-        optimizer.update(hooks, loop, optimizer, ended)
+    for one in inner:
+        optimizer.update(hooks, loop, one, ended)
 
 
 def around_scale(hooks: "Dispatcher") -> Callable[[Any], Callable[..., Any]]:

@@ -216,7 +216,7 @@ DDP = """
 import os, sys, time
 import torch
 import torch.distributed as dist
-from small_training import scripted
+from tests.support.small_training import scripted
 from profiler import EnergyProfiler
 
 dist.init_process_group("gloo")
@@ -272,7 +272,7 @@ ELASTIC = """
 import json, os, sys, time
 from pathlib import Path
 from profiler import EnergyProfiler
-from small_training import scripted, train
+from tests.support.small_training import scripted, train
 
 rank, attempt = int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
 checkpoint = Path("checkpoint.json")

@@ -133,7 +133,7 @@ def test_the_docs_name_every_key():
         goals=Goals(energy_budget=1.0),
         prices=Prices(grid_gco2e_per_kwh=1.0, price_per_kwh=1.0),
     )
-    text = (Path(__file__).parents[1] / "docs" / "live.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "live.md").read_text(encoding="utf-8")
     assert set(re.findall(r"`([a-z]+/\w+)`", text)) == set(found)
 
 

@@ -18,7 +18,7 @@ os.environ["IPYTHONDIR"] = os.getcwd()
 sys.path.insert(0, "")
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
-from small_training import scripted, train
+from tests.support.small_training import scripted, train
 from profiler import EnergyProfiler
 shell = InteractiveShell.instance(colors="NoColor", config=Config(HistoryManager={"enabled": False}))
 shell.user_ns |= {"EnergyProfiler": EnergyProfiler, "sensors": [scripted()], "train": train}
@@ -119,7 +119,7 @@ def test_a_training_module_edited_while_it_is_recorded_is_reloaded(notebook, tmp
     edit = """
 import os
 with open("mine.py", "w") as file:
-    file.write(f"from small_training import train\\ndef work(): return len(train({3 * len(ended)}))\\n")
+    file.write(f"from tests.support.small_training import train\\ndef work(): return len(train({3 * len(ended)}))\\n")
 os.utime("mine.py", (2e9 + len(ended), 2e9 + len(ended)))
 """
     ended, child = notebook(

@@ -3,6 +3,7 @@
 from html.parser import HTMLParser
 
 from profiler import load_run
+from profiler.reporting.notebook import fit_html
 from tests.support.runs import write_run
 
 
@@ -28,7 +29,7 @@ def test_a_run_shows_its_numbers_and_what_lower_losses_cost(tmp_path):
 
 
 def test_a_fit_shows_where_its_curve_stands(tmp_path):
-    shown = Text(load_run(write_run(tmp_path / "run")).fit()._repr_html_())
+    shown = Text(fit_html(load_run(write_run(tmp_path / "run")).fit()))
     assert {"Floor", "target loss", "reachable"} <= set(shown.text)
     assert "time more" not in shown.text
 

@@ -152,7 +152,7 @@ class Job:
 PREAMBLE = """
 import sys, time
 from profiler import EnergyProfiler
-from small_training import scripted, train
+from tests.support.small_training import scripted, train
 
 rank = int(os.environ["RANK"])
 
