@@ -73,11 +73,11 @@ def _draw(watch: "Watch", every: float) -> None:
 
     from profiler.reporting.watch_terminal import screen
 
-    view = watch.look()
+    view = watch.poll()
     with Live(screen(view), auto_refresh=False) as live:
         while not view.is_over:
             began = time.monotonic()
-            view = watch.look()
+            view = watch.poll()
             live.update(screen(view), refresh=True)
             took = time.monotonic() - began
             time.sleep(max(every - took, took / _LOOK_SHARE))
@@ -86,9 +86,9 @@ def _draw(watch: "Watch", every: float) -> None:
 def _print(watch: "Watch", every: float, *, once: bool) -> None:
     from profiler.reporting.watch_terminal import line
 
-    view = watch.look()
+    view = watch.poll()
     print(line(view), flush=True)
     while not (view.is_over or once):
         time.sleep(every)
-        view = watch.look()
+        view = watch.poll()
         print(line(view), flush=True)

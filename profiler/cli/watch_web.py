@@ -60,7 +60,7 @@ class Latest:
 
     def _look(self) -> tuple[HTTPStatus, bytes]:
         try:
-            return HTTPStatus.OK, watch_page.snapshot(self._watch.look())
+            return HTTPStatus.OK, watch_page.snapshot(self._watch.poll())
         except ProfilerError as error:
             return HTTPStatus.INTERNAL_SERVER_ERROR, json.dumps({"error": str(error)}).encode()
 

@@ -9,9 +9,6 @@ from profiler.errors import ProfilerError
 from profiler.forecasting.binning import CurveBins
 from profiler.records import Forecast, Interval, Verdict
 
-_WAY = 0.25
-_DIGITS = 4
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
@@ -52,6 +49,7 @@ def look(bins: CurveBins, told: dict[str, Any], goals: Goals) -> Outlook | None:
         goals: What is asked for.
     """
     from profiler.forecasting.fit import fit_bins
+    from profiler.reporting.forecast_section import next_target
 
     try:
         fit = fit_bins(bins, **told)
@@ -59,7 +57,7 @@ def look(bins: CurveBins, told: dict[str, Any], goals: Goals) -> Outlook | None:
         return None
     target = goals.target_loss
     if target is None:
-        target = float(f"{fit.level - _WAY * (fit.level - fit.floor.median):.{_DIGITS - 1}e}")
+        target = next_target(fit)
     budget = goals.energy_budget or 0.0
     return Outlook(
         joules=fit.joules,

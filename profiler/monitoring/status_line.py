@@ -1,13 +1,12 @@
 """The one line that a live view writes now and then."""
 
-import math
 import sys
 from datetime import timedelta
 
 from profiler.monitoring.live_forecast import Outlook
 from profiler.records import Progress, Verdict
-from profiler.reporting.text import percent
-from profiler.units import format_joules, format_watts, significant
+from profiler.reporting.text import live_price, loss
+from profiler.units import format_joules, format_watts
 
 
 def text(now: Progress, before: Progress, *, level: float | None, outlook: Outlook | None) -> str:
@@ -26,33 +25,15 @@ def text(now: Progress, before: Progress, *, level: float | None, outlook: Outlo
             parts.append(format_watts((now.total_joules - (before.total_joules or 0.0)) / seconds))
         parts.append(format_joules(now.total_joules))
     if level is not None:
-        parts.append(f"loss {significant(level, 4)}")
+        parts.append(f"loss {loss(level)}")
     if outlook is not None and now.total_joules is not None and _is_news(outlook):
-        parts.append(_price(outlook, now.total_joules))
+        parts.append(live_price(outlook.target, outlook.forecast, now.total_joules))
     return ", ".join(parts)
 
 
 def _is_news(outlook: Outlook) -> bool:
     """A loss that nobody asked for and that the curve has been at already, before it rose, is none."""
     return outlook.is_asked or outlook.forecast.verdict is not Verdict.REACHED
-
-
-def _price(outlook: Outlook, total: float) -> str:
-    forecast, target = outlook.forecast, f"loss {significant(outlook.target, 4)}"
-    never = percent(forecast.p_unreachable)
-    if forecast.verdict is Verdict.REACHED:
-        return f"{target} was reached at {format_joules(forecast.median)}"
-    if forecast.verdict is Verdict.UNREACHABLE:
-        return f"no finite energy reaches {target} ({never})"
-    ends = f"[{_more(forecast.low, total)}, {_more(forecast.high, total)}]"
-    if forecast.verdict is Verdict.REACHABLE:
-        return f"{target} needs {_more(forecast.median, total)} more {ends}"
-    doubt = f", P(never) {never}" if forecast.verdict is Verdict.UNDETERMINED else ""
-    return f"{target} needs {ends} more{doubt}"
-
-
-def _more(joules: float, total: float) -> str:
-    return format_joules(max(joules - total, 0.0)) if math.isfinite(joules) else "never"
 
 
 def lead() -> str:

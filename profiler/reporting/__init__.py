@@ -1,4 +1,4 @@
-"""Reports: one model decides every number, label and caveat; renderers only lay it out.
+"""Reports: the model decides every number and caveat, `text` words them, and renderers lay them out.
 
 A new renderer is one file and one row in ``RENDERERS``.
 """
@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 
 from profiler._compat import write_whole
 from profiler.errors import UsageError
+from profiler.reporting.renderer import PLOTLYJS, Rendered, RenderOptions
 
 if TYPE_CHECKING:
     from profiler.emissions import Prices
     from profiler.forecasting.binning import CurveBins
     from profiler.forecasting.lr_trace import RateTrace
     from profiler.records import Summary
+    from profiler.reporting.details import Details
     from profiler.reporting.forecast_section import Outlook
     from profiler.reporting.model import Report
-    from profiler.reporting.sections import Details
     from profiler.storage.reader import StoredRun
 
 RENDERERS = {
@@ -26,28 +27,30 @@ RENDERERS = {
     ".html": "profiler.reporting.html",
     ".json": "profiler.reporting.json",
 }
-PLOTLYJS = ("inline", "cdn", "directory")
-"""Where a page has the script of its figures from: itself, plotly's own server, or a file beside it."""
+"""Modules by file extension; each has ``render(report, options)``, which returns `Rendered`."""
 
 
 def render(report: "Report", extension: str, *, plotlyjs: str = "inline") -> str:
-    """Render a report in the format that a file extension names.
+    """Render a report as text.
 
     Args:
         report: The report.
-        extension: ``.txt``, ``.html`` or ``.json``.
-        plotlyjs: One of `PLOTLYJS`; formats without figures take no notice of it.
+        extension: A key of `RENDERERS`.
+        plotlyjs: One of `PLOTLYJS`; formats without figures ignore it.
 
     Raises:
-        UsageError: No renderer has that extension, or there is no such place for the script.
+        UsageError: No renderer has that extension, or ``plotlyjs`` is not one of `PLOTLYJS`.
     """
+    return _rendered(report, extension, plotlyjs).content.decode()
+
+
+def _rendered(report: "Report", extension: str, plotlyjs: str) -> Rendered:
     if extension not in RENDERERS:
         known = ", ".join(RENDERERS)
         raise UsageError(f"no report has the extension {extension!r}; there are: {known}.")
     if plotlyjs not in PLOTLYJS:
         raise UsageError(f"plotlyjs must be one of {', '.join(PLOTLYJS)}, not {plotlyjs!r}.")
-    options = {"plotlyjs": plotlyjs} if extension == ".html" else {}
-    rendered: str = import_module(RENDERERS[extension]).render(report, **options)
+    rendered: Rendered = import_module(RENDERERS[extension]).render(report, RenderOptions(plotlyjs=plotlyjs))
     return rendered
 
 
@@ -56,34 +59,30 @@ def report_of(run: "StoredRun", targets: Sequence[float] = ()) -> "Report":
     from profiler.analysis.curve import fit_metric, learning_rate_trace
     from profiler.budget import goals_of
     from profiler.emissions import prices_of
+    from profiler.reporting.details import details_of
     from profiler.reporting.model import attempt, build
 
     rates = learning_rate_trace(run)
     fit, refused = attempt(lambda: fit_metric(run, rates))
     summary, prices = run.summary(), prices_of(run.meta)
 
-    def look_closer(outlook: "Outlook | None") -> "Details":
-        from profiler.reporting.sections import details_of
-
+    def examine(outlook: "Outlook | None") -> "Details":
         return details_of(run, summary, fit, outlook, prices)
 
-    notes = rates.notes()
     targets = tuple(dict.fromkeys((*targets, *goals_of(run.meta).targets)))
-    return build(summary, fit, refused, targets=targets, notes=notes, prices=prices, look_closer=look_closer)
+    return build(summary, fit, refused, targets=targets, notes=rates.notes(), prices=prices, examine=examine)
 
 
 def write(report: "Report", path: Path, *, plotlyjs: str = "inline") -> Path:
-    """Write a report; the extension picks the renderer, and the script of its figures goes beside it if asked for.
+    """Write a report and the files that it refers to; the extension selects the renderer.
 
     Raises:
-        UsageError: No renderer has that extension, or there is no such place for the script.
+        UsageError: No renderer has that extension, or ``plotlyjs`` is not one of `PLOTLYJS`.
     """
-    text = render(report, path.suffix, plotlyjs=plotlyjs)
-    if plotlyjs == "directory" and path.suffix == ".html":
-        from profiler.reporting import figures
-
-        write_whole(path.parent / figures.script_name(), figures.script().encode())
-    write_whole(path, text.encode())
+    rendered = _rendered(report, path.suffix, plotlyjs)
+    for name, content in rendered.companions.items():
+        write_whole(path.parent / name, content)
+    write_whole(path, rendered.content)
     return path
 
 
@@ -99,7 +98,7 @@ def exit_block(
     prices: "Prices | None" = None,
     targets: Sequence[float] = (),
 ) -> str:
-    """Render what is printed when a run ends, from what is in memory: the same as the directory's own report."""
+    """Render the text report of a run from memory; it equals the one that its directory gives."""
     from profiler.forecasting import fit_bins
     from profiler.reporting.model import attempt, build
 

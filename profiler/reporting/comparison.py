@@ -1,4 +1,4 @@
-"""Several runs side by side: what each paid for the same losses, and where the cheapest ways lead."""
+"""Comparison of runs: the energy of each at equal losses, and the extrapolated frontier of the cheapest."""
 
 import json
 import math
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 _LEVELS = (0.4, 0.7, 1.0)
-"""Where common losses are shown, on the way down from the highest to the lowest."""
+"""Positions of the compared losses, from the highest common one (0) to the lowest (1)."""
 _DIGITS = 3
 _SHORTEST = 0.02
-"""Part of the envelope's log range under which a stretch is not worth a line."""
+"""Part of the envelope's log range below which a stretch is not listed."""
 _AHEAD = (2.0, 5.0, HORIZON_LIMIT)
 _NAME = 22
 _COLUMN = 13
@@ -38,9 +38,9 @@ class Line:
     Attributes:
         name: Its name, or its directory's where names repeat.
         path: Its directory.
-        joules: All it took; None when nothing was metered.
-        last_loss: Where its smoothed curve ends; None when it is left out.
-        refused: Why it is left out; empty where it is not.
+        joules: Its total energy; None without measured energy.
+        last_loss: End of its smoothed curve; None when it is excluded.
+        refused: Reason for its exclusion; empty for a compared run.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ahead:
-    """The lowest loss that an amount of energy is expected to buy."""
+    """The lowest loss expected for an amount of energy."""
 
     joules: float
     loss: Interval
@@ -60,16 +60,16 @@ class Ahead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """Everything a renderer needs. ``run`` and ``cheapest`` are indices of ``runs``; joules count from a run's start.
+    """All that renderers need. ``run`` and ``cheapest`` are indices of ``runs``; joules count from a run's start.
 
     Attributes:
         runs: The runs in the order given.
-        milestones: Losses that at least two of them came to, and what each paid.
-        cheapest: The parts of the lower envelope, each with the run that is the cheapest way there.
+        milestones: Losses that at least two of them reached, and the energy of each.
+        cheapest: The parts of the lower envelope, each with its cheapest run.
         ahead: The extrapolated envelope; empty where it is refused.
-        floor: The loss that infinite energy would approach on it; None where it is refused.
-        refused: Why it is not extrapolated.
-        notes: What a reader must know to trust the extrapolation.
+        floor: The loss that it approaches; None where it is refused.
+        refused: Reason for the missing extrapolation.
+        notes: Caveats of the extrapolation.
     """
 
     runs: tuple[Line, ...]
@@ -95,7 +95,7 @@ def compare(runs: "Sequence[StoredRun]") -> Comparison:
     """Compare recorded runs of one task.
 
     Raises:
-        ForecastRefusedError: Fewer than two of them have a curve, or no two came to the same loss.
+        ForecastRefusedError: Fewer than two of them have a curve, or no two reached the same loss.
     """
     from profiler.forecasting.frontier import trace
 
@@ -142,7 +142,7 @@ def _lines(runs: "Sequence[StoredRun]", envelope: "Envelope") -> tuple[Line, ...
 
 
 def _losses(high: float, low: float) -> Iterator[float]:
-    """Yield short numbers on the way down, none under the lowest common loss."""
+    """Yield short numbers from the highest to the lowest common loss, none below it."""
     for way in _LEVELS:
         loss = high * (low / high) ** way
         short = float(f"{loss:.{_DIGITS - 1}e}")
@@ -168,7 +168,7 @@ def _text(comparison: Comparison) -> Iterator[str]:
         prices = [_price(milestone, index) for milestone in comparison.milestones]
         joules = "-" if line.joules is None else format_joules(line.joules)
         yield _row(line.name, joules, "-" if line.last_loss is None else text.loss(line.last_loss), *prices)
-    yield "* the cheapest way to that loss"
+    yield "* the cheapest run to that loss"
     for line in comparison.runs:
         if line.refused:
             yield from textwrap.wrap(
@@ -191,13 +191,13 @@ def _price(milestone: "Milestone", index: int) -> str:
     if joules is None:
         return "-"
     if joules == math.inf:
-        return "not there"
+        return "not reached"
     bound = "< " if milestone.at_most[index] else ""
     return f"{bound}{format_joules(joules)}{' *' if milestone.cheapest == index else '  '}"
 
 
 def _ways(comparison: Comparison) -> Iterator[str]:
-    yield "the cheapest way down:"
+    yield "the cheapest run by loss:"
     least = _SHORTEST * math.log(comparison.cheapest[-1].end_joules / comparison.cheapest[0].start_joules)
     for stretch in comparison.cheapest:
         if math.log(stretch.end_joules / stretch.start_joules) < least:
@@ -211,8 +211,8 @@ def _frontier(comparison: Comparison) -> Iterator[str]:
     if comparison.floor is None:
         yield from textwrap.wrap(f"no frontier: {comparison.refused}", WIDTH, subsequent_indent="  ")
         return
-    yield f"where it leads [90 %], floor {text.spread(comparison.floor)}:"
+    yield f"projection of the cheapest [90 %], floor {text.spread(comparison.floor)}:"
     for ahead in comparison.ahead:
         yield f"  {format_joules(ahead.joules):<10}loss {text.spread(ahead.loss)}"
     for note in comparison.notes:
-        yield from textwrap.wrap(f"on the cheapest way: {note}", WIDTH, subsequent_indent="  ")
+        yield from textwrap.wrap(f"projection: {note}", WIDTH, subsequent_indent="  ")

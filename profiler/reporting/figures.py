@@ -1,17 +1,19 @@
-"""The figures of the page as plain data for plotly.js. Colours are names of ``page.css``: it knows light and dark."""
+"""Figures of the page as data for plotly.js. Colours are variables of ``page.css``, in a light and a dark set."""
 
 from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 from math import log10
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.breakdown import TRAINING, Part
 from profiler.analysis.downsample import Band, Power, Series, Stretch
 from profiler.records import Interval
-from profiler.reporting.forecast_section import Outlook
-from profiler.reporting.sections import Chart, Details
 from profiler.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, SECONDS_PER_YEAR
+
+if TYPE_CHECKING:
+    from profiler.reporting.details import Chart, Details
+    from profiler.reporting.forecast_section import Outlook
 
 Figure = dict[str, Any]
 COLOURS = tuple(f"var(--c{number})" for number in range(1, 8))
@@ -28,7 +30,7 @@ _CLOCK = (
 )  # fmt: skip
 _FEWEST_TICKS = 4
 _LANE = 0.04
-"""Part of the figure's height that tells what the time was spent on."""
+"""Part of the figure's height for the lane of named stretches."""
 _VISIBLE = 0.02
 _FEW_DECADES = 300
 _A_DECADE = 10
@@ -38,38 +40,37 @@ _DIGITS = 6
 
 
 def script() -> str:
-    """Plotly's own script."""
+    """Return plotly's script."""
     from plotly.offline import get_plotlyjs
 
     return str(get_plotlyjs())
 
 
 def script_name() -> str:
-    """What it is called beside a page."""
+    """Return the file name of plotly's script beside a page."""
     from plotly.offline import get_plotlyjs_version
 
     return f"plotly-{get_plotlyjs_version()}.min.js"
 
 
-def figures_of(outlook: Outlook | None, details: Details) -> dict[str, Figure]:
-    """Every figure that the run has, by its place in the page."""
+def figures_of(outlook: "Outlook | None", details: "Details") -> dict[str, Figure]:
+    """Return every figure that the run has, by the id of its element."""
     found = {
         "curve": _curve(outlook, details.chart) if details.chart else None,
         "power": power(details.power, details.stretches) if details.power else None,
         "step-joules": step_joules(details.step_joules_over_time) if details.step_joules_over_time else None,
         "where": where(details.where) if any(part.joules for part in details.where) else None,
-        "halvings": halvings(outlook, details) if outlook and details.halvings else None,
         "learning-rate": learning_rate(details.learning_rate) if details.learning_rate else None,
     }
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _curve(outlook: Outlook | None, chart: Chart) -> Figure:
+def _curve(outlook: "Outlook | None", chart: "Chart") -> Figure:
     return recorded(chart) if outlook is None else curve(outlook, chart)
 
 
-def recorded(chart: Chart) -> Figure:
-    """Loss against joules on log axes, where there is no forecast."""
+def recorded(chart: "Chart") -> Figure:
+    """Draw loss against joules on log axes, without a forecast."""
     seen = chart.seen
     x = {**_si("energy since the start, J"), **_joules(seen.x[0] / _MARGIN, seen.x[-1] * _MARGIN)}
     y = _losses(min(seen.y) / _MARGIN, max(seen.y) * _MARGIN)
@@ -77,8 +78,8 @@ def recorded(chart: Chart) -> Figure:
     return {"data": [dots], "layout": {"xaxis": x, "yaxis": y}}
 
 
-def curve(outlook: Outlook, chart: Chart) -> Figure:
-    """Loss against joules on log axes: measured, fitted, extrapolated, and the floor's band."""
+def curve(outlook: "Outlook", chart: "Chart") -> Figure:
+    """Draw loss against joules on log axes: measured, fitted, extrapolated, and the floor's band."""
     law = [(x, i.median) for x, i in zip(chart.law_joules, chart.law, strict=True)]
     known = sum(x <= outlook.joules for x, _ in law)
     fit, dashed = {"color": _LINE, "width": 2.5}, {"color": _LINE, "width": 2.5, "dash": "dash"}
@@ -96,7 +97,7 @@ def curve(outlook: Outlook, chart: Chart) -> Figure:
     return {"data": data, "layout": {"xaxis": x, "yaxis": y}}
 
 
-def _floor(floor: Interval, chart: Chart) -> list[Figure]:
+def _floor(floor: Interval, chart: "Chart") -> list[Figure]:
     ends = [min(chart.seen.x, default=chart.law_joules[0]), chart.law_joules[-1]]
     least = min(chart.losses) * 1e-6
     low, high = (max(level, least) for level in (floor.low, floor.high))
@@ -106,8 +107,8 @@ def _floor(floor: Interval, chart: Chart) -> list[Figure]:
     ]
 
 
-def _range(outlook: Outlook, chart: Chart) -> tuple[float, float]:
-    """The losses that the figure shows: all that was measured and expected, and the median floor where it is near."""
+def _range(outlook: "Outlook", chart: "Chart") -> tuple[float, float]:
+    """Return the range of losses: all that were measured and forecast, and the median floor where it is near."""
     lowest = min(*chart.losses, *(i.low for i in chart.law if i.low > 0.0))
     floor = max(outlook.floor.median, lowest / _FARTHEST_FLOOR)
     highest = max(*chart.losses, *chart.seen.y)
@@ -115,7 +116,7 @@ def _range(outlook: Outlook, chart: Chart) -> tuple[float, float]:
 
 
 def power(known: Power, stretches: Sequence[Stretch]) -> Figure:
-    """Power over time, stacked by domain, with its extremes, over a lane that says what the time was spent on."""
+    """Draw power over time, stacked by domain, with its extremes, above a lane of named stretches."""
     clock = Clock(known.seconds[-1])
     seconds, data = clock.times(known.seconds), []
     for number, one in enumerate(known.domains):
@@ -130,7 +131,7 @@ def power(known: Power, stretches: Sequence[Stretch]) -> Figure:
 
 
 def _extremes(known: Power, seconds: Sequence[float]) -> list[Figure]:
-    """Lowest and highest power in each piece, where they differ from its mean by what can be seen."""
+    """Draw the lowest and highest power in each piece, where they differ visibly from its mean."""
     mean = [sum(watts) for watts in zip(*(one.watts for one in known.domains), strict=True)]
     if max(high - m for high, m in zip(known.high, mean, strict=True)) < _VISIBLE * max(known.high):
         return []
@@ -140,7 +141,7 @@ def _extremes(known: Power, seconds: Sequence[float]) -> list[Figure]:
 
 
 def _lanes(stretches: Sequence[Stretch], clock: "Clock") -> list[Figure]:
-    """One trace for each kind of stretch, in the lane below."""
+    """Draw one trace for each kind of stretch, in the lane below."""
     return [_lane(kind, stretches, clock) for kind in dict.fromkeys(stretch.kind for stretch in stretches)]
 
 
@@ -155,24 +156,24 @@ def _lane(kind: str, stretches: Sequence[Stretch], clock: "Clock") -> Figure:
 
 
 def _colour(kind: str) -> str:
-    """The colour of what time was spent on, the same in every figure and for every run."""
+    """Return the colour of a kind of stretch, the same in every figure and run."""
     return _KINDS.get(kind) or COLOURS[1 + sum(kind.encode()) % 2]
 
 
 def step_joules(known: Band) -> Figure:
-    """Joules a step over time: the mean of each piece, inside its extremes."""
+    """Draw joules per step over time: the mean of each piece, inside its extremes."""
     clock = Clock(known.x[-1])
     seconds = clock.times(known.x)
     data = [
         *_between(seconds, known.low, known.high, "lowest to highest"),
         _line(seconds, known.mean, name="mean", line={"color": _LINE, "width": 2}),
     ]
-    y = {**_si("energy a step, J"), "rangemode": "tozero"}
+    y = {**_si("energy per step, J"), "rangemode": "tozero"}
     return {"data": data, "layout": {"xaxis": clock.axis, "yaxis": y}}
 
 
 def learning_rate(known: Series) -> Figure:
-    """The learning rate over time."""
+    """Draw the learning rate over time."""
     clock = Clock(known.x[-1])
     look = {"color": _LINE, "width": 2, "shape": "hv"}
     line = _line(clock.times(known.x), known.y, name="learning rate", line=look)
@@ -181,7 +182,7 @@ def learning_rate(known: Series) -> Figure:
 
 
 def where(parts: Sequence[Part]) -> Figure:
-    """Where the energy went, as one bar."""
+    """Draw the parts of the energy as one bar."""
     bars = [
         {
             "type": "bar",
@@ -199,34 +200,8 @@ def where(parts: Sequence[Part]) -> Figure:
     return {"data": bars, "layout": {"barmode": "stack", "xaxis": _si("energy, J"), "yaxis": y}}
 
 
-def halvings(outlook: Outlook, details: Details) -> Figure:
-    """Joules more for each halving of the distance to the floor, beside a year of the world's electricity."""
-    farthest = outlook.yardstick.joules
-    rows = [(row.halvings, row.target.more) for row in details.halvings if row.target.more]
-    x = [count for count, _ in rows]
-    low, high = (
-        [min(end, farthest) for end in ends] for ends in zip(*((m.low, m.high) for _, m in rows), strict=True)
-    )
-    data = [
-        *_between(x, low, high, "90 % interval"),
-        {
-            **_line(x, [more.median for _, more in rows], name="median", line={"color": _LINE, "width": 2}),
-            "mode": "lines+markers",
-        },
-        _line([0.5, x[-1] + 0.5], [farthest] * 2, name=outlook.yardstick.name, line=_DOTTED),
-    ]
-    across = {
-        "title": {"text": "halvings of the distance to the floor"},
-        "dtick": max(len(x) // 10, 1),
-    }
-    return {
-        "data": data,
-        "layout": {"xaxis": across, "yaxis": {**_si("energy more, J"), "type": "log"}},
-    }
-
-
 class Clock:
-    """The unit of a time axis, by how long it is."""
+    """A time axis, with the unit chosen by its length."""
 
     def __init__(self, seconds: float) -> None:
         self._length, self.unit = next(
@@ -234,12 +209,12 @@ class Clock:
         )
 
     def times(self, seconds: Sequence[float]) -> list[float]:
-        """Read seconds in the unit."""
+        """Convert seconds to the unit."""
         return [second / self._length for second in seconds]
 
     @property
     def axis(self) -> Figure:
-        """The axis, labelled in the unit."""
+        """The axis, labelled with the unit."""
         return {"title": {"text": f"time since the start, {self.unit}"}, "exponentformat": "none"}
 
 
@@ -248,13 +223,13 @@ def _si(title: str) -> Figure:
 
 
 def _joules(lowest: float, highest: float) -> Figure:
-    """A log axis with ticks at 1, 2 and 5 where they do not crowd."""
+    """Return a log axis with ticks at 1, 2 and 5 where they do not crowd."""
     ticks = {"dtick": "D2"} if highest < _FEW_DECADES * lowest else {}
     return {**_log(lowest, highest), **ticks}
 
 
 def _losses(lowest: float, highest: float) -> Figure:
-    """A log axis in plain numbers: a loss has no unit that could take a prefix."""
+    """Return a log axis in plain numbers: a loss has no unit that could take a prefix."""
     ticks = {"dtick": "D2"} if _A_DECADE * lowest < highest < _FEW_DECADES * lowest else {"nticks": 8}
     plain = {"tickformat": "~g", "hoverformat": ".4~g"}
     return {"title": {"text": "loss"}, **_log(lowest, highest), **plain, **ticks}
@@ -267,7 +242,7 @@ def _log(lowest: float, highest: float) -> Figure:
 def _between(
     x: Sequence[float], low: Sequence[float], high: Sequence[float], name: str, fill: str = _BAND
 ) -> list[Figure]:
-    """Two invisible lines and what lies between them."""
+    """Fill the area between two invisible lines."""
     plain = {"line": {"width": 0}, "hoverinfo": "skip"}
     return [
         {**_line(x, low, name=name, **plain), "showlegend": False},
@@ -302,5 +277,4 @@ def _list(values: Sequence[Any]) -> list[Any]:
 
 
 def _short(value: float) -> float:
-    """What can be told apart on a screen."""
     return float(f"{value:.{_DIGITS}g}")

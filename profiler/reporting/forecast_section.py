@@ -1,4 +1,4 @@
-"""What the fitted curve says of the future: lower losses and what each costs, the floor, the test on the past."""
+"""The forecast of a fitted curve: prices of lower losses, the floor, and the backtest."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
 
 _WAYS_DOWN = (0.10, 0.25, 0.50, 0.75)
 _UNDER = 1.10
-_COMPARED = 1
-"""Which of the ways down the scenarios are compared at."""
+_COMPARED = 0.25
+"""Position, from the present level (0) to the floor (1), of the target that scenarios and live forecasts price."""
 _SCENARIOS = ("planned", "held", "annealed")
 _DIGITS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A lower loss and what it costs.
+    """A target loss and its price.
 
     Attributes:
         loss: The target.
-        way: How far it lies on the way from the present level to the median floor; None for one asked for.
+        way: Its position from the present level (0) to the median floor (1); None for one asked for.
         forecast: The answer, in joules since the start.
-        more: Joules from now on; None where no number means anything: reached, or never.
+        more: Joules from now on; None when reached or out of reach.
     """
 
     loss: float
@@ -38,7 +38,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scenario:
-    """What a target costs under one future of the learning rate.
+    """The price of a target under one future of the learning rate.
 
     Attributes:
         name: ``planned`` as declared, ``held`` at the present rate, or ``annealed`` to zero at the target.
@@ -51,10 +51,10 @@ class Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedEnd:
-    """Where the run will be when the plan of its learning rate ends.
+    """The end of the planned run.
 
     Attributes:
-        joules: Energy since the start by then, if steps go on as lately.
+        joules: Energy since the start by then, at the recent energy per step.
         loss: The level expected there.
     """
 
@@ -64,7 +64,7 @@ class PlannedEnd:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
-    """The fitted curve.
+    """The forecast of a fitted curve.
 
     Attributes:
         first_loss: Level at the start of the curve.
@@ -73,14 +73,14 @@ class Outlook:
         floor: The level that infinite energy would approach.
         targets: Lower losses on the way to the floor, and one under it.
         asked: Targets that were asked for.
-        perfection: Where an enormous amount of energy would lead if the law held for ever.
-        yardstick: That amount.
-        next_percent: Further joules that take one percent off the present loss.
+        perfection: Level after the energy of `yardstick`, extrapolated.
+        yardstick: An enormous amount of energy.
+        next_percent: Further joules that lower the present loss by one percent.
         notes: Caveats of the fit.
-        backtest: What earlier parts of the run would have forecast for the present.
-        scenarios: What one of the targets costs if the learning rate goes on as planned, is held, or is annealed;
+        backtest: Forecasts for the present that earlier parts of the run would have given.
+        scenarios: The price of one target if the learning rate continues as planned, is held, or is annealed;
             empty where the learning rate is not known.
-        planned_end: Where the run ends; None where no plan of its learning rate reaches ahead.
+        planned_end: The end of the planned run; None without a plan ahead.
     """
 
     first_loss: float
@@ -99,24 +99,24 @@ class Outlook:
 
     @property
     def rows(self) -> tuple[Target, ...]:
-        """All targets, from the easiest to the hardest; one that was asked for stands for its equal."""
+        """All targets, from the easiest to the hardest; an asked target replaces its equal."""
         every = {row.loss: row for row in (*self.targets, *self.asked)}
         falls = self.floor.median <= self.last_loss
         return tuple(every[loss] for loss in sorted(every, reverse=falls))
 
     @property
     def is_guess(self) -> bool:
-        """Whether most forecasts of earlier parts of the run missed the present."""
+        """True if most intervals of the backtest missed the present level."""
         return is_guess(self.backtest)
 
 
 def outlook_of(fit: "CurveFit", targets: Sequence[float], notes: Sequence[str]) -> Outlook:
-    """Ask a fit what every report says.
+    """Compute the forecast of a fit.
 
     Args:
         fit: The fitted curve.
         targets: Losses whose price is asked for.
-        notes: What a reader of the forecast must know beside what the fit says.
+        notes: Caveats beside those of the fit.
     """
     from profiler.forecasting import price_of_percent
 
@@ -138,7 +138,7 @@ def outlook_of(fit: "CurveFit", targets: Sequence[float], notes: Sequence[str]) 
 
 
 def is_guess(backtest: "Sequence[Backtest]") -> bool:
-    """Whether most of the intervals did not hold what was measured."""
+    """Return True if most intervals missed the measured level."""
     return 2 * sum(test.held for test in backtest) < len(backtest)
 
 
@@ -146,8 +146,8 @@ def _contradicted(backtest: "Sequence[Backtest]") -> tuple[str, ...]:
     if not is_guess(backtest):
         return ()
     held = sum(test.held for test in backtest)
-    said = f"This run's own past contradicts the forecast: {held} of {len(backtest)} earlier ones held."
-    return (f"{said} Take it for a guess until the run is longer.",)
+    count = f"Only {held} of {len(backtest)} forecasts made earlier in this run held."
+    return (f"{count} Treat this forecast as a guess until the run is longer.",)
 
 
 def _planned_end(fit: "CurveFit") -> PlannedEnd | None:
@@ -164,7 +164,7 @@ def target_of(
 
 
 def more_of(forecast: Forecast, now: float) -> Interval | None:
-    """Joules from ``now`` on; None where no number means anything."""
+    """Return joules from ``now`` on; None when reached or out of reach."""
     if forecast.verdict in (Verdict.REACHED, Verdict.UNREACHABLE):
         return None
     low, median, high = (max(joules - now, 0.0) for joules in (forecast.low, forecast.median, forecast.high))
@@ -172,17 +172,25 @@ def more_of(forecast: Forecast, now: float) -> Interval | None:
 
 
 def _ways_down(fit: "CurveFit") -> list[tuple[float, float]]:
-    """Losses between the present level and the median floor, and one under it, as short numbers."""
-    excess = fit.level - fit.floor.median
-    ways = [(way, fit.level - way * excess) for way in (*_WAYS_DOWN, _UNDER)]
-    return [(way, float(f"{loss:.{_DIGITS - 1}e}")) for way, loss in ways if loss > 0]
+    """Return losses between the present level and the median floor, and one under it, as short numbers."""
+    ways = [(way, _loss_at(fit, way)) for way in (*_WAYS_DOWN, _UNDER)]
+    return [(way, loss) for way, loss in ways if loss > 0]
+
+
+def _loss_at(fit: "CurveFit", way: float) -> float:
+    return float(f"{fit.level - way * (fit.level - fit.floor.median):.{_DIGITS - 1}e}")
+
+
+def next_target(fit: "CurveFit") -> float:
+    """Return the target that a live forecast prices where the user named none."""
+    return _loss_at(fit, _COMPARED)
 
 
 def _scenarios(fit: "CurveFit") -> tuple[Scenario, ...]:
     """Price one target under each future of a known learning rate."""
-    way, loss = _ways_down(fit)[_COMPARED]
+    loss = next_target(fit)
     return tuple(
-        Scenario(name=name, target=target_of(fit, loss, way, scenario=name))
+        Scenario(name=name, target=target_of(fit, loss, _COMPARED, scenario=name))
         for name in _SCENARIOS
         if name in fit.scenarios
     )

@@ -1,4 +1,4 @@
-"""A run as it stands now, looked at again and again: the same numbers as its report, with the power of the moment."""
+"""A report of a running run, refreshed on demand: the numbers of its report, and the present power."""
 
 import time
 from collections.abc import Callable
@@ -11,30 +11,30 @@ from profiler.budget import goals_of
 from profiler.emissions import prices_of
 from profiler.merging.follow import Follower
 from profiler.records import Status
+from profiler.reporting.details import chart_of
 from profiler.reporting.model import Report, attempt, build
-from profiler.reporting.sections import chart_of
 
 if TYPE_CHECKING:
-    from profiler.reporting.sections import Chart
+    from profiler.reporting.details import Chart
     from profiler.storage.reader import StoredRun
 
 FIT_SHARE = 0.05
-"""The most of one processor that forecasting may take from a machine that trains ..."""
+"""Largest share of one processor that forecasts may take from a machine that trains ..."""
 LONGEST_SECONDS = 15.0
-"""... as long as no forecast is older than this."""
+"""... provided that no forecast is older than this."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """One look at a run.
+    """A snapshot of a run.
 
     Attributes:
-        run: The run as it stands.
-        report: What its report would say now.
-        chart: The curve, for renderers that draw; None where it was not asked for or there is no forecast.
-        watts: Power of each billed domain at its last reading.
+        run: The run.
+        report: Its report at this moment.
+        chart: The curve, for renderers that draw; None where it was not requested or there is no forecast.
+        watts: Power of each counted domain at its last reading.
         loss: The last loss; None before the first.
-        is_over: Whether nothing more is to come.
+        is_over: True if the run has ended.
     """
 
     run: "StoredRun"
@@ -46,18 +46,18 @@ class View:
 
     @property
     def total_watts(self) -> float | None:
-        """Power of all billed domains together; None while nothing was read."""
+        """Power of all counted domains together; None before the first reading."""
         return sum(self.watts.values()) if self.watts else None
 
 
 class Watch:
-    """Looks at one run directory.
+    """Follows one run directory.
 
     Args:
         path: The directory.
-        charted: Whether the curve is wanted, for drawing.
-        clock: Seconds, which keep fits rare.
-        work: Seconds of this thread's processor time, which say what a fit costs.
+        charted: Compute the curve for drawing.
+        clock: Seconds; limits how often the curve is fitted.
+        work: Seconds of this thread's processor time; measures the cost of a fit.
 
     Raises:
         RunError: It is not a run directory that can be read.
@@ -79,15 +79,15 @@ class Watch:
         self._points = -1
         self._next_fit = -float("inf")
 
-    def look(self) -> View:
-        """Read what is new.
+    def poll(self) -> View:
+        """Read new rows and return a snapshot.
 
         Raises:
             RunError: A file is damaged or gone.
         """
         run = self._follower.look()
         is_over = run.status is not Status.RUNNING
-        forecast = self._renewed(run, is_over=is_over)
+        forecast = self._latest_forecast(run, is_over=is_over)
         now = build(run.summary(), None, forecast.refused, prices=prices_of(run.meta))
         losses = run.steps["loss"].dropna()
         return View(
@@ -99,8 +99,8 @@ class Watch:
             is_over=is_over,
         )
 
-    def _renewed(self, run: "StoredRun", *, is_over: bool) -> Report:
-        """The report of the last fit, which is renewed when there are new points and it is not too soon."""
+    def _latest_forecast(self, run: "StoredRun", *, is_over: bool) -> Report:
+        """Return the report of the last fit; fit again if there are new points and enough time has passed."""
         points = len(run.steps)
         is_time = points != self._points and (is_over or self._clock() >= self._next_fit)
         if self._forecast is None or is_time:
@@ -116,6 +116,6 @@ class Watch:
 
 
 def _watts(run: "StoredRun") -> dict[str, float]:
-    """Power at each billed domain's last reading that says one."""
+    """Return the last power reading of each counted domain."""
     seen = run.samples[run.samples["power_watts"].notna()].groupby("domain", sort=False)["power_watts"].last()
     return {name: float(seen[name]) for name, domain in run.domains.items() if domain.billed and name in seen}

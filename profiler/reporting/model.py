@@ -1,4 +1,4 @@
-"""What a report says: every number, label and caveat, decided once for every renderer."""
+"""The report: every number and caveat, decided once for all renderers."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -14,24 +14,24 @@ from profiler.reporting.forecast_section import Outlook, outlook_of
 
 if TYPE_CHECKING:
     from profiler.forecasting import CurveFit
-    from profiler.reporting.sections import Details
+    from profiler.reporting.details import Details
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainLine:
-    """One domain's part.
+    """The energy of one domain.
 
     Attributes:
         name: The domain.
         joules: Its energy in the window, in joules.
         watts: Its mean power.
-        provenance: Where the joules come from.
+        provenance: Origin of the joules.
         source: The interface they are read from.
-        billed: Whether they count in the total.
+        billed: True if they count in the total.
         bridged_share: Share of the window that no reading covers.
-        period_seconds: How often its value is renewed; None while unknown.
-        gain_share: Half of the 90 % interval of what is common to all its joules, as a share of them.
-        notes: What a reader must know.
+        period_seconds: Update interval of its value; None while unknown.
+        gain_share: Half of the 90 % interval of the error common to all its joules, as a share of them.
+        notes: Caveats.
     """
 
     name: str
@@ -48,13 +48,13 @@ class DomainLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """What the run's joules amount to elsewhere.
+    """The run's energy as electricity, carbon and money.
 
     Attributes:
-        kwh: Kilowatt-hours at the building's meter; None when nothing is metered. The same interval as the joules.
+        kwh: Kilowatt-hours at the building's meter; None without measured energy. The same interval as the joules.
         gco2e: Grams of CO2 equivalent; None while the grid is unknown.
         money: In the user's currency; None while the price is unknown.
-        prices: What these rest on.
+        prices: The prices behind them.
     """
 
     kwh: Interval | None
@@ -65,26 +65,24 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything a renderer needs.
-
-    It has no slots, because the details are worked out when they are first asked for.
+    """Everything that renderers need. The details are computed on first access.
 
     Attributes:
         summary: The run.
-        energy: Total with its 90 % interval, in joules; None when nothing is metered.
-        modelled_share: The part of the total that was estimated, not measured.
+        energy: Total with its 90 % interval, in joules; None without measured energy.
+        modelled_share: The estimated part of the total.
         watts: Mean power over the window.
-        training_watts: Mean power from the start of the first step to the end of the last, with what lies between
-            them: what turns further joules into time. None without steps.
+        training_watts: Mean power from the start of the first step to the end of the last, which converts further
+            joules to time. None without steps.
         step_joules: Mean energy of a step.
-        step_seconds: Mean length of a step, without what lies between steps; None without steps.
-        cost: What the total amounts to elsewhere.
-        domains: The sampled domains, billed ones first.
-        outlook: The fitted curve; None when it does not support a forecast.
-        refused: Why there is no outlook, with the remedy.
-        refusals: Sources that are not used although they might be.
-        warnings: What a reader must know.
-        look_closer: Works out the details, given the outlook.
+        step_seconds: Mean duration of a step, without the time between steps; None without steps.
+        cost: The total as electricity, carbon and money.
+        domains: The sampled domains, counted ones first.
+        outlook: The forecast; None when the curve does not support one.
+        refused: Reason why there is no outlook, with the remedy.
+        refusals: Sources that are not used, with the reason.
+        warnings: Warnings of the run.
+        examine: Computes the details, given the outlook.
     """
 
     summary: Summary
@@ -100,16 +98,16 @@ class Report:
     refused: str
     refusals: tuple[Refusal, ...]
     warnings: tuple[str, ...]
-    look_closer: "Callable[[Outlook | None], Details]"
+    examine: "Callable[[Outlook | None], Details]"
 
     @cached_property
     def details(self) -> "Details":
-        """What a page and JSON say beyond the terminal."""
-        return self.look_closer(self.outlook)
+        """Details that only the page and JSON show."""
+        return self.examine(self.outlook)
 
 
 def attempt(fit: "Callable[[], CurveFit]") -> "tuple[CurveFit | None, str]":
-    """Fit, or say why not."""
+    """Return a fit, or None and the reason why it is refused."""
     try:
         return fit(), ""
     except ForecastRefusedError as error:
@@ -124,18 +122,18 @@ def build(
     targets: Sequence[float] = (),
     notes: Sequence[str] = (),
     prices: Prices | None = None,
-    look_closer: "Callable[[Outlook | None], Details] | None" = None,
+    examine: "Callable[[Outlook | None], Details] | None" = None,
 ) -> Report:
     """Build the report of a run.
 
     Args:
         summary: The run.
         fit: The fit of its loss against its joules; None when it is refused.
-        refused: Why it is.
+        refused: The reason.
         targets: Losses whose price is asked for.
-        notes: What a reader of the forecast must know beside what the fit says.
-        prices: What kilowatt-hours cost; nothing is known of it by default.
-        look_closer: Works out the details, given the outlook; there are none by default.
+        notes: Caveats of the forecast beside those of the fit.
+        prices: Prices of a kilowatt-hour; unknown by default.
+        examine: Computes the details, given the outlook; there are none by default.
     """
     total, window, steps = summary.total_joules, summary.window_seconds, summary.steps
     modelled = summary.modelled_joules
@@ -154,18 +152,18 @@ def build(
         refused="" if fit is not None else _refused(summary, refused),
         refusals=summary.refusals,
         warnings=summary.warnings,
-        look_closer=look_closer or _nothing,
+        examine=examine or _no_details,
     )
 
 
-def _nothing(_: Outlook | None) -> "Details":
-    from profiler.reporting.sections import Details
+def _no_details(_: Outlook | None) -> "Details":
+    from profiler.reporting.details import Details
 
     return Details()
 
 
 def _refused(summary: Summary, refused: str) -> str:
-    """Why there is no forecast: what lacks first, and not what a curve that cannot be lacks."""
+    """Return the reason for a missing forecast: missing steps or energy come before a short curve."""
     if not summary.steps:
         if summary.status is Status.RUNNING:
             return "No optimizer update was seen yet."
@@ -197,7 +195,7 @@ def _cost(energy: Interval | None, prices: Prices) -> Cost:
 
 
 def converted(joules: Interval | None, unit: Callable[[float], float | None]) -> Interval | None:
-    """Read joules in another unit; None where either is unknown."""
+    """Convert joules to another unit; None where either is unknown."""
     if joules is None or unit(1.0) is None:
         return None
     low, median, high = (unit(end) or 0.0 for end in (joules.low, joules.median, joules.high))
@@ -205,7 +203,7 @@ def converted(joules: Interval | None, unit: Callable[[float], float | None]) ->
 
 
 def gain_variance(metered: Sequence[Metered]) -> float:
-    """Variance of the total, in square joules, from what is common to the whole run."""
+    """Return the variance of the total, in square joules, from errors common to the whole run."""
     billed = [m for m in metered if m.domain.billed]
     return uncertainty.gain_variance(
         (m.domain.provenance is Provenance.MODELLED, m.domain.gain_uncertainty * m.joules) for m in billed

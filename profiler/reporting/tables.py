@@ -1,38 +1,144 @@
-"""The tables of the page, as text: a head and rows of cells each."""
+"""Cards and tables as text: labels, values and cells that renderers lay out."""
 
-from collections.abc import Callable
+import math
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiler.reporting import text
-from profiler.reporting.model import DomainLine, Report
 from profiler.units import format_joules, format_seconds, format_si, format_watts, significant
 
 if TYPE_CHECKING:
-    from profiler.reporting.forecast_section import Outlook, Target
-    from profiler.reporting.sections import Details, Overhead
+    from profiler.reporting.details import Details, Overhead
+    from profiler.reporting.forecast_section import Outlook, PlannedEnd, Target
+    from profiler.reporting.model import DomainLine, Report
 
 Row = tuple[str, ...]
 _UNKNOWN = "-"
 _MOST_PROCESSES = 32
-_EACH, _SOME = 10, 5
-"""Halvings that are all listed, and of which later ones are."""
+_NUMBER = re.compile(r"(asked )?[-±+<>]? ?[\d.,]+(e[+-]\d+)?( [^\s\[]+)?( x)?|-|")
+_LONG = 60
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """What a renderer lays out as a table."""
+    """A table of text."""
 
     caption: str
     head: Row
     rows: tuple[Row, ...]
 
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """CSS class of each column: numbers align right, long text gets room."""
+        return tuple(map(_kind, zip(*self.rows, strict=True)))
+
+
+def _kind(column: Iterable[str]) -> str:
+    cells = list(column)
+    if all(_NUMBER.fullmatch(cell) for cell in cells):
+        return "number"
+    return "long" if max(map(len, cells)) > _LONG else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Card:
+    """A number at the top of a report."""
+
+    label: str
+    value: str
+    note: str
+
+
+def cards_of(report: "Report") -> tuple[Card, ...]:
+    """Return the numbers at the top of a report."""
+    forecast = () if report.outlook is None else forecast_cards(report.outlook)
+    return tuple(card for card in (*_spent(report), *forecast) if card is not None)
+
+
+def _spent(report: "Report") -> tuple[Card | None, ...]:
+    energy, cost, prices = report.energy, report.cost, report.cost.prices
+    length = format_seconds(report.summary.window_seconds)
+    mean = "" if report.watts is None else f"{format_watts(report.watts)} on average"
+    pue = f"at the meter, PUE {prices.pue:g}" if prices.pue != 1.0 else "at the devices, PUE 1"
+    return (
+        Card(label="Energy", value=text.NOT_METERED, note="")
+        if energy is None
+        else Card(
+            label="Energy",
+            value=format_joules(energy.median),
+            note=f"{text.within(energy)}; {_provenances(report)}",
+        ),
+        None if cost.kwh is None else Card(label="Electricity", value=text.kwh(cost.kwh.median), note=pue),
+        None
+        if cost.gco2e is None
+        else Card(label="Carbon", value=text.carbon(cost.gco2e.median), note=text.carbon_source(report)),
+        None
+        if cost.money is None
+        else Card(
+            label="Money",
+            value=text.money(cost.money.median),
+            note=f"at {prices.price_per_kwh:g} per kWh",
+        ),
+        Card(label="Time", value=length, note=mean),
+        _steps(report),
+    )
+
+
+def _steps(report: "Report") -> Card:
+    if report.step_seconds is None:
+        return Card(label="Steps", value="none seen", note="")
+    each = [] if report.step_joules is None else [format_joules(report.step_joules)]
+    each.append(format_seconds(report.step_seconds))
+    return Card(label="Steps", value=f"{report.summary.steps:,}", note=f"{' and '.join(each)} per step")
+
+
+def forecast_cards(outlook: "Outlook") -> tuple[Card, ...]:
+    """Return the numbers of a forecast."""
+    floor, percent, end = outlook.floor, outlook.next_percent, outlook.planned_end
+    planned = () if end is None else (_planned(end),)
+    point = "perhaps out of reach" if percent.median == math.inf else format_joules(percent.median)
+    return (
+        Card(
+            label="Loss",
+            value=f"{text.loss(outlook.first_loss)} \N{RIGHTWARDS ARROW} {text.loss(outlook.last_loss)}",
+            note="smoothed",
+        ),
+        Card(label="Floor", value=text.loss(floor.median), note=f"90 % in {text.ends(floor, text.loss)}"),
+        Card(
+            label="The next 1 % of loss",
+            value=point,
+            note=f"90 % in {text.ends(percent, format_joules)}",
+        ),
+        *planned,
+    )
+
+
+def _planned(end: "PlannedEnd") -> Card:
+    note = f"90 % in {text.ends(end.loss, text.loss)}, after {format_joules(end.joules)}"
+    return Card(label="Loss at the end of the plan", value=text.loss(end.loss.median), note=note)
+
+
+def _provenances(report: "Report") -> str:
+    billed = [line for line in report.domains if line.billed]
+    total = sum(line.joules for line in billed)
+    if not total:
+        return "nothing counted"
+    kinds = dict.fromkeys(line.provenance.value for line in billed)
+    shares = {kind: sum(x.joules for x in billed if x.provenance.value == kind) / total for kind in kinds}
+    parts = [f"{text.percent(share)} {kind}" for kind, share in shares.items()]
+    return ", ".join(parts + (["incomplete"] if report.summary.missing else []))
+
 
 def targets(outlook: "Outlook", watts: float | None) -> Table:
-    """Lower losses, and what each costs, in time too where the mean power is known."""
+    """Tabulate lower losses and their prices, in time too where the mean power is known."""
     time = ("time more",) if watts else ()
     return Table(
-        caption="On the way down to the floor, and under it",
+        caption="Cost of lower losses",
         head=("target loss", "energy more", "90 % interval", *time, "P(never)", "verdict"),
         rows=tuple(_target(row, watts) for row in outlook.rows),
     )
@@ -52,13 +158,13 @@ def _time(row: "Target", watts: float | None) -> Row:
 
 
 def scenarios(outlook: "Outlook") -> Table:
-    """What one target costs under each future of the learning rate."""
+    """Tabulate the price of one target under each future of the learning rate."""
     rows = [
         (row, text.price(row.target.forecast.verdict, row.target.more, format_joules))
         for row in outlook.scenarios
     ]
     return Table(
-        caption="If the learning rate goes on as planned, is held, or is annealed to zero at the target",
+        caption="If the learning rate continues as planned, is held, or is annealed to zero at the target",
         head=("future", "target loss", "energy more", "90 % interval", "P(never)"),
         rows=tuple(
             (
@@ -73,53 +179,8 @@ def scenarios(outlook: "Outlook") -> Table:
     )
 
 
-def halvings(details: "Details", outlook: "Outlook") -> Table:
-    """Each halving of the distance to the floor."""
-    rows = [
-        (
-            _share(row.halvings),
-            text.loss(row.target.loss),
-            format_joules(more.median),
-            text.ends(more, format_joules),
-            text.times(more.median / outlook.joules),
-            text.percent(row.target.forecast.p_unreachable),
-        )
-        for row in details.halvings
-        if (row.halvings <= _EACH or row.halvings % _SOME == 0) and (more := row.target.more) is not None
-    ]
-    yardstick = (
-        "yardstick",
-        text.loss(outlook.perfection.median),
-        format_joules(outlook.yardstick.joules),
-        f"loss in {text.ends(outlook.perfection, text.loss)}",
-        text.times(outlook.yardstick.joules / outlook.joules),
-        _UNKNOWN,
-    )
-    head = (
-        "distance left",
-        "loss",
-        "median energy more",
-        "90 % interval",
-        "times what was spent",
-        "P(never)",
-    )
-    return Table(
-        caption="Each halving of the distance to the median floor", head=head, rows=(*rows, yardstick)
-    )
-
-
-def halvings_title(details: "Details") -> str:
-    """Which of them the table lists."""
-    all_listed = len(details.halvings) <= _EACH
-    return "In numbers" if all_listed else f"In numbers: the first {_EACH}, then every {_SOME}th"
-
-
-def _share(halvings: int) -> str:
-    return f"1/{2**halvings:,}" if halvings <= _EACH else f"1/{float(2**halvings):.1e}"
-
-
 def where(details: "Details") -> Table:
-    """The parts of the window."""
+    """Tabulate the parts of the window."""
     rows = tuple(
         (
             part.name,
@@ -132,13 +193,13 @@ def where(details: "Details") -> Table:
     )
     return Table(
         caption="Steps and what lies between them add up to the total",
-        head=("what", "where", "energy", "share", "time"),
+        head=("part", "place", "energy", "share", "time"),
         rows=rows,
     )
 
 
 def phases(details: "Details") -> Table | None:
-    """What the steps were spent on; None where no phase was timed."""
+    """Tabulate the energy of the phases of steps; None where no phase was timed."""
     if not details.phases:
         return None
     rows = tuple(
@@ -151,18 +212,17 @@ def phases(details: "Details") -> Table | None:
         for phase in details.phases
     )
     return Table(
-        caption="Inside the steps: inferred from how power goes with each phase's share of time, not measured",
+        caption="Energy by phase: estimated from how power varies with each phase's share of the time; not measured",
         head=("phase", "energy", "90 % interval", "time"),
         rows=rows,
     )
 
 
 def processes(details: "Details") -> Table | None:
-    """The processes of a job, those that waited most first; None where there is one alone."""
+    """Tabulate the processes of a job by rank; None for a single process."""
     known = details.processes
     if not known:
         return None
-    shown = sorted(known, key=lambda one: (-one.waiting_joules, one.rank, one.attempt))[:_MOST_PROCESSES]
     rows = tuple(
         (
             f"rank {one.rank}" + (f", attempt {one.attempt}" if one.attempt else ""),
@@ -170,52 +230,49 @@ def processes(details: "Details") -> Table | None:
             one.status,
             f"{one.steps:,}",
             format_joules(one.joules),
-            format_joules(one.waiting_joules),
-            format_seconds(one.waiting_seconds),
         )
-        for one in shown
+        for one in sorted(known, key=lambda one: (one.rank, one.attempt))[:_MOST_PROCESSES]
     )
-    waited = format_joules(sum(one.waiting_joules for one in known))
-    some = "" if len(rows) == len(known) else f", the {len(rows)} that waited most"
+    some = "" if len(rows) == len(known) else f", the first {len(rows)}"
     return Table(
-        caption=f"{len(known)} processes{some}. All of them spent {waited} waiting for each other in backward passes.",
-        head=("process", "host", "status", "steps", "energy", "of it waiting", "waited"),
+        caption=f"{len(known)} processes{some}",
+        head=("process", "host", "status", "steps", "energy"),
         rows=rows,
     )
 
 
 def backtest(outlook: "Outlook") -> Table:
-    """What the run's past would have forecast for now."""
+    """Tabulate the backtest."""
     return Table(
-        caption="What earlier parts of this run would have forecast for its end",
+        caption="Forecasts for the end of this run from its earlier parts",
         head=text.BACKTEST_HEAD,
         rows=tuple(text.backtest_rows(outlook)),
     )
 
 
-def sensors(report: Report) -> Table:
-    """Every domain, whether something measures it or not."""
+def sensors(report: "Report") -> Table:
+    """Tabulate every domain, measured or not."""
     missing = tuple(
-        (name, _UNKNOWN, _UNKNOWN, "missing", "nothing here measures it", _UNKNOWN, _UNKNOWN, "no")
+        (name, _UNKNOWN, _UNKNOWN, "missing", "no sensor measures it", _UNKNOWN, _UNKNOWN, "no")
         for name in report.summary.missing
     )
     return Table(
-        caption="Every domain that was sampled; the billed ones make up the total",
+        caption="Every domain that was sampled; the counted ones make up the total",
         head=(
             "domain",
             "energy",
             "mean power",
             "provenance",
             "source",
-            "renewed every",
+            "update interval",
             "uncertainty",
-            "billed",
+            "counted",
         ),
         rows=(*map(_sensor, report.domains), *missing),
     )
 
 
-def _sensor(line: DomainLine) -> Row:
+def _sensor(line: "DomainLine") -> Row:
     return (
         line.name,
         format_joules(line.joules),
@@ -228,35 +285,35 @@ def _sensor(line: DomainLine) -> Row:
     )
 
 
-def sensor_notes(report: Report) -> tuple[str, ...]:
-    """What a reader must know of a domain: how it was modelled, a cross-check that failed."""
+def sensor_notes(report: "Report") -> tuple[str, ...]:
+    """Return the caveats of the domains: methods of estimates, cross-checks that failed."""
     return tuple(f"{line.name}: {note}" for line in report.domains for note in line.notes)
 
 
-def refusals(report: Report) -> Table:
-    """Every source that is not used although it might be."""
+def refusals(report: "Report") -> Table:
+    """Tabulate the sources that are not used."""
     return Table(
-        caption="Sources that were not used, why, and what would make them usable",
+        caption="Sources that were not used, with reasons and remedies",
         head=("source", "reason", "remedy"),
         rows=tuple((one.source, one.reason, one.remedy or _UNKNOWN) for one in report.refusals),
     )
 
 
 def overhead(known: "Overhead") -> Table:
-    """What the profiler itself took."""
+    """Tabulate the cost of the profiler itself."""
     share, bytes_written = known.share_of_a_core, known.bytes_written
     rows = (
         ("processor time of its thread", _seconds(known.sampler_cpu_seconds)),
-        ("of one core", _UNKNOWN if share is None else f"{significant(100 * share, 2)} %"),
-        ("a step", _seconds(known.seconds_a_step)),
-        ("rounds of reading", _UNKNOWN if known.samples is None else f"{known.samples:,}"),
+        ("share of one core", _UNKNOWN if share is None else f"{significant(100 * share, 2)} %"),
+        ("processor time per step", _seconds(known.seconds_a_step)),
+        ("sampling rounds", _UNKNOWN if known.samples is None else f"{known.samples:,}"),
         ("longest round", _seconds(known.longest_read_seconds)),
         ("start and stop", " and ".join(map(_seconds, (known.start_seconds, known.stop_seconds)))),
         ("written", _UNKNOWN if bytes_written is None else format_si(bytes_written, "B")),
     )
     return Table(
-        caption="The energy of that is in the total wherever the processor is metered",
-        head=("what", "measured"),
+        caption="Where CPU energy is measured, the total includes the profiler's own share",
+        head=("quantity", "value"),
         rows=_known(rows),
     )
 

@@ -1,30 +1,33 @@
-"""What any loss costs: a table of some four hundred of them, which the page and readers of the JSON interpolate."""
+"""Prices of about four hundred target losses, as columns for JSON and as finished strings for the page's slider."""
 
 import math
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from profiler.records import Interval, Verdict
-from profiler.reporting.forecast_section import Outlook
+from profiler.reporting import text
+from profiler.units import format_joules, format_seconds
 
 if TYPE_CHECKING:
     from profiler.emissions import Prices
     from profiler.forecasting import CurveFit
     from profiler.forecasting.inverse import Inverse
+    from profiler.reporting.forecast_section import Outlook
 
 _BEHIND, _AHEAD = 110, 280
-"""Losses that were reached, and losses that were not."""
+"""Numbers of losses that were reached, and of losses that were not."""
 _A_DECADE, _DECADES = 13, 3
-"""Further ones, evenly on the log axis, for a curve on its way to zero."""
+"""Further ones, evenly on the log axis, for a curve that approaches zero."""
 _BEYOND = 1.15
-"""How far the table reaches on the way from the present error to the lower end of the floor's interval."""
+"""End of the table, from the present error (0) to the lower end of the floor's interval (1)."""
+_LONGEST_MARK = 1e12
+"""Ratio of the ends of an interval beyond which the figure does not draw it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerJoule:
-    """What one more joule of this run brings along.
+    """Quantities that accompany one more joule of this run.
 
     Attributes:
         seconds: Its time, at the mean power of the training; None without power.
@@ -40,27 +43,10 @@ class PerJoule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Quote:
-    """What one loss costs.
-
-    Attributes:
-        loss: The target.
-        verdict: The answer in a word.
-        joules: Energy since the start, in joules.
-        p_unreachable: Probability that no finite energy reaches it.
-    """
-
-    loss: float
-    verdict: Verdict
-    joules: Interval
-    p_unreachable: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TargetTable:
-    """Columns of equal length, from the first loss of the curve to one that is probably never reached.
+    """Columns of equal length, from the first loss of the curve to one that is probably out of reach.
 
-    Joules are totals since the start of the run, in joules, and infinite where they are never enough.
+    Joules are totals since the start of the run, in joules; infinite where no finite energy suffices.
 
     Attributes:
         joules_now: Energy up to the last point of the curve, in joules.
@@ -69,8 +55,8 @@ class TargetTable:
         median: Their median.
         high: Their upper end.
         p_unreachable: Probability that no finite energy reaches the target.
-        verdicts: The answers in a word.
-        per_joule: What one more joule brings along.
+        verdicts: Verdicts of the forecasts.
+        per_joule: Quantities that accompany one more joule.
     """
 
     joules_now: float
@@ -82,43 +68,18 @@ class TargetTable:
     verdicts: tuple[Verdict, ...]
     per_joule: PerJoule
 
-    def at(self, loss: float) -> Quote:
-        """Interpolate between two rows: joules on the log axis, the probability evenly.
-
-        Where one of the two joules is infinite the harder row's hold, and so does its verdict anywhere between them.
-        Beyond the table's ends the end holds.
-        """
-        sign = -1.0 if self.losses[0] > self.losses[-1] else 1.0
-        at, last = bisect_left(self.losses, sign * loss, key=lambda x: sign * x), len(self.losses) - 1
-        harder = min(at, last)
-        easier = at - 1 if 0 < at <= last else harder
-        gap = self.losses[easier] - self.losses[harder]
-        part = (self.losses[easier] - loss) / gap if gap else 1.0
-        low, median, high = (
-            _between(column[easier], column[harder], part) for column in (self.low, self.median, self.high)
-        )
-        chances = self.p_unreachable
-        return Quote(
-            loss=loss,
-            verdict=self.verdicts[harder],
-            joules=Interval(low=low, median=median, high=high),
-            p_unreachable=chances[easier] + part * (chances[harder] - chances[easier]),
-        )
+    def nearest(self, loss: float) -> int:
+        """Return the index of the row whose loss is nearest."""
+        return min(range(len(self.losses)), key=lambda row: abs(self.losses[row] - loss))
 
 
-def _between(easier: float, harder: float, part: float) -> float:
-    if part == 1.0 or not (math.isfinite(easier) and math.isfinite(harder) and easier > 0.0):
-        return harder
-    return float(easier * (harder / easier) ** part)
-
-
-def table_of(inverse: "Inverse", outlook: Outlook, prices: "Prices", watts: float | None) -> TargetTable:
-    """Price every loss between the curve's start and what lies under its floor.
+def table_of(inverse: "Inverse", outlook: "Outlook", prices: "Prices", watts: float | None) -> TargetTable:
+    """Price losses from the curve's start to below its floor.
 
     Args:
-        inverse: The fitted curve, ready for many targets.
-        outlook: What is said of it elsewhere: its targets are rows, so that all agree to the last digit.
-        prices: What kilowatt-hours cost.
+        inverse: The fitted curve, prepared for many targets.
+        outlook: The forecast; its targets are rows, so that both agree to the last digit.
+        prices: Prices of a kilowatt-hour.
         watts: Mean power of the training.
     """
     listed = {target.loss: target.forecast for target in (*outlook.targets, *outlook.asked)}
@@ -160,3 +121,51 @@ def _even(first: float, now: float, last: float) -> Iterator[float]:
 def _decades(now: float, last: float) -> Iterator[float]:
     down = (now * 10.0 ** (-k / _A_DECADE) for k in range(1, _A_DECADE * _DECADES + 1))
     yield from (value for value in down if value > last)
+
+
+def slider(table: TargetTable) -> dict[str, Any]:
+    """Return the rows of the page's slider as finished strings.
+
+    ``labels`` are the quantities; row k of ``cells`` holds a value and a note for each; ``marks`` are the ends of the
+    interval that the figure shows, and its median where that is a point.
+    """
+    rows = range(len(table.losses))
+    quantities = _quantities(table.per_joule)
+    return {
+        "losses": list(table.losses),
+        "names": [text.loss(loss) for loss in table.losses],
+        "labels": list(quantities),
+        "cells": [[_cell(table, row, *known) for known in quantities.values()] for row in rows],
+        "sentences": [_sentence(table, row) for row in rows],
+        "marks": [_mark(table, row) for row in rows],
+    }
+
+
+def _quantities(per_joule: PerJoule) -> dict[str, tuple[float, Callable[[float], str]]]:
+    known = {
+        "Energy": (1.0, format_joules),
+        "Time": (per_joule.seconds, format_seconds),
+        "Electricity": (per_joule.kwh, text.kwh),
+        "Carbon": (per_joule.gco2e, text.carbon),
+        "Money": (per_joule.money, text.money),
+    }
+    return {name: (factor, unit) for name, (factor, unit) in known.items() if factor is not None}
+
+
+def _cell(table: TargetTable, row: int, factor: float, unit: Callable[[float], str]) -> tuple[str, str]:
+    ends = (table.low[row], table.median[row], table.high[row])
+    low, median, high = (max(joules - table.joules_now, 0.0) for joules in ends)
+    more = text.scaled(Interval(low=low, median=median, high=high), factor)
+    return text.price(table.verdicts[row], more, unit)
+
+
+def _sentence(table: TargetTable, row: int) -> str:
+    return text.verdict_sentence(table.verdicts[row], table.median[row], table.p_unreachable[row])
+
+
+def _mark(table: TargetTable, row: int) -> tuple[float | None, float | None, float | None]:
+    low, high = table.low[row], min(table.high[row], table.low[row] * _LONGEST_MARK)
+    point = table.verdicts[row] in (Verdict.REACHED, Verdict.REACHABLE)
+    ends = (low, high, table.median[row] if point else math.inf)
+    low_end, high_end, median = (float(f"{end:.6g}") if math.isfinite(end) else None for end in ends)
+    return low_end, high_end, median

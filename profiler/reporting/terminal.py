@@ -1,14 +1,18 @@
-"""The report as plain text: 80 columns wide and at most 25 lines."""
+"""The report as plain text: 80 columns and at most 25 lines."""
 
 import io
 import textwrap
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from profiler._compat import shown_path
 from profiler.reporting import text
-from profiler.reporting.forecast_section import Outlook
-from profiler.reporting.model import Report
+from profiler.reporting.renderer import Rendered, RenderOptions
 from profiler.units import format_joules, format_watts
+
+if TYPE_CHECKING:
+    from profiler.reporting.forecast_section import Outlook
+    from profiler.reporting.model import Report
 
 WIDTH = 80
 MOST_LINES = 25
@@ -20,29 +24,34 @@ _BEFORE_THE_GAP = 9
 """Words kept of a text that is too long: its end says what to do."""
 
 
-def render(report: Report) -> str:
-    """Render the report; ends with a newline."""
+def render(report: "Report", _: RenderOptions) -> Rendered:
+    """Render the report."""
+    return Rendered(content=text_of(report).encode())
+
+
+def text_of(report: "Report") -> str:
+    """Return the report as text; ends with a newline."""
     asked = len(report.outlook.rows) - len(report.outlook.targets) if report.outlook else 0
-    most, told = MOST_LINES + asked - 1, _told(report)
-    room = most - bool(told)
+    most, warnings = MOST_LINES + asked - 1, _all_warnings(report)
+    room = most - bool(warnings)
     lines = _needed(report, room)
     for note in _notes(report.outlook) if report.outlook else ():
         wrapped = _wrapped(note)
         lines += wrapped if len(lines) + len(wrapped) <= room else []
-    lines += _warnings(told, room=most - len(lines))
+    lines += _warnings(warnings, room=most - len(lines))
     if report.summary.path:
         lines += _printed(f"record  {text.one_line(shown_path(report.summary.path))}")
     return "\n".join(lines) + "\n"
 
 
-def _notes(outlook: Outlook) -> list[str]:
-    """The first notes of a forecast, marked where they contradict it."""
+def _notes(outlook: "Outlook") -> list[str]:
+    """Return the first notes of a forecast, marked where they contradict it."""
     mark = "! " if outlook.is_guess else ""
     return [mark * (not number) + note for number, note in enumerate(outlook.notes[:_NOTES_SHOWN])]
 
 
-def _needed(report: Report, room: int) -> list[str]:
-    """Everything but notes and warnings, with as many domains as fit into ``room`` lines."""
+def _needed(report: "Report", room: int) -> list[str]:
+    """Return all but notes and warnings, with as many domains as fit into ``room`` lines."""
     lines: list[str] = []
     for domains in range(_DOMAINS_SHOWN, 0, -1):
         lines = [line for part in _parts(report, domains) for line in _printed(part)]
@@ -60,7 +69,7 @@ def _printed(part: object) -> list[str]:
     return [line.rstrip() for line in out.getvalue().splitlines()]
 
 
-def _parts(report: Report, domains: int) -> Iterator[object]:
+def _parts(report: "Report", domains: int) -> Iterator[object]:
     summary = report.summary
     yield text.title(summary)
     yield f"energy  {text.energy(report)}"
@@ -74,7 +83,7 @@ def _parts(report: Report, domains: int) -> Iterator[object]:
         yield from _wrapped(f"no forecast: {report.refused}")
 
 
-def _domains(report: Report, shown: int) -> Iterator[str]:
+def _domains(report: "Report", shown: int) -> Iterator[str]:
     billed = [line for line in report.domains if line.billed]
     for line in billed[:shown]:
         joules, watts = format_joules(line.joules), format_watts(line.watts)
@@ -84,7 +93,7 @@ def _domains(report: Report, shown: int) -> Iterator[str]:
         yield f"  and {len(rest)} more {format_joules(sum(line.joules for line in rest)):>17}"
 
 
-def _forecast(outlook: Outlook) -> Iterator[object]:
+def _forecast(outlook: "Outlook") -> Iterator[object]:
     losses = f"{text.loss(outlook.first_loss)} -> {text.loss(outlook.last_loss)}"
     yield f"loss    {losses}, floor {text.spread(outlook.floor)}"
     if outlook.planned_end is not None:
@@ -92,13 +101,12 @@ def _forecast(outlook: Outlook) -> Iterator[object]:
     yield _table(outlook)
     yield from (text.scenario(scenario) for scenario in outlook.scenarios)
     yield text.backtest(outlook)
-    yardstick = f"{outlook.yardstick.name} ({outlook.yardstick.short_source})"
     yield from _wrapped(
-        f"{yardstick} would lead, if this law held for ever, to {text.spread(outlook.perfection)}"
+        f"Even {outlook.yardstick.name} would not bring it below {text.spread(outlook.perfection)}."
     )
 
 
-def _table(outlook: Outlook) -> object:
+def _table(outlook: "Outlook") -> object:
     from rich import box
     from rich.table import Table
 
@@ -110,35 +118,36 @@ def _table(outlook: Outlook) -> object:
     return table
 
 
-def _told(report: Report) -> list[str]:
-    """Warnings, the remedy for modelled joules first."""
+def _all_warnings(report: "Report") -> list[str]:
+    """Return warnings, the remedy for estimated joules first."""
     useful = [refusal for refusal in report.refusals if refusal.remedy and report.modelled_share]
-    return [f"modelled because {refusal.reason}. {refusal.remedy}" for refusal in useful[:1]] + [
+    return [f"estimated because {refusal.reason}. {refusal.remedy}" for refusal in useful[:1]] + [
         *report.warnings
     ]
 
 
-def _warnings(told: list[str], room: int) -> list[str]:
-    """As many of them as fit into ``room`` lines."""
+def _warnings(warnings: list[str], room: int) -> list[str]:
+    """Wrap as many warnings as fit into ``room`` lines; the last line counts the rest."""
     lines: list[str] = []
-    for number, line in enumerate(told):
+    for number, line in enumerate(warnings):
         wrapped = _wrapped(f"! {line}")
-        last = number == len(told) - 1
+        last = number == len(warnings) - 1
         if len(lines) + len(wrapped) > (room if last else room - 1):
-            return [*lines, f"! {len(told) - number} more warnings in run.json"]
+            return [*lines, f"! and {len(warnings) - number} more in the JSON report"]
         lines += wrapped
     return lines
 
 
 def _wrapped(text: str) -> list[str]:
-    """Lay a text out; one that is too long loses its middle, not what it ends with."""
-    lines = _laid_out(said := text.split(" "))
-    head, tail = said[:_BEFORE_THE_GAP], said[_BEFORE_THE_GAP:]
+    """Wrap a text; the middle of a long one is elided, since its end names the remedy."""
+    words = text.split(" ")
+    lines = _wrap(words)
+    head, tail = words[:_BEFORE_THE_GAP], words[_BEFORE_THE_GAP:]
     while len(lines) > _LINES_A_TEXT and tail:
         tail = tail[1:]
-        lines = _laid_out([*head, _GAP, *tail])
+        lines = _wrap([*head, _GAP, *tail])
     return lines[:_LINES_A_TEXT]
 
 
-def _laid_out(said: list[str]) -> list[str]:
-    return textwrap.wrap(" ".join(said), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+def _wrap(words: list[str]) -> list[str]:
+    return textwrap.wrap(" ".join(words), WIDTH, subsequent_indent="  ", break_on_hyphens=False)

@@ -1,19 +1,21 @@
-"""How a report's numbers are worded, the same in every renderer for people."""
+"""The wording of numbers, verdicts and states: the only one, for every renderer and the live line."""
 
 import math
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 from profiler.forecasting.priors import HORIZON_LIMIT
-from profiler.records import Interval, Summary, Verdict
-from profiler.reporting.forecast_section import Outlook, PlannedEnd, Scenario, Target
-from profiler.reporting.model import DomainLine, Report
+from profiler.records import Forecast, Interval, Summary, Verdict
 from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format_si, significant
+
+if TYPE_CHECKING:
+    from profiler.reporting.forecast_section import Outlook, PlannedEnd, Scenario, Target
+    from profiler.reporting.model import DomainLine, Report
 
 _HALF_A_PERCENT = 0.005
 _SMALLEST_PERCENT = 0.1
-_COUNTABLE = 1e6
 _SMALLEST_KWH = 0.001
 _WH_PER_KWH = 1000.0
 _FAR_OFF = math.log(1.999)
@@ -22,7 +24,7 @@ _MOST_ASKED = 3
 
 
 def percent(share: float) -> str:
-    """Write a probability or a share, never rounding what is not certain to certainty."""
+    """Format a probability or a share; only 0 and 1 are written as 0 % and 100 %."""
     if 0 < share < _HALF_A_PERCENT:
         return "< 1 %"
     if 1 - _HALF_A_PERCENT <= share < 1:
@@ -30,8 +32,8 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def energy(report: Report) -> str:
-    """The total with its uncertainty, as far as a line holds it."""
+def energy(report: "Report") -> str:
+    """Format the total with its uncertainty."""
     if report.energy is None:
         return NOT_METERED
     joules = report.energy.median
@@ -39,82 +41,82 @@ def energy(report: Report) -> str:
     return f"{format_joules(joules)} {within(report.energy)} ({amounts})"
 
 
-NOT_METERED = "not measured: nothing on this machine can be metered"
+NOT_METERED = "not measured: no sensor on this machine can be read"
 
 
 def within(interval: Interval) -> str:
-    """Half of an interval, as a share of its median."""
+    """Format half of an interval as a share of its median."""
     half = 50 * (interval.high - interval.low) / interval.median if interval.median else 0.0
     return f"± {significant(half, 2)} %" if half >= _SMALLEST_PERCENT else f"± < {_SMALLEST_PERCENT} %"
 
 
-def _caveats(report: Report) -> list[str]:
-    modelled = [f"{percent(report.modelled_share)} modelled"] if report.modelled_share else []
-    return modelled + (["incomplete"] if report.summary.missing else [])
+def _caveats(report: "Report") -> list[str]:
+    estimated = [f"{percent(report.modelled_share)} estimated"] if report.modelled_share else []
+    return estimated + (["incomplete"] if report.summary.missing else [])
 
 
-def cost(report: Report) -> str:
-    """What the joules amount to elsewhere, in a line; empty where nothing was said of it."""
+def cost(report: "Report") -> str:
+    """Format the total as electricity, carbon and money; empty where neither prices nor a PUE are known."""
     known, prices = report.cost, report.cost.prices
-    said = []
+    parts = []
     if known.kwh is not None and prices.pue != 1.0:
-        said.append(f"{kwh(known.kwh.median)} at the meter (PUE {prices.pue:g})")
+        parts.append(f"{kwh(known.kwh.median)} at the meter (PUE {prices.pue:g})")
     if known.gco2e is not None:
-        said.append(f"{carbon(known.gco2e.median)} ({carbon_source(report)})")
+        parts.append(f"{carbon(known.gco2e.median)} ({carbon_source(report)})")
     if known.money is not None:
-        said.append(f"{money(known.money.median)} (at {prices.price_per_kwh:g} a kWh)")
-    return ", ".join(said)
+        parts.append(f"{money(known.money.median)} (at {prices.price_per_kwh:g} per kWh)")
+    return ", ".join(parts)
 
 
 def kwh(value: float) -> str:
-    """Kilowatt-hours; few of them in a smaller unit."""
+    """Format kilowatt-hours, in watt-hours below 0.001 kWh."""
     return f"{significant(value)} kWh" if value >= _SMALLEST_KWH else format_si(value * _WH_PER_KWH, "Wh")
 
 
 def carbon(grams: float) -> str:
-    """Greenhouse gas, in grams of CO2 equivalent."""
+    """Format grams of CO2 equivalent."""
     return format_si(grams, "gCO2e")
 
 
 def money(value: float) -> str:
-    """Money, in whatever currency the price was given in."""
+    """Format money without an exponent."""
     text = significant(value)
     return text if value >= 1.0 else f"{Decimal(text):f}"
 
 
-def carbon_source(report: Report) -> str:
-    """Carbon intensity and where it comes from."""
+def carbon_source(report: "Report") -> str:
+    """Format the carbon intensity and its source."""
     prices = report.cost.prices
     intensity = significant(prices.grid_gco2e_per_kwh or 0.0)
     return f"{intensity} g/kWh, {prices.grid_source}"
 
 
-def steps(report: Report) -> str:
-    """The steps, and what one takes."""
+def steps(report: "Report") -> str:
+    """Format the number of steps, and the mean energy and duration of one."""
     if report.step_seconds is None:
         return "none seen"
     each = f"{format_joules(report.step_joules)} and " if report.step_joules is not None else ""
-    return f"{report.summary.steps:,}, {each}{format_seconds(report.step_seconds)} each"
+    return f"{report.summary.steps:,}, {each}{format_seconds(report.step_seconds)} per step"
 
 
-def provenance(line: DomainLine) -> str:
-    """Where a domain's joules come from, and how much of them was bridged."""
+def provenance(line: "DomainLine") -> str:
+    """Format the provenance of a domain's joules, and the share of them that was bridged."""
     bridged = f", {percent(line.bridged_share)} bridged" if line.bridged_share >= _HALF_A_PERCENT else ""
     return f"{line.provenance.value}{bridged}"
 
 
 def loss(value: float) -> str:
-    """A loss, with four significant digits."""
+    """Format a loss with four significant digits."""
     return significant(value, 4)
 
 
 def spread(interval: Interval) -> str:
-    """A loss with its interval."""
+    """Format a loss with its interval."""
     return f"{loss(interval.median)} [{loss(interval.low)}, {loss(interval.high)}]"
 
 
 def price(verdict: Verdict, more: Interval | None, unit: Callable[[float], str]) -> tuple[str, str]:
-    """What is needed from now on, and its interval; past the horizon there is no point but a lower end."""
+    """Format a further amount and its interval; past the horizon only a lower bound."""
     if verdict is Verdict.REACHED:
         return "none", ""
     if more is None or verdict is Verdict.UNREACHABLE or not math.isfinite(more.low):
@@ -124,7 +126,7 @@ def price(verdict: Verdict, more: Interval | None, unit: Callable[[float], str])
 
 
 def scaled(interval: Interval, factor: float) -> Interval:
-    """The same in another unit."""
+    """Multiply an interval by a positive factor."""
     low, median, high = (end * factor for end in (interval.low, interval.median, interval.high))
     return Interval(low=low, median=median, high=high, level=interval.level)
 
@@ -132,8 +134,8 @@ def scaled(interval: Interval, factor: float) -> Interval:
 TARGET_HEAD = ("target loss", "joules more [90 %]", "P(never)", "verdict")
 
 
-def target(row: Target) -> tuple[str, str, str, str]:
-    """A target's cells, under ``TARGET_HEAD``."""
+def target(row: "Target") -> tuple[str, str, str, str]:
+    """Return the cells of a target, under ``TARGET_HEAD``."""
     forecast = row.forecast
     verdict = _BEYOND if forecast.verdict is Verdict.BEYOND_HORIZON else forecast.verdict.value
     certainly = " for certain" if forecast.certain else ""
@@ -141,7 +143,7 @@ def target(row: Target) -> tuple[str, str, str, str]:
     return asked + loss(row.loss), _price(row), percent(forecast.p_unreachable), verdict + certainly
 
 
-def _price(row: Target) -> str:
+def _price(row: "Target") -> str:
     forecast, more = row.forecast, row.more
     if forecast.verdict is Verdict.REACHED:
         return f"none: there by {format_joules(forecast.median)}"
@@ -156,24 +158,60 @@ def _ends(interval: Interval) -> str:
 
 
 def ends(interval: Interval, unit: Callable[[float], str]) -> str:
-    """Both ends of an interval; what is infinite never comes."""
+    """Format both ends of an interval."""
     low, high = (unit(end) if math.isfinite(end) else "never" for end in (interval.low, interval.high))
     return f"[{low}, {high}]"
 
 
+_SENTENCES = {
+    Verdict.REACHED: "Reached: the smoothed curve was there by {joules}.",
+    Verdict.REACHABLE: "Reachable. P(never) is {never}.",
+    Verdict.BEYOND_HORIZON: "More than ten times the energy spent: only the interval counts. P(never) is {never}.",
+    Verdict.UNDETERMINED: "Undetermined: the curve does not tell whether it can be reached. P(never) is {never}.",
+    Verdict.UNREACHABLE: "Unreachable: the floor lies above it with a probability of {never}.",
+}
+
+
+def verdict_sentence(verdict: Verdict, joules: float, p_unreachable: float) -> str:
+    """Format the verdict on a target that takes ``joules`` since the start."""
+    return _SENTENCES[verdict].format(never=percent(p_unreachable), joules=format_joules(joules))
+
+
+def live_price(target: float, forecast: Forecast, spent: float) -> str:
+    """Format the price of a target for the live line.
+
+    Args:
+        target: The loss.
+        forecast: Its forecast.
+        spent: Joules since the start.
+    """
+    name, never = f"loss {loss(target)}", percent(forecast.p_unreachable)
+    if forecast.verdict is Verdict.REACHED:
+        return f"{name} was reached at {format_joules(forecast.median)}"
+    if forecast.verdict is Verdict.UNREACHABLE:
+        return f"no finite energy reaches {name} ({never})"
+    low, median, high = (
+        max(joules - spent, 0.0) for joules in (forecast.low, forecast.median, forecast.high)
+    )
+    interval = _ends(Interval(low=low, median=median, high=high))
+    if forecast.verdict is Verdict.REACHABLE:
+        return f"{name} needs {format_joules(median)} more {interval}"
+    doubt = f", P(never) {never}" if forecast.verdict is Verdict.UNDETERMINED else ""
+    return f"{name} needs {interval} more{doubt}"
+
+
+NO_BACKTEST = "The run is too short to test forecasts on its own past."
 BACKTEST_HEAD = ("known then", "forecast for now", "measured now", "off by", "in its 90 % interval")
-
-
 FUTURES = {"planned": "rate planned", "held": "rate held", "annealed": "rate annealed"}
 
 
-def planned_end(end: PlannedEnd) -> str:
-    """Where the planned run ends, in a line."""
+def planned_end(end: "PlannedEnd") -> str:
+    """Format the end of the planned run."""
     return f"ends at loss {spread(end.loss)} after {format_joules(end.joules)}"
 
 
-def scenario(row: Scenario) -> str:
-    """What a target costs under one future of the learning rate, in a line."""
+def scenario(row: "Scenario") -> str:
+    """Format the price of a target under one future of the learning rate."""
     forecast, more = row.target.forecast, row.target.more
     price = "no finite amount" if more is None else f"{format_joules(more.median)} more {_ends(more)}"
     if more is not None and forecast.verdict is not Verdict.REACHABLE:
@@ -184,19 +222,19 @@ def scenario(row: Scenario) -> str:
     return f"{name:<14}loss {loss(row.target.loss)} for {price}, P(never) {percent(forecast.p_unreachable)}"
 
 
-def backtest(outlook: Outlook) -> str:
-    """What earlier parts of the run would have forecast for now, in a line."""
+def backtest(outlook: "Outlook") -> str:
+    """Format the backtest in a line."""
     tests = outlook.backtest
     if not tests:
-        return "backtest none: the past is too short to test a forecast on"
+        return f"backtest none: {NO_BACKTEST[0].lower()}{NO_BACKTEST[1:-1]}"
     shares = " / ".join(f"{100 * test.share:.0f}" for test in tests)
     errors = " / ".join(_off(test.error) for test in tests)
     held = sum(test.held for test in tests)
     return f"backtest at {shares} % of the joules: {errors} % off, {held} of {len(tests)} held"
 
 
-def backtest_rows(outlook: Outlook) -> list[tuple[str, ...]]:
-    """The same as cells, under ``BACKTEST_HEAD``."""
+def backtest_rows(outlook: "Outlook") -> list[tuple[str, ...]]:
+    """Return the rows of the backtest, under ``BACKTEST_HEAD``."""
     return [
         (
             f"{percent(test.share)} of the joules",
@@ -214,7 +252,7 @@ def _off(error: float) -> str:
 
 
 def when(moment: str) -> str:
-    """A moment in ISO 8601, to the minute."""
+    """Format an ISO 8601 time to the minute."""
     try:
         known = datetime.fromisoformat(moment)
     except ValueError:
@@ -222,18 +260,13 @@ def when(moment: str) -> str:
     return f"{known:%Y-%m-%d %H:%M} {known.tzname() or ''}".strip()
 
 
-def times(ratio: float) -> str:
-    """How often something goes into something else."""
-    return f"{float(significant(ratio, 2)):,.6g} x" if ratio < _COUNTABLE else f"{ratio:.1e} x"
-
-
 def one_line(text: str) -> str:
-    """Text that cannot leave its line, whatever is in it."""
+    """Replace unprintable characters, line breaks included, by spaces."""
     return "".join(c if c.isprintable() else " " for c in text)
 
 
 def shortened(text: str, width: int) -> str:
-    """Text of one line without its middle where it is longer than ``width``: both ends tell names apart."""
+    """Return one line of at most ``width`` characters, with the middle elided: both ends distinguish names."""
     plain = one_line(text)
     if len(plain) <= width:
         return plain
@@ -242,26 +275,28 @@ def shortened(text: str, width: int) -> str:
 
 
 def title(summary: Summary, width: int = 80) -> str:
-    """The run and how it stands; a long name leaves room for that."""
+    """Format the headline of a run: its name and status."""
     state = f": {summary.status.value} after {format_seconds(summary.window_seconds)} =="
     return f"== {shortened(summary.name, width - len(state) - 3)}{state}"
 
 
-def answer(report: Report) -> str:
-    """The report in one sentence."""
+def answer(report: "Report") -> str:
+    """Format the report in one sentence."""
     outlook = report.outlook
     if outlook is None:
         return f"This run took {energy(report)}. No forecast: {report.refused}"
     end = outlook.planned_end
     planned = [] if end is None else [f"the run as planned {planned_end(end)}"]
-    asked, told = ([_clause(row, report.training_watts) for row in rows] for rows in _told(outlook))
-    sentence = "; ".join([*asked, *planned, *told])
-    guess = " This is a guess: this run's own past contradicts it." if outlook.is_guess else ""
+    asked, chosen = (
+        [_clause(row, report.training_watts) for row in rows] for rows in _headline_targets(outlook)
+    )
+    sentence = "; ".join([*asked, *planned, *chosen])
+    guess = " This is a guess: forecasts made earlier in this run did not hold." if outlook.is_guess else ""
     return f"{sentence[0].upper()}{sentence[1:]}.{guess}"
 
 
-def _told(outlook: Outlook) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
-    """What was asked for, and what is told where nothing was: the farthest reachable target, and the last."""
+def _headline_targets(outlook: "Outlook") -> "tuple[tuple[Target, ...], tuple[Target, ...]]":
+    """Return the asked targets, or without any the farthest reachable one and the last."""
     if outlook.asked:
         return outlook.asked[:_MOST_ASKED], ()
     reachable = [row for row in outlook.targets if row.forecast.verdict is Verdict.REACHABLE]
@@ -269,7 +304,7 @@ def _told(outlook: Outlook) -> tuple[tuple[Target, ...], tuple[Target, ...]]:
     return (), (first,) if outlook.planned_end is not None or first is last else (first, last)
 
 
-def _clause(row: Target, watts: float | None) -> str:
+def _clause(row: "Target", watts: float | None) -> str:
     forecast, more, target = row.forecast, row.more, loss(row.loss)
     never = percent(forecast.p_unreachable)
     if forecast.verdict is Verdict.REACHED:
@@ -287,4 +322,4 @@ def _clause(row: Target, watts: float | None) -> str:
     if forecast.verdict is Verdict.BEYOND_HORIZON:
         spent = f"more than {HORIZON_LIMIT:g} times the energy spent"
         return f"loss {target} needs {spent} (at least {format_joules(more.low)} more)"
-    return f"whether loss {target} can be reached is open ({never} never)"
+    return f"loss {target} may be out of reach ({never})"

@@ -1,36 +1,39 @@
-"""What the live page shows, as JSON: words and figures of the report, which the page only lays out."""
+"""The live page: its files, and the snapshots of a run that it lays out, as JSON."""
 
 import json
-from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.downsample import power_of, stretches
 from profiler.reporting import figures, tables, text
-from profiler.reporting.cards import Card, cards_of
-from profiler.reporting.live_report import View
+from profiler.reporting.templating import render_template, static
 from profiler.units import format_seconds, format_watts
 
+if TYPE_CHECKING:
+    from profiler.reporting.live_report import View
+
 _RESOURCES = {
-    "/": ("watch.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/watch.css": ("watch.css", "text/css"),
+    "/figures.js": ("figures.js", "text/javascript"),
     "/watch.js": ("watch.js", "text/javascript"),
 }
 PLOTLY = "/plotly.js"
 
 
 def resource(path: str) -> tuple[bytes, str] | None:
-    """The file that the page asks for under ``path``, with its type; None where there is none."""
+    """Return the file that the page requests under ``path``, with its type; None where there is none."""
+    if path == "/":
+        return render_template("watch.html").encode(), "text/html"
     if path == PLOTLY:
         return figures.script().encode(), "text/javascript"
     if path not in _RESOURCES:
         return None
     name, kind = _RESOURCES[path]
-    return files("profiler.reporting").joinpath(name).read_bytes(), kind
+    return static(name), kind
 
 
-def snapshot(view: View) -> bytes:
-    """Everything that changes on the page."""
+def snapshot(view: "View") -> bytes:
+    """Return everything that changes on the page, as JSON."""
     report, summary = view.report, view.report.summary
     outlook = report.outlook
     elapsed = format_seconds(summary.window_seconds)
@@ -40,7 +43,7 @@ def snapshot(view: View) -> bytes:
         "state": f"{summary.status.value} after {elapsed}, begun {text.when(summary.started_at)}",
         "over": view.is_over,
         "answer": text.answer(report),
-        "cards": [[card.label, card.value, card.note] for card in (*_now(view), *cards_of(report))],
+        "cards": [[card.label, card.value, card.note] for card in (*_now(view), *tables.cards_of(report))],
         "targets": _table(tables.targets(outlook, report.training_watts)) if outlook else None,
         "warnings": list(report.warnings),
         "figures": _figures(view),
@@ -48,19 +51,19 @@ def snapshot(view: View) -> bytes:
     return json.dumps(shown, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _now(view: View) -> tuple[Card, ...]:
-    """The power of the moment, while there is one."""
+def _now(view: "View") -> tuple[tables.Card, ...]:
+    """Return the present power while the run is running."""
     if view.is_over or view.total_watts is None:
         return ()
     parts = ", ".join(f"{name} {format_watts(watts)}" for name, watts in view.watts.items())
-    return (Card(label="Power now", value=format_watts(view.total_watts), note=parts),)
+    return (tables.Card(label="Power now", value=format_watts(view.total_watts), note=parts),)
 
 
 def _table(table: tables.Table) -> dict[str, Any]:
-    return {"head": list(table.head), "rows": [list(row) for row in table.rows]}
+    return {"head": table.head, "rows": table.rows}
 
 
-def _figures(view: View) -> dict[str, figures.Figure]:
+def _figures(view: "View") -> dict[str, figures.Figure]:
     run, outlook = view.run, view.report.outlook
     power = power_of(run.samples, list(view.watts))
     found = {

@@ -1,4 +1,4 @@
-"""A live view in a terminal: a screen of 80 columns, drawn again and again, or a line where there is no screen."""
+"""The live view in a terminal: a screen of 80 columns, or a line for logs."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -20,7 +20,7 @@ _WARNINGS_SHOWN = 2
 
 
 def line(view: View) -> str:
-    """Where the run stands, in a line for a log."""
+    """Return the state of the run in a line for a log."""
     report, summary = view.report, view.report.summary
     elapsed = timedelta(seconds=int(summary.window_seconds))
     parts = [f"{elapsed} {summary.status.value}", f"{summary.steps:,} steps"]
@@ -31,7 +31,7 @@ def line(view: View) -> str:
 
 
 def screen(view: View) -> "RenderableType":
-    """The whole view."""
+    """Return the whole view."""
     from rich.console import Group
 
     return Group(*_parts(view))
@@ -67,7 +67,7 @@ def _power(view: View) -> Iterator[str]:
 
 
 def _sparkline(view: View) -> str:
-    """Power of the last minute, between its lowest and its highest."""
+    """Return the power of the last minute, scaled between its lowest and highest."""
     import numpy as np
 
     samples = view.run.samples
@@ -90,7 +90,7 @@ def _forecast(view: View) -> "Iterator[RenderableType]":
     from rich.text import Text
 
     outlook = view.report.outlook
-    loss = "none seen" if view.loss is None else text.loss(view.loss)
+    loss = "none yet" if view.loss is None else text.loss(view.loss)
     if outlook is None:
         yield Text(f"loss    {loss}")
         yield Text(f"no forecast: {view.report.refused}")

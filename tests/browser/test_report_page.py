@@ -1,15 +1,11 @@
 """The report's page in a real browser."""
 
-import json
-import math
 import random
 
 import pytest
 
 from profiler import load_run
-from profiler.records import Verdict
-from profiler.reporting import figures, render, report_of, target_slider, write
-from profiler.reporting.target_table import PerJoule, TargetTable
+from profiler.reporting import figures, report_of, target_table, write
 from tests.support.lively_runs import write as write_run
 
 HOSTILE = (
@@ -35,25 +31,13 @@ def address(report, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table(report):
-    """The table of targets as a reader of the JSON would have it."""
-    columns = json.loads(render(report, ".json"))["target_table"]
-    ends = {
-        name: tuple(math.inf if x is None else x for x in columns.pop(name))
-        for name in ("low", "median", "high")
-    }
-    verdicts = tuple(map(Verdict, columns.pop("verdicts")))
-    rest = {name: tuple(columns[name]) for name in ("losses", "p_unreachable")}
-    per_joule = PerJoule(**columns["per_joule"])
-    return TargetTable(
-        joules_now=columns["joules_now"], per_joule=per_joule, verdicts=verdicts, **ends, **rest
-    )
+def rows(report):
+    return target_table.slider(report.details.target_table)
 
 
-def shown(table, loss):
-    quote = table.at(loss)
-    cards = {card.label: [card.value, card.note] for card in target_slider.cards(table, quote)}
-    return {"cards": cards, "verdict": target_slider.sentence(quote)}
+def shown(rows, row):
+    cells = zip(rows["labels"], rows["cells"][row], strict=True)
+    return {"cards": {label: list(cell) for label, cell in cells}, "verdict": rows["sentences"][row]}
 
 
 READ = """(step) => {
@@ -84,22 +68,25 @@ def test_it_asks_nobody_for_anything_and_does_not_complain(opened, address, repo
     assert seen.requests == [address]
     assert seen.complaints == []
     drawn = seen.page.eval_on_selector_all(".figure .main-svg:first-child", "all => all.length")
-    assert drawn == len(figures.figures_of(report.outlook, report.details)) == 6
+    assert drawn == len(figures.figures_of(report.outlook, report.details)) == 5
 
 
-def test_every_place_of_the_slider_says_what_the_json_says(opened, address, table):
-    places = list(range(len(table.losses)))
-    said = opened(address).page.evaluate(READ, {"of": "slider", "event": "input", "values": places})
-    assert said == [shown(table, loss) for loss in table.losses]
-    assert {row["cards"]["Energy"][0] for row in said} >= {"none", "never"}
+def test_every_position_of_the_slider_shows_its_row(opened, address, rows):
+    places = list(range(len(rows["losses"])))
+    found = opened(address).page.evaluate(READ, {"of": "slider", "event": "input", "values": places})
+    assert found == [shown(rows, row) for row in places]
+    assert {row["cards"]["Energy"][0] for row in found} >= {"none", "never"}
 
 
-def test_any_loss_that_is_typed_is_interpolated_as_the_json_is(opened, address, table):
+def test_a_typed_loss_selects_the_nearest_row(opened, address, rows, report):
     chance = random.Random(1)
-    first, last = table.losses[0], table.losses[-1]
+    first, last = rows["losses"][0], rows["losses"][-1]
     losses = [round(chance.uniform(last, first), 6) for _ in range(300)] + [first + 1, last / 2, -1.0]
     values = {"of": "exact", "event": "change", "values": [repr(loss) for loss in losses]}
-    assert opened(address).page.evaluate(READ, values) == [shown(table, loss) for loss in losses]
+    nearest = [report.details.target_table.nearest(loss) for loss in losses]
+    page = opened(address).page
+    assert page.evaluate(READ, values) == [shown(rows, row) for row in nearest]
+    assert page.input_value("#exact") == rows["names"][nearest[-1]]
 
 
 def test_the_slider_moves_its_mark_in_the_figure(opened, address):

@@ -105,7 +105,7 @@ def test_the_page_follows_a_run_to_its_end(opened, serve, tmp_path):
     assert seen.page.locator("#state").inner_text().startswith("completed after ")
     assert seen.complaints == []
     asked = {url.removeprefix(served.url) for url in seen.requests if not url.startswith("data:")}
-    assert asked == {"", "page.css", "watch.css", "plotly.js", "watch.js", "snapshot.json"}
+    assert asked == {"", "page.css", "watch.css", "plotly.js", "figures.js", "watch.js", "snapshot.json"}
 
 
 def test_the_page_shows_everything_to_everybody(opened, serve, growing):

@@ -39,13 +39,13 @@ power   400 W now
   gpu:0               300 W  23.1 kJ  counter
   cpu:package-0      80.0 W  6.16 kJ  counter
   dram:package-0     20.0 W  1.54 kJ  counter
-steps   300, 100 J and 250 ms each
+steps   300, 100 J and 250 ms per step
 """
 
 
 def test_the_screen_of_a_run_that_goes_on(growing):
     growing.grow(300)
-    text = "\n".join(drawn(Watch("run").look()))
+    text = "\n".join(drawn(Watch("run").poll()))
     assert text.startswith(RUNNING + "loss    1.806, level 1.80")
     assert "\ntarget loss " in text
     assert text.endswith("record  run")
@@ -58,7 +58,7 @@ def test_the_numbers_are_those_of_the_report(growing, capsys):
     growing.say("completed")
     main(["report", "run"])
     report = capsys.readouterr().out.splitlines()
-    seen = drawn(Watch("run").look())
+    seen = drawn(Watch("run").poll())
     for start in ("== ", "energy", "steps", "      1.7"):
         assert [text for text in seen if text.startswith(start)] == [
             text for text in report if text.startswith(start)
@@ -68,7 +68,7 @@ def test_the_numbers_are_those_of_the_report(growing, capsys):
 def test_what_the_run_is_for_is_answered_while_it_goes_on(tmp_path):
     growing = GrowingRun(tmp_path / "aim", steps=400, meta={"goals": {"target_loss": 1.5}})
     growing.grow(300)
-    view = Watch(tmp_path / "aim").look()
+    view = Watch(tmp_path / "aim").poll()
     assert any(text.lstrip().startswith("asked 1.500 ") for text in drawn(view))
     assert "loss 1.500" in line(view).lower()
 
@@ -81,7 +81,7 @@ def test_power_that_moves_is_drawn(growing):
         if domain == "gpu:0":
             rows[number] = f"{seconds},{domain},{watts},{float(seconds) ** 2},{provenance}"
     (growing.path / "samples.csv").write_text("".join(rows))
-    (power,) = (text for text in drawn(Watch("run").look()) if text.startswith("power"))
+    (power,) = (text for text in drawn(Watch("run").poll()) if text.startswith("power"))
     bars = power.partition("now  ")[2]
     assert (len(bars), bars[0], bars[-1], sorted(bars)) == (40, "▁", "█", list(bars))
 
@@ -89,11 +89,11 @@ def test_power_that_moves_is_drawn(growing):
 def test_a_run_without_anything_is_shown(growing):
     (growing.path / "samples.csv").unlink()
     growing.say("running", domains=[], name="")
-    seen = drawn(Watch("run").look())
+    seen = drawn(Watch("run").poll())
     assert "power   not measured" in seen
     assert "steps   none seen" in seen
-    assert "loss    none seen" in seen
-    assert line(Watch("run").look()) == "0:00:02 running, 0 steps"
+    assert "loss    none yet" in seen
+    assert line(Watch("run").poll()) == "0:00:02 running, 0 steps"
 
 
 def test_a_line_says_where_a_run_stands(growing, capsys):
@@ -139,7 +139,7 @@ def test_forecasts_are_rare_beside_the_training_and_never_old(growing, costs, pa
     def outlook(steps, seconds):
         now[0] += seconds
         growing.grow(steps)
-        view = watch.look()
+        view = watch.poll()
         assert view.report.summary.steps == steps
         return view.report.outlook
 

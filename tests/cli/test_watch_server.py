@@ -79,10 +79,11 @@ def test_a_name_stays_text(server):
 
 
 FILES = {
-    "/": ("text/html", "watch.html"),
-    "/page.css": ("text/css", "page.css"),
-    "/watch.css": ("text/css", "watch.css"),
-    "/watch.js": ("text/javascript", "watch.js"),
+    "/": ("text/html", "templates/watch.html"),
+    "/page.css": ("text/css", "static/page.css"),
+    "/watch.css": ("text/css", "static/watch.css"),
+    "/figures.js": ("text/javascript", "static/figures.js"),
+    "/watch.js": ("text/javascript", "static/watch.js"),
 }
 
 
@@ -90,7 +91,7 @@ FILES = {
 def test_its_files_are_its_own_and_bound_to_it(server, path, kind, name):
     answer, content = ask(server, path)
     assert (answer.status, answer.headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
-    assert content == files("profiler.reporting").joinpath(name).read_bytes()
+    assert content.strip() == files("profiler.reporting").joinpath(name).read_bytes().strip()
     policy = answer.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self';")
     assert "http" not in policy
@@ -153,7 +154,7 @@ def test_damage_is_told_to_the_page(server, growing):
 def test_pages_share_a_look(growing, monkeypatch):
     watch = Watch(growing.path)
     looks = []
-    monkeypatch.setattr(watch, "look", lambda look=watch.look: looks.append(1) or look())
+    monkeypatch.setattr(watch, "poll", lambda poll=watch.poll: looks.append(1) or poll())
     latest = Latest(watch, every=60.0)
     assert latest.get() == latest.get()
     assert len(looks) == 1

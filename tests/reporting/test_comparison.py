@@ -15,21 +15,21 @@ from tests.support.runs import write_run
 
 FULL = """\
 run                      joules last loss     to 3.700     to 2.100
-small                   20.8 kJ     2.361    1.19 kJ *    not there
+small                   20.8 kJ     2.361    1.19 kJ *  not reached
 a model wit… long name   181 kJ     1.968  < 4.52 kJ      95.0 kJ *
 short                         -         -            -            -
-* the cheapest way to that loss
+* the cheapest run to that loss
 ! short: It has 3 points. It has 3 points. It has 3 points. It has 3 points. It
   has 3 points. It has 3 points.
 
-the cheapest way down:
+the cheapest run by loss:
   4.484 -> 2.361      850 J to 20.7 kJ        small
   2.356 -> 1.968      40.6 kJ to 181 kJ       a model with a very long name
 
-where it leads [90 %], floor 1.505 [1.263, 1.606]:
+projection of the cheapest [90 %], floor 1.505 [1.263, 1.606]:
   362 kJ    loss 1.852 [1.751, 1.875]
-on the cheapest way: One run alone is the cheapest. One run alone is the
-  cheapest. One run alone is the cheapest. One run alone is the cheapest.
+projection: One run alone is the cheapest. One run alone is the cheapest. One
+  run alone is the cheapest. One run alone is the cheapest.
 """
 
 

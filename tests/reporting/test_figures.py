@@ -1,22 +1,21 @@
 """The figures: plotly accepts them, and they hold what the report says."""
 
 import json
-import math
 
 import plotly.graph_objects as go
 import pytest
 
 from profiler.analysis.downsample import DomainPower, Power
 from profiler.reporting import figures
+from profiler.reporting.details import Details
 from profiler.reporting.figures import Clock, figures_of
-from profiler.reporting.sections import Details
 from tests.support.scripted_reports import DETAILS, outlook
 
 DRAWN = figures_of(outlook(), DETAILS)
 
 
 def test_a_run_with_everything_has_every_figure():
-    assert list(DRAWN) == ["curve", "power", "step-joules", "where", "halvings", "learning-rate"]
+    assert list(DRAWN) == ["curve", "power", "step-joules", "where", "learning-rate"]
 
 
 def test_a_run_with_nothing_has_none():
@@ -70,11 +69,6 @@ def test_names_are_text_and_no_markup():
         seconds=(0.0, 1.0), domains=(DomainPower(domain="<b>x", watts=(1.0,)),), low=(1.0,), high=(1.0,)
     )
     assert figures.power(marked, ())["data"][0]["name"] == "&lt;b&gt;x"
-
-
-def test_what_never_comes_is_drawn_up_to_a_year_of_the_worlds_electricity():
-    assert trace("halvings", "90 % interval")["y"] == [outlook().yardstick.joules]
-    assert math.isfinite(trace("halvings", "median")["y"][0])
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,11 @@ import json
 import re
 from pathlib import Path
 
-import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from profiler.emissions import Prices
 from profiler.records import Interval, Verdict
 from profiler.reporting import render
 from profiler.reporting.forecast_section import PlannedEnd, Scenario
-from profiler.reporting.json import _lines
-from tests.support.scripted_reports import TABLE, outlook, summary, target
+from tests.support.scripted_reports import outlook, summary, target
 
 PAGE = (Path(__file__).parents[2] / "docs" / "report-json.md").read_text()
 END = PlannedEnd(joules=3.4e6, loss=Interval(low=1.7, median=1.75, high=1.8))
@@ -59,30 +54,4 @@ def test_every_key_is_documented_and_there_is_no_other(report):
     assert found - empty == documented(top) - sections - {"summary.missing", "domains[].notes[]"}
     shown = full(report)["outlook"]["targets"][0]
     told = {f"forecast.{name}" for name in shown["forecast"]} | {"loss", "way", "more"}
-    assert told == documented(rest.split("## Reading")[0])
-
-
-def test_the_recipe_for_reading_between_rows_is_what_the_table_does(report, tmp_path, monkeypatch):
-    (tmp_path / "report.json").write_text(render(report(), ".json"))
-    recipe = {}
-    exec(re.search(r"```python\n(.*?)```", PAGE, re.DOTALL).group(1), recipe)
-    for loss in (5.0, 4.0, 2.5, 1.85, 1.8, 1.71, 1.7):
-        assert recipe["median_joules"](loss) == pytest.approx(TABLE.at(loss).joules.median)
-    for loss in (1.6, 1.2, 0.5):
-        assert recipe["median_joules"](loss) is None
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
-)
-
-
-@given(VALUES)
-def test_its_layout_changes_nothing(value):
-    assert json.loads("".join(_lines(value))) == value
-
-
-def test_columns_of_numbers_stand_in_one_line(report):
-    lines = render(report(), ".json").splitlines()
-    assert any(line.strip().startswith('"losses": [4.0, 1.85') for line in lines)
+    assert told == documented(rest.split("## Prices")[0])

@@ -1,10 +1,6 @@
-"""The table of targets: what it holds, and what may be read between its rows."""
-
-import math
+"""The table of targets, and the rows of the slider."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from profiler import load_run
 from profiler.emissions import Prices
@@ -13,11 +9,9 @@ from profiler.forecasting.inverse import Inverse
 from profiler.records import Verdict
 from profiler.reporting import report_of
 from profiler.reporting.forecast_section import outlook_of
-from profiler.reporting.target_table import table_of
+from profiler.reporting.target_table import slider, table_of
 from tests.support.runs import write_run
 from tests.support.scripted_reports import TABLE
-
-LOSSES = st.floats(TABLE.losses[-1], TABLE.losses[0])
 
 
 @pytest.fixture(scope="module")
@@ -26,46 +20,28 @@ def table(tmp_path_factory):
     return report.details.target_table, report.outlook
 
 
-@pytest.mark.parametrize("row", range(5))
-def test_a_row_says_itself(row):
-    quote = TABLE.at(TABLE.losses[row])
-    assert (quote.joules.low, quote.joules.median, quote.joules.high) == (
-        TABLE.low[row],
-        TABLE.median[row],
-        TABLE.high[row],
-    )
-    assert (quote.p_unreachable, quote.verdict) == (TABLE.p_unreachable[row], TABLE.verdicts[row])
+ROWS = slider(TABLE)
 
 
-def test_between_rows_joules_go_by_the_log_and_never_takes_over_early():
-    half = TABLE.at((1.85 + 1.7) / 2)
-    assert half.joules.median == pytest.approx(math.sqrt(4.85e5 * 2.4e6))
-    assert half.p_unreachable == pytest.approx(0.01)
-    assert half.verdict is Verdict.REACHABLE
-    further = TABLE.at(1.6)
-    assert further.joules.low == pytest.approx(1.2e6 * (2e7 / 1.2e6) ** 0.2)
-    assert (further.joules.median, further.verdict) == (math.inf, Verdict.UNDETERMINED)
+def test_each_row_of_the_slider_is_a_finished_answer():
+    assert ROWS["labels"] == ["Energy", "Time", "Electricity"]
+    assert ROWS["names"] == ["4.000", "1.850", "1.700", "1.200", "1.000"]
+    assert ROWS["cells"][0] == [("none", "")] * 3
+    assert ROWS["cells"][2][:2] == [("1.92 MJ", "[715 kJ, 8.52 MJ]"), ("1.33 h", "[29.8 min, 5.91 h]")]
+    assert ROWS["cells"][3][0] == ("over 19.5 MJ", "[19.5 MJ, never]")
+    assert ROWS["cells"][4] == [("never", "")] * 3
+    assert len(set(ROWS["sentences"])) == 5
 
 
-@pytest.mark.parametrize(("loss", "row"), [(9.0, 0), (0.5, -1), (-3.0, -1)])
-def test_beyond_its_ends_the_end_holds(loss, row):
-    quote = TABLE.at(loss)
-    assert (quote.loss, quote.joules.median, quote.verdict) == (loss, TABLE.median[row], TABLE.verdicts[row])
+def test_the_mark_in_the_figure_ends_where_numbers_do():
+    assert ROWS["marks"][2] == (1.2e6, 9e6, 2.4e6)
+    assert ROWS["marks"][3] == (2e7, 2e19, None)
+    assert ROWS["marks"][4] == (None, None, None)
 
 
-@given(LOSSES, LOSSES)
-def test_a_lower_loss_never_costs_less(one, other):
-    easier, harder = TABLE.at(max(one, other)), TABLE.at(min(one, other))
-    for end in ("low", "median", "high"):
-        assert getattr(easier.joules, end) <= getattr(harder.joules, end) * (1 + 1e-12)
-    assert easier.p_unreachable <= harder.p_unreachable + 1e-12
-
-
-@given(st.floats(-1e3, 1e3))
-def test_any_number_has_an_answer(loss):
-    quote = TABLE.at(loss)
-    assert quote.joules.low <= quote.joules.median <= quote.joules.high
-    assert 0.0 <= quote.p_unreachable <= 1.0
+@pytest.mark.parametrize(("loss", "row"), [(9.0, 0), (1.86, 1), (1.72, 2), (0.5, 4), (-3.0, 4)])
+def test_any_number_has_a_nearest_row(loss, row):
+    assert TABLE.nearest(loss) == row
 
 
 def test_a_real_table_goes_from_what_was_reached_to_what_never_is(table):
@@ -81,10 +57,10 @@ def test_a_real_table_goes_from_what_was_reached_to_what_never_is(table):
 def test_it_agrees_to_the_last_digit_with_what_is_said_elsewhere(table):
     found, outlook = table
     for target in (*outlook.targets, *outlook.asked):
-        quote = found.at(target.loss)
-        assert quote.joules.median == target.forecast.median
-        assert quote.p_unreachable == target.forecast.p_unreachable
-        assert quote.verdict is target.forecast.verdict
+        row = found.losses.index(target.loss)
+        assert found.median[row] == target.forecast.median
+        assert found.p_unreachable[row] == target.forecast.p_unreachable
+        assert found.verdicts[row] is target.forecast.verdict
 
 
 def test_an_accuracy_gets_better_upwards():
@@ -92,7 +68,8 @@ def test_an_accuracy_gets_better_upwards():
     fit = fit_curve(joules, [0.9 - 2.0 * x**-0.3 for x in joules], goal="max", best=1.0)
     table = table_of(Inverse(fit=fit), outlook_of(fit, (), ()), Prices(), 100.0)
     assert list(table.losses) == sorted(table.losses)
-    assert table.at(fit.level + 0.002).joules.median > fit.joules > table.at(fit.level - 0.01).joules.median
+    harder, easier = table.nearest(fit.level + 0.002), table.nearest(fit.level - 0.01)
+    assert table.median[harder] > fit.joules > table.median[easier]
 
 
 def test_what_a_joule_brings_along(table):

@@ -1,7 +1,6 @@
 """What is said first, and what long names, long warnings and small numbers come to."""
 
 import math
-from dataclasses import replace
 
 import pytest
 
@@ -9,8 +8,8 @@ from profiler import load_run
 from profiler.analysis.downsample import Series
 from profiler.records import Interval, Status, Verdict
 from profiler.reporting import figures, report_of, tables, text
-from profiler.reporting.sections import Chart
-from profiler.reporting.terminal import render
+from profiler.reporting.details import Chart
+from profiler.reporting.terminal import text_of
 from profiler.units import SECONDS_PER_YEAR, format_seconds
 from tests.support.runs import write_run
 from tests.support.scripted_reports import DETAILS, outlook, summary, target
@@ -58,7 +57,7 @@ def test_a_forecast_that_its_own_past_contradicts_is_called_a_guess(report, held
     fits, misses = outlook().backtest
     tests = tuple(fits if one else misses for one in held)
     said = text.answer(report(outlook=outlook(backtest=tests)))
-    assert said.endswith("This is a guess: this run's own past contradicts it.") == is_guess
+    assert said.endswith("This is a guess: forecasts made earlier in this run did not hold.") == is_guess
 
 
 def test_the_notes_begin_with_what_contradicts_the_forecast(tmp_path):
@@ -68,7 +67,7 @@ def test_the_notes_begin_with_what_contradicts_the_forecast(tmp_path):
     known = report_of(load_run(write_run(tmp_path / "run", steps=400, loss=loss))).outlook
     held = sum(test.held for test in known.backtest)
     assert 2 * held < len(known.backtest)
-    begin = f"This run's own past contradicts the forecast: {held} of {len(known.backtest)}"
+    begin = f"Only {held} of {len(known.backtest)} forecasts made earlier in this run held."
     assert known.notes[0].startswith(begin)
 
 
@@ -95,7 +94,7 @@ def test_a_refusal_says_what_lacks_and_not_to_train_longer(report, status, lacki
 
 
 def test_a_long_name_leaves_room_for_how_the_run_stands(report):
-    first = render(report(summary=summary(name="begin" + "x" * 300 + "end"))).splitlines()[0]
+    first = text_of(report(summary=summary(name="begin" + "x" * 300 + "end"))).splitlines()[0]
     assert len(first) == 80
     assert first.startswith("== beginxx")
     assert first.endswith("xxend: completed after 20.6 min ==")
@@ -103,7 +102,7 @@ def test_a_long_name_leaves_room_for_how_the_run_stands(report):
 
 def test_a_long_warning_keeps_what_to_do(report):
     long = f"cannot write: {'no space on this device ' * 20}. Training goes on; free space and start again."
-    lines = render(report(summary=summary(warnings=(long,)))).splitlines()
+    lines = text_of(report(summary=summary(warnings=(long,)))).splitlines()
     at = next(k for k, text in enumerate(lines) if text.startswith("! cannot write:"))
     said = " ".join(lines[at : at + 3])
     assert " ... " in said
@@ -127,9 +126,3 @@ def test_a_loss_has_plain_numbers_on_its_axis():
 def test_one_step_is_no_course_over_time(tmp_path):
     details = report_of(load_run(write_run(tmp_path / "run", steps=1))).details
     assert (details.step_joules_over_time, details.learning_rate, details.phases) == (None, None, ())
-
-
-def test_a_table_of_some_halvings_says_which():
-    many = replace(DETAILS, halvings=DETAILS.halvings * 17)
-    assert tables.halvings_title(DETAILS) == "In numbers"
-    assert tables.halvings_title(many) == "In numbers: the first 10, then every 5th"

@@ -21,11 +21,9 @@ from profiler.records import (
     Summary,
     Verdict,
 )
+from profiler.reporting.details import Assumptions, Chart, Details, Overhead, Process
 from profiler.reporting.forecast_section import Outlook, Target
-from profiler.reporting.halvings import Halving
 from profiler.reporting.model import build
-from profiler.reporting.ranks import Process
-from profiler.reporting.sections import Assumptions, Chart, Details, Overhead
 from profiler.reporting.target_table import PerJoule, TargetTable
 
 FLOOR = Interval(low=1.0, median=1.2, high=1.31)
@@ -152,7 +150,6 @@ DETAILS = Details(
         ),
     ),
     target_table=TABLE,
-    halvings=(Halving(halvings=1, target=target(1.525, None, Verdict.BEYOND_HORIZON, (9e6, 8e7, INF), 0.31)),),
     assumptions=Assumptions(
         priors=("Zero is a possible floor.",),
         families=(("power law", 0.97), ("exponential", 0.03)),
@@ -176,12 +173,10 @@ DETAILS = Details(
     ),
     processes=(
         Process(
-            rank=0, attempt=1, host="3f2a91", status="completed", steps=10_000, joules=2.6e5, waiting_seconds=12.0,
-            waiting_joules=2.5e3,
+            rank=0, attempt=1, host="3f2a91", status="completed", steps=10_000, joules=2.6e5,
         ),
         Process(
-            rank=1, attempt=0, host="3f2a91", status="failed", steps=9_000, joules=2.3e5, waiting_seconds=80.0,
-            waiting_joules=1.6e4,
+            rank=1, attempt=0, host="3f2a91", status="failed", steps=9_000, joules=2.3e5,
         ),
     ),
     learning_rate=Series(x=(0.0, 1234.5), y=(0.001, 0.0001)),
@@ -198,7 +193,7 @@ def report():
 
     def make(*, outlook=outlook(), details=DETAILS, prices=None, summary=summary(), **changes):  # noqa: B008 - all are frozen
         refused = "" if outlook else "There are 3 points. Train on."
-        plain = build(summary, None, refused, prices=prices, look_closer=lambda _: details)
+        plain = build(summary, None, refused, prices=prices, examine=lambda _: details)
         return replace(plain, outlook=outlook, **changes)
 
     return make

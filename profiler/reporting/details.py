@@ -1,4 +1,4 @@
-"""What a page and JSON say beyond the terminal: worked out when they are rendered, from the run directory."""
+"""Details that only the page and JSON show, computed from the run directory when they are rendered."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,9 +20,6 @@ from profiler.analysis.downsample import (
 )
 from profiler.forecasting.priors import sentences
 from profiler.records import Interval, PhaseEnergy, Summary
-from profiler.reporting.forecast_section import Outlook
-from profiler.reporting.halvings import Halving, halvings_of
-from profiler.reporting.ranks import Process, processes_of
 from profiler.reporting.target_table import TargetTable, table_of
 
 if TYPE_CHECKING:
@@ -31,6 +28,7 @@ if TYPE_CHECKING:
     from profiler.emissions import Prices
     from profiler.forecasting import CurveFit
     from profiler.forecasting.inverse import Inverse
+    from profiler.reporting.forecast_section import Outlook
     from profiler.storage.reader import StoredRun
 
 _ROUNDING = 1e-9
@@ -39,14 +37,14 @@ _LOSSES = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
-    """Loss against joules, as drawn: what was measured, and what is expected up to the horizon.
+    """Loss against joules, as drawn: recorded values, and the fitted curve up to the horizon.
 
     Attributes:
         seen: Losses as recorded, thinned.
-        joules: Joules of the bins that were fitted; empty without a fit, and so is what follows.
-        losses: Mean loss of each.
-        law_joules: Joules at which the law is given.
-        law: The level expected there, with its interval.
+        joules: Joules of the fitted bins; this and all further attributes are empty without a fit.
+        losses: Mean loss of each bin.
+        law_joules: Joules at which the fitted curve is given.
+        law: Level there, with its interval.
     """
 
     seen: Series
@@ -58,16 +56,16 @@ class Chart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overhead:
-    """The profiler's own cost; what is unknown is None.
+    """Cost of the profiler itself; unknown values are None.
 
     Attributes:
         sampler_cpu_seconds: Processor time of its thread.
         share_of_a_core: That over the window.
         seconds_a_step: That over the steps.
         samples: Rounds of reading all sensors.
-        longest_read_seconds: The longest of them.
-        start_seconds: What starting took.
-        stop_seconds: What stopping took.
+        longest_read_seconds: Duration of the longest round.
+        start_seconds: Duration of the start.
+        stop_seconds: Duration of the stop.
         bytes_written: Size of the record.
     """
 
@@ -83,12 +81,12 @@ class Overhead:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assumptions:
-    """What the forecast assumed, and what it made of it.
+    """Assumptions of the forecast, and their posterior.
 
     Attributes:
-        priors: What was assumed before the curve was seen, in sentences.
-        families: Probability of each family of laws.
-        exponent: Exponent of the law at the last point.
+        priors: Assumptions made before the curve was seen, as sentences.
+        families: Probability of each family of curves.
+        exponent: Exponent of the curve at the last point.
     """
 
     priors: tuple[str, ...]
@@ -97,27 +95,46 @@ class Assumptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process and attempt of a job of several.
+
+    Attributes:
+        rank: Its rank.
+        attempt: Number of earlier starts of the same rank.
+        host: A short hash that identifies its host.
+        status: Its status.
+        steps: Its steps.
+        joules: Energy of its own devices and of its part of those that a host's processes share, in joules.
+    """
+
+    rank: int
+    attempt: int
+    host: str
+    status: str
+    steps: int
+    joules: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Details:
-    """Everything beyond the terminal. What a run does not have is empty, or None.
+    """Everything beyond the terminal; absent parts are empty or None.
 
     Attributes:
         chart: Loss against joules.
-        target_table: What any loss costs.
-        halvings: What each halving of the distance to the floor costs.
-        assumptions: What the forecast assumed.
+        target_table: Price of any loss.
+        assumptions: Assumptions of the forecast.
         power: Power over time by domain.
-        stretches: What the time outside steps was, and phases of the user's.
-        step_joules_over_time: Joules a step.
+        stretches: Named stretches of time: outside steps, and phases that the user named.
+        step_joules_over_time: Joules per step.
         where: The parts of the window.
-        phases: What the steps themselves were spent on, inferred.
-        processes: Those of a job of several.
+        phases: Estimated energy of the phases of steps.
+        processes: The processes of a job of several.
         learning_rate: The rate over time.
-        overhead: The profiler's own cost.
+        overhead: Cost of the profiler itself.
     """
 
     chart: Chart | None = None
     target_table: TargetTable | None = None
-    halvings: tuple[Halving, ...] = ()
     assumptions: Assumptions | None = None
     power: Power | None = None
     stretches: tuple[Stretch, ...] = ()
@@ -130,16 +147,16 @@ class Details:
 
 
 def details_of(
-    run: "StoredRun", summary: Summary, fit: "CurveFit | None", outlook: Outlook | None, prices: "Prices"
+    run: "StoredRun", summary: Summary, fit: "CurveFit | None", outlook: "Outlook | None", prices: "Prices"
 ) -> Details:
-    """Look at a recorded run closely.
+    """Compute the details of a recorded run.
 
     Args:
         run: The run.
-        summary: What it comes to.
+        summary: Its totals.
         fit: Its fitted curve; None when that is refused.
-        outlook: What is said of it everywhere; None when it is refused.
-        prices: What kilowatt-hours cost.
+        outlook: The forecast; None when it is refused.
+        prices: Prices of a kilowatt-hour.
     """
     steps, spans = run.steps, run.spans
     billed = [domain.name for domain in run.domains.values() if domain.billed]
@@ -150,7 +167,7 @@ def details_of(
         step_joules_over_time=_step_joules(steps),
         where=parts_of(steps, spans),
         phases=phase_energy.of_run(run) if summary.steps > 1 else (),
-        processes=processes_of(run.meta),
+        processes=tuple(map(_process, run.meta.get("ranks", ()))),
         learning_rate=_learning_rate(steps),
         overhead=_overhead(run.meta.get("overhead") or {}, summary),
     )
@@ -163,13 +180,11 @@ def details_of(
         known,
         chart=chart_of(run, fit, inverse),
         target_table=table_of(inverse, outlook, prices, summary.training_watts),
-        halvings=halvings_of(inverse, outlook),
         assumptions=_assumptions(fit),
     )
 
 
 def _unfitted(run: "StoredRun") -> Chart | None:
-    """Lay out what was recorded, without a law."""
     seen = _seen(run)
     return Chart(seen=seen, joules=(), losses=(), law_joules=(), law=()) if len(seen.x) > 1 else None
 
@@ -183,7 +198,7 @@ def _seen(run: "StoredRun") -> Series:
 
 
 def chart_of(run: "StoredRun", fit: "CurveFit", inverse: "Inverse | None" = None) -> Chart:
-    """Lay the curve out for drawing; ``inverse`` saves the work where there is one of the fit already."""
+    """Lay out a fitted curve for drawing; ``inverse`` is computed where it is not given."""
     import numpy as np
 
     from profiler.forecasting.inverse import Inverse
@@ -201,6 +216,17 @@ def chart_of(run: "StoredRun", fit: "CurveFit", inverse: "Inverse | None" = None
         losses=floats(np.exp(fit.curve.log_values)),
         law_joules=(*past, *(joules for joules, _ in ahead)),
         law=(*(fit.loss_at(joules) for joules in past), *(level for _, level in ahead)),
+    )
+
+
+def _process(entry: Mapping[str, Any]) -> Process:
+    return Process(
+        rank=int(entry["rank"]),
+        attempt=int(entry["attempt"]),
+        host=str(entry["host"]),
+        status=str(entry["status"]),
+        steps=int(entry["steps"]),
+        joules=float(entry["joules"]),
     )
 
 
