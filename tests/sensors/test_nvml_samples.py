@@ -86,7 +86,9 @@ def ahead_of_monotonic(name):
     return (time.clock_gettime_ns(getattr(time, name)) - time.monotonic_ns()) / SECOND
 
 
-@pytest.mark.parametrize("ahead", [0.0, ahead_of_monotonic("CLOCK_REALTIME")])
+@pytest.mark.parametrize(
+    "ahead", [0.0, ahead_of_monotonic("CLOCK_REALTIME")], ids=["monotonic", "wall clock"]
+)
 def test_a_known_clock_is_taken_at_its_word(opened, fake_clock, ahead):
     """Each stamp becomes the middle of what its reading measured: 5 ms before its tick, but for the clocks' jitter."""
     sensor = opened(pascal(RAMP, sample_clock_seconds=ahead))
