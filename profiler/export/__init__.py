@@ -1,6 +1,7 @@
-"""A recorded run in the formats of other tools.
+"""Export of a recorded run to the formats of other tools.
 
-A new format is one file here and one row in ``FORMATS``.
+A new format is one module with ``export(run) -> bytes`` and one row in ``FORMATS``, over which
+``tests/export/test_formats.py`` runs.
 """
 
 from importlib import import_module
@@ -13,7 +14,13 @@ if TYPE_CHECKING:
 
 
 class Format(NamedTuple):
-    """A row of the table: where a format is written, what it is for, and whether a terminal can show it."""
+    """Row of the table of formats.
+
+    Attributes:
+        module: Module that defines ``export``.
+        help: One line for the help text of ``energy-profiler export``.
+        is_text: Whether the output is UTF-8 text that may go to a terminal.
+    """
 
     module: str
     help: str
@@ -21,24 +28,21 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "csv": Format("profiler.export.steps_csv", "one table of steps, safe to open in a spreadsheet"),
-    "parquet": Format("profiler.export.parquet", "the same table, typed; needs pyarrow", is_text=False),
-    "codecarbon": Format("profiler.export.codecarbon", "the one row of codecarbon's emissions.csv"),
-    "speedscope": Format(
-        "profiler.export.speedscope", "flame graphs of time and of energy, for speedscope.app"
-    ),
-    "chrome-trace": Format("profiler.export.chrome_trace", "a timeline with power, for ui.perfetto.dev"),
+    "csv": Format("profiler.export.steps_csv", "table of steps, safe to open in a spreadsheet"),
+    "parquet": Format("profiler.export.parquet", "the same table with types; needs pyarrow", is_text=False),
+    "codecarbon": Format("profiler.export.codecarbon", "the row of codecarbon's emissions.csv"),
+    "chrome-trace": Format("profiler.export.chrome_trace", "timeline with power, for ui.perfetto.dev"),
 }
 
 
 def export(run: "Run", name: str) -> bytes:
-    """Write a run in the format called ``name``.
+    """Return the content of a file in the format ``name``.
 
     Raises:
-        UsageError: There is no such format.
-        MissingDependencyError: It needs a package that is not installed.
+        UsageError: The format is unknown.
+        MissingDependencyError: The format needs a package that is not installed.
     """
     if name not in FORMATS:
-        raise UsageError(f"no export is called {name!r}; there are: {', '.join(FORMATS)}.")
-    written: bytes = import_module(FORMATS[name].module).export(run)
-    return written
+        raise UsageError(f"unknown export format {name!r}; choose from {', '.join(FORMATS)}.")
+    content: bytes = import_module(FORMATS[name].module).export(run)
+    return content

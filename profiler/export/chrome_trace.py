@@ -1,4 +1,4 @@
-"""A timeline in the Trace Event Format, which Perfetto and chrome://tracing open: steps, spans, power and loss."""
+"""Timeline of steps, spans, power and loss in the Trace Event Format of Perfetto and chrome://tracing."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ Event = dict[str, Any]
 
 
 def export(run: "Run") -> bytes:
-    """Write the file."""
+    """Return the file."""
     content = {
         "displayTimeUnit": "ms",
         "otherData": {
@@ -65,7 +65,7 @@ def _counter(name: str, seconds: float, values: dict[str, float], pid: int) -> E
 
 
 def _meter(domain: str, rows: "pd.DataFrame", pid: int) -> Iterator[Event]:
-    """A domain's energy at each reading, and its mean power from each to the next."""
+    """Yield the energy of a domain at each reading and its mean power until the next one."""
     times, joules = rows["time_seconds"].tolist(), rows["energy_joules"].tolist()
     for index, (time, energy) in enumerate(zip(times, joules, strict=True)):
         yield _counter(f"energy {domain}", time, {"joules": energy}, pid)

@@ -1,7 +1,7 @@
-"""The row that codecarbon writes for a run, so that whatever reads its ``emissions.csv`` reads this.
+"""Row of codecarbon's ``emissions.csv`` for a run.
 
-Energies are kilowatt-hours and powers watts at the building's meter, that is, times the PUE, as codecarbon's are. What
-this run does not know is empty, emissions without a carbon intensity among it.
+Like codecarbon's, energies (kWh) and powers (W) include the PUE. Unknown columns are empty, emissions without a carbon
+intensity included.
 """
 
 import csv
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from profiler.emissions import Prices, prices_of
-from profiler.export.steps_csv import neutralised
+from profiler.export.steps_csv import escape_formula
 from profiler.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
@@ -25,16 +25,16 @@ COLUMNS = (
     "ram_total_size", "tracking_mode", "cpu_utilization_percent", "gpu_utilization_percent",
     "ram_utilization_percent", "ram_used_gb", "on_cloud", "pue", "wue",
 )  # fmt: skip
-"""Those of codecarbon 3."""
+"""Columns of codecarbon 3."""
 _GRAMS_PER_KG, _WATTS_PER_KW = 1000.0, 1000.0
 _KINDS = {"gpu": "gpu", "dram": "ram"}
-"""What a domain is to codecarbon; all others are the processor's."""
+"""Kind of device per domain; all other domains belong to the CPU."""
 
 Cell = float | int | str | None
 
 
 def export(run: "Run") -> bytes:
-    """Write the header and the row."""
+    """Return the header and the row."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
@@ -43,17 +43,17 @@ def export(run: "Run") -> bytes:
 
 
 def row(run: "Run") -> dict[str, Cell]:
-    """The columns of which anything is known."""
+    """Return the columns with a known value."""
     summary, prices = run.summary(), prices_of(run.meta)
     versions = run.meta.get("versions") or {}
     return {
         "timestamp": _end(summary),
-        "project_name": neutralised(summary.name),
-        "run_id": neutralised(run.path.resolve().name),
+        "project_name": escape_formula(summary.name),
+        "run_id": escape_formula(run.path.resolve().name),
         "duration": summary.window_seconds,
         **_emissions(summary, prices),
         **_energies(summary, prices),
-        "os": neutralised(str(versions.get("system", ""))),
+        "os": escape_formula(str(versions.get("system", ""))),
         "python_version": str(versions.get("python", "")),
         "gpu_count": sum(one.domain.billed and one.domain.name.startswith("gpu:") for one in summary.metered),
         "tracking_mode": "machine",
@@ -91,7 +91,7 @@ def _energies(summary: "Summary", prices: Prices) -> dict[str, Cell]:
 
 
 def _joules(summary: "Summary") -> dict[str, float]:
-    """Joules by codecarbon's kinds. No GPU took nothing only where none that worked is without a meter."""
+    """Return joules per kind. GPU energy is 0 only if no GPU in use lacks a sensor."""
     joules = {} if summary.missing else {"gpu": 0.0}
     for one in summary.metered:
         if one.domain.billed:

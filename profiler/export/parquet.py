@@ -1,4 +1,4 @@
-"""The table of steps as Parquet."""
+"""Steps as a Parquet table."""
 
 import io
 from importlib.util import find_spec
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def export(run: "Run") -> bytes:
-    """Write the table; what was not measured is null.
+    """Return the table; values that were not measured are null.
 
     Raises:
         MissingDependencyError: pyarrow is not installed.

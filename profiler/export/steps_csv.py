@@ -1,4 +1,4 @@
-"""One tidy CSV of steps. Text that a spreadsheet would take for a formula begins with an apostrophe."""
+"""Steps as one CSV table, in which no text can be evaluated as a formula."""
 
 from typing import TYPE_CHECKING
 
@@ -11,16 +11,16 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def export(run: "Run") -> bytes:
-    """Write the table; UTF-8, an empty cell means not measured."""
+    """Return the table in UTF-8; an empty cell means not measured."""
     table = steps_of(run)
     for name in table.columns:
         if table[name].dtype.kind not in "iufb":
-            table[name] = [neutralised(str(cell)) for cell in table[name]]
+            table[name] = [escape_formula(str(cell)) for cell in table[name]]
     text: str = table.to_csv(index=False, lineterminator="\n")
     return text.encode()
 
 
-def neutralised(text: str) -> str:
-    """Text on one line that no spreadsheet computes."""
+def escape_formula(text: str) -> str:
+    """Return text on one line, with an apostrophe in front where a spreadsheet would evaluate it."""
     plain = "".join(c if c.isprintable() else " " for c in text)
     return f"'{plain}" if text.startswith(_FORMULA) else plain

@@ -1,4 +1,4 @@
-"""The table of steps that tabular formats share."""
+"""Table of steps shared by the tabular formats."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,10 @@ if TYPE_CHECKING:
 
 
 def steps_of(run: "Run") -> "pd.DataFrame":
-    """Every row of ``steps.csv``, with the run's name in front, so that tables of several runs can be joined."""
+    """Return the rows of ``steps.csv`` with the run's name as first column, so that tables can be concatenated."""
     table = run.steps.copy()
-    table.insert(0, "run", str(run.meta.get("name", "")))
+    name = (
+        str(run.meta.get("name", "")).encode(errors="replace").decode()
+    )  # JSON allows lone surrogates, UTF-8 none
+    table.insert(0, "run", name)
     return table

@@ -1,4 +1,4 @@
-"""What a run did, in order: its rows of steps and what lies between them, as formats with a timeline take it."""
+"""Steps and spans of a run in order of time, for formats that draw a timeline."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -9,23 +9,23 @@ if TYPE_CHECKING:
     from profiler.run import Run
 
 TRAINING = "training"
-"""What steps without a phase of the user's are part of."""
+"""Group of the steps outside the user's phases."""
 _PARTS = ("data", "forward", "backward", "optimizer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tile:
-    """A row of steps, or a span.
+    """Row of steps, or span.
 
     Attributes:
         name: ``step 12``, ``steps 8 to 15``, or the span's kind.
         group: The user's phase or ``training``; the kind of a span.
         is_step: Whether it is a row of steps.
-        start_seconds: Since the window's start.
-        end_seconds: Since the window's start.
-        joules: What it took; None where that was not measured.
-        parts: Seconds of each part of a step that was timed.
-        facts: What else is known of it.
+        start_seconds: Seconds since the start of the window.
+        end_seconds: Seconds since the start of the window.
+        joules: Counted energy; None where it was not measured.
+        parts: Seconds per timed part of a step.
+        facts: Finite loss and learning rate, where recorded.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Tile:
 
 
 def tiles_of(run: "Run") -> list[Tile]:
-    """Every row of steps and every span, by time."""
+    """Return every row of steps and every span in order of time."""
     return sorted((*_steps(run), *_spans(run)), key=lambda tile: (tile.start_seconds, tile.end_seconds))
 
 
