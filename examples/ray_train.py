@@ -49,7 +49,7 @@ def main():
     )
     trainer.fit()
     run = load_run(run_dir)
-    print(run.ranks[["rank", "joules", "waiting_joules"]])
+    print(run.ranks[["rank", "joules"]])
     print(f"{run.total_joules:.1f} J in all -> {run.path}")
 
 

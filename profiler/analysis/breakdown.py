@@ -1,5 +1,6 @@
 """Where the energy went: the steps by phase, and what lies outside them by kind."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -7,7 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
+    from profiler.storage.validation import Remainder
+
 TRAINING = "training steps"
+"""Steps in no phase of the user's."""
+UNWRITTEN = "unwritten"
+"""Steps and spans that are in no row, as after a full disk."""
 """Steps in no phase of the user's."""
 
 
@@ -30,9 +36,20 @@ class Part:
     share: float | None
 
 
-def parts_of(steps: "pd.DataFrame", spans: "pd.DataFrame") -> tuple[Part, ...]:
-    """Split the window, steps first, the costliest part of each first."""
+def parts_of(
+    steps: "pd.DataFrame", spans: "pd.DataFrame", unrecorded: "Remainder | None" = None
+) -> tuple[Part, ...]:
+    """Split the window, steps first, the costliest part of each first.
+
+    Args:
+        steps: Rows of steps.
+        spans: Rows of spans.
+        unrecorded: The part of the totals that is in no row.
+    """
     groups = [*_grouped(steps, "phase", in_steps=True), *_grouped(spans, "kind", in_steps=False)]
+    if unrecorded is not None:
+        joules = round(unrecorded.step_joules + unrecorded.span_joules, 6)
+        groups.append((UNWRITTEN, False, unrecorded.seconds, None if math.isnan(joules) else joules))
     total = sum(joules for *_, joules in groups if joules is not None)
     parts = (
         Part(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from profiler.analysis.window_energy import gain_variance
 from profiler.records import Interval, PhaseEnergy
+from profiler.storage.schema import PHASES
 from profiler.uncertainty import Z_90
 
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float64]
 
-PHASES = ("data", "forward", "backward", "optimizer")
 OTHER = "other"
 """What no phase covers: zeroing gradients, logging, the loop itself."""
 
@@ -97,10 +97,10 @@ def _seconds(steps: "pd.DataFrame") -> tuple[tuple[str, ...], "Array"]:
     """The phases that took any time, and their seconds in each row; what was not timed is part of ``other``."""
     import numpy as np
 
-    names = [name for name in PHASES if float(steps[f"{name}_seconds"].sum()) > 0]
+    names = [name for name, column in PHASES.items() if float(steps[column].sum()) > 0]
     if not names:
         return (), np.empty((len(steps), 0))
-    timed = steps[[f"{name}_seconds" for name in names]].fillna(0.0).to_numpy(dtype=float)
+    timed = steps[[PHASES[name] for name in names]].fillna(0.0).to_numpy(dtype=float)
     rest = (steps["end_seconds"] - steps["start_seconds"]).to_numpy(dtype=float) - timed.sum(axis=1)
     return (*names, OTHER), np.column_stack([timed, np.maximum(rest, 0.0)])
 

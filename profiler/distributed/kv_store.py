@@ -4,13 +4,10 @@ torch.distributed's TCPStore listens at ``MASTER_ADDR:MASTER_PORT`` for as long 
 before, beside and after the process group, and when ranks have died. Nothing here waits longer than its bound or fails.
 """
 
-import json
 import os
 import socket
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -42,30 +39,6 @@ class Board:
             RuntimeError: The store has gone, or does not answer.
         """
         return _text(_answer(lambda: self._store.compare_set(self._name("directory"), "", proposal)))
-
-    def publish(self, rank: int, attempt: int, record: Mapping[str, Any]) -> None:
-        """Tell what became of a rank; nobody hears it where the store has gone."""
-        with suppress(RuntimeError):
-            _answer(lambda: self._store.set(self._name(attempt, rank), json.dumps(record)))
-
-    def collect(self, ranks: Iterable[int], attempt: int, seconds: float) -> dict[int, dict[str, Any]]:
-        """What others have told, by rank, waiting ``seconds`` for them in all, and for the store its bound."""
-        found: dict[int, dict[str, Any]] = {}
-        asking = Aside(lambda: self._collect(ranks, attempt, time.monotonic() + seconds, found))
-        if asking.wait(seconds + _BOUND_SECONDS):
-            asking.result()
-        return dict(found)
-
-    def _collect(
-        self, ranks: Iterable[int], attempt: int, deadline: float, found: dict[int, dict[str, Any]]
-    ) -> None:
-        with suppress(RuntimeError):  # the store has gone: what is known by now is all there is
-            for rank in ranks:
-                name = self._name(attempt, rank)
-                while not self._store.check([name]) and time.monotonic() < deadline:
-                    time.sleep(_PAUSE_SECONDS)
-                if self._store.check([name]):
-                    found[rank] = dict(json.loads(_text(self._store.get(name))))
 
     def _name(self, *of: object) -> str:
         return "/".join(str(part) for part in (_ROOT, self._run, *of))

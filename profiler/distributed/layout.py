@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from profiler._compat import has_locks, node_folder
 from profiler.distributed.kv_store import open_board
@@ -46,17 +45,6 @@ class Place:
         if self.meeting is None:
             return Unopposed()
         return Election(self.meeting.with_suffix(""), domains)
-
-    def of(self, rank: int) -> Path:
-        """Where another process of this attempt records."""
-        return self.run_path / directory_name(rank, self.identity.attempt)
-
-    def tell(self, record: Mapping[str, Any], environ: Mapping[str, str]) -> None:
-        """Tell the first process, which may be on another host, what became of this one."""
-        if self.identity.may_span_hosts and not self.identity.speaks:
-            board = open_board(environ, self.key)
-            if board is not None:
-                board.publish(self.identity.rank, self.identity.attempt, record)
 
     def leave(self) -> None:
         """Say that this process has ended in good order."""

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from profiler.storage.schema import PHASES
+
 if TYPE_CHECKING:
     from profiler.run import Run
 
 TRAINING = "training"
 """Group of the steps outside the user's phases."""
-_PARTS = ("data", "forward", "backward", "optimizer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +51,7 @@ def _steps(run: "Run") -> Iterator[Tile]:
             name=f"step {last}" if count == 1 else f"steps {last - count + 1} to {last}",
             group=str(row["phase"]) or TRAINING,
             is_step=True,
-            parts={part: row[key] for part in _PARTS if _known(row[key := f"{part}_seconds"])},
+            parts={part: row[column] for part, column in PHASES.items() if _known(row[column])},
             facts={key: row[key] for key in ("loss", "learning_rate") if _known(row[key])},
             **_common(row),
         )

@@ -1,5 +1,5 @@
-"""One run out of what every process of a job recorded: pure functions from run directories to tables.
+"""Merging of the records of a job's processes and attempts into one run: from run directories to tables.
 
-``records`` finds what there is, ``clocks`` puts it on one time axis, ``counting`` sees to it that no device is counted
-twice, ``ranks`` adds the ranks of one attempt up, ``chain`` puts attempts behind each other, ``job`` does all of it.
+``discovery`` finds the records, ``clocks`` puts them on one time axis, ``deduplication`` counts each device once,
+``aggregation`` adds up the ranks of an attempt, ``resume`` appends attempts, and ``merge`` does all of it.
 """

@@ -1,8 +1,7 @@
-"""The ranks of one attempt added up: steps by common blocks, what lies between them by its place and kind.
+"""Aggregation of the ranks of one attempt: steps by common blocks, spans by their place and kind.
 
-Joules are sums over ranks; the loss of a block is the mean over the ranks that saw one; phases' seconds are means. A
-block ends when its last rank ended it, and a span is as long as its mean over ranks: rows tile the window as they do
-in a record of one process.
+Each column is combined by the rule that the schema gives for it. A block ends when its last rank ended it, and a span
+is as long as its mean over ranks, so that rows tile the window as in the record of one process.
 """
 
 from collections import defaultdict
@@ -10,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from profiler.merging.alignment import block_of, known, sums
-from profiler.merging.tables import FLOATS
 from profiler.storage.reader import Tables
 from profiler.storage.schema import SPANS, STEPS
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
@@ -22,15 +20,17 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float64]
 
-CATEGORIES = ("gpu_joules", "cpu_joules", "dram_joules", "other_joules")
-_JOULES = (*CATEGORIES, "total_joules", "modelled_joules")
-_MOST_CELLS = 40_000_000
-_SECONDS = ("data_seconds", "forward_seconds", "backward_seconds", "optimizer_seconds")
+_SUMMED = STEPS.where(unit="J", over_steps="sum", over_ranks="sum")
+_AVERAGED = STEPS.where(unit="s", over_steps="sum", over_ranks="mean")
+_LARGEST = STEPS.where(type="int", over_steps="sum", over_ranks="max")
+_FIRST = STEPS.where(type="float", over_ranks="first")
+_ZEROS = ("end_seconds", "loss", "losses", "variance", *_SUMMED, *_AVERAGED, *_LARGEST,
+          *(f"ranks with {name}" for name in _AVERAGED))  # fmt: skip
 
 
 @dataclass(slots=True, kw_only=True)
-class Between:
-    """What the ranks did of one kind before one block; joules in whole microjoules."""
+class SpanSums:
+    """The spans of one kind before one block, over ranks; joules are whole microjoules."""
 
     first_seconds: float
     seconds: float = 0.0
@@ -41,49 +41,34 @@ class Between:
 
 
 @dataclass(slots=True, kw_only=True)
-class Sums:
+class RankSums:
     """Running sums over ranks, by block.
 
     Attributes:
         blocks: The last step of each block.
-        expected: How many ranks there will be.
-        ranks: How many were added.
-        end_seconds: When the last window ended.
-        between: What lies before each block, by its index and kind.
-        columns: By name; joules in whole microjoules.
-        metered: Of the joules, whether any rank has a number there.
-        backwards: Seconds in backward passes of each rank added, NaN where it has none; of several blocks together
-            where there are very many.
+        ranks: How many ranks were added.
+        end_seconds: End of the last window.
+        spans: The spans before each block, by its index and their kind.
+        columns: By name; joules are whole microjoules.
+        metered: By column of joules, true where any rank has a number.
+        phases: The user's phase of a block, by its index.
     """
 
     blocks: "npt.NDArray[np.int64]"
-    expected: int = 1
     ranks: int = 0
     end_seconds: float = 0.0
-    between: dict[tuple[int, str], Between] = field(default_factory=dict)
+    spans: dict[tuple[int, str], SpanSums] = field(default_factory=dict)
     columns: "dict[str, Array]" = field(default_factory=dict)
     metered: "dict[str, npt.NDArray[np.bool_]]" = field(default_factory=dict)
-    backwards: "list[Array]" = field(default_factory=list)
     phases: dict[int, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         import numpy as np
 
         count = len(self.blocks)
-        zeros = (
-            "ends",
-            "loss",
-            "losses",
-            "variance",
-            *_JOULES,
-            *_SECONDS,
-            *(f"n_{name}" for name in _SECONDS),
-        )
-        self.columns = {
-            name: np.zeros(count) for name in (*zeros, "nonfinite_count", "step_rows", "backwards")
-        }
-        self.columns["learning_rate"] = np.full(count, np.nan)
-        self.metered = {name: np.zeros(count, dtype=bool) for name in _JOULES}
+        self.columns = {name: np.zeros(count) for name in _ZEROS}
+        self.columns |= {name: np.full(count, np.nan) for name in _FIRST}
+        self.metered = {name: np.zeros(count, dtype=bool) for name in _SUMMED}
 
     def add(self, tables: Tables, start: float, end: float) -> None:
         """Add a rank whose window lies from ``start`` to ``end``, in seconds of the merged window."""
@@ -100,16 +85,11 @@ class Sums:
         import numpy as np
 
         columns, count = self.columns, len(self.blocks)
-        np.maximum.at(columns["ends"], at, steps["end_seconds"].to_numpy() + start)
-        for name in _SECONDS:
+        np.maximum.at(columns["end_seconds"], at, steps["end_seconds"].to_numpy() + start)
+        for name in _AVERAGED:
             values = steps[name].to_numpy()
             columns[name] += sums(values, at, count)
-            columns[f"n_{name}"] += known(values, at, count)
-        backward = sums(steps["backward_seconds"].to_numpy(), at, count)
-        has_backward = known(steps["backward_seconds"].to_numpy(), at, count)
-        stride = 1 + self.expected * count // _MOST_CELLS
-        taken = np.where(has_backward, backward, np.nan).astype(np.float32)
-        self.backwards.append(np.add.reduceat(taken, np.arange(0, count, stride)))
+            columns[f"ranks with {name}"] += known(values, at, count)
         for index, phase in zip(at[steps["phase"] != ""], steps["phase"][steps["phase"] != ""], strict=True):
             self.phases.setdefault(int(index), str(phase))
 
@@ -117,25 +97,26 @@ class Sums:
         import numpy as np
 
         columns, count = self.columns, len(self.blocks)
-        loss, strange = steps["loss"].to_numpy(), steps["nonfinite_count"].to_numpy().astype(float)
-        finite = np.where(np.isfinite(loss), np.maximum(steps["step_count"].to_numpy() - strange, 1.0), 0.0)
-        columns["loss"] += sums(np.where(finite > 0, loss, 0.0) * finite, at, count)
-        columns["losses"] += sums(finite, at, count)
-        columns["nonfinite_count"] = np.maximum(columns["nonfinite_count"], sums(strange, at, count))
-        backwards = sums(steps["backwards"].to_numpy().astype(float), at, count)
-        columns["backwards"] = np.maximum(columns["backwards"], backwards)
-        rate = steps["learning_rate"].to_numpy()
-        last = np.full(count, np.nan)
-        last[at] = rate
-        columns["learning_rate"] = np.where(
-            np.isnan(columns["learning_rate"]), last, columns["learning_rate"]
+        loss, nonfinite = steps["loss"].to_numpy(), steps["nonfinite_count"].to_numpy().astype(float)
+        # The loss of a row is the mean of its finite losses, so each row weighs as many losses as it has.
+        weights = np.where(
+            np.isfinite(loss), np.maximum(steps["step_count"].to_numpy() - nonfinite, 1.0), 0.0
         )
+        columns["loss"] += sums(np.where(weights > 0, loss, 0.0) * weights, at, count)
+        columns["losses"] += sums(weights, at, count)
+        for name in _LARGEST:
+            of_rank = sums(steps[name].to_numpy().astype(float), at, count)
+            columns[name] = np.maximum(columns[name], of_rank)
+        for name in _FIRST:
+            last = np.full(count, np.nan)
+            last[at] = steps[name].to_numpy()
+            columns[name] = np.where(np.isnan(columns[name]), last, columns[name])
 
     def _add_joules(self, steps: "pd.DataFrame", at: "npt.NDArray[np.int64]") -> None:
         import numpy as np
 
         count = len(self.blocks)
-        for name in _JOULES:
+        for name in _SUMMED:
             values = steps[name].to_numpy()
             self.metered[name] |= known(values, at, count)
             self.columns[name] += sums(np.round(values * MICROJOULES_PER_JOULE), at, count)
@@ -153,8 +134,8 @@ class Sums:
             self._add_span(place, row, start)
 
     def _add_span(self, place: int, row: dict[Any, Any], start: float) -> None:
-        one = self.between.setdefault(
-            (place, str(row["kind"])), Between(first_seconds=row["start_seconds"] + start)
+        one = self.spans.setdefault(
+            (place, str(row["kind"])), SpanSums(first_seconds=row["start_seconds"] + start)
         )
         one.first_seconds = min(one.first_seconds, row["start_seconds"] + start)
         one.seconds += row["end_seconds"] - row["start_seconds"]
@@ -165,23 +146,23 @@ class Sums:
             one.variance += (row["uncertainty_joules"] or 0.0) ** 2
 
     def frames(self) -> "tuple[pd.DataFrame, pd.DataFrame]":
-        """The tables of steps and spans."""
+        """Return the tables of steps and spans."""
         layout = _Layout(self)
         return layout.steps(), layout.spans()
 
 
 class _Layout:
-    """Puts blocks and spans one behind the other on the merged window, in whole nanoseconds."""
+    """Blocks and spans one after the other on the merged window, in whole nanoseconds."""
 
-    def __init__(self, total: Sums) -> None:
+    def __init__(self, total: RankSums) -> None:
         import numpy as np
 
         self._sums = total
         count = len(total.blocks)
-        self._groups: dict[int, list[tuple[str, Between]]] = defaultdict(list)
-        for (place, kind), one in sorted(total.between.items(), key=lambda item: item[1].first_seconds):
+        self._groups: dict[int, list[tuple[str, SpanSums]]] = defaultdict(list)
+        for (place, kind), one in sorted(total.spans.items(), key=lambda item: item[1].first_seconds):
             self._groups[min(place, count)].append((kind, one))
-        ends = np.maximum.accumulate(np.append(total.columns["ends"], total.end_seconds))
+        ends = np.maximum.accumulate(np.append(total.columns["end_seconds"], total.end_seconds))
         if not self._groups.get(count) and count:
             ends[count - 1] = ends[count]
         self._edges = np.round(np.append(0.0, ends) * NANOSECONDS_PER_SECOND).astype(np.int64)
@@ -189,14 +170,15 @@ class _Layout:
         self._placed = {place: self._place(place, group) for place, group in self._groups.items()}
         self._cumulate()
 
-    def _place(self, place: int, group: list[tuple[str, Between]]) -> list[int]:
-        """Where the spans before a block end; what is behind the last block fills the window."""
+    def _place(self, place: int, group: list[tuple[str, SpanSums]]) -> list[int]:
+        """Return the ends of the spans before a block; those after the last block fill the window."""
         import numpy as np
 
         start, end = int(self._edges[place]), int(self._edges[place + 1])
         lengths = np.array([one.seconds for _, one in group]) / self._sums.ranks * NANOSECONDS_PER_SECOND
         whole = float(lengths.sum())
         is_last = place == len(self._sums.blocks)
+        # Ranks overlap differently, so the means of their spans may be longer than the gap: then they are shortened.
         scale = (end - start) / whole if whole and (is_last or whole > end - start) else 1.0
         ends = (start + np.round(np.cumsum(lengths) * scale).astype(np.int64)).tolist()
         if is_last:
@@ -210,11 +192,11 @@ class _Layout:
 
         count = len(self._sums.blocks)
         steps = np.append(self._sums.columns["total_joules"], 0.0)
-        between = np.zeros(count + 1)
+        spans = np.zeros(count + 1)
         for place, group in self._groups.items():
-            between[place] = sum(one.joules for _, one in group)
-        self._before = np.cumsum(steps + between) - steps - between
-        self._cumulative = np.cumsum(steps + between)[:count]
+            spans[place] = sum(one.joules for _, one in group)
+        self._before = np.cumsum(steps + spans) - steps - spans
+        self._cumulative = np.cumsum(steps + spans)[:count]
 
     def steps(self) -> "pd.DataFrame":
         import numpy as np
@@ -227,16 +209,16 @@ class _Layout:
             "start_seconds": self._starts[:count] / NANOSECONDS_PER_SECOND,
             "end_seconds": self._edges[1 : count + 1] / NANOSECONDS_PER_SECOND,
             "loss": np.where(columns["losses"] > 0, columns["loss"] / np.maximum(columns["losses"], 1.0), np.nan),
-            "nonfinite_count": columns["nonfinite_count"].astype(np.int64),
-            "backwards": columns["backwards"].astype(np.int64), "learning_rate": columns["learning_rate"],
         }  # fmt: skip
-        for name in _JOULES:
+        found |= {name: columns[name].astype(np.int64) for name in _LARGEST}
+        found |= {name: columns[name] for name in _FIRST}
+        for name in _SUMMED:
             found[name] = np.where(metered[name], columns[name] / MICROJOULES_PER_JOULE, np.nan)
         seen = np.maximum.accumulate(total | (self._before[:count] > 0)) if count else total
         found["cumulative_joules"] = np.where(seen, self._cumulative / MICROJOULES_PER_JOULE, np.nan)
         found["uncertainty_joules"] = np.where(total, np.sqrt(columns["variance"]), np.nan)
-        for name in _SECONDS:
-            ranks = columns[f"n_{name}"]
+        for name in _AVERAGED:
+            ranks = columns[f"ranks with {name}"]
             found[name] = np.where(ranks > 0, columns[name] / np.maximum(ranks, 1.0), np.nan)
         found["phase"] = [self._sums.phases.get(index, "") for index in range(count)]
         return pd.DataFrame({name: found[name] for name in STEPS.columns})
@@ -245,7 +227,9 @@ class _Layout:
         import pandas as pd
 
         rows = [row for place in sorted(self._groups) for row in self._spans_before(place)]
-        return pd.DataFrame(rows, columns=list(SPANS.columns)).astype(FLOATS)
+        return pd.DataFrame(rows, columns=list(SPANS.columns)).astype(
+            dict.fromkeys(SPANS.where(type="float"), "float64")
+        )
 
     def _spans_before(self, place: int) -> list[dict[str, Any]]:
         rows, start, spent = [], int(self._edges[place]), float(self._before[place])
@@ -261,26 +245,3 @@ class _Layout:
             })  # fmt: skip
             start = end
         return rows
-
-
-def without(
-    tables: Tables, column: str, step_joules: "Array", span_joules: "Array", *, modelled: bool
-) -> Tables:
-    """Take joules that another rank counts off a rank's rows.
-
-    Args:
-        tables: The rank's.
-        column: The category that the device is billed in.
-        step_joules: What to take off each row of steps.
-        span_joules: What to take off each span.
-        modelled: Whether those joules were estimated.
-    """
-    import numpy as np
-
-    steps, spans = tables.steps.copy(), tables.spans.copy()
-    off = np.minimum(step_joules, np.nan_to_num(steps[column].to_numpy()))
-    for name in (column, "total_joules", *(("modelled_joules",) if modelled else ())):
-        steps[name] = np.maximum(steps[name].to_numpy() - off, 0.0)
-    for name in ("total_joules", *(("modelled_joules",) if modelled else ())):
-        spans[name] = np.maximum(spans[name].to_numpy() - span_joules, 0.0)
-    return Tables(steps=steps, spans=spans, samples=tables.samples, metrics=tables.metrics)

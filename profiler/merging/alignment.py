@@ -1,4 +1,4 @@
-"""Steps of several ranks in common blocks: where the rows of all of them end."""
+"""Alignment of ranks by step: common blocks, in which the rows of all ranks end."""
 
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def common_ends(ends: "Iterable[Steps]") -> "Steps":
-    """The steps at which a row ends on every rank that came so far, in order.
+    """Return the steps at which a row ends on every rank that came so far, in order.
 
-    Rows are single steps at first and aligned blocks of 2^k steps later, so that those of the slower writer nearly
-    always contain those of the others. A rank that ended early has no say in what lies behind its last row.
+    Rows are single steps at first and aligned blocks of 2^k steps later, so that the rows of the slowest writer nearly
+    always contain those of the others. A rank that ended early does not constrain the steps after its last row.
     """
     import numpy as np
 
@@ -38,14 +38,14 @@ def _both(one: "Steps", other: "Steps") -> "Steps":
 
 
 def block_of(ends: "Steps", blocks: "Steps") -> "Steps":
-    """The index of the block in which each row ends."""
+    """Return the index of the block in which each row ends."""
     import numpy as np
 
     return np.searchsorted(blocks, ends).astype(np.int64)
 
 
 def sums(values: "Array", at: "Steps", count: int) -> "Array":
-    """Add values up by index; what is not a number adds nothing."""
+    """Add values up by index; NaN adds nothing."""
     import numpy as np
 
     found: Array = np.bincount(at, weights=np.nan_to_num(values, nan=0.0), minlength=count).astype(np.float64)
@@ -53,7 +53,7 @@ def sums(values: "Array", at: "Steps", count: int) -> "Array":
 
 
 def known(values: "Array", at: "Steps", count: int) -> "npt.NDArray[np.bool_]":
-    """Say for each index whether any of its values is a number."""
+    """Return for each index true if any of its values is a number."""
     import numpy as np
 
     return np.bincount(at, weights=~np.isnan(values), minlength=count) > 0

@@ -1,8 +1,8 @@
-"""When each process's window began, on one time axis.
+"""Clocks of hosts: the start of each process's window on one time axis.
 
-Processes of one host share its monotonic clock, so that between them nothing is estimated. Hosts' wall clocks may
-disagree. Where the hosts trained as one process group, their steps end together, to within the time that one waits for
-another in a collective operation: the median difference between the ends of common steps is then the clocks' offset.
+Processes of one host share its monotonic clock, so no offset between them is estimated. The wall clocks of hosts may
+disagree. If the hosts trained as one process group, their steps end together, to within the time that one waits for
+another in a collective operation: the offset is then the median difference between the ends of common steps.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ _LARGEST_SPREAD_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostClock:
-    """How far a host's wall clock is ahead of the first host's.
+    """Offset of a host's wall clock from that of the first host.
 
     Attributes:
         host: The host, as a short hash.
-        offset_seconds: What is taken off its times.
+        offset_seconds: Lead of its clock, subtracted from its times.
         uncertainty_seconds: Half the width of the interval that holds 90 % of the differences; None where unknown.
-        source: ``reference``, ``steps``, or ``wall clock`` where nothing better is known.
+        source: ``reference``, ``steps``, or ``wall clock`` where the offset could not be estimated.
     """
 
     host: str
@@ -32,7 +32,7 @@ class HostClock:
 
 
 def host_clocks(outlines: Sequence[Outline]) -> dict[str, HostClock]:
-    """Compare each host's clock with the first one's, through the first process of each."""
+    """Estimate the offset of each host's clock from the first one's, from the first process of each."""
     firsts: dict[str, Outline] = {}
     for outline in outlines:
         firsts.setdefault(outline.record.host, outline)
@@ -62,14 +62,14 @@ def _compared(reference: Outline, outline: Outline) -> HostClock:
 
 
 def wall_start(record: Record) -> float:
-    """When a window began by its host's wall clock, in Unix seconds."""
+    """Return the start of a window by its host's wall clock, in Unix seconds."""
     return float(
         record.meta.get("clock", {}).get("unix_seconds", record.meta.get("started_unix_seconds", 0.0))
     )
 
 
 def starts(records: Sequence[Record], clocks: Mapping[str, HostClock]) -> list[float]:
-    """When each window began, in Unix seconds of the first host's clock."""
+    """Return the start of each window, in Unix seconds of the first host's clock."""
     anchors: dict[str, tuple[float, float]] = {}
     found = []
     for record in records:

@@ -1,8 +1,8 @@
-"""Counting each device once: who counted what and when, and what is taken off where two counted the same.
+"""Deduplication: each device is counted once, whichever processes counted it.
 
-While recording, one process a host counts what its processes share, so that claims follow each other. Where processes
-could not agree (separate containers, no lock), two claims overlap: the earlier is kept, and of the later what lies
-behind it.
+While recording, one process per host counts what its processes share, so claims follow each other. Where processes
+could not agree (separate containers, no lock), claims overlap: the earlier one is kept, and of the later one the part
+after it.
 """
 
 from collections import defaultdict
@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profiler.merging.discovery import Outline, Record
+from profiler.records import Provenance
+from profiler.storage.reader import Tables
+from profiler.storage.schema import CATEGORIES, category_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 _TOLERANCE_SECONDS = 0.002
-"""Claims may overlap by this much: a process's last row ends where the next one's first begins."""
+"""Claims may overlap by this much: a process's last row ends where the first row of the next process begins."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,15 +38,15 @@ class Claim:
 
 
 def device_of(record: Record, domain: Mapping[str, Any]) -> str:
-    """What tells a device from all others: a GPU's own number, or its host and name."""
+    """Return an identifier of a domain's device across hosts: a GPU's own, or its host and name."""
     name = str(domain["name"])
     if name.startswith("gpu:"):
         return str(domain.get("device") or f"{record.host}/{record.rank}/{name}")
     return f"{record.host or record.path}/{name}"
 
 
-def claims(outlines: Sequence[Outline], starts: Sequence[float]) -> list[Claim]:
-    """Who counted what; owners are indices of ``outlines``."""
+def claims_of(outlines: Sequence[Outline], starts: Sequence[float]) -> list[Claim]:
+    """Return the claims of all processes; owners are indices of ``outlines``."""
     return [
         Claim(
             owner=owner,
@@ -57,36 +60,69 @@ def claims(outlines: Sequence[Outline], starts: Sequence[float]) -> list[Claim]:
     ]
 
 
-def kept_from(made: Iterable[Claim]) -> dict[tuple[int, str], float]:
-    """From when on each contested claim is kept, by owner and domain; infinity where it is dropped altogether."""
+def kept_from(claims: Iterable[Claim]) -> dict[int, dict[str, float]]:
+    """Return from when on each contested claim is kept, by owner and domain; infinity where none of it is."""
     by_device: dict[str, list[Claim]] = defaultdict(list)
-    for claim in made:
+    for claim in claims:
         by_device[claim.device].append(claim)
-    kept: dict[tuple[int, str], float] = {}
+    kept: dict[int, dict[str, float]] = defaultdict(dict)
     for contenders in by_device.values():
         cursor = float("-inf")
         for claim in sorted(contenders, key=lambda c: (c.start, c.owner)):
             if cursor - claim.start > _TOLERANCE_SECONDS:
-                kept[claim.owner, claim.domain] = cursor if claim.end > cursor else float("inf")
+                kept[claim.owner][claim.domain] = cursor if claim.end > cursor else float("inf")
             cursor = max(cursor, claim.end)
     return kept
 
 
-def spent(samples: "pd.DataFrame", domain: str, moments: "Array") -> "Array":
-    """Cumulative joules of a domain at moments of its own process's window, on straight lines between samples."""
+def without_contested(tables: Tables, record: Record, kept: Mapping[str, float]) -> Tables:
+    """Subtract from a rank's rows the joules that another rank counts.
+
+    Args:
+        tables: The rank's tables.
+        record: Its record.
+        kept: From when on it counts each contested domain, in seconds of its own window.
+    """
+    for name, since in kept.items():
+        domain = next(entry for entry in record.billed if entry["name"] == name)
+        column = CATEGORIES[category_of(name)]
+        steps, spans = (
+            _counted_before(tables.samples, name, frame, since) for frame in (tables.steps, tables.spans)
+        )
+        is_alone = sum(CATEGORIES[category_of(entry["name"])] == column for entry in record.billed) == 1
+        if is_alone:  # then the column holds this device's joules alone, more exactly than its samples
+            before = tables.steps["end_seconds"].to_numpy() <= since
+            steps[before] = tables.steps[column].to_numpy()[before]
+        is_modelled = domain["provenance"] == Provenance.MODELLED
+        tables = _subtracted(tables, column, steps, spans, is_modelled=is_modelled)
+    return tables
+
+
+def _counted_before(samples: "pd.DataFrame", domain: str, rows: "pd.DataFrame", since: float) -> "Array":
+    """Return the joules of a domain in each row before ``since``, on straight lines between samples."""
     import numpy as np
 
-    rows = samples[samples["domain"] == domain]
-    if rows.empty:
-        return np.zeros(len(moments))
-    joules: Array = np.interp(moments, rows["time_seconds"].to_numpy(), rows["energy_joules"].to_numpy())
-    return joules
+    start, end = rows["start_seconds"].to_numpy(), rows["end_seconds"].to_numpy()
+    log = samples[samples["domain"] == domain]
+    if log.empty:
+        return np.zeros(len(start))
+    seconds, joules = log["time_seconds"].to_numpy(), log["energy_joules"].to_numpy()
+    cut = min(since, 1e18)
+    low, high = (np.interp(np.minimum(moment, cut), seconds, joules) for moment in (start, end))
+    found: Array = high - low
+    return found
 
 
-def taken_off(samples: "pd.DataFrame", domain: str, start: "Array", end: "Array", kept: float) -> "Array":
-    """Joules of a domain in each of some rows that somebody else counts: what was spent before ``kept``."""
+def _subtracted(
+    tables: Tables, column: str, step_joules: "Array", span_joules: "Array", *, is_modelled: bool
+) -> Tables:
     import numpy as np
 
-    cut = np.full(len(start), min(kept, 1e18))
-    low = spent(samples, domain, np.minimum(start, cut))
-    return spent(samples, domain, np.minimum(end, cut)) - low
+    steps, spans = tables.steps.copy(), tables.spans.copy()
+    off = np.minimum(step_joules, np.nan_to_num(steps[column].to_numpy()))
+    totals = ("total_joules", *(("modelled_joules",) if is_modelled else ()))
+    for name in (column, *totals):
+        steps[name] = np.maximum(steps[name].to_numpy() - off, 0.0)
+    for name in totals:
+        spans[name] = np.maximum(spans[name].to_numpy() - span_joules, 0.0)
+    return Tables(steps=steps, spans=spans, samples=tables.samples, metrics=tables.metrics)

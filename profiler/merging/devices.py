@@ -1,7 +1,7 @@
-"""The devices of a merged run: their names, what is said of them, and their energy over time.
+"""Devices of a merged run: their names, their entries in ``run.json``, and their energy over time.
 
-Up to 32 devices each keep a log of their own. Of more, those of one kind are added up (``gpu:all``): a thousand logs
-help nobody, and each one still stands in its process's own directory.
+Up to 32 devices keep a log each. Of more, those of one kind are added up (``gpu:all``); the single logs remain in the
+directories of the processes.
 """
 
 import math
@@ -10,7 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from profiler.merging.discovery import Record
+from profiler.merging.discovery import Outline, Record
+from profiler.records import Provenance
 from profiler.storage.schema import SAMPLES
 from profiler.units import MICROJOULES_PER_JOULE
 
@@ -23,14 +24,14 @@ if TYPE_CHECKING:
 
 MOST_DEVICES = 32
 _POINTS = 2_000
-"""Samples kept of each log: energies are cumulative, so that leaving some out loses nothing between the others."""
+"""Samples kept of each log. Energies are cumulative, so the energy between the kept ones stays exact."""
 _LEAST_POINTS = 64
 _ALL_POINTS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """What one process counted of one device: joules since it began to, over seconds of the merged window."""
+    """Energy that one process counted of one device: joules since it began to, over seconds of the merged window."""
 
     device: str
     record: Record
@@ -40,7 +41,7 @@ class Log:
 
     @property
     def total(self) -> float:
-        """All of it."""
+        """Energy of the whole log, in joules."""
         return float(self.joules[-1])
 
 
@@ -48,18 +49,18 @@ def log_of(
     samples: "pd.DataFrame", record: Record, domain: Mapping[str, Any], device: str, *, start: float,
     kept_from: float, until: float, logs: int,
 ) -> Log | None:  # fmt: skip
-    """Take one device's energy out of a process's samples.
+    """Extract one device's energy from a process's samples.
 
     Args:
-        samples: Its table.
-        record: The process.
+        samples: The process's table.
+        record: Its record.
         domain: The device's entry in its ``run.json``.
-        device: What tells the device from others.
-        start: When the process's window began on the merged one.
-        kept_from: From when on this process counts it, on the merged window.
-        until: When the process's window ended on the merged one; what a killed one read behind its last row is not
-            accounted for.
-        logs: How many such logs there will be: the more, the fewer points each keeps.
+        device: An identifier of the device.
+        start: Start of the process's window on the merged one.
+        kept_from: From when on this process counts the device, on the merged window.
+        until: End of the process's window on the merged one. A killed process has sampled beyond its last row; those
+            samples are excluded.
+        logs: Number of logs in all: the more there are, the fewer points each keeps.
     """
     import numpy as np
 
@@ -82,7 +83,7 @@ def log_of(
 
 
 def combine(logs: Sequence[Log], end: float) -> "tuple[list[dict[str, Any]], pd.DataFrame]":
-    """Entries for ``run.json``, and the table of samples up to the merged window's end."""
+    """Return the entries for ``run.json``, and the table of samples up to the merged window's end."""
     import pandas as pd
 
     groups = _grouped(logs)
@@ -111,7 +112,7 @@ def _grouped(logs: Sequence[Log]) -> dict[str, list[Log]]:
 
 
 def _named(by_device: Mapping[str, list[Log]]) -> dict[str, list[Log]]:
-    """Give each device its own domain's name; where several have that name, with the host and rank it belongs to."""
+    """Name each device as its domain; where several have one name, append the rank or node it belongs to."""
     names = [str(group[0].domain["name"]) for group in by_device.values()]
     hosts = list(dict.fromkeys(group[0].record.host for group in by_device.values()))
     found = {}
@@ -123,7 +124,7 @@ def _named(by_device: Mapping[str, list[Log]]) -> dict[str, list[Log]]:
 
 
 def _entry(name: str, group: Sequence[Log]) -> dict[str, Any]:
-    """One entry for several logs of a device, or of devices of a kind, whose gains err independently."""
+    """Combine the logs of a device, or of devices of a kind, whose gain errors are independent, in one entry."""
     first = group[0].domain
     whole = sum(log.total for log in group)
     devices: dict[str, float] = defaultdict(float)
@@ -131,7 +132,7 @@ def _entry(name: str, group: Sequence[Log]) -> dict[str, Any]:
     for log in group:
         devices[log.device] += log.total * float(log.domain.get("gain_uncertainty", 0.0))
     if whole:
-        is_modelled = first["provenance"] == "modelled"
+        is_modelled = first["provenance"] == Provenance.MODELLED
         gain = (sum if is_modelled else math.hypot)(
             *([devices.values()] if is_modelled else devices.values())
         )
@@ -154,14 +155,14 @@ def _entry(name: str, group: Sequence[Log]) -> dict[str, Any]:
 
 
 def _worst(provenances: Any) -> str:
-    order = ("counter", "integrated", "modelled")
+    order = [one.value for one in (Provenance.COUNTER, Provenance.INTEGRATED, Provenance.MODELLED)]
     return max(
         (str(one) for one in provenances), key=lambda one: order.index(one) if one in order else len(order)
     )
 
 
 def _frame(name: str, group: Sequence[Log], provenance: str, end: float) -> "pd.DataFrame":
-    """Add the logs up where they change, or on a grid where that is too often."""
+    """Add the logs up at the moments at which they change, or on a grid if there are too many."""
     import numpy as np
     import pandas as pd
 
@@ -180,3 +181,25 @@ def _frame(name: str, group: Sequence[Log], provenance: str, end: float) -> "pd.
         {"time_seconds": moments, "domain": name, "power_watts": watts, "energy_joules": joules,
          "provenance": provenance}
     )  # fmt: skip
+
+
+def energy_by_rank(outlines: Sequence[Outline], logs: Sequence[Log]) -> list[dict[str, float]]:
+    """Return the joules of each process: its own GPUs, and an equal share of what its node's processes share."""
+    own: dict[tuple[int, int], float] = defaultdict(float)
+    shared: dict[tuple[str, int], float] = defaultdict(float)
+    processes: dict[tuple[str, int], int] = defaultdict(int)
+    for outline in outlines:
+        processes[outline.record.host, outline.record.attempt] += 1
+    for log in logs:
+        record = log.record
+        if str(log.domain["name"]).startswith("gpu:"):
+            own[record.rank, record.attempt] += log.total
+        else:
+            shared[record.host, record.attempt] += log.total
+    found = []
+    for outline in outlines:
+        record = outline.record
+        node = record.host, record.attempt
+        mine, share = own[record.rank, record.attempt], shared[node] / processes[node]
+        found.append({"own_joules": mine, "shared_joules": share, "joules": mine + share})
+    return found

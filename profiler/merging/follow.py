@@ -1,17 +1,17 @@
-"""Following a run while it is recorded, whether of one process or of many."""
+"""Following a run while it is recorded, by one process or by many."""
 
 from pathlib import Path
 
 from profiler.merging.load import load
 from profiler.storage.reader import StoredRun, Tables
-from profiler.storage.schema import TABLES
+from profiler.storage.schema import TABLES, TOTALS
 from profiler.storage.tail import Tail
 
 
 class Follower:
     """Follows one run directory.
 
-    What several processes record, or goes on from an earlier run, is put together anew at each look.
+    The records of several processes, and resumed runs, are merged again at each call of :meth:`poll`.
 
     Args:
         path: The directory.
@@ -23,24 +23,23 @@ class Follower:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         load(self._path, partial=False)
-        self._tails = self._from_the_start()
+        self._tails = self._new_tails()
 
-    def _from_the_start(self) -> dict[str, Tail]:
-        return {table.filename.removesuffix(".csv"): Tail(self._path, table) for table in TABLES}
+    def _new_tails(self) -> dict[str, Tail]:
+        return {table.name: Tail(self._path, table) for table in TABLES}
 
-    def look(self) -> StoredRun:
-        """The run as it stands now.
+    def poll(self) -> StoredRun:
+        """Return the run as it is now.
 
         Raises:
             RunError: A file is damaged or gone.
         """
         run = load(self._path, partial=False)
         if run.tables is not None:
-            self._tails = (
-                self._from_the_start()
-            )  # what is written of the whole job at its end is another file
+            # Rank 0 writes the merged tables of a job at its end: files that are not the ones followed so far.
+            self._tails = self._new_tails()
             return run
-        if run.meta.get("totals"):  # it has ended: its rows can be held against what it came to
+        if run.meta.get(TOTALS):  # it has ended: read all of it, so that rows are checked against the totals
             return run
         rows = {name: tail.rows() for name, tail in self._tails.items()}
         return StoredRun(self._path, run.meta, tables=Tables(**rows))

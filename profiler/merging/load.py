@@ -1,15 +1,15 @@
-"""Opening a run directory, whatever it holds: one process's run, a job's, and what came before it."""
+"""Opening a run directory of any kind: of one process, of a job, or of a resumed run with its history."""
 
 from pathlib import Path
 from typing import Any
 
 from profiler.errors import RunError
 from profiler.merging.discovery import children
-from profiler.merging.history import place_of, with_history
 from profiler.merging.merge import merge, source_size
+from profiler.merging.resume import resumed_directory, with_history
 from profiler.records import Status
 from profiler.storage.reader import StoredRun, read_meta
-from profiler.storage.schema import RESUMED, RUN_FILE
+from profiler.storage.schema import MERGED, RANKS, RESUMED, RUN_FILE
 
 
 def load(directory: Path, *, partial: bool, seen: tuple[Path, ...] = ()) -> StoredRun:
@@ -17,48 +17,46 @@ def load(directory: Path, *, partial: bool, seen: tuple[Path, ...] = ()) -> Stor
 
     Args:
         directory: The run directory.
-        partial: Where a file is damaged, read what stands before the damage.
-        seen: Runs that this one comes before: none of them can be its history.
+        partial: In a damaged file, read the rows before the damage instead of raising.
+        seen: Runs that have this one in their history: none of them can be part of its own.
 
     Raises:
         RunError: As :func:`profiler.load_run` does.
     """
-    run = _own(directory, partial=partial)
-    is_part = run.meta.get("world_size", 1) > 1 and "merged" not in run.meta
-    if is_part or not run.meta.get(RESUMED):
+    run = _without_history(directory, partial=partial)
+    is_rank = run.meta.get("world_size", 1) > 1 and MERGED not in run.meta
+    if is_rank or not run.meta.get(RESUMED):
         return run
-    place = place_of(run)
+    place = resumed_directory(run)
     if place is not None and place.resolve() in (*seen, directory.resolve()):
         place = None
     earlier = load(place, partial=True, seen=(*seen, directory.resolve())) if place else None
-    whole = with_history(run, earlier)
-    return StoredRun(directory, whole.meta, partial=partial, tables=whole.tables)
+    return with_history(run, earlier)
 
 
-def _own(directory: Path, *, partial: bool) -> StoredRun:
-    """Open what a directory itself holds; records that have grown since they were merged are merged again."""
+def _without_history(directory: Path, *, partial: bool) -> StoredRun:
+    """Open the run of a directory; records that have grown since they were merged are merged again."""
     processes = children(directory)
     if not processes:
         return StoredRun(directory, read_meta(directory), partial=partial)
     if (directory / RUN_FILE).exists():
         meta = read_meta(directory)
-        if not _goes_on(meta) and _sources(meta) == {path.name: source_size(path) for path in processes}:
+        if not _is_running(meta) and _sources(meta) == {path.name: source_size(path) for path in processes}:
             return StoredRun(directory, meta, partial=partial)
-    merged = merge([directory], partial=partial)
-    return StoredRun(directory, merged.meta, partial=partial, tables=merged.tables)
+    return merge([directory], partial=partial)
 
 
-def _goes_on(meta: dict[str, Any]) -> bool:
-    """Whether a process had no end mark yet: by now it may have one, or have been silent for too long."""
-    return any(entry.get("status") == Status.RUNNING.value for entry in meta.get("ranks", ()))
+def _is_running(meta: dict[str, Any]) -> bool:
+    """Return true if a process had no totals when it was merged: it may have ended since, or been killed."""
+    return any(entry.get("status") == Status.RUNNING.value for entry in meta.get(RANKS, ()))
 
 
 def _sources(meta: dict[str, Any]) -> dict[str, int]:
-    return dict(meta.get("merged", {}).get("sources", {}))
+    return dict(meta.get(MERGED, {}).get("sources", {}))
 
 
 def resume_point(directory: Path) -> dict[str, Any]:
-    """What a run must keep of the one at ``directory`` that it resumes at its end.
+    """Return the section of ``run.json`` of a run that resumes the one at ``directory`` from its end.
 
     Raises:
         RunError: It cannot be read.

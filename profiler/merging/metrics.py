@@ -1,4 +1,4 @@
-"""Values that users logged on several ranks: their mean where several logged the same at the same step."""
+"""Logged values of several ranks: their mean where several logged a name at the same step."""
 
 from typing import TYPE_CHECKING
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class Values:
-    """Collects the ranks' logged values."""
+    """The logged values of the ranks added so far."""
 
     def __init__(self) -> None:
         self._frames: list[pd.DataFrame] = []
@@ -21,7 +21,7 @@ class Values:
             self._frames.append(moved.assign(turn=moved.groupby(["name", "step"]).cumcount()))
 
     def table(self, steps: "pd.DataFrame", spans: "pd.DataFrame") -> "pd.DataFrame":
-        """The merged values, at the joules that all ranks had used by then."""
+        """Return the merged values, each at the joules of all ranks at its time."""
         import numpy as np
         import pandas as pd
 

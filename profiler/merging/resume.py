@@ -1,44 +1,138 @@
-"""Runs that go on where an earlier one stopped: attempts of one job, and jobs resumed from a checkpoint.
+"""Resumed runs: attempts of one job, and jobs resumed from a checkpoint, after the run that they resumed.
 
-Joules carry on. Steps behind the checkpoint that the later run began from were lost: their joules are spent, as spans
-of the kind ``lost``, and the curve goes on from the checkpoint. Seconds are those that were recorded, one window
-behind the other.
+Joules continue. Steps after the checkpoint that the later run started from were lost: their joules are spent, as spans
+of the kind ``lost``, and the curve continues from the checkpoint. Seconds are those that were recorded, one window
+after the other.
 """
 
+import math
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler.merging.tables import FLOATS
-from profiler.storage.reader import Tables
-from profiler.storage.schema import SPANS
+from profiler.storage.reader import StoredRun, Tables
+from profiler.storage.schema import RESUMED, SPANS, STEPS, TABLES, TOTALS
 from profiler.units import MICROJOULES_PER_JOULE
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     import pandas as pd
-
-    Array = npt.NDArray[np.float64]
 
 LOST = "lost"
 CARRIED = "carried"
-_TOGETHER_SECONDS = 2e-6
-_SHARED_OUT = (
-    "gpu_joules", "cpu_joules", "dram_joules", "other_joules", "total_joules", "modelled_joules",
-    "data_seconds", "forward_seconds", "backward_seconds", "optimizer_seconds",
-)  # fmt: skip
+UNWRITTEN = "unwritten"
+_ADJACENT_SECONDS = 2e-6
+"""Rows closer than this follow each other: seconds are written in millionths."""
+_DIVISIBLE = STEPS.where(type="float", over_steps="sum")
+_MOMENTS = frozenset(name for table in TABLES for name in table.moments)
 
 
-def after(earlier: Tables, later: Tables, step: int) -> Tables:
-    """Put a run behind the one that it resumed.
+def with_history(run: StoredRun, earlier: StoredRun | None) -> StoredRun:
+    """Return a run together with the one that it resumed.
+
+    Args:
+        run: The later run.
+        earlier: The run before, with its own history; None where its record is not here.
+    """
+    resumed: Mapping[str, Any] = run.meta[RESUMED]
+    later = _tables(run)
+    if earlier is None:
+        return _without_record(run, later, resumed)
+    before = _tables(earlier)
+    last = int(before.steps["step"].iloc[-1]) if len(before.steps) else 0
+    step = resumed.get("step")
+    tables = append(before, later, last if step is None else int(step))
+    entries = (*earlier.meta.get("domains", ()), *run.meta.get("domains", ()))
+    domains = {entry["name"]: entry for entry in entries if entry.get("billed")}
+    unbilled = {entry["name"]: entry for entry in entries if entry["name"] not in domains}
+    edges = [float((one.meta.get(TOTALS) or {}).get("edge_joules") or 0.0) for one in (earlier, run)]
+    meta = {
+        **run.meta,
+        "warnings": [*run.warnings, *earlier.left_out],
+        "domains": [*domains.values(), *unbilled.values()],
+        TOTALS: {**(run.meta.get(TOTALS) or {}), "edge_joules": math.hypot(*edges)},
+    }
+    return StoredRun(run.path, meta, partial=run.partial, tables=tables)
+
+
+def _without_record(run: StoredRun, later: Tables, resumed: Mapping[str, Any]) -> StoredRun:
+    step, joules = int(resumed.get("step") or 0), resumed.get("joules")
+    used = "its energy is unknown" if joules is None else "its energy is one span"
+    line = (
+        f"the run that this one resumed ({resumed.get('run')}) is not here: {used}, and its losses are not part of "
+        "the curve. Keep both directories side by side."
+    )
+    meta = {**run.meta, "warnings": [*run.warnings, line]}
+    tables = carry(later, step=step, joules=joules)
+    return StoredRun(run.path, meta, partial=run.partial, tables=tables)
+
+
+def resumed_directory(run: StoredRun) -> Path | None:
+    """Return the directory of the resumed run: where it was, or beside this one; None if it is in neither place."""
+    named = Path(str(run.meta[RESUMED].get("run", "")))
+    here = run.path.absolute()
+    beside = here.parent / named.name
+    return next((path for path in (named, beside) if path.is_dir() and path.absolute() != here), None)
+
+
+def _tables(run: StoredRun) -> Tables:
+    """Return a run's tables up to one moment, so that spans and samples add up to its totals."""
+    rest, end = run.unrecorded, run.window_seconds
+    tables = Tables(steps=run.steps, spans=run.spans, samples=run.samples, metrics=run.metrics)
+    spans = tables.spans
+    if rest is not None:
+        joules = _spent(tables) + rest.step_joules + rest.span_joules
+        spans = _join(spans, _span(UNWRITTEN, end, end + rest.seconds, joules - _spent(tables), joules))
+        end += rest.seconds
+    return Tables(steps=tables.steps, spans=spans, samples=_samples_until(run, end), metrics=tables.metrics)
+
+
+def _samples_until(run: StoredRun, end: float) -> "pd.DataFrame":
+    """Return a run's samples up to the end of its window, at which each domain has its total."""
+    import pandas as pd
+
+    joules = run.joules_by_domain()
+    last = run.samples.groupby("domain", sort=False).last()
+    kept = run.samples[run.samples["time_seconds"] <= end]
+    rows = [
+        {
+            "time_seconds": end,
+            "domain": name,
+            "energy_joules": total,
+            "provenance": run.domains[name].provenance.value,
+        }
+        for name, total in joules.items()
+        if name not in last.index or last.loc[name, "energy_joules"] != total
+    ]
+    return (
+        _join(kept, pd.DataFrame(rows, columns=list(kept.columns)).astype(kept.dtypes.to_dict()))
+        if rows
+        else kept
+    )
+
+
+def _span(
+    kind: str, start: float, end: float, joules: float | None, cumulative: float | None
+) -> "pd.DataFrame":
+    import pandas as pd
+
+    row = dict.fromkeys(SPANS.columns) | {
+        "start_seconds": start, "end_seconds": end, "kind": kind, "total_joules": joules,
+        "cumulative_joules": cumulative,
+    }  # fmt: skip
+    return pd.DataFrame([row]).astype(dict.fromkeys(SPANS.where(type="float"), "float64"))
+
+
+def append(earlier: Tables, later: Tables, step: int) -> Tables:
+    """Append a run to the one that it resumed.
 
     Args:
         earlier: The run before.
-        later: The run that went on, its steps counted from 1.
-        step: The step of the earlier run whose weights the later one began with.
+        later: The run that resumed it, its steps counted from 1.
+        step: The step of the earlier run whose weights the later one started with.
     """
     kept, lost = _split(earlier.steps, step)
-    shift = window_of(earlier)
-    joules = _last(earlier)
+    shift = _window_of(earlier)
+    joules = _spent(earlier)
     spans = _join(earlier.spans, _as_spans(lost))
     steps = _moved(later.steps, shift, joules)
     steps["step"] = steps["step"] + step
@@ -51,39 +145,29 @@ def after(earlier: Tables, later: Tables, step: int) -> Tables:
 
 
 def carry(later: Tables, *, step: int, joules: float | None) -> Tables:
-    """Put a run behind one whose record is not here: its joules, if known, stand as one span of no length."""
-    import pandas as pd
-
+    """Append a run to one whose record is not here: its joules, if known, are one span of no length."""
     before = joules or 0.0
-    span = {"start_seconds": 0.0, "end_seconds": 0.0, "kind": CARRIED, "total_joules": joules,
-            "modelled_joules": None, "cumulative_joules": joules, "uncertainty_joules": None}  # fmt: skip
     steps = _moved(later.steps, 0.0, before)
     steps["step"] = steps["step"] + step
-    spans = _join(pd.DataFrame([span]).astype(FLOATS), _moved(later.spans, 0.0, before))
+    spans = _join(_span(CARRIED, 0.0, 0.0, joules, joules), _moved(later.spans, 0.0, before))
     metrics = _moved(later.metrics, 0.0, before)
     metrics["step"] = metrics["step"] + step
     return Tables(steps=steps, spans=spans, samples=later.samples, metrics=metrics)
 
 
-def window_of(tables: Tables) -> float:
-    """Length of the window that rows cover, in seconds."""
+def _window_of(tables: Tables) -> float:
     frames = (tables.steps, tables.spans)
     return max((float(frame["end_seconds"].max()) for frame in frames if len(frame)), default=0.0)
 
 
-def _last(tables: Tables) -> float:
-    """All joules of a run."""
-    frames = (tables.steps, tables.spans)
-    ends = [
-        float(frame["cumulative_joules"].max())
-        for frame in frames
-        if frame["cumulative_joules"].notna().any()
-    ]
-    return max(ends, default=0.0)
+def _spent(tables: Tables) -> float:
+    """Return the joules of all rows."""
+    columns = (frame["cumulative_joules"] for frame in (tables.steps, tables.spans))
+    return max((float(column.max()) for column in columns if column.notna().any()), default=0.0)
 
 
 def _split(steps: "pd.DataFrame", step: int) -> "tuple[pd.DataFrame, pd.DataFrame]":
-    """Cut behind a step; a block that contains it is shared out by its steps."""
+    """Split after a step; a block that contains it is divided in proportion to its steps."""
     import pandas as pd
 
     first = steps["step"] - steps["step_count"] + 1
@@ -92,42 +176,44 @@ def _split(steps: "pd.DataFrame", step: int) -> "tuple[pd.DataFrame, pd.DataFram
     if inside.empty:
         return kept.copy(), lost.copy()
     row = {str(name): value for name, value in inside.iloc[0].items()}
-    before, behind = _cut(row, step)
+    before, after = _divided(row, step)
     names = list(steps.columns)
     return (
         pd.concat([kept, pd.DataFrame([before])], ignore_index=True)[names].astype(steps.dtypes.to_dict()),
-        pd.concat([pd.DataFrame([behind]), lost], ignore_index=True)[names].astype(steps.dtypes.to_dict()),
+        pd.concat([pd.DataFrame([after]), lost], ignore_index=True)[names].astype(steps.dtypes.to_dict()),
     )
 
 
-def _cut(row: dict[str, Any], step: int) -> tuple[dict[str, Any], dict[str, Any]]:
+def _divided(row: dict[str, Any], step: int) -> tuple[dict[str, Any], dict[str, Any]]:
     count = int(row["step_count"])
-    behind_count = int(row["step"]) - step
-    share = (count - behind_count) / count
+    count_after = int(row["step"]) - step
+    share = (count - count_after) / count
     middle = row["start_seconds"] + share * (row["end_seconds"] - row["start_seconds"])
-    before = {**row, "step": step, "step_count": count - behind_count, "end_seconds": middle}
-    behind = {**row, "step_count": behind_count, "start_seconds": middle}
-    for name in _SHARED_OUT:
+    before = {**row, "step": step, "step_count": count - count_after, "end_seconds": middle}
+    after = {**row, "step_count": count_after, "start_seconds": middle}
+    for name in _DIVISIBLE:
         before[name] = round(row[name] * share, 6) if row[name] == row[name] else row[name]
-        behind[name] = row[name] - before[name]
-    before["nonfinite_count"] = min(int(row["nonfinite_count"]), count - behind_count)
-    before["cumulative_joules"] = row["cumulative_joules"] - behind["total_joules"]
-    return before, behind
+        after[name] = row[name] - before[name]
+    before["nonfinite_count"] = min(int(row["nonfinite_count"]), count - count_after)
+    before["cumulative_joules"] = row["cumulative_joules"] - after["total_joules"]
+    return before, after
 
 
 def _as_spans(lost: "pd.DataFrame") -> "pd.DataFrame":
-    """One span for all lost steps that follow each other without anything in between."""
+    """Return one span for each stretch of lost steps that follow each other."""
     import pandas as pd
 
     columns = list(SPANS.columns)
     if lost.empty:
         return pd.DataFrame(columns=columns)
-    apart = (lost["start_seconds"] - lost["end_seconds"].shift()).abs() > _TOGETHER_SECONDS
+    apart = (lost["start_seconds"] - lost["end_seconds"].shift()).abs() > _ADJACENT_SECONDS
     groups = lost.groupby(apart.cumsum(), sort=False)
-    spans = groups.agg(start_seconds=("start_seconds", "first"), end_seconds=("end_seconds", "last"),
-                       cumulative_joules=("cumulative_joules", "last"),
-                       uncertainty_joules=("uncertainty_joules", "max"))  # fmt: skip
-    for name in ("total_joules", "modelled_joules"):
+    spans = groups.agg(**{
+        name: (name, {"edges": "max"}.get(column.over_steps, column.over_steps))
+        for column in SPANS.schema
+        if (name := column.name) != "kind" and column.over_steps != "sum"
+    })  # fmt: skip
+    for name in SPANS.where(over_steps="sum"):
         spans[name] = groups[name].sum(min_count=1).round(6)
     return spans.assign(kind=LOST)[columns].reset_index(drop=True)
 
@@ -140,18 +226,17 @@ def _moved(frame: "pd.DataFrame", seconds: float, joules: float) -> "pd.DataFram
     import numpy as np
 
     moved = frame.copy()
-    for name in ("start_seconds", "end_seconds", "time_seconds"):
-        if name in moved:
-            moved[name] = moved[name] + seconds
+    for name in _MOMENTS & set(moved.columns):
+        moved[name] = moved[name] + seconds
     total = np.round((moved["cumulative_joules"] + joules) * MICROJOULES_PER_JOULE) / MICROJOULES_PER_JOULE
     moved["cumulative_joules"] = total
     return moved
 
 
-def _join(before: "pd.DataFrame", behind: "pd.DataFrame") -> "pd.DataFrame":
+def _join(before: "pd.DataFrame", after: "pd.DataFrame") -> "pd.DataFrame":
     import pandas as pd
 
-    frames = [frame for frame in (before, behind) if len(frame)]
+    frames = [frame for frame in (before, after) if len(frame)]
     return pd.concat(frames, ignore_index=True) if frames else before
 
 
@@ -166,7 +251,7 @@ def _samples(earlier: "pd.DataFrame", later: "pd.DataFrame", shift: float) -> "p
 def _metrics(
     earlier: "pd.DataFrame", later: "pd.DataFrame", shift: float, joules: float, step: int
 ) -> "pd.DataFrame":
-    """What was logged behind the checkpoint is lost with the steps that it was logged at."""
+    """Append logged values; those after the checkpoint are lost with the steps that they were logged at."""
     moved = _moved(later, shift, joules)
     moved["step"] = moved["step"] + step
     return _join(earlier[earlier["step"] <= step], moved)

@@ -1,50 +1,43 @@
-"""Writing a merged run into a directory, as a recording writes its own."""
+"""Writing a merged run into a directory, in the format of a recorded one."""
 
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import RunError
-from profiler.merging.merge import Merged
-from profiler.storage.schema import RUN_FILE, TABLES, MetricRow, SampleRow, SpanRow, StepRow, Table
+from profiler.storage.reader import StoredRun
+from profiler.storage.schema import RUN_FILE, TABLES, Column, Table
 from profiler.storage.writer import RunWriter
-from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_ROWS = (StepRow, SpanRow, SampleRow, MetricRow)
-_TIMES = ("start_seconds", "end_seconds", "time_seconds", "data_seconds", "forward_seconds", "backward_seconds",
-          "optimizer_seconds")  # fmt: skip
 
+def write(run: StoredRun, directory: Path) -> None:
+    """Write ``run.json`` and the tables, in place of those of an earlier merge.
 
-def write(merged: Merged, directory: Path) -> None:
-    """Write ``run.json`` and the tables, in place of those that an earlier merging left.
-
-    They are written beside each other first and then put in place, ``run.json`` last: whoever reads meanwhile, or
-    after this was killed, finds an earlier merging or none, and merges anew.
+    They are written to a temporary directory first and then put in place, ``run.json`` last: a reader meanwhile, or
+    after this was killed, finds the earlier merge or none, and merges again.
 
     Raises:
         RunError: The directory cannot be written.
     """
     try:
         with TemporaryDirectory(prefix=".merging-", dir=directory, ignore_cleanup_errors=True) as folder:
-            _write_all(merged, Path(folder))
+            _write_all(run, Path(folder))
             for name in (*(table.filename for table in TABLES), RUN_FILE):
                 (Path(folder) / name).replace(directory / name)
     except OSError as error:
         _refuse(directory)(error.strerror or str(error))
 
 
-def _write_all(merged: Merged, directory: Path) -> None:
+def _write_all(run: StoredRun, directory: Path) -> None:
     writer = RunWriter(directory, _refuse(directory))
     try:
-        writer.open(merged.meta)
-        frames = (merged.tables.steps, merged.tables.spans, merged.tables.samples, merged.tables.metrics)
-        for table, row, frame in zip(TABLES, _ROWS, frames, strict=True):
-            _write(writer, table, row, frame)
+        writer.open(run.meta)
+        for table in TABLES:
+            _write(writer, table, getattr(run, table.name))
         writer.flush()
     finally:
         writer.close()
@@ -57,20 +50,16 @@ def _refuse(directory: Path) -> Callable[[str], None]:
     return refuse
 
 
-def _write(writer: RunWriter, table: Table, row: type[Any], frame: "pd.DataFrame") -> None:
-    names = [field.name for field in fields(row)]
-    columns = [[_cell(name, value) for value in frame[name].tolist()] for name in names]
+def _write(writer: RunWriter, table: Table, frame: "pd.DataFrame") -> None:
+    columns = [[_value(column, value) for value in frame[column.name].tolist()] for column in table.schema]
     for values in zip(*columns, strict=True):
-        writer.append(table, row(**dict(zip(names, values, strict=True))))
+        writer.append(table, table.row(**dict(zip(table.columns, values, strict=True))))
 
 
-def _cell(name: str, value: Any) -> Any:
-    if isinstance(value, str):
+def _value(column: Column, value: Any) -> Any:
+    """Return a cell's value in the unit of rows; None for NaN, which is not measured."""
+    if column.type == "str":
         return value
-    if value is None or value != value:  # noqa: PLR0124 - not a number: not measured
+    if value is None or value != value:  # noqa: PLR0124 - NaN
         return None
-    if name in _TIMES:
-        return round(value * NANOSECONDS_PER_SECOND)
-    if name.endswith("_joules") and name != "uncertainty_joules":
-        return round(value * MICROJOULES_PER_JOULE)
-    return value
+    return value if column.scale == 1 else round(value * column.scale)

@@ -7,22 +7,17 @@ from typing import NamedTuple
 from profiler.recording.intervals import Edge
 from profiler.recording.timeline import Timeline
 from profiler.records import Domain, Provenance
+from profiler.storage.schema import CATEGORIES, category_of
 from profiler.units import MICROJOULES_PER_JOULE
 
-CATEGORIES = ("gpu", "cpu", "dram", "other")
-
-
-def category(domain: str) -> str:
-    """The column a domain is billed in: the word before its colon, or ``other``."""
-    head = domain.split(":", 1)[0]
-    return head if head in CATEGORIES else "other"
+_COLUMNS = {name: index for index, name in enumerate(CATEGORIES)}
 
 
 class Bill(NamedTuple):
     """Billed energy from the window's start to a boundary, in whole microjoules; None for a category without a meter.
 
     Attributes:
-        by_category: Aligned with :data:`CATEGORIES`.
+        by_category: Aligned with :data:`profiler.storage.schema.CATEGORIES`.
         total: Everything billed; None when nothing is metered.
         modelled: The part of the total that was estimated, not measured.
         variance: Of the boundary's total, in square joules, without the gains common to the whole run.
@@ -62,7 +57,7 @@ class Ledger:
         """Bill ``domain`` from ``start_ns`` on."""
         if domain.name not in self._accounts:
             modelled = domain.provenance is Provenance.MODELLED
-            column = CATEGORIES.index(category(domain.name))
+            column = _COLUMNS[category_of(domain.name)]
             joules, edge = timeline.joules_at(start_ns), timeline.edge(start_ns)
             self._accounts[domain.name] = _Account(timeline, joules, column, modelled, start_ns, edge)
 

@@ -14,7 +14,7 @@ from profiler._version import __version__
 from profiler.distributed.rank import Identity, host_id, process_group
 from profiler.recording.meter import Meters
 from profiler.records import Domain, Refusal, Status, Summary
-from profiler.storage.schema import SCHEMA_VERSION
+from profiler.storage.schema import ROWS_LOST, SCHEMA_VERSION, TOTALS
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _REPORTED = ("torch", "nvidia-ml-py", "psutil", "codecarbon")
@@ -87,7 +87,7 @@ def totals(summary: Summary) -> dict[str, Any]:
 
 def body(
     *, status: Status, listed: list[dict[str, Any]], missing: Sequence[str], warnings: Sequence[str],
-    totals: Mapping[str, Any] | None, overhead: Mapping[str, Any],
+    totals: Mapping[str, Any] | None, overhead: Mapping[str, Any], rows_lost: Mapping[str, int],
 ) -> dict[str, Any]:  # fmt: skip
     """The part that changes while the run goes on. ``totals`` stands only at the end: it is the end mark."""
     return {
@@ -97,5 +97,6 @@ def body(
         "warnings": list(warnings),
         "overhead": dict(overhead),
         "process_group": process_group() is not None,
-        "totals": None if totals is None else dict(totals),
+        TOTALS: None if totals is None else dict(totals),
+        **({ROWS_LOST: dict(rows_lost)} if rows_lost else {}),
     }

@@ -4,7 +4,6 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from profiler.recording import device_selection
 from profiler.recording.aggregation import RowBuilder
@@ -14,9 +13,10 @@ from profiler.recording.segmentation import Tile, Tiler
 from profiler.recording.steps import StepMerger
 from profiler.records import Reading
 from profiler.storage.schema import METRICS, SAMPLES, SPANS, STEPS, MetricRow, StepRow
+from profiler.storage.summary import Totals
 from profiler.storage.writer import RunWriter
 from profiler.torch_hooks.events import Lost, Slot, Stamp, StepEvent
-from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
+from profiler.units import NANOSECONDS_PER_SECOND
 
 _FOR_EVER_NS = 1 << 62
 _METRIC_PATIENCE_NS = 2 * NANOSECONDS_PER_SECOND
@@ -50,45 +50,6 @@ class Inbox:
     def overflows(self) -> bool:
         """Whether something may have given way."""
         return any(len(kept) == kept.maxlen for kept in (self.events, self.phases, self.metrics))
-
-
-@dataclass(slots=True, kw_only=True)
-class Totals:
-    """What was billed so far, in whole microjoules, and the window's end as far as it is known."""
-
-    steps: int = 0
-    step_microjoules: int = 0
-    span_microjoules: int = 0
-    modelled_microjoules: int = 0
-    step_ns: int = 0
-    setup_microjoules: int = 0
-    setup_ns: int = 0
-    training_microjoules: int = 0
-    training_ns: int = 0
-    end_ns: int = 0
-
-    def add_steps(self, row: StepRow) -> None:
-        """Add a row of steps; training goes from the start of the first to the end of the last."""
-        if not self.steps:
-            self.setup_ns, self.setup_microjoules = row.start_seconds, self.span_microjoules
-        self.steps = row.step
-        self.step_ns += row.end_seconds - row.start_seconds
-        self.step_microjoules += row.total_joules or 0
-        self.modelled_microjoules += row.modelled_joules or 0
-        self.training_ns = row.end_seconds - self.setup_ns
-        self.training_microjoules = self.step_microjoules + self.span_microjoules - self.setup_microjoules
-
-    def told(self, *, metered: bool) -> dict[str, Any]:
-        """What a summary says of it; joules are None where nothing is metered."""
-        joules = {
-            f"{name}_joules": getattr(self, f"{name}_microjoules") / MICROJOULES_PER_JOULE
-            if metered
-            else None
-            for name in ("step", "training", "span", "modelled")
-        }
-        seconds = {"step_seconds": self.step_ns, "training_seconds": self.training_ns}
-        known = {name: duration / NANOSECONDS_PER_SECOND for name, duration in seconds.items()}
-        return {"steps": self.steps, **joules, **known}
 
 
 class Recorder:
@@ -135,7 +96,7 @@ class Recorder:
 
     def begin(self, start_ns: int) -> None:
         """Open the window."""
-        self.start_ns = self.totals.end_ns = start_ns
+        self.start_ns = start_ns
         self.merger = StepMerger(self._inbox.events, self._poll, start_ns)
         self._tiler = Tiler(start_ns)
         self._rows = RowBuilder(self.meters.ledger, start_ns)
@@ -227,15 +188,12 @@ class Recorder:
                     self._write_steps(row)
                 else:
                     self._writer.append(SPANS, row)
-                    self.totals.span_microjoules += row.total_joules or 0
-                    self.totals.modelled_microjoules += row.modelled_joules or 0
-                    self.totals.end_ns = self.start_ns + row.end_seconds
+                    self.totals.add_span(row)
 
     def _write_steps(self, row: StepRow) -> None:
         self._writer.append(STEPS, row)
         self._observe(row)
         self.totals.add_steps(row)
-        self.totals.end_ns = self.start_ns + row.end_seconds
 
     def _write_metrics(self, until_ns: int) -> None:
         metrics = self._inbox.metrics

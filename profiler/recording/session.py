@@ -1,6 +1,5 @@
 """One recording from start to stop: what is read and hooked, and what happens when something fails."""
 
-import os
 import time
 import weakref
 from collections.abc import Callable, Mapping
@@ -220,9 +219,7 @@ class Session:
         _LIVE.discard(self)
 
     def _end_record(self) -> None:
-        record = self._meta()
-        self._writer.write_meta(record)
-        self.place.tell(record, os.environ)
+        self._writer.write_meta(self._meta())
 
     def _guarded(self, part: Callable[[], object]) -> None:
         try:
@@ -301,6 +298,7 @@ class Session:
                 "stop_seconds": self.stop_seconds,
                 "bytes_written": self._writer.bytes_written,
             },
+            rows_lost=self._writer.rows_lost,
         )
 
     def summary(self) -> Summary:
@@ -311,12 +309,11 @@ class Session:
             name=self._name,
             status=self.status,
             started_at=self._started_at,
-            window_seconds=(totals.end_ns - recorder.start_ns) / NANOSECONDS_PER_SECOND,
             metered=self._meters.metered(),
             missing=recorder.decision.missing if recorder.decision else (),
             refusals=self._found.refusals,
             warnings=tuple(self.notice.lines),
-            **totals.told(metered=bool(self._meters.ledger.domains)),
+            **totals.as_summary_fields(metered=bool(self._meters.ledger.domains)),
             edge_joules=self._recorder.edge_joules,
             sampler_cpu_seconds=self._sampler.cost.cpu_seconds,
         )

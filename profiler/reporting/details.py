@@ -165,7 +165,7 @@ def details_of(
         power=power_of(run.samples, billed),
         stretches=stretches(steps, spans),
         step_joules_over_time=_step_joules(steps),
-        where=parts_of(steps, spans),
+        where=parts_of(steps, spans, run.unrecorded),
         phases=phase_energy.of_run(run) if summary.steps > 1 else (),
         processes=tuple(map(_process, run.meta.get("ranks", ()))),
         learning_rate=_learning_rate(steps),

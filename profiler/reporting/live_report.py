@@ -85,7 +85,7 @@ class Watch:
         Raises:
             RunError: A file is damaged or gone.
         """
-        run = self._follower.look()
+        run = self._follower.poll()
         is_over = run.status is not Status.RUNNING
         forecast = self._latest_forecast(run, is_over=is_over)
         now = build(run.summary(), None, forecast.refused, prices=prices_of(run.meta))

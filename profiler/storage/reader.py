@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import RunDamagedError, RunForeignError, RunNotFoundError, RunTooNewError
-from profiler.records import Domain, Status, Summary
+from profiler.records import Domain, Provenance, Status, Summary
 from profiler.storage import validation
 from profiler.storage.csv_reader import read_table
-from profiler.storage.domains import domain_of
 from profiler.storage.schema import (
+    MERGED,
     METRICS,
+    RANKS,
     RUN_FILE,
     SAMPLES,
     SCHEMA_MAJOR,
@@ -22,16 +23,16 @@ from profiler.storage.schema import (
     SPANS,
     STEPS,
     TABLES,
+    TOTALS,
     Table,
 )
 from profiler.storage.summary import summary_of
-from profiler.storage.tiling import Rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _SILENT_SECONDS = 30.0
-"""A run without an end mark that has written nothing for this long was interrupted."""
+"""A run without totals that has written nothing for this long was interrupted."""
 
 
 def read_meta(directory: Path) -> dict[str, Any]:
@@ -114,39 +115,37 @@ class StoredRun:
     @cached_property
     def steps(self) -> "pd.DataFrame":
         """``steps.csv``: seconds since the window's start, joules, losses."""
-        return self._rows.steps
+        return self._checked.rows.steps
 
     @cached_property
     def spans(self) -> "pd.DataFrame":
-        """``spans.csv``: what lies between steps."""
-        return self._rows.spans
+        """``spans.csv``: the stretches between steps."""
+        return self._checked.rows.spans
+
+    @property
+    def unrecorded(self) -> validation.Remainder | None:
+        """The part of the totals in ``run.json`` that is in no row, as after a full disk; None if there is none."""
+        return self._checked.remainder
 
     @cached_property
-    def _rows(self) -> Rows:
-        """Steps and spans, which account for the window together."""
-        rows = Rows(self._table(STEPS), self._table(SPANS))
+    def _checked(self) -> validation.Checked:
+        rows = validation.Rows(self._table(STEPS), self._table(SPANS))
         if not self._is_whole_record:
-            return rows
-        rows, note = validation.settle(self.path, self.meta, rows, partial=self.partial)
-        if note:
-            self._left_out["rows"] = note
-        return rows
+            return validation.Checked(rows)
+        checked = validation.check_rows(self.path, self.meta, rows, partial=self.partial)
+        if checked.note:
+            self._left_out["rows"] = checked.note
+        return checked
 
     @property
     def _is_whole_record(self) -> bool:
-        """Whether the tables are those that one process wrote; what was put together was checked then."""
-        return self.tables is None and "merged" not in self.meta
+        """True if one process wrote the tables; merged ones were checked when they were merged."""
+        return self.tables is None and MERGED not in self.meta
 
     @cached_property
     def samples(self) -> "pd.DataFrame":
         """``samples.csv``: cumulative energy of every sampled domain."""
-        samples = self._table(SAMPLES)
-        if not self._is_whole_record:
-            return samples
-        samples, note = validation.settle_samples(self.path, self.meta, samples, partial=self.partial)
-        if note:
-            self._left_out["last samples"] = note
-        return samples
+        return self._table(SAMPLES)
 
     @cached_property
     def metrics(self) -> "pd.DataFrame":
@@ -155,14 +154,14 @@ class StoredRun:
 
     @cached_property
     def ranks(self) -> "pd.DataFrame":
-        """One row a process and attempt of a job of several: its joules, and those it spent waiting for others."""
+        """One row per process and attempt of a job: its own joules, and its share of those of its node."""
         import pandas as pd
 
-        return pd.DataFrame(self.meta.get("ranks", ()))
+        return pd.DataFrame(self.meta.get(RANKS, ()))
 
     def _table(self, table: Table) -> "pd.DataFrame":
         if self.tables is not None:
-            kept: pd.DataFrame = getattr(self.tables, table.filename.removesuffix(".csv"))
+            kept: pd.DataFrame = getattr(self.tables, table.name)
             return kept
         frame, left_out = read_table(self.path, table, partial=self.partial)
         if left_out:
@@ -171,7 +170,7 @@ class StoredRun:
 
     @property
     def status(self) -> Status:
-        """How the run stands or ended; interrupted when it has no end mark and nothing new for 30 s."""
+        """Status of the run: interrupted if it has no totals and nothing was written for 30 s."""
         try:
             status = Status(self.meta.get("status", ""))
         except ValueError:
@@ -181,7 +180,7 @@ class StoredRun:
         return Status.INTERRUPTED if status is Status.RUNNING and self._is_silent() else status
 
     def _is_silent(self) -> bool:
-        if "merged" in self.meta:  # how its processes stand was asked of each
+        if MERGED in self.meta:  # the status of a merged run follows from those of its processes
             return False
         files = [self.path / name for name in (RUN_FILE, *(table.filename for table in TABLES))]
         newest = max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
@@ -189,33 +188,78 @@ class StoredRun:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What a reader must know: what was noticed while recording, and what could not be read."""
+        """Warnings recorded with the run, and those about what could not be read of it."""
         return (*map(str, self.meta.get("warnings", ())), *self.left_out)
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What could not be read, or was never written, of the tables looked at so far."""
+        """One sentence for each part of the tables read so far that is missing or was excluded."""
         return tuple(self._left_out.values())
 
     @cached_property
     def domains(self) -> dict[str, Domain]:
-        """Every sampled domain by name; ``billed`` says whether it counts in totals."""
-        found = (domain_of(self.path, entry) for entry in self.meta.get("domains", ()))
+        """Every sampled domain by name; ``billed`` is true if it counts in totals."""
+        found = (_domain(self.path, entry) for entry in self.meta.get("domains", ()))
         return {domain.name: domain for domain in found}
 
     @property
     def total_joules(self) -> float | None:
-        """All that was billed, steps and spans, in joules; None when nothing was metered."""
+        """Energy of the run, steps and spans, in joules; None when nothing was metered."""
         return self.summary().total_joules
 
     def energy_by_domain(self) -> dict[str, float]:
-        """Joules of each billed domain in the window; a domain that gave no reading is absent."""
-        return {name: joules for name, joules in self._joules().items() if self.domains[name].billed}
+        """Joules of each counted domain in the window; a domain without readings is absent."""
+        return {name: joules for name, joules in self.joules_by_domain().items() if self.domains[name].billed}
 
-    def _joules(self) -> dict[str, float]:
-        last = self.samples.groupby("domain", sort=False)["energy_joules"].last()
-        return {str(name): float(value) for name, value in last.items() if name in self.domains}
+    def joules_by_domain(self) -> dict[str, float]:
+        """Joules of each sampled domain, counted or not, at the end of the window."""
+        import numpy as np
+
+        samples = self.samples
+        last = samples.groupby("domain", sort=False)["energy_joules"].last()
+        joules = {str(name): float(value) for name, value in last.items() if name in self.domains}
+        if self.meta.get(TOTALS) and self._is_whole_record:
+            return self._as_counted(joules)
+        if self.meta.get(TOTALS) or MERGED in self.meta:
+            return joules
+        # A process that is running, or was killed, has sampled for up to a second after the last row that it wrote.
+        for name in joules:
+            log = samples[samples["domain"] == name]
+            seconds, energy = log["time_seconds"].to_numpy(), log["energy_joules"].to_numpy()
+            joules[name] = round(float(np.interp(self.window_seconds, seconds, energy)), 6)
+        return joules
+
+    @property
+    def window_seconds(self) -> float:
+        """Length of the window that rows cover."""
+        frames = (self.steps, self.spans)
+        return max((float(rows["end_seconds"].max()) for rows in frames if len(rows)), default=0.0)
+
+    def _as_counted(self, sampled: dict[str, float]) -> dict[str, float]:
+        wrong = validation.check_samples(self.path, self.meta, self.samples, partial=self.partial)
+        if wrong:
+            self._left_out["last samples"] = (
+                f"{SAMPLES.filename} lacks samples of {', '.join(wrong)}: their totals are from {RUN_FILE}"
+            )
+        counted = validation.domain_joules(self.meta)
+        return sampled | {name: counted[name] for name in wrong if name in self.domains}
 
     def summary(self) -> Summary:
-        """What the run comes to."""
-        return summary_of(self, self._joules())
+        """Summarize the run."""
+        return summary_of(self, self.joules_by_domain())
+
+
+def _domain(path: Path, entry: Mapping[str, Any]) -> Domain:
+    try:
+        return Domain(
+            name=entry["name"], source=entry["source"], provenance=Provenance(entry["provenance"]),
+            billed=bool(entry["billed"]), parent=entry.get("parent"),
+            update_period_seconds=entry.get("update_period_seconds"),
+            gain_uncertainty=float(entry.get("gain_uncertainty", 0.0)),
+            edge_watts=float(entry.get("edge_watts", 0.0)), blur_seconds=float(entry.get("blur_seconds", 0.0)),
+            buffered_seconds=float(entry.get("buffered_seconds", 0.0)),
+            drift_watts=float(entry.get("drift_watts", 0.0)), device=entry.get("device"),
+            notes=tuple(entry.get("notes", ())),
+        )  # fmt: skip
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunDamagedError(path / RUN_FILE, f"a domain's entry is broken ({error!r}).") from None

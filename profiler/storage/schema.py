@@ -1,6 +1,7 @@
-"""The files of a run directory, written once as dataclasses: columns, cells and their order.
+"""The files of a run directory: their columns, and for each its type, its unit and how it aggregates.
 
-A changed meaning of a column is a new major version; an added column is a minor one, which old readers ignore.
+Everything that reads, merges or checks tables takes its lists of columns from here. A changed meaning of a column is a
+new major version; an added column or key is a minor one, which old readers ignore.
 """
 
 from dataclasses import dataclass, field, fields
@@ -8,15 +9,25 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 SCHEMA_MAJOR = 1
-SCHEMA_MINOR = 0
+SCHEMA_MINOR = 1
 SCHEMA_VERSION = f"{SCHEMA_MAJOR}.{SCHEMA_MINOR}"
 RUN_FILE = "run.json"
 RESUMED = "resumed"
-"""The section of ``run.json`` that says which run this one goes on from, and from which step."""
+"""Section of ``run.json``: the run that this one resumes, and from which step."""
+MERGED = "merged"
+"""Section of ``run.json`` of a merged run: the clocks of its hosts, and the records it was merged from."""
+RANKS = "ranks"
+"""Section of ``run.json`` of a merged run: one entry per process and attempt."""
+TOTALS = "totals"
+"""Section of ``run.json``: totals of the run, written at its end; null until then."""
+ROWS_LOST = "rows_lost"
+"""Section of ``run.json``: by file, the number of rows that could not be written. Since schema 1.1."""
 _EXACT_AS_FLOAT = 10**15
 """Below this many nanoseconds or microjoules a float holds six decimals; above, decimals are exact and slower."""
 _SIX_PLACES = Decimal("0.000001")
@@ -40,95 +51,136 @@ def _short(value: float) -> str:
 
 
 def _text(value: str) -> str:
-    """Write a word: one line, printable, and never what a spreadsheet takes for a formula."""
+    """Format a word: one line, printable, and never a formula for a spreadsheet."""
     plain = "".join(c if c.isprintable() else " " for c in value)
     guarded = f"'{plain}" if plain[:1] in _FORMULA else plain
     return '"' + guarded.replace('"', '""') + '"' if any(c in guarded for c in ',"') else guarded
 
 
-_TIME = {"cell": _seconds, "type": "float"}
-_ENERGY = {"cell": _joules, "type": "float"}
-_COUNT = {"cell": str, "type": "int"}
-_EXACT = {"cell": repr, "type": "float"}
-_ABOUT = {"cell": _short, "type": "float"}
-_WORD = {"cell": _text, "type": "str"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        name: Its header.
+        type: ``int``, ``float`` or ``str``.
+        unit: ``s``, ``J``, ``W``, or empty.
+        cell: Formats a value of a row for the file.
+        scale: Units of a row's value in one unit of the file: rows hold whole nanoseconds and microjoules.
+        over_steps: How the values of consecutive steps become one row's: ``sum``, ``mean``, ``first``, ``last``, or
+            ``edges`` (a standard deviation, which consecutive rows share at their common edge).
+        over_ranks: How the values of the ranks become one: ``sum``, ``mean``, ``max``, ``first``,
+            ``root_sum_square``, or ``same`` where ranks are aligned by it.
+        category: The kind of device whose energy it holds, if it is a part of ``total_joules``.
+        phase: The phase of a step that it times, if it does.
+    """
+
+    name: str
+    type: str
+    unit: str = ""
+    cell: "Callable[[Any], str]"
+    scale: int = 1
+    over_steps: str = "last"
+    over_ranks: str = "same"
+    category: str = ""
+    phase: str = ""
+
+
+_Format = dict[str, Any]
+_TIME: _Format = {"cell": _seconds, "type": "float", "unit": "s", "scale": NANOSECONDS_PER_SECOND}
+_ENERGY: _Format = {"cell": _joules, "type": "float", "unit": "J", "scale": MICROJOULES_PER_JOULE}
+_COUNT: _Format = {"cell": str, "type": "int"}
+_EXACT: _Format = {"cell": repr, "type": "float"}
+_ABOUT: _Format = {"cell": _short, "type": "float"}
+_WORD: _Format = {"cell": _text, "type": "str"}
+
+
+def _column(kind: _Format, over_steps: str = "last", over_ranks: str = "same", **more: str) -> Any:
+    return field(metadata={**kind, "over_steps": over_steps, "over_ranks": over_ranks, **more})
 
 
 @dataclass(slots=True, kw_only=True)
 class StepRow:
-    """``step_count`` consecutive steps, the last of which is ``step``; written times in ns, energies in microjoules."""
+    """``step_count`` consecutive steps, the last of which is ``step``; times in ns, energies in microjoules."""
 
-    step: int = field(metadata=_COUNT)
-    step_count: int = field(metadata=_COUNT)
-    start_seconds: int = field(metadata=_TIME)
-    end_seconds: int = field(metadata=_TIME)
-    loss: float | None = field(metadata=_EXACT)
-    nonfinite_count: int = field(metadata=_COUNT)
-    backwards: int = field(metadata=_COUNT)
-    learning_rate: float | None = field(metadata=_EXACT)
-    gpu_joules: int | None = field(metadata=_ENERGY)
-    cpu_joules: int | None = field(metadata=_ENERGY)
-    dram_joules: int | None = field(metadata=_ENERGY)
-    other_joules: int | None = field(metadata=_ENERGY)
-    total_joules: int | None = field(metadata=_ENERGY)
-    modelled_joules: int | None = field(metadata=_ENERGY)
-    cumulative_joules: int | None = field(metadata=_ENERGY)
-    uncertainty_joules: float | None = field(metadata=_ABOUT)
-    data_seconds: int | None = field(metadata=_TIME)
-    forward_seconds: int | None = field(metadata=_TIME)
-    backward_seconds: int | None = field(metadata=_TIME)
-    optimizer_seconds: int | None = field(metadata=_TIME)
-    phase: str = field(metadata=_WORD)
+    step: int = _column(_COUNT)
+    step_count: int = _column(_COUNT, "sum")
+    start_seconds: int = _column(_TIME, "first")
+    end_seconds: int = _column(_TIME, "last", "max")
+    loss: float | None = _column(_EXACT, "mean", "mean")
+    nonfinite_count: int = _column(_COUNT, "sum", "max")
+    backwards: int = _column(_COUNT, "sum", "max")
+    learning_rate: float | None = _column(_EXACT, "last", "first")
+    gpu_joules: int | None = _column(_ENERGY, "sum", "sum", category="gpu")
+    cpu_joules: int | None = _column(_ENERGY, "sum", "sum", category="cpu")
+    dram_joules: int | None = _column(_ENERGY, "sum", "sum", category="dram")
+    other_joules: int | None = _column(_ENERGY, "sum", "sum", category="other")
+    total_joules: int | None = _column(_ENERGY, "sum", "sum")
+    modelled_joules: int | None = _column(_ENERGY, "sum", "sum")
+    cumulative_joules: int | None = _column(_ENERGY, "last", "sum")
+    uncertainty_joules: float | None = _column(_ABOUT, "edges", "root_sum_square", unit="J")
+    data_seconds: int | None = _column(_TIME, "sum", "mean", phase="data")
+    forward_seconds: int | None = _column(_TIME, "sum", "mean", phase="forward")
+    backward_seconds: int | None = _column(_TIME, "sum", "mean", phase="backward")
+    optimizer_seconds: int | None = _column(_TIME, "sum", "mean", phase="optimizer")
+    phase: str = _column(_WORD, "first", "first")
 
 
 @dataclass(slots=True, kw_only=True)
 class SpanRow:
-    """What lies between steps: setup, evaluation, stall, checkpoint, idle, teardown, a user's phase.
+    """A stretch between steps: setup, evaluation, stall, checkpoint, idle, teardown, a user's phase.
 
-    Where a run goes on from another, also ``lost`` (steps that were done again) and ``carried`` (all of an earlier run
-    whose record is not here).
+    In a resumed run also ``lost`` (steps that were repeated), ``carried`` (the whole of an earlier run whose record is
+    not here) and ``unwritten`` (the part of an earlier run that is in no row).
     """
 
-    start_seconds: int = field(metadata=_TIME)
-    end_seconds: int = field(metadata=_TIME)
-    kind: str = field(metadata=_WORD)
-    total_joules: int | None = field(metadata=_ENERGY)
-    modelled_joules: int | None = field(metadata=_ENERGY)
-    cumulative_joules: int | None = field(metadata=_ENERGY)
-    uncertainty_joules: float | None = field(metadata=_ABOUT)
+    start_seconds: int = _column(_TIME, "first")
+    end_seconds: int = _column(_TIME)
+    kind: str = _column(_WORD)
+    total_joules: int | None = _column(_ENERGY, "sum", "sum")
+    modelled_joules: int | None = _column(_ENERGY, "sum", "sum")
+    cumulative_joules: int | None = _column(_ENERGY, "last", "sum")
+    uncertainty_joules: float | None = _column(_ABOUT, "edges", "root_sum_square", unit="J")
 
 
 @dataclass(slots=True, kw_only=True)
 class SampleRow:
     """A moment at which a domain's cumulative energy had moved; power is the mean since its previous row."""
 
-    time_seconds: int = field(metadata=_TIME)
-    domain: str = field(metadata=_WORD)
-    power_watts: float | None = field(metadata=_ABOUT)
-    energy_joules: int = field(metadata=_ENERGY)
-    provenance: str = field(metadata=_WORD)
+    time_seconds: int = _column(_TIME)
+    domain: str = _column(_WORD)
+    power_watts: float | None = _column(_ABOUT, "mean", "sum", unit="W")
+    energy_joules: int = _column(_ENERGY, "last", "sum")
+    provenance: str = _column(_WORD)
 
 
 @dataclass(slots=True, kw_only=True)
 class MetricRow:
     """A value logged by the user."""
 
-    time_seconds: int = field(metadata=_TIME)
-    step: int = field(metadata=_COUNT)
-    cumulative_joules: int | None = field(metadata=_ENERGY)
-    name: str = field(metadata=_WORD)
-    value: float = field(metadata=_EXACT)
+    time_seconds: int = _column(_TIME, "last", "mean")
+    step: int = _column(_COUNT)
+    cumulative_joules: int | None = _column(_ENERGY, "last", "sum")
+    name: str = _column(_WORD)
+    value: float = _column(_EXACT, "last", "mean")
 
 
 class Table:
-    """One CSV file: its name, its columns, and how a row becomes a line."""
+    """One CSV file: its name, its columns, and the class of its rows."""
 
     def __init__(self, filename: str, row: type[Any]) -> None:
         self.filename = filename
-        self.columns = tuple(f.name for f in fields(row))
-        self.types: dict[str, str] = {f.name: f.metadata["type"] for f in fields(row)}
-        self._cells: tuple[Callable[[Any], str], ...] = tuple(f.metadata["cell"] for f in fields(row))
+        self.row = row
+        self.schema = tuple(Column(name=f.name, **f.metadata) for f in fields(row))
+        self.columns = tuple(column.name for column in self.schema)
+        self.types: dict[str, str] = {column.name: column.type for column in self.schema}
+        self._cells: tuple[Callable[[Any], str], ...] = tuple(column.cell for column in self.schema)
         self._values = attrgetter(*self.columns)
+
+    @property
+    def name(self) -> str:
+        """The table's name: that of its file without the extension."""
+        return self.filename.removesuffix(".csv")
 
     @property
     def header(self) -> str:
@@ -136,9 +188,22 @@ class Table:
         return ",".join(self.columns) + "\n"
 
     def line(self, row: Any) -> str:
-        """Write a row; an empty cell means not measured."""
+        """Format a row; an empty cell means not measured."""
         values = zip(self._values(row), self._cells, strict=True)
         return ",".join(["" if value is None else cell(value) for value, cell in values]) + "\n"
+
+    def where(self, **attributes: str) -> tuple[str, ...]:
+        """Return the names of the columns that have all of these attributes, such as ``unit="J"``."""
+        return tuple(
+            column.name
+            for column in self.schema
+            if all(getattr(column, name) == value for name, value in attributes.items())
+        )
+
+    @property
+    def moments(self) -> tuple[str, ...]:
+        """The columns that are moments of the window, in seconds since its start."""
+        return tuple(c.name for c in self.schema if c.unit == "s" and c.over_steps in ("first", "last"))
 
 
 STEPS = Table("steps.csv", StepRow)
@@ -146,3 +211,14 @@ SPANS = Table("spans.csv", SpanRow)
 SAMPLES = Table("samples.csv", SampleRow)
 METRICS = Table("metrics.csv", MetricRow)
 TABLES = (STEPS, SPANS, SAMPLES, METRICS)
+
+CATEGORIES = {column.category: column.name for column in STEPS.schema if column.category}
+"""Columns of ``steps.csv`` that are parts of ``total_joules``, by the kind of device."""
+PHASES = {column.phase: column.name for column in STEPS.schema if column.phase}
+"""Columns of ``steps.csv`` that time a phase of a step, by its name."""
+
+
+def category_of(domain: str) -> str:
+    """Return the category that a domain is counted in: the word before its colon, or ``other``."""
+    head = domain.partition(":")[0]
+    return head if head in CATEGORIES else "other"

@@ -1,38 +1,155 @@
-"""What a recorded run comes to, from its tables."""
+"""Totals of a run, accumulated from its rows, and the summary that is made of them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profiler.records import Metered, Refusal, Summary
-from profiler.units import MICROJOULES_PER_JOULE
+from profiler.storage.schema import TOTALS
+from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from profiler.storage.reader import StoredRun
+    from profiler.storage.schema import SpanRow, StepRow
+    from profiler.storage.validation import Remainder
+
+
+@dataclass(slots=True, kw_only=True)
+class Totals:
+    """Running totals of a run, fed with its rows in the order of time, live or from its directory.
+
+    Energies are whole microjoules and times whole nanoseconds. Training lasts from the start of the first step to the
+    end of the last and includes the spans between them.
+    """
+
+    steps: int = 0
+    step_microjoules: int = 0
+    span_microjoules: int = 0
+    modelled_microjoules: int = 0
+    step_ns: int = 0
+    setup_microjoules: int = 0
+    setup_ns: int = 0
+    training_microjoules: int = 0
+    training_ns: int = 0
+    window_ns: int = 0
+
+    def add_steps(self, row: "StepRow") -> None:
+        """Add a row of steps."""
+        self._add_steps(
+            count=row.step_count, start_ns=row.start_seconds, end_ns=row.end_seconds,
+            step_ns=row.end_seconds - row.start_seconds, microjoules=row.total_joules or 0,
+            modelled=row.modelled_joules or 0,
+        )  # fmt: skip
+
+    def add_span(self, row: "SpanRow") -> None:
+        """Add a span."""
+        self._add_spans(row.end_seconds, row.total_joules or 0, row.modelled_joules or 0)
+
+    def _add_steps(
+        self, *, count: int, start_ns: int, end_ns: int, step_ns: int, microjoules: int, modelled: int
+    ) -> None:
+        if not self.steps:
+            self.setup_ns, self.setup_microjoules = start_ns, self.span_microjoules
+        self.steps += count
+        self.step_ns += step_ns
+        self.step_microjoules += microjoules
+        self.modelled_microjoules += modelled
+        self.window_ns = max(self.window_ns, end_ns)
+        self.training_ns = end_ns - self.setup_ns
+        self.training_microjoules = self.step_microjoules + self.span_microjoules - self.setup_microjoules
+
+    def _add_spans(self, end_ns: int, microjoules: int, modelled: int) -> None:
+        self.span_microjoules += microjoules
+        self.modelled_microjoules += modelled
+        self.window_ns = max(self.window_ns, end_ns)
+
+    @classmethod
+    def of_tables(cls, steps: "pd.DataFrame", spans: "pd.DataFrame") -> "Totals":
+        """Accumulate whole tables: the spans before the training, those within it, the steps, the spans after it."""
+        found = cls()
+        if not len(steps):
+            found._add_span_rows(spans)
+            return found
+        before = spans["start_seconds"] < float(steps["start_seconds"].iloc[0])
+        within = ~before & (spans["end_seconds"] <= float(steps["end_seconds"].iloc[-1]))
+        found._add_span_rows(spans[before])
+        found._add_step_rows(steps[:1])
+        found._add_span_rows(spans[within])
+        found._add_step_rows(steps[1:])
+        found._add_span_rows(spans[~before & ~within])
+        return found
+
+    def _add_step_rows(self, rows: "pd.DataFrame") -> None:
+        if not len(rows):
+            return
+        self._add_steps(
+            count=int(rows["step_count"].sum()),
+            start_ns=_whole_ns(rows["start_seconds"].iloc[0]), end_ns=_whole_ns(rows["end_seconds"].iloc[-1]),
+            step_ns=_whole_ns((rows["end_seconds"] - rows["start_seconds"]).sum()),
+            microjoules=whole_microjoules(rows["total_joules"]), modelled=whole_microjoules(rows["modelled_joules"]),
+        )  # fmt: skip
+
+    def _add_span_rows(self, rows: "pd.DataFrame") -> None:
+        if len(rows):
+            self._add_spans(
+                _whole_ns(rows["end_seconds"].max()), whole_microjoules(rows["total_joules"]),
+                whole_microjoules(rows["modelled_joules"]),
+            )  # fmt: skip
+
+    def add_remainder(self, rest: "Remainder") -> None:
+        """Add what ``run.json`` counts and no row holds; its time is divided in proportion to its joules."""
+        joules = rest.step_joules + rest.span_joules
+        share = rest.step_joules / joules if joules > 0 else float(rest.steps > 0)
+        steps_ns, start_ns = _whole_ns(share * rest.seconds), self.window_ns
+        modelled = round(rest.modelled_joules * MICROJOULES_PER_JOULE) if joules > 0 else 0
+        in_steps = round(share * modelled)
+        if rest.steps:
+            self._add_steps(
+                count=rest.steps, start_ns=start_ns, end_ns=start_ns + steps_ns, step_ns=steps_ns,
+                microjoules=_microjoules(rest.step_joules), modelled=in_steps,
+            )  # fmt: skip
+        self._add_spans(
+            start_ns + _whole_ns(rest.seconds), _microjoules(rest.span_joules),
+            modelled - (in_steps if rest.steps else 0),
+        )  # fmt: skip
+
+    def as_summary_fields(self, *, metered: bool) -> dict[str, Any]:
+        """Return the fields of a summary that these totals decide; joules are None where nothing is metered."""
+        joules = {
+            f"{name}_joules": getattr(self, f"{name}_microjoules") / MICROJOULES_PER_JOULE
+            if metered
+            else None
+            for name in ("step", "training", "span", "modelled")
+        }
+        seconds = {
+            f"{name}_seconds": getattr(self, f"{name}_ns") / NANOSECONDS_PER_SECOND
+            for name in ("window", "step", "training")
+        }
+        return {"steps": self.steps, **joules, **seconds}
 
 
 def summary_of(run: "StoredRun", joules: Mapping[str, float]) -> Summary:
-    """Sum a run up.
+    """Summarize a stored run.
 
     Args:
         run: The run.
         joules: Energy of each of its domains in the window, in joules.
     """
-    totals, steps, spans = run.meta.get("totals") or {}, run.steps, run.spans
-    metered = any(domain.billed for domain in run.domains.values())
+    steps, spans = run.steps, run.spans
+    totals = Totals.of_tables(steps, spans)
+    if run.unrecorded is not None:
+        totals.add_remainder(run.unrecorded)
     bridged = {
         entry["name"]: float(entry.get("bridged_seconds", 0.0)) for entry in run.meta.get("domains", ())
     }
-    ends = [float(frame["end_seconds"].iloc[-1]) for frame in (steps, spans) if len(frame)]
-    edge = totals.get("edge_joules", steps["uncertainty_joules"].iloc[-1] if len(steps) else 0.0)
-    modelled = exact_sum(steps["modelled_joules"], spans["modelled_joules"])
+    edge = float(steps["uncertainty_joules"].iloc[-1]) if len(steps) else 0.0
     return Summary(
         path=str(run.path),
         name=str(run.meta.get("name", "")),
         status=run.status,
         started_at=str(run.meta.get("started_at", "")),
-        window_seconds=max(ends, default=0.0),
         metered=tuple(
             Metered(domain=run.domains[name], joules=energy, bridged_seconds=bridged[name])
             for name, energy in joules.items()
@@ -40,30 +157,22 @@ def summary_of(run: "StoredRun", joules: Mapping[str, float]) -> Summary:
         missing=tuple(run.meta.get("missing", ())),
         refusals=tuple(Refusal(**refusal) for refusal in run.meta.get("refusals", ())),
         warnings=run.warnings,
-        steps=int(steps["step_count"].sum()),
-        step_joules=exact_sum(steps["total_joules"]) if metered else None,
-        step_seconds=float((steps["end_seconds"] - steps["start_seconds"]).sum()),
-        **_training(steps, spans, metered=metered),
-        span_joules=exact_sum(spans["total_joules"]) if metered else None,
-        modelled_joules=modelled if metered else None,
-        edge_joules=float(edge),
+        **totals.as_summary_fields(metered=any(domain.billed for domain in run.domains.values())),
+        edge_joules=float((run.meta.get(TOTALS) or {}).get("edge_joules", edge)),
         sampler_cpu_seconds=run.meta.get("overhead", {}).get("sampler_cpu_seconds"),
     )
 
 
-def _training(steps: "pd.DataFrame", spans: "pd.DataFrame", *, metered: bool) -> dict[str, Any]:
-    """Energy and time from the start of the first step to the end of the last, with what lies between them."""
-    if not len(steps):
-        return {"training_joules": 0.0 if metered else None, "training_seconds": 0.0}
-    start, end = float(steps["start_seconds"].iloc[0]), float(steps["end_seconds"].iloc[-1])
-    between = spans[(spans["start_seconds"] >= start) & (spans["end_seconds"] <= end)]
-    joules = exact_sum(steps["total_joules"], between["total_joules"]) if metered else None
-    return {"training_joules": joules, "training_seconds": end - start}
-
-
-def exact_sum(*columns: "pd.Series[float]") -> float:
-    """Sum joules written in whole microjoules without rounding on the way."""
-    whole = sum(
+def whole_microjoules(*columns: "pd.Series[float]") -> int:
+    """Sum joules written in whole microjoules, exactly; missing values add nothing."""
+    return sum(
         int((column.dropna() * MICROJOULES_PER_JOULE).round().astype("int64").sum()) for column in columns
     )
-    return whole / MICROJOULES_PER_JOULE
+
+
+def _microjoules(joules: float) -> int:
+    return 0 if joules != joules else round(joules * MICROJOULES_PER_JOULE)  # noqa: PLR0124 - NaN: not metered
+
+
+def _whole_ns(seconds: float) -> int:
+    return round(float(seconds) * NANOSECONDS_PER_SECOND)

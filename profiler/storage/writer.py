@@ -1,10 +1,11 @@
-"""Appending to a run directory so that whatever ends the process costs at most the last second.
+"""Appending to a run directory so that the end of the process, however abrupt, costs at most the last second.
 
-Whole lines go out in one ``write`` a file and flush. A disk that fails ends the writing, never the training.
+Whole lines are written, in one ``write`` per file and flush. A failing disk ends the writing, never the training.
 """
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -35,12 +36,14 @@ class RunWriter:
     """The files of one run. Used by one thread at a time.
 
     Attributes:
-        failure: Why nothing is written any more; None while all is well.
+        failure: The reason why writing has ended; None while it works.
+        rows_lost: By file, the number of rows that could not be written.
     """
 
     def __init__(self, path: Path, on_failure: Callable[[str], None]) -> None:
         self.path = path
         self.failure: str | None = None
+        self.rows_lost: Counter[str] = Counter()
         self._on_failure = on_failure
         self._buffers: dict[str, list[str]] = {table.filename: [] for table in TABLES}
         self._descriptors: dict[str, int] = {}
@@ -64,15 +67,18 @@ class RunWriter:
         """Add a row to be written with the next flush."""
         if self.failure is None:
             self._buffers[table.filename].append(table.line(row))
+        else:
+            self.rows_lost[table.filename] += 1
 
     def flush(self) -> None:
         """Write what has been appended, one ``write`` a file."""
         for name, lines in self._buffers.items():
-            if lines and self.failure is None:
-                self._write(name, "".join(lines).encode())
+            if lines and (self.failure is not None or not self._write(name, "".join(lines).encode())):
+                has_header = not self._lengths.get(name)
+                self.rows_lost[name] += len(lines) - has_header
             lines.clear()
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, data: bytes) -> bool:
         descriptor = self._descriptors[name]
         try:
             written = os.write(descriptor, data)
@@ -83,6 +89,8 @@ class RunWriter:
             self.bytes_written += written
         except OSError as error:
             self._fail(error)
+            return False
+        return True
 
     def write_meta(self, meta: Mapping[str, Any]) -> None:
         """Replace ``run.json`` atomically."""

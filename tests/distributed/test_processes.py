@@ -248,7 +248,7 @@ def torchrun(folder, script, *arguments, before=(), environ=()):
 
 
 def test_torchrun_with_gloo(tmp_path):
-    """Four ranks that train together: each its own GPU, the machine once, and who kept the others waiting."""
+    """Four ranks that train together: each its own GPU, and the machine once."""
     process = torchrun(tmp_path, DDP, "--standalone", "--nproc-per-node", 4)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 0, said
@@ -263,9 +263,7 @@ def test_torchrun_with_gloo(tmp_path):
     assert joules["cpu:package-0"] == pytest.approx(WATTS * seconds, rel=0.05)
     for rank in range(4):
         assert joules[f"gpu:0@rank-{rank}"] == pytest.approx((50 + rank) * seconds, rel=0.2)
-    waiting = run.ranks.set_index("rank")["waiting_seconds"]
-    assert waiting[1] == waiting.min()
-    assert waiting.drop(1).min() > 0.1, "60 steps of 4 ms, less what else went on"
+    assert run.ranks["joules"].sum() == pytest.approx(run.total_joules)
 
 
 ELASTIC = """

@@ -37,10 +37,9 @@ def test_directories_are_merged_into_another(job, tmp_path, capsys):
 def test_what_merging_found_is_said(job, capsys):
     write_rank(job, 2, world=4, counts=False)
     assert main(["merge", str(job)]) == 0
-    assert (
-        capsys.readouterr().err
-        == "energy-profiler: rank 3 of attempt 0 left no record here: totals are incomplete\n"
-    )
+    error = capsys.readouterr().err
+    assert error.startswith("energy-profiler: rank 3 of attempt 0 left no record here: totals are incomplete")
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(

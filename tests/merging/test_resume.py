@@ -155,7 +155,7 @@ def test_a_run_whose_past_is_gone_says_so(tmp_path, joules):
     assert list(run.spans["kind"]) == ["carried", "setup"]
     (warning,) = run.warnings
     assert f"the run that this one resumed ({tmp_path / 'gone'}) is not here" in warning
-    assert ("not known" in warning) == (joules is None)
+    assert ("its energy is unknown" in warning) == (joules is None)
 
 
 def test_runs_that_resume_each_other_do_not_go_round_in_circles(tmp_path):
@@ -220,4 +220,4 @@ def test_an_attempt_that_does_not_say_where_it_began_began_anew(tmp_path):
     check_books(run)
     assert list(run.steps["step"]) == list(range(1, 21))
     assert run.total_joules == 400 * (12 + 7)
-    assert any("attempt 1 did not say which step it went on from" in line for line in run.warnings)
+    assert any("attempt 1 did not record the step it resumed from" in line for line in run.warnings)

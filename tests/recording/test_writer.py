@@ -138,6 +138,7 @@ def test_a_full_disk_leaves_whole_lines_and_is_reported_once(tmp_path, room):
             writer.append(METRICS, metric(n))
             writer.flush()
         writer.close()
+        (tmp_path / "lost").write_text(str(writer.rows_lost[METRICS.filename]))
         (tmp_path / "failures").write_text("\n".join(failures))
 
     assert limited(room, fill) == 0
@@ -145,6 +146,7 @@ def test_a_full_disk_leaves_whole_lines_and_is_reported_once(tmp_path, room):
     assert text.endswith("\n")
     assert len({line.count(",") for line in text.splitlines()}) == 1
     assert len(text.splitlines()) % 2 == 1, "a flush is written whole or not at all"
+    assert len(text.splitlines()) - 1 + int((tmp_path / "lost").read_text()) == 200
     failures = (tmp_path / "failures").read_text().splitlines()
     assert len(failures) == 1
     assert METRICS.filename in failures[0] or str(tmp_path / "run") in failures[0]

@@ -34,15 +34,15 @@ def test_every_look_is_the_run_as_load_run_reads_it(growing, monkeypatch, chunk)
     follower = Follower(growing.path)
     for steps in (0, 0, 1, 7, 7, 60):
         growing.grow(steps)
-        assert_same(follower.look(), growing.path)
+        assert_same(follower.poll(), growing.path)
     growing.say("completed")
-    assert follower.look().status == "completed"
+    assert follower.poll().status == "completed"
 
 
 def test_only_what_is_new_is_parsed(growing, monkeypatch):
     growing.grow(40)
     follower = Follower(growing.path)
-    follower.look()
+    follower.poll()
     parsed = []
     parse = tail.parse_lines
     monkeypatch.setattr(
@@ -50,56 +50,56 @@ def test_only_what_is_new_is_parsed(growing, monkeypatch):
         "parse_lines",
         lambda path, lines, *more, **options: parsed.append(lines) or parse(path, lines, *more, **options),
     )
-    follower.look()
+    follower.poll()
     assert parsed == []
     growing.grow(41)
-    follower.look()
+    follower.poll()
     assert sorted(lines.count(b"\n") for lines in parsed) == [1, 3]
 
 
 def test_a_line_without_its_end_waits_for_it(growing):
     growing.grow(5)
     follower = Follower(growing.path)
-    follower.look()
+    follower.poll()
     growing.grow(6)
     file = growing.path / "steps.csv"
     whole = file.read_bytes()
     file.write_bytes(whole[:-10])
-    assert len(follower.look().steps) == 5
+    assert len(follower.poll().steps) == 5
     file.write_bytes(whole)
-    assert len(follower.look().steps) == 6
+    assert len(follower.poll().steps) == 6
 
 
 def test_a_directory_without_tables_is_a_run_without_rows(growing):
     for name in TABLES:
         (growing.path / f"{name}.csv").unlink(missing_ok=True)
-    seen = Follower(growing.path).look()
+    seen = Follower(growing.path).poll()
     assert [len(getattr(seen, name)) for name in TABLES] == [0, 0, 0, 0]
 
 
 def test_damage_is_named_by_its_line(growing):
     growing.grow(20)
     follower = Follower(growing.path)
-    follower.look()
+    follower.poll()
     with (growing.path / "steps.csv").open("a") as file:
         file.write("21,1,nonsense\n")
     with pytest.raises(RunDamagedError, match=r"steps\.csv, line 22: 3 cells where the header has 21"):
-        follower.look()
+        follower.poll()
 
 
 def test_a_foreign_header_is_named(growing):
     (growing.path / "steps.csv").write_text("one,two\n1,2\n")
     with pytest.raises(RunDamagedError, match=r"steps\.csv, line 1: the column step is missing"):
-        Follower(growing.path).look()
+        Follower(growing.path).poll()
 
 
 def test_a_file_that_becomes_shorter_is_said(growing):
     growing.grow(20)
     follower = Follower(growing.path)
-    follower.look()
+    follower.poll()
     os.truncate(growing.path / "steps.csv", 200)
     with pytest.raises(RunDamagedError, match="has become shorter"):
-        follower.look()
+        follower.poll()
 
 
 def test_a_job_of_several_processes_is_put_together_at_each_look(tmp_path):
@@ -114,7 +114,7 @@ def test_a_job_of_several_processes_is_put_together_at_each_look(tmp_path):
             "clock": {"monotonic_seconds": 1.0, "unix_seconds": 2.0},
         }
         (job / f"rank-{rank:05d}-attempt-0" / "run.json").write_text(json.dumps({**whole, **meta}))
-    seen = Follower(job).look()
+    seen = Follower(job).poll()
     assert_same(seen, job)
     assert seen.meta["world_size"] == 2
     assert len(seen.steps) == 40

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler import load_run
+from profiler.analysis.breakdown import parts_of
 from profiler.errors import RunDamagedError
 from profiler.reporting import report_of
 from profiler.storage.schema import SPANS, SpanRow
@@ -77,7 +78,7 @@ def test_a_record_that_accounts_for_its_window_says_nothing(run_dir):
     assert run.warnings == ()
 
 
-def test_what_a_full_disk_lost_is_made_up_for_from_the_end_mark(run_dir):
+def test_totals_stand_where_a_full_disk_lost_rows(run_dir):
     whole = load_run(run_dir).summary()
     fill_the_disk(run_dir)
     run = load_run(run_dir)
@@ -96,8 +97,10 @@ def test_what_a_full_disk_lost_is_made_up_for_from_the_end_mark(run_dir):
     )
     assert sorted(found.warnings) == [FULL_DISK, rows, samples]
     assert len(run.curve()[0]) == 15
-    assert run.energy(0.0, END + 1).median == pytest.approx(5200.0)
-    assert (run.steps["phase"].iloc[-1], run.spans["kind"].iloc[-1]) == ("unwritten", "unwritten")
+    assert (len(run.steps), len(run.spans)) == (15, 1)
+    parts = parts_of(run.steps, run.spans, run.unrecorded)
+    assert sum(part.joules for part in parts) == pytest.approx(5200.0)
+    assert sum(part.seconds for part in parts) == pytest.approx(END + 1)
 
 
 @pytest.mark.parametrize("extension", [".txt", ".json", ".html"])
@@ -190,7 +193,7 @@ def test_a_killed_run_that_lacks_rows_in_the_middle_is_refused(run_dir):
         load_run(run_dir).summary()
     run = load_run(run_dir, partial=True)
     assert run.total_joules == 800.0 + 1900.0
-    assert any("Rows after 6.75 s are left out" in warning for warning in run.warnings)
+    assert any("Rows after 6.75 s are excluded" in warning for warning in run.warnings)
 
 
 @pytest.mark.parametrize("status", ["running", "interrupted"])
