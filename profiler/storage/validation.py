@@ -241,7 +241,9 @@ def first_fault(rows: Rows) -> Fault | None:
     gap = start - before
     faults = {
         "its cells contradict each other.": np.concatenate([_contradictions(frame) for frame in rows])[order],
-        "its seconds are not after those of the row before it.": ~(end >= start) | ~np.isfinite(end) | ~(gap >= -_SAME),
+        "its seconds are not after those of the row before it.": ~(end >= start)
+        | ~np.isfinite(end)
+        | ~(gap >= -_SAME),
         "": ~(gap <= _SAME),
         "its cumulative_joules are not those of the row before it and its own.": ~_adds_up(cumulative, total),
         _SKIPPED: np.append(_skips(rows.steps), np.zeros(len(rows.spans), bool))[order],

@@ -66,5 +66,6 @@ def test_every_report_can_be_made(recorded, tmp_path, name, extension):
 def test_warnings_name_what_is_missing(recorded):
     assert any("16 of 200 steps" in line for line in load_run(recorded / "full_disk").summary().warnings)
     assert any(
-        "rank 2 of attempt 0 ended without totals" in line for line in load_run(recorded / "job").summary().warnings
+        "rank 2 of attempt 0 ended without totals" in line
+        for line in load_run(recorded / "job").summary().warnings
     )
