@@ -1,9 +1,11 @@
-"""A metric against energy: its points, the learning-rate trace beside them, and the fit of both."""
+"""A metric against energy: its points, the learning rate beside them, and the fit of both."""
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from profiler import lr_plan
 from profiler.errors import RunDamagedError, UsageError
+from profiler.forecasting.accumulator import RunCurve
 from profiler.forecasting.lr_trace import RateTrace
 from profiler.storage.schema import RUN_FILE
 
@@ -15,11 +17,21 @@ if TYPE_CHECKING:
 
     Column = pd.Series[float]
 
+_COLUMNS = (
+    "cumulative_joules",
+    "total_joules",
+    "loss",
+    "learning_rate",
+    "step",
+    "step_count",
+    "nonfinite_count",
+)
+
 
 def metric_points(run: "StoredRun", metric: str = "loss") -> "tuple[Column, Column, Column]":
     """Return joules since the start, values, and the number of steps that each value is the mean of.
 
-    The loss of a row of steps is placed at the middle of the row's joules.
+    The loss of a row of steps belongs to the middle of the row's joules.
 
     Raises:
         UsageError: The run has no such metric.
@@ -36,15 +48,21 @@ def metric_points(run: "StoredRun", metric: str = "loss") -> "tuple[Column, Colu
 
 
 def learning_rate_trace(run: "StoredRun") -> RateTrace:
-    """Return the learning rate over joules, recorded and planned, thinned as it was while recording."""
-    trace = RateTrace(_plan(run))
-    seen = run.steps[run.steps["cumulative_joules"].notna()]
-    first = seen[:1]
-    trace.origin_joules = float((first["cumulative_joules"] - first["total_joules"]).sum())
-    columns = (seen[name].tolist() for name in ("cumulative_joules", "learning_rate", "step"))
-    for joules, rate, step in zip(*columns, strict=True):
-        trace.add(joules, rate, step)
-    return trace
+    """Return the learning rate over joules, recorded and planned."""
+    return run_curve(run).rates
+
+
+def run_curve(run: "StoredRun") -> RunCurve:
+    """Feed the stored steps of a run to the accumulator that also runs beside a training."""
+    curve = RunCurve(RateTrace(_plan(run)))
+    steps = run.steps[run.steps["cumulative_joules"].notna()]
+    for values in zip(*(steps[name].tolist() for name in _COLUMNS), strict=True):
+        row = dict(zip(_COLUMNS, values, strict=True))
+        # An empty cell is a missing loss; in a row with non-finite losses it is the mean of no finite ones.
+        if math.isnan(row["loss"]) and not row["nonfinite_count"]:
+            row["loss"] = None
+        curve.add(**row)
+    return curve
 
 
 def _plan(run: "StoredRun") -> lr_plan.RatePlan | None:
@@ -67,7 +85,7 @@ def fit_metric(run: "StoredRun", trace: RateTrace, metric: str = "loss", **optio
         run: The run.
         trace: Its :func:`learning_rate_trace`.
         metric: ``loss``, or a name given to ``prof.log``.
-        options: Passed on to :func:`profiler.forecasting.fit_curve`.
+        options: Keyword arguments of :func:`profiler.forecasting.fit_curve`.
 
     Raises:
         ForecastRefusedError: The curve does not support a forecast.
@@ -76,12 +94,13 @@ def fit_metric(run: "StoredRun", trace: RateTrace, metric: str = "loss", **optio
     from profiler.forecasting import CurveBins, fit_bins, fit_curve
 
     points = [column.to_numpy() for column in metric_points(run, metric)]
+    origin = trace.origin_joules
     given = not options.keys().isdisjoint(("learning_rate", "planned_learning_rate"))
-    rates = {} if given else trace.told()
+    rates = {} if given else trace.as_fit_kwargs()
     if "learning_rate" not in rates:
-        origin = trace.origin_joules
         return fit_curve(points[0], points[1], weights=points[2], origin_joules=origin, **rates, **options)
-    bins = CurveBins(trace.origin_joules)
+    # The rates of the trace are at other joules than the metric, which only a fit of bins accepts.
+    bins = CurveBins(origin)
     for joules, value, weight in zip(*(column.tolist() for column in points), strict=True):
         bins.add(joules, value, weight)
     return fit_bins(bins, **rates, **options)

@@ -1,8 +1,9 @@
-"""What earlier parts of a run would have forecast for the present, against what was measured since.
+"""Forecasts for the present made from earlier parts of a run, compared with the measured level.
 
-A forecast that its own interval did not hold says by how much levels of this run stray further than those of others:
-by enough that the interval would have held it. Its square per doubling of energy, averaged over the prefixes, joins
-the variance of the misses on the side where it was seen, so that it widens intervals and leaves medians alone.
+A forecast whose 90 % interval missed the measured level shows by how much levels of this run depart further from their
+curve than those of other runs: by enough that the interval would have contained it. The missing variance per doubling
+of energy, averaged over the prefixes, is added to the model error on the side of the miss. This widens intervals and
+leaves medians unchanged.
 """
 
 import math
@@ -12,19 +13,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from profiler.errors import ForecastRefusedError, UsageError
+from profiler.forecasting.context import FitContext
 from profiler.forecasting.curve import FineBins, coarsen
 from profiler.forecasting.metric import Metric
-from profiler.forecasting.priors import Z_90, Misses
-from profiler.forecasting.scenarios import Known, futures, weigh
+from profiler.forecasting.posterior import infer
+from profiler.forecasting.predictive import predictives
+from profiler.forecasting.priors import Z_90, ModelError
 from profiler.forecasting.smoothing import refuse_rising
 from profiler.records import Interval
 
 SHARES = (0.25, 0.5, 0.7)
-"""Parts of the present joules that are looked at."""
+"""Parts of the present joules from which forecasts are made."""
 FEWEST_BINS = 6
 SHORTEST_SPAN = 4.0
 COARSE = 0.5
-"""Grid lines of a refit; what that changes is far below the interval's width."""
+"""Relative number of grid lines of a refit; the effect is far below the interval's width."""
 LEVEL = 0.9
 ENDS = (0.05, 0.5, 0.95)
 SMALLEST = 1e-300
@@ -32,11 +35,11 @@ SMALLEST = 1e-300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backtest:
-    """One earlier forecast for the present joules.
+    """One earlier forecast for the present.
 
     Attributes:
-        share: The part of the present joules since the first step that it knew.
-        forecast: The level that it gave for the present joules, in the unit of the metric; 90 % interval.
+        share: Part of the present joules, since the first step, that the forecast used.
+        forecast: The forecast level at the present joules, in the unit of the metric; 90 % interval.
         measured: The smoothed level there, in the same unit.
         error: Natural logarithm of the measured level over the forecast one (of errors, for a metric that rises).
     """
@@ -48,83 +51,77 @@ class Backtest:
 
     @property
     def held(self) -> bool:
-        """Whether the interval held what was measured."""
+        """Whether the interval contains the measured level."""
         return self.forecast.low <= self.measured <= self.forecast.high
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Past:
-    """A curve whose end was measured.
+class History:
+    """A curve with its measured end.
 
     Attributes:
         fine: All its bins.
-        known: What is known beside it.
-        log_now: Log level at its last point.
+        context: Information beside the points.
+        log_now: Log level at the last point.
     """
 
     fine: FineBins
-    known: Known
+    context: FitContext
     log_now: float
 
     def backtest(self) -> tuple[Backtest, ...]:
         """Forecast the present from each prefix that is long enough."""
-        known = replace(self.known, planned=self.known.schedule is not None)
-        return tuple(self._tested(self.fine, known))
+        # The rates between a prefix and the present are known by now, as those of a plan would have been then.
+        context = replace(self.context, planned=self.context.schedule is not None)
+        return tuple(self._tests(context))
 
-    def _tested(self, fine: FineBins, known: Known) -> Iterator[Backtest]:
+    def widened(self, model_error: ModelError, tests: Sequence[Backtest]) -> ModelError:
+        """Return the model error with the misses of the backtest added."""
+        return widened(model_error, tests, self.context.metric)
+
+    def _tests(self, context: FitContext) -> Iterator[Backtest]:
         for share in SHARES:
-            before = fine.joules <= share * fine.last_joules
+            before = self.fine.joules <= share * self.fine.last_joules
+            if before.sum() < FEWEST_BINS:
+                continue
             try:
-                if before.sum() >= FEWEST_BINS:
-                    yield from _test(_prefix(fine, int(before.sum())), known, fine.last_joules, self.log_now)
+                yield from self._test(self.fine.first(int(before.sum())), context)
             except (ForecastRefusedError, UsageError):
                 continue
 
-
-def _prefix(fine: FineBins, bins: int) -> FineBins:
-    return replace(
-        fine,
-        joules=fine.joules[:bins],
-        values=fine.values[:bins],
-        weights=fine.weights[:bins],
-        last_joules=float(fine.joules[bins - 1]),
-        points=bins,
-    )
-
-
-def _test(fine: FineBins, known: Known, present: float, log_now: float) -> Iterator[Backtest]:
-    curve = coarsen(fine)
-    if curve.joules.size < FEWEST_BINS or curve.span < SHORTEST_SPAN:
-        return
-    refuse_rising(curve, (curve.joules / curve.last_joules) ** known.priors.recency)
-    laws = weigh(curve, known, refine=COARSE).laws
-    future = next(iter(futures(laws, known, curve.last_joules).values()))
-    log_ratio = math.log(present / curve.last_joules)
-    low, median, high = (future.log_quantile(log_ratio, p) for p in ENDS)
-    interval = Interval(low=math.exp(low), median=math.exp(median), high=math.exp(high), level=LEVEL)
-    yield Backtest(
-        share=curve.last_joules / present,
-        forecast=known.metric.interval(interval),
-        measured=known.metric.value(math.exp(log_now)),
-        error=log_now - median,
-    )
+    def _test(self, prefix: FineBins, context: FitContext) -> Iterator[Backtest]:
+        curve = coarsen(prefix)
+        if curve.joules.size < FEWEST_BINS or curve.span < SHORTEST_SPAN:
+            return
+        refuse_rising(curve, (curve.joules / curve.last_joules) ** context.priors.recency)
+        nodes = infer(curve, context, refine=COARSE).nodes
+        predictive = next(iter(predictives(nodes, context, curve.last_joules).values()))
+        log_ratio = math.log(self.fine.last_joules / curve.last_joules)
+        low, median, high = (predictive.log_quantile(log_ratio, p) for p in ENDS)
+        interval = Interval(low=math.exp(low), median=math.exp(median), high=math.exp(high), level=LEVEL)
+        yield Backtest(
+            share=curve.last_joules / self.fine.last_joules,
+            forecast=context.metric.interval(interval),
+            measured=context.metric.value(math.exp(self.log_now)),
+            error=self.log_now - median,
+        )
 
 
-def widened(misses: Misses, tests: Sequence[Backtest], metric: Metric) -> Misses:
-    """Add what strayed beyond its interval to the misses, on the side where it was seen."""
+def widened(model_error: ModelError, tests: Sequence[Backtest], metric: Metric) -> ModelError:
+    """Add the misses of the backtest to the model error, each on its side."""
     if not tests:
-        return misses
+        return model_error
     below = np.mean([_excess(test, metric) if test.error < 0.0 else 0.0 for test in tests])
     above = np.mean([_excess(test, metric) if test.error > 0.0 else 0.0 for test in tests])
     return replace(
-        misses,
-        least_below=math.sqrt(misses.least_below**2 + float(below)),
-        least_above=math.sqrt(misses.least_above**2 + float(above)),
+        model_error,
+        least_below=math.sqrt(model_error.least_below**2 + float(below)),
+        least_above=math.sqrt(model_error.least_above**2 + float(above)),
     )
 
 
 def _excess(test: Backtest, metric: Metric) -> float:
-    """Variance per doubling that was missing for the interval to hold what was measured."""
+    """Return the variance per doubling that the interval lacked to contain the measured level."""
     ends = (metric.error(test.forecast.low), metric.error(test.forecast.high))
     end = min(ends) if test.error < 0.0 else max(ends)
     half = math.log(max(end, SMALLEST) / max(metric.error(test.forecast.median), SMALLEST))

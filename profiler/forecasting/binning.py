@@ -1,8 +1,8 @@
-"""A loss curve of any length in constant memory, in pure standard library.
+"""Accumulator of a curve of any length in constant memory, in pure standard library.
 
-It runs beside a training loop, so it neither imports numpy nor keeps a point: each point is added to one of
-the fine bins, 64 an octave of joules. Inside a bin the mean is arithmetic, so that averaging blocks of steps
-before they get here does not shift the level.
+It runs beside a training loop, so it does not import numpy (`curve` reads it later) and stores no points: each point is
+added to one of the fine bins, 64 per octave of joules. The mean inside a bin is arithmetic, so that averaging blocks of
+steps upstream does not shift the level.
 """
 
 import math
@@ -10,24 +10,24 @@ from bisect import bisect_right
 from dataclasses import dataclass
 
 BINS_PER_OCTAVE = 64
-"""A bin is 1.1 % wide: far below what a forecast resolves."""
+"""Bins 1.1 % wide, far below the resolution of a forecast."""
 
 EDGES = tuple(0.5 * 2.0 ** ((k + 0.5) / BINS_PER_OCTAVE) for k in range(BINS_PER_OCTAVE))
 """Upper edges in an octave of `math.frexp` mantissas [0.5, 1).
 
-They lie half a bin off the anchor, so that joules in a simple ratio to the first one fall well inside a bin,
-in every unit of energy.
+They are half a bin off the anchor, so that joules in a simple ratio to the first one fall well inside a bin, in every
+unit of energy.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dropped:
-    """How many points of a curve could not be used.
+    """Numbers of unusable points of a curve.
 
     Attributes:
         nonfinite: The value or its joules were NaN or infinite.
         nonpositive_joules: At zero or fewer joules.
-        nonpositive_values: A value of zero or less, which has no place on a logarithmic axis.
+        nonpositive_values: A value of zero or less, which has no logarithm.
     """
 
     nonfinite: int = 0
@@ -41,18 +41,17 @@ class Dropped:
 
 
 class CurveBins:
-    """A streaming accumulator of (joules, value) points.
+    """Streaming accumulator of (joules, value) points.
 
     Attributes:
-        origin_joules: Joules spent before the first step, which bought no loss; bins count from there. It is set
-            before the first point is added.
-        anchor: Joules of the first usable point since the origin, where the bins are anchored; 0 before it.
-        first_joules: The fewest joules seen at a usable point.
-        last_joules: The most joules seen at a usable point.
+        origin_joules: Joules spent before the first step, from which bins count. Set it before the first point.
+        anchor: Joules of the first usable point since the origin, which anchors the bins; 0 before it.
+        first_joules: Fewest joules at a usable point.
+        last_joules: Most joules at a usable point.
         points: Usable points so far.
-        disordered: Usable points that came at fewer joules than one before them.
-        repeated: Usable points that came at as many joules as the most so far.
-        bins: Per bin index: the sums of weight, weight x joules since the origin and weight x value.
+        disordered: Usable points at fewer joules than an earlier one.
+        repeated: Usable points at the same joules as the latest one.
+        bins: Sums of weight, weight x joules since the origin, and weight x value, by bin index.
     """
 
     __slots__ = (
@@ -80,7 +79,7 @@ class CurveBins:
 
     @property
     def dropped(self) -> Dropped:
-        """The points that could not be used, by reason."""
+        """Unusable points, by reason."""
         return Dropped(**self._counts)
 
     def add(self, joules: float, value: float, weight: float = 1.0) -> None:
@@ -88,8 +87,8 @@ class CurveBins:
 
         Args:
             joules: Energy since the start of the run, in joules. Points may arrive slightly out of order.
-            value: The value there (a loss), positive.
-            weight: How many steps the value is the mean of; a point without weight is no point.
+            value: The value of the metric, positive.
+            weight: Number of steps that the value is the mean of; points without weight are ignored.
         """
         if weight <= 0.0:
             return

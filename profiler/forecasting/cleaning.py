@@ -1,4 +1,4 @@
-"""What is wrong with a curve and can be told from its neighbourhood: spikes, which are set aside, and jumps."""
+"""Local faults of a curve: short spikes, which are excluded, and lasting jumps, which are reported."""
 
 import math
 from dataclasses import dataclass
@@ -9,26 +9,26 @@ import numpy.typing as npt
 from profiler.forecasting.curve import BoolArray, FineBins, FloatArray
 
 REACH = 8
-"""Bins on either side that say what a bin should be."""
+"""Neighbours on either side that a bin is compared with."""
 FEWEST = 3
-"""With fewer on one side a rise may be the beginning of something, not a spike."""
+"""Fewest neighbours on one side: with fewer, a rise may be the beginning of a lasting one."""
 DEVIATIONS = 10.0
-"""A bin so many robust standard deviations above its neighbours is no noise."""
+"""Robust standard deviations above the neighbours from which a bin is a spike."""
 LEAST_SPIKE = 0.05
 LEAST_JUMP = 0.1
-"""Rises of the log level smaller than these do no harm."""
+"""Rises of the log level below these do no harm."""
 TO_DEVIATION = 1.4826
-"""Median absolute deviation to standard deviation, for a normal."""
+"""Ratio of standard deviation to median absolute deviation of a normal."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Repaired:
-    """What was put right before the fit.
+class Repairs:
+    """Repairs made before the fit.
 
     Attributes:
-        disordered: Points that came at fewer joules than one before them, and were put in order.
-        repeated: Points that came at as many joules as the most so far, and were averaged.
-        spikes: Short rises of the loss that were set aside.
+        disordered: Points at fewer joules than an earlier one, which were sorted.
+        repeated: Points at the same joules as the latest one, which were averaged.
+        spikes: Short rises of the loss, which were excluded.
     """
 
     disordered: int
@@ -38,47 +38,47 @@ class Repaired:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Jump:
-    """A rise that stays.
+    """A lasting rise.
 
     Attributes:
-        joules: Where it is.
-        rise: By how much the log level rises there.
+        joules: Its position.
+        rise: Its height, in log levels.
     """
 
     joules: float
     rise: float
 
 
-def repair(fine: FineBins) -> tuple[FineBins, Repaired]:
-    """Set spikes aside, and say what was put right."""
+def clean(fine: FineBins) -> tuple[FineBins, Repairs]:
+    """Exclude spikes, and count all repairs."""
     found = spikes(fine)
     count = int(np.sum(found & ~np.append(False, found)[:-1]))
-    repaired = Repaired(disordered=fine.disordered, repeated=fine.repeated, spikes=count)
-    return (fine.only(~found) if count else fine), repaired
+    repairs = Repairs(disordered=fine.disordered, repeated=fine.repeated, spikes=count)
+    return (fine.only(~found) if count else fine), repairs
 
 
 def spikes(fine: FineBins) -> BoolArray:
-    """Return which bins stand out upwards from those on both sides of them, with `REACH` on either at most.
+    """Return a mask of the bins that rise far above their neighbours, at most `REACH` on either side.
 
-    It is the identifier of Hampel (JASA 69, 1974): the median and the median absolute deviation of the neighbours,
-    less their own trend, which a spike narrower than half of them cannot move.
+    It is the Hampel identifier (Hampel, JASA 69, 1974): it uses the median and the median absolute deviation of the
+    neighbours after removing their trend, which a spike narrower than half of them cannot move.
     """
     found = np.zeros(fine.values.size, dtype=bool)
     log_y = np.log(fine.values)
     for reach in range(FEWEST, REACH + 1):
         middle = _middle(log_y.size, reach)
         if middle.size:
-            found[middle] = _stands_out(log_y, middle, reach)
+            found[middle] = _is_spike(log_y, middle, reach)
     return found
 
 
 def _middle(size: int, reach: int) -> npt.NDArray[np.int64]:
-    """Bins that have so many neighbours on the side where they have fewest, or the most that are asked for."""
-    fewest = np.minimum(np.arange(size), np.arange(size)[::-1])
-    return np.flatnonzero(fewest == reach if reach < REACH else fewest >= reach)
+    """Return the bins whose nearer end is ``reach`` bins away, or at least that for the largest reach."""
+    nearer = np.minimum(np.arange(size), np.arange(size)[::-1])
+    return np.flatnonzero(nearer == reach if reach < REACH else nearer >= reach)
 
 
-def _stands_out(log_y: FloatArray, middle: npt.NDArray[np.int64], reach: int) -> BoolArray:
+def _is_spike(log_y: FloatArray, middle: npt.NDArray[np.int64], reach: int) -> BoolArray:
     steps = np.arange(-reach, reach + 1)
     near = log_y[middle[:, None] + steps]
     slope = np.median((near[:, reach + 1 :] - near[:, reach - 1 :: -1]) / (2 * steps[reach + 1 :]), axis=1)
@@ -90,7 +90,7 @@ def _stands_out(log_y: FloatArray, middle: npt.NDArray[np.int64], reach: int) ->
 
 
 def jump(fine: FineBins) -> Jump | None:
-    """Return the largest rise that stays, if there is one: as when a run goes on from an older state."""
+    """Return the largest lasting rise, such as after a restart from an older checkpoint; None without one."""
     log_y = np.log(fine.values)
     if log_y.size < 2 * REACH:
         return None
@@ -99,6 +99,7 @@ def jump(fine: FineBins) -> Jump | None:
     rise = np.median(after, axis=1) - np.median(before, axis=1)
     clear = after.min(axis=1) > before.max(axis=1)
     edge = log_y[REACH : REACH + rise.size] - log_y[REACH - 1 : REACH - 1 + rise.size]
+    # A slow rise is a trend: a jump gains a large part of its height between two neighbouring bins.
     sudden = edge > np.maximum(0.4 * rise, LEAST_JUMP)
     found = np.where(clear & sudden, rise, -math.inf)
     k = int(np.argmax(found))

@@ -1,4 +1,4 @@
-"""From points to the curve that a fit sees: 64 log-spaced bins of the mean logarithm."""
+"""The binned curve that a fit uses: at most 64 log-spaced bins of the mean logarithm."""
 
 from dataclasses import dataclass, replace
 
@@ -13,7 +13,7 @@ BoolArray = npt.NDArray[np.bool_]
 
 COARSE_BINS = 64
 START_SHARE = 0.01
-"""The part of the range before it says nothing about where the curve is going."""
+"""Points before this part of the joules are ignored: they carry no information on the trend."""
 MIN_POINTS = 6
 MIN_BINS = 3
 CONSTANT_SPREAD = 1e-9
@@ -21,7 +21,7 @@ CONSTANT_SPREAD = 1e-9
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FineBins:
-    """Every usable point, averaged in bins of 1.1 %. Joules count from the first step's start.
+    """All usable points, averaged in bins of 1.1 %. Joules count from the start of the first step.
 
     Attributes:
         joules: Mean joules of each bin, increasing.
@@ -29,9 +29,9 @@ class FineBins:
         weights: Steps in each bin.
         last_joules: Joules of the last usable point.
         points: Usable points.
-        dropped: Points that could not be used.
-        disordered: Usable points that came at fewer joules than one before them.
-        repeated: Usable points that came at as many joules as the most so far.
+        dropped: Unusable points.
+        disordered: Usable points at fewer joules than an earlier one.
+        repeated: Usable points at the same joules as the latest one.
     """
 
     joules: FloatArray
@@ -44,23 +44,28 @@ class FineBins:
     repeated: int = 0
 
     def only(self, kept: BoolArray) -> "FineBins":
-        """Return the bins that are kept; what was counted stays."""
+        """Return the chosen bins with unchanged counts."""
         joules, values, weights = (part[kept] for part in (self.joules, self.values, self.weights))
         return replace(self, joules=joules, values=values, weights=weights)
+
+    def first(self, bins: int) -> "FineBins":
+        """Return the curve as it was when only this many bins were filled."""
+        chosen = self.only(np.arange(self.joules.size) < bins)
+        return replace(chosen, last_joules=float(self.joules[bins - 1]), points=bins)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Curve:
-    """What a fit needs. Joules count from the first step's start until it is `shifted`.
+    """The curve that is fitted. Joules count from the start of the first step until it is `shifted`.
 
     Attributes:
         joules: Joules of each bin (geometric mean), increasing.
         log_values: Mean natural logarithm of the values in each bin.
         weights: Steps in each bin.
         last_joules: Joules of the last usable point.
-        first_value: Value at the very start of the curve.
+        first_value: Value at the start of the curve.
         points: Usable points.
-        dropped: Points that could not be used.
+        dropped: Unusable points.
     """
 
     joules: FloatArray
@@ -73,16 +78,16 @@ class Curve:
 
     @property
     def span(self) -> float:
-        """Ratio of the last to the first joules that the fit sees."""
+        """Ratio of the last to the first joules in the fit."""
         return self.last_joules / float(self.joules[0])
 
     def shifted(self, joules: float) -> "Curve":
-        """Return the same curve with so many joules before it."""
+        """Return the same curve with ``joules`` before it."""
         return replace(self, joules=joules + self.joules, last_joules=joules + self.last_joules)
 
 
 def from_stream(bins: CurveBins) -> FineBins:
-    """Read a streaming accumulator."""
+    """Convert a streaming accumulator."""
     sums = np.array([bins.bins[index] for index in sorted(bins.bins)], dtype=float).reshape(-1, 3)
     last = bins.last_joules - bins.origin_joules if bins.points else 0.0
     fine = _fine(sums.T, last_joules=last, points=bins.points, dropped=bins.dropped)
@@ -96,12 +101,12 @@ def bin_arrays(
     *,
     origin_joules: float = 0.0,
 ) -> FineBins:
-    """Bin arrays, bit for bit as a `CurveBins` fed with the same points in the same order.
+    """Bin arrays, bit for bit as a `CurveBins` does with the same points in the same order.
 
     Args:
         joules: Energy since the start of the run at each point, in any order.
         values: The value at each point.
-        weights: Steps that each value is the mean of; 1 where not given.
+        weights: Number of steps that each value is the mean of; 1 by default.
         origin_joules: Joules at which the first step began.
     """
     x, y = np.asarray(joules, dtype=float).ravel(), np.asarray(values, dtype=float).ravel()
@@ -124,7 +129,7 @@ def bin_arrays(
 
 
 def as_errors(fine: FineBins, best: float | None) -> FineBins:
-    """Turn a metric that rises to ``best`` into an error that falls; bins that are no worse are dropped."""
+    """Convert a metric that rises to ``best`` into an error that falls; bins at or beyond ``best`` are dropped."""
     if best is None:
         return fine
     worse = fine.values < best
@@ -196,13 +201,11 @@ def _refuse_few(fine: FineBins) -> None:
     if fine.points >= MIN_POINTS and fine.joules.size:
         return
     also = (
-        f" ({fine.dropped.total} more could not be used: {describe(fine.dropped)})"
-        if fine.dropped.total
-        else ""
+        f" ({fine.dropped.total} more are unusable: {describe(fine.dropped)})" if fine.dropped.total else ""
     )
     remedy = "Train longer, or record the metric more often."
     if not fine.points and not fine.dropped.total:
-        remedy = "A loss that the profiler does not see is handed over with prof.step(loss=...)."
+        remedy = "If the profiler does not detect the loss, pass it with prof.step(loss=...)."
     if fine.dropped.nonpositive_values > fine.points:
         remedy = "Forecast a metric that stays above zero, such as its distance to the best possible value."
     raise ForecastRefusedError(
@@ -216,19 +219,19 @@ def _refuse_uninformative(curve: Curve) -> None:
     if curve.joules.size < MIN_BINS:
         raise ForecastRefusedError(
             "span_too_short",
-            f"The points lie within a factor of {curve.span:.3g} in joules: too close together to show a trend.",
-            remedy="Train longer before asking.",
+            f"The points lie within a factor of {curve.span:.3g} in joules, too close together to show a trend.",
+            remedy="Train longer before forecasting.",
         )
     if np.ptp(curve.log_values) < CONSTANT_SPREAD:
         raise ForecastRefusedError(
             "constant",
-            "The curve is constant: nothing was learned, so nothing can be extrapolated.",
-            remedy="Check that the recorded value is the one that training lowers.",
+            "The curve is constant, so there is no trend to extrapolate.",
+            remedy="Check that the recorded value is the one that training improves.",
         )
 
 
 def describe(dropped: Dropped) -> str:
-    """Say why points were dropped, for people."""
+    """Describe the reasons for dropped points."""
     parts = (
         (dropped.nonfinite, "not finite"),
         (dropped.nonpositive_joules, "at zero or negative joules"),

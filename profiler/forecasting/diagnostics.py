@@ -1,109 +1,118 @@
-"""What a reader must know to trust the numbers, in sentences; what changes them most comes first."""
+"""Caveats of a fit, as sentences; those that change the numbers most come first."""
 
 import math
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from profiler.forecasting.cleaning import Repaired, jump
+from profiler.forecasting.cleaning import Repairs, jump
 from profiler.forecasting.curve import Curve, FineBins, describe
-from profiler.forecasting.scenarios import Known, Weighed
 from profiler.units import format_joules
+
+if TYPE_CHECKING:
+    from profiler.forecasting.context import FitContext
+    from profiler.forecasting.posterior import Posterior
 
 SHORT_SPAN = 4.0
 LIKELY = 0.5
 CORRELATED = 0.6
-"""White residuals of the 20 or so bins that weigh something come this far in one curve of two hundred."""
+"""Correlation that white residuals of the 20 or so bins with weight exceed in one curve of two hundred."""
 LATELY = 0.8
-ENDED = "The learning rate came down to zero; one raised again would bend the curve."
-BENDS = (
-    "The learning rate has been falling and its plan is not known: the curve may bend. EnergyProfiler(total_steps=...) "
-    "or planned_learning_rate=... would tell."
-)
-OVER = "The plan of the learning rate has come to its end: what follows is not known."
 FALLEN = 0.99
-"""A rate under this part of what it was at `LATELY` of the joules is falling."""
+"""A rate below this part of the rate at `LATELY` of the joules is falling."""
+ENDED = "The learning rate has fallen to zero; the forecast assumes training at a similar rate as before."
+FALLING = (
+    "The learning rate is falling and its plan is not known, so the curve may bend. "
+    "Declare it with EnergyProfiler(total_steps=...) or planned_learning_rate=..."
+)
+OVER = "The plan of the learning rate has ended; the forecast does not know the rate after it."
 
 
-def notes(fine: FineBins, curve: Curve, repaired: Repaired, weighed: Weighed, known: Known) -> Iterator[str]:
-    """Say what was left out, what does not fit, and what is not known.
+def notes(
+    fine: FineBins, curve: Curve, repairs: Repairs, posterior: "Posterior", context: "FitContext"
+) -> Iterator[str]:
+    """Yield the caveats: excluded points, misfit, and unknown learning rates.
 
     Args:
         fine: All bins, without spikes.
         curve: The bins that were fitted.
-        repaired: What was put right.
-        weighed: The posterior.
-        known: What is known beside the points.
+        repairs: Repairs before the fit.
+        posterior: The fitted curves.
+        context: Information beside the points.
     """
     if curve.dropped.total:
-        yield f"{curve.dropped.total} points were left out: {describe(curve.dropped)}."
-    if repaired.spikes:
-        yield f"{repaired.spikes} short {_plural('spike', repaired.spikes)} of the loss set aside."
+        yield f"{_count(curve.dropped.total, 'point was', 'points were')} excluded: {describe(curve.dropped)}."
+    if repairs.spikes:
+        yield f"{_count(repairs.spikes, 'short spike of the loss was', 'short spikes of the loss were')} excluded."
     if curve.span < SHORT_SPAN:
-        yield f"The curve spans only a factor of {curve.span:.2g} in joules; the forecast leans on its priors."
-    yield from _bends(curve, known)
-    yield from _regimes(fine, curve, weighed, known.origin_joules)
-    yield from _misfit(curve, weighed, known)
-    yield from _order(repaired)
+        yield (
+            f"The curve spans only a factor of {curve.span:.2g} in joules, so that the forecast depends mainly on its "
+            "prior assumptions."
+        )
+    yield from _rate(curve, context)
+    yield from _regimes(fine, curve, posterior, context.origin_joules)
+    yield from _misfit(curve, posterior, context)
+    yield from _order(repairs)
 
 
-def _plural(noun: str, count: int) -> str:
-    return f"{noun} was" if count == 1 else f"{noun}s were"
+def _count(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"
 
 
-def _bends(curve: Curve, known: Known) -> Iterator[str]:
-    schedule, last = known.schedule, curve.last_joules
-    if known.ended:
+def _rate(curve: Curve, context: "FitContext") -> Iterator[str]:
+    schedule, last = context.schedule, curve.last_joules
+    if context.ended:
         yield ENDED
-    elif known.over:
+    elif context.over:
         yield OVER
-    elif schedule is None or known.planned:
+    elif schedule is None or context.planned:
         return
     elif schedule.rate_at(last) < FALLEN * schedule.rate_at(LATELY * last):
-        yield BENDS
+        yield FALLING
 
 
-def _regimes(fine: FineBins, curve: Curve, weighed: Weighed, origin: float) -> Iterator[str]:
+def _regimes(fine: FineBins, curve: Curve, posterior: "Posterior", origin: float) -> Iterator[str]:
     rise = jump(fine)
     if rise is not None:
         where = format_joules(origin + rise.joules)
         yield f"The loss jumps by {math.expm1(rise.rise):.0%} at about {where}, as after a restart."
-    first = _first(weighed)
+    first = _first(posterior)
     if first:
-        joules = origin + float(curve.joules[first])
-        yield f"What came before about {format_joules(joules)} follows another law and was left aside."
+        start = format_joules(origin + float(curve.joules[first]))
+        yield f"The fit uses the run after {start}; before that the loss followed a different trend."
 
 
-def _first(weighed: Weighed) -> int:
-    """Index of the bin from which on the curve probably follows its law."""
-    log_v, laws = weighed.log_v, weighed.laws
-    late = laws.start > log_v[0] + 1e-9
-    if laws.mass[late].sum() <= LIKELY:
+def _first(posterior: "Posterior") -> int:
+    """Return the index of the bin at which the fitted curve probably starts."""
+    log_v, nodes = posterior.log_v, posterior.nodes
+    late = nodes.start > log_v[0] + 1e-9
+    if nodes.mass[late].sum() <= LIKELY:
         return 0
-    return int(np.searchsorted(log_v, float(np.median(laws.start[late])) - 1e-9))
+    return int(np.searchsorted(log_v, float(np.median(nodes.start[late])) - 1e-9))
 
 
-def _misfit(curve: Curve, weighed: Weighed, known: Known) -> Iterator[str]:
-    rho = _correlation(curve, weighed, known)
+def _misfit(curve: Curve, posterior: "Posterior", context: "FitContext") -> Iterator[str]:
+    rho = _correlation(curve, posterior, context)
     if rho > CORRELATED:
         yield (
-            f"Neighbouring bins miss the law in the same direction (correlation {rho:.2f}): no law fits this curve "
-            "well, and the interval is wider for it."
+            f"The curve departs from every fitted trend in a systematic way (correlation of neighbours {rho:.2f}); the "
+            "intervals are wider for it."
         )
 
 
-def _correlation(curve: Curve, weighed: Weighed, known: Known) -> float:
-    """Correlation of neighbours in what the law leaves, weighed by recency; what is under the noise is none."""
-    weight = (curve.joules / curve.last_joules) ** known.priors.recency
-    weight[: _first(weighed)] = 0.0
+def _correlation(curve: Curve, posterior: "Posterior", context: "FitContext") -> float:
+    """Return the correlation of neighbouring residuals, weighted by recency; residuals below the noise count as 0."""
+    weight = (curve.joules / curve.last_joules) ** context.priors.recency
+    weight[: _first(posterior)] = 0.0
     weight /= weight.sum()
-    residual = curve.log_values - weighed.log_law
+    residual = curve.log_values - posterior.log_mean
     left = (residual - residual @ weight) * np.sqrt(weight)
-    return float(left[1:] @ left[:-1]) / (float(left @ left) + known.priors.noise**2)
+    return float(left[1:] @ left[:-1]) / (float(left @ left) + context.priors.noise**2)
 
 
-def _order(repaired: Repaired) -> Iterator[str]:
-    if repaired.disordered:
-        yield f"{repaired.disordered} points came at fewer joules than one before them and were put in order."
-    if repaired.repeated:
-        yield f"{repaired.repeated} points repeat the joules of one before them and were averaged with it."
+def _order(repairs: Repairs) -> Iterator[str]:
+    if repairs.disordered:
+        yield f"{_count(repairs.disordered, 'point was', 'points were')} out of order in joules; sorted."
+    if repairs.repeated:
+        yield f"{_count(repairs.repeated, 'point repeats', 'points repeat')} the joules of an earlier one; averaged."

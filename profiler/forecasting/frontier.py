@@ -1,8 +1,8 @@
-"""Several runs of one task: which is the cheapest way to each loss, and where the cheapest ways lead.
+"""Frontier of several runs of one task: the cheapest run at each loss, and its extrapolation.
 
 The frontier is the lower envelope of smoothed loss against joules over all runs, extrapolated as a curve (approach 1 of
-Hoffmann et al., Training Compute-Optimal Large Language Models, 2022, with joules in the place of operations).
-A fit does not look at the first hundredth of a run's joules, so neither does the envelope.
+Hoffmann et al., Training Compute-Optimal Large Language Models, 2022, with joules in place of operations).
+A fit ignores the first hundredth of a run's joules, and so does the envelope.
 """
 
 import math
@@ -23,31 +23,31 @@ from profiler.records import Forecast, Interval
 from profiler.units import format_joules
 
 POINTS = 256
-"""The envelope is traced at this many joules, evenly on the log axis."""
+"""Points of the envelope, evenly spaced in log joules."""
 MOST_ALONE = 0.5
-"""Part of the envelope's log range beyond which one run is said to decide the frontier."""
+"""Part of the envelope's log range from which a single run at its end deserves a caveat."""
 
 
-class Fits(Protocol):
-    """A recorded run, as far as it matters here."""
+class SupportsFit(Protocol):
+    """An object with a fit, such as a recorded run."""
 
     def fit(self) -> CurveFit:
-        """Fit its loss against its joules."""
+        """Fit the loss against the joules."""
 
 
-Curve = Fits | CurveFit | tuple[npt.ArrayLike, npt.ArrayLike]
+Fittable = SupportsFit | CurveFit | tuple[npt.ArrayLike, npt.ArrayLike]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Milestone:
-    """A loss, and what each run paid for it.
+    """A loss, and the energy at which each run reached it.
 
     Attributes:
         loss: The level.
-        joules: Of each run, joules at which its smoothed curve first came there: infinity where it did not, None
-            where the run is left out.
-        at_most: For each run whether it was there before its smoothed curve begins, so that it paid less than that.
-        cheapest: Index of the run that paid least; None where no run came down to it.
+        joules: Joules at which the smoothed curve of each run first reached it: infinity where it did not, None where
+            the run is excluded.
+        at_most: For each run, whether it was there before its smoothed curve begins: ``joules`` is then an upper limit.
+        cheapest: Index of the run that reached it with the least energy; None where no run did.
     """
 
     loss: float
@@ -58,11 +58,11 @@ class Milestone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """A part of the envelope that one run holds.
+    """A part of the envelope on which one run is the cheapest.
 
     Attributes:
         run: Index of the run.
-        start_joules: Where it takes over.
+        start_joules: Its first point on the envelope.
         end_joules: Its last point on the envelope.
         first_loss: Level at ``start_joules``.
         last_loss: Level at ``end_joules``.
@@ -81,8 +81,8 @@ class Envelope:
 
     Attributes:
         fits: The fit of each run; None where its curve does not support one.
-        refused: For each run why it is left out; empty where it is not.
-        joules: Where some run first had the lowest loss of all, increasing.
+        refused: Reason for excluding each run; empty for the others.
+        joules: Joules at which a run reaches a new lowest loss of all runs, increasing.
         losses: That loss, decreasing.
         runs: Index of that run.
     """
@@ -95,12 +95,12 @@ class Envelope:
 
     @property
     def common(self) -> tuple[float, float]:
-        """The highest and the lowest loss that at least two runs came down to."""
+        """The highest and the lowest loss that at least two runs reached."""
         return _common([fit for fit in self.fits if fit is not None])
 
     @property
     def stretches(self) -> tuple[Stretch, ...]:
-        """The parts of the envelope in order of joules, each with the run that is the cheapest way there."""
+        """The parts of the envelope in order of joules, each with its cheapest run."""
         turns = np.flatnonzero(np.diff(self.runs)) + 1
         ends = (0, *(int(turn) for turn in turns), self.runs.size)
         return tuple(self._stretch(start, end - 1) for start, end in pairwise(ends))
@@ -115,7 +115,7 @@ class Envelope:
         )
 
     def milestone(self, loss: float) -> Milestone:
-        """Say what each run paid for a positive loss."""
+        """Return the energy at which each run reached a positive loss."""
         target = math.log(loss)
         joules = tuple(None if fit is None else fit.smoothed.first_crossing(target) for fit in self.fits)
         at_most = tuple(fit is not None and target > float(fit.smoothed.log_values[0]) for fit in self.fits)
@@ -126,12 +126,12 @@ class Envelope:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frontier:
-    """What the cheapest way to each loss costs, past and future. Joules count from the start of a run.
+    """Least energy at each loss, measured and extrapolated. Joules count from the start of a run.
 
     Attributes:
-        envelope: What the runs have shown.
-        fit: The law through it.
-        notes: Sentences that a reader must know to trust the extrapolation.
+        envelope: The measured part.
+        fit: The fit of the envelope.
+        notes: Caveats of the extrapolation, as sentences.
     """
 
     envelope: Envelope
@@ -139,31 +139,33 @@ class Frontier:
     notes: tuple[str, ...]
 
     def loss_at(self, joules: float) -> Interval:
-        """Return the lowest loss that an amount of energy buys."""
+        """Return the lowest loss at an amount of energy."""
         return self.fit.loss_at(joules)
 
     def joules_at(self, loss: float) -> Forecast:
-        """Return the least energy that buys a loss, with the verdict."""
+        """Return the least energy at which a loss is reached, with the verdict."""
         return self.fit.joules_at(loss)
 
 
-def fit_frontier(runs: Sequence[Curve], *, lower_bound: float | None = None, level: float = 0.9) -> Frontier:
-    """Extrapolate the cheapest way to each loss over several runs of one task, such as models of several sizes.
+def fit_frontier(
+    runs: Sequence[Fittable], *, lower_bound: float | None = None, level: float = 0.9
+) -> Frontier:
+    """Extrapolate the least energy at each loss over several runs of one task, such as models of several sizes.
 
     Args:
         runs: Recorded runs, fits, or pairs ``(joules, values)``, in any mixture.
-        lower_bound: A value that the loss is known not to go under.
+        lower_bound: A known lower limit of the loss.
         level: Probability inside the intervals.
 
     Raises:
-        ForecastRefusedError: ``too_few_runs`` when fewer than two have a curve, ``no_common_range`` when no two came
-            to the same loss, or what `fit_curve` says of the envelope.
+        ForecastRefusedError: ``too_few_runs`` when fewer than two have a curve, ``no_common_range`` when no two
+            reached the same loss, or a reason of `fit_curve` for the envelope.
     """
     return extrapolate(trace(runs), lower_bound=lower_bound, level=level)
 
 
-def trace(runs: Sequence[Curve]) -> Envelope:
-    """Trace the lower envelope of several runs. A run whose curve supports no fit is left out, with the reason.
+def trace(runs: Sequence[Fittable]) -> Envelope:
+    """Trace the lower envelope of several runs. A run whose curve supports no fit is excluded, with the reason.
 
     Raises:
         ForecastRefusedError: ``too_few_runs`` or ``no_common_range``.
@@ -175,8 +177,8 @@ def trace(runs: Sequence[Curve]) -> Envelope:
     if low >= high:
         raise ForecastRefusedError(
             "no_common_range",
-            f"No two runs came to the same loss: one ends at {low:.4g} and the next begins at {high:.4g}.",
-            remedy="Compare runs of one task with the same loss, or let them go on until their losses overlap.",
+            f"No two runs reached the same loss: one ends at {low:.4g} and the next begins at {high:.4g}.",
+            remedy="Compare runs of one task with the same loss, or train longer until their losses overlap.",
         )
     curves = [(k, fit.smoothed) for k, fit in enumerate(fits) if fit is not None]
     joules, losses, owners = _lowest(curves, _origin(known))
@@ -187,7 +189,7 @@ def extrapolate(envelope: Envelope, *, lower_bound: float | None = None, level: 
     """Fit the envelope.
 
     Raises:
-        ForecastRefusedError: What `fit_curve` says of it.
+        ForecastRefusedError: As `fit_curve`.
     """
     origin = _origin([fit for fit in envelope.fits if fit is not None])
     fit = fit_curve(
@@ -196,7 +198,7 @@ def extrapolate(envelope: Envelope, *, lower_bound: float | None = None, level: 
     return Frontier(envelope=envelope, fit=fit, notes=(*_alone(envelope), *fit.notes))
 
 
-def _fitted(run: Curve) -> tuple[CurveFit | None, str]:
+def _fitted(run: Fittable) -> tuple[CurveFit | None, str]:
     try:
         if isinstance(run, CurveFit):
             return run, ""
@@ -207,7 +209,7 @@ def _fitted(run: Curve) -> tuple[CurveFit | None, str]:
 
 def _refuse_few(given: int, known: int, reasons: list[str]) -> None:
     if known < 2:  # noqa: PLR2004 - an envelope of one run is that run
-        what = f"A comparison needs two runs with a curve, and of {given} given {known or 'none'} has one."
+        what = f"A comparison needs two runs with a curve; of the {given} given, {known or 'none'} has one."
         raise ForecastRefusedError(
             "too_few_runs",
             " ".join((what, *reasons[:1])),
@@ -216,21 +218,21 @@ def _refuse_few(given: int, known: int, reasons: list[str]) -> None:
 
 
 def _common(fits: Sequence[CurveFit]) -> tuple[float, float]:
-    """The second highest start and the second lowest end: at least two runs came to what lies between them."""
+    """Return the second highest start and the second lowest end: at least two runs cover the range between them."""
     starts = sorted(fit.first_level for fit in fits)
     ends = sorted(math.exp(float(fit.smoothed.log_values.min())) for fit in fits)
     return starts[-2], ends[1]
 
 
 def _origin(fits: Sequence[CurveFit]) -> float:
-    """Joules that the cheapest start takes: no run pays less before its first step."""
+    """Return the least joules of any run before its first step."""
     return min(fit.origin_joules for fit in fits)
 
 
 def _lowest(
     curves: Sequence[tuple[int, Smoothed]], origin: float
 ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
-    """Joules, loss and run wherever a run comes lower than all runs did with less energy."""
+    """Return joules, loss and run at each point where a run is lower than all runs with less energy."""
     axes = [np.log(curve.joules - origin) for _, curve in curves]
     grid = np.linspace(min(axis[0] for axis in axes), max(axis[-1] for axis in axes), POINTS)
     levels = np.stack(
@@ -251,5 +253,6 @@ def _alone(envelope: Envelope) -> list[str]:
     whole = math.log(envelope.joules[-1] / envelope.joules[0])
     if math.log(last.end_joules / last.start_joules) <= MOST_ALONE * whole:
         return []
-    what = "a larger model may be cheaper still, so what is extrapolated is an upper bound of the frontier"
-    return [f"Beyond {format_joules(last.start_joules)} one run alone is the cheapest: {what}."]
+    start = format_joules(last.start_joules)
+    caveat = "A larger model might beat it: read the projection as an upper bound on cost."
+    return [f"Past {start} one run is cheapest throughout. {caveat}"]

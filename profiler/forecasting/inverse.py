@@ -1,8 +1,8 @@
-"""What many levels cost, at the price of a few: the quantiles of the level over energy, read the other way round.
+"""Forecasts of many targets from few evaluations: a table of level quantiles over energy, interpolated inversely.
 
-`CurveFit.joules_at` looks for each crossing afresh. Quantiles of the level at a given energy are the same distribution,
-so the ones at some sixty energies give every crossing in between: the excess over a quantile's own end at infinite
-energy falls about as a power of energy, so that its logarithm is interpolated.
+`CurveFit.joules_at` searches for each crossing separately. Quantiles of the level at about sixty energies give every
+crossing between them: the excess over a quantile's own limit at infinite energy falls about as a power of energy, so
+that its logarithm is interpolated linearly in that of energy.
 """
 
 import math
@@ -19,23 +19,23 @@ from profiler.forecasting.result import CurveFit
 from profiler.records import Forecast, Interval
 
 _NEAR, _FAR = 30, 30
-"""Energies up to the horizon limit, and beyond."""
+"""Numbers of energies up to the horizon limit, and beyond it."""
 _CHANCES, _MOST_CHANCES = 7, 48
-"""Probabilities of never that are asked for between two quantiles of the floor, and altogether."""
+"""Evaluations of p_unreachable between two quantiles of the floor, and in all."""
 _SMOOTH = 0.04
-"""A step of the probability that is not looked into."""
+"""Step of p_unreachable that needs no further evaluation."""
 _BEYOND = 0.2
-"""How far under the floor they are asked for, in distances from the present level to its lower end."""
+"""Lowest evaluation below the floor, in distances from the present level to the floor's lower end."""
 _FARTHEST = 1e60
-"""Joules beyond which nothing is told from never."""
+"""Joules beyond which a target counts as out of reach."""
 _SMALLEST = 1e-300
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Inverse:
-    """A fit, ready for many targets.
+    """A fit prepared for many targets.
 
-    It has no slots, because its columns are worked out when they are first asked for.
+    It has no slots, because its columns are computed on first access.
 
     Attributes:
         fit: The fitted curve.
@@ -54,21 +54,21 @@ class Inverse:
 
     @cached_property
     def joules(self) -> tuple[float, ...]:
-        """Energies at which the fit is asked: closely up to the horizon limit, widely beyond, and infinity."""
+        """Evaluated energies in joules: dense up to the horizon limit, sparse beyond, and infinity."""
         return (*(self.fit.joules_after(ratio) for ratio in self._ratios), math.inf)
 
     @cached_property
     def levels(self) -> tuple[Interval, ...]:
-        """The level at each of them."""
+        """The level at each of these energies."""
         return tuple(self.fit.loss_at(joules) for joules in self.joules)
 
     def joules_at(self, loss: float) -> Forecast:
-        """Return what `CurveFit.joules_at` returns, joules within a part in a thousand."""
+        """Return the forecast of `CurveFit.joules_at`, with joules within a part in a thousand."""
         fit = self.fit
         if self._is_known(loss):
             return fit.joules_at(loss)
         log_level = math.log(fit.metric.error(loss))
-        past = [fit.smoothed.first_crossing(log_level - q + fit.here[1]) for q in fit.here]
+        past = [fit.smoothed.first_crossing(log_level - q + fit.log_now[1]) for q in fit.log_now]
         ahead = [self._crossing(column, log_level) for column in self._columns]
         low, median, high = sorted(min(pair) for pair in zip(past, ahead, strict=True))
         chance = float(np.interp(-log_level, *self._chances))
@@ -77,7 +77,7 @@ class Inverse:
         )
 
     def _is_known(self, loss: float) -> bool:
-        """Whether the answer needs no quantile: it was reached, or a bound excludes it."""
+        """Whether the target was reached or a bound excludes it, so that no quantile is needed."""
         error = self.fit.metric.error(loss)
         if error <= 0.0 or error < self.fit.lower_bound:
             return True
@@ -85,16 +85,16 @@ class Inverse:
 
     @cached_property
     def _columns(self) -> tuple[FloatArray, ...]:
-        """Log errors of the lower end, the median and the upper end over energy, none above one before it."""
+        """Log errors of the lower end, the median and the upper end over energy, each non-increasing."""
         metric = self.fit.metric
-        start = np.exp(np.asarray(self.fit.here))
+        start = np.exp(np.asarray(self.fit.log_now))
         ends = np.array([[i.low, i.median, i.high] for i in self.levels])
         errors = np.sort(np.vectorize(metric.error)(ends), axis=1)
         rows = np.vstack([start, errors])
         return tuple(np.log(np.maximum(np.minimum.accumulate(column), _SMALLEST)) for column in rows.T)
 
     def _crossing(self, column: FloatArray, log_level: float) -> float:
-        """Joules at which a quantile first comes down to a level; infinity if it does not."""
+        """Return the joules at which a quantile first reaches a level; infinity if it does not."""
         if column[-1] > log_level:
             return math.inf
         excess = _log_difference(column[:-1], float(column[-1]))
@@ -105,27 +105,27 @@ class Inverse:
 
     @cached_property
     def _chances(self) -> tuple[FloatArray, FloatArray]:
-        """Negated log levels, and the probability of never at each."""
-        now = math.exp(self.fit.here[1])
+        """Negated log levels, and p_unreachable at each."""
+        now = math.exp(self.fit.log_now[1])
         floors = [math.exp(column[-1]) for column in reversed(self._columns)]
         marks = [now, *floors, max(floors[-1] - _BEYOND * (now - floors[-1]), _SMALLEST)]
         down = np.unique(np.concatenate([np.linspace(a, b, _CHANCES) for a, b in pairwise(marks)]))[::-1]
-        known = [(float(error), self._never(float(error))) for error in down]
+        known = [(float(error), self._p_unreachable(float(error))) for error in down]
         while len(known) < _MOST_CHANCES:
             gaps = [after[1] - before[1] for before, after in pairwise(known)]
             widest = int(np.argmax(gaps))
             if gaps[widest] < _SMOOTH:
                 break
             middle = (known[widest][0] + known[widest + 1][0]) / 2
-            known.insert(widest + 1, (middle, self._never(middle)))
+            known.insert(widest + 1, (middle, self._p_unreachable(middle)))
         errors, chances = np.array(known).T
         return -np.log(errors), np.maximum.accumulate(chances)
 
-    def _never(self, error: float) -> float:
-        return self.fit.p_never(self.fit.metric.value(error))
+    def _p_unreachable(self, error: float) -> float:
+        return self.fit.p_unreachable(self.fit.metric.value(error))
 
 
 def _log_difference(logs: FloatArray, log_end: float) -> FloatArray:
-    """Logarithm of exp(logs) - exp(log_end), very low where they are equal."""
+    """Return the logarithm of exp(logs) - exp(log_end), very low where they are equal."""
     with np.errstate(divide="ignore"):
         return np.maximum(logs + np.log(-np.expm1(np.minimum(log_end - logs, 0.0))), np.log(_SMALLEST))

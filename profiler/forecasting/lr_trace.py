@@ -1,7 +1,4 @@
-"""The learning rate of a run over its joules, past and planned, in constant memory and pure standard library.
-
-It runs beside a training loop and reads a directory's rows alike, so that both see the same schedule.
-"""
+"""The learning rate of a run over its joules, recorded and planned, in constant memory and pure standard library."""
 
 import math
 from typing import Any, NamedTuple
@@ -9,20 +6,20 @@ from typing import Any, NamedTuple
 from profiler.lr_plan import RatePlan
 
 LIMIT = 2048
-"""A fit reads a schedule at this many points; more would not be looked at."""
+"""Most points kept: a fit resolves no more."""
 SAME = 1e-9
 RECENT = 0.5
-"""The part of the steps, counted from the end, whose mean energy is that of the steps to come."""
+"""Part of the steps, counted from the end, whose mean energy predicts that of future steps."""
 APART = 0.05
-"""A rate is not the planned one when it is off by this part of the peak; a plan does not hold when this part is."""
+"""Tolerance of a planned rate, as a part of the peak, and the largest part of the points that may exceed it."""
 
 
 class Point(NamedTuple):
-    """The end of a step.
+    """End of a step.
 
     Attributes:
         joules: Since the start of the run.
-        rate: The learning rate; NaN where it is not known.
+        rate: The learning rate; NaN if unknown.
         step: Steps since the start of the run.
     """
 
@@ -36,17 +33,17 @@ Rate = tuple[list[float], list[float]]
 
 
 class RateTrace:
-    """A streaming accumulator of joules, learning rates and steps, with the plan of the rate if there is one.
+    """Streaming accumulator of joules, learning rates and steps, with the plan of the rate if there is one.
 
     Attributes:
-        plan: What is planned; it may be set at any time.
-        before: Steps of the runs that this one goes on from; it may be set before the first step.
-        origin_joules: Joules at which the first step of this one began; likewise.
+        plan: The planned rate; may be set at any time.
+        before: Steps of the runs that this one resumes; set it before the first step.
+        origin_joules: Joules at which the first step of this run began; set it before the first step.
         points: Kept points, at least ``spacing`` joules apart.
-        spacing: In joules; it grows when there are too many points.
+        spacing: Least distance of kept points in joules; grows when there are too many.
         last: The last point.
-        lowest: The lowest rate seen.
-        highest: The highest rate seen.
+        lowest: Lowest recorded rate.
+        highest: Highest recorded rate.
     """
 
     __slots__ = ("before", "highest", "last", "lowest", "origin_joules", "plan", "points", "spacing")
@@ -66,8 +63,8 @@ class RateTrace:
 
         Args:
             joules: Since the start of the run, not decreasing.
-            rate: The learning rate; None, and what is no learning rate, stand for one that is not known.
-            step: Its number, counted from 1.
+            rate: The learning rate; None, NaN and negative values count as unknown.
+            step: Number of the step, counted from 1.
         """
         if not math.isfinite(joules):
             return
@@ -91,11 +88,11 @@ class RateTrace:
 
     @property
     def varies(self) -> bool:
-        """Whether more than one rate was seen."""
+        """Whether more than one rate was recorded."""
         return self.highest > self.lowest * (1.0 + SAME)
 
-    def told(self) -> dict[str, Any]:
-        """What a fit is to be told of the rate, as its keyword arguments; nothing where it would say nothing."""
+    def as_fit_kwargs(self) -> dict[str, Any]:
+        """Return the keyword arguments of a fit that describe the rate; none where it carries no information."""
         plan = self.plan
         if plan is not None and plan.last_step > self.last.step and not self._contradiction():
             return {"planned_learning_rate": self._whole(plan)}
@@ -108,7 +105,7 @@ class RateTrace:
         return [point for point in self._past() if not math.isnan(point.rate)]
 
     def _whole(self, plan: RatePlan) -> Rate:
-        """The rate over the joules of the whole run: as it was recorded so far, and then as it is planned."""
+        """Return the rate over the joules of the whole run: recorded up to now, planned after."""
         past = self._recorded() or [point._replace(rate=plan.rate_at(point.step)) for point in self._past()]
         if math.isinf(plan.last_step):
             return _split([*past, Point(2.0 * self.last.joules - self.origin_joules, plan.rates[0], 0)])
@@ -116,7 +113,7 @@ class RateTrace:
         return _split([*past, *(Point(self.joules_at(step), rate, step) for step, rate in ahead)])
 
     def joules_at(self, step: int) -> float:
-        """Joules after a step that is still to come, if the steps go on as lately, with what lies between them."""
+        """Return the joules after a future step, if steps and the gaps between them cost as much as recently."""
         since = self.before + math.ceil((1.0 - RECENT) * (self.last.step - self.before))
         origin = ORIGIN._replace(joules=self.origin_joules, step=self.before)
         begin = next((point for point in self.points if since <= point.step < self.last.step), origin)
@@ -124,27 +121,29 @@ class RateTrace:
         return self.last.joules + (step - self.last.step) * pace
 
     def notes(self) -> tuple[str, ...]:
-        """Sentences that a reader of a forecast must know."""
+        """Return caveats of the plan, as sentences."""
         plan = self.plan
         if plan is None or not self.last.step:
             return ()
         if self.last.step > plan.last_step:
-            went = f"went on to step {self.last.step:,}"
-            return (f"The plan of the learning rate ends at step {plan.last_step:,} and the run {went}.",)
+            steps = f"ends at step {plan.last_step:,}, but the run has {self.last.step:,} steps"
+            return (f"The plan of the learning rate {steps}; the rate after it is not known.",)
         return self._contradiction()
 
     def _contradiction(self) -> tuple[str, ...]:
-        """Say where the recorded rate is not the planned one, if it is so in more than a few places."""
+        """Return a caveat if the recorded rate contradicts the plan at more than a few points."""
         plan = self.plan
         if plan is None:
             return ()
         most = APART * max(self.highest, *plan.rates)
-        told = [point for point in self._recorded() if point.step >= plan.steps[0]]
-        off = [point for point in told if abs(point.rate - plan.rate_at(point.step)) > most]
-        if len(off) <= APART * len(told):
+        compared = [point for point in self._recorded() if point.step >= plan.steps[0]]
+        off = [point for point in compared if abs(point.rate - plan.rate_at(point.step)) > most]
+        if len(off) <= APART * len(compared):
             return ()
-        where = f"at step {off[-1].step:,} the rate was {off[-1].rate:.4g} and not {plan.rate_at(off[-1].step):.4g}"
-        return (f"The plan of the learning rate ({plan.source}) is left aside: {where}.",)
+        where = (
+            f"at step {off[-1].step:,} the rate was {off[-1].rate:.4g}, not {plan.rate_at(off[-1].step):.4g}"
+        )
+        return (f"The plan of the learning rate ({plan.source}) is ignored: {where}.",)
 
 
 def _split(points: list[Point]) -> Rate:

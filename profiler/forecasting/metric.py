@@ -1,4 +1,4 @@
-"""Which way a metric gets better. Fits see an error that falls towards zero; people see their metric."""
+"""Direction of a metric. Fits use an error that falls towards zero; users see their own metric."""
 
 from dataclasses import dataclass
 
@@ -8,24 +8,24 @@ from profiler.records import Interval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """The unit that a curve is given in.
+    """The unit of a curve.
 
     Attributes:
-        best: The best possible value of a metric that rises; None for one that falls, which is its own error.
+        best: The best possible value of a metric that rises; None for one that falls, which equals its error.
     """
 
     best: float | None = None
 
     def error(self, value: float) -> float:
-        """Distance to the best possible value."""
+        """Return the distance to the best possible value."""
         return value if self.best is None else self.best - value
 
     def value(self, error: float) -> float:
-        """Read an error as a value of the metric."""
+        """Convert an error to a value of the metric."""
         return error if self.best is None else self.best - error
 
     def interval(self, error: Interval) -> Interval:
-        """Read an interval of errors; its lower end stays the lower one."""
+        """Convert an interval of errors; ``low`` remains the lower end."""
         if self.best is None:
             return error
         low, median, high = self.best - error.high, self.best - error.median, self.best - error.low
@@ -33,14 +33,14 @@ class Metric:
 
 
 def declared(goal: str, best: float | None, lower_bound: float | None) -> Metric:
-    """Read what the caller says of a metric.
+    """Return the metric that the arguments of a fit describe.
 
     Raises:
-        UsageError: The goal is unknown, or what is said does not fit together.
+        UsageError: The goal is unknown, or the arguments contradict each other.
     """
     if goal == "min":
         if best is not None:
-            raise UsageError("best= belongs to goal='max'; for a metric that falls, give lower_bound=.")
+            raise UsageError("best= requires goal='max'; for a metric that falls, use lower_bound=.")
         return Metric()
     if goal != "max":
         raise UsageError(f"goal must be 'min' or 'max', not {goal!r}.")

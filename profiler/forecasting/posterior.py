@@ -1,50 +1,157 @@
-"""The posterior of a curve's law on a grid: deterministic, no starting values, no random numbers.
+"""The posterior over curves on a grid: deterministic, without starting values or random numbers.
 
-Given the shape of a law, mu and the noise integrate out in closed form (a normal with conjugate scaled inverse
-chi-squared variance; Gelman et al., Bayesian Data Analysis, 3rd ed., section 3.2). A law need not hold from the
-beginning: each candidate start assigns the bins before it to another regime with standard deviation ``outside``.
-Starts and anneal gains need no further evaluation of the laws: all sums over bins are matrix products.
+Given the shape of a curve, its level mu and the noise integrate out in closed form (a normal with conjugate scaled
+inverse chi-squared variance; Gelman et al., Bayesian Data Analysis, 3rd ed., section 3.2). A curve need not hold from
+the beginning: each candidate start assigns the bins before it to another regime, with standard deviation ``outside``.
+Starts and anneal gains need no further evaluation of the curves: all sums over bins are matrix products.
 
-The posterior is a narrow curved ridge in (slope, share), so the grid is zoomed in share for each slope separately,
-until further refinement changes nothing.
+The posterior is a narrow curved ridge in (slope, share). So each slope has its own row of shares, laid over the part of
+the ridge that matters there, and the grid is narrowed until further refinement changes nothing.
 """
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from profiler.errors import UsageError
+from profiler.forecasting.context import FitContext
 from profiler.forecasting.curve import Curve, FloatArray
-from profiler.forecasting.models import FAMILIES, Laws, log_shape, stretch
+from profiler.forecasting.models import MODELS, CurveModel, log_level
 from profiler.forecasting.priors import Priors
 
 STARTS = 10
 FEWEST_BINS = 4
-"""A law is not believed on fewer bins than this."""
+"""Fewest bins that a curve is fitted to."""
 GAINS = 9
 MIN_EFFECTIVE = 4.0
 MIN_INSIDE = 2.0
 
-SLOPES = 32
-SHARES = 24
-BENT_SLOPES, BENT_SHARES = 24, 16
+SLOPES, SHARES = 32, 24
+"""Grid of the first family."""
+OTHER_SLOPES, OTHER_SHARES = 24, 16
+"""Grid of each further family."""
 BARE_SLOPES = 96
 REACH = 3.2
 """Standard deviations of the priors that the first grid covers."""
 KEPT = 0.9998
-"""Part of the probability that is kept; the rest is spread over many laws that change nothing."""
+"""Part of the probability that is kept; many nodes share the rest and change no quantile."""
 MOST_ZOOMS = 4
 ENOUGH = 0.5
-"""Part of the lines that must be likely before zooming ends."""
+"""Part of the grid lines that must be likely to stop narrowing."""
 NEGLIGIBLE = float(np.log(1e-6))
-"""Laws with less than this part of the best one's probability are left out."""
+"""Nodes with less than this part of the best one's probability are dropped."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Nodes:
+    """Weighted grid nodes: curves with their probabilities, one entry each.
+
+    Attributes:
+        model: Index of the family in `MODELS`.
+        slope: b, exponent at the last point.
+        share: s, share of the present level above the floor; 1 is a floor of zero.
+        gain: G, part of the log level that annealing the learning rate to zero removes.
+        start: Log v from which on the curve holds.
+        mass: Probability.
+        location: mu, mean log level at the last point.
+        scale: Standard error of mu.
+    """
+
+    model: npt.NDArray[np.int64]
+    slope: FloatArray
+    share: FloatArray
+    gain: FloatArray
+    start: FloatArray
+    mass: FloatArray
+    location: FloatArray
+    scale: FloatArray
+
+    def log_levels(self, log_v: FloatArray, progress: FloatArray) -> FloatArray:
+        """Return the log level of each node (rows) at each log v and anneal progress since the last point (columns)."""
+        decay = np.empty((self.model.size, log_v.size))
+        for index in np.unique(self.model):
+            rows = self.model == index
+            decay[rows] = MODELS[index].log_decay(log_v, self.slope[rows][:, None])
+        shape = log_level(decay, self.share[:, None])
+        return np.asarray(self.location[:, None] + shape - self.gain[:, None] * progress)
+
+    def gain_per_doubling(self) -> FloatArray:
+        """Return the part of the log level that the next doubling of energy removes, at the present slope."""
+        return np.asarray(self.slope * self.share * np.log(2.0))
+
+    def merged(self, *, gains: bool) -> "Nodes":
+        """Merge nodes with the same future except for their present level, whose two moments are kept.
+
+        They differ in the start of the curve. The result is several times smaller, and no quantile moves by more than
+        a part in a thousand.
+
+        Args:
+            gains: Merge nodes of different anneal gain as well, where no annealing lies ahead.
+        """
+        same = [self.model, self.slope, self.share] + ([] if gains else [self.gain])
+        _, first, group = np.unique(np.stack(same), axis=1, return_index=True, return_inverse=True)
+        group = group.ravel()
+        mass = np.asarray(np.bincount(group, self.mass), dtype=float)
+        averaged = ("slope", "share", "gain", "start", "location")
+        columns = {name: np.bincount(group, self.mass * getattr(self, name)) / mass for name in averaged}
+        spread = np.square(self.scale) + np.square(self.location - columns["location"][group])
+        scale = np.sqrt(np.bincount(group, self.mass * spread) / mass)
+        return Nodes(model=self.model[first], **columns, mass=mass, scale=scale)
+
+    def families(self) -> dict[str, float]:
+        """Return the probability of each family."""
+        return {model.name: float(self.mass[self.model == k].sum()) for k, model in enumerate(MODELS)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Posterior:
+    """The posterior of a curve.
+
+    Attributes:
+        nodes: The weighted curves.
+        log_mean: Their mean log level in each bin.
+        log_v: Log of energy / energy at the last point in each bin, on the axis of the curves.
+    """
+
+    nodes: Nodes
+    log_mean: FloatArray
+    log_v: FloatArray
+
+
+def infer(curve: Curve, context: FitContext, *, refine: float = 1.0) -> Posterior:
+    """Return the posterior of a curve.
+
+    Args:
+        curve: The binned curve.
+        context: Information beside the points.
+        refine: Multiplies the number of grid lines.
+
+    Raises:
+        UsageError: The lower bound is not under the curve.
+    """
+    log_v, progress = _axis(curve, context)
+    evidence = gather(curve, context.priors, log_v=log_v, progress=progress, lower_bound=context.lower_bound)
+    nodes = fit_nodes(evidence, refine=refine)
+    log_mean = nodes.mass @ nodes.log_levels(log_v, np.zeros_like(log_v) if progress is None else progress)
+    return Posterior(nodes=nodes, log_mean=log_mean, log_v=log_v)
+
+
+def _axis(curve: Curve, context: FitContext) -> tuple[FloatArray, FloatArray | None]:
+    """Return log v of each bin, and its anneal progress less that at the last point."""
+    schedule = context.schedule
+    if schedule is None:
+        return np.log(curve.joules / curve.last_joules), None
+    last = np.array([curve.last_joules])
+    log_v = np.log(schedule.learned_at(curve.joules) / schedule.learned_at(last))
+    return log_v, schedule.progress_at(curve.joules) - schedule.progress_at(last)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Evidence:
-    """What laws are weighed against.
+    """The data that curves are weighted by.
 
     Attributes:
         log_v: Log of energy / energy at the last point, in each bin.
@@ -54,13 +161,13 @@ class Evidence:
         weights: Recency weight of each bin, a column for each start; each column sums to 1.
         inside: Part of the total weight that each start keeps.
         starts: Log v of each start.
-        gains: Anneal gains considered.
+        gains: Candidate anneal gains.
         log_prior: Log prior probability of each start (rows) and gain (columns).
-        max_share: The share of the present level that a lower bound leaves above it.
+        max_share: Part of the present level above the lower bound.
         roughness: Standard deviation of the bins' white noise.
         count: Effective number of points.
-        bend: The family that is being weighed.
-        priors: What is assumed beforehand.
+        model: The family that is evaluated.
+        priors: Assumptions before the curve is seen.
     """
 
     log_v: FloatArray
@@ -75,7 +182,7 @@ class Evidence:
     max_share: float
     roughness: float
     count: float
-    bend: float
+    model: CurveModel
     priors: Priors
 
     @property
@@ -89,20 +196,21 @@ class Evidence:
         return self.priors.noise_dof + self.counts - 1.0
 
     def noise(self, misfit: FloatArray) -> FloatArray:
-        """Return the degrees of freedom times the noise's variance, for mean square misfits by start and gain."""
+        """Return the degrees of freedom times the noise variance, for mean square misfits by start and gain."""
         return np.asarray(self.priors.noise_dof * self.priors.noise**2 + self.counts * misfit)
 
     def residual(self, slope: FloatArray, share: FloatArray) -> FloatArray:
-        """Return what each law leaves in each bin (last axis), its level still inside."""
-        return self.log_y - log_shape(stretch(self.log_v, self.bend), slope[..., None], share[..., None])
+        """Return the residual of each curve in each bin (last axis), its level included."""
+        return self.log_y - log_level(self.model.log_decay(self.log_v, slope[..., None]), share[..., None])
 
     def profile(self, slope: FloatArray, share: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the best level of each law and the mean square of what it leaves, by start and gain."""
+        """Return the best level of each curve and its mean square misfit, by start and gain."""
         residual = self.residual(slope, share)
         level, square = residual @ self.weights, np.square(residual) @ self.weights
         misfit = np.maximum(square - level**2, 0.0)
         if self.progress is None:
             return level[..., None], misfit[..., None]
+        # The anneal term is linear in G, so the misfit is a quadratic of G with these three coefficients.
         mean = self.progress @ self.weights
         variance = np.square(self.progress) @ self.weights - mean**2
         covariance = (residual * self.progress) @ self.weights - level * mean
@@ -113,12 +221,13 @@ class Evidence:
         return levels, np.maximum(misfits, 0.0)
 
     def log_likelihood(self, slope: FloatArray, share: FloatArray) -> FloatArray:
-        """Log marginal likelihood of each law, by start and gain, with their prior."""
+        """Return the log marginal likelihood of each curve plus the log prior, by start and gain."""
         _, misfit = self.profile(slope, share)
         return np.asarray(-0.5 * self.dof * np.log(self.noise(misfit)) + self.log_prior + self._normaliser())
 
     def _normaliser(self) -> FloatArray:
-        """What the starts differ by: fewer points to explain inside, more of them outside."""
+        # A later start explains fewer bins with the curve and more with the other regime, so that the constants of
+        # both densities do not cancel between starts.
         counts, dof = self.counts, self.dof
         gamma = np.array([[math.lgamma(0.5 * float(d))] for d in dof[:, 0]])
         outside = math.hypot(self.priors.outside, self.priors.outside_noise * self.roughness)
@@ -130,10 +239,10 @@ class Evidence:
         return np.asarray(gamma - 0.5 * (counts - 1.0) * math.log(math.pi) - 0.5 * np.log(counts) - left_out)
 
     def discounted(self, residual: FloatArray, start: int) -> "Evidence":
-        """Shrink the count where neighbours miss the law in the same direction: n (1 - rho) / (1 + rho).
+        """Reduce the count for autocorrelated residuals, which mean misfit: n (1 - rho) / (1 + rho).
 
         Args:
-            residual: What the posterior mean leaves in each bin, its level still inside.
+            residual: Residual of the posterior mean in each bin, its level included.
             start: Index of the start that the residual belongs to.
         """
         weight = self.weights[:, start]
@@ -147,12 +256,12 @@ class Evidence:
 def gather(
     curve: Curve, priors: Priors, *, log_v: FloatArray, progress: FloatArray | None, lower_bound: float
 ) -> Evidence:
-    """Collect what laws are weighed against.
+    """Collect the data that curves are weighted by.
 
     Args:
         curve: The binned curve.
-        priors: What is assumed beforehand.
-        log_v: Log of energy / energy at the last point in each bin, on the axis that the law is written in.
+        priors: Assumptions before the curve is seen.
+        log_v: Log of energy / energy at the last point in each bin, on the axis of the curves.
         progress: Anneal progress in each bin less that at the last point, if the learning rate is known.
         lower_bound: A value that the floor cannot be under.
 
@@ -178,14 +287,15 @@ def gather(
         log_prior=_start_prior(first.size, priors)[:, None] + gain_prior,
         max_share=1.0 - lower_bound / level,
         roughness=_roughness(log_v, curve.log_values),
+        # Kish's effective sample size.
         count=max(float(weight.sum() ** 2 / np.square(weight).sum()), MIN_EFFECTIVE),
-        bend=0.0,
+        model=MODELS[0],
         priors=priors,
     )
 
 
 def _starts(bins: int, priors: Priors) -> FloatArray:
-    """Indices of the bins from which on the law may hold, evenly spread over the log axis."""
+    """Return the indices of the candidate starts, evenly spaced over the bins."""
     last = max(bins - FEWEST_BINS, 0) if priors.late_start > 0.0 else 0
     return np.unique(np.linspace(0, last, min(STARTS, last + 1)).astype(np.int64))
 
@@ -203,7 +313,7 @@ def _gains(priors: Priors) -> tuple[FloatArray, FloatArray]:
 
 
 def _roughness(x: FloatArray, y: FloatArray) -> float:
-    """White noise of the bins, from how far each lies off the line between its neighbours."""
+    """Return the white noise of the bins, from the distance of each to the line between its neighbours."""
     if x.size < 3:  # noqa: PLR2004 - a bin and its two neighbours
         return 0.0
     part = (x[1:-1] - x[:-2]) / (x[2:] - x[:-2])
@@ -222,7 +332,7 @@ class _Grid:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Part:
-    """Laws of one family, weighed: slopes and shares broadcast to the shape of ``log_mass``."""
+    """Weighted curves of one family: slopes and shares broadcast to the shape of ``log_mass``."""
 
     evidence: Evidence
     slope: FloatArray
@@ -230,23 +340,22 @@ class _Part:
     log_mass: FloatArray
 
 
-def fit_laws(evidence: Evidence, *, refine: float = 1.0) -> Laws:
-    """Weigh every law on the grid by how well it explains the curve.
+def fit_nodes(evidence: Evidence, *, refine: float = 1.0) -> Nodes:
+    """Weight every curve on the grid by its posterior probability.
 
     Args:
-        evidence: The curve and what is assumed beforehand.
+        evidence: The data and the priors.
         refine: Multiplies the number of grid lines; from 1 on the result does not depend on it.
     """
     broad = _zoomed(_wide(SLOPES, SHARES, refine), replace(evidence, count=MIN_EFFECTIVE))
     evidence = _discounted(evidence, _zoomed(broad, evidence))
     parts = _family(evidence, broad, refine)
-    for bend in tuple(FAMILIES)[1:]:
-        parts += _family(_bent(evidence, bend), _wide(BENT_SLOPES, BENT_SHARES, refine), refine)
+    for model in MODELS[1:]:
+        parts += _family(replace(evidence, model=model), _wide(OTHER_SLOPES, OTHER_SHARES, refine), refine)
     return _join(parts)
 
 
 def _family(evidence: Evidence, grid: _Grid, refine: float) -> list[_Part]:
-    """Weigh the laws of one family."""
     grid = _zoomed(grid, evidence)
     slope, share = _values(grid, evidence)
     return [_part(evidence, slope, share, _log_mass(grid, evidence)), _bare(evidence, refine)]
@@ -261,20 +370,14 @@ def _lines(count: int, refine: float) -> FloatArray:
     return np.linspace(-REACH, REACH, round(count * refine))[None, :]
 
 
-def _bent(evidence: Evidence, bend: float) -> Evidence:
-    priors = replace(evidence.priors, slope_spread=evidence.priors.bent_slope_spread)
-    return replace(evidence, bend=bend, priors=priors)
-
-
 def _part(evidence: Evidence, slope: FloatArray, share: FloatArray, log_mass: FloatArray) -> _Part:
-    bent = evidence.priors.bent / (len(FAMILIES) - 1)
-    family = np.log(max(bent if evidence.bend else 1.0 - evidence.priors.bent, 1e-300))
+    family = np.log(max(evidence.model.probability(evidence.priors), 1e-300))
     slope, share = np.broadcast_arrays(slope, share)
     return _Part(evidence=evidence, slope=slope, share=share, log_mass=log_mass + family)
 
 
 def _discounted(evidence: Evidence, grid: _Grid) -> Evidence:
-    """Discount the count of points by what the posterior mean of the power law leaves."""
+    """Discount the count of points by the residuals of the posterior mean of the first family."""
     slope, share = _values(grid, evidence)
     log_mass = _log_prior(grid, evidence.priors)[..., None] + _by_start(evidence, slope, share)
     mass = np.exp(log_mass - log_mass.max())
@@ -284,7 +387,7 @@ def _discounted(evidence: Evidence, grid: _Grid) -> Evidence:
 
 
 def log_sum(logs: FloatArray, axis: int) -> FloatArray:
-    """Logarithm of the sum along an axis of numbers given by their logarithms."""
+    """Return the logarithm of the sum along an axis of numbers given by their logarithms."""
     top = logs.max(axis=axis)
     if logs.shape[axis] == 1:
         return np.asarray(top)
@@ -296,18 +399,19 @@ def _by_start(evidence: Evidence, slope: FloatArray, share: FloatArray) -> Float
 
 
 def _values(grid: _Grid, evidence: Evidence) -> tuple[FloatArray, FloatArray]:
-    """Slopes (a column) and shares of the grid."""
+    """Return the slopes (a column) and shares of the grid."""
     priors = evidence.priors
     logit = priors.share_logit + priors.share_spread * grid.share
-    return _slopes(grid.slope, priors), np.asarray(evidence.max_share / (1.0 + np.exp(-logit)))
+    return _slopes(grid.slope, evidence), np.asarray(evidence.max_share / (1.0 + np.exp(-logit)))
 
 
-def _slopes(standardised: FloatArray, priors: Priors) -> FloatArray:
-    return np.asarray(priors.slope * np.exp(priors.slope_spread * standardised))
+def _slopes(standardised: FloatArray, evidence: Evidence) -> FloatArray:
+    spread = evidence.model.slope_spread(evidence.priors)
+    return np.asarray(evidence.priors.slope * np.exp(spread * standardised))
 
 
 def _log_mass(grid: _Grid, evidence: Evidence) -> FloatArray:
-    """Unnormalised log posterior mass of each slope and share, over all starts and gains."""
+    """Return the unnormalised log posterior mass of each slope and share, summed over starts and gains."""
     return np.asarray(_log_prior(grid, evidence.priors) + _total(evidence, *_values(grid, evidence)))
 
 
@@ -321,13 +425,13 @@ def _log_prior(grid: _Grid, priors: Priors) -> FloatArray:
 
 
 def _log_normal(standardised: FloatArray, axis: int) -> FloatArray:
-    """Log mass of the standard normal in the cells of evenly spaced lines along ``axis``."""
+    """Return the log mass of the standard normal in the cells of evenly spaced lines along ``axis``."""
     first, second = (np.take(standardised, [k], axis=axis) for k in (0, 1))
     return np.asarray(np.log(second - first) - 0.5 * standardised**2 - 0.5 * np.log(2.0 * np.pi))
 
 
 def _zoomed(grid: _Grid, evidence: Evidence) -> _Grid:
-    """Zoom until the part that matters spans enough lines."""
+    """Narrow the grid until the likely part spans enough lines."""
     grid = _zoom_shares(_zoom_shares(grid, evidence), evidence)
     for _ in range(MOST_ZOOMS):
         row = log_sum(_log_mass(grid, evidence), 1)[None, :]
@@ -338,13 +442,13 @@ def _zoomed(grid: _Grid, evidence: Evidence) -> _Grid:
 
 
 def _zoom_shares(grid: _Grid, evidence: Evidence) -> _Grid:
-    """Lay each row of shares again over the part that matters in it."""
+    """Place each row of shares over its likely part."""
     low, high = _bounds(grid.share, _log_mass(grid, evidence))
     return replace(grid, share=np.linspace(low, high, grid.share.shape[1], axis=1))
 
 
 def _zoom_slopes(grid: _Grid, row: FloatArray) -> _Grid:
-    """Lay the slopes again over those that matter, each with the shares that matter to its neighbours."""
+    """Place the slopes over their likely part, each with the likely shares of its neighbours."""
     low, high = (float(end[0]) for end in _bounds(grid.slope.T, row))
     slope = np.linspace(low, high, grid.slope.size)
     first, last = grid.share[:, 0], grid.share[:, -1]
@@ -355,7 +459,7 @@ def _zoom_slopes(grid: _Grid, row: FloatArray) -> _Grid:
 
 
 def _bounds(lines: FloatArray, log_mass: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return, for each row of lines, the two that enclose all that is not negligible."""
+    """Return, for each row of lines, the two that enclose everything that is not negligible."""
     likely = _likely(log_mass)
     last = likely.shape[1] - 1
     low = np.maximum(np.argmax(likely, axis=1) - 1, 0)
@@ -369,33 +473,33 @@ def _likely(log_mass: FloatArray) -> npt.NDArray[np.bool_]:
 
 
 def _bare(evidence: Evidence, refine: float) -> _Part:
-    """Weigh the laws whose floor is exactly the lower bound: they have a slope and no share."""
+    """Weight the curves whose floor is exactly the lower bound: they have a slope and no free share."""
     priors = evidence.priors
     share = np.full((1, 1), evidence.max_share)
     lines = _lines(BARE_SLOPES, refine)
     for zooms in range(MOST_ZOOMS + 1):
-        log_mass = _log_normal(lines, axis=1) + _total(evidence, _slopes(lines, priors), share)
+        log_mass = _log_normal(lines, axis=1) + _total(evidence, _slopes(lines, evidence), share)
         if zooms == MOST_ZOOMS or _likely(log_mass).sum() > ENOUGH * lines.size:
             break
         lines = np.linspace(*_bounds(lines, log_mass), lines.size, axis=1)
     log_mass += np.log(max(priors.bare_floor, 1e-300))
-    return _part(evidence, _slopes(lines, priors), share, log_mass)
+    return _part(evidence, _slopes(lines, evidence), share, log_mass)
 
 
-def _join(parts: list[_Part]) -> Laws:
-    """Leave out what is negligible, tell starts and gains apart, and normalise."""
+def _join(parts: list[_Part]) -> Nodes:
+    """Drop negligible nodes, expand starts and gains, and normalise."""
     top = max(float(part.log_mass.max()) for part in parts)
-    columns = [_spread(part, top) for part in parts if part.log_mass.max() > top + NEGLIGIBLE]
+    columns = [_expanded(part, top) for part in parts if part.log_mass.max() > top + NEGLIGIBLE]
     joined = {name: np.concatenate([column[name] for column in columns]) for name in columns[0]}
     order = np.argsort(-joined["mass"], kind="stable")
     total = np.cumsum(joined["mass"][order])
     kept = np.sort(order[: int(np.searchsorted(total, KEPT * total[-1])) + 1])
     joined = {name: column[kept] for name, column in joined.items()}
     joined["mass"] /= joined["mass"].sum()
-    return Laws(**joined)
+    return Nodes(**joined)
 
 
-def _spread(part: _Part, top: float) -> dict[str, FloatArray]:
+def _expanded(part: _Part, top: float) -> dict[str, npt.NDArray[Any]]:
     evidence = part.evidence
     kept = part.log_mass > top + NEGLIGIBLE
     slope, share = part.slope[kept], part.share[kept]
@@ -404,12 +508,12 @@ def _spread(part: _Part, top: float) -> dict[str, FloatArray]:
     log_mass = likelihood + (part.log_mass[kept] - total)[:, None, None]
     level, misfit = evidence.profile(slope, share)
     scale = np.sqrt(evidence.noise(misfit) / evidence.dof / evidence.counts)
-    law, start, gain = np.nonzero(log_mass > top + NEGLIGIBLE)
-    chosen = (law, start, gain)
+    node, start, gain = np.nonzero(log_mass > top + NEGLIGIBLE)
+    chosen = (node, start, gain)
     return {
-        "bend": np.full(law.size, evidence.bend),
-        "slope": slope[law],
-        "share": share[law],
+        "model": np.full(node.size, MODELS.index(evidence.model)),
+        "slope": slope[node],
+        "share": share[node],
         "gain": evidence.gains[gain],
         "start": evidence.starts[start],
         "mass": np.exp(log_mass[chosen] - top),

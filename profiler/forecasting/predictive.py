@@ -1,36 +1,40 @@
-"""What the posterior says of the level at given joules, and of joules at a given level: one distribution."""
+"""The predictive distribution: levels at given joules and joules at given levels, from one distribution."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from profiler.forecasting.curve import FloatArray
-from profiler.forecasting.models import Laws
-from profiler.forecasting.priors import HORIZON_LIMIT, Misses
-from profiler.forecasting.schedule import Path
+from profiler.forecasting.priors import HORIZON_LIMIT, ModelError
+from profiler.forecasting.schedule import Annealed, Held, Onward, Path, Planned
+
+if TYPE_CHECKING:
+    from profiler.forecasting.context import FitContext
+    from profiler.forecasting.posterior import Nodes
 
 LOG_HORIZON = float(np.log(HORIZON_LIMIT))
 FARTHEST = 700.0
-"""Logarithm of the largest ratio of joules that a float holds; what costs more costs infinitely much."""
+"""Logarithm of the largest ratio of joules that a float holds; larger ones count as infinite."""
 MOST_STEPS = 200
 BISECT_EVERY = 3
 CLOSE = 1e-12
 HALF = 0.5
 LOWEST = -1e4
-"""Log level that stands for zero, so that nothing is infinite here."""
+"""Log level that stands for zero, so that all values here are finite."""
 STEPS = np.concatenate(
     [np.linspace(0.0, LOG_HORIZON, 17), np.geomspace(LOG_HORIZON, FARTHEST, 9)[1:], [np.inf]]
 )
-"""Where crossings are looked for: closely up to the horizon limit, widely to infinity."""
+"""Log ratios between which crossings are bracketed: dense up to the horizon limit, sparse to infinity."""
 T4_WIDTH = 1.6449 / 2.1318
-"""Makes the 90 % interval of Student's t with four degrees of freedom as wide as the normal's."""
+"""Scale that gives Student's t with four degrees of freedom the 90 % interval of the normal."""
 
 
 def kernel(z: FloatArray) -> FloatArray:
-    """Return the distribution function of Student's t with four degrees of freedom, at normal width.
+    """Return the distribution function of Student's t with four degrees of freedom, at the width of a normal.
 
-    It is algebraic, and forgives a miss that a normal would not (Abramowitz and Stegun 26.7.4).
+    It is algebraic, and its tails are heavier than a normal's (Abramowitz and Stegun 26.7.4).
     """
     t = np.clip(z / T4_WIDTH, -1e9, 1e9)
     u = t / np.sqrt(4.0 + t * t)
@@ -39,7 +43,7 @@ def kernel(z: FloatArray) -> FloatArray:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Levels:
-    """Log levels of the laws (rows) at some joules (columns)."""
+    """Log levels of the nodes (rows) at several joules (columns)."""
 
     center: FloatArray
     below: FloatArray
@@ -50,23 +54,23 @@ class _Levels:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Predictive:
-    """A posterior and a future.
+    """A posterior under one future of the learning rate.
 
     Attributes:
-        laws: The posterior.
-        misses: How far levels stray from their law.
-        path: How energy maps to the law's axis.
+        nodes: The posterior.
+        error: Departures of the level from the curve.
+        path: Map from energy to the axis of the curve.
     """
 
-    laws: Laws
-    misses: Misses
+    nodes: "Nodes"
+    error: ModelError
     path: Path
 
     def log_quantile(self, log_ratio: float, probability: float) -> float:
-        """Quantile of the log level at a log of joules / last joules; `LOWEST` or less stands for zero."""
+        """Return a quantile of the log level at ln(joules / last joules); `LOWEST` or less stands for zero."""
         levels = self._levels(np.array([log_ratio]))
         order = np.argsort(levels.center[:, 0])
-        first = int(np.searchsorted(np.cumsum(self.laws.mass[order]), probability).clip(max=order.size - 1))
+        first = int(np.searchsorted(np.cumsum(self.nodes.mass[order]), probability).clip(max=order.size - 1))
         guess = float(levels.center[order[first], 0])
 
         def missing(log_level: float) -> float:
@@ -76,15 +80,15 @@ class Predictive:
             missing, *_bracket(missing, guess, float((levels.below + levels.above)[order[first], 0]))
         )
 
-    def p_never(self, log_level: float) -> float:
-        """Probability that no finite energy brings the level down to ``log_level``."""
+    def p_unreachable(self, log_level: float) -> float:
+        """Return the probability that no finite energy lowers the level to ``log_level``."""
         levels = self._levels(STEPS)
         less, own, more = (self._chance(levels, log_level, p).max() for p in (0.0, HALF, 1.0))
         reached = min(less, HALF) if own < HALF else max(more, HALF)
         return float(np.clip(1.0 - reached, 0.0, 1.0))
 
     def crossing(self, log_level: float, probability: float) -> float:
-        """Return the first log ratio >= 0 where the level is reached with a probability, or infinity."""
+        """Return the first ln(joules / last joules) >= 0 at which the level is reached with a probability, or inf."""
 
         def missing(log_ratio: FloatArray) -> FloatArray:
             return self._chance(self._levels(log_ratio), log_level, probability) - probability
@@ -99,35 +103,56 @@ class Predictive:
         return _root(lambda log_ratio: float(missing(np.array([log_ratio]))[0]), low, high)
 
     def _chance(self, levels: _Levels, log_level: float, probability: float) -> FloatArray:
-        """Distribution function around one of its probabilities.
+        """Return the distribution function, in the form that applies to ``probability``.
 
-        It is the laws' own, stretched outwards on either side of the median by the misses. So misses widen the
-        interval, unevenly, and leave the forecast where it is.
+        It is that of the nodes, stretched outwards on either side of the median by the model error, which thereby
+        widens the interval, unevenly, and leaves the median unchanged.
         """
         miss = log_level - levels.center
-        own = self._mean(kernel(miss / self.laws.scale[:, None]))
+        own = self._mean(kernel(miss / self.nodes.scale[:, None]))
         if probability < HALF:
             return np.maximum(own, self._mean(kernel(miss / levels.below)))
         return np.minimum(own, self._mean(kernel(miss / levels.above))) if probability > HALF else own
 
     def _mean(self, values: FloatArray) -> FloatArray:
-        return np.asarray((self.laws.mass[:, None] * values).sum(axis=0))
+        return np.asarray((self.nodes.mass[:, None] * values).sum(axis=0))
 
     def _levels(self, log_ratio: FloatArray) -> _Levels:
-        misses = self.misses
-        center = np.maximum(self.laws.log_levels(*self.path.at(log_ratio)), LOWEST)
+        error = self.error
+        center = np.maximum(self.nodes.log_levels(*self.path.at(log_ratio)), LOWEST)
+        # Variances grow in proportion to doublings of energy, as those of a random walk, up to the horizon limit.
         walk = np.clip(log_ratio, 0.0, LOG_HORIZON) / np.log(2.0)
-        gain = self.laws.gain_per_doubling()[:, None]
-        center = center - misses.lean * gain / (1.0 + gain / misses.lean_gain) * np.sqrt(walk)
-        own = np.square(self.laws.scale)[:, None]
-        come = walk * (1.0 + misses.sudden) / (1.0 + misses.sudden * walk)
-        below = own + np.square(misses.below * gain) * come + misses.least_below**2 * walk
-        above = own + (np.square(misses.above * gain) + misses.least_above**2) * walk
+        gain = self.nodes.gain_per_doubling()[:, None]
+        center = center - error.lean * gain / (1.0 + gain / error.lean_gain) * np.sqrt(walk)
+        own = np.square(self.nodes.scale)[:, None]
+        come = walk * (1.0 + error.sudden) / (1.0 + error.sudden * walk)
+        below = own + np.square(error.below * gain) * come + error.least_below**2 * walk
+        above = own + (np.square(error.above * gain) + error.least_above**2) * walk
         return _Levels(center=center, below=np.sqrt(below), above=np.sqrt(above))
 
 
+def predictives(nodes: "Nodes", context: "FitContext", last_joules: float) -> dict[str, Predictive]:
+    """Return the predictive distribution under each scenario, the default one first."""
+    error = context.priors.rate_unknown if context.schedule is None else context.priors.rate_known
+    return {
+        name: Predictive(nodes=nodes.merged(gains=isinstance(path, Held | Onward)), error=error, path=path)
+        for name, path in _paths(context, last_joules).items()
+    }
+
+
+def _paths(context: "FitContext", last: float) -> dict[str, Path]:
+    schedule = context.schedule
+    if schedule is None:
+        return {"onward": Onward()}
+    rate, learned = schedule.rate_at(last), float(schedule.learned_at(np.array([last]))[0])
+    paths: dict[str, Path] = {"planned": Planned(schedule=schedule, last=last)} if context.planned else {}
+    paths["held"] = Held(rate=rate, learned=learned, last=last)
+    paths["annealed"] = Annealed(rate=rate, learned=learned, memory=schedule.memory, last=last)
+    return paths
+
+
 def _bracket(f: Callable[[float], float], guess: float, step: float) -> tuple[float, float]:
-    """Widen a bracket around a guess until an increasing function changes its sign in it."""
+    """Widen a bracket around a guess until an increasing function changes sign in it."""
     low, high = guess - step, guess + step
     while f(low) > 0.0:
         low, high, step = low - 2.0 * step, low, 2.0 * step
@@ -137,7 +162,7 @@ def _bracket(f: Callable[[float], float], guess: float, step: float) -> tuple[fl
 
 
 def _root(f: Callable[[float], float], low: float, high: float) -> float:
-    """Find where an increasing function comes to zero between ``low`` and ``high``, where it is not negative.
+    """Return the zero of an increasing function between ``low`` and ``high``, at which it is not negative.
 
     Regula falsi with the Illinois rule (Dowell and Jarratt, BIT 11, 1971), and a bisection every third step, because
     distribution functions may be flat or jump.

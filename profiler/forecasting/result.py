@@ -1,17 +1,13 @@
-"""The fit object: what a curve says of every level and every amount of energy."""
+"""The fitted curve: levels, joules, floor and backtest."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import SupportsFloat
+from typing import TYPE_CHECKING, SupportsFloat
 
 from profiler.errors import UsageError
 from profiler.forecasting import verdict
-from profiler.forecasting.backtest import Backtest, Past, widened
-from profiler.forecasting.binning import Dropped
-from profiler.forecasting.cleaning import Repaired
-from profiler.forecasting.curve import Curve
 from profiler.forecasting.metric import Metric
 from profiler.forecasting.predictive import FARTHEST, Predictive
 from profiler.forecasting.priors import HORIZON_LIMIT, Priors
@@ -19,40 +15,47 @@ from profiler.forecasting.smoothing import Smoothed
 from profiler.records import CurveState, Forecast, Interval
 from profiler.units import format_joules
 
+if TYPE_CHECKING:
+    from profiler.forecasting.backtest import Backtest, History
+    from profiler.forecasting.binning import Dropped
+    from profiler.forecasting.cleaning import Repairs
+    from profiler.forecasting.curve import Curve
+
 FLOOR_LEVEL = 0.9
+PERCENT = 0.01
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CurveFit:
     """A fitted curve. Joules are totals since the start of the run; values are in the unit of the metric.
 
-    What was spent before the first step bought no loss, so the law, and how far it may be trusted, count from there.
+    The trend and its horizon count from the first step, since energy before it lowered no loss.
 
-    It has no slots, because the backtest and what rests on it are worked out when they are first asked for.
+    It has no slots, because the backtest and its dependents are computed on first access.
 
     Attributes:
         state: State of the curve.
         state_reason: One sentence that states the reason for it.
         joules: Joules of the last usable point.
         level: Level of the smoothed curve there.
-        first_level: Level at the very start of the curve.
-        exponent: Exponent of the law at the last point; 90 % interval.
-        families: Probability of each family of laws.
+        first_level: Level at the start of the curve.
+        exponent: Exponent of the curve at the last point; 90 % interval.
+        families: Probability of each family of curves.
         points: Usable points.
-        dropped: Points that could not be used.
-        repaired: What was put right before the fit.
-        notes: Sentences that a reader must know to trust the numbers.
+        dropped: Unusable points, by reason.
+        repairs: Repairs made before the fit.
+        notes: Caveats, as sentences.
         confidence: Probability inside the intervals that methods return.
         lower_bound: A value that the metric cannot be under.
-        metric: Which way the metric gets better.
-        priors: What was assumed before the curve was seen.
+        metric: Direction and best value of the metric.
+        priors: Assumptions before the curve is seen.
         curve: The binned curve that was fitted.
         smoothed: The observed part, smoothed.
-        here: Logs of the lower end, the median and the upper end of the level at the last point.
-        unwidened: The posterior under each scenario, the default one first: ``onward`` when the learning rate is not
-            known, else ``planned`` where there is a plan, ``held`` at the present rate, and ``annealed`` to zero at
-            the target.
-        past: What earlier parts of the curve are tested on.
+        log_now: Logs of the lower end, the median and the upper end of the level at the last point.
+        untested: The predictive distribution under each scenario before the backtest widens it, the default one first:
+            ``onward`` when the learning rate is not known, else ``planned`` where there is a plan, ``held`` at the
+            present rate, and ``annealed`` to zero at the target.
+        history: The measured curve, for the backtest.
     """
 
     state: CurveState
@@ -63,18 +66,18 @@ class CurveFit:
     exponent: Interval
     families: Mapping[str, float]
     points: int
-    dropped: Dropped
-    repaired: Repaired
+    dropped: "Dropped"
+    repairs: "Repairs"
     notes: tuple[str, ...]
     confidence: float
     lower_bound: float
     metric: Metric
     priors: Priors
-    curve: Curve
+    curve: "Curve"
     smoothed: Smoothed
-    here: tuple[float, ...]
-    unwidened: Mapping[str, Predictive]
-    past: Past
+    log_now: tuple[float, ...]
+    untested: Mapping[str, Predictive]
+    history: "History"
 
     def __repr__(self) -> str:
         levels = f"level {self.first_level:.4g} -> {self.level:.4g} at {format_joules(self.joules)}"
@@ -83,49 +86,49 @@ class CurveFit:
 
     @property
     def origin_joules(self) -> float:
-        """Joules at which the first step began; 0 where that was not said."""
-        return self.past.known.origin_joules
+        """Joules at which the first step began; 0 by default."""
+        return self.history.context.origin_joules
 
     @property
     def horizon_joules(self) -> float:
-        """Joules up to which a number means something; beyond them only an interval does."""
+        """Joules up to which point values are given; beyond them only intervals are."""
         return self.joules_after(math.log(HORIZON_LIMIT))
 
     def joules_after(self, log_ratio: float) -> float:
-        """Return the joules at a log of joules / present joules, both since the first step."""
-        return self.origin_joules + self.past.fine.last_joules * exp(log_ratio)
+        """Return the joules at ln(joules / present joules), both since the first step."""
+        return self.origin_joules + self.history.fine.last_joules * exp(log_ratio)
 
     @property
     def scenarios(self) -> tuple[str, ...]:
-        """Names of the futures, the default one first."""
-        return tuple(self.unwidened)
+        """Names of the futures of the learning rate, the default one first."""
+        return tuple(self.untested)
 
     @cached_property
-    def backtest(self) -> tuple[Backtest, ...]:
-        """What earlier parts of the run would have forecast for the present; empty when they are too short."""
-        return self.past.backtest()
+    def backtest(self) -> "tuple[Backtest, ...]":
+        """Forecasts for the present from earlier parts of the run; empty when these are too short."""
+        return self.history.backtest()
 
     @cached_property
-    def futures(self) -> Mapping[str, Predictive]:
-        """The posterior under each scenario, as wide as the backtest makes it."""
+    def predictives(self) -> Mapping[str, Predictive]:
+        """The predictive distribution under each scenario, widened by the backtest."""
         return {
-            name: replace(future, misses=widened(future.misses, self.backtest, self.metric))
-            for name, future in self.unwidened.items()
+            name: replace(one, error=self.history.widened(one.error, self.backtest))
+            for name, one in self.untested.items()
         }
 
     @property
     def planned_joules(self) -> float | None:
-        """Joules at which the plan of the learning rate ends; None where there is none ahead."""
-        known = self.past.known
-        if known.schedule is None or not known.planned:
+        """Joules at the end of the learning rate's plan; None without a plan ahead."""
+        context = self.history.context
+        if context.schedule is None or not context.planned:
             return None
-        return known.origin_joules + known.schedule.end
+        return context.origin_joules + context.schedule.end
 
     @cached_property
     def floor(self) -> Interval:
         """The level that infinite energy would approach; 90 % interval."""
-        future = self.futures[self.scenarios[0]]
-        logs = [future.log_quantile(math.inf, p) for p in probabilities(FLOOR_LEVEL)]
+        predictive = self.predictives[self.scenarios[0]]
+        logs = [predictive.log_quantile(math.inf, p) for p in probabilities(FLOOR_LEVEL)]
         return self._interval(logs, FLOOR_LEVEL)
 
     def loss_at(self, joules: float, *, scenario: str | None = None) -> Interval:
@@ -133,7 +136,7 @@ class CurveFit:
 
         Args:
             joules: Energy since the start of the run, in joules, past or future; may be infinite.
-            scenario: One of `scenarios`; the first where not given.
+            scenario: One of `scenarios`; the first by default.
 
         Raises:
             UsageError: Not a positive number, or no such scenario.
@@ -143,20 +146,21 @@ class CurveFit:
             raise UsageError(f"joules must be positive, not {joules!r}.")
         name = self._checked(scenario)
         if energy > self.joules:
-            future = self.futures[name]
-            log_ratio = math.log((energy - self.origin_joules) / self.past.fine.last_joules)
+            predictive = self.predictives[name]
+            log_ratio = math.log((energy - self.origin_joules) / self.history.fine.last_joules)
             return self._interval(
-                [future.log_quantile(log_ratio, p) for p in probabilities(self.confidence)], self.confidence
+                [predictive.log_quantile(log_ratio, p) for p in probabilities(self.confidence)],
+                self.confidence,
             )
-        past = self.smoothed.log_at(energy) - self.here[1]
-        return self._interval([q + past for q in self.here], self.confidence)
+        past = self.smoothed.log_at(energy) - self.log_now[1]
+        return self._interval([q + past for q in self.log_now], self.confidence)
 
     def joules_at(self, loss: float, *, scenario: str | None = None) -> Forecast:
-        """Return the energy that a level costs, with the verdict.
+        """Return the energy at which a level is reached, with the verdict.
 
         Args:
             loss: The target, in the unit of the metric.
-            scenario: One of `scenarios`; the first where not given.
+            scenario: One of `scenarios`; the first by default.
 
         Raises:
             UsageError: Not a number, or no such scenario.
@@ -164,25 +168,29 @@ class CurveFit:
         target, name = number("loss", loss), self._checked(scenario)
         error = self.metric.error(target)
         if self._excluded(error):
-            return verdict.certain_never(target, self._bound(), self.confidence)
+            return verdict.excluded(target, self._bound(), self.confidence)
         log_level = math.log(error)
-        past = [self.smoothed.first_crossing(log_level - q + self.here[1]) for q in self.here]
+        past = [self.smoothed.first_crossing(log_level - q + self.log_now[1]) for q in self.log_now]
         if past[1] <= self.joules:
             return verdict.reached(
                 past[1], (past[0], min(past[2], self.joules)), self.joules, self.confidence
             )
-        future, ahead = self.futures[name], self._ahead(log_level, name)
+        predictive, ahead = self.predictives[name], self._ahead(log_level, name)
         low, median, high = sorted(min(p, self.joules_after(a)) for p, a in zip(past, ahead, strict=True))
         return verdict.extrapolated(
-            (low, median, high), future.p_never(log_level), self.joules, self.confidence, self.origin_joules
+            (low, median, high),
+            predictive.p_unreachable(log_level),
+            self.joules,
+            self.confidence,
+            self.origin_joules,
         )
 
-    def p_never(self, loss: float, *, scenario: str | None = None) -> float:
+    def p_unreachable(self, loss: float, *, scenario: str | None = None) -> float:
         """Return the probability that no finite energy reaches a level; 0 for one that was reached.
 
         Args:
             loss: The target, in the unit of the metric.
-            scenario: One of `scenarios`; the first where not given.
+            scenario: One of `scenarios`; the first by default.
 
         Raises:
             UsageError: Not a number, or no such scenario.
@@ -192,32 +200,36 @@ class CurveFit:
             return 1.0
         if self.smoothed.first_crossing(math.log(error)) <= self.joules:
             return 0.0
-        return self.futures[name].p_never(math.log(error))
+        return self.predictives[name].p_unreachable(math.log(error))
 
     def joules_down_to(self, loss: float) -> Interval:
-        """Return the further joules that bring the level from where it is now down to ``loss``; infinite for never.
+        """Return the further joules that lower the present level to ``loss``; infinite if out of reach.
 
-        It does not matter whether the run was lower before, as `joules_at` asks.
+        Unlike `joules_at`, it ignores whether the run was lower before.
         """
         error = self.metric.error(number("loss", loss))
         ratios = [math.inf] * 3 if self._excluded(error) else self._ahead(math.log(error), self.scenarios[0])
-        low, median, high = sorted(self.past.fine.last_joules * expm1(ratio) for ratio in ratios)
+        low, median, high = sorted(self.history.fine.last_joules * expm1(ratio) for ratio in ratios)
         return Interval(low=low, median=median, high=high, level=self.confidence)
 
+    def price_of_percent(self) -> Interval:
+        """Return the further joules that lower the level (the error, for a metric that rises) by one percent."""
+        return self.joules_down_to(self.metric.value(self.metric.error(self.level) * (1.0 - PERCENT)))
+
     def _ahead(self, log_level: float, scenario: str) -> list[float]:
-        """Logs of joules / present joules since the first step, where quantiles of the level first come down to it."""
-        return [self.futures[scenario].crossing(log_level, p) for p in probabilities(self.confidence)]
+        """Return ln(joules / present joules) at which each quantile of the level first reaches ``log_level``."""
+        return [self.predictives[scenario].crossing(log_level, p) for p in probabilities(self.confidence)]
 
     def _excluded(self, error: float) -> bool:
         return error <= 0.0 or error < self.lower_bound
 
     def _bound(self) -> str:
-        """Say which exact bound excludes what lies beyond it."""
+        """Describe the exact bound of the metric as a clause."""
         if self.metric.best is not None:
-            return f"the best possible value is {self.metric.best:.6g}, and is only ever approached"
+            return f"the best possible value is {self.metric.best:.6g}, which can only be approached"
         if self.lower_bound > 0.0:
-            return f"it lies under the known lower bound {self.lower_bound:.6g}"
-        return "no loss can be zero or less"
+            return f"it is below the known lower bound {self.lower_bound:.6g}"
+        return "the metric cannot be zero or less"
 
     def _checked(self, scenario: str | None) -> str:
         name = self.scenarios[0] if scenario is None else scenario
@@ -236,10 +248,10 @@ def probabilities(confidence: float) -> tuple[float, float, float]:
 
 
 def number(name: str, value: object) -> float:
-    """Read an argument that must be a number.
+    """Convert an argument to a float.
 
     Raises:
-        UsageError: It is not, or it is NaN.
+        UsageError: It is not a number, or is NaN.
     """
     if isinstance(value, bool | str | bytes) or not isinstance(value, SupportsFloat):
         raise UsageError(f"{name} must be a number, not {value!r}.")
@@ -250,10 +262,10 @@ def number(name: str, value: object) -> float:
 
 
 def exp(exponent: float) -> float:
-    """Return e^exponent, infinite where a float ends."""
+    """Return e^exponent, infinite on overflow."""
     return math.exp(exponent) if exponent < FARTHEST else math.inf
 
 
 def expm1(exponent: float) -> float:
-    """Return e^exponent - 1, infinite where a float ends."""
+    """Return e^exponent - 1, infinite on overflow."""
     return math.expm1(exponent) if exponent < FARTHEST else math.inf

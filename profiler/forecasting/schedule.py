@@ -1,9 +1,9 @@
-"""What a learning rate does to a curve: an axis that counts learning instead of energy, and a term for annealing.
+"""Effect of a learning rate on a curve: an axis that counts learning instead of energy, and a term for annealing.
 
-S1 is the cumulative learning rate, divided by its peak, over joules: a law holds in S1 where it does not in joules
-(Luo et al., A Multi-Power Law for Loss Curve Prediction, 2025; Tissue et al., Scaling Law with Learning Rate
-Annealing, 2024). Each drop of the rate takes effect with a memory tau: ``a(x) = sum d_i (1 - exp(-(x - x_i) / tau))``
-rises to 1 with a full anneal and does not fall back when the rate rises again.
+S1 is the integral of the learning rate, divided by its peak, over joules. Curves are regular in S1 where they are not
+in joules (Luo et al., A Multi-Power Law for Loss Curve Prediction, 2025; Tissue et al., Scaling Law with Learning Rate
+Annealing, 2024). Each drop d_i of the rate takes effect with a memory tau: the anneal progress
+``a(x) = sum d_i (1 - exp(-(x - x_i) / tau))`` rises to 1 with a full anneal and does not fall when the rate rises.
 """
 
 from dataclasses import dataclass
@@ -17,43 +17,43 @@ from profiler.errors import UsageError
 FloatArray = npt.NDArray[np.float64]
 
 POINTS = 2048
-"""A schedule is resampled to this many points evenly, and to half as many in equal ratios."""
+"""Evenly spaced points of a resampled schedule; half as many more are spaced in equal ratios."""
 EARLIEST = 1e-5
-"""Part of its joules at which the latter begin: a long plan may have hardly begun."""
+"""Part of the joules at which the latter begin, so that the start of a long plan is resolved."""
 LEAST = 1e-3
-"""Part of its peak that a rate counts as learning at, even where it is less: a warm-up may start at zero."""
+"""Lowest rate on the S1 axis, as a part of the peak, so that a warm-up from zero leaves no empty interval."""
 ENDED = 1e-6
-"""A plan that ended goes on so little further, in parts of the joules so far; made longer, it holds its last rate."""
+"""Shortest remaining part of a plan, in parts of the joules so far, so that a finished plan can be stretched."""
 SPENT = 0.01
-"""Under this part of its peak a rate has come to its end."""
+"""Rates below this part of the peak count as zero."""
 MEMORY_SHARE = 0.01
-"""The memory of a drop, as a share of the run's joules."""
+"""The memory tau, as a share of the run's joules."""
 UNSPENDABLE = 600.0
-"""Logarithm of a ratio of joules beyond anything."""
+"""Largest log ratio of joules that is computed; it stands for infinity."""
 
 
 class Path(Protocol):
-    """A future: how energy still to be spent maps to the axis that the law is written in."""
+    """A future of the learning rate: maps energy still to be spent to the axis of the curve."""
 
     def at(self, log_ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return log v and the anneal progress since the last point, at logs of joules / last joules >= 0."""
+        """Return log v and the anneal progress since the last point, at ln(joules / last joules) >= 0."""
 
 
 class Onward:
-    """Energy itself is the axis: the learning rate is constant, or nothing is known of it."""
+    """Energy itself as the axis, for a constant or unknown learning rate."""
 
     def at(self, log_ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the same axis, and no annealing."""
+        """Return the axis unchanged, without annealing."""
         return log_ratio, np.zeros_like(log_ratio)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Schedule:
-    """A learning rate over joules, divided by its peak.
+    """A learning rate over joules, relative to its peak.
 
     Attributes:
-        joules: Where it is known, increasing, from zero.
-        rate: The rate over its peak.
+        joules: Increasing, from zero.
+        rate: The rate at each point, relative to the peak.
         learned: S1 at each point, in joules at peak rate.
         progress: Anneal progress at each point.
         memory: tau, in joules.
@@ -66,46 +66,48 @@ class Schedule:
     memory: float
 
     def learned_at(self, joules: FloatArray) -> FloatArray:
-        """S1 at any joules; beyond the end the last rate is held."""
+        """Return S1 at any joules; the last rate holds beyond the end."""
         beyond = np.maximum(joules - self.joules[-1], 0.0)
         return np.asarray(np.interp(joules, self.joules, self.learned) + self.rate[-1] * beyond)
 
     def progress_at(self, joules: FloatArray) -> FloatArray:
-        """Anneal progress at any joules."""
+        """Return the anneal progress at any joules."""
         return np.asarray(np.interp(joules, self.joules, self.progress))
 
     def rate_at(self, joules: float) -> float:
-        """Rate over its peak."""
+        """Return the rate relative to its peak."""
         return float(np.interp(joules, self.joules, self.rate))
 
     @property
     def end(self) -> float:
-        """Joules of its last point."""
+        """Joules of the last point."""
         return float(self.joules[-1])
 
     @property
     def is_spent(self) -> bool:
-        """Whether the last rate is almost none."""
+        """Whether the last rate is practically zero."""
         return bool(self.rate[-1] < SPENT)
 
 
 def build(joules: npt.ArrayLike, rate: npt.ArrayLike) -> Schedule:
-    """Read a schedule.
+    """Build a schedule from points.
 
     Args:
-        joules: Energy since the start of the run, in any order.
-        rate: The learning rate there.
+        joules: Energy since the first step, in any order.
+        rate: The learning rate at each point.
 
     Raises:
         UsageError: No rate is positive, one is negative, or the lengths differ.
     """
     x, r = np.asarray(joules, dtype=float).ravel(), np.asarray(rate, dtype=float).ravel()
     if x.size != r.size:
-        raise UsageError(f"A learning rate needs as many values as joules, not {r.size} for {x.size}.")
+        raise UsageError(
+            f"The learning rate has {r.size} values for {x.size} joules; the lengths must be equal."
+        )
     usable = np.isfinite(x) & np.isfinite(r) & (x >= 0.0)
     x, r = x[usable], r[usable]
     if not r.size or r.max() <= 0.0 or r.min() < 0.0:
-        raise UsageError("A learning rate must be known somewhere, never negative and not always zero.")
+        raise UsageError("The learning rate must have a finite positive value and no negative one.")
     order = np.argsort(x, kind="stable")
     end = float(x[order][-1])
     grid = np.union1d(np.linspace(0.0, end, POINTS), end * np.geomspace(EARLIEST, 1.0, POINTS // 2))
@@ -128,13 +130,12 @@ def _integrated(grid: FloatArray, rate: FloatArray) -> Schedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Planned:
-    """The rate follows a known plan; for more joules than it spends, the same plan made longer.
+    """The rate follows a known plan; beyond its end, the plan is stretched.
 
-    A run that is to go further than planned would not train on at the rate that the plan ends with, which is often
-    zero, but be planned longer from the start.
+    Plans often end at a rate of zero, at which no energy would lower the loss. A longer run would use a longer plan.
 
     Attributes:
-        schedule: Past and future.
+        schedule: The rate of the past and the future.
         last: Joules of the last point.
     """
 
@@ -154,10 +155,10 @@ class Planned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """The present rate is held.
+    """The present rate stays constant.
 
     Attributes:
-        rate: The present rate over its peak.
+        rate: The present rate, relative to the peak.
         learned: S1 at the last point.
         last: Joules of the last point.
     """
@@ -167,17 +168,17 @@ class Held:
     last: float
 
     def at(self, log_ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return log v, and no further annealing."""
+        """Return log v, without further annealing."""
         more = _energy(self.last, log_ratio) - self.last
         return np.log1p(self.rate * more / self.learned), np.zeros_like(log_ratio)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Annealed:
-    """The rate falls evenly from here to zero at the target, wherever that is.
+    """The rate falls linearly from now to zero at the target.
 
     Attributes:
-        rate: The present rate over its peak.
+        rate: The present rate, relative to the peak.
         learned: S1 at the last point.
         memory: tau, in joules.
         last: Joules of the last point.
@@ -189,7 +190,7 @@ class Annealed:
     last: float
 
     def at(self, log_ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return log v and the anneal progress, which starts from nothing at the last point."""
+        """Return log v and the anneal progress, which is zero at the last point."""
         more = _energy(self.last, log_ratio) - self.last
         memories = np.maximum(more / self.memory, 1e-9)
         taken = 1.0 + np.expm1(-memories) / memories
@@ -197,5 +198,5 @@ class Annealed:
 
 
 def _energy(last: float, log_ratio: FloatArray) -> FloatArray:
-    """Joules at log ratios; what no run could spend stands for infinity, so that a rate of zero times it is zero."""
+    # A finite limit instead of infinity keeps the product with a rate of zero defined.
     return np.asarray(last * np.exp(np.minimum(log_ratio, UNSPENDABLE)))

@@ -1,4 +1,4 @@
-"""The observed part of a curve: smoothed, read in both directions, and refused when it rises."""
+"""The observed part of a curve: smoothed, inverted, and refused when it rises."""
 
 import math
 from dataclasses import dataclass
@@ -9,19 +9,19 @@ from profiler.errors import ForecastRefusedError
 from profiler.forecasting.curve import Curve, FloatArray
 
 NEIGHBOURS = 2
-"""The smoothed curve takes this many bins on either side together, so that one noisy reading is no level."""
+"""Bins on either side that are averaged, so that one noisy value is not a level."""
 CLEAR = 3.0
-"""Standard errors that a dip must be under the level now."""
+"""Standard errors by which a dip must lie below the present level to count."""
 LEAST_OTHERS = 1e-9
 RISE = 0.01
 RISE_ERRORS = 3.0
 LAST, BEFORE = 3, 8
-"""Bins at the end that are held against those before them."""
+"""Bins at the end, and the bins before them that they are compared with."""
 LEAST_BLOW = 0.1
 BLOW_DEVIATIONS = 8.0
 """Median absolute deviations of the bins before."""
 SMALLEST = 1e-300
-"""Stands for joules of none, and less."""
+"""Lowest joules, in place of zero and less."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,12 +44,12 @@ class Smoothed:
         return np.asarray(self.origin_joules + np.exp(self.log_joules))
 
     def log_at(self, joules: float) -> float:
-        """Return the log level at joules within the curve; its end values outside."""
+        """Return the log level at joules within the curve, and its end values outside."""
         since = max(joules - self.origin_joules, SMALLEST)
         return float(np.interp(math.log(since), self.log_joules, self.log_values))
 
     def first_crossing(self, log_level: float) -> float:
-        """Return the joules at which the curve first came down to the level; infinity if it did not."""
+        """Return the joules at which the curve first fell to the level; infinity if it did not."""
         below = np.flatnonzero(self.log_values <= log_level)
         if not below.size:
             return math.inf
@@ -62,20 +62,20 @@ class Smoothed:
         return self.origin_joules + math.exp(log_since)
 
 
-def smooth(curve: Curve, log_law: FloatArray, log_now: float, origin_joules: float = 0.0) -> Smoothed:
-    """Smooth what a fitted law leaves, so that smoothing flattens nothing, and end at the level now.
+def smooth(curve: Curve, log_fit: FloatArray, log_now: float, origin_joules: float = 0.0) -> Smoothed:
+    """Smooth the residuals of the fit, which preserves the trend; the result ends at the present level.
 
-    A dip under the level now counts as far as it is clear of the noise around it, so that a few low readings do not
-    make a level that the run is not at one that it has reached.
+    A dip below the present level counts only as far as it exceeds the noise around it, so that a few low values do not
+    make a level that the run never had count as reached.
 
     Args:
         curve: The binned curve.
-        log_law: Log level of the fitted law in each bin.
+        log_fit: Log level of the fit in each bin.
         log_now: Log level at the last point.
         origin_joules: Joules at which the first step began.
     """
-    mean, error = _windowed(curve.log_values - log_law, curve.weights)
-    smoothed = np.maximum(log_law + mean, np.minimum(log_now, log_law + mean + CLEAR * error))
+    mean, error = _windowed(curve.log_values - log_fit, curve.weights)
+    smoothed = np.maximum(log_fit + mean, np.minimum(log_now, log_fit + mean + CLEAR * error))
     log_joules, log_last = np.log(curve.joules), math.log(curve.last_joules)
     before = log_joules < log_last - 1e-9
     return Smoothed(
@@ -86,9 +86,9 @@ def smooth(curve: Curve, log_law: FloatArray, log_now: float, origin_joules: flo
 
 
 def _windowed(residual: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean of each bin and its neighbours, by their steps, and its standard error.
+    """Return the weighted mean of each bin and its neighbours, and its standard error.
 
-    The error comes from how far they differ, of these bins or of typical ones if those differ more.
+    The error uses the spread of these bins or the typical spread, whichever is larger.
     """
     window = np.ones(2 * min(NEIGHBOURS, (residual.size - 1) // 2) + 1)
 
@@ -103,7 +103,7 @@ def _windowed(residual: FloatArray, weights: FloatArray) -> tuple[FloatArray, Fl
 
 
 def _blown_up(log_values: FloatArray) -> float:
-    """Return by how much the log level of the last bins lies above all of those before them; 0 where it does not."""
+    """Return the rise of the last bins above all those before them, in log levels; 0 without one."""
     before, after = log_values[-LAST - BEFORE : -LAST], log_values[-LAST:]
     if before.size < BEFORE or after.min() <= before.max():
         return 0.0
@@ -114,7 +114,7 @@ def _blown_up(log_values: FloatArray) -> float:
 
 
 def refuse_rising(curve: Curve, weight: FloatArray) -> None:
-    """Refuse a curve whose recent part rises beyond its noise.
+    """Raise for a curve whose recent part rises beyond its noise.
 
     Args:
         curve: The binned curve.
@@ -125,7 +125,7 @@ def refuse_rising(curve: Curve, weight: FloatArray) -> None:
     """
     blown = _blown_up(curve.log_values)
     if blown:
-        raise _diverging(f"its end lies {math.expm1(blown):.0%} above what came before")
+        raise _diverging(f"its end lies {math.expm1(blown):.0%} above the part before")
     slope, error = _slope(curve, weight / weight.sum())
     if slope > RISE + RISE_ERRORS * error:
         raise _diverging(f"by {math.expm1(slope * math.log(2.0)):.1%} per doubling of joules at its end")
@@ -137,7 +137,7 @@ def _diverging(how: str) -> ForecastRefusedError:
 
 
 def _slope(curve: Curve, weight: FloatArray) -> tuple[float, float]:
-    """Slope of the weighted line through the log levels, and its standard error."""
+    """Return the slope of the weighted line through the log levels, and its standard error."""
     x, y = np.log(curve.joules), curve.log_values
     dx, dy = x - weight @ x, y - weight @ y
     slope = float(weight @ (dx * dy)) / float(weight @ dx**2)

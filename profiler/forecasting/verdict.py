@@ -1,34 +1,34 @@
-"""What a forecast says of a target, in a word and a sentence."""
+"""Verdict of a forecast and its reason, from the numbers."""
 
 import math
 
 from profiler.forecasting.priors import HORIZON_LIMIT
 from profiler.records import Forecast, Verdict
 
-PROBABLY_NEVER = 0.95
+PROBABLY_UNREACHABLE = 0.95
 AS_LIKELY_AS_NOT = 0.5
 
 
 def decide(p_unreachable: float, energy_ratio: float) -> Verdict:
-    """Give the verdict on a level that was not reached yet.
+    """Return the verdict on a level that was not reached yet.
 
     Args:
         p_unreachable: Probability that no finite energy reaches the level.
         energy_ratio: Median joules at the level over measured joules, both since the first step; may be infinite.
     """
-    if p_unreachable > PROBABLY_NEVER:
+    if p_unreachable > PROBABLY_UNREACHABLE:
         return Verdict.UNREACHABLE
     if p_unreachable >= AS_LIKELY_AS_NOT:
         return Verdict.UNDETERMINED
     return Verdict.REACHABLE if energy_ratio <= HORIZON_LIMIT else Verdict.BEYOND_HORIZON
 
 
-def certain_never(target: float, bound: str, level: float) -> Forecast:
-    """Say never of a target that an exact bound excludes, whatever the curve.
+def excluded(target: float, bound: str, level: float) -> Forecast:
+    """Return the forecast of a target that an exact bound excludes.
 
     Args:
         target: The target, in the unit of the metric.
-        bound: The bound, as the end of a sentence.
+        bound: The bound, as a clause.
         level: Probability inside intervals.
     """
     return Forecast(
@@ -45,7 +45,7 @@ def certain_never(target: float, bound: str, level: float) -> Forecast:
 
 
 def reached(joules: float, ends: tuple[float, float], measured: float, level: float) -> Forecast:
-    """Say when the smoothed curve first came to the target.
+    """Return the forecast of a target that the smoothed curve reached.
 
     Args:
         joules: Joules of the first crossing.
@@ -61,7 +61,7 @@ def reached(joules: float, ends: tuple[float, float], measured: float, level: fl
         p_unreachable=0.0,
         certain=False,
         energy_ratio=joules / measured,
-        reason=f"The smoothed curve reached it after {joules / measured:.0%} of the energy spent so far.",
+        reason=f"The smoothed curve reached the target after {joules / measured:.0%} of the energy spent so far.",
         level=level,
     )
 
@@ -73,9 +73,9 @@ def extrapolated(
     level: float,
     origin: float = 0.0,
 ) -> Forecast:
-    """Say what the posterior says of a level not reached yet.
+    """Return the forecast of a level that was not reached yet.
 
-    How far a law may be trusted is counted from the first step, what it costs from the start of the run.
+    The horizon counts from the first step, the joules from the start of the run.
 
     Args:
         joules: Low, median and high joules at the level since the start of the run; each may be infinite.
@@ -101,12 +101,15 @@ def extrapolated(
 
 def _reason(verdict: Verdict, p_unreachable: float, ratio: float) -> str:
     if verdict is Verdict.UNREACHABLE:
-        return f"The fitted floor lies above it with probability {p_unreachable:.1%}."
+        return f"The fitted floor lies above the target with a probability of {p_unreachable:.1%}."
     if verdict is Verdict.UNDETERMINED:
-        return f"The curve does not tell: the floor lies above it with probability {p_unreachable:.0%}."
+        return f"The target may be out of reach: the floor lies above it with a probability of {p_unreachable:.0%}."
     if verdict is Verdict.REACHABLE:
-        return f"It takes about {ratio:.2g} times the energy spent so far; P(never) = {p_unreachable:.0%}."
+        return (
+            f"It takes about {ratio:.2g} times the energy spent so far; it is out of reach with a probability of "
+            f"{p_unreachable:.0%}."
+        )
     return (
-        f"It lies beyond the horizon of {HORIZON_LIMIT:g} times the energy of the steps so far, where only the "
-        f"interval means something; P(never) = {p_unreachable:.0%}."
+        f"It takes more than {HORIZON_LIMIT:g} times the energy of the steps so far, where only the interval is "
+        f"reliable; it is out of reach with a probability of {p_unreachable:.0%}."
     )

@@ -3,6 +3,7 @@
 import copy
 import threading
 
+from profiler.forecasting.accumulator import RunCurve
 from profiler.forecasting.binning import BINS_PER_OCTAVE, CurveBins
 from profiler.forecasting.lr_trace import RateTrace
 from profiler.storage.schema import StepRow
@@ -21,25 +22,24 @@ class LiveCurve:
     """
 
     def __init__(self, rates: RateTrace) -> None:
-        self.bins, self.rates = CurveBins(), rates
-        self._origin: float | None = None
+        self._curve = RunCurve(rates)
+        self.bins, self.rates = self._curve.bins, rates
         self._lock = threading.Lock()
 
     def observe(self, row: StepRow) -> None:
-        """Take in a finished row of steps; its loss stands at the middle of its joules."""
+        """Add a finished row of steps."""
         if row.cumulative_joules is None or row.total_joules is None:
             return
-        cumulative, total = (
-            row.cumulative_joules / MICROJOULES_PER_JOULE,
-            row.total_joules / MICROJOULES_PER_JOULE,
-        )
         with self._lock:
-            if self._origin is None:
-                self._origin = self.bins.origin_joules = self.rates.origin_joules = cumulative - total
-            self.rates.add(cumulative, row.learning_rate, row.step)
-            if row.loss is not None:
-                steps = max(row.step_count - row.nonfinite_count, 1)
-                self.bins.add(cumulative - total / 2, row.loss, float(steps))
+            self._curve.add(
+                cumulative_joules=row.cumulative_joules / MICROJOULES_PER_JOULE,
+                total_joules=row.total_joules / MICROJOULES_PER_JOULE,
+                loss=row.loss,
+                learning_rate=row.learning_rate,
+                step=row.step,
+                step_count=row.step_count,
+                nonfinite_count=row.nonfinite_count,
+            )
 
     def copied(self) -> tuple[CurveBins, RateTrace]:
         """Copies that stay as they are while the run goes on."""

@@ -177,7 +177,7 @@ class LiveView:
 
         begun = time.thread_time()
         bins, rates = self.curve.copied()
-        self._outlook = look(bins, rates.told(), self._goals.after(self.earlier_joules))
+        self._outlook = look(bins, rates.as_fit_kwargs(), self._goals.after(self.earlier_joules))
         self._fit_due = time.monotonic() + (time.thread_time() - begun) / _FIT_SHARE
         self._judge()
 

@@ -102,6 +102,6 @@ def exit_block(
     from profiler.forecasting import fit_bins
     from profiler.reporting.model import attempt, build
 
-    fit, refused = attempt(lambda: fit_bins(bins, **rates.told()))
+    fit, refused = attempt(lambda: fit_bins(bins, **rates.as_fit_kwargs()))
     report = build(summary, fit, refused, targets=targets, notes=rates.notes(), prices=prices)
     return render(report, ".txt").rstrip("\n")

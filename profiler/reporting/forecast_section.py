@@ -118,8 +118,6 @@ def outlook_of(fit: "CurveFit", targets: Sequence[float], notes: Sequence[str]) 
         targets: Losses whose price is asked for.
         notes: Caveats beside those of the fit.
     """
-    from profiler.forecasting import price_of_percent
-
     return Outlook(
         first_loss=fit.first_level,
         last_loss=fit.level,
@@ -129,7 +127,7 @@ def outlook_of(fit: "CurveFit", targets: Sequence[float], notes: Sequence[str]) 
         asked=tuple(target_of(fit, loss) for loss in targets),
         perfection=fit.loss_at(max(WORLD_ELECTRICITY.joules, fit.joules)),
         yardstick=WORLD_ELECTRICITY,
-        next_percent=price_of_percent(fit),
+        next_percent=fit.price_of_percent(),
         notes=(*_contradicted(fit.backtest), *notes, *fit.notes),
         backtest=fit.backtest,
         scenarios=_scenarios(fit),

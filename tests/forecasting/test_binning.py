@@ -48,7 +48,7 @@ def test_long_streams_agree_bit_for_bit_and_stay_small():
 
 
 @given(st.lists(st.tuples(st.floats(1.0, 1e6), st.floats(0.1, 10.0)), min_size=1, max_size=40), st.randoms())
-def test_only_the_anchor_depends_on_the_order(points, random):
+def test_order_changes_only_the_anchor(points, random):
     shuffled = points[1:]
     random.shuffle(shuffled)
     one, other = (from_stream(stream(part)) for part in (points, [points[0], *shuffled]))

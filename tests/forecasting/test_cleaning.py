@@ -1,4 +1,4 @@
-"""What is repaired and counted, and what is answered with a note."""
+"""Repairs before a fit, and notes about the curve."""
 
 import numpy as np
 import pytest
@@ -26,41 +26,41 @@ def notes(fit):
 
 @pytest.mark.parametrize("where", [[60], [200], [200, 201, 202], [60, 200, 300]])
 @pytest.mark.parametrize("height", [1.5, 10.0, 1e6])
-def test_spikes_are_set_aside_and_counted(where, height):
+def test_spikes_are_excluded_and_counted(where, height):
     y = noisy(X)
     spiked = y.copy()
     spiked[where] *= height
     clean, fit = fit_curve(X, y), fit_curve(X, spiked)
-    assert fit.repaired.spikes == int(np.sum(np.diff(where) > 1)) + 1
+    assert fit.repairs.spikes == int(np.sum(np.diff(where) > 1)) + 1
     assert "of the loss" in notes(fit)
     assert fit.loss_at(2000.0).median == pytest.approx(clean.loss_at(2000.0).median, rel=0.02)
 
 
-def test_a_spike_of_a_few_among_many_steps_in_a_bin():
+def test_spike_of_few_steps_in_a_bin():
     y = noisy(STEPS)
     y[3000:3010] *= 30.0
     fit = fit_curve(STEPS, y)
-    assert fit.repaired.spikes == 1
+    assert fit.repairs.spikes == 1
     assert fit.level == pytest.approx(fit_curve(STEPS, noisy(STEPS)).level, rel=0.01)
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from([0.0, 0.001, 0.03, 0.2]), st.integers(0, 99), st.floats(0.1, 1.5))
-def test_white_noise_is_no_spike_and_no_jump(noise, seed, slope):
+def test_white_noise_has_no_spike_or_jump(noise, seed, slope):
     rng = np.random.default_rng(seed)
     fine = bin_arrays(X, power_law(X, slope=slope) * np.exp(noise * rng.standard_normal(X.size)))
     assert spikes(fine).sum() <= 1
     assert jump(fine) is None
 
 
-def test_a_rise_at_the_end_is_no_spike():
+def test_rise_at_the_end_is_no_spike():
     y = power_law(X)
     y[-15:] *= np.exp(np.linspace(0.0, 3.0, 15))
     with pytest.raises(ForecastRefusedError, match="rises"):
         fit_curve(X, y)
 
 
-def test_a_restart_where_the_loss_jumps_is_told():
+def test_lasting_jump_is_reported():
     y = noisy(X, 0.005)
     y[250:] *= 1.4
     fit = fit_curve(X, y)
@@ -68,44 +68,44 @@ def test_a_restart_where_the_loss_jumps_is_told():
     assert f"{X[250]:.3g} J" in notes(fit)
 
 
-def test_a_law_that_does_not_fit_is_told():
+def test_systematic_misfit_is_reported():
     y = power_law(X) * np.exp(0.05 * np.sin(4.0 * np.log(X)))
-    assert "same direction" in notes(fit_curve(X, y))
+    assert "systematic way" in notes(fit_curve(X, y))
     assert fit_curve(X, noisy(X)).notes == ()
 
 
-@pytest.mark.parametrize(("end", "told"), [(1.0, False), (0.2, True)])
-def test_a_rate_that_has_been_falling_without_a_plan_is_told(end, told):
+@pytest.mark.parametrize(("end", "reported"), [(1.0, False), (0.2, True)])
+def test_falling_rate_without_a_plan_is_reported(end, reported):
     rate = np.interp(X, [0.0, 100.0, 600.0, 1000.0], [0.0, 1.0, 1.0, end])
-    assert ("may bend" in notes(fit_curve(X, noisy(X), learning_rate=rate))) == told
-    assert "has come to its end" in notes(fit_curve(X, noisy(X), planned_learning_rate=(X, rate)))
+    assert ("may bend" in notes(fit_curve(X, noisy(X), learning_rate=rate))) == reported
+    assert "has ended" in notes(fit_curve(X, noisy(X), planned_learning_rate=(X, rate)))
     longer = np.append(X, 2000.0), np.append(rate, 0.1)
     assert "learning rate" not in notes(fit_curve(X, noisy(X), planned_learning_rate=longer))
 
 
-def test_a_rate_that_came_down_to_zero_is_told_and_not_held_for_ever():
+def test_rate_of_zero_is_reported_and_not_extrapolated():
     rate = np.interp(X, [0.0, 100.0, 600.0, 1000.0], [0.0, 1.0, 1.0, 0.0])
-    for told in ({"learning_rate": rate}, {"planned_learning_rate": (X, rate)}):
-        fit = fit_curve(X, noisy(X), **told)
-        assert "came down to zero" in notes(fit)
+    for rates in ({"learning_rate": rate}, {"planned_learning_rate": (X, rate)}):
+        fit = fit_curve(X, noisy(X), **rates)
+        assert "fallen to zero" in notes(fit)
         assert fit.scenarios == ("onward",)
         assert fit.joules_at(0.97 * fit.level).verdict is Verdict.REACHABLE
 
 
-def test_what_is_out_of_order_or_repeated_is_counted():
+def test_disordered_and_repeated_points_are_counted():
     y = noisy(X)
     order = np.arange(X.size)
     order[[100, 101]] = order[[101, 100]]
     again = np.insert(order, 300, [300, 300])
     fit = fit_curve(X[again], y[again])
-    assert (fit.repaired.disordered, fit.repaired.repeated) == (1, 2)
-    assert "1 points came at fewer joules" in notes(fit)
+    assert (fit.repairs.disordered, fit.repairs.repeated) == (1, 2)
+    assert "1 point was out of order" in notes(fit)
     assert "2 points repeat" in notes(fit)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 9999))
-def test_streams_and_arrays_are_repaired_alike(seed):
+def test_streams_and_arrays_are_repaired_equally(seed):
     rng = np.random.default_rng(seed)
     y = noisy(X, seed=seed)
     y[rng.integers(0, X.size, 5)] *= 20.0
@@ -114,7 +114,7 @@ def test_streams_and_arrays_are_repaired_alike(seed):
     for x, value in zip(X[order].tolist(), y[order].tolist(), strict=True):
         bins.add(x, value)
     streamed, fitted = fit_bins(bins), fit_curve(X[order], y[order])
-    assert streamed.repaired == fitted.repaired
+    assert streamed.repairs == fitted.repairs
     assert streamed.notes == fitted.notes
     assert streamed.backtest == fitted.backtest
     assert streamed.loss_at(2000.0) == fitted.loss_at(2000.0)

@@ -1,4 +1,4 @@
-"""Several runs of one task: the envelope, who is the cheapest, and where it leads."""
+"""Frontier of several runs of one task: envelope, cheapest run and extrapolation."""
 
 import math
 from itertools import pairwise
@@ -28,7 +28,7 @@ def frontier():
     return fit_frontier([trained(size, seed) for seed, size in enumerate(SIZES)])
 
 
-def test_each_run_is_the_cheapest_where_its_size_is_the_best(frontier):
+def test_each_run_is_cheapest_where_its_size_is_best(frontier):
     stretches = frontier.envelope.stretches
     assert [one.run for one in stretches] == [0, 1, 2]
     for before, after in pairwise(stretches):
@@ -46,14 +46,14 @@ def test_the_envelope_falls_and_lies_under_every_run(frontier):
 
 
 @pytest.mark.parametrize("joules", [5e7, 1.5e8])
-def test_the_frontier_leads_where_the_best_size_would(frontier, joules):
+def test_frontier_extrapolates_the_best_size(frontier, joules):
     best = law(np.geomspace(10.0, 1e7, 2000), joules).min()
     expected = frontier.loss_at(joules)
     assert expected.low < best < expected.high
     assert frontier.joules_at(expected.median).median == pytest.approx(joules, rel=1e-6)
 
 
-def test_a_milestone_says_what_each_run_paid(frontier):
+def test_milestone_gives_the_energy_of_each_run(frontier):
     loss = 3.5
     paid = frontier.envelope.milestone(loss)
     true = [
@@ -69,7 +69,7 @@ def test_a_milestone_says_what_each_run_paid(frontier):
     assert start.joules == tuple(math.exp(fit.smoothed.log_joules[0]) for fit in frontier.envelope.fits)
 
 
-def test_runs_fits_and_arrays_are_taken_alike(frontier):
+def test_runs_fits_and_arrays_are_accepted(frontier):
     class Recorded:
         def fit(self):
             return fit_curve(*trained(SIZES[1], 1))
@@ -83,13 +83,13 @@ def test_the_unit_of_energy_does_not_matter(frontier):
     assert kilo.loss_at(1.5e5).median == pytest.approx(frontier.loss_at(1.5e8).median, rel=1e-6)
 
 
-def test_a_run_alone_at_the_end_is_said_to_bound_the_frontier():
+def test_single_run_at_the_end_is_reported():
     joules, losses = trained(100.0)
     notes = fit_frontier([(joules, losses), (10 * joules, losses - 2.0)]).notes
     assert any("upper bound" in note for note in notes)
 
 
-def test_a_run_without_a_curve_is_left_out_and_says_why():
+def test_run_without_a_curve_is_excluded_with_the_reason():
     envelope = trace([trained(100.0), ([1.0, 2.0], [3.0, 2.0]), trained(1_000.0)])
     assert envelope.fits[1] is None
     assert "6 points" in envelope.refused[1]
@@ -107,7 +107,7 @@ def test_a_run_without_a_curve_is_left_out_and_says_why():
     ],
     ids=["none", "one", "one usable", "apart"],
 )
-def test_what_cannot_be_compared_is_refused_with_a_type(runs, code):
+def test_incomparable_runs_are_refused(runs, code):
     with pytest.raises(ForecastRefusedError) as caught:
         fit_frontier(runs)
     assert caught.value.code == code

@@ -1,4 +1,4 @@
-"""Many targets at once say what each says alone."""
+"""Interpolated forecasts of many targets agree with those of each alone."""
 
 import math
 
@@ -22,7 +22,7 @@ def fit(noisy_curve):
     return fit_curve(*noisy_curve)
 
 
-def test_every_answer_is_the_one_that_is_looked_for_afresh(fit):
+def test_answers_agree_with_those_of_the_fit(fit):
     inverse, limit = Inverse(fit=fit), 100.0 * fit.joules
     bottom = fit.floor.low - 0.1
     for part in range(61):
@@ -35,11 +35,11 @@ def test_every_answer_is_the_one_that_is_looked_for_afresh(fit):
 
 
 @pytest.mark.parametrize("loss", [5.0, 0.0, -1.0])
-def test_what_is_known_for_certain_is_the_fits_own_answer(fit, loss):
+def test_certain_answers_are_those_of_the_fit(fit, loss):
     assert Inverse(fit=fit).joules_at(loss) == fit.joules_at(loss)
 
 
-def test_it_knows_a_learning_rate_and_a_lower_bound(noisy_curve):
+def test_learning_rate_and_lower_bound(noisy_curve):
     joules, values = noisy_curve
     rate = 1e-3 * (1.0 - 0.5 * joules / joules[-1])
     fit = fit_curve(joules, values, learning_rate=rate, lower_bound=1.0)
@@ -51,14 +51,14 @@ def test_it_knows_a_learning_rate_and_a_lower_bound(noisy_curve):
     assert inverse.joules_at(0.9).certain
 
 
-def test_a_metric_that_rises(noisy_curve):
+def test_rising_metric(noisy_curve):
     joules, values = noisy_curve
     fit = fit_curve(joules, 1.0 - values / 10.0, goal="max", best=1.0)
     quick, slow = Inverse(fit=fit).joules_at(fit.level + 0.01), fit.joules_at(fit.level + 0.01)
     assert close(quick.median, slow.median, 100.0 * fit.joules)
 
 
-def test_levels_and_their_energies_belong_together(fit):
+def test_levels_and_energies_have_equal_length(fit):
     inverse = Inverse(fit=fit)
     assert len(inverse.joules) == len(inverse.levels)
     assert inverse.joules[-1] == math.inf

@@ -1,18 +1,8 @@
-import math
-
 import numpy as np
 import pytest
 
 from profiler.errors import UsageError
-from profiler.forecasting import (
-    CurveBins,
-    fit_bins,
-    fit_curve,
-    price_of_halving,
-    price_of_percent,
-    spent_since,
-)
-from profiler.records import Verdict
+from profiler.forecasting import CurveBins, fit_bins, fit_curve
 from tests.support.synthetic_curves import power_law
 
 X = np.linspace(1.0, 100.0, 300) * 1e3
@@ -37,7 +27,7 @@ def test_a_streamed_accuracy_is_the_same():
     assert streamed.level == pytest.approx(fit_curve(X, 1.0 - ERROR, goal="max", best=1.0).level)
 
 
-def test_better_than_the_best_is_a_certain_never():
+def test_target_beyond_the_best_value_is_certainly_unreachable():
     forecast = fit_curve(X, 1.0 - ERROR, goal="max", best=1.0).joules_at(1.01)
     assert forecast.certain
     assert "best possible value is 1" in forecast.reason
@@ -47,26 +37,13 @@ def test_better_than_the_best_is_a_certain_never():
     "options",
     [{"goal": "up"}, {"goal": "max"}, {"best": 1.0}, {"goal": "max", "best": 1.0, "lower_bound": 0.1}],
 )
-def test_declarations_that_do_not_fit_together(options):
+def test_contradicting_arguments_are_rejected(options):
     with pytest.raises(UsageError):
         fit_curve(X, ERROR, **options)
 
 
 def test_prices_agree_with_the_forecast():
     fit = fit_curve(X, ERROR)
-    percent = price_of_percent(fit)
+    percent = fit.price_of_percent()
     assert percent.median == pytest.approx(fit.joules_at(0.99 * fit.level).median - fit.joules)
     assert 0.0 <= percent.low <= percent.median <= percent.high
-    assert price_of_halving(fit).median == pytest.approx(3.0, rel=0.5)
-
-
-def test_what_was_spent_since_a_level():
-    fit = fit_curve(X, ERROR)
-    then = fit.loss_at(0.5 * fit.joules).median
-    spent = spent_since(fit, then)
-    assert fit.joules_at(then).verdict is Verdict.REACHED
-    assert spent.median == pytest.approx(0.5 * fit.joules, rel=1e-3)
-    assert spent.low <= spent.median <= spent.high
-    assert not math.isnan(spent.low)
-    with pytest.raises(UsageError, match="not reached"):
-        spent_since(fit, 0.5 * fit.level)

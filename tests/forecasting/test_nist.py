@@ -1,4 +1,4 @@
-"""Certified values of the NIST reference data sets for nonlinear regression, where one of our families is the model.
+"""Certified values of the NIST reference data sets for nonlinear regression whose model is one of the families.
 
 Source: National Institute of Standards and Technology, Statistical Reference Datasets, Nonlinear Regression,
 https://www.itl.nist.gov/div898/strd/nls/nls_main.shtml. Of its 27 data sets two are curves of a family here. Misra1a,
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from profiler.forecasting import Priors, fit_curve
-from profiler.forecasting.models import log_shape, stretch
+from profiler.forecasting.models import MODELS, log_level
 
 MISRA_VOLUME = [
     10.07,
@@ -56,26 +56,28 @@ WOOD_TEMPERATURE = [1.309, 1.471, 1.490, 1.565, 1.611, 1.680]
 WOOD_B1, WOOD_B2, WOOD_RSS = 7.6886226176e-01, 3.8604055871, 4.3173084083e-03
 WOOD_B2_ERROR = 5.1726610913e-02
 
+POWER_LAW, _, EXPONENTIAL = MODELS
+
 FLAT = Priors(slope=1.0, slope_spread=2.0, bent_slope_spread=2.0, late_start=0.0, recency=0.0)
-"""No weights, no late start, and hardly an opinion on the exponent: what least squares assumes."""
+"""No weights, no late start and wide priors on the exponent, as in least squares."""
 
 
-def test_our_exponential_gives_the_certified_residuals_of_misra1a():
+def test_exponential_gives_the_certified_residuals_of_misra1a():
     x, last = np.array(MISRA_PRESSURE), MISRA_PRESSURE[-1]
     error = MISRA_B1 * math.exp(-MISRA_B2 * last)
-    shape = log_shape(stretch(np.log(x / last), 1.0), np.array(MISRA_B2 * last), np.array(1.0))
+    shape = log_level(EXPONENTIAL.log_decay(np.log(x / last), np.array(MISRA_B2 * last)), np.array(1.0))
     residual = np.array(MISRA_VOLUME) - (MISRA_B1 - error * np.exp(shape))
     assert residual @ residual == pytest.approx(MISRA_RSS, rel=1e-10)
 
 
-def test_our_power_law_gives_the_certified_residuals_of_danwood():
+def test_power_law_gives_the_certified_residuals_of_danwood():
     x, last = 1.0 / np.array(WOOD_TEMPERATURE), 1.0 / WOOD_TEMPERATURE[0]
-    shape = log_shape(stretch(np.log(x / last), 0.0), np.array(WOOD_B2), np.array(1.0))
+    shape = log_level(POWER_LAW.log_decay(np.log(x / last), np.array(WOOD_B2)), np.array(1.0))
     residual = np.array(WOOD_ENERGY) - WOOD_B1 * last**-WOOD_B2 * np.exp(shape)
     assert residual @ residual == pytest.approx(WOOD_RSS, rel=1e-9)
 
 
-def test_misra1a_is_found_to_be_exponential_with_the_certified_rate():
+def test_misra1a_is_exponential_with_the_certified_rate():
     priors = replace(FLAT, bent=0.5, bare_floor=1.0 - 1e-9)
     fit = fit_curve(MISRA_PRESSURE, MISRA_VOLUME, goal="max", best=MISRA_B1, priors=priors)
     certified = MISRA_B2 * MISRA_PRESSURE[-1]
@@ -89,7 +91,7 @@ def test_misra1a_is_found_to_be_exponential_with_the_certified_rate():
     assert fit.joules_at(200.0).median == pytest.approx(expected, rel=2e-3)
 
 
-def test_misra1a_is_found_to_be_exponential_whatever_is_assumed():
+def test_misra1a_is_exponential_with_default_priors():
     fit = fit_curve(MISRA_PRESSURE, MISRA_VOLUME, goal="max", best=MISRA_B1)
     assert fit.families["exponential"] > 0.99
 
@@ -104,7 +106,7 @@ def test_danwood_gets_the_certified_exponent():
 
 
 @pytest.mark.parametrize("spread", [0.1, 3.0, 10.0])
-def test_priors_as_wide_or_narrow_as_one_likes(spread):
+def test_priors_may_be_wide_or_narrow(spread):
     priors = replace(FLAT, slope_spread=spread, bent_slope_spread=spread)
     fit = fit_curve(MISRA_PRESSURE, MISRA_VOLUME, goal="max", best=MISRA_B1, priors=priors)
     there = fit.loss_at(1000.0)

@@ -28,7 +28,7 @@ def test_an_empty_stream_is_refused():
         fit_bins(CurveBins())
 
 
-def test_the_same_joules_again_and_again():
+def test_all_points_at_the_same_joules():
     assert refused(np.full(50, 7.0), np.linspace(2.0, 1.0, 50)).code == "span_too_short"
 
 
@@ -43,35 +43,35 @@ def test_diverging(rise):
     assert error.code == "diverging"
 
 
-def test_a_loss_that_blows_up_at_the_end():
+def test_blow_up_at_the_end():
     y = power_law(X)
     y[-15:] *= np.exp(np.linspace(0.0, 3.0, 15))
     assert refused(X, y).code == "diverging"
 
 
-def test_nothing_but_nan():
+def test_only_nan():
     error = refused(X, np.full(100, math.nan))
     assert error.code == "too_few_points"
-    assert "100 more could not be used: 100 not finite" in error.reason
+    assert "100 more are unusable: 100 not finite" in error.reason
 
 
-def test_negative_losses_name_the_way_out():
+def test_refusal_of_negative_losses_has_a_remedy():
     error = refused(X, power_law(X) - 12.0)
     assert "best possible" in error.remedy
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 0.0, -3.0])
-def test_a_burst_of_unusable_values_is_left_out_and_counted(bad):
+def test_burst_of_unusable_values_is_excluded_and_counted(bad):
     y = power_law(X)
     burst = y.copy()
     burst[40:50] = bad
     fit = fit_curve(X, burst)
     assert fit.dropped.total == 10
-    assert "10 points were left out" in fit.notes[0]
+    assert "10 points were excluded" in fit.notes[0]
     assert fit.level == pytest.approx(fit_curve(X, y).level, rel=0.01)
 
 
-def test_points_at_zero_joules_are_left_out():
+def test_points_at_zero_joules_are_excluded():
     fit = fit_curve(np.append(0.0, X), np.append(99.0, power_law(X)))
     assert fit.dropped == Dropped(nonpositive_joules=1)
     assert fit.first_level < 99.0
@@ -86,20 +86,20 @@ def test_order_and_repeats_do_not_matter():
 
 
 @pytest.mark.parametrize("target", [math.nan, "1.0", None, True, [1.0]])
-def test_a_target_that_is_no_number(target, noisy_curve):
+def test_target_must_be_a_number(target, noisy_curve):
     fit = fit_curve(*noisy_curve)
-    for method in (fit.joules_at, fit.loss_at, fit.p_never):
+    for method in (fit.joules_at, fit.loss_at, fit.p_unreachable):
         with pytest.raises(UsageError, match="must be a number"):
             method(target)
 
 
 @pytest.mark.parametrize("joules", [0.0, -1.0, -math.inf])
-def test_joules_that_cannot_be(joules, noisy_curve):
+def test_joules_must_be_positive(joules, noisy_curve):
     with pytest.raises(UsageError, match="positive"):
         fit_curve(*noisy_curve).loss_at(joules)
 
 
-def test_arguments_that_cannot_mean_anything():
+def test_invalid_arguments_are_rejected():
     with pytest.raises(UsageError, match="same length"):
         fit_curve([1.0, 2.0], [1.0])
     with pytest.raises(UsageError, match="between 0 and 1"):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from profiler.forecasting import CurveBins, Priors, fit_bins, fit_curve
 from profiler.forecasting.curve import bin_arrays, coarsen
-from profiler.forecasting.posterior import fit_laws, gather
+from profiler.forecasting.posterior import fit_nodes, gather
 from profiler.forecasting.predictive import Predictive
 from profiler.forecasting.schedule import Onward
 from profiler.records import CurveState, Verdict
@@ -87,7 +87,7 @@ def test_units_scale_out(curve, unit):
 
 @few
 @given(CURVES)
-def test_nothing_is_ever_nan(curve):
+def test_no_answer_is_nan(curve):
     fit = fit_curve(*curve)
     intervals = [fit.loss_at(x) for x in (1e-9, fit.joules, 1.01 * fit.joules, 1e20, 1e308, math.inf)]
     intervals += [fit.joules_at(y) for y in (-1.0, 0.0, 1e-300, fit.floor.median, fit.level, 1e300, math.inf)]
@@ -97,8 +97,7 @@ def test_nothing_is_ever_nan(curve):
 
 @few
 @given(st.sampled_from([2, 5, 10]), st.integers(0, 99), st.sampled_from([0.2, 0.5, 1.0]))
-def test_it_does_not_matter_how_often_a_smooth_enough_curve_was_looked_at(every, seed, slope):
-    """Also not whether blocks of steps were averaged before they came here."""
+def test_thinning_or_averaging_a_smooth_curve_changes_little(every, seed, slope):
     joules = np.arange(1.0, 4001.0)
     values = power_law(joules, slope=slope) * np.exp(
         0.002 * np.random.default_rng(seed).standard_normal(joules.size)
@@ -135,7 +134,7 @@ def test_refining_the_grid_changes_nothing(noise, slope):
     log_v = np.log(curve.joules / curve.last_joules)
     evidence = gather(curve, priors, log_v=log_v, progress=None, lower_bound=0.0)
     coarse, fine = (
-        Predictive(laws=fit_laws(evidence, refine=refine), misses=priors.rate_unknown, path=Onward())
+        Predictive(nodes=fit_nodes(evidence, refine=refine), error=priors.rate_unknown, path=Onward())
         for refine in (1, 3)
     )
     for log_ratio in (0.0, 1.0, 3.0, math.inf):
@@ -147,13 +146,13 @@ def test_refining_the_grid_changes_nothing(noise, slope):
             )
 
 
-def test_a_smaller_prior_belief_in_zero_floor_matters_only_through_the_priors(noisy_curve):
-    trusting = fit_curve(*noisy_curve, priors=dataclasses.replace(Priors(), bare_floor=0.5))
-    assert trusting.floor.low < fit_curve(*noisy_curve).floor.low
-    assert trusting.priors.bare_floor == 0.5
+def test_priors_can_be_overridden(noisy_curve):
+    expecting = fit_curve(*noisy_curve, priors=dataclasses.replace(Priors(), bare_floor=0.5))
+    assert expecting.floor.low < fit_curve(*noisy_curve).floor.low
+    assert expecting.priors.bare_floor == 0.5
 
 
-def test_a_known_curve_is_forecast(noisy_curve):
+def test_known_curve_is_forecast(noisy_curve):
     fit = fit_curve(*noisy_curve)
     truth = 1.2 + 4.0**-0.35
     interval = fit.loss_at(4.0 * fit.joules)
@@ -164,7 +163,7 @@ def test_a_known_curve_is_forecast(noisy_curve):
     assert fit.points == 2000
 
 
-def test_a_year_of_the_worlds_electricity_gets_an_honest_interval(noisy_curve):
+def test_enormous_energy_gets_an_ordered_interval(noisy_curve):
     interval = fit_curve(*noisy_curve).loss_at(1e20)
     assert 0.0 <= interval.low < interval.median < interval.high < 2.2
 
@@ -181,7 +180,7 @@ def test_the_past_is_the_smoothed_curve(noisy_curve):
     assert fit.joules_at(math.inf).verdict is Verdict.REACHED
 
 
-def test_one_noisy_reading_is_not_reached():
+def test_one_low_value_does_not_count_as_reached():
     x = np.linspace(1.0, 100.0, 40)
     y = power_law(x)
     y[30] *= 0.8

@@ -16,7 +16,7 @@ def cosine(joules):
 
 
 def trained(rate, joules=JOULES, noise=0.003):
-    """A loss that follows the learned axis and drops by 6 % with a full anneal."""
+    """Return a loss that follows S1 and drops by 6 % with a full anneal."""
     schedule = build(joules, rate)
     learned = schedule.learned_at(joules)
     rng = np.random.default_rng(0)
@@ -24,14 +24,14 @@ def trained(rate, joules=JOULES, noise=0.003):
     return np.exp(log_loss + noise * rng.standard_normal(joules.size))
 
 
-def test_a_constant_rate_learns_in_proportion_and_never_anneals():
+def test_constant_rate_learns_in_proportion_without_annealing():
     schedule = build([1.0, 100.0], [3e-4, 3e-4])
     assert schedule.learned_at(np.array([50.0])) == pytest.approx(50.0)
     assert schedule.learned_at(np.array([300.0])) == pytest.approx(300.0)
     assert schedule.progress_at(np.array([100.0])) == pytest.approx(0.0)
 
 
-def test_annealing_rises_to_one_and_does_not_fall_back():
+def test_anneal_progress_rises_to_one_and_does_not_fall():
     x = np.linspace(0.0, 1000.0, 5000)
     down_and_up = np.interp(x, [0.0, 300.0, 500.0, 700.0, 1000.0], [1.0, 1.0, 0.0, 1.0, 1.0])
     progress = build(x, down_and_up).progress_at(x)
@@ -39,14 +39,13 @@ def test_annealing_rises_to_one_and_does_not_fall_back():
     assert progress[-1] == pytest.approx(1.0, abs=0.01)
 
 
-def test_warming_up_is_no_annealing():
+def test_warm_up_is_no_annealing():
     schedule = build([0.0, 50.0, 100.0], [0.0, 1.0, 1.0])
     assert schedule.progress_at(np.array([100.0])) == pytest.approx(0.0)
 
 
 @pytest.mark.parametrize("still", [0, 5, 100])
-def test_a_warm_up_may_start_at_a_rate_of_zero(still):
-    """Also behind joules that were spent before the first step."""
+def test_warm_up_may_start_at_a_rate_of_zero(still):
     steps = np.arange(JOULES.size)
     rate = 1e-3 * np.clip((steps - still) / 200.0, 0.0, 1.0)
     fit = fit_curve(300.0 + JOULES, trained(np.full(JOULES.size, 1e-3)), learning_rate=rate)
@@ -54,21 +53,23 @@ def test_a_warm_up_may_start_at_a_rate_of_zero(still):
     assert fit.loss_at(2.0 * fit.joules).median < fit.level
 
 
-def test_knowing_the_plan_beats_not_knowing_it():
+def test_known_plan_improves_the_forecast():
     rate = cosine(JOULES)
     loss = trained(rate)
     seen = 0.5 * JOULES[-1] >= JOULES
-    told = fit_curve(JOULES[seen], loss[seen], learning_rate=rate[seen], planned_learning_rate=(JOULES, rate))
-    untold = fit_curve(JOULES[seen], loss[seen])
+    informed = fit_curve(
+        JOULES[seen], loss[seen], learning_rate=rate[seen], planned_learning_rate=(JOULES, rate)
+    )
+    uninformed = fit_curve(JOULES[seen], loss[seen])
     truth = float(np.exp(np.log(loss[-40:]).mean()))
-    assert told.scenarios == ("planned", "held", "annealed")
-    assert untold.scenarios == ("onward",)
+    assert informed.scenarios == ("planned", "held", "annealed")
+    assert uninformed.scenarios == ("onward",)
     end = float(JOULES[-20])
-    assert told.loss_at(end).median == pytest.approx(truth, rel=0.02)
-    assert abs(told.loss_at(end).median - truth) < abs(untold.loss_at(end).median - truth)
+    assert informed.loss_at(end).median == pytest.approx(truth, rel=0.02)
+    assert abs(informed.loss_at(end).median - truth) < abs(uninformed.loss_at(end).median - truth)
 
 
-def test_scenarios_start_where_the_curve_stands():
+def test_scenarios_start_at_the_present_level():
     rate = np.full(JOULES.size, 1e-3)
     fit = fit_curve(JOULES, trained(rate), learning_rate=rate)
     assert fit.scenarios == ("held", "annealed")
@@ -79,7 +80,7 @@ def test_scenarios_start_where_the_curve_stands():
     assert fit.loss_at(later, scenario="annealed").median < fit.loss_at(later, scenario="held").median
 
 
-def test_every_scenario_undoes_itself():
+def test_inverse_holds_in_every_scenario():
     rate = cosine(2.0 * JOULES / 3.0)
     fit = fit_curve(JOULES, trained(rate), learning_rate=rate)
     for scenario in fit.scenarios:
@@ -88,8 +89,7 @@ def test_every_scenario_undoes_itself():
         assert back.median == pytest.approx(3.0 * fit.joules, rel=1e-6)
 
 
-def test_beyond_its_end_a_plan_is_made_longer():
-    """At the rate of zero that it ends with, nothing lower would ever be reached, which is not what is asked."""
+def test_plan_is_stretched_beyond_its_end():
     rate = cosine(JOULES)
     seen = 0.5 * JOULES[-1] >= JOULES
     fit = fit_curve(JOULES[seen], trained(rate)[seen], planned_learning_rate=(JOULES, rate))
@@ -102,7 +102,7 @@ def test_beyond_its_end_a_plan_is_made_longer():
     assert fit.planned_joules < lower.median < 3.0 * fit.planned_joules
 
 
-def test_a_long_plan_that_has_hardly_begun_keeps_its_start():
+def test_long_plan_resolves_its_start():
     early = np.arange(1.0, 1001.0)
     rate = np.where(early <= 500.0, 0.1, 1.0)
     plan = build([*early, 1e6], [*rate, 1.0])
@@ -110,7 +110,7 @@ def test_a_long_plan_that_has_hardly_begun_keeps_its_start():
     assert plan.learned_at(early) == pytest.approx(exact, rel=0.05)
 
 
-def test_a_streamed_curve_takes_a_plan_too():
+def test_streamed_curve_accepts_a_plan():
     rate = cosine(JOULES)
     loss = trained(rate)
     bins = CurveBins()
@@ -121,22 +121,22 @@ def test_a_streamed_curve_takes_a_plan_too():
     assert streamed.loss_at(15_000.0) == fitted.loss_at(15_000.0)
 
 
-def test_a_plan_shorter_than_the_run_holds_its_last_rate_and_is_told():
+def test_plan_shorter_than_the_run_holds_its_last_rate():
     rate = np.full(500, 1e-3)
     fit = fit_curve(JOULES, trained(np.full(JOULES.size, 1e-3)), planned_learning_rate=(JOULES[:500], rate))
     assert fit.planned_joules is None
     assert fit.scenarios == ("held", "annealed")
-    assert "plan of the learning rate has come to its end" in fit.notes[0]
+    assert "plan of the learning rate has ended" in fit.notes[0]
     assert all(math.isfinite(test.forecast.median) for test in fit.backtest)
     assert math.isfinite(fit.loss_at(1e6).median)
 
 
 @pytest.mark.parametrize("rate", [[0.0, 0.0], [math.nan, math.nan], [-1.0, 1.0], [1.0]])
-def test_rates_that_cannot_be(rate):
+def test_invalid_rates_are_rejected(rate):
     with pytest.raises(UsageError, match="learning rate"):
         build([1.0, 2.0], rate)
 
 
-def test_no_such_scenario(noisy_curve):
+def test_unknown_scenario_is_rejected(noisy_curve):
     with pytest.raises(UsageError, match="onward"):
         fit_curve(*noisy_curve).loss_at(1.0, scenario="held")

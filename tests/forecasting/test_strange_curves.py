@@ -1,4 +1,4 @@
-"""Whatever is measured, a fit answers with numbers or refuses with a reason."""
+"""Any curve gives a fit with valid numbers or a refusal with a reason."""
 
 import math
 
@@ -17,7 +17,7 @@ POINTS = st.lists(
 
 @settings(max_examples=60, deadline=None)
 @given(POINTS)
-def test_a_few_wild_points_never_break_a_fit_or_make_it_say_nan(points):
+def test_few_random_points_give_valid_numbers(points):
     try:
         fit = fit_curve([x for x, _ in points], [y for _, y in points])
     except ForecastRefusedError:
@@ -35,7 +35,7 @@ RATES = st.lists(st.sampled_from([0.0, 1e-9, 1e-3, 0.1, 0.5, 1.0]), min_size=16,
 
 @settings(max_examples=60, deadline=None)
 @given(POINTS, RATES, st.sampled_from([None, 0.01, 1.0, 1.5, 1e4]), st.sampled_from([0.0, 1e-3, 1.0]))
-def test_no_learning_rate_and_no_plan_breaks_a_fit_or_makes_it_say_nan(points, rates, longer, end):
+def test_any_learning_rate_and_plan_give_valid_numbers(points, rates, longer, end):
     """Rates of zero anywhere, plans shorter than the run or far longer."""
     joules, values = ([point[k] for point in sorted(points)] for k in (0, 1))
     rate = rates[: len(joules)]

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from profiler.forecasting import fit_curve, price_of_percent
+from profiler.forecasting import fit_curve
 from profiler.forecasting.verdict import decide
 from profiler.records import Verdict
 from tests.support.synthetic_curves import power_law
@@ -21,12 +21,12 @@ from tests.support.synthetic_curves import power_law
         (0.951, math.inf, Verdict.UNREACHABLE),
     ],
 )
-def test_the_words(p_unreachable, ratio, verdict):
+def test_verdict_follows_from_probability_and_ratio(p_unreachable, ratio, verdict):
     assert decide(p_unreachable, ratio) is verdict
 
 
 @pytest.mark.parametrize("target", [0.0, -1.0, -math.inf, 0.5])
-def test_a_certain_never_is_not_a_probable_one(target, noisy_curve):
+def test_exact_bound_makes_a_target_certainly_unreachable(target, noisy_curve):
     forecast = fit_curve(*noisy_curve, lower_bound=0.6).joules_at(target)
     assert forecast.verdict is Verdict.UNREACHABLE
     assert forecast.certain
@@ -40,7 +40,7 @@ def test_a_lower_bound_truncates_the_floor(noisy_curve):
     assert fit.loss_at(1e30).low >= 1.25
 
 
-def test_a_probable_never():
+def test_probably_unreachable():
     x = np.arange(1.0, 3001.0)
     rng = np.random.default_rng(0)
     fit = fit_curve(
@@ -53,8 +53,8 @@ def test_a_probable_never():
     assert forecast.median == math.inf
 
 
-def test_never_is_rarely_said_of_what_is_reachable_and_often_of_what_is_not():
-    """Targets between here and ten thousand times the energy, and targets under the floor."""
+def test_reachable_targets_are_not_called_unreachable():
+    """Reachable targets lie at up to ten thousand times the energy; the others lie under the floor."""
     x = np.geomspace(1.0, 100.0, 150)
     false_alarms, found, cases = 0, 0, 0
     for slope in (0.2, 0.5, 0.8):
@@ -64,45 +64,45 @@ def test_never_is_rarely_said_of_what_is_reachable_and_often_of_what_is_not():
             fit = fit_curve(x, y)
             targets = [1.0 - share + share * r**-slope for r in (2.0, 10.0, 100.0, 1e4)]
             false_alarms += sum(fit.joules_at(t).verdict is Verdict.UNREACHABLE for t in targets)
-            found += fit.p_never(max(1.0 - 2.0 * share, 1e-6)) > 0.5
+            found += fit.p_unreachable(max(1.0 - 2.0 * share, 1e-6)) > 0.5
             cases += 1
     assert false_alarms == 0
     assert found >= cases // 3
 
 
 def dipping(noise, seed, dip=1.0, ends=(500.0, 750.0)):
-    """Joules and values of a noisy curve that was lower for a while."""
+    """Return joules and values of a noisy curve that is lower in between."""
     x = np.arange(1.0, 1001.0)
     values = power_law(x) * np.exp(noise * np.random.default_rng(seed).standard_normal(x.size))
     return x, np.where((x > ends[0]) & (x < ends[1]), dip * values, values)
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_few_low_readings_are_no_level_that_was_reached(seed):
+def test_few_low_values_do_not_count_as_reached(seed):
     fit = fit_curve(*dipping(0.01, seed, dip=0.8, ends=(540.0, 560.0)))
     below = fit.joules_at(fit.level * 0.99)
     assert below.verdict is Verdict.REACHABLE
     assert below.median > fit.joules
-    assert fit.p_never(fit.level * 0.99) == below.p_unreachable
+    assert fit.p_unreachable(fit.level * 0.99) == below.p_unreachable
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_clear_dip_was_reached_though_the_run_is_above_it_now(seed):
+def test_clear_dip_counts_as_reached(seed):
     fit = fit_curve(*dipping(0.01, seed, dip=0.85))
     forecast = fit.joules_at(fit.level * 0.95)
     assert forecast.verdict is Verdict.REACHED
     assert 450.0 < forecast.median < 750.0
-    assert price_of_percent(fit).median > 0.0
+    assert fit.price_of_percent().median > 0.0
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_next_percent_is_never_free(seed):
+def test_next_percent_always_costs_energy(seed):
     fit = fit_curve(*dipping(0.1, seed))
-    assert 0.0 <= price_of_percent(fit).low <= price_of_percent(fit).median <= price_of_percent(fit).high
-    assert price_of_percent(fit).median > 0.0
+    assert 0.0 <= fit.price_of_percent().low <= fit.price_of_percent().median <= fit.price_of_percent().high
+    assert fit.price_of_percent().median > 0.0
 
 
-def test_what_a_bound_excludes_costs_infinitely_much(noisy_curve):
+def test_target_beyond_a_bound_costs_infinite_energy(noisy_curve):
     fit = fit_curve(*noisy_curve, lower_bound=2.19)
     assert fit.joules_down_to(2.18).low == math.inf
 

@@ -1,0 +1,46 @@
+"""Facts that accompany the points of a curve: the metric, bounds, priors and the learning rate."""
+
+from dataclasses import dataclass, replace
+
+from profiler.forecasting.metric import Metric
+from profiler.forecasting.priors import Priors
+from profiler.forecasting.schedule import Schedule
+
+AHEAD = 0.01
+"""A plan whose remaining part is shorter than this part of the joules so far has ended."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitContext:
+    """Information for a fit beside the points.
+
+    Attributes:
+        metric: Direction and best value of the metric.
+        lower_bound: A value that the metric cannot be under; 0 where nothing is known.
+        level: Probability inside intervals.
+        priors: Assumptions before the curve is seen.
+        schedule: The learning rate; None when it is unknown.
+        planned: Whether the schedule reaches into the future.
+        ended: Whether the learning rate fell to zero. The schedule is then ignored: nothing would be learned at zero.
+        over: Whether a plan existed and the curve has reached its end.
+        origin_joules: Joules at which the first step began; all other joules here count from it.
+    """
+
+    metric: Metric
+    lower_bound: float
+    level: float
+    priors: Priors
+    schedule: Schedule | None
+    planned: bool
+    ended: bool = False
+    over: bool = False
+    origin_joules: float = 0.0
+
+    def until(self, last_joules: float) -> "FitContext":
+        """Return the context of a curve that ends at ``last_joules``."""
+        schedule = self.schedule
+        ahead = schedule is not None and self.planned and schedule.end > last_joules * (1.0 + AHEAD)
+        if schedule is None or ahead:
+            return self
+        kept = None if schedule.is_spent else schedule
+        return replace(self, schedule=kept, planned=False, ended=schedule.is_spent, over=self.planned)
