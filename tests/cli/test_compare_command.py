@@ -39,7 +39,7 @@ MISTAKES = {
     "no such run": (["one", "nowhere"], "there is no such directory"),
     "a run twice": (["one", "./one"], "named twice"),
     "not a run": (["one", "."], "it has no run.json"),
-    "no loss in common": (["one", "apart"], "came to the same loss"),
+    "no loss in common": (["one", "apart"], "reached the same loss"),
 }
 
 

@@ -43,7 +43,7 @@ def test_fit_recovers_its_own_curve(model):
     ahead = 1.0 + math.exp(float(model.log_decay(np.array([math.log(2.0)]), np.array(0.8))[0]))
     expected = fit_curve(X, values).loss_at(2.0 * X[-1])
     assert expected.low < ahead < expected.high
-    assert expected.median == pytest.approx(ahead, rel=0.03)
+    assert expected.median == pytest.approx(ahead, rel=0.05)
 
 
 def test_prior_probabilities_of_the_families_add_up_to_one():

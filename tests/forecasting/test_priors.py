@@ -6,7 +6,10 @@ from profiler.forecasting.priors import Priors, sentences
 
 
 def test_sentences_describe_every_assumption():
-    departure = "the level may lie below the curve by {} % of the gain expected from doubling the energy, or above it by {} %"
+    departure = (
+        "the level may lie below the curve by {} % of the gain expected from doubling the energy, "
+        "or above it by {} %"
+    )
     assert sentences(Priors()) == (
         "The excess over the floor falls as joules^-b, with b between 0.1 and 2 (90 %) at the last point.",
         "More energy can remove 2 % to 92 % of the present level (90 %).",
