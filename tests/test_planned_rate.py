@@ -104,6 +104,5 @@ def test_a_plan_that_was_not_kept_is_left_aside_and_said(tmp_path, capsys):
     assert prof.run.planned_joules is None
     said = " ".join(capsys.readouterr().err.split())
     assert (
-        "The plan of the learning rate (planned_learning_rate) is ignored: at step 600 the rate was"
-        in said
+        "The plan of the learning rate (planned_learning_rate) is ignored: at step 600 the rate was" in said
     )
