@@ -61,7 +61,7 @@ class Options:
 
     def prices(self) -> emissions.Prices:
         """What was said of the electricity."""
-        return emissions.stated(
+        return emissions.make_prices(
             pue=self.pue,
             grid_gco2e_per_kwh=self.grid_gco2e_per_kwh,
             country=self.country,
@@ -78,7 +78,7 @@ class Options:
 
     def declared(self) -> dict[str, Any]:
         """What was said of the run that a reader of it needs: sections of ``run.json``."""
-        prices, plan = self.prices().declared(), self.plan()
+        prices, plan = self.prices().as_dict(), self.plan()
         sections = {
             emissions.SECTION: prices,
             budget.SECTION: self.goals().section(),

@@ -1,27 +1,27 @@
-"""What can go wrong, as one tree.
+"""Exceptions of the package.
 
 ::
 
-    ProfilerError                 everything this package raises on purpose
-    |-- MissingDependencyError    an optional package is not installed; the message has the install line
-    |-- UsageError                an argument that cannot mean anything (also a ValueError)
-    |-- SensorError               a reading failed, now; the sampler counts it and goes on
+    ProfilerError                 base class
+    |-- MissingDependencyError    an optional package is not installed; the message has the install command
+    |-- UsageError                an invalid argument (also a ValueError)
+    |-- SensorError               a reading failed; the sampler counts it and continues
     |   `-- SensorUnavailableError   a source cannot be used at all: reason and remedy
-    |-- RunError                  a run directory cannot be used; names the file and, where there is one, the line
-    |   |-- RunNotFoundError      there is nothing at that path
-    |   |-- RunForeignError       something is there, and it is not a run directory
-    |   |-- RunDamagedError       a run directory whose files contradict their own schema
-    |   `-- RunTooNewError        written by a newer major version of the schema
-    `-- ForecastRefusedError      the curve does not support a forecast: typed reason and remedy
+    |-- RunError                  a run directory cannot be used; names the file and, if known, the line
+    |   |-- RunNotFoundError      the path does not exist
+    |   |-- RunForeignError       the path exists but is not a run directory
+    |   |-- RunDamagedError       the files of a run directory violate their schema
+    |   `-- RunTooNewError        written with a newer major version of the schema
+    `-- ForecastRefusedError      the curve does not support a forecast: code, reason and remedy
 
-Nothing of this tree is ever raised into a training loop.
+None of them is raised into a training loop.
 """
 
 from pathlib import Path
 
 
 class ProfilerError(Exception):
-    """Everything this package raises on purpose."""
+    """Base class of all exceptions that this package raises on purpose."""
 
 
 class MissingDependencyError(ProfilerError, ImportError):
@@ -34,15 +34,15 @@ class MissingDependencyError(ProfilerError, ImportError):
 
 
 class UsageError(ProfilerError, ValueError):
-    """An argument that cannot mean anything."""
+    """An invalid argument."""
 
 
 class SensorError(ProfilerError):
-    """A reading failed this time."""
+    """A single reading failed."""
 
 
 class SensorUnavailableError(SensorError):
-    """A source cannot be used on this machine, with the reason and, where there is one, the remedy."""
+    """A source cannot be used on this machine; has the reason and, if there is one, the remedy."""
 
     def __init__(self, reason: str, *, remedy: str = "") -> None:
         super().__init__(f"{reason}. {remedy}" if remedy else reason)
@@ -61,29 +61,29 @@ class RunError(ProfilerError):
 
 
 class RunNotFoundError(RunError, FileNotFoundError):
-    """There is nothing at that path."""
+    """The path of a run does not exist."""
 
 
 class RunForeignError(RunError):
-    """Something is there, and it is not a run directory."""
+    """The path exists but is not a run directory."""
 
 
 class RunDamagedError(RunError):
-    """A run directory whose files contradict their own schema."""
+    """The files of a run directory violate their schema."""
 
 
 class RunTooNewError(RunError):
-    """Written by a newer major version of the schema."""
+    """The run was written with a newer major version of the schema."""
 
 
 class ForecastRefusedError(ProfilerError):
     """The curve does not support a forecast.
 
     Attributes:
-        code: A stable word for programs: ``too_few_points``, ``span_too_short``, ``constant``, ``diverging``,
+        code: Stable identifier for programs: ``too_few_points``, ``span_too_short``, ``constant``, ``diverging``,
             ``no_metric``, ``too_few_runs`` or ``no_common_range``.
         reason: One sentence for people.
-        remedy: What would make a forecast possible.
+        remedy: A change that would make a forecast possible.
     """
 
     def __init__(self, code: str, reason: str, *, remedy: str) -> None:

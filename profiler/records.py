@@ -1,4 +1,4 @@
-"""The frozen dataclasses that travel between rooms: data in, data out, no behaviour beyond reading themselves."""
+"""Frozen dataclasses that the packages exchange."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,20 +6,20 @@ from enum import StrEnum
 
 
 class Provenance(StrEnum):
-    """Where a joule comes from."""
+    """Origin of an energy value."""
 
     COUNTER = "counter"
     """Read from an energy counter of the hardware."""
     INTEGRATED = "integrated"
-    """Power readings of the hardware, integrated over time."""
+    """Integrated from power readings of the hardware."""
     MODELLED = "modelled"
     """Estimated from load and tables, not measured."""
     MISSING = "missing"
-    """The device works for the run and nothing measures it."""
+    """The run uses the device and no sensor covers it."""
 
 
 class Status(StrEnum):
-    """How a run stands or ended."""
+    """State of a run."""
 
     RUNNING = "running"
     COMPLETED = "completed"
@@ -28,7 +28,7 @@ class Status(StrEnum):
 
 
 class Verdict(StrEnum):
-    """What a forecast says of a target."""
+    """Answer of a forecast for a target."""
 
     REACHED = "reached"
     REACHABLE = "reachable"
@@ -55,26 +55,66 @@ class CurveState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DomainKind:
+    """Kind of a domain: the prefix of its name, and what follows from it.
+
+    Attributes:
+        name: The prefix: ``gpu`` in ``gpu:0``.
+        category: The column ``<category>_joules`` of ``steps.csv`` that its energy is added to.
+        torch_type: The ``type`` of the torch devices it measures; None if it is not an accelerator.
+    """
+
+    name: str
+    category: str = "other"
+    torch_type: str | None = None
+
+    @property
+    def is_accelerator(self) -> bool:
+        """True if a process uses individual devices of this kind; False if all processes of a node share it."""
+        return self.torch_type is not None
+
+
+DOMAIN_KINDS = {
+    kind.name: kind
+    for kind in (
+        DomainKind(name="gpu", category="gpu", torch_type="cuda"),
+        DomainKind(name="xpu", category="gpu", torch_type="xpu"),
+        DomainKind(name="npu", torch_type="npu"),
+        DomainKind(name="cpu", category="cpu"),
+        DomainKind(name="dram", category="dram"),
+    )
+}
+"""Kinds with a category or a torch device type of their own. A new accelerator is one row."""
+
+
+def kind_of(domain: str) -> DomainKind:
+    """Return the kind of the domain with this name."""
+    prefix = domain.partition(":")[0]
+    return DOMAIN_KINDS.get(prefix) or DomainKind(name=prefix)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Domain:
-    """Something that draws power.
+    """A device, or a part of one, whose energy is recorded separately.
 
     Attributes:
         name: ``gpu:0``, ``cpu:package-0``, ``dram:package-0``, ``psys``, ...
-        source: The interface and field it is read from, for people.
-        provenance: Where its joules come from.
-        billed: Whether its joules count in totals. A part of a billed whole, or a whole whose parts are billed, is not.
-        parent: The domain that contains it, if one does.
-        update_period_seconds: How often the hardware renews its value; None while unknown.
-        gain_uncertainty: One relative standard deviation that is common to the whole run (a board's gain, a model's
-            error). It does not average away.
-        edge_watts: By how much momentary power departs from the counter's mean power; 0 while unknown.
-        blur_seconds: One standard deviation of the moments at which values are known to have been renewed.
-        buffered_seconds: How far back the source remembers its readings, each with its own time; 0 where it gives the
-            present one alone.
-        drift_watts: What a sensor that looks only at times misses: one standard deviation over one second, in
-            joules; over several it grows with the square root of the time.
-        device: A stable identifier of the device (a GPU's UUID), if it has one.
-        notes: Sentences a reader must know to trust the number.
+        source: The interface and field that is read, for people.
+        provenance: Origin of its energy.
+        billed: True if its energy is counted in totals. A part of a counted domain is not counted, nor is a domain
+            whose parts are.
+        parent: Name of the domain that contains it, if any.
+        update_period_seconds: Update interval of the hardware's value; None if unknown.
+        gain_uncertainty: Relative standard deviation common to the whole run (gain of a board, error of a model). It
+            does not average out.
+        edge_watts: Standard deviation of momentary power around the counter's mean power; 0 if unknown.
+        blur_seconds: Standard deviation of the times at which the counter's updates were observed.
+        buffered_seconds: Time span of the past readings that the source buffers, each with its own time stamp; 0 if it
+            returns only the present reading.
+        drift_watts: Standard deviation, in joules over one second, of the energy that a power sensor misses between
+            readings; it grows with the square root of time.
+        device: Stable identifier of the device (UUID of a GPU), if any.
+        notes: Sentences that qualify the domain's energy, for people.
     """
 
     name: str
@@ -91,6 +131,11 @@ class Domain:
     device: str | None = None
     notes: tuple[str, ...] = ()
 
+    @property
+    def kind(self) -> DomainKind:
+        """Kind of the device, from the prefix of the name."""
+        return kind_of(self.name)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
@@ -98,10 +143,10 @@ class Reading:
 
     Attributes:
         domain: The domain's name.
-        time_ns: Monotonic time of the reading: the middle between the stamps before and after it.
-        energy_joules: A cumulative energy that never decreases while the source is healthy; None where the source
-            gives power only. Its zero is arbitrary. Wraps are already resolved.
-        power_watts: The power now, or None.
+        time_ns: Monotonic time in nanoseconds, midway between the clock readings before and after the call.
+        energy_joules: Cumulative energy with an arbitrary zero, with wraparounds resolved. It never decreases while the
+            source is healthy. None if the source reports power only.
+        power_watts: Present power, or None.
     """
 
     domain: str
@@ -112,12 +157,12 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why a source is not used.
+    """Explanation of a source that is not used.
 
     Attributes:
-        source: Its name: ``nvml``, ``powercap``, ``modelled``.
-        reason: What was found.
-        remedy: The command or change that would make it usable; empty when there is none.
+        source: Name of the source: ``nvml``, ``powercap``, ``modelled``.
+        reason: The cause.
+        remedy: The command or change that would make it usable; empty if there is none.
     """
 
     source: str
@@ -127,9 +172,9 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
-    """A quantity with its uncertainty: ``low`` and ``high`` bound ``level`` of the probability.
+    """A quantity with its credible interval, which contains a probability of ``level``.
 
-    Either end may be infinite; none is ever NaN.
+    Either end may be infinite; neither is NaN.
     """
 
     low: float
@@ -140,17 +185,18 @@ class Interval:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
-    """What reaching a level costs.
+    """Energy needed to reach a target level.
 
     Attributes:
-        verdict: The answer in a word.
+        verdict: Category of the answer.
         low: Lower end of the interval, in joules since the start of the run.
-        median: Median, in joules since the start of the run; the first crossing of the smoothed curve when the level
-            was reached, infinity when it never is.
-        high: Upper end; infinity when "never" has more probability than the interval leaves out.
+        median: Median, in joules since the start of the run. The first crossing of the smoothed curve if the level was
+            reached; infinite if it is out of reach.
+        high: Upper end, in joules since the start of the run; infinite if the probability of never reaching the level
+            exceeds that of the upper tail.
         p_unreachable: Probability that no finite energy reaches the level.
-        certain: Whether the verdict follows from an exact bound and not from the fit.
-        energy_ratio: ``median`` over the joules measured so far.
+        certain: True if the verdict follows from an exact bound and not from the fit.
+        energy_ratio: ``median`` divided by the energy measured so far.
         reason: One sentence for people.
         level: Probability inside the interval.
     """
@@ -168,12 +214,12 @@ class Forecast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metered:
-    """What one domain gave in the window.
+    """Energy of one domain in the recorded window.
 
     Attributes:
         domain: The domain.
-        joules: Its energy in the window, in joules.
-        bridged_seconds: Time that no reading covers, estimated at the neighbouring power.
+        joules: Energy in joules.
+        bridged_seconds: Time without readings, for which the energy is estimated from the power before and after.
     """
 
     domain: Domain
@@ -183,12 +229,12 @@ class Metered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseEnergy:
-    """What one phase of the training steps took.
+    """Time and estimated energy of one phase, summed over the training steps.
 
     Attributes:
-        name: ``data``, ``forward``, ``backward``, ``optimizer``, or ``other`` for what is left of the steps.
-        seconds: Its time in all steps; on a GPU the time in which the host launched its work.
-        joules: Its energy, inferred from how power goes with the phases' shares of time; None when nothing is metered.
+        name: ``data``, ``forward``, ``backward``, ``optimizer``, or ``other`` for the rest of the steps.
+        seconds: Time in all steps; on a GPU, the time in which the host launched the work.
+        joules: Energy estimated from how power varies with each phase's share of the time; None without a sensor.
     """
 
     name: str
@@ -198,15 +244,15 @@ class PhaseEnergy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """Where a run that goes on stands; what is not metered is absent.
+    """Progress of a running recording. Domains without a sensor are absent.
 
     Attributes:
-        seconds: Time since the window's start up to which everything that follows is known.
-        steps: Training steps.
+        seconds: Time since the window's start at which the other values hold.
+        steps: Number of training steps.
         step_joules: Energy of those steps, in joules.
-        total_joules: All that was billed by then, in joules; None while nothing is.
-        modelled_joules: The part of it that was estimated, not measured.
-        watts: Power of each billed domain lately.
+        total_joules: Energy of all counted domains, in joules; None without any.
+        modelled_joules: The estimated part of the total, in joules.
+        watts: Recent power of each counted domain, in watts.
     """
 
     seconds: float
@@ -219,28 +265,28 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What a run comes to, from memory at its end or from its directory later: the same either way.
+    """Totals of a run. They are the same whether taken from memory at the end of a run or read from its directory.
 
     Attributes:
         path: The run directory.
-        name: The run's name.
-        status: How it stands or ended.
+        name: Name of the run.
+        status: State of the run.
         started_at: Wall-clock time of the window's start, ISO 8601.
-        window_seconds: Length of the window that is accounted for.
-        metered: Every sampled domain that gave a reading.
-        missing: Devices that worked for the run without a meter.
-        refusals: Why other sources were not used.
-        warnings: What a reader must know.
-        steps: Training steps.
-        step_joules: Energy of the steps, in joules; None when nothing is metered.
+        window_seconds: Length of the recorded window.
+        metered: Every sampled domain with at least one reading.
+        missing: Devices that the run used and no sensor covers.
+        refusals: Sources that are not used, with reasons.
+        warnings: Problems that affect the numbers.
+        steps: Number of training steps.
+        step_joules: Energy of the steps, in joules; None without a sensor.
         step_seconds: Time inside the steps.
-        training_joules: Energy from the start of the first step to the end of the last, with what lies between them;
-            None when nothing is metered.
-        training_seconds: Time from the one to the other.
-        span_joules: Energy outside the steps.
-        modelled_joules: The part of both that was estimated, not measured.
-        edge_joules: One standard deviation of the total, without the gains.
-        sampler_cpu_seconds: Processor time of the profiler's own thread; None while unknown.
+        training_joules: Energy from the start of the first step to the end of the last, including the time between
+            steps, in joules; None without a sensor.
+        training_seconds: Time from the start of the first step to the end of the last.
+        span_joules: Energy outside the steps, in joules; None without a sensor.
+        modelled_joules: The estimated part of ``step_joules`` and ``span_joules``, in joules.
+        edge_joules: Standard deviation of the total without the uncertainty of the gains, in joules.
+        sampler_cpu_seconds: Processor time of the profiler's own thread; None if unknown.
     """
 
     path: str
@@ -264,14 +310,14 @@ class Summary:
 
     @property
     def total_joules(self) -> float | None:
-        """All that was billed, in joules to the microjoule; None when nothing is metered."""
+        """Counted energy in joules, rounded to a microjoule; None without a sensor."""
         if self.step_joules is None or self.span_joules is None:
             return None
         return round(self.step_joules + self.span_joules, 6)
 
     @property
     def training_watts(self) -> float | None:
-        """Mean power of the training, without setup and teardown; None without steps or without measured energy."""
+        """Mean power from the first step to the last, in watts; None without steps or without a sensor."""
         if self.training_joules is None or self.training_seconds <= 0:
             return None
         return self.training_joules / self.training_seconds

@@ -1,41 +1,42 @@
-"""How uncertain joules are: one set of formulas for the recorder, which writes rows, and for the reader of a run.
+"""Formulas for the uncertainty of energies, shared by the recorder, which writes rows, and the reader of a run.
 
-Energy between two moments is known as well as its two edges, plus what a sensor that looks only at times misses in
-between, plus what is common to the whole run (a board's gain, looks that lock to the steps). The constants make 90 %
-intervals contain the truth on simulated sensors; ``scripts/benchmark_accuracy.py`` shows how often.
+The energy between two moments is uncertain by its two edges, by what a power sensor misses between readings, and by
+errors common to the whole run (the gain of a board, sampling that is aliased with the steps). The constants were chosen
+so that 90 % intervals contain the true energy on simulated sensors; ``scripts/benchmark_accuracy.py`` measures how
+often they do.
 """
 
 import math
 from collections.abc import Iterable, Sequence
 
 Z_90 = 1.6448536269514722
-"""Standard deviations on either side that hold 90 % of a normal distribution."""
+"""Quantile of the standard normal distribution: 90 % lies within this many standard deviations of the mean."""
 
 EDGE_FACTOR = 0.4
-"""Standard deviation of an edge between two change points of a counter, in (seconds between them x watts), for the
-watts that its power varies by from one pair of change points to the next."""
+"""Standard deviation of the energy at a moment between two change points of a counter, as a multiple of (seconds
+between them x standard deviation of the mean power in neighbouring intervals)."""
 HIDDEN_FACTOR = 0.28
-"""The same for the watts by which momentary power departs from the counter's mean power."""
+"""The same multiple for the standard deviation of momentary power around the counter's mean power."""
 DRIFT_FACTOR = 0.7
-"""Standard deviation of what is missed between two looks, in (seconds between them x change of power)."""
+"""Standard deviation of the energy missed between two power readings, as a multiple of (seconds x change of power)."""
 BUFFERED_FACTOR = 0.35
-"""The same where no look is left out and each says when it was: the trapezoid rule misjudges a jump at a random place
-between two by 1 / sqrt(12) of it, and looks are no moments."""
+"""The same multiple if no reading is missed and each has a time stamp. The error of the trapezoid rule for a jump at a
+uniformly distributed time is 1 / sqrt(12) = 0.29; the rest allows for readings that are averages over an interval."""
 UNIFORM = 1 / math.sqrt(12)
-"""Standard deviation of a moment known to lie in an interval, in intervals."""
+"""Standard deviation of a uniform distribution, in units of its width."""
 
 
-def spread(watts: Sequence[float]) -> float:
-    """Standard deviation of some powers, in watts."""
+def standard_deviation(watts: Sequence[float]) -> float:
+    """Return the population standard deviation of some powers, in watts."""
     mean = sum(watts) / len(watts)
     return math.sqrt(sum((w - mean) ** 2 for w in watts) / len(watts))
 
 
-def bridge(place: float) -> float:
-    """Share of an edge's variance by its place between two change points, from 0 to 1; 1 in the mean over all places.
+def bridge_variance_share(place: float) -> float:
+    """Return the relative variance at a place between two change points, from 0 to 1; its mean over all places is 1.
 
-    At both change points the energy is known; what departs from the straight line between them grows away from either
-    as that of a Brownian bridge, whose variance is proportional to ``place * (1 - place)``.
+    The energy is known at both change points. Its deviation from the straight line between them behaves like a Brownian
+    bridge, whose variance is proportional to ``place * (1 - place)``.
     """
     return 6.0 * place * (1.0 - place)
 
@@ -43,30 +44,32 @@ def bridge(place: float) -> float:
 def edge_variance(
     seconds: float, around: Sequence[float], hidden_watts: float, blur_seconds: float
 ) -> tuple[float, float]:
-    """Variance, in square joules, of the energy at a moment between two change points.
+    """Return the variance, in square joules, of the energy at a moment between two change points.
 
     Args:
-        seconds: Time between the two.
-        around: Mean power between them and between their neighbours, in watts.
-        hidden_watts: By how much momentary power departs from such means.
-        blur_seconds: One standard deviation of the change points' own times.
+        seconds: Time between the two change points.
+        around: Mean power between them and in the neighbouring intervals, in watts.
+        hidden_watts: Standard deviation of momentary power around these means.
+        blur_seconds: Standard deviation of the observed times of the change points.
 
     Returns:
-        What applies at both change points too, and what applies by :func:`bridge` between them.
+        The part that also applies at the change points, and the part between them, which is to be multiplied by
+        :func:`bridge_variance_share`.
     """
     mean = sum(around) / len(around)
-    varying = EDGE_FACTOR * seconds * spread(around)
+    varying = EDGE_FACTOR * seconds * standard_deviation(around)
     hidden = HIDDEN_FACTOR * seconds * hidden_watts
     return (blur_seconds * mean) ** 2, varying**2 + hidden**2
 
 
 def gain_variance(shares: Iterable[tuple[bool, float]]) -> float:
-    """Variance, in square joules, of a total from what is common to a whole run.
+    """Return the variance of a total, in square joules, due to errors that are common to a whole run.
 
-    Sensors err independently of each other; modelled domains share their model, so their errors add up.
+    Errors of different sensors are independent and add in quadrature. Estimated domains share one model, so their
+    errors add linearly.
 
     Args:
-        shares: Of each domain whether it is modelled, and its gain's uncertainty times its joules.
+        shares: For each domain, whether it is estimated, and its relative gain uncertainty times its joules.
     """
     known = list(shares)
     modelled = sum(joules for is_modelled, joules in known if is_modelled)

@@ -1,4 +1,4 @@
-"""Exact unit constants and how quantities are written for people."""
+"""Exact unit constants and formatting of quantities for people."""
 
 import math
 
@@ -24,18 +24,18 @@ _DURATIONS = (
 
 
 def significant(value: float, digits: int = 3) -> str:
-    """Write ``value`` with ``digits`` significant digits, without an exponent between 1e-4 and 1e6."""
+    """Format ``value`` with ``digits`` significant digits, without an exponent between 1e-4 and 1e6."""
     if value == 0 or not math.isfinite(value):
         return "0" if value == 0 else str(value)
     rounded = float(f"{value:.{digits - 1}e}")
     exponent = math.floor(math.log10(abs(rounded)))
-    if -5 < exponent < 6:  # noqa: PLR2004 - the range the docstring promises
+    if -5 < exponent < 6:  # noqa: PLR2004 - the range that the docstring documents
         return f"{rounded:.{max(digits - 1 - exponent, 0)}f}"
     return f"{rounded:.{digits - 1}e}"
 
 
 def format_si(value: float, unit: str, digits: int = 3) -> str:
-    """Write a quantity with an SI prefix: ``format_si(12345.6, "J") == "12.3 kJ"``."""
+    """Format a quantity with an SI prefix: ``format_si(12345.6, "J") == "12.3 kJ"``."""
     if value == 0 or not math.isfinite(value):
         return f"{significant(value)} {unit}"
     rounded = abs(float(f"{value:.{digits - 1}e}"))
@@ -44,17 +44,17 @@ def format_si(value: float, unit: str, digits: int = 3) -> str:
 
 
 def format_joules(joules: float) -> str:
-    """Write joules with three significant digits and an SI prefix."""
+    """Format joules with three significant digits and an SI prefix."""
     return format_si(joules, "J")
 
 
 def format_watts(watts: float) -> str:
-    """Write watts with three significant digits and an SI prefix."""
+    """Format watts with three significant digits and an SI prefix."""
     return format_si(watts, "W")
 
 
 def format_seconds(seconds: float) -> str:
-    """Write a duration for people: ``"85.0 ms"``, ``"12.0 s"``, ``"2.05 min"``, ``"3.10 h"``, ``"1.20 days"``."""
+    """Format a duration: ``"85.0 ms"``, ``"12.0 s"``, ``"2.05 min"``, ``"3.10 h"``, ``"1.20 days"``."""
     for length, name in _DURATIONS:
         if abs(seconds) >= length * (2 if name == "min" else 1):
             return f"{significant(seconds / length)} {name}"

@@ -16,7 +16,7 @@ from profiler.recording.pipeline import Inbox, Recorder
 from profiler.recording.sampler import DRAIN_SECONDS
 from profiler.recording.sampling_interval import Pace
 from profiler.records import Domain, Reading
-from profiler.sensors.environment import Surroundings
+from profiler.sensors.environment import Environment
 from profiler.sensors.nvml import open_nvml
 from profiler.storage.schema import SAMPLES, SPANS, STEPS, SampleRow, SpanRow, StepRow, Table
 from profiler.testing.clock import FakeClock
@@ -121,10 +121,10 @@ class Stage:
         """Open the GPU; its waveform began ``lead_seconds`` ago."""
         write_script(self._script, [gpu], epoch_ns=clock() - round(lead_seconds * SECOND))
         with simulated_nvml(self._library, self._script, clock=clock):
-            surroundings = Surroundings(
+            environment = Environment(
                 environ={}, powercap_root=Path("/nowhere"), system_root=Path("/nowhere"), clock=clock
             )
-            (sensor,) = open_nvml(surroundings).sensors
+            (sensor,) = open_nvml(environment).sensors
             yield sensor
             sensor.close()
 

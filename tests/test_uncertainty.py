@@ -29,7 +29,7 @@ def test_every_source_of_doubt_adds(larger):
 
 def test_energy_is_known_at_change_points_and_least_half_way_between():
     places = [n / 1000 for n in range(1001)]
-    shares = [uncertainty.bridge(place) for place in places]
+    shares = [uncertainty.bridge_variance_share(place) for place in places]
     assert shares[0] == shares[-1] == 0
     assert max(shares) == shares[500]
     assert sum(shares) / len(shares) == pytest.approx(1, abs=0.002)

@@ -136,4 +136,4 @@ def _edge_variance(domain: Domain, times: "Floats", energies: "Floats", moment: 
     always, between = uncertainty.edge_variance(
         seconds, power.tolist(), domain.edge_watts, domain.blur_seconds
     )
-    return always + between * uncertainty.bridge(place)
+    return always + between * uncertainty.bridge_variance_share(place)

@@ -4,7 +4,7 @@ import hashlib
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 from profiler.errors import SensorError
 from profiler.records import Domain, Provenance, Reading, Refusal
 from profiler.sensors import Sensor, discover
+from profiler.sensors.counter_check import CounterCheck, observe
+from profiler.sensors.environment import POWERCAP_ROOT
 from profiler.sensors.host import Host, describe_host
-from profiler.sensors.powercap import POWERCAP_ROOT
 from profiler.units import NANOSECONDS_PER_SECOND
 
 SECONDS = 1.0
@@ -105,7 +106,7 @@ class Checkup:
     @property
     def unmetered(self) -> tuple[str, ...]:
         """The accelerators of torch that no sensor covers, as far as that is known."""
-        metered = any(one.domain.name.startswith("gpu:") for one in self.checked)
+        metered = any(one.domain.kind.torch_type == "cuda" for one in self.checked)
         known = [gpu for gpu in self.gpus if gpu.cuda_index is not None and (gpu.identity or not metered)]
         return (*(f"cuda:{gpu.cuda_index}" for gpu in known if gpu.domain is None), *self.torch.others)
 
@@ -142,8 +143,6 @@ def examine(
         system_root=system_root,
         clock=clock,
         cuda_uuids=uuids if uuids and all(uuids) else None,
-        observe_seconds=_OBSERVE_SECONDS,
-        sleep=sleep,
     )
     try:
         checked = _measure(found.sensors, clock, stopwatch, sleep)
@@ -167,6 +166,7 @@ def _measure(
     stopwatch: Callable[[], int],
     sleep: Callable[[float], object],
 ) -> tuple[Checked, ...]:
+    checks = _observe(sensors, clock, sleep)
     readings: dict[str, list[Reading]] = {domain.name: [] for s in sensors for domain in s.domains}
     costs: list[list[int]] = [[] for _ in sensors]
     end = clock() + round(SECONDS * NANOSECONDS_PER_SECOND)
@@ -179,13 +179,34 @@ def _measure(
         sleep(_PERIOD_SECONDS)
     return tuple(
         Checked(
-            domain=domain,
+            domain=_refined(domain, checks.get(domain.name)),
             watts=_watts(readings[domain.name]),
             read_seconds=statistics.median(cost) / NANOSECONDS_PER_SECOND,
         )
         for sensor, cost in zip(sensors, costs, strict=True)
         for domain in sensor.domains
     )
+
+
+def _observe(
+    sensors: Sequence[Sensor], clock: Callable[[], int], sleep: Callable[[float], object]
+) -> dict[str, CounterCheck]:
+    """Read the sensors closely whose hardware does not state its update interval."""
+    checks: dict[str, CounterCheck] = {}
+    for sensor in sensors:
+        if any(
+            d.update_period_seconds is None and d.provenance is not Provenance.MODELLED
+            for d in sensor.domains
+        ):
+            checks |= observe(sensor, seconds=_OBSERVE_SECONDS, clock=clock, sleep=sleep)
+    return checks
+
+
+def _refined(domain: Domain, check: CounterCheck | None) -> Domain:
+    if check is None:
+        return domain
+    period = domain.update_period_seconds or check.update_period_seconds
+    return replace(domain, update_period_seconds=period, notes=(*domain.notes, *check.warnings()))
 
 
 def _read(sensor: Sensor) -> Sequence[Reading]:

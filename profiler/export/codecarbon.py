@@ -9,7 +9,7 @@ import io
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from profiler.emissions import Prices, prices_of
+from profiler.emissions import Prices, read_prices
 from profiler.export.steps_csv import escape_formula
 from profiler.units import SECONDS_PER_HOUR
 
@@ -44,7 +44,7 @@ def export(run: "Run") -> bytes:
 
 def row(run: "Run") -> dict[str, Cell]:
     """Return the columns with a known value."""
-    summary, prices = run.summary(), prices_of(run.meta)
+    summary, prices = run.summary(), read_prices(run.meta)
     versions = run.meta.get("versions") or {}
     return {
         "timestamp": _end(summary),

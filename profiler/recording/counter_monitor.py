@@ -7,7 +7,7 @@ from profiler.recording.aliasing import LOCKED, Aliasing
 from profiler.recording.sampling_detector import Resemblance
 from profiler.recording.tick_estimator import TickClock
 from profiler.records import Domain, Provenance, Reading
-from profiler.sensors.counter_check import CounterWatch
+from profiler.sensors.counter_check import CounterCheck
 from profiler.uncertainty import UNIFORM
 from profiler.units import NANOSECONDS_PER_SECOND, format_seconds
 
@@ -65,7 +65,7 @@ class Intake:
         self._appeared: tuple[int, float] | None = None
         self._last_step_ns = 0
         self._ticks = TickClock()
-        self.watch = CounterWatch()
+        self.watch = CounterCheck()
         self.seen = Resemblance()
         self.aliasing = Aliasing()
         self.blur_ns = 0
@@ -205,7 +205,7 @@ class Intake:
 
     def findings(self) -> tuple[str, ...]:
         """What a reader must know to trust the joules, as sentences, each with the numbers it was first found with."""
-        found = {"disagrees": self._disagreement(), "stands": self.watch.stillness(), "locked": self._lock()}
+        found = {"disagrees": self._disagreement(), "stands": self.watch.standstill(), "locked": self._lock()}
         for kind, sentences in found.items():
             if sentences and kind not in self._said:
                 self._said[kind] = f"{self._domain.name}: {sentences[0]}"

@@ -16,7 +16,7 @@ def findings(
         yield f"the hooks failed and were removed ({hooks.failure}); later steps are not seen"
     yield from tuple(hooks.scalars.unreadable)
     for sensor in sensors:
-        yield from getattr(sensor, "notices", ())
+        yield from getattr(sensor, "warnings", ())
     yield from recorder.merger.findings()
     yield from meters.findings()
     decision = recorder.decision

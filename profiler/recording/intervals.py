@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from profiler.uncertainty import bridge, edge_variance
+from profiler.uncertainty import bridge_variance_share, edge_variance
 from profiler.units import NANOSECONDS_PER_SECOND
 
 
@@ -55,4 +55,4 @@ class Edge(NamedTuple):
         length = self.end_ns - self.start_ns
         seconds, place = length / NANOSECONDS_PER_SECOND, (time_ns - self.start_ns) / length
         always, between = edge_variance(seconds, self.around, hidden_watts, self.blur_seconds)
-        return self.fixed + always + between * bridge(min(max(place, 0.0), 1.0))
+        return self.fixed + always + between * bridge_variance_share(min(max(place, 0.0), 1.0))

@@ -58,13 +58,13 @@ def report_of(run: "StoredRun", targets: Sequence[float] = ()) -> "Report":
     """Build the report of a recorded run, with a forecast of each asked target and of the run's own goal."""
     from profiler.analysis.curve import fit_metric, learning_rate_trace
     from profiler.budget import goals_of
-    from profiler.emissions import prices_of
+    from profiler.emissions import read_prices
     from profiler.reporting.details import details_of
     from profiler.reporting.model import attempt, build
 
     rates = learning_rate_trace(run)
     fit, refused = attempt(lambda: fit_metric(run, rates))
-    summary, prices = run.summary(), prices_of(run.meta)
+    summary, prices = run.summary(), read_prices(run.meta)
 
     def examine(outlook: "Outlook | None") -> "Details":
         return details_of(run, summary, fit, outlook, prices)

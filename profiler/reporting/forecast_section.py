@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from profiler.emissions import WORLD_ELECTRICITY, Yardstick
+from profiler.emissions import WORLD_ELECTRICITY, ReferenceEnergy
 from profiler.records import Forecast, Interval, Verdict
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Outlook:
     targets: tuple[Target, ...]
     asked: tuple[Target, ...]
     perfection: Interval
-    yardstick: Yardstick
+    yardstick: ReferenceEnergy
     next_percent: Interval
     notes: tuple[str, ...]
     backtest: "tuple[Backtest, ...]" = ()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from profiler.analysis.curve import fit_metric, learning_rate_trace
 from profiler.budget import goals_of
-from profiler.emissions import prices_of
+from profiler.emissions import read_prices
 from profiler.merging.follow import Follower
 from profiler.records import Status
 from profiler.reporting.details import chart_of
@@ -88,7 +88,7 @@ class Watch:
         run = self._follower.poll()
         is_over = run.status is not Status.RUNNING
         forecast = self._latest_forecast(run, is_over=is_over)
-        now = build(run.summary(), None, forecast.refused, prices=prices_of(run.meta))
+        now = build(run.summary(), None, forecast.refused, prices=read_prices(run.meta))
         losses = run.steps["loss"].dropna()
         return View(
             run=run,

@@ -1,6 +1,6 @@
-"""Sources of energy readings, and how the usable ones are found.
+"""Energy sensors and their discovery.
 
-A new source is one file here and one row in ``SOURCES``.
+A new source is one module in this package and one row in ``SOURCES``.
 """
 
 import time
@@ -10,37 +10,34 @@ from pathlib import Path
 
 from profiler.errors import MissingDependencyError, SensorUnavailableError
 from profiler.records import Domain, Reading, Refusal
-from profiler.sensors.base import Found, Noticing, Sensor
-from profiler.sensors.calibration import describe
-from profiler.sensors.environment import Source, Surroundings
-from profiler.sensors.estimated import open_modelled
+from profiler.sensors.base import Found, Sensor
+from profiler.sensors.environment import POWERCAP_ROOT, Environment, Source
+from profiler.sensors.estimated import open_estimated
 from profiler.sensors.nvml import open_nvml
 from profiler.sensors.perf import open_perf
-from profiler.sensors.powercap import POWERCAP_ROOT
-from profiler.sensors.rapl import open_powercap
+from profiler.sensors.powercap import open_powercap
 
 __all__ = [
     "SOURCES",
     "Domain",
+    "Environment",
     "Found",
-    "Noticing",
     "Reading",
     "Refusal",
     "Sensor",
     "Source",
-    "Surroundings",
     "discover",
 ]
 
 SOURCES = (
     Source(name="nvml", open=open_nvml),
     Source(name="powercap", open=open_powercap),
-    Source(name="perf", open=open_perf, only_if=lambda s: not s.processor_is_measured),
-    Source(name="modelled", open=open_modelled, only_if=lambda s: not s.processor_is_measured),
+    Source(name="perf", open=open_perf, is_fallback=True),
+    Source(name="modelled", open=open_estimated, is_fallback=True),
 )
-"""Tried in this order; a later one may depend on what earlier ones found."""
+"""Sources in the order in which they are tried."""
 
-_REPORT = "This is a fault of energy-profiler: please report it with this line."
+_REPORT = "This is a bug in energy-profiler: please report it with this line."
 
 
 def discover(
@@ -51,28 +48,23 @@ def discover(
     clock: Callable[[], int] = time.monotonic_ns,
     cuda_uuids: Sequence[str] | None = None,
     sources: Sequence[Source] = SOURCES,
-    observe_seconds: float = 0.0,
-    sleep: Callable[[float], object] = time.sleep,
 ) -> Found:
-    """Find everything that can be read on this machine.
+    """Open every sensor that can be read on this machine.
 
-    Nothing is raised: what fails is refused with its reason.
+    No exception is raised: a source that fails is returned as a refusal with its reason.
 
     Args:
-        environ: The environment's variables: which GPUs are visible, what container this is.
-        powercap_root: Where the powercap zones are.
-        system_root: The root of the file system, for everything else.
-        clock: Monotonic nanoseconds, for the readings' times.
-        cuda_uuids: The UUIDs of the process's CUDA devices in logical order, when CUDA is initialised.
+        environ: Environment variables; they select the visible GPUs and identify containers.
+        powercap_root: Folder of the powercap zones.
+        system_root: Root of the file system for all other files.
+        clock: Returns monotonic nanoseconds, for the times of readings.
+        cuda_uuids: UUIDs of the process's CUDA devices in logical order, if CUDA is initialised.
         sources: The sources to try, in order.
-        observe_seconds: How long to watch the GPUs that are found, so that their domains state how often they are
-            renewed, and whether counter and power agree. Half a second settles the first; five the second.
-        sleep: Waits for so many seconds.
 
     Returns:
-        The sensors, opened, and why each other source is not used.
+        The open sensors, and the sources that are not used with reasons.
     """
-    surroundings = Surroundings(
+    environment = Environment(
         environ=environ,
         powercap_root=powercap_root,
         system_root=system_root,
@@ -82,28 +74,24 @@ def discover(
     sensors: list[Sensor] = []
     refusals: list[Refusal] = []
     for source in sources:
-        found = _open(source, replace(surroundings, measured=_domains(sensors)))
+        measured = tuple(domain for sensor in sensors for domain in sensor.domains)
+        found = _open(source, replace(environment, measured=measured))
         sensors += found.sensors
         refusals += found.refusals
-    found = Found(sensors=tuple(sensors), refusals=tuple(refusals))
-    return (
-        describe(found, seconds=observe_seconds, clock=clock, sleep=sleep) if observe_seconds > 0 else found
-    )
+    return Found(sensors=tuple(sensors), refusals=tuple(refusals))
 
 
-def _open(source: Source, surroundings: Surroundings) -> Found:
+def _open(source: Source, environment: Environment) -> Found:
+    if source.is_fallback and environment.cpu_is_measured:
+        return Found()
     try:
-        return source.open(surroundings) if source.only_if(surroundings) else Found()
+        return source.open(environment)
     except SensorUnavailableError as error:
         refusal = Refusal(source=source.name, reason=error.reason, remedy=error.remedy)
     except MissingDependencyError as error:
         refusal = Refusal(
             source=source.name, reason=f"{error.package} is not installed", remedy=error.install
         )
-    except Exception as error:  # noqa: BLE001 - whatever a sensor does, the training must not notice
+    except Exception as error:  # noqa: BLE001 - no fault of a sensor may affect the training
         refusal = Refusal(source=source.name, reason=f"{type(error).__name__}: {error}", remedy=_REPORT)
     return Found(refusals=(refusal,))
-
-
-def _domains(sensors: Sequence[Sensor]) -> tuple[Domain, ...]:
-    return tuple(domain for sensor in sensors for domain in sensor.domains)

@@ -1,7 +1,7 @@
-"""What a sensor is, and how one is found."""
+"""Interface of sensors."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from profiler.records import Domain, Reading, Refusal
@@ -9,48 +9,41 @@ from profiler.records import Domain, Reading, Refusal
 
 @runtime_checkable
 class Sensor(Protocol):
-    """A source of readings. One object a source, however many domains it has.
+    """A source of energy readings for one or more domains.
 
-    A sensor is opened, read and closed by one thread at a time. It never writes to a stream, never starts a
-    thread or a process, and never touches the network.
+    A sensor is opened, read and closed by one thread at a time. It never writes to a stream, starts a thread or a
+    process, or uses the network.
+
+    A sensor may also have a property ``warnings`` of type ``tuple[str, ...]``: sentences about events since it was
+    opened that its readings do not show, such as a counter reset. The recording reports each sentence once.
     """
 
     @property
     def domains(self) -> tuple[Domain, ...]:
-        """The domains it reads, fixed for its life."""
+        """The domains that it reads; they never change."""
         ...
 
     def read(self) -> Sequence[Reading]:
         """Read every domain once.
 
         Returns:
-            One reading a domain, or of a domain that remembers its readings all since the last read, in order. A domain
-            that cannot be read this time is left out: a gap is a gap. An energy that decreases says that its counter
-            started again: what passed in between is not known.
+            One reading per domain; for a domain that buffers its readings, all since the last call, in order. A domain
+            that cannot be read this time is omitted. A decrease of the energy means that the counter was reset and the
+            energy since the previous reading is unknown.
 
         Raises:
-            SensorError: Nothing could be read.
+            SensorError: No domain could be read.
         """
         ...
 
     def close(self) -> None:
-        """Release the source. Safe to call twice."""
-        ...
-
-
-@runtime_checkable
-class Noticing(Protocol):
-    """A sensor that remembers what its readings cannot tell."""
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What happened since it was opened that a reader of its joules must know, as sentences."""
+        """Release the source. May be called twice."""
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a source's opener found: its sensors, and why anything it could have had is missing."""
+    """Result of opening a source: its sensors, and the parts of it that cannot be used."""
 
     sensors: tuple[Sensor, ...] = ()
-    refusals: tuple[Refusal, ...] = field(default=())
+    refusals: tuple[Refusal, ...] = ()

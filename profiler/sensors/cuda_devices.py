@@ -1,8 +1,8 @@
-"""Which boards CUDA shows to this process, and in which order, without initialising CUDA.
+"""The boards that CUDA makes visible to this process, and their order, without initialising CUDA.
 
-The rules are those of the CUDA C Programming Guide (appendix on environment variables) as torch's
-``torch.cuda`` reads them: a list of ordinals, of ``GPU-`` identifiers or of ``MIG-`` identifiers; what does
-not belong to the kind of the first item, or names nothing, ends the list; a device named twice empties it.
+The rules are those of the CUDA C Programming Guide (appendix on environment variables) as implemented by
+``torch.cuda``: ``CUDA_VISIBLE_DEVICES`` is a list of ordinals, of ``GPU-`` identifiers or of ``MIG-`` identifiers. An
+item of another kind than the first, or one that matches no device, ends the list; a duplicate empties it.
 """
 
 import re
@@ -13,26 +13,26 @@ _ORDINAL = re.compile(r"[+-]?\d+")
 _OLD_MIG = re.compile(r"MIG-(?P<board>GPU-[0-9a-fA-F-]+)/\d+/\d+")
 
 _GUESS_NOTE = (
-    "CUDA numbers unlike boards from the fastest down, which is guessed here from cores and clocks: "
+    "CUDA numbers different boards from the fastest down, which is guessed here from cores and clocks: "
     "set CUDA_DEVICE_ORDER=PCI_BUS_ID to be certain which board is which."
 )
 _MIG_NOTE = (
-    "Where boards are split into instances (MIG), CUDA shows a single instance, whose board cannot be told beforehand: "
-    "name it in CUDA_VISIBLE_DEVICES=MIG-... to be certain."
+    "Boards are split into instances (MIG), and which instance CUDA will use cannot be known in advance: "
+    "select one with CUDA_VISIBLE_DEVICES=MIG-... to be certain."
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
-    """A GPU board as the driver lists it.
+    """GPU board as listed by the driver.
 
     Attributes:
         uuid: ``GPU-...``.
-        bus_id: Its PCI address; boards sort by it.
-        model: Its model's name.
-        speed: Cores times clock, to guess CUDA's order; 0 while unknown.
-        mig: Whether it is split into instances (MIG).
-        mig_uuids: The instances' identifiers, ``MIG-...``.
+        bus_id: PCI address, by which boards are sorted.
+        model: Name of the model.
+        speed: Cores times clock, to guess CUDA's order; 0 if unknown.
+        mig: True if it is split into instances (MIG).
+        mig_uuids: Identifiers of the instances, ``MIG-...``.
     """
 
     uuid: str
@@ -45,11 +45,11 @@ class Board:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VisibleBoards:
-    """What CUDA shows.
+    """Boards that CUDA makes visible.
 
     Attributes:
-        boards: Each visible board with the lowest logical index that leads to it.
-        notes: What could not be known for certain.
+        boards: Each visible board with the lowest logical index that refers to it.
+        notes: Uncertainties of the assignment, as sentences.
     """
 
     boards: tuple[tuple[int, Board], ...]
@@ -63,8 +63,8 @@ def visible_boards(
 
     Args:
         boards: All boards of the machine, in the driver's order.
-        environ: The environment's variables.
-        cuda_uuids: What CUDA itself says, where it is initialised: it is the judge.
+        environ: Environment variables.
+        cuda_uuids: UUIDs in CUDA's own order, if CUDA is initialised; they override ``environ``.
     """
     if cuda_uuids is not None:
         return VisibleBoards(boards=_numbered(_by_cuda(boards, cuda_uuids)))
@@ -78,7 +78,7 @@ def visible_boards(
 
 
 def _numbered(boards: Sequence[Board | None]) -> tuple[tuple[int, Board], ...]:
-    """Give each board its lowest logical index; instances of one board share its meter."""
+    """Pair each board with its lowest logical index; instances of one board share its sensor."""
     first: dict[str, tuple[int, Board]] = {}
     for index, board in enumerate(boards):
         if board is not None:
@@ -87,17 +87,17 @@ def _numbered(boards: Sequence[Board | None]) -> tuple[tuple[int, Board], ...]:
 
 
 def _by_cuda(boards: Sequence[Board], cuda_uuids: Sequence[str]) -> list[Board | None]:
-    """Find each logical device's board; one that the driver's list lacks keeps its place, as None."""
-    return [next((b for b in boards if _is_named(b, uuid)), None) for uuid in cuda_uuids]
+    """Return the board of each logical device, None for one that the driver does not list."""
+    return [next((b for b in boards if _has_uuid(b, uuid)), None) for uuid in cuda_uuids]
 
 
-def _is_named(board: Board, uuid: str) -> bool:
+def _has_uuid(board: Board, uuid: str) -> bool:
     bare = uuid.removeprefix("GPU-").removeprefix("MIG-")
     return board.uuid.removeprefix("GPU-") == bare or f"MIG-{bare}" in board.mig_uuids
 
 
 def _cuda_order(boards: Sequence[Board], environ: Mapping[str, str]) -> tuple[list[Board], tuple[str, ...]]:
-    """Order boards as CUDA numbers them, and say when that is a guess."""
+    """Sort boards as CUDA numbers them; return a note if the order is a guess."""
     by_bus = sorted(boards, key=lambda board: board.bus_id.lower())
     if any(board.mig for board in boards):
         return by_bus, (_MIG_NOTE,)
@@ -120,7 +120,7 @@ def _by_ordinal(ordered: Sequence[Board], selection: str) -> list[Board]:
 
 
 def _leading_number(item: str) -> int:
-    """Read a number as C's ``strtol`` does, text after it ignored; -1 where there is none."""
+    """Parse a number as C's ``strtol`` does, ignoring text after it; -1 if there is none."""
     match = _ORDINAL.match(item)
     return int(match.group()) if match else -1
 
@@ -154,12 +154,14 @@ def _boards_of_instances(ordered: Sequence[Board], items: Sequence[str]) -> list
     chosen: list[Board] = []
     for item in items:
         old = _OLD_MIG.fullmatch(item)
-        matches = [b for b in ordered if (old and b.uuid == old["board"]) or _starts_one(b.mig_uuids, item)]
+        matches = [
+            b for b in ordered if (old and b.uuid == old["board"]) or _any_starts_with(b.mig_uuids, item)
+        ]
         if len(matches) != 1:
             break
         chosen += matches
     return chosen
 
 
-def _starts_one(identifiers: Sequence[str], prefix: str) -> bool:
+def _any_starts_with(identifiers: Sequence[str], prefix: str) -> bool:
     return any(identifier.startswith(prefix) for identifier in identifiers)

@@ -1,4 +1,4 @@
-"""What a source may look at to find out whether it can be used."""
+"""Inputs of sensor discovery: the machine, the process, and the type of a discovery table's rows."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -8,21 +8,21 @@ from pathlib import Path
 from profiler.records import Domain
 from profiler.sensors.base import Found
 from profiler.sensors.host import Host, describe_host
-from profiler.sensors.powercap import POWERCAP_ROOT
+
+POWERCAP_ROOT = Path("/sys/class/powercap")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Surroundings:
-    """The machine and the process, injected so that tests can stand in for both.
+class Environment:
+    """The machine and the process as sensors see them; tests replace every part.
 
     Attributes:
-        environ: The environment's variables.
-        powercap_root: Where the powercap zones are.
-        system_root: The root of the file system, for everything else.
-        clock: Monotonic nanoseconds.
-        cuda_uuids: The UUIDs of the process's CUDA devices in their logical order, where CUDA is initialised
-            and so can say; None where it is not.
-        measured: The domains that sources tried before this one cover.
+        environ: Environment variables.
+        powercap_root: Folder of the powercap zones.
+        system_root: Root of the file system for all other files.
+        clock: Returns monotonic nanoseconds.
+        cuda_uuids: UUIDs of the process's CUDA devices in logical order; None until CUDA is initialised.
+        measured: Domains of the sources that were opened before.
     """
 
     environ: Mapping[str, str]
@@ -37,21 +37,21 @@ class Surroundings:
         return describe_host(self.system_root, self.environ)
 
     @property
-    def processor_is_measured(self) -> bool:
-        """Whether a billed domain covers the processors already."""
-        return any(d.billed and d.name.partition(":")[0] in ("cpu", "psys") for d in self.measured)
+    def cpu_is_measured(self) -> bool:
+        """True if a counted domain already covers the processors."""
+        return any(d.billed and d.kind.name in ("cpu", "psys") for d in self.measured)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One row of the discovery table.
+    """Row of the discovery table.
 
     Attributes:
-        name: How refusals name it.
-        open: Finds its sensors. It may raise anything; discovery turns that into a refusal.
-        only_if: Whether it is wanted, given what was found before it.
+        name: Name of the source in refusals.
+        open: Opens its sensors. It may raise any exception; discovery turns that into a refusal.
+        is_fallback: True for a source of CPU energy that is used only if no earlier source covers the processors.
     """
 
     name: str
-    open: Callable[[Surroundings], Found]
-    only_if: Callable[[Surroundings], bool] = lambda _: True
+    open: Callable[[Environment], Found]
+    is_fallback: bool = False

@@ -1,76 +1,66 @@
-"""Processor and memory power from tables and load, for machines where neither has a readable counter."""
+"""Estimated CPU and memory power, for machines on which neither has a readable counter."""
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
+from profiler._codecarbon import cpu_tdp
 from profiler.errors import MissingDependencyError, SensorError
 from profiler.records import Domain, Provenance, Reading
 from profiler.sensors.base import Found
-from profiler.sensors.environment import Surroundings
+from profiler.sensors.environment import Environment
 from profiler.sensors.host import Host
-from profiler.sensors.tdp_table import find_table, match_cpu, read_table
 from profiler.units import NANOSECONDS_PER_SECOND
 
 IDLE_SHARE_OF_TDP = 0.12
 FULL_SHARE_OF_TDP = 1.02
-"""The ends of the load curve measured by Teads and published by Boavizta; between them: linear."""
+"""Ends of the load curve measured by Teads and published by Boavizta; linear in between."""
 WATTS_PER_UNKNOWN_THREAD = 4.0
-"""codecarbon's power per hardware thread of a processor that it does not know."""
+"""codecarbon's power per hardware thread of a processor that is not in its table."""
 GAIN_UNCERTAINTY = 0.30
-"""One standard deviation: against measured sweeps of the load on four processors such models were off by up
-to about 50 %, which is taken as the ends of a 90 % interval."""
+"""Relative standard deviation. Against measured load sweeps on four processors, such models were off by up to about
+50 %, which is taken as the ends of a 90 % interval."""
 BYTES_PER_GB = 1024**3
 _ACCURACY = "good to about 50 %"
 
-_FIRST_LINE = 256
-_IDLE = slice(3, 5)
-_UNITS = slice(0, 8)
-"""Columns of the first line of ``/proc/stat`` (proc_stat(5)): idle and waiting for input or output, and all but what
-guests have, which users have as well."""
-
 CpuTimes = Callable[[], tuple[float, float]]
-"""Returns the busy and the total time of all hardware threads together, since the machine started, in any unit."""
+"""Returns the busy and the total time of all hardware threads since the machine started, in any unit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PowerModel:
-    """How much the processors draw.
+class CpuPowerModel:
+    """Linear model of the power of all sockets.
 
     Attributes:
-        full_watts: The power that stands for the thermal design power of all sockets.
-        notes: What it rests on.
+        full_watts: The thermal design power (TDP) of all sockets, in watts.
+        notes: Sentences that state its basis.
     """
 
     full_watts: float
     notes: tuple[str, ...]
 
     def watts(self, load: float) -> float:
-        """Return the power at a load between 0 and 1, in watts."""
+        """Return the power in watts at a load between 0 and 1."""
         return self.full_watts * (IDLE_SHARE_OF_TDP + (FULL_SHARE_OF_TDP - IDLE_SHARE_OF_TDP) * load)
 
 
-class ModelledSensor:
-    """Estimates the power from the load between two reads, and adds it up.
+class EstimatedSensor:
+    """Estimates the power from the mean load between two reads and accumulates the energy.
 
     Args:
-        cpu: The processors' model.
-        ram_watts: The memory's constant power in watts, and the sentence it rests on.
-        cpu_times: Where the load comes from.
-        clock: Monotonic nanoseconds.
-        release: Called when it is closed.
+        cpu: Power model of the processors.
+        ram_watts: Constant power of the memory in watts, and a sentence that states its basis.
+        cpu_times: Source of the load.
+        clock: Returns monotonic nanoseconds.
     """
 
     def __init__(
         self,
         *,
-        cpu: PowerModel,
+        cpu: CpuPowerModel,
         ram_watts: tuple[float, str],
         cpu_times: CpuTimes,
         clock: Callable[[], int],
-        release: Callable[[], object] = bool,
     ) -> None:
         self._model = cpu
         self._ram_watts = ram_watts[0]
@@ -79,7 +69,6 @@ class ModelledSensor:
             _domain("dram:package-0", "memory model", (ram_watts[1],)),
         )
         self._cpu_times = cpu_times
-        self._release = release
         self._clock = clock
         self._last_ns = clock()
         self._last_times = cpu_times()
@@ -94,13 +83,13 @@ class ModelledSensor:
         return self._domains
 
     def read(self) -> Sequence[Reading]:
-        """Add the energy since the last read, at the load since then.
+        """Add the energy since the last read, at the mean load since then.
 
         Raises:
             SensorError: The sensor is closed, or the load cannot be read.
         """
         if self._closed:
-            raise SensorError("the modelled sensor is closed")
+            raise SensorError("the estimating sensor is closed")
         try:
             times = self._cpu_times()
         except (OSError, RuntimeError) as error:
@@ -118,12 +107,11 @@ class ModelledSensor:
         )
 
     def close(self) -> None:
-        """End the model."""
+        """Refuse further reads."""
         self._closed = True
-        self._release()
 
     def _load_since(self, times: tuple[float, float]) -> float:
-        """Return the load since the last read, or the last known one when the kernel's tick has not moved."""
+        """Return the load since the last read, or the last known load if the kernel's tick has not advanced."""
         busy, total = (new - old for new, old in zip(times, self._last_times, strict=True))
         if total > 0:
             self._load = min(max(busy / total, 0.0), 1.0)
@@ -131,8 +119,8 @@ class ModelledSensor:
         return self._load
 
 
-def open_modelled(surroundings: Surroundings) -> Found:
-    """Build the model of this machine.
+def open_estimated(environment: Environment) -> Found:
+    """Build the power model of this machine.
 
     Raises:
         MissingDependencyError: psutil is not installed.
@@ -143,69 +131,29 @@ def open_modelled(surroundings: Surroundings) -> Found:
         raise MissingDependencyError(
             "psutil", needed_for="the processor model", install="pip install psutil"
         ) from error
-    host = surroundings.host()
-    cpu_times, release = _machine_times(surroundings.system_root)
-    sensor = ModelledSensor(
+    host = environment.host()
+    sensor = EstimatedSensor(
         cpu=model_cpu(host),
         ram_watts=model_ram(psutil.virtual_memory().total, host),
-        cpu_times=cpu_times,
-        clock=surroundings.clock,
-        release=release,
+        cpu_times=machine_cpu_times,
+        clock=environment.clock,
     )
     return Found(sensors=(sensor,))
 
 
-class StatTimes:
-    """The machine's times from ``/proc/stat``, kept open: opening costs more than reading.
-
-    Args:
-        path: The file.
-
-    Raises:
-        OSError: There is no such file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
-
-    def __call__(self) -> tuple[float, float]:
-        """Return busy and total ticks.
-
-        Raises:
-            OSError: The file cannot be read.
-        """
-        line = os.pread(self._file.fileno(), _FIRST_LINE, 0).split(b"\n", 1)[0]
-        ticks = [int(word) for word in line.split()[1:]][_UNITS]
-        total = sum(ticks)
-        return total - sum(ticks[_IDLE]), total
-
-    def close(self) -> None:
-        """Close the file. Safe to call twice."""
-        self._file.close()
-
-
-def _machine_times(root: Path) -> tuple[CpuTimes, Callable[[], object]]:
-    """Where the machine's times come from, and what releases it."""
-    try:
-        stat = StatTimes(root / "proc/stat")
-    except OSError:  # no Linux
-        return _psutil_times, bool
-    return stat, stat.close
-
-
-def _psutil_times() -> tuple[float, float]:
-    """Return busy and total seconds of the machine, counted as psutil's ``cpu_percent`` counts them."""
+def machine_cpu_times() -> tuple[float, float]:
+    """Return the busy and the total seconds of the machine, computed as psutil's ``cpu_percent`` does."""
     import psutil
 
     times = psutil.cpu_times()
     idle = times.idle + getattr(times, "iowait", 0.0)
-    # Linux counts a guest's time in the user's as well.
+    # Linux includes the time of guests in the time of users as well.
     total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return total - idle, total
 
 
-def model_cpu(host: Host) -> PowerModel:
-    """Model the processors of a machine from its table entry, or by its threads."""
+def model_cpu(host: Host) -> CpuPowerModel:
+    """Model the processors from their design power or, if that is unknown, from the number of threads."""
     by_threads = WATTS_PER_UNKNOWN_THREAD * host.threads
     tdp, source = _design_power(host)
     guess = (
@@ -219,43 +167,42 @@ def model_cpu(host: Host) -> PowerModel:
     return _power_model(tdp * host.sockets, f"{host.sockets} x {tdp:g} W of {source}")
 
 
-def _power_model(full_watts: float, basis: str) -> PowerModel:
+def _power_model(full_watts: float, basis: str) -> CpuPowerModel:
     scale = f"{IDLE_SHARE_OF_TDP:g} (idle) to {FULL_SHARE_OF_TDP:g} (full load)"
     note = f"Estimated, not measured: {basis}, scaled from {scale} by the whole machine's load; {_ACCURACY}."
-    return PowerModel(full_watts=full_watts, notes=(note,))
+    return CpuPowerModel(full_watts=full_watts, notes=(note,))
 
 
 def _design_power(host: Host) -> tuple[float | None, str]:
-    """Return the processor's design power in watts, if it is known, and from where it is or why it is not."""
+    """Return the processor's design power in watts with its source, or None with the reason."""
     if not host.cpu_model:
-        return None, "the processor does not tell its name"
-    path = find_table()
-    if path is None:
-        return None, "codecarbon's table of processors is not installed (pip install codecarbon)"
+        return None, "the processor does not report its name"
     try:
-        match = match_cpu(host.cpu_model, read_table(path))
+        match = cpu_tdp(host.cpu_model)
+    except MissingDependencyError:
+        return None, "codecarbon's table of processors is not installed (pip install codecarbon)"
     except OSError as error:
         return None, f"codecarbon's table of processors cannot be read ({error})"
     if match is None:
-        return None, f"codecarbon's table does not know {host.cpu_model!r}"
+        return None, f"codecarbon's table does not contain {host.cpu_model!r}"
     return match[1], f"{match[0]} in codecarbon's table of processors"
 
 
 def model_ram(total_bytes: int, host: Host) -> tuple[float, str]:
-    """Estimate the memory's power by codecarbon's rule for its modules.
+    """Estimate the memory's power by the rule of codecarbon 3 (``codecarbon.external.ram``).
 
     Args:
-        total_bytes: The installed memory.
+        total_bytes: Installed memory in bytes.
         host: The machine.
 
     Returns:
-        Watts, and the sentence they rest on.
+        Watts, and a sentence that states their basis.
     """
     modules = estimate_dimm_count(total_bytes / BYTES_PER_GB)
-    each, least = (5.0, 10.0) if host.is_x86 else (1.5, 3.0)
-    # Further modules add less each: 10 % less from the fifth on, 20 % from the ninth, 30 % from the 17th.
+    each, minimum = (5.0, 10.0) if host.is_x86 else (1.5, 3.0)
+    # Further modules add less: 10 % less from the fifth on, 20 % from the ninth, 30 % from the 17th.
     full = min(modules, 4) + 0.9 * _between(modules, 4, 8) + 0.8 * _between(modules, 8, 16)
-    watts = max(least, each * (full + 0.7 * _between(modules, 16, 32)))
+    watts = max(minimum, each * (full + 0.7 * _between(modules, 16, 32)))
     count = f"{modules} memory modules, guessed from {total_bytes / BYTES_PER_GB:.0f} GB"
     rule = f"{each:g} W each and less for many (codecarbon 3's rule), whatever the load"
     return watts, f"Estimated, not measured: {count}, at {rule}; {_ACCURACY}."
@@ -270,7 +217,7 @@ _MODULE_SIZES_GB = (128, 64, 32, 16)
 
 
 def estimate_dimm_count(total_gb: float) -> int:
-    """Guess how many memory modules make up a size, as ``codecarbon.external.ram`` does."""
+    """Guess the number of memory modules from the total size, as ``codecarbon.external.ram`` does."""
     for limit, modules in _MODULES_BY_GB:
         if total_gb <= limit:
             return modules

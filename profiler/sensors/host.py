@@ -1,4 +1,4 @@
-"""What kind of machine this is, as far as it decides which counters can exist."""
+"""Description of the machine, as far as it determines which energy counters can exist."""
 
 import os
 import platform
@@ -20,17 +20,17 @@ _CONTAINER_VARIABLES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Host:
-    """A machine as its kernel describes it.
+    """A machine as described by its kernel.
 
     Attributes:
         system: The operating system: ``Linux``, ``Windows``, ``Darwin``, ...
         machine: The instruction set: ``x86_64``, ``aarch64``, ...
-        cpu_model: The processor's name, or None when it is not given.
+        cpu_model: Name of the processor, or None if the kernel does not report it.
         vendor: ``GenuineIntel``, ``AuthenticAMD``, ..., or None.
-        sockets: How many processor packages are seen; at least 1.
-        threads: How many hardware threads are seen; at least 1.
-        virtual: Whether the processor says that a hypervisor runs below.
-        container: What kind of container this is, or None when no sign of one was found.
+        sockets: Number of processor packages; at least 1.
+        threads: Number of hardware threads; at least 1.
+        virtual: True if the processor reports a hypervisor.
+        container: Type of the container, or None outside of one.
     """
 
     system: str
@@ -44,16 +44,16 @@ class Host:
 
     @property
     def is_x86(self) -> bool:
-        """Whether the processor is of the family that has RAPL counters."""
+        """True for the processor family that has RAPL counters."""
         return self.machine.lower() in ("x86_64", "amd64", "i386", "i686")
 
 
 def describe_host(root: Path, environ: Mapping[str, str]) -> Host:
-    """Describe the machine from its ``/proc`` and the usual signs of a container.
+    """Describe the machine from ``/proc/cpuinfo`` and the usual markers of containers.
 
     Args:
-        root: The root of the file system, ``/`` but in tests.
-        environ: The environment's variables.
+        root: Root of the file system.
+        environ: Environment variables.
     """
     fields, threads = _cpuinfo(root / "proc/cpuinfo")
     return Host(

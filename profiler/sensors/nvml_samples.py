@@ -1,4 +1,4 @@
-"""The power readings that a board remembers: none is missed between two reads, and each says when it was made."""
+"""Power readings that a board buffers with time stamps, so that none is missed between two reads."""
 
 import time
 from collections import deque
@@ -7,30 +7,30 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from profiler.sensors.nvml_board import VALUE_MEMBERS
+from profiler.sensors.nvml_device import VALUE_MEMBERS
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
-_FEWEST = 3
-_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.005, 0.5
-"""A period outside these is none at which a board measures."""
+_MIN_SAMPLES = 3
+_MIN_SECONDS, _MAX_SECONDS = 0.005, 0.5
+"""Range of plausible measurement periods."""
 _NANOSECONDS_PER_MICROSECOND = 1_000
 _EARLIEST_NS = -2_000_000
 _LATEST_NS = NANOSECONDS_PER_SECOND
-"""The age that the newest reading may have by the right clock."""
-_REMEMBERED = 64
+"""Range of the newest reading's age on the correct clock."""
+_AGES_KEPT = 64
 _TRIES = 3
-_FORGETFUL_NS = NANOSECONDS_PER_SECOND
-"""After so long without a reading, the stamps themselves have gone back."""
+_SET_BACK_NS = NANOSECONDS_PER_SECOND
+"""After this time without a new reading, the time stamps are assumed to have been set back."""
 
 
 def known_clocks() -> tuple[Callable[[], int], ...]:
-    """Tell how far each clock that stamps may come from is ahead of the monotonic one now, in nanoseconds."""
+    """Return functions that measure how far each candidate clock is ahead of the monotonic clock, in nanoseconds."""
     numbers = [getattr(time, name) for name in ("CLOCK_BOOTTIME", "CLOCK_REALTIME") if hasattr(time, name)]
     return (lambda: 0, *(partial(_ahead_ns, number) for number in numbers))
 
 
 def _ahead_ns(clock: int) -> int:
-    """Ask both clocks some times, and believe the time at which they were asked closest together."""
+    """Read both clocks several times and use the pair that was read closest together."""
     tries = []
     for _ in range(_TRIES):
         before, there, after = time.monotonic_ns(), time.clock_gettime_ns(clock), time.monotonic_ns()
@@ -39,21 +39,26 @@ def _ahead_ns(clock: int) -> int:
 
 
 class StampClock:
-    """Tells on which clock stamps are made, which NVIDIA does not say, and what that is on the monotonic clock.
+    """Estimates the offset of the clock that stamps samples, which NVIDIA does not document.
 
-    The newest stamp is always a little old. A known clock by which its age is plausible is taken at its word. Where
-    there is none, the youngest age seen lately is taken for no age at all: a minimum of one-sided errors.
+    The newest sample is always slightly old. The first candidate clock on which its age is plausible is used. If there
+    is none, the smallest recent age is taken as zero, because the errors of the ages are one-sided.
 
     Args:
-        clocks: How far each known clock is ahead of the monotonic one, in nanoseconds.
+        clocks: Functions that return how far a candidate clock is ahead of the monotonic clock, in nanoseconds.
     """
 
     def __init__(self, clocks: Sequence[Callable[[], int]]) -> None:
         self._clocks = tuple(clocks)
-        self._ahead: deque[int] = deque(maxlen=_REMEMBERED)
+        self._ahead: deque[int] = deque(maxlen=_AGES_KEPT)
 
     def ahead_ns(self, newest_ns: int, now_ns: int) -> int:
-        """How far the stamps' clock is ahead of the monotonic one, which showed ``now_ns`` after the newest stamp."""
+        """Return how far the stamps' clock is ahead of the monotonic clock, in nanoseconds.
+
+        Args:
+            newest_ns: Time stamp of the newest sample.
+            now_ns: Monotonic time after it was read.
+        """
         for clock in self._clocks:
             ahead = clock()
             if _EARLIEST_NS <= now_ns + ahead - newest_ns <= _LATEST_NS:
@@ -63,16 +68,16 @@ class StampClock:
 
 
 class PowerBuffer:
-    """One board's remembered readings of its total power.
+    """Buffered readings of a board's total power (``nvmlDeviceGetSamples``).
 
     Args:
         nvml: The initialised ``pynvml`` module.
-        handle: The board's handle.
-        clocks: Where its stamps may come from.
+        handle: Handle of the board.
+        clocks: Candidate clocks of the time stamps; see :class:`StampClock`.
 
     Attributes:
-        period_seconds: The time from one reading to the next.
-        seconds: How far back it remembers.
+        period_seconds: Time between two samples.
+        seconds: Time span of the buffer.
     """
 
     def __init__(self, nvml: Any, handle: Any, clocks: Sequence[Callable[[], int]]) -> None:
@@ -84,33 +89,33 @@ class PowerBuffer:
         self.period_seconds = self.seconds = 0.0
 
     def use(self, handle: Any) -> None:
-        """Go on with a board that was found again."""
+        """Continue with a new handle of the same board."""
         self._handle = handle
 
     def probe(self) -> bool:
-        """Whether the board remembers steady readings. What is read here is given again by the first :meth:`read`."""
+        """Return True if the board buffers regular samples. The first :meth:`read` returns them again."""
         try:
-            stamps = [stamp for stamp, _ in self._ask(0)]
+            stamps = [stamp for stamp, _ in self._query(0)]
         except self._nvml.NVMLError:
             return False
-        if len(stamps) < _FEWEST:
+        if len(stamps) < _MIN_SAMPLES:
             return False
         gaps = sorted(after - before for before, after in pairwise(stamps))
         self.period_seconds = gaps[len(gaps) // 2] / MICROJOULES_PER_JOULE
         self.seconds = (stamps[-1] - stamps[0]) / MICROJOULES_PER_JOULE
-        return gaps[0] > 0 and _SHORTEST_SECONDS <= self.period_seconds <= _LONGEST_SECONDS
+        return gaps[0] > 0 and _MIN_SECONDS <= self.period_seconds <= _MAX_SECONDS
 
     def read(self, clock: Callable[[], int]) -> list[tuple[int, float]]:
-        """The readings since the last call: monotonic nanoseconds and watts, in order.
+        """Return the samples since the last call as monotonic nanoseconds and watts, in order.
 
-        A reading is the mean over a part of the period before its stamp, of which no document says how long: its
-        middle lies between the stamp and half a period before, and is taken to be half-way.
+        A sample is the mean over an undocumented part of the period before its time stamp. Its centre lies between the
+        stamp and half a period before it; a quarter of a period is assumed.
 
         Raises:
-            nvml.NVMLError: The board is lost, or has no such readings.
+            nvml.NVMLError: The board is lost, or has no samples.
         """
         now = clock()
-        samples = self._ask(0 if now - self._seen_ns > _FORGETFUL_NS else self._last_us)
+        samples = self._query(0 if now - self._seen_ns > _SET_BACK_NS else self._last_us)
         if not samples:
             return []
         self._last_us = samples[-1][0]
@@ -122,12 +127,12 @@ class PowerBuffer:
             self._given_ns, self._seen_ns = fresh[-1][0], now
         return fresh
 
-    def _ask(self, after_us: int) -> list[tuple[int, int]]:
-        """Microseconds and milliwatts, in order."""
+    def _query(self, after_us: int) -> list[tuple[int, int]]:
+        """Return microseconds and milliwatts, in order."""
         try:
             kind, samples = self._nvml.nvmlDeviceGetSamples(
                 self._handle, self._nvml.NVML_TOTAL_POWER_SAMPLES, after_us
             )
         except self._nvml.NVMLError_NotFound:
-            return []  # none since then
+            return []  # no new sample
         return sorted((int(s.timeStamp), int(getattr(s.sampleValue, VALUE_MEMBERS[kind]))) for s in samples)

@@ -1,19 +1,35 @@
-"""Reads the processor's energy counters as perf events, where powercap may not be read."""
+"""RAPL energy counters read as perf events of the kernel's ``power`` PMU, for users who may not read powercap.
+
+Layout: ``Documentation/ABI/testing/sysfs-bus-event_source-devices-events`` and ``arch/x86/events/rapl.c`` of the Linux
+kernel, which also resolves the wraparounds.
+"""
 
 import errno
 import os
 import platform
 import struct
+from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Reading
 from profiler.sensors.base import Found
-from profiler.sensors.environment import Surroundings
-from profiler.sensors.perf_events import PMU, PowerEvent, PowerMeter, list_events, plan_meters
-from profiler.sensors.rapl_domains import say_missing_memory
+from profiler.sensors.environment import Environment
+from profiler.sensors.rapl import ONE_COUNTER_NOTE, note_missing_dram, rapl_domain
+
+PMU = Path("sys/bus/event_source/devices/power")
+_CPUS = Path("sys/devices/system/cpu")
+_KINDS = {
+    "energy-pkg": "cpu",
+    "energy-ram": "dram",
+    "energy-psys": "psys",
+    "energy-cores": "core",
+    "energy-gpu": "uncore",
+}
+_CODE = "event="
 
 _SYSCALLS = {"x86_64": 298, "aarch64": 241}
 _ATTRIBUTE = struct.Struct("=IIQQQQQIIQ")
@@ -21,7 +37,7 @@ _ATTRIBUTE = struct.Struct("=IIQQQQQIIQ")
 flags, wakeup_events, bp_type, config1."""
 _CLOSE_ON_EXEC = 8
 _COUNT = struct.Struct("=Q")
-_EVERY_PROCESS = -1
+_ALL_PROCESSES = -1
 _NO_GROUP = -1
 _REMEDY = (
     "Allow system-wide events: sudo sysctl kernel.perf_event_paranoid=0 -- or for this Python alone: "
@@ -30,6 +46,141 @@ _REMEDY = (
 _CONTAINER_REMEDY = (
     "Start the container with `docker run --cap-add PERFMON --security-opt seccomp=unconfined ...`"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerEvent:
+    """Event of the PMU.
+
+    Attributes:
+        name: ``energy-pkg``, ``energy-ram``, ...
+        pmu_type: Number of the PMU in the kernel.
+        config: Number of the event in the PMU.
+        joules_per_count: Energy of one count, in joules.
+    """
+
+    name: str
+    pmu_type: int
+    config: int
+    joules_per_count: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PowerMeter:
+    """Event of one package, to be opened on one of its hardware threads.
+
+    Attributes:
+        event: The event.
+        cpu: Number of the hardware thread.
+        domain: The domain that it measures.
+    """
+
+    event: PowerEvent
+    cpu: int
+    domain: Domain
+
+
+def list_events(root: Path) -> tuple[PowerEvent, ...]:
+    """List the energy events that the kernel offers; empty without the PMU.
+
+    Args:
+        root: Root of the file system.
+
+    Returns:
+        The events, without those that cannot be read or parsed.
+    """
+    try:
+        pmu_type = int((root / PMU / "type").read_text())
+    except (OSError, ValueError):
+        return ()
+    events = (_event(root / PMU / "events", name, pmu_type) for name in _KINDS)
+    return tuple(event for event in events if event is not None)
+
+
+def _event(folder: Path, name: str, pmu_type: int) -> PowerEvent | None:
+    try:
+        code = (folder / name).read_text().strip()
+        scale = float((folder / f"{name}.scale").read_text())
+        config = int(code.removeprefix(_CODE), 16)
+    except (OSError, ValueError):
+        return None
+    if not code.startswith(_CODE) or not 0 < scale < 1:
+        return None
+    return PowerEvent(name=name, pmu_type=pmu_type, config=config, joules_per_count=scale)
+
+
+def plan_meters(root: Path, events: Sequence[PowerEvent], *, dies_mirror: bool) -> tuple[PowerMeter, ...]:
+    """Choose the events to open and their hardware threads.
+
+    Args:
+        root: Root of the file system.
+        events: The events.
+        dies_mirror: True if all dies of a package show one counter, as on AMD's first generations of Zen.
+
+    Returns:
+        The meters; each domain once.
+    """
+    packages = _packages(root)
+    dies = Counter(package for _, package, _ in packages)
+    meters: dict[str, PowerMeter] = {}
+    for cpu, package, die in packages:
+        several = dies[package] > 1
+        label = f"package-{package}" + (f"-die-{die}" if several and not dies_mirror else "")
+        notes = (ONE_COUNTER_NOTE,) if several and dies_mirror else ()
+        for meter in _meters_of(events, cpu, label, notes):
+            meters.setdefault(meter.domain.name, meter)
+    return tuple(meters.values())
+
+
+def _meters_of(
+    events: Sequence[PowerEvent], cpu: int, label: str, notes: tuple[str, ...]
+) -> tuple[PowerMeter, ...]:
+    has_packages = any(_KINDS[event.name] == "cpu" for event in events)
+    return tuple(
+        PowerMeter(
+            event=event,
+            cpu=cpu,
+            domain=rapl_domain(
+                _KINDS[event.name],
+                label,
+                source=f"perf {event.name} on cpu {cpu}",
+                has_packages=has_packages,
+                notes=notes,
+            ),
+        )
+        for event in events
+    )
+
+
+def _packages(root: Path) -> list[tuple[int, int, int]]:
+    """Return ``(cpu, package, die)`` of each hardware thread on which the PMU counts, one per package or die."""
+    try:
+        cpus = parse_cpu_list((root / PMU / "cpumask").read_text())
+    except (OSError, ValueError):
+        cpus = [0]
+    return [
+        (cpu, _topology(root, cpu, "physical_package_id"), _topology(root, cpu, "die_id")) for cpu in cpus
+    ]
+
+
+def _topology(root: Path, cpu: int, name: str) -> int:
+    try:
+        return max(int((root / _CPUS / f"cpu{cpu}" / "topology" / name).read_text()), 0)
+    except (OSError, ValueError):
+        return 0
+
+
+def parse_cpu_list(text: str) -> list[int]:
+    """Parse the kernel's list format: ``"0-1,18"`` becomes ``[0, 1, 18]``.
+
+    Raises:
+        ValueError: The text is empty or not such a list.
+    """
+    cpus: list[int] = []
+    for part in text.strip().split(","):
+        first, _, last = part.partition("-")
+        cpus += range(int(first), int(last or first) + 1)
+    return cpus
 
 
 class EventCounter(Protocol):
@@ -44,16 +195,16 @@ class EventCounter(Protocol):
         ...
 
     def close(self) -> None:
-        """Release it. Safe to call twice."""
+        """Release it. May be called twice."""
         ...
 
 
 OpenEvent = Callable[[PowerEvent, int], EventCounter]
-"""Opens an event on a hardware thread, for every process; raises OSError."""
+"""Opens an event on a hardware thread for all processes; raises OSError."""
 
 
 class KernelCounter:
-    """An event opened with ``perf_event_open``.
+    """Event opened with ``perf_event_open``.
 
     Args:
         descriptor: Its file descriptor.
@@ -65,12 +216,16 @@ class KernelCounter:
         self._descriptor: int | None = descriptor
 
     def read(self) -> int:
-        """Return the counts since it was opened; the kernel resolves the hardware's wraps."""
+        """Return the counts since it was opened.
+
+        Raises:
+            OSError: The event is closed, or the kernel returned a short read.
+        """
         if self._descriptor is None:
             raise OSError(errno.EBADF, "the event is closed")
         data = os.read(self._descriptor, _COUNT.size)
         if len(data) != _COUNT.size:
-            raise OSError(errno.EIO, f"the event gave {len(data)} bytes")
+            raise OSError(errno.EIO, f"the event returned {len(data)} bytes")
         return int(_COUNT.unpack(data)[0])
 
     def close(self) -> None:
@@ -84,25 +239,25 @@ def open_kernel_event(event: PowerEvent, cpu: int) -> KernelCounter:
     """Open an event of the power PMU on one hardware thread.
 
     Raises:
-        OSError: The kernel refuses, or is of a kind whose call number is not known here.
+        OSError: The kernel refuses, or the machine type is not supported.
     """
-    return KernelCounter(perf_event_open(event.pmu_type, event.config, pid=_EVERY_PROCESS, cpu=cpu))
+    return KernelCounter(perf_event_open(event.pmu_type, event.config, pid=_ALL_PROCESSES, cpu=cpu))
 
 
 def perf_event_open(event_type: int, config: int, *, pid: int, cpu: int) -> int:
-    """Call the kernel's ``perf_event_open(2)``.
+    """Call ``perf_event_open(2)``.
 
     Returns:
         A file descriptor.
 
     Raises:
-        OSError: The kernel refuses, or is of a kind whose call number is not known here.
+        OSError: The kernel refuses, or the machine type is not supported.
     """
     import ctypes
 
     number = _SYSCALLS.get(platform.machine())
     if number is None or not hasattr(os, "uname"):
-        raise OSError(errno.ENOSYS, "perf events are not known on this kind of machine")
+        raise OSError(errno.ENOSYS, "perf events are not supported on this type of machine")
     packed = _ATTRIBUTE.pack(event_type, _ATTRIBUTE.size, config, 0, 0, 0, 0, 0, 0, 0)
     attribute = ctypes.create_string_buffer(packed, _ATTRIBUTE.size)
     kernel = ctypes.CDLL(None, use_errno=True)
@@ -115,28 +270,28 @@ def perf_event_open(event_type: int, config: int, *, pid: int, cpu: int) -> int:
 
 
 class PerfSensor:
-    """Reads opened energy events.
+    """Reads open energy events.
 
     Args:
-        meters: What each measures, with its open event.
-        clock: Monotonic nanoseconds.
+        meters: Each meter with its open event.
+        clock: Returns monotonic nanoseconds.
     """
 
     def __init__(
         self, meters: Sequence[tuple[PowerMeter, EventCounter]], *, clock: Callable[[], int]
     ) -> None:
         self._meters = tuple(meters)
-        self._domains = say_missing_memory(meter.domain for meter, _ in meters)
+        self._domains = note_missing_dram(meter.domain for meter, _ in meters)
         self._clock = clock
         self._closed = False
 
     @property
     def domains(self) -> tuple[Domain, ...]:
-        """The domains it reads."""
+        """The domains of the events."""
         return self._domains
 
     def read(self) -> Sequence[Reading]:
-        """Read every event once; one that cannot be read is left out.
+        """Read every event once. An event that cannot be read is omitted.
 
         Raises:
             SensorError: The sensor is closed, or no event could be read.
@@ -165,27 +320,28 @@ class PerfSensor:
         return Reading(domain=meter.domain.name, time_ns=time_ns, energy_joules=joules)
 
 
-def open_perf(surroundings: Surroundings, open_event: OpenEvent = open_kernel_event) -> Found:
+def open_perf(environment: Environment, open_event: OpenEvent = open_kernel_event) -> Found:
     """Open every energy event.
 
     Args:
-        surroundings: The machine.
+        environment: The machine.
         open_event: Opens one event; replaced in tests.
 
     Raises:
-        SensorUnavailableError: There is none, or this user may open none; with the reason and the remedy.
+        SensorUnavailableError: There is no event, or this user may open none; with reason and remedy.
     """
-    root = surroundings.system_root
+    root = environment.system_root
     events = list_events(root)
     if not events:
         raise SensorUnavailableError(f"the kernel offers no energy events (/{PMU})")
-    meters = plan_meters(root, events, dies_mirror=surroundings.host().vendor == "AuthenticAMD")
+    host = environment.host()
+    meters = plan_meters(root, events, dies_mirror=host.vendor == "AuthenticAMD")
     opened, error = _open_all(meters, open_event)
     if not any(meter.domain.billed for meter, _ in opened):
         for _, counter in opened:
             counter.close()
-        raise _why_not(root, error, contained=surroundings.host().container is not None)
-    return Found(sensors=(PerfSensor(opened, clock=surroundings.clock),))
+        raise _open_error(root, error, in_container=host.container is not None)
+    return Found(sensors=(PerfSensor(opened, clock=environment.clock),))
 
 
 def _open_all(
@@ -201,7 +357,7 @@ def _open_all(
     return opened, first_error
 
 
-def _why_not(root: Path, error: OSError | None, *, contained: bool) -> SensorUnavailableError:
+def _open_error(root: Path, error: OSError | None, *, in_container: bool) -> SensorUnavailableError:
     if not isinstance(error, PermissionError):
         return SensorUnavailableError(f"the kernel refuses its energy events: {error}")
     try:
@@ -210,5 +366,5 @@ def _why_not(root: Path, error: OSError | None, *, contained: bool) -> SensorUna
         level = "unknown"
     return SensorUnavailableError(
         f"this user may not open system-wide events (kernel.perf_event_paranoid is {level})",
-        remedy=_CONTAINER_REMEDY if contained else _REMEDY,
+        remedy=_CONTAINER_REMEDY if in_container else _REMEDY,
     )

@@ -1,34 +1,61 @@
-"""The tree of energy zones under ``/sys/class/powercap``, and which of them to count.
+"""RAPL energy counters of processors and memory, read through ``/sys/class/powercap``.
 
-Layout and meaning: ``Documentation/power/powercap/powercap.rst`` and ``drivers/powercap/intel_rapl_common.c``
-of the Linux kernel. A zone is known by the text of its ``name`` file, never by its number.
+Layout and meaning: ``Documentation/power/powercap/powercap.rst`` and ``drivers/powercap/intel_rapl_common.c`` of the
+Linux kernel. A zone is identified by the text of its ``name`` file, never by its number.
 """
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from profiler.records import Domain
-from profiler.sensors.rapl_domains import ONE_COUNTER_NOTE, rapl_domain
+from profiler.errors import SensorError, SensorUnavailableError
+from profiler.records import Domain, Reading, Refusal
+from profiler.sensors.base import Found
+from profiler.sensors.environment import Environment
+from profiler.sensors.host import Host
+from profiler.sensors.rapl import ONE_COUNTER_NOTE, note_missing_dram, rapl_domain
+from profiler.sensors.wraparound import MAX_PLATFORM_WATTS, MAX_SOCKET_WATTS, WrappingCounter
+from profiler.units import MICROJOULES_PER_JOULE
 
-POWERCAP_ROOT = Path("/sys/class/powercap")
+SOURCE = "powercap"
 
 _ZONE = re.compile(r"(?P<control>intel-rapl(?:-[a-z]+)?)(?P<numbers>(?::\d+)+)")
 _PACKAGE = re.compile(r"package-\d+(?:-die-\d+)?")
 _MAX_DEPTH = 3
+_MAX_VALUE_BYTES = 64
+_MIRROR_TOLERANCE_UJ = MICROJOULES_PER_JOULE
+"""Dies that share one counter differ by its gain between two reads; separate counters differ by far more."""
+
+_UDEV_RULE = (
+    'ACTION=="add", SUBSYSTEM=="powercap", KERNEL=="intel-rapl*:*", '
+    'RUN+="/usr/bin/chgrp rapl /sys%p/energy_uj", RUN+="/usr/bin/chmod g+r /sys%p/energy_uj"'
+)
+_UNTIL_REBOOT = "sudo chmod a+r {root}/intel-rapl*/energy_uj"
+_PERMANENT = (
+    "sudo groupadd -f rapl && sudo usermod -aG rapl $USER && "
+    f"echo '{_UDEV_RULE}' | sudo tee /etc/udev/rules.d/70-rapl.rules && "
+    "sudo udevadm control --reload && sudo udevadm trigger --subsystem-match=powercap --action=add"
+)
+_UNMASK = (
+    "Start the container with `docker run --security-opt systempaths=unconfined ...` (or `--privileged`) "
+    "as a user that may read the counters, or profile outside the container."
+)
+_LOAD_MODULE = "Load the driver: sudo modprobe intel_rapl_msr"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Zone:
-    """One zone of the tree.
+    """Energy zone of the powercap tree.
 
     Attributes:
-        identifier: Its folder's name: ``intel-rapl:0:1``.
-        name: What it measures: ``package-0``, ``dram``, ``psys``, ...
-        folder: Where its files are.
-        parent: The identifier of the zone above it, or None.
-        max_range_uj: The counter's largest value in microjoules, or None when it cannot be read.
+        identifier: Name of its folder: ``intel-rapl:0:1``.
+        name: The part of the machine that it measures: ``package-0``, ``dram``, ``psys``, ...
+        folder: Folder of its files.
+        parent: Identifier of the zone above it, or None.
+        max_range_uj: Largest value of the counter in microjoules, or None if it cannot be read.
     """
 
     identifier: str
@@ -39,12 +66,12 @@ class Zone:
 
     @property
     def energy_file(self) -> Path:
-        """The file with the counter, in microjoules."""
+        """File of the counter, in microjoules."""
         return self.folder / "energy_uj"
 
     @property
     def is_package(self) -> bool:
-        """Whether it measures a whole package or die."""
+        """True if it measures a whole package or die."""
         return _PACKAGE.fullmatch(self.name) is not None
 
 
@@ -52,10 +79,10 @@ def scan_zones(root: Path) -> tuple[Zone, ...]:
     """List the zones below ``root``, each once, however many links lead to it.
 
     Args:
-        root: The class folder, flat with links as the kernel makes it or nested as copies of it are.
+        root: The class folder: flat with links, as the kernel creates it, or nested, as copies of it are.
 
     Returns:
-        The zones whose name can be read, in order of their identifiers.
+        The zones with a readable name, sorted by identifier.
     """
     folders: dict[str, Path] = {}
     for folder in _zone_folders(root, _MAX_DEPTH):
@@ -68,7 +95,7 @@ def _zone_folders(folder: Path, depth: int) -> Iterator[Path]:
     try:
         entries = sorted(entry for entry in folder.iterdir() if entry.name.startswith("intel-rapl"))
     except OSError:
-        return  # a dangling link or a forbidden folder holds no zone that could be read
+        return  # a dangling link or a folder without permission has no readable zone
     yield from (entry for entry in entries if _ZONE.fullmatch(entry.name))
     if depth > 1:
         for entry in entries:
@@ -100,14 +127,14 @@ def _max_range(folder: Path) -> int | None:
 
 
 def without_duplicates(zones: Iterable[Zone], readable: frozenset[str]) -> tuple[Zone, ...]:
-    """Keep one zone of those that measure the same thing through different control types.
+    """Keep one zone of those that measure the same part through different control types.
 
-    ``intel-rapl-mmio`` is a second view of the package that ``intel-rapl`` shows. A readable view is
-    preferred, then the one through model-specific registers.
+    ``intel-rapl-mmio`` is a second view of the package that ``intel-rapl`` shows. A readable view is preferred, then
+    the one through model-specific registers.
 
     Args:
         zones: The zones found.
-        readable: Identifiers of those whose counter can be read.
+        readable: Identifiers of those with a readable counter.
     """
     zones = tuple(zones)
     names = {zone.identifier: zone.name for zone in zones}
@@ -115,11 +142,11 @@ def without_duplicates(zones: Iterable[Zone], readable: frozenset[str]) -> tuple
     for zone in sorted(
         zones, key=lambda z: (z.identifier not in readable, _control(z) != "intel-rapl", z.identifier)
     ):
-        chosen.setdefault(_meaning(zone, names), zone)
+        chosen.setdefault(_measured_part(zone, names), zone)
     return tuple(sorted(chosen.values(), key=lambda z: z.identifier))
 
 
-def _meaning(zone: Zone, names: dict[str, str]) -> tuple[str, ...]:
+def _measured_part(zone: Zone, names: dict[str, str]) -> tuple[str, ...]:
     if zone.parent is not None:
         return (names.get(zone.parent, zone.parent), zone.name)
     return (zone.name,) if zone.is_package else (zone.name, zone.identifier)
@@ -132,29 +159,267 @@ def _control(zone: Zone) -> str:
 def plan_domains(
     zones: Sequence[Zone], mirrored: frozenset[str] = frozenset()
 ) -> tuple[tuple[Zone, Domain], ...]:
-    """Name the domains that the readable zones measure and decide which count.
-
-    Packages and memory count. Cores and the uncore are parts of a package. The platform (psys) contains the
-    packages and counts only where it is all there is.
+    """Assign a domain to each readable zone.
 
     Args:
-        zones: Readable zones, each meter once.
-        mirrored: Identifiers of dies that stand for their whole package, because its other dies show the same
-            counter.
+        zones: Readable zones, each counter once.
+        mirrored: Identifiers of dies that represent their whole package because its other dies show the same counter.
 
     Returns:
-        Each zone with its domain; names are unique.
+        Each zone with its domain; the names are unique.
     """
     labels = {
         z.identifier: z.name.partition("-die-")[0] if z.identifier in mirrored else z.name for z in zones
     }
-    seen = any(zone.is_package for zone in zones)
+    has_packages = any(zone.is_package for zone in zones)
     plan: dict[str, tuple[Zone, Domain]] = {}
     for zone in zones:
         label = labels.get(zone.parent or "", labels[zone.identifier])
         notes = (ONE_COUNTER_NOTE,) if zone.identifier in mirrored else ()
         source = f"powercap {zone.identifier} ({zone.name})"
         kind = "cpu" if zone.is_package else zone.name
-        domain = rapl_domain(kind, label, source=source, packages_seen=seen, notes=notes)
+        domain = rapl_domain(kind, label, source=source, has_packages=has_packages, notes=notes)
         plan.setdefault(domain.name, (zone, domain))
     return tuple(plan.values())
+
+
+class EnergyFile:
+    """An ``energy_uj`` file, kept open because opening takes longer than reading.
+
+    Args:
+        path: The file.
+    """
+
+    __slots__ = ("_descriptor", "path")
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._descriptor: int | None = None
+
+    def read(self) -> int:
+        """Return the counter in microjoules.
+
+        Raises:
+            OSError: The file cannot be opened or read. The next read opens it again.
+            ValueError: The content is not a complete number.
+        """
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            text = os.pread(self._descriptor, _MAX_VALUE_BYTES, 0)
+        except OSError:
+            self.close()
+            raise
+        if not text.endswith(b"\n"):
+            self.close()
+            raise ValueError(f"{self.path} is truncated: {text!r}")
+        return int(text)
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Meter:
+    domain: Domain
+    file: EnergyFile
+    counter: WrappingCounter
+
+    def read(self, clock: Callable[[], int]) -> Reading | None:
+        before = clock()
+        try:
+            raw = self.file.read()
+        except (OSError, ValueError):
+            return None
+        time_ns = (before + clock()) // 2
+        energy = self.counter.update(raw, time_ns)
+        if energy is None:
+            return None
+        return Reading(domain=self.domain.name, time_ns=time_ns, energy_joules=energy / MICROJOULES_PER_JOULE)
+
+    def warnings(self) -> Iterator[str]:
+        name, counter = self.domain.name, self.counter
+        if counter.ambiguous_wraps:
+            yield (
+                f"{name}: {counter.ambiguous_wraps} times, two reads were so far apart that the number of counter "
+                f"wraparounds between them had to be estimated from the power before."
+            )
+        if counter.restarts:
+            yield (
+                f"{name}: its counter was reset {counter.restarts} times. The energy around each reset is estimated "
+                f"from the power before."
+            )
+
+
+def _wrapping_counter(zone: Zone) -> WrappingCounter:
+    max_watts = MAX_PLATFORM_WATTS if zone.name == "psys" else MAX_SOCKET_WATTS
+    return WrappingCounter(zone.max_range_uj, max_watts=max_watts)
+
+
+class PowercapSensor:
+    """Reads zones of a powercap tree.
+
+    Args:
+        meters: The zones to read, each with its domain.
+        clock: Returns monotonic nanoseconds.
+    """
+
+    def __init__(self, meters: Sequence[tuple[Zone, Domain]], *, clock: Callable[[], int]) -> None:
+        self._meters = tuple(
+            _Meter(domain=domain, file=EnergyFile(zone.energy_file), counter=_wrapping_counter(zone))
+            for zone, domain in meters
+        )
+        self._clock = clock
+        self._closed = False
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """The domains of the zones."""
+        return tuple(meter.domain for meter in self._meters)
+
+    def read(self) -> Sequence[Reading]:
+        """Read every zone once. A zone that cannot be read, or whose value is implausible, is omitted.
+
+        Raises:
+            SensorError: The sensor is closed, or no zone could be read.
+        """
+        if self._closed:
+            raise SensorError("the powercap sensor is closed")
+        readings = [reading for meter in self._meters if (reading := meter.read(self._clock)) is not None]
+        if not readings:
+            raise SensorError("no powercap zone could be read")
+        return readings
+
+    def close(self) -> None:
+        """Close the files."""
+        self._closed = True
+        for meter in self._meters:
+            meter.file.close()
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Estimated wraparounds and counter resets since the sensor was opened."""
+        return tuple(sentence for meter in self._meters for sentence in meter.warnings())
+
+
+def open_powercap(environment: Environment) -> Found:
+    """Open every readable zone.
+
+    Raises:
+        SensorUnavailableError: There is no zone, or none that this user may read; with reason and remedy.
+    """
+    root = environment.powercap_root
+    zones = scan_zones(root)
+    if not zones or not hasattr(os, "pread"):
+        raise no_zones_error(root, environment.host())
+    values, failures = _read_each(zones)
+    distinct = without_duplicates(zones, frozenset(values))
+    refusals = tuple(
+        unreadable_refusal(z, failures[z.identifier]) for z in distinct if z.identifier in failures
+    )
+    readable = [zone for zone in distinct if zone.identifier in values]
+    if not readable:
+        raise SensorUnavailableError(refusals[0].reason, remedy=refusals[0].remedy)
+    meters = _plan(readable, values)
+    return Found(
+        sensors=(PowercapSensor(meters, clock=environment.clock),), refusals=_distinct_refusals(refusals)
+    )
+
+
+def _read_each(zones: Sequence[Zone]) -> tuple[dict[str, int], dict[str, Exception]]:
+    """Read each counter once; return values and errors by identifier."""
+    values: dict[str, int] = {}
+    failures: dict[str, Exception] = {}
+    for zone in zones:
+        file = EnergyFile(zone.energy_file)
+        try:
+            values[zone.identifier] = file.read()
+        except (OSError, ValueError) as error:
+            failures[zone.identifier] = error
+        finally:
+            file.close()
+    return values, failures
+
+
+def _plan(zones: Sequence[Zone], values: dict[str, int]) -> list[tuple[Zone, Domain]]:
+    dropped, mirrored = _mirrors(zones, values)
+    kept = [z for z in zones if z.identifier not in dropped and z.parent not in dropped]
+    plan = plan_domains(kept, mirrored)
+    domains = note_missing_dram(domain for _, domain in plan)
+    return [(zone, domain) for (zone, _), domain in zip(plan, domains, strict=True)]
+
+
+def _mirrors(zones: Sequence[Zone], values: dict[str, int]) -> tuple[frozenset[str], frozenset[str]]:
+    """Find dies of a package that show one counter; return the dies to drop and the dies that represent all."""
+    dies: dict[str, list[str]] = defaultdict(list)
+    for zone in zones:
+        if zone.is_package and "-die-" in zone.name:
+            dies[zone.name.partition("-die-")[0]].append(zone.identifier)
+    dropped: set[str] = set()
+    representatives: set[str] = set()
+    for first, *others in dies.values():
+        same = {other for other in others if values[first] > 0 and _is_same(values[first], values[other])}
+        dropped |= same
+        if others and len(same) == len(others):
+            representatives.add(first)
+    return frozenset(dropped), frozenset(representatives)
+
+
+def _is_same(one_uj: int, other_uj: int) -> bool:
+    return abs(one_uj - other_uj) <= _MIRROR_TOLERANCE_UJ
+
+
+def _distinct_refusals(refusals: Sequence[Refusal]) -> tuple[Refusal, ...]:
+    return tuple({(refusal.source, refusal.reason): refusal for refusal in refusals}.values())
+
+
+def permission_remedy(root: Path) -> str:
+    """Return the commands that let a user read the counters below ``root``."""
+    until_reboot = _UNTIL_REBOOT.format(root=root)
+    return f"Until the next boot: {until_reboot} -- permanently, then log in again: {_PERMANENT}"
+
+
+def unreadable_refusal(zone: Zone, error: Exception) -> Refusal:
+    """Explain why the counter of one zone cannot be read.
+
+    Args:
+        zone: The zone.
+        error: The exception raised by reading it.
+    """
+    if isinstance(error, PermissionError):
+        reason = f"energy_uj of {zone.name} can be read by root only (the kernel's default since 5.10)"
+        return Refusal(source=SOURCE, reason=reason, remedy=permission_remedy(zone.folder.parent))
+    return Refusal(source=SOURCE, reason=f"energy_uj of {zone.name} cannot be read: {error}")
+
+
+def no_zones_error(root: Path, host: Host) -> SensorUnavailableError:
+    """Explain why a machine shows no zone; each cause has its own remedy."""
+    if host.system != "Linux":
+        return SensorUnavailableError(
+            f"{host.system or 'this system'} does not expose the processor's energy counters"
+        )
+    if host.virtual:
+        where = "a virtual machine" + (f" ({host.container} container)" if host.container else "")
+        return SensorUnavailableError(
+            f"this is {where}, and hypervisors do not expose the processor's energy counters",
+            remedy="Profile on the host itself to measure the processor.",
+        )
+    if host.container or _has_masked_zones(root):
+        kind = f"{host.container} container" if host.container else "container"
+        return SensorUnavailableError(f"this {kind} hides {root}", remedy=_UNMASK)
+    if not host.is_x86:
+        return SensorUnavailableError(f"processors of type {host.machine} have no RAPL counters")
+    return SensorUnavailableError(
+        f"{root} has no energy zones: the kernel's RAPL driver is not loaded", remedy=_LOAD_MODULE
+    )
+
+
+def _has_masked_zones(root: Path) -> bool:
+    """Return True if there are zones without content, as container runtimes leave them."""
+    try:
+        return any(entry.name.startswith("intel-rapl") for entry in root.iterdir())
+    except OSError:
+        return False

@@ -1,6 +1,6 @@
-"""Tools for testing a sensor of your own: a fake clock, scripted power, and the sensor conformance suite.
+"""Tools for testing a sensor: a fake clock, scripted power, and the conformance suite.
 
-``conformance`` needs pytest and is imported by name.
+The conformance suite, ``profiler.testing.conformance``, needs pytest and must be imported explicitly.
 """
 
 from profiler.testing.clock import FakeClock

@@ -1,4 +1,4 @@
-"""A monotonic clock that moves only when told to."""
+"""A monotonic clock that is advanced by hand."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,10 @@ from profiler.units import NANOSECONDS_PER_SECOND
 
 
 class FakeClock:
-    """Stands in for ``time.monotonic_ns``, and for ``time.sleep``.
+    """Replacement for ``time.monotonic_ns`` (call the object) and for ``time.sleep`` (its method ``sleep``).
 
     Args:
-        start_ns: The first time it shows, in nanoseconds.
+        start_ns: Initial time in nanoseconds.
     """
 
     def __init__(self, start_ns: int = 1_000_000_000) -> None:
@@ -26,13 +26,13 @@ class FakeClock:
         return self._now_ns / NANOSECONDS_PER_SECOND
 
     def advance(self, seconds: float) -> None:
-        """Move forward, then tell every watcher.
+        """Move forward and call every watcher.
 
         Args:
-            seconds: How far; not below zero.
+            seconds: Time to add; not negative.
 
         Raises:
-            ValueError: ``seconds`` is below zero.
+            ValueError: ``seconds`` is negative.
         """
         if seconds < 0:
             raise ValueError(f"a monotonic clock does not go back: {seconds} s")
@@ -43,5 +43,5 @@ class FakeClock:
     sleep = advance
 
     def watch(self, watcher: Callable[[int], None]) -> None:
-        """Call ``watcher`` with the new time, in nanoseconds, whenever the clock moves."""
+        """Call ``watcher`` with the new time in nanoseconds whenever the clock moves."""
         self._watchers.append(watcher)

@@ -12,7 +12,7 @@ import torch
 from profiler.cli.diagnostics import Driver, Torch, ask_driver, ask_torch, examine
 from profiler.cli.doctor import lines
 from profiler.records import Refusal
-from profiler.sensors.rapl_errors import permission_remedy
+from profiler.sensors.powercap import permission_remedy
 from profiler.testing.replay import Waveform
 from tests.support.powercap import FakePowercap
 from tests.support.simulated_nvml import hopper, pascal

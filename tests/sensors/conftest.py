@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from profiler.sensors.environment import Surroundings
-from profiler.testing.replay import Waveform
+from profiler.sensors.environment import Environment
 from tests.support.fixtures import fake_clock, nvml_library, run_python, simulated_gpus
 from tests.support.powercap import FakePowercap
 
@@ -24,7 +23,7 @@ def tree(tmp_path, fake_clock):
 
 @pytest.fixture
 def machine(tmp_path, fake_clock):
-    """Builds the surroundings of a machine that is described by its processor's fields."""
+    """Builds the environment of a machine with the given processor."""
 
     def build(
         *, flags="fpu sse", model="Intel(R) Xeon(R) Gold 6248R CPU @ 3.00GHz", sockets=1, environ=None, **more
@@ -35,14 +34,14 @@ def machine(tmp_path, fake_clock):
         blocks = [f"processor : {i}\nphysical id : {i % sockets}\n{fields}" for i in range(4)]
         (root / "proc/cpuinfo").write_text("\n".join(blocks))
         more.setdefault("powercap_root", tmp_path / "powercap")
-        return Surroundings(environ=environ or {}, system_root=root, clock=fake_clock, **more)
+        return Environment(environ=environ or {}, system_root=root, clock=fake_clock, **more)
 
     return build
 
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """A temporary folder that other users may enter too; pytest's own are closed to them."""
+    """A temporary folder that other users may enter, unlike those of pytest."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)
@@ -51,7 +50,7 @@ def open_folder() -> Iterator[Path]:
 
 @pytest.fixture
 def as_plain_user():
-    """A context in which root loses its rights over files, so that permissions bind it as they bind a user."""
+    """A context in which root has the file permissions of an ordinary user."""
 
     @contextmanager
     def plain() -> Iterator[None]:
@@ -65,9 +64,3 @@ def as_plain_user():
             os.seteuid(0)
 
     return plain
-
-
-@pytest.fixture
-def ramp():
-    """100 W rising to 300 W in two seconds, then constant."""
-    return Waveform(points=((0.0, 100.0), (2.0, 300.0)))

@@ -43,18 +43,18 @@ def chosen(selection, boards=BOARDS, **environ):
         ("GPU-bb,GPU-bbb", []),
     ],
 )
-def test_selections_mean_what_cuda_makes_of_them(selection, expected):
+def test_selections_follow_the_rules_of_cuda(selection, expected):
     assert chosen(selection) == list(enumerate(expected))
 
 
 @pytest.fixture(scope="module")
 def cuda():
-    """torch's module, imported before a test begins."""
+    """The module ``torch.cuda``."""
     return pytest.importorskip("torch").cuda
 
 
-def _torch_says(cuda, selection):
-    """What torch's own reading of the same variable comes to."""
+def _torch_selection(cuda, selection):
+    """Return the ordinals that torch selects for the same variable."""
     before = os.environ.get("CUDA_VISIBLE_DEVICES")
     os.environ["CUDA_VISIBLE_DEVICES"] = selection
     try:
@@ -77,17 +77,17 @@ items = st.one_of(
 
 
 @given(st.lists(items, max_size=6).map(",".join))
-def test_every_selection_means_what_torch_makes_of_it(cuda, selection):
-    assert [board for _, board in chosen(selection)] == _torch_says(cuda, selection)
+def test_selections_agree_with_torch(cuda, selection):
+    assert [board for _, board in chosen(selection)] == _torch_selection(cuda, selection)
 
 
 @given(st.text(max_size=30).filter(lambda text: "\0" not in text))
-def test_no_text_breaks_the_parser(selection):
+def test_any_text_is_parsed(selection):
     found = chosen(selection)
     assert [index for index, _ in found] == list(range(len(found)))
 
 
-def test_bus_order_is_asked_for_by_name():
+def test_bus_order_on_request():
     small = Board(uuid="GPU-small", bus_id="00000000:01:00.0", model="T4", speed=1.0)
     large = Board(uuid="GPU-large", bus_id="00000000:02:00.0", model="H100", speed=9.0)
     by_bus = visible_boards([large, small], {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": "0"})
@@ -95,7 +95,7 @@ def test_bus_order_is_asked_for_by_name():
     assert by_bus.notes == ()
 
 
-def test_unlike_boards_are_numbered_from_the_fastest_and_the_guess_is_said():
+def test_different_boards_are_numbered_from_the_fastest_with_a_note():
     small = Board(uuid="GPU-small", bus_id="00000000:01:00.0", model="T4", speed=1.0)
     large = Board(uuid="GPU-large", bus_id="00000000:02:00.0", model="H100", speed=9.0)
     guessed = visible_boards([small, large], {})
@@ -103,7 +103,7 @@ def test_unlike_boards_are_numbered_from_the_fastest_and_the_guess_is_said():
     assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in guessed.notes[0]
 
 
-def test_an_identifier_needs_no_guess():
+def test_a_uuid_needs_no_note():
     small = Board(uuid="GPU-small", bus_id="00000000:01:00.0", model="T4", speed=1.0)
     large = Board(uuid="GPU-large", bus_id="00000000:02:00.0", model="H100", speed=9.0)
     named = visible_boards([small, large], {"CUDA_VISIBLE_DEVICES": "GPU-small"})
@@ -112,24 +112,24 @@ def test_an_identifier_needs_no_guess():
 
 
 @pytest.mark.parametrize("selection", ["MIG-11", "MIG-11,MIG-22", f"MIG-{UUIDS[1]}/3/0"])
-def test_instances_lead_to_their_board_once(selection):
+def test_instances_select_their_board_once(selection):
     split = Board(uuid=UUIDS[1], bus_id="2", model="H100", mig=True, mig_uuids=("MIG-1111", "MIG-2222"))
     boards = [BOARDS[0], split]
     assert chosen(selection, boards) == [(0, 1)]
 
 
-def test_instances_that_are_not_named_leave_the_board_uncertain():
+def test_unselected_instances_have_a_note():
     split = Board(uuid=UUIDS[1], bus_id="2", model="H100", mig=True, mig_uuids=("MIG-1111",))
     assert "CUDA_VISIBLE_DEVICES=MIG-" in visible_boards([BOARDS[0], split], {}).notes[0]
     assert visible_boards([BOARDS[0], split], {"CUDA_VISIBLE_DEVICES": "MIG-1111"}).notes == ()
 
 
-def test_cudas_own_list_is_the_judge():
+def test_uuids_of_cuda_override_the_selection():
     bare = [UUIDS[2].removeprefix("GPU-"), UUIDS[0]]
     found = visible_boards(BOARDS, {"CUDA_VISIBLE_DEVICES": "3"}, cuda_uuids=bare)
     assert [(index, BOARDS.index(board)) for index, board in found.boards] == [(0, 2), (1, 0)]
 
 
-def test_a_device_that_the_driver_does_not_list_keeps_its_number_free():
+def test_an_unlisted_device_keeps_its_index():
     found = visible_boards(BOARDS, {}, cuda_uuids=["elsewhere", UUIDS[1]])
     assert [(index, BOARDS.index(board)) for index, board in found.boards] == [(1, 1)]

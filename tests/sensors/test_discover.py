@@ -35,7 +35,7 @@ def names(found):
     return [domain.name for sensor in found.sensors for domain in sensor.domains]
 
 
-def test_everything_measured_leaves_nothing_to_the_model(find, tree, simulated_gpus):
+def test_nothing_is_estimated_if_everything_is_measured(find, tree, simulated_gpus):
     package = tree.add("package-0", 100.0)
     tree.add("dram", 20.0, parent=package)
     simulated_gpus([hopper(Waveform.constant(300))])
@@ -44,14 +44,14 @@ def test_everything_measured_leaves_nothing_to_the_model(find, tree, simulated_g
     assert found.refusals == ()
 
 
-def test_a_measured_package_without_memory_is_never_mixed_with_a_model(find, tree, simulated_gpus):
+def test_memory_is_not_estimated_beside_a_measured_package(find, tree, simulated_gpus):
     tree.add("package-0", 100.0)
     simulated_gpus([hopper(Waveform.constant(300))])
     provenances = {d.provenance for sensor in find().sensors for d in sensor.domains}
     assert provenances == {Provenance.COUNTER}
 
 
-def test_without_counters_the_processor_is_modelled_and_each_refusal_has_its_reason(find, simulated_gpus):
+def test_the_processor_is_estimated_without_counters_and_each_refusal_has_a_reason(find, simulated_gpus):
     simulated_gpus([])
     found = find(flags="fpu hypervisor")
     assert names(found) == ["cpu:package-0", "dram:package-0"]
@@ -59,7 +59,7 @@ def test_without_counters_the_processor_is_modelled_and_each_refusal_has_its_rea
     assert all(refusal.reason for refusal in found.refusals)
 
 
-def test_perf_events_stand_in_for_counters_that_only_root_may_read(
+def test_perf_events_replace_counters_that_only_root_may_read(
     find, tree, machine, simulated_gpus, fake_clock
 ):
     simulated_gpus([])
@@ -74,7 +74,7 @@ def test_perf_events_stand_in_for_counters_that_only_root_may_read(
     assert [refusal.source for refusal in found.refusals] == ["nvml", "powercap"]
 
 
-def test_a_platform_counter_stands_for_the_processor(find, tree, simulated_gpus):
+def test_a_platform_counter_covers_the_processor(find, tree, simulated_gpus):
     tree.add("psys", 60.0)
     simulated_gpus([])
     assert names(find()) == ["psys"]
@@ -83,7 +83,7 @@ def test_a_platform_counter_stands_for_the_processor(find, tree, simulated_gpus)
 @pytest.mark.parametrize(
     ("error", "reason", "remedy"),
     [
-        (SensorUnavailableError("it sleeps", remedy="wake it"), "it sleeps", "wake it"),
+        (SensorUnavailableError("it is off", remedy="turn it on"), "it is off", "turn it on"),
         (
             MissingDependencyError("left-pad", needed_for="x", install="pip install left-pad"),
             "left-pad is not installed",
@@ -93,11 +93,11 @@ def test_a_platform_counter_stands_for_the_processor(find, tree, simulated_gpus)
         (OSError(5, "I/O error"), "OSError: [Errno 5] I/O error", "report"),
     ],
 )
-def test_whatever_a_source_raises_is_a_refusal_and_the_others_go_on(find, error, reason, remedy):
+def test_an_exception_of_a_source_becomes_a_refusal_and_the_others_are_tried(find, error, reason, remedy):
     def broken(_):
         raise error
 
-    healthy = Found(sensors=(_Silent(),))
+    healthy = Found(sensors=(_EmptySensor(),))
     sources = [Source(name="odd", open=broken), Source(name="fine", open=lambda _: healthy)]
     found = find(sources=sources)
     assert names(found) == ["gpu:0"]
@@ -105,7 +105,7 @@ def test_whatever_a_source_raises_is_a_refusal_and_the_others_go_on(find, error,
     assert remedy in found.refusals[0].remedy
 
 
-class _Silent:
+class _EmptySensor:
     domains = (Domain(name="gpu:0", source="x", provenance=Provenance.COUNTER),)
 
     def read(self):
@@ -115,17 +115,17 @@ class _Silent:
         pass
 
 
-def test_names_in_the_table_are_unique():
+def test_source_names_are_unique():
     assert len({source.name for source in SOURCES}) == len(SOURCES)
 
 
-def test_importing_the_room_loads_nothing_heavy(run_python):
+def test_importing_the_package_loads_no_heavy_module(run_python):
     heavy = ("pynvml", "psutil", "codecarbon", "numpy", "pandas", "torch")
     done = run_python(f"import sys, profiler.sensors; print([m for m in {heavy!r} if m in sys.modules])")
     assert done.stdout.strip() == "[]"
 
 
-def test_discovery_on_this_machine_is_silent_and_never_imports_codecarbon(run_python):
+def test_discovery_on_this_machine_writes_nothing_and_does_not_import_codecarbon(run_python):
     code = """
         import os, sys
         from profiler.sensors import discover
@@ -164,14 +164,14 @@ def test_discovery_on_this_machine_is_silent_and_never_imports_codecarbon(run_py
         ),
     ],
 )
-def test_an_absent_library_is_told_apart_by_what_else_is_there(machine, files, container, reason, remedy):
-    from profiler.sensors.nvml_errors import why_no_nvml
+def test_the_reason_for_a_missing_nvml_library(machine, files, container, reason, remedy):
+    from profiler.sensors.nvml import nvml_error
 
     where = machine(environ={"APPTAINER_CONTAINER": "x"} if container else {})
     for name, text in files.items():
         path = where.system_root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    refused = why_no_nvml(12, "Library not found", where)
+    refused = nvml_error(12, "Library not found", where)
     assert reason in refused.reason
     assert remedy in refused.remedy

@@ -1,6 +1,5 @@
-import os
+import time
 from dataclasses import replace
-from pathlib import Path
 
 import psutil
 import pytest
@@ -9,12 +8,12 @@ from profiler.errors import SensorError
 from profiler.records import Provenance
 from profiler.sensors.estimated import (
     BYTES_PER_GB,
-    ModelledSensor,
-    StatTimes,
+    EstimatedSensor,
     estimate_dimm_count,
+    machine_cpu_times,
     model_cpu,
     model_ram,
-    open_modelled,
+    open_estimated,
 )
 from profiler.sensors.host import Host
 from profiler.testing.conformance import SensorConformance, SensorRig
@@ -32,7 +31,7 @@ GOLD = Host(
 
 
 class Load:
-    """A machine of four threads whose load is set by hand."""
+    """A machine of four threads with a scripted load."""
 
     def __init__(self, clock):
         self.busy = self.total = 0.0
@@ -60,7 +59,7 @@ def load(fake_clock):
 @pytest.fixture
 def sensor(load, fake_clock):
     cpu = replace(model_cpu(GOLD), full_watts=100.0)
-    return ModelledSensor(
+    return EstimatedSensor(
         cpu=cpu, ram_watts=(20.0, model_ram(64 * BYTES_PER_GB, GOLD)[1]), cpu_times=load, clock=fake_clock
     )
 
@@ -84,7 +83,7 @@ def test_power_is_linear_from_idle_to_full_load(sensor, load, fake_clock, busy, 
     assert (cpu.energy_joules, ram.energy_joules) == (pytest.approx(watts), pytest.approx(20.0))
 
 
-def test_each_interval_counts_at_its_own_load(sensor, load, fake_clock):
+def test_each_interval_has_its_own_load(sensor, load, fake_clock):
     for busy, seconds in ((1.0, 2.0), (0.0, 3.0)):
         load.load = busy
         fake_clock.advance(seconds)
@@ -92,13 +91,13 @@ def test_each_interval_counts_at_its_own_load(sensor, load, fake_clock):
     assert cpu.energy_joules == pytest.approx(2 * 102 + 3 * 12)
 
 
-def test_a_tick_that_has_not_moved_keeps_the_last_load(sensor, load, fake_clock):
+def test_the_last_load_applies_until_the_kernel_tick_advances(sensor, load, fake_clock):
     fake_clock.advance(1)
     sensor.read()
     assert sensor.read()[0].power_watts == pytest.approx(57.0)
 
 
-def test_a_failing_load_is_a_sensor_error_and_its_time_is_counted_later(sensor, load, fake_clock):
+def test_an_unreadable_load_raises_and_its_time_is_counted_at_the_next_read(sensor, load, fake_clock):
     load.broken = True
     fake_clock.advance(1)
     with pytest.raises(SensorError, match="load cannot be read"):
@@ -108,56 +107,18 @@ def test_a_failing_load_is_a_sensor_error_and_its_time_is_counted_later(sensor, 
     assert sensor.read()[0].energy_joules == pytest.approx(2 * 57.0)
 
 
-STAT = "cpu  1000 50 200 6000 400 10 20 30 500 25\ncpu0 1 2 3\nintr 5 0\n"
+def test_machine_times_agree_with_cpu_percent():
+    before = machine_cpu_times()
+    end = time.perf_counter() + 0.1
+    while time.perf_counter() < end:
+        pass
+    after = machine_cpu_times()
+    busy, total = (new - old for new, old in zip(after, before, strict=True))
+    assert 0 < busy <= total
+    assert total == pytest.approx(0.1 * psutil.cpu_count(), rel=0.6)
 
 
-def test_the_kernels_times_are_read_from_a_file_that_stays_open(tmp_path):
-    """Busy is all but idle and waiting; what guests have, users have too, and is not counted twice."""
-    path = tmp_path / "stat"
-    path.write_text(STAT)
-    times = StatTimes(path)
-    assert times() == (1310, 7710)
-    path.write_text(STAT.replace("1000", "1100"))
-    assert times() == (1410, 7810)
-    times.close()
-    times.close()
-
-
-@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="only Linux has this file")
-def test_the_kernels_times_are_psutils():
-    times, ticks = StatTimes(Path("/proc/stat")), os.sysconf("SC_CLK_TCK")
-    before = psutil.cpu_times()
-    total = times()[1] / ticks
-    after = psutil.cpu_times()
-    times.close()
-    assert sum(before[:8]) <= total + 0.1
-    assert total <= sum(after[:8]) + 0.1
-
-
-def test_without_the_file_psutil_tells_the_load(machine):
-    """As on Windows and macOS; the machine that is described here has no such file."""
-    (sensor,) = open_modelled(machine()).sensors
-    assert {reading.domain for reading in sensor.read()} == {"cpu:package-0", "dram:package-0"}
-    sensor.close()
-
-
-def open_files():
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="only Linux shows what is open")
-def test_closing_releases_the_file(machine):
-    surroundings = machine()
-    (surroundings.system_root / "proc/stat").write_text(STAT)
-    before = open_files()
-    (sensor,) = open_modelled(surroundings).sensors
-    assert open_files() == before + 1
-    sensor.close()
-    sensor.close()
-    assert open_files() == before
-
-
-def test_domains_say_that_they_are_guesses(sensor):
+def test_domains_are_labelled_as_estimates(sensor):
     for domain in sensor.domains:
         assert domain.provenance is Provenance.MODELLED
         assert domain.gain_uncertainty == 0.3
@@ -169,22 +130,22 @@ def test_domains_say_that_they_are_guesses(sensor):
 def table(tmp_path, monkeypatch):
     path = tmp_path / "table.csv"
     path.write_text("Name,TDP\nIntel Xeon Gold 6248R,205\n")
-    monkeypatch.setattr("profiler.sensors.estimated.find_table", lambda: path)
+    monkeypatch.setattr("profiler._codecarbon.find_file", lambda _: path)
 
 
-def test_a_known_processor_has_its_design_power_on_every_socket(table):
+def test_a_known_processor_draws_its_design_power_on_every_socket(table):
     model = model_cpu(GOLD)
     assert model.full_watts == 410.0
     assert "2 x 205 W of Intel Xeon Gold 6248R in codecarbon's table" in model.notes[0]
 
 
-def test_a_virtual_machine_has_its_threads_and_at_most_the_processor(table):
+def test_a_virtual_machine_draws_by_its_threads_up_to_the_design_power(table):
     assert model_cpu(replace(GOLD, virtual=True, threads=8)).full_watts == 32.0
     assert model_cpu(replace(GOLD, virtual=True, threads=80)).full_watts == 205.0
 
 
 @pytest.mark.parametrize("name", ["AMD EPYC", None])
-def test_an_unknown_processor_is_modelled_by_its_threads(table, name):
+def test_an_unknown_processor_is_estimated_from_its_threads(table, name):
     assert model_cpu(replace(GOLD, cpu_model=name)).full_watts == 4.0 * 96
 
 
@@ -216,8 +177,8 @@ def test_the_number_of_modules_is_bounded():
     assert [estimate_dimm_count(gb) for gb in (0.5, 4, 129, 100_000)] == [1, 2, 9, 32]
 
 
-def test_this_very_machine_can_be_modelled(machine, fake_clock):
-    sensor = open_modelled(machine()).sensors[0]
+def test_this_machine_can_be_estimated(machine, fake_clock):
+    sensor = open_estimated(machine()).sensors[0]
     fake_clock.advance(1)
     cpu, ram = sensor.read()
     assert cpu.power_watts > 0
@@ -225,7 +186,7 @@ def test_this_very_machine_can_be_modelled(machine, fake_clock):
     sensor.close()
 
 
-def test_without_codecarbon_the_threads_decide_and_the_note_says_why(run_python):
+def test_without_codecarbon_the_power_depends_on_the_threads_and_the_note_says_why(run_python):
     code = """
         import os, sys
         sys.modules["codecarbon"] = None
@@ -235,5 +196,5 @@ def test_without_codecarbon_the_threads_decide_and_the_note_says_why(run_python)
         assert sensor.read()[0].power_watts > 0
     """
     done = run_python(code)
-    assert "pip install codecarbon" in done.stdout or "does not tell its name" in done.stdout
+    assert "pip install codecarbon" in done.stdout or "does not report its name" in done.stdout
     assert "4 W for each" in done.stdout

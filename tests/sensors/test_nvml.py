@@ -1,3 +1,5 @@
+import contextlib
+
 import pytest
 
 from profiler.errors import SensorError, SensorUnavailableError
@@ -7,6 +9,7 @@ from profiler.testing.conformance import SensorConformance, SensorRig
 from profiler.testing.replay import Waveform
 from tests.support.simulated_nvml import (
     GPU_IS_LOST,
+    NO_PERMISSION,
     SimulatedGpu,
     hopper,
     pascal,
@@ -61,14 +64,14 @@ class TestPascal(Conformance):
     model = staticmethod(pascal)
 
 
-del Conformance  # pytest would collect the base as a test of its own
+del Conformance  # pytest would collect the base class as a test
 
 
 def by_domain(readings):
     return {reading.domain: reading for reading in readings}
 
 
-def test_all_gpus_are_summed_not_averaged(opened, fake_clock):
+def test_the_total_is_the_sum_of_all_gpus(opened, fake_clock):
     sensor = opened(*[_numbered(i, 300) for i in range(8)])
     before = by_domain(sensor.read())
     fake_clock.advance(3_600)
@@ -91,7 +94,7 @@ def test_the_counter_is_the_integral_of_a_square_wave(opened, fake_clock):
     assert sensor.read()[0].energy_joules - first.energy_joules == pytest.approx(3_000, abs=0.01)
 
 
-def test_energy_and_instantaneous_power_come_together(opened, fake_clock):
+def test_a_reading_has_energy_and_instantaneous_power(opened, fake_clock):
     sensor = opened(hopper(Waveform.constant(250)))
     fake_clock.advance(2)
     reading = sensor.read()[0]
@@ -100,7 +103,7 @@ def test_energy_and_instantaneous_power_come_together(opened, fake_clock):
     assert sensor.domains[0].source == "NVML total energy counter (Simulated H100)"
 
 
-def test_a_board_without_a_counter_is_integrated_and_never_zero(opened):
+def test_a_board_without_a_counter_reports_power_only(opened):
     sensor = opened(pascal(Waveform.constant(80)))
     assert sensor.domains[0].provenance is Provenance.INTEGRATED
     assert sensor.domains[0].source == "NVML instantaneous power, integrated (Simulated P100)"
@@ -119,17 +122,17 @@ def test_a_board_without_a_counter_is_integrated_and_never_zero(opened):
         ),
     ],
 )
-def test_the_meaning_of_power_is_told_apart(opened, settings, meaning):
+def test_the_source_names_the_meaning_of_the_power_reading(opened, settings, meaning):
     sensor = opened(SimulatedGpu(waveform=Waveform.constant(80), counter="none", **settings))
     assert sensor.domains[0].source.startswith(f"NVML {meaning}, integrated")
 
 
-def test_a_counter_that_stands_at_zero_is_no_counter(opened):
+def test_a_counter_of_exactly_zero_is_treated_as_missing(opened):
     sensor = opened(hopper(Waveform.constant(80), start_joules=0.0))
     assert sensor.domains[0].provenance is Provenance.INTEGRATED
 
 
-def test_the_older_counter_call_serves_where_the_field_does_not(opened, fake_clock):
+def test_the_older_counter_call_replaces_an_unsupported_field(opened, fake_clock):
     sensor = opened(volta(Waveform.constant(200), fields="none"))
     fake_clock.advance(1)
     reading = sensor.read()[0]
@@ -137,7 +140,7 @@ def test_the_older_counter_call_serves_where_the_field_does_not(opened, fake_clo
     assert (reading.energy_joules, reading.power_watts) == (pytest.approx(1_200), pytest.approx(200))
 
 
-def test_a_lost_gpu_is_a_gap_of_its_own_and_returns(opened, fake_clock):
+def test_a_lost_gpu_is_a_gap_until_it_returns(opened, fake_clock):
     sensor = opened(
         _numbered(0, 100), hopper(Waveform.constant(300), uuid="GPU-lost", faults=((1, 4, GPU_IS_LOST),))
     )
@@ -149,10 +152,10 @@ def test_a_lost_gpu_is_a_gap_of_its_own_and_returns(opened, fake_clock):
     fake_clock.advance(1.5)
     after = by_domain(sensor.read())
     assert after["gpu:1"].energy_joules - before == pytest.approx(300 * 5, rel=1e-6)
-    assert sensor.notices == ("gpu:1 could not be read for 3.00 s in all.",)
+    assert sensor.warnings == ("gpu:1 could not be read for over 1 s in total.",)
 
 
-def test_when_every_gpu_is_lost_reading_raises_and_recovers(opened, fake_clock):
+def test_reading_raises_while_every_gpu_is_lost(opened, fake_clock):
     sensor = opened(hopper(Waveform.constant(300), faults=((1, 2, GPU_IS_LOST),)))
     fake_clock.advance(1.5)
     with pytest.raises(SensorError, match="no GPU could be read"):
@@ -162,7 +165,7 @@ def test_when_every_gpu_is_lost_reading_raises_and_recovers(opened, fake_clock):
 
 
 @pytest.mark.parametrize("model", [hopper, volta, lambda w, **more: volta(w, fields="none", **more)])
-def test_power_never_stands_in_for_a_counter_that_fails_for_a_while(opened, fake_clock, model):
+def test_a_failing_counter_is_a_gap_although_power_can_be_read(opened, fake_clock, model):
     sensor = opened(_numbered(0, 100), model(Waveform.constant(300), uuid="GPU-mute", mutes=((1, 2, 999),)))
     before = by_domain(sensor.read())["gpu:1"].energy_joules
     fake_clock.advance(1.5)
@@ -171,7 +174,7 @@ def test_power_never_stands_in_for_a_counter_that_fails_for_a_while(opened, fake
     assert by_domain(sensor.read())["gpu:1"].energy_joules - before == pytest.approx(900)
 
 
-def test_a_call_that_fails_now_and_then_costs_no_energy(opened, fake_clock):
+def test_occasional_failures_lose_no_energy(opened, fake_clock):
     sensor = opened(_numbered(0, 100), hopper(Waveform.constant(300), uuid="GPU-flaky", fail_every=7))
     seen = []
     for _ in range(100):
@@ -182,7 +185,7 @@ def test_a_call_that_fails_now_and_then_costs_no_energy(opened, fake_clock):
     assert watts == pytest.approx(300, rel=0.01)
 
 
-def test_a_restarted_counter_shows_as_a_decrease(opened, fake_clock):
+def test_a_counter_reset_appears_as_a_decrease(opened, fake_clock):
     sensor = opened(hopper(Waveform.constant(100), resets=(5.0,)))
     fake_clock.advance(4)
     before = sensor.read()[0].energy_joules
@@ -191,7 +194,7 @@ def test_a_restarted_counter_shows_as_a_decrease(opened, fake_clock):
     assert before > 1_000
 
 
-def test_logical_indices_follow_the_mask(opened, fake_clock):
+def test_logical_indices_follow_the_selection(opened, fake_clock):
     sensor = opened(_numbered(0, 100), _numbered(1, 200), environ={"CUDA_VISIBLE_DEVICES": "1"})
     fake_clock.advance(1)
     assert [domain.name for domain in sensor.domains] == ["gpu:0"]
@@ -199,19 +202,19 @@ def test_logical_indices_follow_the_mask(opened, fake_clock):
     assert sensor.read()[0].power_watts == pytest.approx(200)
 
 
-def test_a_mask_by_identifier_bills_that_board_and_not_nothing(opened):
+def test_a_selection_by_uuid_prefix_selects_that_board(opened):
     sensor = opened(_numbered(0, 100), _numbered(1, 200), environ={"CUDA_VISIBLE_DEVICES": "GPU-00000001"})
     assert [domain.device for domain in sensor.domains] == ["GPU-00000001-0000"]
 
 
-def test_an_instance_is_measured_by_its_whole_board_and_says_so(opened):
+def test_an_instance_is_measured_by_its_whole_board_with_a_note(opened):
     board = hopper(Waveform.constant(300), instances=("MIG-aaaa", "MIG-bbbb"))
     sensor = opened(board, environ={"CUDA_VISIBLE_DEVICES": "MIG-bbbb"})
     assert [domain.name for domain in sensor.domains] == ["gpu:0"]
     assert "whole board" in sensor.domains[0].notes[0]
 
 
-def test_a_module_says_that_its_counter_holds_more_than_the_gpu(opened):
+def test_a_module_has_a_note_that_its_counter_includes_more_than_the_gpu(opened):
     sensor = opened(hopper(Waveform.constant(300), name="NVIDIA GH200 480GB", module_watts=150))
     assert "includes the processor" in sensor.domains[0].notes[0]
 
@@ -223,11 +226,11 @@ def test_a_module_says_that_its_counter_holds_more_than_the_gpu(opened):
         (((0, 1),), True, False),
         (((99, 1),), False, True),
         (((0, 1), (99, 1)), True, True),
-        (((99, 1),), True, False),  # in a container this process may be listed under another number
+        (((99, 1),), True, False),  # a container may list this process under another number
         (((98, 1), (99, 1)), True, True),
     ],
 )
-def test_a_board_that_others_use_says_so(opened, processes, in_use, shared):
+def test_a_board_used_by_other_processes_has_a_note(opened, processes, in_use, shared):
     board = hopper(Waveform.constant(100), uuid="GPU-a", processes=processes)
     (domain,) = opened(board, cuda_uuids=("GPU-a",) if in_use else None).domains
     assert any("Other processes" in note for note in domain.notes) == shared
@@ -241,45 +244,45 @@ def test_a_guessed_order_is_noted_on_the_boards(opened):
     assert "CUDA_DEVICE_ORDER" in sensor.domains[0].notes[0]
 
 
-def test_cudas_own_devices_are_found_by_identifier(opened):
+def test_cuda_devices_are_matched_by_uuid(opened):
     bare = tuple(f"{i:08x}-0000" for i in (2, 0))
     sensor = opened(*[_numbered(i, 100) for i in range(3)], cuda_uuids=bare)
     assert [domain.device for domain in sensor.domains] == ["GPU-00000002-0000", "GPU-00000000-0000"]
 
 
 @pytest.mark.parametrize(
-    ("code", "said"),
+    ("code", "expected"),
     [
         (9, ("not loaded", "sudo modprobe nvidia")),
-        (4, ("may not talk", "/dev/nvidiactl")),
+        (4, ("no permission", "/dev/nvidiactl")),
         (18, ("was updated", "Reboot")),
         (999, ("code 999", "")),
     ],
 )
-def test_each_way_nvml_fails_to_start_has_its_own_words(nvml_library, machine, code, said):
-    surroundings = machine()
-    script = write_script(surroundings.system_root / "script", [], init_code=code)
+def test_each_failure_of_nvml_has_its_own_reason(nvml_library, machine, code, expected):
+    environment = machine()
+    script = write_script(environment.system_root / "script", [], init_code=code)
     with simulated_nvml(nvml_library, script), pytest.raises(SensorUnavailableError) as refused:
-        open_nvml(surroundings)
-    assert said[0] in refused.value.reason
-    assert said[1] in refused.value.remedy
+        open_nvml(environment)
+    assert expected[0] in refused.value.reason
+    assert expected[1] in refused.value.remedy
 
 
-def test_no_gpu_at_all(simulated_gpus, machine):
+def test_a_driver_without_gpus_is_refused(simulated_gpus, machine):
     simulated_gpus([])
     with pytest.raises(SensorUnavailableError, match="lists no GPU"):
         open_nvml(machine())
 
 
 @pytest.mark.parametrize("selection", ["", "-1", "7"])
-def test_hidden_gpus_are_not_absent_gpus(simulated_gpus, machine, selection):
+def test_hidden_gpus_have_their_own_reason(simulated_gpus, machine, selection):
     simulated_gpus([hopper(Waveform.constant(100))])
     with pytest.raises(SensorUnavailableError) as refused:
         open_nvml(machine(environ={"CUDA_VISIBLE_DEVICES": selection}))
     assert f"CUDA_VISIBLE_DEVICES={selection!r} hides every one of the 1 GPUs" in refused.value.reason
 
 
-def test_a_gpu_that_reports_nothing_is_refused_beside_the_others(simulated_gpus, machine):
+def test_a_gpu_without_readings_is_refused_beside_the_others(simulated_gpus, machine):
     mute = SimulatedGpu(
         waveform=Waveform.constant(1), uuid="GPU-mute", counter="none", usage="none", fields="none"
     )
@@ -297,7 +300,28 @@ def test_a_gpu_lost_at_the_start_is_refused_with_its_error(simulated_gpus, machi
     found.sensors[0].close()
 
 
-def test_a_forked_child_leaves_its_parents_nvml_alone(opened, monkeypatch):
+@pytest.mark.parametrize(("code", "reason"), [(GPU_IS_LOST, "GPU is lost"), (NO_PERMISSION, "no permission")])
+def test_the_reason_is_right_if_the_only_gpu_fails_at_the_start(simulated_gpus, machine, code, reason):
+    simulated_gpus([hopper(Waveform.constant(1), faults=((-1, 99, code),))])
+    with pytest.raises(SensorUnavailableError) as refused:
+        open_nvml(machine())
+    assert reason in refused.value.reason
+    assert "lists no GPU" not in refused.value.reason
+    assert refused.value.remedy
+
+
+def test_frequent_failures_cause_one_warning(opened, fake_clock):
+    sensor = opened(hopper(Waveform.constant(300), fail_every=2))
+    sentences = set()
+    for _ in range(160):
+        fake_clock.advance(0.05)
+        with contextlib.suppress(SensorError):
+            sensor.read()
+        sentences.update(sensor.warnings)
+    assert sentences == {"gpu:0 could not be read for over 1 s in total."}
+
+
+def test_a_forked_child_does_not_shut_down_nvml(opened, monkeypatch):
     import pynvml
 
     sensor = opened(hopper(Waveform.constant(100)))
@@ -308,7 +332,7 @@ def test_a_forked_child_leaves_its_parents_nvml_alone(opened, monkeypatch):
     pynvml.nvmlShutdown()
 
 
-def test_somebody_elses_shutdown_is_survived(opened, fake_clock):
+def test_nvml_is_restarted_after_a_foreign_shutdown(opened, fake_clock):
     import pynvml
 
     sensor = opened(hopper(Waveform.constant(100)))
@@ -322,7 +346,7 @@ def test_somebody_elses_shutdown_is_survived(opened, fake_clock):
     assert readings
 
 
-def test_closing_after_somebody_elses_shutdown_is_safe(opened):
+def test_closing_after_a_foreign_shutdown_is_safe(opened):
     import pynvml
 
     sensor = opened(hopper(Waveform.constant(100)))

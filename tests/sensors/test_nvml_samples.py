@@ -1,4 +1,4 @@
-"""A board that remembers its power readings: none is missed, each has its own time, whatever clock stamps it."""
+"""Buffered power readings: none is missed, and each has its own time, whichever clock stamps it."""
 
 import time
 from itertools import pairwise
@@ -20,7 +20,7 @@ MICROSECOND_NS = 1_000
 
 @pytest.fixture
 def opened(simulated_gpus, machine, fake_clock):
-    """Opens the sensor over simulated GPUs that have been drawing power for three seconds."""
+    """Opens the sensor on simulated GPUs three seconds after their start."""
     sensors = []
 
     def open_it(*gpus):
@@ -34,7 +34,7 @@ def opened(simulated_gpus, machine, fake_clock):
         sensor.close()
 
 
-class TestRemembering(SensorConformance):
+class TestConformance(SensorConformance):
     @pytest.fixture
     def rig(self, opened, fake_clock):
         sensor = opened(
@@ -47,7 +47,7 @@ class TestRemembering(SensorConformance):
         )
 
 
-def test_a_domain_says_how_often_it_is_measured_and_how_far_back_it_remembers(opened):
+def test_the_domain_states_its_update_interval_and_buffered_time(opened):
     (domain,) = opened(pascal(RAMP)).domains
     assert domain.provenance is Provenance.INTEGRATED
     assert domain.source == "NVML buffered power readings, integrated (Simulated P100)"
@@ -56,13 +56,13 @@ def test_a_domain_says_how_often_it_is_measured_and_how_far_back_it_remembers(op
 
 
 @pytest.mark.parametrize("gpu", [pascal(RAMP, samples=0), pascal(RAMP, samples=2), volta(RAMP)])
-def test_a_board_with_a_counter_or_no_memory_gives_its_present_reading(opened, fake_clock, gpu):
+def test_a_board_with_a_counter_or_without_a_buffer_returns_its_present_reading(opened, fake_clock, gpu):
     sensor = opened(gpu)
     assert sensor.domains[0].buffered_seconds == 0
     assert [reading.time_ns for reading in sensor.read()] == [fake_clock()]
 
 
-def test_a_late_thread_misses_no_reading(opened, fake_clock):
+def test_a_late_read_misses_no_sample(opened, fake_clock):
     sensor = opened(pascal(RAMP))
     readings = list(sensor.read())
     for wait in (0.3, 0.001, 2.0, 0.7):
@@ -73,7 +73,7 @@ def test_a_late_thread_misses_no_reading(opened, fake_clock):
     assert fake_clock() - readings[-1].time_ns < 2 * PERIOD_NS
 
 
-def test_what_the_board_forgot_is_a_gap(opened, fake_clock):
+def test_samples_that_left_the_buffer_are_a_gap(opened, fake_clock):
     sensor = opened(pascal(RAMP))
     before = sensor.read()[-1].time_ns
     fake_clock.advance(10)
@@ -89,8 +89,8 @@ def ahead_of_monotonic(name):
 @pytest.mark.parametrize(
     "ahead", [0.0, ahead_of_monotonic("CLOCK_REALTIME")], ids=["monotonic", "wall clock"]
 )
-def test_a_known_clock_is_taken_at_its_word(opened, fake_clock, ahead):
-    """Each stamp becomes the middle of what its reading measured: 5 ms before its tick, but for the clocks' jitter."""
+def test_stamps_of_a_known_clock_are_converted(opened, fake_clock, ahead):
+    """The time of a reading is the centre of its averaging interval, 5 ms before its tick, up to the clocks' jitter."""
     sensor = opened(pascal(RAMP, sample_clock_seconds=ahead))
     epoch = fake_clock() - 3 * SECOND
     for reading in sensor.read():
@@ -98,8 +98,8 @@ def test_a_known_clock_is_taken_at_its_word(opened, fake_clock, ahead):
         assert ticks == pytest.approx(round(ticks), abs=0.05)
 
 
-def test_an_unknown_clock_is_found_from_its_youngest_stamps(opened, fake_clock):
-    """Within a read's place in a period at first, and to less than a millisecond after some."""
+def test_the_offset_of_an_unknown_clock_converges(opened, fake_clock):
+    """It is known to within a period at first, and to less than a millisecond after some reads."""
     sensor = opened(pascal(RAMP, sample_clock_seconds=54_321.0))
     epoch = fake_clock() - 3 * SECOND
     off = []
@@ -113,7 +113,7 @@ def test_an_unknown_clock_is_found_from_its_youngest_stamps(opened, fake_clock):
     assert max(off[-5:]) < SECOND / 1000
 
 
-def test_a_board_that_was_lost_goes_on_where_it_stopped(opened, fake_clock):
+def test_a_lost_board_continues_after_its_last_sample(opened, fake_clock):
     sensor = opened(pascal(RAMP, faults=((3.2, 3.4, GPU_IS_LOST),)), pascal(RAMP))
     last = max(reading.time_ns for reading in sensor.read() if reading.domain == "gpu:0")
     fake_clock.advance(0.3)
@@ -123,25 +123,25 @@ def test_a_board_that_was_lost_goes_on_where_it_stopped(opened, fake_clock):
     assert times[0] == pytest.approx(last + PERIOD_NS, abs=MICROSECOND_NS)
 
 
-def test_stamps_that_go_back_are_taken_up_again(opened, fake_clock):
-    """As those of a wall clock that was set back: what the board says then is new, although its stamp is old."""
+def test_samples_continue_after_stamps_are_set_back(opened, fake_clock):
+    """After the stamps' clock is set back, new samples have old stamps."""
     sensor = opened(pascal(RAMP))
     last = sensor.read()[-1].time_ns
-    sensor._gpus[0]._buffer._last_us += 2_000_000
+    sensor._gpus[0]._buffer._last_us += 2_000_000  # the simulator cannot set its clock back
     fake_clock.advance(0.5)
     assert not sensor.read()
     fake_clock.advance(0.6)
     assert sensor.read()[0].time_ns == pytest.approx(last + PERIOD_NS, abs=MICROSECOND_NS)
 
 
-def test_no_reading_yet_is_no_failure(opened, fake_clock):
+def test_a_read_without_a_new_sample_is_empty(opened, fake_clock):
     sensor = opened(pascal(RAMP))
     sensor.read()
     fake_clock.advance(0.001)
     assert list(sensor.read()) == []
 
 
-def test_the_youngest_age_lately_counts_where_no_clock_is_known():
+def test_the_smallest_recent_age_counts_if_no_clock_is_known():
     clock = StampClock(())
     assert clock.ahead_ns(1_000, 51_000) == -50_000
     assert clock.ahead_ns(2_000, 12_000) == -10_000

@@ -5,8 +5,7 @@ import time
 import pytest
 
 from profiler.errors import SensorUnavailableError
-from profiler.sensors.perf import KernelCounter, open_perf, perf_event_open
-from profiler.sensors.perf_events import PMU, list_events, parse_cpu_list
+from profiler.sensors.perf import PMU, KernelCounter, list_events, open_perf, parse_cpu_list, perf_event_open
 from profiler.testing.conformance import SensorConformance, SensorRig
 from profiler.testing.replay import Waveform
 from tests.support.perf_events import FakePerfEvents
@@ -23,11 +22,11 @@ SERVER = {
 
 @pytest.fixture
 def kernel(machine, fake_clock):
-    """Builds a kernel with energy events, and the surroundings that show it."""
+    """Builds a kernel with energy events and its environment."""
 
     def build(powers, *, dies=1, **more):
-        surroundings = machine(**more)
-        return FakePerfEvents(surroundings.system_root, powers, clock=fake_clock, dies=dies), surroundings
+        environment = machine(**more)
+        return FakePerfEvents(environment.system_root, powers, clock=fake_clock, dies=dies), environment
 
     return build
 
@@ -35,8 +34,8 @@ def kernel(machine, fake_clock):
 class TestConformance(SensorConformance):
     @pytest.fixture
     def rig(self, kernel, fake_clock):
-        events, surroundings = kernel(SERVER)
-        sensor = open_perf(surroundings, events.open_event).sensors[0]
+        events, environment = kernel(SERVER)
+        sensor = open_perf(environment, events.open_event).sensors[0]
 
         def break_source():
             for counter in events.opened:
@@ -46,9 +45,9 @@ class TestConformance(SensorConformance):
         return SensorRig(sensor=sensor, clock=fake_clock, true_watts=watts, break_source=break_source)
 
 
-def test_domains_are_those_of_powercap(kernel):
-    events, surroundings = kernel(SERVER)
-    sensor = open_perf(surroundings, events.open_event).sensors[0]
+def test_domains_are_the_same_as_those_of_powercap(kernel):
+    events, environment = kernel(SERVER)
+    sensor = open_perf(environment, events.open_event).sensors[0]
     assert {d.name: (d.billed, d.parent) for d in sensor.domains} == {
         "cpu:package-0": (True, None),
         "cpu:package-1": (True, None),
@@ -59,56 +58,56 @@ def test_domains_are_those_of_powercap(kernel):
     }
 
 
-def test_mirrored_dies_are_one_meter(kernel):
-    events, surroundings = kernel({("energy-pkg", 0): Waveform.constant(68)}, dies=4)
-    cpuinfo = surroundings.system_root / "proc/cpuinfo"
+def test_mirrored_dies_are_counted_once(kernel):
+    events, environment = kernel({("energy-pkg", 0): Waveform.constant(68)}, dies=4)
+    cpuinfo = environment.system_root / "proc/cpuinfo"
     cpuinfo.write_text(cpuinfo.read_text().replace("GenuineIntel", "AuthenticAMD"))
-    (domain,) = open_perf(surroundings, events.open_event).sensors[0].domains
+    (domain,) = open_perf(environment, events.open_event).sensors[0].domains
     assert domain.name == "cpu:package-0"
-    assert "one counter" in domain.notes[0]
+    assert "same counter" in domain.notes[0]
     assert "leave it out" in domain.notes[1]
 
 
-def test_dies_of_their_own_are_all_counted(kernel):
-    events, surroundings = kernel({("energy-pkg", 0): Waveform.constant(68)}, dies=2)
-    sensor = open_perf(surroundings, events.open_event).sensors[0]
+def test_dies_with_separate_counters_are_all_counted(kernel):
+    events, environment = kernel({("energy-pkg", 0): Waveform.constant(68)}, dies=2)
+    sensor = open_perf(environment, events.open_event).sensors[0]
     assert [d.name for d in sensor.domains] == ["cpu:package-0-die-0", "cpu:package-0-die-1"]
 
 
-def test_a_package_that_goes_offline_is_a_gap_of_its_own(kernel, fake_clock):
-    events, surroundings = kernel({("energy-pkg", i): Waveform.constant(100) for i in range(2)})
-    sensor = open_perf(surroundings, events.open_event).sensors[0]
+def test_a_package_that_goes_offline_does_not_affect_the_others(kernel, fake_clock):
+    events, environment = kernel({("energy-pkg", i): Waveform.constant(100) for i in range(2)})
+    sensor = open_perf(environment, events.open_event).sensors[0]
     events.opened[0].broken = True
     fake_clock.advance(2)
     assert [(r.domain, r.energy_joules) for r in sensor.read()] == [("cpu:package-1", pytest.approx(200))]
 
 
 def test_a_refusal_names_the_setting_and_the_commands(kernel):
-    events, surroundings = kernel(SERVER)
+    events, environment = kernel(SERVER)
     events.error = PermissionError(errno.EACCES, "Permission denied")
-    setting = surroundings.system_root / "proc/sys/kernel/perf_event_paranoid"
+    setting = environment.system_root / "proc/sys/kernel/perf_event_paranoid"
     setting.parent.mkdir(parents=True)
     setting.write_text("2\n")
     with pytest.raises(SensorUnavailableError) as refused:
-        open_perf(surroundings, events.open_event)
+        open_perf(environment, events.open_event)
     assert "kernel.perf_event_paranoid is 2" in refused.value.reason
     assert "sudo sysctl kernel.perf_event_paranoid=0" in refused.value.remedy
     assert "cap_perfmon" in refused.value.remedy
 
 
-def test_a_container_is_refused_with_its_own_remedy(kernel):
-    events, surroundings = kernel(SERVER, environ={"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+def test_a_container_has_its_own_remedy(kernel):
+    events, environment = kernel(SERVER, environ={"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
     events.error = PermissionError(errno.EPERM, "Operation not permitted")
     with pytest.raises(SensorUnavailableError) as refused:
-        open_perf(surroundings, events.open_event)
+        open_perf(environment, events.open_event)
     assert "--cap-add PERFMON" in refused.value.remedy
 
 
-def test_any_other_failure_is_told_as_it_is(kernel):
-    events, surroundings = kernel(SERVER)
+def test_other_errors_are_the_reason(kernel):
+    events, environment = kernel(SERVER)
     events.error = OSError(errno.ENODEV, "No such device")
     with pytest.raises(SensorUnavailableError, match="No such device"):
-        open_perf(surroundings, events.open_event)
+        open_perf(environment, events.open_event)
 
 
 def test_a_kernel_without_the_pmu_is_refused(machine):
@@ -117,23 +116,23 @@ def test_a_kernel_without_the_pmu_is_refused(machine):
 
 
 @pytest.mark.parametrize(("name", "text"), [("energy-pkg", "event=what"), ("energy-pkg.scale", "often")])
-def test_events_that_are_not_understood_are_left_out(kernel, name, text):
-    _, surroundings = kernel(SERVER)
-    (surroundings.system_root / PMU / "events" / name).write_text(text)
-    assert "energy-pkg" not in {event.name for event in list_events(surroundings.system_root)}
+def test_invalid_events_are_ignored(kernel, name, text):
+    _, environment = kernel(SERVER)
+    (environment.system_root / PMU / "events" / name).write_text(text)
+    assert "energy-pkg" not in {event.name for event in list_events(environment.system_root)}
 
 
 @pytest.mark.parametrize(("text", "cpus"), [("0\n", [0]), ("0,18\n", [0, 18]), ("0-2,4\n", [0, 1, 2, 4])])
-def test_lists_of_processors(text, cpus):
+def test_parse_cpu_list(text, cpus):
     assert parse_cpu_list(text) == cpus
 
 
-def test_the_kernels_call_is_made_rightly():
+def test_perf_event_open_counts_task_time():
     software, task_clock = 1, 1
     try:
         counter = KernelCounter(perf_event_open(software, task_clock, pid=0, cpu=-1))
     except OSError as error:
-        pytest.skip(f"this kernel refuses even a process's own task clock: {error}")
+        pytest.skip(f"this kernel refuses even the task clock of a process: {error}")
     before = counter.read()
     end = time.thread_time_ns() + 5_000_000
     while time.thread_time_ns() < end:
@@ -145,7 +144,7 @@ def test_the_kernels_call_is_made_rightly():
         counter.read()
 
 
-def test_a_truncated_count_is_an_error_and_not_a_number():
+def test_a_short_read_raises():
     reader, writer = os.pipe()
     os.write(writer, b"1234")
     os.close(writer)

@@ -12,7 +12,7 @@ SECOND = 1_000_000_000
 
 
 def feed(counter, energies, *, start):
-    """Show the counter true energies in microjoules, one a second; returns what it made of them."""
+    """Feed true energies in microjoules, one per second; return the resulting energies."""
     return [counter.update((start + e) % MODULUS, i * SECOND) - start for i, e in enumerate(energies)]
 
 
@@ -20,13 +20,13 @@ def feed(counter, energies, *, start):
     start=st.integers(0, MODULUS - 1),
     increments=st.lists(st.integers(0, 500_000_000), min_size=1, max_size=60),
 )
-def test_wraps_are_invisible_to_the_microjoule(start, increments):
+def test_wraparounds_are_resolved_exactly(start, increments):
     energies = [sum(increments[:i]) for i in range(len(increments) + 1)]
     assert feed(WrappingCounter(MAX_RANGE), energies, start=start) == energies
 
 
 @given(start=st.integers(0, MODULUS - 1), watts=st.integers(1, 450), seconds=st.integers(30, 100))
-def test_a_load_that_begins_in_a_gap_with_a_wrap_is_still_exact(start, watts, seconds):
+def test_a_wraparound_in_a_gap_is_exact_although_the_power_rises(start, watts, seconds):
     counter = WrappingCounter(MAX_RANGE)
     energies = [0, 20_000_000, 40_000_000, 40_000_000 + watts * seconds * 1_000_000]
     shown = [
@@ -38,7 +38,7 @@ def test_a_load_that_begins_in_a_gap_with_a_wrap_is_still_exact(start, watts, se
 
 
 @given(start=st.integers(0, MODULUS - 1), watts=st.integers(50, 2_000))
-def test_steady_power_is_followed_through_several_wraps_in_one_gap(start, watts):
+def test_several_wraparounds_in_one_gap_are_resolved_at_steady_power(start, watts):
     counter = WrappingCounter(MAX_RANGE)
     steady = [i * watts * 1_000_000 for i in range(5)]
     assert feed(counter, steady, start=start)[-1] == steady[-1]
@@ -52,21 +52,21 @@ def test_steady_power_is_followed_through_several_wraps_in_one_gap(start, watts)
     at=st.integers(1, 6),
     garbage=st.integers(0, MODULUS - 1),
 )
-def test_one_garbled_value_never_adds_more_than_power_could(increments, at, garbage):
+def test_one_wrong_value_never_adds_more_than_the_maximum_power(increments, at, garbage):
     counter = WrappingCounter(MAX_RANGE)
     energies = [sum(increments[:i]) for i in range(len(increments) + 1)]
     raws = [5_000_000_000 + e for e in energies]
     raws[at] = garbage
     shown = [counter.update(raw, i * SECOND // 10) for i, raw in enumerate(raws)]
-    believed = [s for s in shown if s is not None]
-    # A value that looks right is believed; the true ones after it then look like a counter that started again.
+    accepted = [s for s in shown if s is not None]
+    # A plausible wrong value is accepted; the true values after it then look like a reset.
     limit = (2_000 * 0.1 * len(raws) + 100) * 1e6
-    assert all(s >= 0 for s in believed)
-    assert all(later - earlier <= limit for earlier, later in itertools.pairwise(believed))
+    assert all(s >= 0 for s in accepted)
+    assert all(later - earlier <= limit for earlier, later in itertools.pairwise(accepted))
     assert counter.restarts <= 1
 
 
-def test_a_cut_value_is_refused_and_the_next_good_one_is_exact():
+def test_a_truncated_value_is_rejected_and_the_next_one_is_exact():
     counter = WrappingCounter(MAX_RANGE)
     assert counter.update(200_000_000_000, 0) == 200_000_000_000
     assert counter.update(20, SECOND // 10) is None
@@ -74,7 +74,7 @@ def test_a_cut_value_is_refused_and_the_next_good_one_is_exact():
     assert counter.restarts == 0
 
 
-def test_a_counter_that_started_again_is_followed_from_zero():
+def test_a_reset_counter_continues_from_zero():
     counter = WrappingCounter(MAX_RANGE)
     counter.update(200_000_000_000, 0)
     counter.update(200_010_000_000, SECOND // 10)
@@ -83,14 +83,14 @@ def test_a_counter_that_started_again_is_followed_from_zero():
     assert counter.restarts == 1
 
 
-def test_without_a_range_a_decrease_is_a_restart_and_never_negative():
+def test_without_a_range_a_decrease_is_a_reset():
     counter = WrappingCounter(None)
     assert counter.update(999_000_000, 0) == 999_000_000
     after = [counter.update(i * 1_000_000, (1 + i) * SECOND) for i in range(4)]
     assert after == [None, None, 0, 1_000_000]
 
 
-def test_a_gap_that_allows_several_wraps_without_known_power_is_counted_as_ambiguous():
+def test_a_gap_with_several_possible_wraparounds_is_ambiguous():
     counter = WrappingCounter(MAX_RANGE)
     counter.update(0, 0)
     assert counter.update(1_000_000, 3_600 * SECOND) == 1_000_000

@@ -4,7 +4,7 @@ import errno
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from profiler.sensors.perf_events import PMU, PowerEvent
+from profiler.sensors.perf import PMU, PowerEvent
 from profiler.testing.replay import Waveform
 from profiler.units import NANOSECONDS_PER_SECOND
 

@@ -1,14 +1,14 @@
-"""A stand-in for NVIDIA's management library that the real ``pynvml`` loads: GPUs of exactly known power.
+"""Simulated NVML library, loaded by the real ``pynvml``: GPUs of exactly known power.
 
-The library is C source in ``nvml_simulator/`` beside this file, compiled with the system's compiler. Anything
-that loads ``libnvidia-ml.so.1`` can run on it, other people's tools too::
+The library is compiled from ``nvml_simulator/`` with the system's C compiler. Any program that loads
+``libnvidia-ml.so.1`` can use it::
 
     library = build_library(Path("build"))
     gpus = [SimulatedGpu(waveform=Waveform.square(low=100, high=400, period_seconds=0.5))]
     script = write_script(Path("gpus.txt"), gpus, epoch_ns=time.monotonic_ns())
     subprocess.run([...], env={**os.environ, **library_environment(library, script, os.environ)})
 
-Within one process, ``simulated_nvml`` does the same around the ``pynvml`` that is already imported.
+Within a process, ``simulated_nvml`` replaces the library of the imported ``pynvml``.
 """
 
 import ctypes
@@ -31,6 +31,7 @@ NO_COMPILER = "the simulated NVML needs a C compiler and there is no cc on this 
 
 GPU_IS_LOST = 15
 NOT_SUPPORTED = 3
+NO_PERMISSION = 4
 DRIVER_NOT_LOADED = 9
 
 _SOURCES = Path(__file__).parent / "nvml_simulator"
@@ -38,38 +39,38 @@ _SOURCES = Path(__file__).parent / "nvml_simulator"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SimulatedGpu:
-    """One GPU: what it truly draws, and how its sensor shows that.
+    """True power of one GPU, and the behaviour of its sensor.
 
     Attributes:
-        waveform: Its true power.
-        name: The model's name.
-        uuid: ``GPU-...``; made from its place in the list when empty.
-        bus: The PCI address; made from its place in the list when empty.
-        architecture: NVML's number: 4 Pascal, 5 Volta, 7 Ampere, 9 Hopper.
-        capability: The CUDA compute capability.
-        cores: CUDA cores, which with ``clock_mhz`` decide CUDA's order of unlike boards.
-        clock_mhz: The highest clock.
-        update_seconds: Time between two new values; 0 shows the truth at any time.
-        averaging_seconds: The part of each update that is measured; 0 is the power at the tick.
-        phase_seconds: When the first tick is.
+        waveform: True power.
+        name: Name of the model.
+        uuid: ``GPU-...``; derived from the position in the list if empty.
+        bus: PCI address; derived from the position in the list if empty.
+        architecture: NVML's architecture number: 4 Pascal, 5 Volta, 7 Ampere, 9 Hopper.
+        capability: CUDA compute capability.
+        cores: CUDA cores, which with ``clock_mhz`` determine CUDA's order of different boards.
+        clock_mhz: Maximum clock.
+        update_seconds: Update interval; 0 for a continuous value.
+        averaging_seconds: Measured part of each update interval; 0 for the power at the tick.
+        phase_seconds: Time of the first tick.
         counter: ``integral`` of the true power, sum of the ``part_time`` readings, or ``none``.
-        usage: What ``nvmlDeviceGetPowerUsage`` means: ``instant``, ``average`` (over 1 s) or ``none``.
-        fields: What ``nvmlDeviceGetFieldValues`` supports: ``all``, ``energy``, ``power`` or ``none``.
-        samples: How many power readings ``nvmlDeviceGetSamples`` remembers; 0 where it is not supported.
-        sample_clock_seconds: How far the clock that stamps them is ahead of the monotonic one.
-        gain: What is shown over what is true.
-        noise_watts: One standard deviation of the power readings' noise.
-        module_watts: What the counter includes beside the GPU.
-        start_joules: What the counter shows at time 0.
-        latency_seconds: How long each measuring call takes.
-        faults: ``(start, end, code)``: every question fails with the code.
-        mutes: ``(start, end, code)``: the counter alone fails with the code.
-        frozen: ``(start, end)``: the counter stands.
-        resets: When the counter starts again at 0.
-        fail_every: Every so many measuring calls one fails with ``fail_code``; 0 for never.
-        fail_code: With which code.
+        usage: Meaning of ``nvmlDeviceGetPowerUsage``: ``instant``, ``average`` (over 1 s) or ``none``.
+        fields: Fields supported by ``nvmlDeviceGetFieldValues``: ``all``, ``energy``, ``power`` or ``none``.
+        samples: Number of readings buffered by ``nvmlDeviceGetSamples``; 0 if it is not supported.
+        sample_clock_seconds: Offset of the samples' clock from the monotonic clock.
+        gain: Ratio of the reading to the true value.
+        noise_watts: Standard deviation of the noise of power readings.
+        module_watts: Power that the counter includes in addition to the GPU's.
+        start_joules: Value of the counter at time 0.
+        latency_seconds: Duration of each measuring call.
+        faults: ``(start, end, code)``: every call fails with the code.
+        mutes: ``(start, end, code)``: only the counter fails, with the code.
+        frozen: ``(start, end)``: the counter does not change.
+        resets: Times at which the counter restarts at 0.
+        fail_every: Every n-th measuring call fails with ``fail_code``; 0 for never.
+        fail_code: Code of those failures.
         instances: Identifiers of MIG instances, ``MIG-...``.
-        processes: ``(pid, bytes)``; pid 0 is the process that asks.
+        processes: ``(pid, bytes)``; pid 0 is the calling process.
     """
 
     waveform: Waveform
@@ -103,7 +104,7 @@ class SimulatedGpu:
     processes: tuple[tuple[int, int], ...] = field(default=())
 
     def script(self) -> str:
-        """Return its part of a script."""
+        """Return the GPU's section of a script."""
         return "\n".join(" ".join(str(word) for word in line) for line in (("gpu",), *self._lines())) + "\n"
 
     def _lines(self) -> Iterator[tuple[object, ...]]:
@@ -139,26 +140,26 @@ class SimulatedGpu:
 
 
 def pascal(waveform: Waveform, **changes: Any) -> SimulatedGpu:
-    """A board without an energy counter, whose power is instantaneous and renewed every 20 ms."""
+    """Return a board without an energy counter, with instantaneous power updated every 20 ms."""
     plain = SimulatedGpu(waveform=waveform, name="Simulated P100", architecture=4, capability=(6, 0))
     sensor = replace(plain, update_seconds=0.02, averaging_seconds=0.01, counter="none", usage="instant")
     return replace(sensor, **{"fields": "none", **changes})
 
 
 def volta(waveform: Waveform, **changes: Any) -> SimulatedGpu:
-    """A board whose counter is renewed every 20 ms."""
+    """Return a board with a counter updated every 20 ms."""
     plain = SimulatedGpu(waveform=waveform, name="Simulated V100", architecture=5, capability=(7, 0))
     sensor = replace(plain, update_seconds=0.02, averaging_seconds=0.01, usage="instant")
     return replace(sensor, **{"fields": "energy", **changes})
 
 
 def hopper(waveform: Waveform, **changes: Any) -> SimulatedGpu:
-    """A board whose power is renewed every 100 ms from a quarter of the time; its counter is an integral."""
+    """Return a board whose power is updated every 100 ms from a quarter of the time; its counter is an integral."""
     return replace(SimulatedGpu(waveform=waveform, averaging_seconds=0.025), **changes)
 
 
 def build_library(folder: Path) -> Path:
-    """Compile the library into ``folder``, unless it is there already.
+    """Compile the library into ``folder``, unless it exists.
 
     Returns:
         The library's path.
@@ -176,7 +177,7 @@ def build_library(folder: Path) -> Path:
     sources = sorted(_SOURCES.glob("*.c"))
     if not library.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        # Compiled under another name first: two test processes may share the folder.
+        # Compiled under a temporary name, because two test processes may share the folder.
         unfinished = folder / f"{os.getpid()}.so"
         flags = ("-std=c11", "-D_GNU_SOURCE", "-O2", "-fPIC", "-shared", "-fvisibility=hidden")
         command = [compiler, *flags, f"-Wl,-soname,{LIBRARY_NAME}", *map(str, sources), "-o", str(unfinished)]
@@ -187,7 +188,7 @@ def build_library(folder: Path) -> Path:
 
 
 def _write_command(path: Path) -> None:
-    """Write an empty ``nvidia-smi``: some tools look for NVIDIA boards only where that command exists."""
+    """Write an empty ``nvidia-smi``, without which some tools do not look for NVIDIA boards."""
     path.write_text("#!/bin/sh\n")
     path.chmod(0o755)
 
@@ -203,11 +204,11 @@ def write_script(
     """Write the script that describes the machine.
 
     Args:
-        path: Where to.
-        gpus: Its GPUs, in the driver's order.
-        epoch_ns: The waves' time 0 on the monotonic clock; 0 for when NVML is first started.
-        init_code: The code that starting NVML fails with; 0 for none.
-        driver: The driver's version.
+        path: Path of the script.
+        gpus: The GPUs, in the driver's order.
+        epoch_ns: Time 0 of the waveforms on the monotonic clock; 0 for the first start of NVML.
+        init_code: Code with which starting NVML fails; 0 for success.
+        driver: Version of the driver.
 
     Returns:
         The path.
@@ -218,7 +219,7 @@ def write_script(
 
 
 def library_environment(library: Path, script: Path, environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables under which a new process finds the simulated library."""
+    """Return environment variables with which a new process loads the simulated library."""
     folder = str(library.parent)
     first = {
         name: os.pathsep.join([folder, *filter(None, [environ.get(name)])])
@@ -231,12 +232,12 @@ def library_environment(library: Path, script: Path, environ: Mapping[str, str])
 def simulated_nvml(
     library: Path, script: Path, *, clock: Callable[[], int] | None = None
 ) -> Iterator[ctypes.CDLL]:
-    """Make the ``pynvml`` of this process use the simulated library, and undo it at the end.
+    """Make the ``pynvml`` of this process use the simulated library, and restore it at the end.
 
     Args:
-        library: What ``build_library`` returned.
-        script: What ``write_script`` returned. It is read when NVML is started for the first time inside.
-        clock: A ``FakeClock`` to follow; the real monotonic clock without.
+        library: Result of ``build_library``.
+        script: Result of ``write_script``. It is read when NVML is first started inside the context.
+        clock: A ``FakeClock`` to follow; by default the real monotonic clock.
 
     Yields:
         The loaded library.

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from profiler.errors import SensorError, UsageError
 from profiler.records import Domain, Provenance, Reading
 from profiler.testing.conformance import SensorConformance, SensorRig
-from profiler.testing.replay import RecordedSensor, ReplaySensor, ScriptedMeter, Waveform
+from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
+from tests.support.recorded_sensor import RecordedSensor
 
 
 def domain(name, provenance=Provenance.COUNTER, **more):
@@ -22,7 +23,7 @@ def waves(draw):
 
 
 @given(waves(), st.floats(-5, 20), st.floats(0, 10), st.floats(0, 10))
-def test_energy_adds_up_over_split_intervals(wave, start, first, second):
+def test_energies_of_subintervals_add_up(wave, start, first, second):
     middle, end = start + first, start + first + second
     whole = wave.joules(end) - wave.joules(start)
     parts = (wave.joules(middle) - wave.joules(start)) + (wave.joules(end) - wave.joules(middle))
@@ -35,11 +36,11 @@ def test_energy_is_the_integral_of_power(wave, start):
     steps = 4_000
     width = 2.0 / steps
     numeric = sum(wave.watts(start + (i + 0.5) * width) for i in range(steps)) * width
-    # Each jump may be off by one step of the sum.
+    # Each jump may be misplaced by one step of the sum.
     assert wave.joules(start + 2) - wave.joules(start) == pytest.approx(numeric, abs=500 * width * 30)
 
 
-def test_a_square_wave_has_its_mean_and_its_edges():
+def test_square_wave_mean_and_edges():
     wave = Waveform.square(low=100, high=300, period_seconds=0.5)
     assert wave.joules(10) == pytest.approx(2_000)
     assert [wave.watts(t) for t in (0.0, 0.2, 0.25, 0.49, 0.5)] == [300, 300, 100, 100, 300]
@@ -55,7 +56,7 @@ def test_a_square_wave_has_its_mean_and_its_edges():
         {"points": ((0.0, 1.0),), "period_seconds": 0.0},
     ],
 )
-def test_what_is_no_waveform_is_refused(arguments):
+def test_invalid_waveforms_raise(arguments):
     with pytest.raises(UsageError):
         Waveform(**arguments)
 
@@ -85,7 +86,8 @@ class TestRecordedConformance(SensorConformance):
         return SensorRig(sensor=sensor, clock=fake_clock, true_watts={"gpu:0": 300.0})
 
 
-def test_a_staircase_shows_the_last_tick(fake_clock, ramp):
+def test_a_staircase_shows_the_value_of_the_last_tick(fake_clock):
+    ramp = Waveform(points=((0.0, 100.0), (2.0, 300.0)))
     meter = ScriptedMeter(domain=domain("gpu:0", update_period_seconds=0.1), waveform=ramp, gain=1.05)
     sensor = ReplaySensor([meter], clock=fake_clock)
     fake_clock.advance(0.25)
@@ -94,7 +96,7 @@ def test_a_staircase_shows_the_last_tick(fake_clock, ramp):
     assert reading.energy_joules == pytest.approx(1.05 * ramp.joules(0.2))
 
 
-def test_a_gap_of_one_domain_leaves_the_others(fake_clock):
+def test_a_gap_affects_only_its_domain(fake_clock):
     meters = [ScriptedMeter(domain=domain(f"gpu:{i}"), waveform=Waveform.constant(100)) for i in range(2)]
     sensor = ReplaySensor(meters, clock=fake_clock, gaps=[("gpu:1", 1.0, 2.0)])
     fake_clock.advance(1.5)
@@ -103,7 +105,7 @@ def test_a_gap_of_one_domain_leaves_the_others(fake_clock):
     assert len(sensor.read()) == 2
 
 
-def test_recorded_readings_are_shown_at_their_own_pace(fake_clock):
+def test_recorded_readings_are_replayed_at_their_original_pace(fake_clock):
     records = [Reading(domain="a:0", time_ns=5_000 + t, power_watts=float(t)) for t in (300, 0, 100)]
     late = Reading(domain="b:0", time_ns=5_200, power_watts=7.0)
     sensor = RecordedSensor([domain("a:0"), domain("b:0")], [*records, late], clock=fake_clock)
@@ -112,12 +114,12 @@ def test_recorded_readings_are_shown_at_their_own_pace(fake_clock):
     assert [(r.domain, r.power_watts) for r in sensor.read()] == [("a:0", 100.0), ("b:0", 7.0)]
 
 
-def test_nothing_recorded_is_refused(fake_clock):
+def test_an_empty_recording_raises(fake_clock):
     with pytest.raises(UsageError):
         RecordedSensor([domain("a:0")], [], clock=fake_clock)
 
 
-def test_a_closed_replay_is_closed(fake_clock):
+def test_read_raises_without_a_readable_domain(fake_clock):
     sensor = ReplaySensor([], clock=fake_clock)
     with pytest.raises(SensorError, match="no replayed domain"):
         sensor.read()

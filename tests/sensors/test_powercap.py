@@ -5,7 +5,7 @@ import pytest
 
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Provenance
-from profiler.sensors.rapl import open_powercap
+from profiler.sensors.powercap import open_powercap
 from profiler.testing.conformance import SensorConformance, SensorRig
 from profiler.testing.replay import Waveform
 from tests.support.powercap import FakePowercap
@@ -59,7 +59,7 @@ class TestConformance(SensorConformance):
         return SensorRig(sensor=opened(), clock=fake_clock, true_watts=watts, break_source=break_source)
 
 
-def test_packages_and_memory_are_billed_and_nothing_that_contains_or_makes_them_up(server, opened):
+def test_only_packages_and_memory_are_counted(server, opened):
     domains = {domain.name: domain for domain in opened().domains}
     assert {name for name, domain in domains.items() if domain.billed} == {
         "cpu:package-0",
@@ -72,7 +72,7 @@ def test_packages_and_memory_are_billed_and_nothing_that_contains_or_makes_them_
     assert domains["psys"].provenance is Provenance.COUNTER
 
 
-def test_ten_seconds_cost_the_packages_and_the_memory_once(server, opened, fake_clock):
+def test_the_total_counts_packages_and_memory_once(server, opened, fake_clock):
     sensor = opened()
     before = energies(sensor)
     fake_clock.advance(10)
@@ -88,11 +88,11 @@ def test_an_hour_of_wraps_is_exact(tree, opened, fake_clock, unit):
         fake_clock.advance(10)
         last = energies(sensor)["cpu:package-0"]
     truth = Waveform.square(low=200, high=600, period_seconds=7).joules(3_600)
-    # The kernel truncates the unit to whole nanojoules; the rest is one count.
+    # The kernel truncates the unit to whole nanojoules; the remainder is one count.
     assert last - first == pytest.approx(truth, rel=1e-9, abs=0.001)
 
 
-def test_a_wrap_of_one_package_leaves_the_others_what_they_drew(tree, opened, fake_clock):
+def test_a_wraparound_of_one_package_does_not_affect_the_others(tree, opened, fake_clock):
     """The first wraps every 262 s, the second never within the test: each interval counts both in full."""
     tree.add("package-0", Waveform.constant(1000), unit_nanojoules=61_035)
     tree.add("package-1", Waveform.constant(10), unit_nanojoules=61_035)
@@ -106,7 +106,7 @@ def test_a_wrap_of_one_package_leaves_the_others_what_they_drew(tree, opened, fa
         before = after
 
 
-def test_a_wrap_just_before_the_end_of_a_window_is_invisible(tree, opened, fake_clock):
+def test_a_wraparound_just_before_the_end_loses_no_energy(tree, opened, fake_clock):
     zone = tree.add("package-0", 350.0)
     tree.restart(zone, zone.max_range_uj / 1e6 - 349.0)
     sensor = opened()
@@ -115,44 +115,44 @@ def test_a_wrap_just_before_the_end_of_a_window_is_invisible(tree, opened, fake_
     assert energies(sensor)["cpu:package-0"] - before == pytest.approx(350, abs=0.01)
 
 
-def test_the_memory_mapped_view_of_a_package_is_not_a_second_package(tree, opened):
+def test_the_mmio_view_of_a_package_is_not_a_second_package(tree, opened):
     tree.add("package-0", 100.0)
     tree.add("package-0", 100.0, control="intel-rapl-mmio")
     assert [domain.name for domain in opened().domains] == ["cpu:package-0"]
 
 
-def test_the_memory_mapped_view_serves_when_the_other_cannot_be_read(tree, opened):
+def test_the_mmio_view_is_used_if_the_other_cannot_be_read(tree, opened):
     tree.make_unreadable(tree.add("package-0", 100.0))
     tree.add("package-0", 100.0, control="intel-rapl-mmio")
     assert [domain.source for domain in opened().domains] == ["powercap intel-rapl-mmio:0 (package-0)"]
 
 
-def test_dies_that_mirror_one_counter_are_one_meter(tree, opened, fake_clock):
+def test_dies_that_show_one_counter_are_counted_once(tree, opened, fake_clock):
     die = tree.add("package-0-die-0", 68.0)
     for other in (1, 2, 3):
         tree.mirror(f"package-0-die-{other}", die)
     sensor = opened()
     assert [domain.name for domain in sensor.domains] == ["cpu:package-0"]
-    assert "one counter" in sensor.domains[0].notes[0]
+    assert "same counter" in sensor.domains[0].notes[0]
     before = energies(sensor)
     fake_clock.advance(10)
     assert total(sensor, before, energies(sensor)) == pytest.approx(680, rel=1e-4)
 
 
-def test_dies_with_counters_of_their_own_are_all_counted(tree, opened):
+def test_dies_with_separate_counters_are_all_counted(tree, opened):
     for die in (0, 1):
         tree.add(f"package-0-die-{die}", 68.0, start_joules=1_000 + 500 * die)
     assert [domain.name for domain in opened().domains] == ["cpu:package-0-die-0", "cpu:package-0-die-1"]
 
 
-def test_psys_alone_is_billed_and_says_what_it_is(tree, opened):
+def test_psys_alone_is_counted_with_a_note(tree, opened):
     tree.add("psys", 100.0)
     domain = opened().domains[0]
     assert domain.billed
     assert "platform" in domain.notes[0]
 
 
-def test_missing_memory_is_said_and_not_guessed(tree, opened):
+def test_missing_memory_is_noted(tree, opened):
     tree.add("package-0", 100.0)
     sensor = opened()
     assert [domain.name for domain in sensor.domains] == ["cpu:package-0"]
@@ -160,7 +160,7 @@ def test_missing_memory_is_said_and_not_guessed(tree, opened):
 
 
 @pytest.mark.parametrize("text", ["", "12", "nonsense\n", "-5\n", "123456789"])
-def test_a_torn_read_is_a_gap_of_that_zone_and_costs_nothing(tree, server, opened, fake_clock, text):
+def test_a_truncated_read_is_a_gap_of_that_zone_and_loses_no_energy(tree, server, opened, fake_clock, text):
     sensor = opened()
     before = energies(sensor)
     fake_clock.advance(1)
@@ -184,7 +184,7 @@ def test_a_zone_that_vanishes_and_returns_is_a_gap(tree, server, opened, fake_cl
     assert energies(sensor)["cpu:package-1"] - before == pytest.approx(240, rel=1e-3)
 
 
-def test_an_unreadable_range_never_makes_energy_negative_nor_jump(tree, opened, fake_clock):
+def test_without_a_range_a_wraparound_appears_as_a_reset(tree, opened, fake_clock):
     zone = tree.add("package-0", 350.0)
     tree.restart(zone, zone.max_range_uj / 1e6 - 1_000.0)
     tree.hide_maximum(zone)
@@ -196,7 +196,7 @@ def test_an_unreadable_range_never_makes_energy_negative_nor_jump(tree, opened, 
     steps = [later - earlier for earlier, later in itertools.pairwise(seen)]
     assert min(seen) >= 0
     assert max(steps) < 100
-    assert sum(step < 0 for step in steps) == 1  # the restart that tells the timeline to bridge
+    assert sum(step < 0 for step in steps) == 1  # the reset, which makes the timeline bridge the interval
 
 
 def _or_nothing(sensor):
@@ -206,21 +206,21 @@ def _or_nothing(sensor):
         return []
 
 
-def test_what_readings_cannot_tell_is_remembered(tree, opened, fake_clock):
+def test_estimated_wraparounds_and_resets_are_warnings(tree, opened, fake_clock):
     zone = tree.add("package-0", 300.0, unit_nanojoules=15_258)
     sensor = opened()
     sensor.read()
-    assert sensor.notices == ()
+    assert sensor.warnings == ()
     fake_clock.advance(3_600)
     sensor.read()
     tree.restart(zone, 5.0)
     for _ in range(4):
         fake_clock.advance(0.1)
         _or_nothing(sensor)
-    assert ["estimated" in sensor.notices[0], "started again 1 times" in sensor.notices[1]] == [True, True]
+    assert ["wraparounds" in sensor.warnings[0], "reset 1 times" in sensor.warnings[1]] == [True, True]
 
 
-def test_a_tree_without_links_is_read_too(tree, server, machine):
+def test_a_nested_tree_without_links_is_read(tree, server, machine):
     found = open_powercap(machine(powercap_root=tree.root.parent / "powercap-devices"))
     assert len(found.sensors[0].domains) == 7
     found.sensors[0].close()
@@ -229,16 +229,16 @@ def test_a_tree_without_links_is_read_too(tree, server, machine):
 def test_root_only_counters_are_refused_with_the_commands(open_folder, fake_clock, machine, as_plain_user):
     tree = FakePowercap(open_folder / "powercap", clock=fake_clock)
     tree.forbid(tree.add("package-0", 100.0))
-    surroundings = machine(powercap_root=tree.root)
+    environment = machine(powercap_root=tree.root)
     with as_plain_user(), pytest.raises(SensorUnavailableError) as refused:
-        open_powercap(surroundings)
+        open_powercap(environment)
     assert "root only" in refused.value.reason
     assert f"sudo chmod a+r {tree.root}/intel-rapl*/energy_uj" in refused.value.remedy
     assert "/etc/udev/rules.d/70-rapl.rules" in refused.value.remedy
     assert 'RUN+="/usr/bin/chgrp rapl /sys%p/energy_uj"' in refused.value.remedy
 
 
-def test_memory_that_only_root_may_read_is_a_refusal_beside_the_package(tree, server, machine):
+def test_an_unreadable_memory_counter_is_a_refusal_beside_the_package(tree, server, machine):
     tree.make_unreadable(server["dram-1"])
     found = open_powercap(machine())
     assert [refusal.reason.partition(" cannot")[0] for refusal in found.refusals] == ["energy_uj of dram"]
@@ -258,7 +258,7 @@ def test_memory_that_only_root_may_read_is_a_refusal_beside_the_package(tree, se
         ({}, "driver is not loaded", "sudo modprobe intel_rapl_msr"),
     ],
 )
-def test_each_cause_of_an_absent_tree_has_its_own_words(machine, arrange, reason, remedy):
+def test_each_cause_of_a_missing_tree_has_its_own_reason(machine, arrange, reason, remedy):
     with pytest.raises(SensorUnavailableError) as refused:
         open_powercap(machine(**arrange))
     assert reason in refused.value.reason
@@ -266,25 +266,25 @@ def test_each_cause_of_an_absent_tree_has_its_own_words(machine, arrange, reason
 
 
 @pytest.mark.parametrize("system", ["Windows", "Darwin"])
-def test_other_systems_have_no_counters_to_show(machine, monkeypatch, system):
+def test_other_systems_expose_no_counters(machine, monkeypatch, system):
     monkeypatch.setattr("platform.system", lambda: system)
-    with pytest.raises(SensorUnavailableError, match=f"{system} does not show"):
+    with pytest.raises(SensorUnavailableError, match=f"{system} does not expose"):
         open_powercap(machine())
 
 
-def test_without_positioned_reads_the_tree_is_not_used(tree, server, machine, monkeypatch):
+def test_the_tree_is_not_used_without_pread(tree, server, machine, monkeypatch):
     monkeypatch.delattr("os.pread")
     with pytest.raises(SensorUnavailableError):
         open_powercap(machine())
 
 
-def test_an_arm_processor_has_no_such_counters(machine, monkeypatch):
+def test_arm_processors_have_no_rapl_counters(machine, monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     with pytest.raises(SensorUnavailableError, match="aarch64 have no RAPL counters"):
         open_powercap(machine())
 
 
-def test_a_masked_tree_is_a_containers_doing(tree, server, machine):
+def test_a_masked_tree_is_attributed_to_the_container(tree, server, machine):
     tree.mask()
     with pytest.raises(SensorUnavailableError, match="container hides"):
         open_powercap(machine())
@@ -293,7 +293,7 @@ def test_a_masked_tree_is_a_containers_doing(tree, server, machine):
 DESCRIPTORS = Path("/proc/self/fd")
 
 
-@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="the system does not list a process's open files")
+@pytest.mark.skipif(not DESCRIPTORS.is_dir(), reason="the system does not list open files")
 def test_closing_releases_every_descriptor(server, machine):
     before = len(list(DESCRIPTORS.iterdir()))
     sensor = open_powercap(machine()).sensors[0]

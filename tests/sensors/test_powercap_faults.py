@@ -1,4 +1,4 @@
-"""Whatever happens to the files, no interval gains energy that was not drawn."""
+"""Faults of the powercap files never add energy."""
 
 import itertools
 import tempfile
@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.errors import SensorError
-from profiler.sensors.environment import Surroundings
-from profiler.sensors.rapl import open_powercap
+from profiler.sensors.environment import Environment
+from profiler.sensors.powercap import open_powercap
 from profiler.testing.clock import FakeClock
 from tests.support.powercap import FakePowercap
 
@@ -18,12 +18,12 @@ FAULTS = st.sampled_from(["tear", "garble", "vanish", "heal", "restart", "nothin
 
 
 def read_through(faults):
-    """Read a package at constant power while faults come and go; returns its readings and notices."""
+    """Read a package at constant power during faults; return its readings and warnings."""
     clock = FakeClock()
     with tempfile.TemporaryDirectory() as folder:
         tree = FakePowercap(Path(folder) / "powercap", clock=clock)
         zone = tree.add("package-0", WATTS)
-        (sensor,) = open_powercap(Surroundings(environ={}, powercap_root=tree.root, clock=clock)).sensors
+        (sensor,) = open_powercap(Environment(environ={}, powercap_root=tree.root, clock=clock)).sensors
         readings = [*sensor.read()]
         for fault in faults:
             act(tree, zone, clock, fault)
@@ -31,7 +31,7 @@ def read_through(faults):
                 clock.advance(0.1)
                 readings += or_nothing(sensor)
         sensor.close()
-    return readings, sensor.notices
+    return readings, sensor.warnings
 
 
 def act(tree, zone, clock, fault):
@@ -54,9 +54,9 @@ def or_nothing(sensor):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(FAULTS, max_size=12))
-def test_no_interval_gains_energy_that_was_not_drawn_unless_it_says_so(faults):
-    readings, notices = read_through(faults)
-    if any("estimated" in notice for notice in notices):
+def test_no_interval_gains_energy_without_a_warning(faults):
+    readings, warnings = read_through(faults)
+    if any("wraparounds" in warning for warning in warnings):
         return
     restarts = 0
     for earlier, later in itertools.pairwise(readings):

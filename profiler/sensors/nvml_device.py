@@ -1,4 +1,4 @@
-"""What NVML says of one board: its identity, and which of its fields can be read."""
+"""Identity of a board and its readable NVML fields."""
 
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,21 +14,21 @@ FIELD_POWER_INSTANT = 186
 VALUE_MEMBERS = ("dVal", "uiVal", "ulVal", "ullVal", "sllVal", "siVal", "usVal")
 """Members of ``nvmlValue_t`` in the order of ``nvmlValueType_t``."""
 _AVERAGING_USAGE_SINCE = 7
-"""NVML_DEVICE_ARCH_AMPERE: from there on the power usage is the average over one second, except on GA100."""
+"""NVML_DEVICE_ARCH_AMPERE. From this one on, the power usage is an average over one second, except on GA100."""
 _GA100_MODELS = ("A100", "A30", "A800")
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How one board is read, settled when it is opened.
+class ReadPlan:
+    """Fields and calls that read one board, chosen when it is opened.
 
     Attributes:
-        fields: Fields to ask for in one call, in order.
-        energy_call: Whether the energy comes from its own call, because the field does not work.
-        usage_call: Whether the power comes from its own call, because neither power field works.
-        source: What is read, for people.
+        fields: Field numbers to read in one call, in order.
+        energy_call: True if the energy is read by its own call because the field does not work.
+        usage_call: True if the power is read by its own call because neither power field works.
+        source: Description of the readings, for people.
     """
 
     fields: tuple[int, ...]
@@ -38,33 +38,33 @@ class Plan:
 
     @property
     def has_energy(self) -> bool:
-        """Whether an energy counter is read."""
+        """True if an energy counter is read."""
         return self.energy_call or FIELD_ENERGY in self.fields
 
     @property
     def has_power(self) -> bool:
-        """Whether a power is read."""
+        """True if a power is read."""
         return self.usage_call or len(self.fields) > (FIELD_ENERGY in self.fields)
 
 
 def describe_board(nvml: Any, handle: Any) -> Board:
-    """Ask a board for its identity.
+    """Read the identity of a board.
 
     Args:
         nvml: The initialised ``pynvml`` module.
-        handle: The board's handle.
+        handle: Handle of the board.
 
     Raises:
-        nvml.NVMLError: It does not even give its UUID.
+        nvml.NVMLError: The UUID cannot be read.
     """
     uuid = nvml.nvmlDeviceGetUUID(handle)
-    cores = optional(nvml, lambda: nvml.nvmlDeviceGetNumGpuCores(handle), 0)
-    clock = optional(nvml, lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM), 0)
-    mig = optional(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle)[0] == 1, default=False)
+    cores = query(nvml, lambda: nvml.nvmlDeviceGetNumGpuCores(handle), 0)
+    clock = query(nvml, lambda: nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM), 0)
+    mig = query(nvml, lambda: nvml.nvmlDeviceGetMigMode(handle)[0] == 1, default=False)
     return Board(
         uuid=uuid,
-        bus_id=optional(nvml, lambda: str(nvml.nvmlDeviceGetPciInfo(handle).busId), ""),
-        model=optional(nvml, lambda: str(nvml.nvmlDeviceGetName(handle)), "unknown model"),
+        bus_id=query(nvml, lambda: str(nvml.nvmlDeviceGetPciInfo(handle).busId), ""),
+        model=query(nvml, lambda: str(nvml.nvmlDeviceGetName(handle)), "unknown model"),
         speed=float(cores * clock),
         mig=mig,
         mig_uuids=_instances(nvml, handle) if mig else (),
@@ -72,8 +72,8 @@ def describe_board(nvml: Any, handle: Any) -> Board:
 
 
 def _instances(nvml: Any, handle: Any) -> tuple[str, ...]:
-    count = optional(nvml, lambda: int(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)), 0)
-    found = (optional(nvml, partial(_instance_uuid, nvml, handle, index), "") for index in range(count))
+    count = query(nvml, lambda: int(nvml.nvmlDeviceGetMaxMigDeviceCount(handle)), 0)
+    found = (query(nvml, partial(_instance_uuid, nvml, handle, index), "") for index in range(count))
     return tuple(uuid for uuid in found if uuid)
 
 
@@ -82,38 +82,35 @@ def _instance_uuid(nvml: Any, handle: Any, index: int) -> str:
 
 
 def is_shared(nvml: Any, handle: Any, *, has_context: bool) -> bool:
-    """Whether other processes use the board.
+    """Return True if other processes use the board.
 
     Args:
         nvml: The initialised ``pynvml`` module.
-        handle: The board's handle.
-        has_context: Whether this process uses CUDA by now. In a container it may be listed under a number that it
-            does not know as its own; one unknown process is then taken to be this one.
+        handle: Handle of the board.
+        has_context: True if this process already uses CUDA. A container may list it under another process number; a
+            single unknown process is then assumed to be this one.
     """
-    processes: Sequence[Any] = optional(nvml, lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle), [])
+    processes: Sequence[Any] = query(nvml, lambda: nvml.nvmlDeviceGetComputeRunningProcesses(handle), [])
     listed = {process.pid for process in processes}
     others = listed - {os.getpid()}
     return len(others) > (has_context and others == listed)
 
 
-def optional(nvml: Any, ask: Callable[[], _T], default: _T) -> _T:
-    """Return an answer that a board may refuse, or what stands for its absence."""
+def query(nvml: Any, call: Callable[[], _T], default: _T) -> _T:
+    """Return the result of a call, or ``default`` if the board does not support it."""
     try:
-        return ask()
+        return call()
     except nvml.NVMLError:
         return default
 
 
 class FieldReader:
-    """Reads several fields of one board in one call, into memory that is made once.
+    """Reads several fields of one board in one call, into preallocated memory.
 
     Args:
         nvml: The initialised ``pynvml`` module.
-        handle: The board's handle.
-        fields: The fields' numbers.
-
-    Raises:
-        nvml.NVMLError: The driver's library has no such call.
+        handle: Handle of the board.
+        fields: Field numbers.
     """
 
     __slots__ = ("_answers", "_handle", "_nvml", "_values")
@@ -122,7 +119,7 @@ class FieldReader:
         self._nvml = nvml
         self._handle = handle
         self._values = (nvml.c_nvmlFieldValue_t * len(fields))()
-        # ctypes makes a new object each time an element is looked at.
+        # ctypes creates a new object on every access to an element, so the elements are kept.
         self._answers = [
             (number, value, value.value) for number, value in zip(fields, self._values, strict=True)
         ]
@@ -132,15 +129,15 @@ class FieldReader:
     def read(self) -> dict[int, int]:
         """Read the fields.
 
-        A power of 0 is no power: some boards answer so when asked faster than they measure.
+        A power of 0 is treated as missing: some boards return it when polled faster than they measure.
 
         Returns:
-            Milliwatts or millijoules by field; a field that fails is left out.
+            Milliwatts or millijoules by field, without fields that failed.
 
         Raises:
-            nvml.NVMLError: The call as a whole failed.
+            nvml.NVMLError: The whole call failed, or the library does not have it.
         """
-        code = self._ask(self._handle, len(self._values), self._values)
+        code = self._call(self._handle, len(self._values), self._values)
         if code != 0:
             raise self._nvml.NVMLError(code)
         seen: dict[int, int] = {}
@@ -151,33 +148,33 @@ class FieldReader:
                     seen[number] = amount
         return seen
 
-    def _ask(self, *arguments: Any) -> int:
-        # pynvml's own function builds the array anew in every call, which doubles the time of a read.
+    def _call(self, *arguments: Any) -> int:
+        # pynvml's own wrapper allocates the array in every call, which doubles the time of a read.
         try:
             return int(self._nvml.nvmlLib.nvmlDeviceGetFieldValues(*arguments))
         except AttributeError:
             return int(self._nvml.NVML_ERROR_FUNCTION_NOT_FOUND)
 
 
-def plan_board(nvml: Any, handle: Any) -> Plan | None:
-    """Try every way to read a board's energy and power, and choose.
+def plan_board(nvml: Any, handle: Any) -> ReadPlan | None:
+    """Choose how to read a board's energy and power.
 
-    A counter that stands at 0 is none: boards without one have been seen to report that.
+    A counter of exactly 0 is treated as missing, because boards without a counter have been observed to report it.
 
     Returns:
-        The plan, or None when neither energy nor power can be read.
+        The plan, or None if neither energy nor power can be read.
 
     Raises:
-        nvml.NVMLError: The board is lost or forbidden, and not merely without these readings.
+        nvml.NVMLError: The board is lost or access is denied.
     """
     wanted = (FIELD_ENERGY, FIELD_POWER_INSTANT, FIELD_POWER_AVERAGE)
-    seen: Mapping[int, int] = optional(nvml, FieldReader(nvml, handle, wanted).read, {})
+    seen: Mapping[int, int] = query(nvml, FieldReader(nvml, handle, wanted).read, {})
     energy_field = seen.get(FIELD_ENERGY, 0) > 0
     power_field = next((f for f in wanted[1:] if f in seen), None)
     energy_call = not energy_field and _works(nvml, lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
     usage_call = power_field is None and _works(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(handle))
     fields = (FIELD_ENERGY,) * energy_field + (() if power_field is None else (power_field,))
-    plan = Plan(
+    plan = ReadPlan(
         fields=fields,
         energy_call=energy_call,
         usage_call=usage_call,
@@ -186,10 +183,10 @@ def plan_board(nvml: Any, handle: Any) -> Plan | None:
     return plan if plan.has_energy or plan.has_power else None
 
 
-def _works(nvml: Any, ask: Callable[[], int]) -> bool:
-    """Whether a call gives a value above 0. What is merely not supported is an answer; all else is raised."""
+def _works(nvml: Any, call: Callable[[], int]) -> bool:
+    """Return True if a call returns a value above 0, False if it is not supported; other errors are raised."""
     try:
-        return ask() > 0
+        return call() > 0
     except (nvml.NVMLError_NotSupported, nvml.NVMLError_FunctionNotFound):
         return False
 
@@ -204,7 +201,7 @@ def _source(nvml: Any, handle: Any, *, energy: bool, power_field: int | None) ->
 
 
 def _usage_meaning(nvml: Any, handle: Any) -> str:
-    architecture = optional(nvml, lambda: nvml.nvmlDeviceGetArchitecture(handle), 0)
-    model = optional(nvml, lambda: str(nvml.nvmlDeviceGetName(handle)), "")
+    architecture = query(nvml, lambda: nvml.nvmlDeviceGetArchitecture(handle), 0)
+    model = query(nvml, lambda: str(nvml.nvmlDeviceGetName(handle)), "")
     averaged = architecture >= _AVERAGING_USAGE_SINCE and not any(ga100 in model for ga100 in _GA100_MODELS)
     return "power averaged over 1 s" if averaged else "instantaneous power"
