@@ -123,7 +123,7 @@ def test_a_virtual_machine_measures_nothing(checkup, simulated_gpus):
 not used
   nvml      the NVIDIA driver lists no GPU
   powercap  this is a virtual machine (Kubernetes container), and hypervisors do
-            not pass the processor's energy counters on
+            not expose the processor's energy counters
             -> Profile on the host itself to measure the processor.
   perf      the kernel offers no energy events
             (/sys/bus/event_source/devices/power)

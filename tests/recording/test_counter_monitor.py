@@ -115,7 +115,7 @@ def test_a_counter_that_disagrees_with_its_power_is_told_once_with_both_numbers(
     intake, _ = recorded(hopper(Waveform.constant(200), module_watts=150))
     first = intake.findings()
     assert "gained" in first[0]
-    assert "74% apart" in first[0]
+    assert "a difference of 74%" in first[0]
     assert intake.findings() == first
 
 
