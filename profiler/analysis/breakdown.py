@@ -1,4 +1,4 @@
-"""Where the energy went: the steps by phase, and what lies outside them by kind."""
+"""Breakdown of the energy: steps by user phase, spans outside the steps by kind."""
 
 import math
 from collections.abc import Iterator
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     from profiler.storage.validation import Remainder
 
 TRAINING = "training steps"
-"""Steps in no phase of the user's."""
+"""Name for steps outside any user phase."""
 UNWRITTEN = "unwritten"
 """Steps and spans that are in no row, as after a full disk."""
-"""Steps in no phase of the user's."""
+"""Name for steps outside any user phase."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A part of the window. All parts together are the window, and their joules the total.
+    """A part of the window. All parts add up to the window and to the total joules.
 
     Attributes:
-        name: ``training steps``, a phase of the user's, or the kind of a span.
+        name: ``training steps``, a user phase, or the kind of a span.
         in_steps: Whether it consists of steps.
-        seconds: Its time.
+        seconds: Its duration.
         joules: Its energy, in joules; None when nothing is metered.
-        share: Its part of the total; None when that is nothing.
+        share: Its part of the total; None when the total is zero or unknown.
     """
 
     name: str

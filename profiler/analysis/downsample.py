@@ -1,4 +1,4 @@
-"""Columns of a run over time, thinned for drawing without losing an extreme or a joule."""
+"""Downsampled columns of a run for figures; extremes and total joules are preserved."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 PIECES = 600
 _SHORTEST = 1 / 400
-"""Part of the window under which a stretch is too short to be drawn."""
+"""Shortest stretch that is drawn, as a part of the window."""
 _MOST_STRETCHES = 200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Series:
-    """Points in their order."""
+    """Points in order."""
 
     x: tuple[float, ...]
     y: tuple[float, ...]
@@ -27,13 +27,13 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Band:
-    """Pieces of a run: the mean of each, and the extremes inside it.
+    """Mean and extremes of each piece of a run.
 
     Attributes:
         x: Middle of each piece.
-        mean: Its mean.
-        low: The lowest value in it.
-        high: The highest.
+        mean: Mean of each piece.
+        low: Lowest value in each piece.
+        high: Highest value in each piece.
     """
 
     x: tuple[float, ...]
@@ -52,13 +52,13 @@ class DomainPower:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Power:
-    """Power over time in equal pieces, whose areas are the joules.
+    """Power over time in equal pieces that preserve the joules.
 
     Attributes:
-        seconds: The pieces' edges: one more than there are pieces.
-        domains: Every billed domain.
-        low: Lowest power of all domains together between two readings, in watts.
-        high: The highest.
+        seconds: Edges of the pieces, one more than there are pieces.
+        domains: Every counted domain.
+        low: Lowest total power between two readings in each piece, in watts.
+        high: Highest total power, likewise.
     """
 
     seconds: tuple[float, ...]
@@ -69,7 +69,7 @@ class Power:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
-    """A stretch of time that has a name: what lies outside steps, or a phase of the user's."""
+    """Named stretch of time: a span outside the steps, or a user phase."""
 
     kind: str
     start_seconds: float
@@ -77,7 +77,7 @@ class Stretch:
 
 
 def power_of(samples: "pd.DataFrame", domains: Sequence[str]) -> Power | None:
-    """Return the power of each domain in at most 600 equal pieces of the window; None where nothing was read twice."""
+    """Return the power of each domain in at most 600 equal pieces of the window; None without two readings."""
     import numpy as np
 
     groups = {str(name): rows for name, rows in samples.groupby("domain", sort=False)}
@@ -105,13 +105,13 @@ def _energy(rows: "pd.DataFrame", moments: "Array") -> "Array":
 
 
 def band(x: "Array", y: "Array", weights: "Array", pieces: int = PIECES) -> Band:
-    """Cut points into equal pieces of x.
+    """Aggregate points in equal pieces of x.
 
     Args:
-        x: Where they lie, not decreasing.
-        y: Their values; what is not finite is left out.
-        weights: How much each counts in a mean; positive.
-        pieces: The most pieces.
+        x: Positions, not decreasing.
+        y: Values; non-finite ones are ignored.
+        weights: Weight of each value in the mean; positive.
+        pieces: Largest number of pieces.
     """
     import numpy as np
 
@@ -132,7 +132,7 @@ def band(x: "Array", y: "Array", weights: "Array", pieces: int = PIECES) -> Band
 
 
 def _extremes(x: "Array", y: "Array", edges: "Array") -> tuple["Array", "Array"]:
-    """Lowest and highest of the values that begin in each piece; NaN in a piece where none does."""
+    """Return the lowest and highest of the values that begin in each piece; NaN in a piece without one."""
     import numpy as np
 
     piece = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, len(edges) - 2)
@@ -146,10 +146,10 @@ def thinned(x: "Array", y: "Array", *, pieces: int = PIECES, at: "Array | None" 
     """Keep the first, the last, the lowest and the highest point of each of equal pieces.
 
     Args:
-        x: Where the points lie, not decreasing.
-        y: Their values; what is not finite is left out.
-        pieces: The most pieces.
-        at: What the pieces are equal in, where that is not x: its logarithm, say.
+        x: Positions, not decreasing.
+        y: Values; non-finite ones are ignored.
+        pieces: Largest number of pieces.
+        at: Quantity in which the pieces are equal, such as the logarithm of x; x by default.
     """
     import numpy as np
 
@@ -166,7 +166,7 @@ def thinned(x: "Array", y: "Array", *, pieces: int = PIECES, at: "Array | None" 
 
 
 def _ends(piece: "npt.NDArray[np.int64]", order: "npt.NDArray[np.int64]") -> "npt.NDArray[np.int64]":
-    """First and last entry of ``order`` in each piece."""
+    """Return the first and last entry of ``order`` in each piece."""
     import numpy as np
 
     turns = np.flatnonzero(np.diff(piece))
@@ -174,7 +174,7 @@ def _ends(piece: "npt.NDArray[np.int64]", order: "npt.NDArray[np.int64]") -> "np
 
 
 def stretches(steps: "pd.DataFrame", spans: "pd.DataFrame") -> tuple[Stretch, ...]:
-    """Named stretches that are long enough to be seen beside the whole window, the longest two hundred at most."""
+    """Return the named stretches long enough to be visible in the window, at most the longest two hundred."""
     found = [
         Stretch(kind=str(kind), start_seconds=float(start), end_seconds=float(end))
         for start, end, kind in (*_phases(steps), *_spans(spans))
@@ -192,7 +192,7 @@ def _spans(spans: "pd.DataFrame") -> list[tuple[float, float, str]]:
 
 
 def _phases(steps: "pd.DataFrame") -> list[tuple[float, float, str]]:
-    """Runs of neighbouring rows in the same phase of the user's."""
+    """Return runs of neighbouring rows in the same user phase."""
     named = steps[steps["phase"] != ""]
     if named.empty:
         return []
@@ -205,5 +205,5 @@ def _phases(steps: "pd.DataFrame") -> list[tuple[float, float, str]]:
 
 
 def floats(values: "Array") -> tuple[float, ...]:
-    """Plain floats of an array."""
+    """Convert an array to plain floats."""
     return tuple(values.tolist())

@@ -1,10 +1,10 @@
-"""What the phases of training steps cost: data loading, forward, backward, optimizer, and what is left of each step.
+"""Energy of the phases of training steps: data loading, forward, backward, optimizer, and the rest of each step.
 
-Sensors are slower than phases, so no phase's joules are read anywhere. They are inferred from how the power of
-stretches of steps goes with the share of time that each phase has in them: a Bayesian linear regression of mean power
-on shares (Gelman et al., Bayesian Data Analysis, ch. 14), in which a phase of which the record says nothing may have
-any power from none to twice the mean, and which is conditioned on the joules of all steps together. Phases whose
-shares never vary cannot be told apart: their intervals stay as wide as that.
+Sensors are slower than phases, so the energy of a phase cannot be read. It is estimated by a Bayesian linear regression
+of the mean power of stretches of steps on the share of time of each phase (Gelman et al., Bayesian Data Analysis, ch.
+14). The prior power of a phase has the mean and the spread of a uniform one between zero and twice the mean, and the joules of all phases add
+up to those of the steps. Phases whose shares do not vary cannot be separated: their intervals remain as wide as the
+prior.
 """
 
 import math
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 OTHER = "other"
-"""What no phase covers: zeroing gradients, logging, the loop itself."""
+"""Time outside every phase: zeroing gradients, logging, the loop itself."""
 
 _STRETCH_PERIODS = 5
-"""Steps are taken together over this many update periods of the slowest sensor, so that their joules are their own."""
+"""Length of a stretch in update periods of the slowest sensor, so that its joules are resolved."""
 _USUAL_PERIOD_SECONDS = 0.1
 """For a sensor whose update period is unknown."""
 _PRIOR_SIGMA = 1 / math.sqrt(3)
-"""Standard deviation of a power that is equally likely anywhere from none to twice the mean, in mean powers."""
+"""Standard deviation of a power uniform between zero and twice the mean, in units of the mean."""
 _EXACT = 1e-12
 _NOTHING = 1e-9
-"""Seconds and joules are written to six decimals."""
+"""Smallest seconds and joules: stored values have six decimals."""
 _ROUNDS = 3
-"""How often the scatter about the line is estimated anew."""
+"""Iterations of the estimate of the scatter."""
 
 
 def of_run(run: "StoredRun") -> tuple[PhaseEnergy, ...]:
-    """Return the energy of a run's phases: see :func:`energy_by_phase`."""
+    """Return the energy of a run's phases; see :func:`energy_by_phase`."""
     joules = run.energy_by_domain()
     total = sum(joules.values())
     common = gain_variance(run.domains, joules) ** 0.5 / total if total > 0.0 else 0.0
@@ -53,16 +53,16 @@ def of_run(run: "StoredRun") -> tuple[PhaseEnergy, ...]:
 def energy_by_phase(
     steps: "pd.DataFrame", *, periods_seconds: Iterable[float | None] = (), relative_sigma: float = 0.0
 ) -> tuple[PhaseEnergy, ...]:
-    """Joules of each phase that was timed, and ``other``; together the joules of the steps.
+    """Return the joules of each timed phase and of ``other``; they add up to the joules of the steps.
 
     Args:
         steps: The table of a run's steps.
-        periods_seconds: How often each billed sensor renews its value; None where that is unknown.
-        relative_sigma: One standard deviation of the whole run's joules, in shares of them.
+        periods_seconds: Update interval of each counted sensor; None where unknown.
+        relative_sigma: Relative standard deviation of the joules that is common to the whole run.
 
     Returns:
-        One entry a phase in the order of a step; none where there are no steps or no phase was timed. Joules are None
-        where nothing was metered.
+        One entry per phase in the order of a step; empty without steps or timed phases. Joules are None where nothing
+        is metered.
     """
     names, seconds = _seconds(steps)
     if not names:
@@ -87,14 +87,14 @@ def energy_by_phase(
 
 
 def _interval(joules: float, sigma: float, common: float, total: float) -> Interval:
-    """No phase takes less than nothing, or more than all."""
+    # The energy of a phase lies between zero and that of all steps.
     spread = Z_90 * math.hypot(sigma, common * joules)
     high = min(joules + spread, total * (1 + Z_90 * common))
     return Interval(low=float(max(joules - spread, 0.0)), median=float(joules), high=float(max(high, joules)))
 
 
 def _seconds(steps: "pd.DataFrame") -> tuple[tuple[str, ...], "Array"]:
-    """The phases that took any time, and their seconds in each row; what was not timed is part of ``other``."""
+    """Return the phases with any time and their seconds in each row; untimed time belongs to ``other``."""
     import numpy as np
 
     names = [name for name, column in PHASES.items() if float(steps[column].sum()) > 0]
@@ -106,14 +106,12 @@ def _seconds(steps: "pd.DataFrame") -> tuple[tuple[str, ...], "Array"]:
 
 
 def _stretches(steps: "pd.DataFrame", seconds: "Array", length: float) -> tuple["Array", "Array", "Array"]:
-    """Seconds by phase, joules, and variance of the joules of consecutive rows that take ``length`` together.
-
-    Neighbouring rows share an edge, whose error one gains and the other loses: within a stretch it cancels.
-    """
+    """Return seconds by phase, joules and variance of the joules of stretches of rows about ``length`` seconds long."""
     import numpy as np
 
     ends = np.cumsum(seconds.sum(axis=1))
     _, group = np.unique(np.floor((ends - ends[0]) / length), return_inverse=True)
+    # Neighbouring rows share an edge, whose error one gains and the other loses: within a stretch it cancels.
     edge = steps["uncertainty_joules"].fillna(0.0).to_numpy(dtype=float) ** 2 / 2
     joined = np.diff(group) == 0
     joined &= steps["start_seconds"].to_numpy()[1:] == steps["end_seconds"].to_numpy()[:-1]
@@ -124,12 +122,10 @@ def _stretches(steps: "pd.DataFrame", seconds: "Array", length: float) -> tuple[
 
 
 def _regress(seconds: "Array", joules: "Array", variance: "Array") -> tuple["Array", "Array"]:
-    """Joules of each phase and one standard deviation of each.
-
-    Works in mean powers: a stretch's power is 1 on average, and so is a phase's before anything is known of it.
-    """
+    """Return the joules of each phase and their standard deviations."""
     import numpy as np
 
+    # In units of the mean power: the power of a stretch averages 1, which is also the prior mean of each phase.
     spent, whole, total = seconds.sum(axis=0), seconds.sum(axis=1), float(joules.sum())
     if total <= _NOTHING or float(whole.max()) <= _NOTHING:
         return np.zeros_like(spent), np.zeros_like(spent)
@@ -152,7 +148,7 @@ def _regress(seconds: "Array", joules: "Array", variance: "Array") -> tuple["Arr
 
 
 def _posterior(information: "Array", pull: "Array", spent: "Array") -> tuple["Array", "Array"]:
-    """Mean and covariance of the phases' powers, none of them negative, given that together they make up the mean."""
+    """Return mean and covariance of the phases' powers, non-negative and consistent with the mean power."""
     import numpy as np
 
     inverse = np.linalg.inv(information + np.eye(len(spent)) / _PRIOR_SIGMA**2)
@@ -178,11 +174,11 @@ def _constrained(information: "Array", pull: "Array", spent: "Array", total: flo
 
 
 def _persistence(rest: "Array") -> float:
-    """By how much the variance grows because departures from the line last longer than a stretch."""
+    """Return the factor by which autocorrelated residuals increase the variance, (1 + rho) / (1 - rho)."""
     import numpy as np
 
     power = float(rest @ rest)
-    if len(rest) < 3 or power <= _EXACT:  # noqa: PLR2004 - one pair of neighbours says nothing
+    if len(rest) < 3 or power <= _EXACT:  # noqa: PLR2004 - one pair of neighbours has no correlation
         return 1.0
     correlation = float(np.clip(rest[1:] @ rest[:-1] / power, 0.0, 0.98))
     return (1 + correlation) / (1 - correlation)

@@ -26,7 +26,7 @@ def energy_of(run: "StoredRun", start: float, end: float) -> Interval:
 
 
 def row_edges(steps: "pd.DataFrame", spans: "pd.DataFrame") -> "tuple[Floats, Floats]":
-    """The ends of rows, in seconds, and what was billed up to each, in joules: from 0 and in order of time."""
+    """Return the ends of rows in seconds and the counted joules up to each, from 0 and in order of time."""
     import numpy as np
 
     both = [table[["end_seconds", "cumulative_joules"]].to_numpy(dtype=float) for table in (steps, spans)]
@@ -43,21 +43,21 @@ def between(
     start: float,
     end: float,
 ) -> Interval:
-    """Billed energy from ``start`` to ``end``, in joules; seconds since the window's start.
+    """Return the counted energy from ``start`` to ``end``, in joules; times in seconds since the window's start.
 
-    At the ends of rows it is what the rows say; between them the samples tell how it goes. The formulas of the
-    uncertainty are those of :mod:`profiler.uncertainty`: what each end may be off by, what sensors that look only at
-    times miss in between, and what is common to the whole run, in proportion to the energy.
+    At the ends of rows it equals the sum of the rows; between them it follows the samples. The uncertainty combines, by
+    the formulas of :mod:`profiler.uncertainty`, the error at each end, the variation that sampling misses in between,
+    and the gain error of the whole run, in proportion to the energy.
 
     Args:
-        samples: The log of samples.
+        samples: The table of samples.
         domains: Every domain by name.
-        edges: From :func:`row_edges`.
-        start: The window's start.
-        end: Its end.
+        edges: Result of :func:`row_edges`.
+        start: Start of the interval.
+        end: End of the interval.
 
     Raises:
-        UsageError: The end lies before the start, or a moment outside what was recorded.
+        UsageError: The end is before the start, or a time is outside the recording.
     """
     recorded = float(samples["time_seconds"].max()) if len(samples) else 0.0
     if not -_TOLERANCE_SECONDS <= start <= end <= recorded + _TOLERANCE_SECONDS:
@@ -93,7 +93,7 @@ def _sampled(times: "Floats", joules: "Floats", moment: float) -> float:
 def _cumulative(
     logs: "Mapping[str, tuple[Floats, Floats]]", edges: "tuple[Floats, Floats]", moment: float
 ) -> float:
-    """Billed joules from the window's start to a moment: between two rows' ends in proportion to what samples say."""
+    """Return the counted joules up to a time; between the ends of two rows they follow the samples."""
     import numpy as np
 
     def shown(at: float) -> float:
@@ -102,7 +102,7 @@ def _cumulative(
     ends, billed = edges
     after = int(np.searchsorted(ends, moment, side="right"))
     start, joules = float(ends[max(after - 1, 0)]), float(billed[max(after - 1, 0)])
-    if after in (0, len(ends)):  # before the window, or past the last row, as while a run goes on
+    if after in (0, len(ends)):  # before the first row, or past the last one of an unfinished run
         return joules + shown(moment) - shown(start)
     end, gained = float(ends[after]), shown(float(ends[after])) - shown(start)
     share = (shown(moment) - shown(start)) / gained if gained > 0 else (moment - start) / (end - start)
@@ -110,7 +110,7 @@ def _cumulative(
 
 
 def gain_variance(domains: Mapping[str, Domain], joules: Mapping[str, float]) -> float:
-    """Variance, in square joules, of a total from what is common to a whole run."""
+    """Return the variance of a total that the gain errors of a run cause, in square joules."""
     return uncertainty.gain_variance(
         (domains[name].provenance is Provenance.MODELLED, domains[name].gain_uncertainty * value)
         for name, value in joules.items()
@@ -118,7 +118,7 @@ def gain_variance(domains: Mapping[str, Domain], joules: Mapping[str, float]) ->
 
 
 def _variance(domain: Domain, times: "Floats", energies: "Floats", start: float, end: float) -> float:
-    """Variance of a domain's energy between two moments, in square joules, without its gain."""
+    """Return the variance of a domain's energy between two times without its gain error, in square joules."""
     edges = sum(_edge_variance(domain, times, energies, moment) for moment in (start, end))
     return edges + domain.drift_watts**2 * (end - start)
 

@@ -16,7 +16,7 @@ def parts(steps, spans):
     )
 
 
-def test_steps_come_first_and_the_dearest_of_each_before_the_others():
+def test_steps_come_before_spans_by_decreasing_energy():
     steps = [(1.0, 2.0, 5.0, ""), (2.0, 4.0, 20.0, "fine-tuning"), (4.0, 5.0, 5.0, "")]
     spans = [(0.0, 1.0, 1.0, "setup"), (5.0, 9.0, 9.0, "evaluation")]
     found = [
@@ -30,12 +30,12 @@ def test_steps_come_first_and_the_dearest_of_each_before_the_others():
     ]
 
 
-def test_what_was_not_metered_has_time_and_no_joules():
+def test_unmetered_parts_have_seconds_and_no_joules():
     (part,) = parts([(0.0, 1.0, float("nan"), "")], [])
     assert (part.seconds, part.joules, part.share) == (1.0, None, None)
 
 
-def test_the_parts_of_a_run_are_its_window_and_its_total(tmp_path):
+def test_parts_add_up_to_the_window_and_the_total(tmp_path):
     run = load_run(write_run(tmp_path / "run"))
     found = parts_of(run.steps, run.spans)
     assert sum(part.seconds for part in found) == pytest.approx(run.summary().window_seconds)

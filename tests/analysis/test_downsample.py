@@ -22,13 +22,13 @@ def test_thinning_keeps_ends_and_extremes_in_order(values, pieces):
     assert all(values[int(at)] == value for at, value in zip(kept.x, kept.y, strict=True))
 
 
-def test_thinning_leaves_out_what_was_not_measured():
+def test_thinning_ignores_non_finite_values():
     kept = thinned(np.array([1.0, 2.0, 3.0]), np.array([np.nan, 5.0, np.inf]))
     assert (kept.x, kept.y) == ((2.0,), (5.0,))
 
 
 @given(VALUES, st.integers(1, 20), st.randoms())
-def test_the_pieces_of_a_band_hold_its_sum_and_its_extremes(values, pieces, chance):
+def test_band_preserves_sum_and_extremes(values, pieces, chance):
     weights = np.array([chance.choice([1.0, 2.0, 64.0]) for _ in values])
     x, y = np.cumsum(weights), np.array(values)
     found = band(x, y, weights, pieces)
@@ -39,7 +39,7 @@ def test_the_pieces_of_a_band_hold_its_sum_and_its_extremes(values, pieces, chan
     assert all(low - margin <= mean <= high + margin for low, mean, high in parts)
 
 
-def test_a_band_of_nothing_is_empty():
+def test_band_of_no_points_is_empty():
     assert band(np.array([1.0]), np.array([np.nan]), np.array([1.0])).x == ()
 
 
@@ -51,7 +51,7 @@ def samples(*rows):
     st.lists(st.floats(0, 1e4), min_size=2, max_size=1500),
     st.lists(st.floats(0, 1e4), min_size=2, max_size=50),
 )
-def test_the_area_under_power_is_the_energy(first, second):
+def test_power_integrates_to_the_energy(first, second):
     one = [(0.1 * k, "gpu:0", energy) for k, energy in enumerate(np.cumsum(first))]
     two = [(0.7 * k, "cpu:package-0", energy) for k, energy in enumerate(np.cumsum(second))]
     power = power_of(samples(*one, *two), ["gpu:0", "cpu:package-0"])
@@ -64,7 +64,7 @@ def test_the_area_under_power_is_the_energy(first, second):
     assert np.all(total <= np.array(power.high) + 1e-6)
 
 
-def test_a_short_burst_is_not_smoothed_away():
+def test_short_burst_is_preserved():
     seconds = np.arange(0.0, 6000.0, 0.5)
     watts = np.where((seconds > 3000) & (seconds <= 3000.5), 700.0, 100.0)
     rows = [(t, "gpu:0", e) for t, e in zip(seconds, np.cumsum(watts * 0.5), strict=True)]
@@ -73,7 +73,7 @@ def test_a_short_burst_is_not_smoothed_away():
     assert max(power.high) == pytest.approx(700.0)
 
 
-def test_power_takes_two_readings():
+def test_power_needs_two_readings():
     assert power_of(samples((0.0, "gpu:0", 0.0)), ["gpu:0"]) is None
     assert power_of(samples(), ["gpu:0"]) is None
 
@@ -83,7 +83,7 @@ def tables(steps, spans):
     return pd.DataFrame(steps, columns=[*columns, "phase"]), pd.DataFrame(spans, columns=[*columns, "kind"])
 
 
-def test_stretches_are_what_can_be_seen_beside_the_window():
+def test_stretches_are_long_enough_to_be_visible():
     steps = [
         (10.0, 500.0, "warm-up"),
         (500.0, 900.0, "warm-up"),
@@ -98,7 +98,7 @@ def test_stretches_are_what_can_be_seen_beside_the_window():
     )
 
 
-def test_no_more_stretches_than_can_be_drawn():
+def test_number_of_stretches_is_limited():
     spans = [(float(k), k + 0.9, "evaluation") for k in range(300)]
     assert len(stretches(*tables([], spans))) == 200
     assert stretches(*tables([], [])) == ()

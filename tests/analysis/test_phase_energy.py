@@ -16,7 +16,7 @@ WATTS = np.array([40.0, 250.0, 400.0, 120.0, 60.0])
 
 
 def table(seconds, joules, *, sigma=0.0, gaps=0.0):
-    """Rows of steps from the seconds of data, forward, backward, optimizer and the rest, one row each."""
+    """Return rows of steps from the seconds of data, forward, backward, optimizer and the rest."""
     lengths = seconds.sum(axis=1)
     ends = np.cumsum(lengths + gaps)
     columns = {f"{name}_seconds": seconds[:, number] for number, name in enumerate(PHASES)}
@@ -27,7 +27,7 @@ def table(seconds, joules, *, sigma=0.0, gaps=0.0):
 
 
 def varying(steps, *, scale=1.0, spread=0.3, seed=0):
-    """Seconds of phases that vary independently of each other from step to step."""
+    """Return seconds of phases that vary independently from step to step."""
     usual = scale * np.array([0.1, 0.2, 0.4, 0.2, 0.1])
     return usual * np.exp(spread * np.random.default_rng(seed).standard_normal((steps, 5)))
 
@@ -36,7 +36,7 @@ def medians(found):
     return np.array([phase.joules.median for phase in found])
 
 
-def test_known_powers_come_back():
+def test_known_powers_are_recovered():
     seconds = varying(200)
     found = energy_by_phase(table(seconds, seconds @ WATTS), periods_seconds=[0.1])
     assert tuple(phase.name for phase in found) == NAMES
@@ -45,14 +45,14 @@ def test_known_powers_come_back():
     assert all(phase.joules.high - phase.joules.low < 0.1 * phase.joules.median for phase in found)
 
 
-def test_rows_between_which_something_else_happened():
+def test_gaps_between_rows_are_ignored():
     seconds = varying(200)
     found = energy_by_phase(table(seconds, seconds @ WATTS, gaps=0.5))
     assert medians(found) == pytest.approx(WATTS * seconds.sum(axis=0), rel=0.01)
 
 
 def through_a_counter(seconds, watts, period):
-    """Joules a step as interpolated between the moments at which a counter is renewed, and their uncertainty."""
+    """Return joules per step interpolated between counter updates, and their uncertainty."""
     moments = np.concatenate([[0.0], np.cumsum(seconds.ravel())])
     energies = np.concatenate([[0.0], np.cumsum((seconds * watts).ravel())])
     ticks = np.arange(0.0, moments[-1] + period, period)
@@ -62,8 +62,8 @@ def through_a_counter(seconds, watts, period):
 
 
 @pytest.mark.parametrize(("scale", "steps"), [(0.01, 1000), (0.1, 1000), (1.0, 300), (10.0, 40)])
-def test_intervals_hold_the_truth_whatever_the_sensor_can_resolve(scale, steps):
-    """Steps from a tenth of the sensor's period to a hundred of them; powers drawn at random."""
+def test_intervals_contain_the_truth_at_any_sensor_resolution(scale, steps):
+    """Steps last from a tenth to a hundred update intervals; powers are random."""
     held = []
     for seed in range(40):
         watts = np.random.default_rng(seed).uniform(20, 400, 5)
@@ -79,8 +79,8 @@ def relative_width(found):
     return np.array([(phase.joules.high - phase.joules.low) / (2 * phase.joules.median) for phase in found])
 
 
-def test_steps_that_are_all_alike_tell_nothing_apart():
-    """Each phase is then taken to draw the mean power, and may draw anything from none to twice as much."""
+def test_identical_steps_do_not_separate_phases():
+    """Each phase then has the mean power, with an interval from zero to twice as much."""
     seconds = np.tile([0.001, 0.002, 0.004, 0.002, 0.001], (2000, 1))
     found = energy_by_phase(table(seconds, seconds @ WATTS), periods_seconds=[0.1])
     mean = (seconds @ WATTS).sum() / seconds.sum()
@@ -88,7 +88,7 @@ def test_steps_that_are_all_alike_tell_nothing_apart():
     assert (relative_width(found) > 0.5).all()
 
 
-def test_steps_shorter_than_the_sensors_period_say_less():
+def test_steps_shorter_than_the_update_interval_give_wider_intervals():
     """The same shares of the same powers, at two speeds."""
     widths = []
     for scale in (0.01, 1.0):
@@ -99,8 +99,8 @@ def test_steps_shorter_than_the_sensors_period_say_less():
     assert (widths[0] > 3 * widths[1]).all()
 
 
-def test_power_that_wanders_widens_what_is_said():
-    """A slow drift that has nothing to do with the phases must not be taken for what they say."""
+def test_drifting_power_widens_the_intervals():
+    """A slow drift unrelated to the phases must not be attributed to them."""
     seconds = varying(200)
     drift = 1 + 0.3 * np.sin(np.linspace(0, 12, 200))
     steady = energy_by_phase(table(seconds, seconds @ WATTS))
@@ -108,20 +108,20 @@ def test_power_that_wanders_widens_what_is_said():
     assert (relative_width(wandering) > 5 * relative_width(steady)).all()
 
 
-def test_what_is_common_to_the_whole_run_is_in_every_interval():
+def test_common_gain_error_is_in_every_interval():
     seconds = varying(200)
     rows = table(seconds, seconds @ WATTS)
     assert relative_width(energy_by_phase(rows, relative_sigma=0.3)) == pytest.approx(0.3 * 1.645, abs=0.02)
 
 
-def test_without_a_meter_there_are_seconds_and_no_joules():
+def test_unmetered_steps_have_seconds_and_no_joules():
     seconds = varying(3)
     found = energy_by_phase(table(seconds, np.full(3, np.nan)))
     assert [phase.joules for phase in found] == [None] * 5
     assert [phase.seconds for phase in found] == pytest.approx(seconds.sum(axis=0))
 
 
-def test_a_phase_that_was_not_timed_is_part_of_the_rest():
+def test_untimed_phase_belongs_to_other():
     seconds = varying(50)
     rows = table(seconds, seconds @ WATTS)
     rows["data_seconds"] = np.nan
@@ -132,14 +132,14 @@ def test_a_phase_that_was_not_timed_is_part_of_the_rest():
     assert medians(found).sum() == pytest.approx(rows["total_joules"].sum())
 
 
-def test_nothing_was_timed():
+def test_no_timed_phase():
     rows = table(np.zeros((3, 5)), np.ones(3))
     assert energy_by_phase(rows) == ()
     assert energy_by_phase(rows[:0]) == ()
 
 
 def test_steps_without_energy():
-    """A counter that stood still is zero joules, which is not the same as no counter."""
+    """A constant counter is zero joules, unlike a missing counter."""
     found = energy_by_phase(table(varying(5), np.zeros(5)))
     assert medians(found).tolist() == [0.0] * 5
 
@@ -155,7 +155,7 @@ def test_steps_without_energy():
     period=st.none() | st.floats(0.001, 10),
 )
 @settings(deadline=None)
-def test_phases_are_never_negative_and_make_up_the_steps(lengths, watts, sigma, period):
+def test_phases_are_non_negative_and_add_up_to_the_steps(lengths, watts, sigma, period):
     seconds = np.array(lengths)
     joules = seconds.sum(axis=1) * watts[: len(lengths)]
     found = energy_by_phase(table(seconds, joules, sigma=sigma), periods_seconds=[period])
@@ -166,7 +166,7 @@ def test_phases_are_never_negative_and_make_up_the_steps(lengths, watts, sigma, 
         assert sum(one.seconds for one in found) == pytest.approx(seconds.sum())
 
 
-def test_a_recorded_run_has_them(run_dir):
+def test_recorded_run_has_phases(run_dir):
     run = load_run(run_dir)
     phases = run.energy_by_phase()
     assert [phase.name for phase in phases] == ["backward", "optimizer", "other"]
