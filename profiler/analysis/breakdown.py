@@ -13,8 +13,7 @@ if TYPE_CHECKING:
 TRAINING = "training steps"
 """Name for steps outside any user phase."""
 UNWRITTEN = "unwritten"
-"""Steps and spans that are in no row, as after a full disk."""
-"""Name for steps outside any user phase."""
+"""Name for steps and spans without a row, as after a full disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +38,7 @@ class Part:
 def parts_of(
     steps: "pd.DataFrame", spans: "pd.DataFrame", unrecorded: "Remainder | None" = None
 ) -> tuple[Part, ...]:
-    """Split the window, steps first, the costliest part of each first.
+    """Split the window into parts: steps before spans, each by decreasing energy.
 
     Args:
         steps: Rows of steps.

@@ -2,9 +2,9 @@
 
 Sensors are slower than phases, so the energy of a phase cannot be read. It is estimated by a Bayesian linear regression
 of the mean power of stretches of steps on the share of time of each phase (Gelman et al., Bayesian Data Analysis, ch.
-14). The prior power of a phase has the mean and the spread of a uniform one between zero and twice the mean, and the joules of all phases add
-up to those of the steps. Phases whose shares do not vary cannot be separated: their intervals remain as wide as the
-prior.
+14). The prior power of a phase has the mean and spread of a uniform one between zero and twice the mean power, and the
+joules of all phases add up to those of the steps. Phases whose shares do not vary cannot be separated: their intervals
+remain as wide as the prior.
 """
 
 import math
