@@ -165,8 +165,7 @@ class Unopposed:
 
 def _device(domain: Domain) -> str | None:
     """What is counted once: a GPU by its UUID, and as one what belongs to the node. None for a GPU without one."""
-    is_gpu = domain.name.startswith("gpu:")
-    return domain.device if is_gpu else _NODE
+    return domain.device if domain.kind.is_accelerator else _NODE
 
 
 def _short(text: str) -> str:

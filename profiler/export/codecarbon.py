@@ -27,8 +27,6 @@ COLUMNS = (
 )  # fmt: skip
 """Columns of codecarbon 3."""
 _GRAMS_PER_KG, _WATTS_PER_KW = 1000.0, 1000.0
-_KINDS = {"gpu": "gpu", "dram": "ram"}
-"""Kind of device per domain; all other domains belong to the CPU."""
 
 Cell = float | int | str | None
 
@@ -55,7 +53,7 @@ def row(run: "Run") -> dict[str, Cell]:
         **_energies(summary, prices),
         "os": escape_formula(str(versions.get("system", ""))),
         "python_version": str(versions.get("python", "")),
-        "gpu_count": sum(one.domain.billed and one.domain.name.startswith("gpu:") for one in summary.metered),
+        "gpu_count": sum(one.domain.billed and one.domain.kind.is_accelerator for one in summary.metered),
         "tracking_mode": "machine",
         "pue": prices.pue,
     }
@@ -95,6 +93,7 @@ def _joules(summary: "Summary") -> dict[str, float]:
     joules = {} if summary.missing else {"gpu": 0.0}
     for one in summary.metered:
         if one.domain.billed:
-            kind = _KINDS.get(one.domain.name.partition(":")[0], "cpu")
+            is_dram = one.domain.kind.name == "dram"
+            kind = "gpu" if one.domain.kind.is_accelerator else "ram" if is_dram else "cpu"
             joules[kind] = joules.get(kind, 0.0) + one.joules
     return joules

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profiler.merging.discovery import Outline, Record
-from profiler.records import Provenance
+from profiler.records import Provenance, kind_of
 from profiler.storage.reader import Tables
 from profiler.storage.schema import CATEGORIES, category_of
 
@@ -40,7 +40,7 @@ class Claim:
 def device_of(record: Record, domain: Mapping[str, Any]) -> str:
     """Return an identifier of a domain's device across hosts: a GPU's own, or its host and name."""
     name = str(domain["name"])
-    if name.startswith("gpu:"):
+    if kind_of(name).is_accelerator:
         return str(domain.get("device") or f"{record.host}/{record.rank}/{name}")
     return f"{record.host or record.path}/{name}"
 

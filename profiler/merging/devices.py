@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profiler.merging.discovery import Outline, Record
-from profiler.records import Provenance
+from profiler.records import Provenance, kind_of
 from profiler.storage.schema import SAMPLES
 from profiler.units import MICROJOULES_PER_JOULE
 
@@ -118,7 +118,7 @@ def _named(by_device: Mapping[str, list[Log]]) -> dict[str, list[Log]]:
     found = {}
     for name, group in zip(names, by_device.values(), strict=True):
         record = group[0].record
-        own = f"rank-{record.rank}" if name.startswith("gpu:") else f"node-{hosts.index(record.host)}"
+        own = f"rank-{record.rank}" if kind_of(name).is_accelerator else f"node-{hosts.index(record.host)}"
         found[name if names.count(name) == 1 else f"{name}@{own}"] = group
     return found
 
@@ -192,7 +192,7 @@ def energy_by_rank(outlines: Sequence[Outline], logs: Sequence[Log]) -> list[dic
         processes[outline.record.host, outline.record.attempt] += 1
     for log in logs:
         record = log.record
-        if str(log.domain["name"]).startswith("gpu:"):
+        if kind_of(str(log.domain["name"])).is_accelerator:
             own[record.rank, record.attempt] += log.total
         else:
             shared[record.host, record.attempt] += log.total

@@ -9,6 +9,7 @@ from decimal import Decimal
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from profiler.records import kind_of
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -219,6 +220,5 @@ PHASES = {column.phase: column.name for column in STEPS.schema if column.phase}
 
 
 def category_of(domain: str) -> str:
-    """Return the category that a domain is counted in: the word before its colon, or ``other``."""
-    head = domain.partition(":")[0]
-    return head if head in CATEGORIES else "other"
+    """Return the category that a domain is counted in, by its kind."""
+    return kind_of(domain).category
