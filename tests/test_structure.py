@@ -1,4 +1,4 @@
-"""The shape of the house: who may import whom, what an import costs, what the public surface is."""
+"""Import directions, the cost of an import, the public API, and the private names that tests use."""
 
 import ast
 import subprocess
@@ -117,7 +117,7 @@ def longest_chain(inside=None):
     return max((chain(module) for module in modules), key=len)
 
 
-def test_every_package_has_a_place_in_the_order():
+def test_every_package_has_a_group():
     assert {group_of(module) for module in PATHS} <= set(RANK)
 
 
@@ -142,6 +142,41 @@ def test_import_chains_are_short(package):
     assert len(chain) <= (LONGEST_CHAIN if package is None else LONGEST_CHAIN_IN_A_PACKAGE), " -> ".join(
         chain
     )
+
+
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
+PENDING = {"torch_hooks"}
+"""Folders whose private imports still lack a reason."""
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in TESTS if path.parent.name not in PENDING], ids=lambda path: path.name
+)
+def test_each_private_import_has_a_reason(path):
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("profiler"):
+            for alias in node.names:
+                private = alias.name.startswith("_") and f"{node.module}.{alias.name}" not in PATHS
+                assert not private or "#" in lines[alias.lineno - 1], f"{path}:{alias.lineno}: {alias.name}"
+
+
+def test_the_public_api_has_docstrings():
+    for name in profiler.__all__:
+        public = getattr(profiler, name)
+        if isinstance(public, str):
+            continue
+        members = vars(public).items() if isinstance(public, type) else ()
+        missing = [
+            f"{name}.{member}"
+            for member, value in members
+            if not member.startswith("_")
+            and (callable(value) or isinstance(value, property))
+            and not value.__doc__
+        ]
+        assert public.__doc__, name
+        assert not missing
 
 
 def loaded_after(statement):
