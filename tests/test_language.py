@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 BANNED = {
     r"say|says|said|saying|tell|tells|told|telling|speak|speaks|spoke|spoken": "warn, log, report, state, pass",
     r"whoever|somebody|nobody|everybody": "the user, the process, no caller",
-    r"told apart|left aside|set aside|put right|puts right|handed over|hands? over": "distinguished, excluded, fixed, passed",
+    r"told apart|left aside|set aside|put right|puts right|handed over|hands? over": "distinguished, excluded, fixed",
     r"for ever|by now|goes? on without|comes? to nothing": "always, now, continues without",
     r"knows? of|stands? for|lets? us": "has, represents, allows",
     r"renewed every|joules a step|us a step": "update interval of, per step",
