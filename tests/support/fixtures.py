@@ -1,8 +1,8 @@
-"""pytest fixtures for tests that need simulated hardware.
+"""Fixtures of simulated hardware.
 
-Import what is wanted into a ``conftest.py``::
+Import the needed ones in a ``conftest.py``::
 
-from tests.support.fixtures import fake_clock, nvml_library, simulated_gpus
+    from tests.support.fixtures import fake_clock, nvml_library, simulated_gpus
 """
 
 import os
@@ -34,13 +34,13 @@ RunPython = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def fake_clock() -> FakeClock:
-    """A clock that moves only when told to."""
+    """A clock that is advanced by hand."""
     return FakeClock()
 
 
 @pytest.fixture(scope="session")
 def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The simulated ``libnvidia-ml.so.1``, compiled once a session; skips where there is no compiler."""
+    """The simulated ``libnvidia-ml.so.1``, compiled once per session; skips the test without a compiler."""
     if shutil.which("cc") is None:
         pytest.skip(NO_COMPILER)
     return build_library(tmp_path_factory.mktemp("nvml"))
@@ -48,9 +48,9 @@ def nvml_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def simulated_gpus(nvml_library: Path, fake_clock: FakeClock, tmp_path: Path) -> Iterator[Install]:
-    """A function that puts simulated GPUs into this process, on ``fake_clock``, until the test ends.
+    """A function that installs simulated GPUs in this process, on ``fake_clock``, until the test ends.
 
-    Their waves begin when it is called.
+    Their waveforms start when it is called.
     """
     with ExitStack() as stack:
 
@@ -63,9 +63,9 @@ def simulated_gpus(nvml_library: Path, fake_clock: FakeClock, tmp_path: Path) ->
 
 @pytest.fixture
 def run_python() -> RunPython:
-    """A function that runs code in a new process, this package importable there, and fails with what it printed.
+    """A function that runs code in a new process that can import this package, and fails with its output.
 
-    ``run_python(code, NAME="value", ...)`` adds to the environment.
+    Keyword arguments, as in ``run_python(code, NAME="value")``, are environment variables.
     """
 
     def run(code: str, **environ: str) -> subprocess.CompletedProcess[str]:

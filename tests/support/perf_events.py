@@ -1,4 +1,4 @@
-"""A stand-in for the kernel's power PMU: its files under a root, and events of scripted power."""
+"""Simulated power PMU of the kernel: its files below a root folder, and events of scripted power."""
 
 import errno
 from collections.abc import Callable, Mapping
@@ -13,10 +13,10 @@ _SCALE = 2.0**-32
 
 
 class FakeCounter:
-    """One open event.
+    """Open event.
 
     Attributes:
-        broken: While set, reading fails.
+        broken: If set, reading fails.
     """
 
     def __init__(self, waveform: Waveform, clock: Callable[[], int]) -> None:
@@ -37,22 +37,22 @@ class FakeCounter:
         return int(self._waveform.joules(seconds) / _SCALE)
 
     def close(self) -> None:
-        """Close it: later reads fail."""
+        """Make later reads fail."""
         self.broken = True
 
 
 class FakePerfEvents:
-    """Builds the PMU's files, and opens events in place of the kernel.
+    """Creates the PMU's files and opens events in place of the kernel.
 
     Args:
-        root: The folder that stands for the root of the file system.
-        powers: The power of each event on each package: ``{("energy-pkg", 0): Waveform.constant(100), ...}``.
-        clock: Monotonic nanoseconds.
-        dies: How many dies each package has; each is listed, as the kernel does.
+        root: Folder used as the root of the file system.
+        powers: Power of each event on each package: ``{("energy-pkg", 0): Waveform.constant(100), ...}``.
+        clock: Returns monotonic nanoseconds.
+        dies: Number of dies per package, each of which the kernel lists.
 
     Attributes:
         opened: The counters opened so far.
-        error: Raised in place of opening; None while opening works.
+        error: Exception to raise when an event is opened, or None.
     """
 
     def __init__(

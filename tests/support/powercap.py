@@ -1,4 +1,4 @@
-"""A powercap tree in a folder, with scripted power and every fault that real ones show."""
+"""Simulated powercap tree in a folder, with scripted power and the faults of real trees."""
 
 import shutil
 import threading
@@ -14,20 +14,20 @@ from profiler.units import NANOSECONDS_PER_SECOND
 
 _COUNTER_STATES = 2**32
 _KERNEL_UNIT_SCALE = 1000
-"""The kernel keeps the counter's unit in whole thousandths of a microjoule."""
+"""The kernel stores the unit of a counter in whole thousandths of a microjoule."""
 
 
 @dataclass(slots=True, kw_only=True)
 class FakeZone:
-    """One zone of a fake tree.
+    """Zone of a simulated tree.
 
     Attributes:
-        identifier: Its folder's name.
-        folder: Where its files are.
-        waveform: Its true power.
-        start_joules: What the counter shows at the tree's time 0.
-        unit_nanojoules: The counter's unit. 61,035 wraps at 262 kJ and 15,258 at 65.5 kJ.
-        text: What its file says in place of the counter; None while it is healthy.
+        identifier: Name of its folder.
+        folder: Folder of its files.
+        waveform: True power.
+        start_joules: Value of the counter at the tree's time 0.
+        unit_nanojoules: Unit of the counter; 61,035 wraps around at 262 kJ and 15,258 at 65.5 kJ.
+        text: Content of its file in place of the counter; None while it is healthy.
     """
 
     identifier: str
@@ -38,13 +38,13 @@ class FakeZone:
     text: str | None = None
 
     def shown_uj(self, seconds: float) -> int:
-        """Return what the counter shows, in microjoules, ``seconds`` after the tree's time 0."""
+        """Return the counter in microjoules, ``seconds`` after the tree's time 0."""
         counts = int((self.start_joules + self.waveform.joules(seconds)) * 1e9 / self.unit_nanojoules)
         return self._to_uj(counts % _COUNTER_STATES)
 
     @property
     def max_range_uj(self) -> int:
-        """The largest value the counter shows, in microjoules."""
+        """Largest value of the counter, in microjoules."""
         return self._to_uj(_COUNTER_STATES - 1)
 
     def _to_uj(self, counts: int) -> int:
@@ -52,14 +52,13 @@ class FakeZone:
 
 
 class FakePowercap:
-    """Builds and drives a tree like ``/sys/class/powercap``.
+    """Creates and updates a tree like ``/sys/class/powercap``.
 
-    With a ``FakeClock`` the counters follow it by themselves; with a real clock, call ``refresh`` or use
-    ``live``.
+    With a ``FakeClock``, the counters are updated whenever it moves; with a real clock, call ``refresh`` or use ``live``.
 
     Args:
         root: An empty or missing folder.
-        clock: Monotonic nanoseconds; its present time is the tree's time 0.
+        clock: Returns monotonic nanoseconds; its present time is the tree's time 0.
     """
 
     def __init__(self, root: Path, *, clock: Callable[[], int]) -> None:
@@ -85,12 +84,12 @@ class FakePowercap:
         """Add a zone.
 
         Args:
-            name: What its ``name`` file says: ``package-0``, ``dram``, ...
+            name: Content of its ``name`` file: ``package-0``, ``dram``, ...
             waveform: Its power, or constant watts.
-            parent: The zone above it; a top-level zone without.
+            parent: The zone above it; None for a top-level zone.
             control: ``intel-rapl`` or ``intel-rapl-mmio``.
-            start_joules: What the counter shows at first.
-            unit_nanojoules: The counter's unit.
+            start_joules: Initial value of the counter.
+            unit_nanojoules: Unit of the counter.
         """
         above = parent.folder if parent else self._devices / control
         stem = parent.identifier if parent else control
@@ -108,18 +107,18 @@ class FakePowercap:
         return self.add(name, of.waveform, start_joules=of.start_joules, unit_nanojoules=of.unit_nanojoules)
 
     def refresh(self) -> None:
-        """Write what every counter shows now."""
+        """Write the present value of every counter."""
         for zone in self._zones.values():
             if zone.folder.exists():
                 self._write(zone)
 
     def tear(self, zone: FakeZone, text: str = "12") -> None:
-        """Make the zone's file say ``text``, without an end of line, until ``heal``."""
+        """Replace the content of the zone's file by ``text``, without a line ending, until ``heal``."""
         zone.text = text
         self._write(zone)
 
     def garble(self, zone: FakeZone, text: str = "not a number\n") -> None:
-        """Make the zone's file say ``text`` until ``heal``."""
+        """Replace the content of the zone's file by ``text`` until ``heal``."""
         self.tear(zone, text)
 
     def heal(self, zone: FakeZone) -> None:
@@ -131,14 +130,14 @@ class FakePowercap:
         self._write(zone)
 
     def vanish(self, zone: FakeZone) -> None:
-        """Take the zone's folder away, as unloading the driver does, until ``heal``."""
-        # An open file of a zone that is gone gives nothing; a plain file would go on giving its last value.
+        """Remove the zone's folder, as unloading the driver does, until ``heal``."""
+        # Reading an open file of a removed zone returns nothing; a plain file would still return its last value.
         for path in zone.folder.rglob("energy_uj"):
             path.write_bytes(b"")
         zone.folder.rename(self._hidden(zone))
 
     def restart(self, zone: FakeZone, joules: float = 0.0) -> None:
-        """Start the counter again at ``joules``, as loading firmware does."""
+        """Reset the counter to ``joules``."""
         zone.start_joules = joules - zone.waveform.joules(self._seconds())
         self._write(zone)
 
@@ -147,21 +146,21 @@ class FakePowercap:
         (zone.folder / "max_energy_range_uj").unlink()
 
     def make_unreadable(self, zone: FakeZone) -> None:
-        """Make the counter unreadable for everybody, root included: its file becomes a folder."""
+        """Make the counter unreadable for all users, including root: its file becomes a folder."""
         (zone.folder / "energy_uj").unlink()
         (zone.folder / "energy_uj").mkdir()
 
     def forbid(self, zone: FakeZone) -> None:
-        """Take the read permission from everybody but root."""
+        """Remove the read permission of all users except root."""
         (zone.folder / "energy_uj").chmod(0o200)
 
     def mask(self) -> None:
-        """Empty the folder that the class's links lead to, as container runtimes do."""
+        """Remove the targets of the class folder's links, as container runtimes do."""
         shutil.rmtree(self._devices)
 
     @contextmanager
     def live(self, period_seconds: float = 0.001) -> Iterator[None]:
-        """Keep the counters current from a thread, for a real clock."""
+        """Update the counters from a thread, for a real clock."""
         done = threading.Event()
 
         def follow() -> None:
@@ -191,7 +190,7 @@ class FakePowercap:
         text = zone.text if zone.text is not None else f"{zone.shown_uj(self._seconds())}\n"
         path = zone.folder / "energy_uj"
         if path.is_file():
-            # Written in place: a reader keeps the file open, as it does in sysfs.
+            # Written in place, because a reader keeps the file open, as in sysfs.
             with path.open("r+b") as file:
                 file.write(text.encode())
                 file.truncate()
@@ -204,5 +203,5 @@ class FakePowercap:
 
 
 def real_time_powercap(root: Path) -> FakePowercap:
-    """Return an empty fake tree on the real monotonic clock; add zones, then use its ``live``."""
+    """Return an empty tree on the real monotonic clock; add zones, then use ``live``."""
     return FakePowercap(root, clock=time.monotonic_ns)

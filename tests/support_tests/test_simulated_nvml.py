@@ -20,7 +20,7 @@ RAMP = Waveform(points=((0.0, 100.0), (1.0, 300.0), (1.0, 50.0)), period_seconds
 
 @pytest.fixture
 def nvml(simulated_gpus, fake_clock):
-    """pynvml, started over the given GPUs, with their handles."""
+    """Starts pynvml with the given GPUs; returns it with their handles."""
     import pynvml
 
     def start(*gpus):
@@ -31,7 +31,7 @@ def nvml(simulated_gpus, fake_clock):
     return start
 
 
-def test_the_counter_is_the_closed_form_energy_of_the_same_waveform(nvml, fake_clock):
+def test_the_counter_is_the_energy_of_the_waveform(nvml, fake_clock):
     pynvml, (gpu,) = nvml(SimulatedGpu(waveform=RAMP, update_seconds=0, start_joules=0))
     for step in (0.3, 0.7, 0.001, 2.5, 100.25):
         fake_clock.advance(step)
@@ -43,7 +43,7 @@ def test_the_counter_is_the_closed_form_energy_of_the_same_waveform(nvml, fake_c
         )
 
 
-def test_a_staircase_moves_only_at_its_ticks(nvml, fake_clock):
+def test_values_change_only_at_ticks(nvml, fake_clock):
     pynvml, (gpu,) = nvml(SimulatedGpu(waveform=RAMP, update_seconds=0.1, phase_seconds=0.03))
     changes, last = [], None
     for _ in range(300):
@@ -55,7 +55,7 @@ def test_a_staircase_moves_only_at_its_ticks(nvml, fake_clock):
     assert changes[1:] == [0.03, 0.13, 0.23]
 
 
-def test_a_quarter_of_the_time_is_all_that_a_part_time_counter_sees(nvml, fake_clock):
+def test_a_part_time_counter_sees_a_quarter_of_the_time(nvml, fake_clock):
     wave = Waveform.square(low=100, high=500, period_seconds=0.1, duty=0.5)
     part_time = SimulatedGpu(waveform=wave, averaging_seconds=0.025, counter="part_time")
     pynvml, (blind, seeing) = nvml(part_time, hopper(wave, uuid="GPU-2"))
@@ -68,7 +68,7 @@ def test_a_quarter_of_the_time_is_all_that_a_part_time_counter_sees(nvml, fake_c
     assert joules == pytest.approx([1_000, 3_000], rel=1e-6)
 
 
-def test_an_average_follows_a_jump_within_a_second(nvml, fake_clock):
+def test_averaged_power_follows_a_jump_within_a_second(nvml, fake_clock):
     jump = Waveform(points=((0.0, 100.0), (5.0, 100.0), (5.0, 300.0)))
     pynvml, (gpu,) = nvml(SimulatedGpu(waveform=jump, update_seconds=0.1))
     fake_clock.advance(5.5)
@@ -77,7 +77,7 @@ def test_an_average_follows_a_jump_within_a_second(nvml, fake_clock):
     assert pynvml.nvmlDeviceGetPowerUsage(gpu) / 1e3 == pytest.approx(200, abs=0.01)
 
 
-def test_gain_noise_and_module_are_seen_where_they_belong(nvml, fake_clock):
+def test_gain_noise_and_module_power(nvml, fake_clock):
     gpu_script = SimulatedGpu(
         waveform=Waveform.constant(200), gain=1.05, noise_watts=5, module_watts=100, start_joules=0
     )
@@ -93,7 +93,7 @@ def test_gain_noise_and_module_are_seen_where_they_belong(nvml, fake_clock):
     assert pynvml.nvmlDeviceGetTotalEnergyConsumption(gpu) / 1e3 == pytest.approx(310 * 40, rel=1e-6)
 
 
-def test_faults_happen_when_they_are_scripted(nvml, fake_clock):
+def test_faults_happen_at_their_scripted_times(nvml, fake_clock):
     gpu_script = SimulatedGpu(
         waveform=Waveform.constant(100),
         faults=((1, 2, 15),),
@@ -112,7 +112,7 @@ def test_faults_happen_when_they_are_scripted(nvml, fake_clock):
     assert seen == [500, 550, "lost", "lost", 700, 750, 800, 800, 900, 950, 0]
 
 
-def test_instances_belong_to_their_board_and_have_no_meter(nvml):
+def test_instances_belong_to_their_board_and_have_no_sensor(nvml):
     pynvml, (gpu,) = nvml(hopper(RAMP, uuid="GPU-a", instances=("MIG-1", "MIG-2")))
     assert pynvml.nvmlDeviceGetMigMode(gpu) == [1, 1]
     part = pynvml.nvmlDeviceGetHandleByUUID("MIG-2")
@@ -122,7 +122,7 @@ def test_instances_belong_to_their_board_and_have_no_meter(nvml):
         pynvml.nvmlDeviceGetPowerUsage(part)
 
 
-def test_other_questions_of_tools_are_answered(nvml, fake_clock):
+def test_queries_of_other_tools(nvml, fake_clock):
     pynvml, (gpu,) = nvml(hopper(RAMP, processes=((0, 2**30), (77, 5))))
     fake_clock.advance(1)
     assert pynvml.nvmlSystemGetDriverVersion() == "550.54.15"
@@ -140,7 +140,7 @@ def test_other_questions_of_tools_are_answered(nvml, fake_clock):
         pynvml.nvmlDeviceGetSamples(gpu, pynvml.NVML_TOTAL_POWER_SAMPLES, samples[-1].timeStamp)
 
 
-def test_a_script_that_is_not_understood_does_not_start(nvml_library, tmp_path, capfd):
+def test_an_invalid_script_fails_at_the_start(nvml_library, tmp_path, capfd):
     import pynvml
 
     script = tmp_path / "script"
@@ -150,7 +150,7 @@ def test_a_script_that_is_not_understood_does_not_start(nvml_library, tmp_path, 
     assert "line 2: not understood" in capfd.readouterr().err
 
 
-def test_the_process_is_left_as_it_was(nvml_library, tmp_path):
+def test_the_process_is_restored(nvml_library, tmp_path):
     import pynvml
 
     before = (
@@ -208,7 +208,7 @@ def test_the_source_compiles_without_a_warning(tmp_path):
         subprocess.run(command, check=True)
 
 
-def test_a_library_that_is_there_is_not_built_again(nvml_library):
+def test_an_existing_library_is_not_rebuilt(nvml_library):
     before = nvml_library.stat().st_mtime_ns
     assert build_library(nvml_library.parent) == nvml_library
     assert nvml_library.stat().st_mtime_ns == before

@@ -1,4 +1,4 @@
-/* What a device is, as the script says. */
+/* Queries of device properties. */
 #include "api.h"
 
 #include <stdio.h>

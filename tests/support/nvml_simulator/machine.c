@@ -1,4 +1,4 @@
-/* Starting and stopping, the time, and finding devices. The script is named by NVML_SIMULATOR_SCRIPT. */
+/* Initialisation, clock and device handles. The environment variable NVML_SIMULATOR_SCRIPT names the script. */
 #include "api.h"
 
 #include <pthread.h>
@@ -13,7 +13,7 @@ int started;
 static long long virtual_ns = -1;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* For tests in the same process: show this time, in nanoseconds, in place of CLOCK_MONOTONIC; below 0 ends it. */
+/* For tests in the same process: use this time, in nanoseconds, instead of CLOCK_MONOTONIC; a negative value ends it. */
 EXPORT void nvmlSimulatorSetTime(long long ns) { virtual_ns = ns; }
 
 long long now_ns(void)
@@ -84,7 +84,7 @@ EXPORT int nvmlDeviceGetCount_v2(unsigned *count)
 }
 EXPORT int nvmlDeviceGetCount(unsigned *count) { return nvmlDeviceGetCount_v2(count); }
 
-/* The board of a handle, which is a board's or one of its instances'. */
+/* Board of a handle, which may be that of an instance. */
 gpu *board_of(device d)
 {
     for (int i = 0; started && i < sim.gpu_count; i++)

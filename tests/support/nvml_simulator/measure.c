@@ -1,4 +1,4 @@
-/* What a device measures. */
+/* Queries of energy and power. */
 #include "api.h"
 
 #include <pthread.h>
@@ -7,9 +7,9 @@ typedef union { double d; unsigned ui; unsigned long ul; unsigned long long ull;
 typedef struct { unsigned field, scope; long long timestamp, latency_us; int type, result; value value; } field_value;
 typedef struct { unsigned long long timestamp; value value; } sample;
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* the counter keeps a running sum */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;  /* protects the running sum of the counter */
 
-/* Instances have no meter: what measures must be asked of the board. */
+/* Instances have no sensor: only boards can be queried. */
 static int measure(device d, gpu **g)
 {
     int code = ask(d, g, 1);
@@ -72,7 +72,7 @@ EXPORT int nvmlDeviceGetFieldValues(device d, int count, field_value *values)
     return code;
 }
 
-/* The last readings of the instantaneous power, stamped with microseconds of the script's clock. */
+/* The latest readings of the instantaneous power, with microseconds of the sample clock. */
 EXPORT int nvmlDeviceGetSamples(device d, int kind, unsigned long long after, int *type, unsigned *count, sample *list)
 {
     gpu *g;
@@ -85,7 +85,7 @@ EXPORT int nvmlDeviceGetSamples(device d, int kind, unsigned long long after, in
         double at = tick_before(g, seconds, back);
         unsigned long long stamp = (unsigned long long)(sim.epoch_ns / 1000 + (long long)((at + g->sample_clock) * 1e6));
         if (at < 0 || stamp <= after) continue;
-        /* Half a tick later the reading is the same, and rounding cannot lose it. */
+        /* Half a tick later, the reading is the same and not affected by rounding. */
         if (found < room) list[found] = (sample){stamp, {.ui = (unsigned)milli(power_reading(g, at + g->update / 2, POWER_INSTANT))}};
         found++;
     }

@@ -1,9 +1,9 @@
-/* From the script's power to what a sensor shows of it. */
+/* Sensor model: readings computed from the scripted power. */
 #include "simulator.h"
 
 #include <math.h>
 
-/* How many points lie at or before a time. */
+/* Number of points at or before a time. */
 static int points_until(const gpu *g, double seconds)
 {
     int low = 0, high = g->point_count;
@@ -51,7 +51,7 @@ static double mean_watts(const gpu *g, double end, double length)
     return (energy_until(g, end) - energy_until(g, end - length)) / length;
 }
 
-/* The tick that the newest value belongs to; a hair of slack keeps a clock that stands on a tick from missing it. */
+/* Tick of the newest value, with a small tolerance for a time exactly on a tick. */
 static long long tick_of(const gpu *g, double seconds)
 {
     return (long long)floor((seconds - g->phase) / g->update + 1e-9);
@@ -67,7 +67,7 @@ double tick_before(const gpu *g, double seconds, int back)
     return (double)(tick_of(g, seconds) - back) * g->update + g->phase;
 }
 
-/* A standard normal number that depends on the tick alone. */
+/* Standard normal number that depends only on the tick. */
 static double noise(long long tick)
 {
     uint64_t x = (uint64_t)tick * 0x9E3779B97F4A7C15ull, parts[2];

@@ -1,16 +1,16 @@
-/* Reads a script: one word and its values a line, '#' starts a comment, unknown words are errors.
+/* Parser of scripts: one keyword and its values per line, '#' starts a comment, unknown keywords are errors.
  *
  *   driver TEXT | epoch NANOSECONDS | init CODE         for the machine
- *   gpu                                                 starts the next GPU; what follows is about it
+ *   gpu                                                 starts the next GPU, to which the following lines apply
  *   name TEXT | uuid TEXT | bus TEXT | capability MAJOR MINOR | architecture N | cores N | clock MHZ | memory BYTES
- *   power SECONDS WATTS                                 a point of the piecewise-linear power, in order of time
- *   repeat SECONDS                                      the wave repeats from 0 to this time
- *   update SECONDS | averaging SECONDS | phase SECONDS  the staircase, the part that is measured, its first tick
+ *   power SECONDS WATTS                                 point of the piecewise-linear power, in order of time
+ *   repeat SECONDS                                      the section from 0 to this time repeats
+ *   update SECONDS | averaging SECONDS | phase SECONDS  update interval, measured part of it, first tick
  *   counter integral|part_time|none | usage instant|average|none | fields all|energy|power|none
- *   samples COUNT SECONDS                               readings remembered, and their clock ahead of CLOCK_MONOTONIC
+ *   samples COUNT SECONDS                               buffered readings, offset of their clock from CLOCK_MONOTONIC
  *   gain FACTOR | noise WATTS | module WATTS | start JOULES
  *   fault START END CODE | mute START END CODE (the counter alone) | every N CODE | frozen START END | reset SECONDS | latency SECONDS
- *   mig UUID | process PID BYTES                        PID 0 is the reading process
+ *   mig UUID | process PID BYTES                        PID 0 is the calling process
  */
 #include "simulator.h"
 
@@ -170,7 +170,7 @@ static int read_line(machine *m, gpu **current, char *line)
     return (*current && set_gpu(*current, key, rest)) || set_machine(m, key, rest);
 }
 
-/* Returns 0, or the number of the line that is wrong, or -1 when there is no such file. */
+/* Returns 0, the number of the first invalid line, or -1 if the file does not exist. */
 int read_script(const char *path, machine *into)
 {
     char line[512];

@@ -1,6 +1,6 @@
-/* A stand-in for NVIDIA's management library: GPUs whose power is scripted and whose energy is known in closed form.
+/* Simulated NVML library: GPUs with scripted power, whose energy is known in closed form.
  *
- * script.c reads the script, model.c turns time into readings; machine.c, describe.c and measure.c export the nvml symbols.
+ * script.c parses the script, model.c computes readings; machine.c, describe.c and measure.c export the NVML symbols.
  * The format of a script is described in script.c. Units are seconds, watts and joules, as in the script. */
 #ifndef SIMULATOR_H
 #define SIMULATOR_H
@@ -17,7 +17,7 @@ enum { /* nvmlReturn_t */
 typedef enum { COUNTER_INTEGRAL, COUNTER_PART_TIME, COUNTER_NONE } counter_kind;
 typedef enum { POWER_INSTANT, POWER_AVERAGE, POWER_NONE } power_kind;
 
-typedef struct { double start, end; int code; } window;  /* a fault from start to end, with what it returns */
+typedef struct { double start, end; int code; } window;  /* fault from start to end, and its return code */
 
 typedef struct { char uuid[TEXT]; } instance;
 
@@ -28,8 +28,8 @@ typedef struct gpu {
     uint64_t memory_bytes;
     int point_count;
     double at[MAX_POINTS], watts[MAX_POINTS], joules[MAX_POINTS];
-    double repeat;                    /* seconds; 0 when the wave does not repeat */
-    double update, averaging, phase;  /* seconds: time between new values, part of it that is measured, first tick */
+    double repeat;                    /* seconds; 0 if the waveform does not repeat */
+    double update, averaging, phase;  /* seconds: update interval, measured part of it, first tick */
     double gain, noise_watts, module_watts, start_joules, latency;
     counter_kind counter;
     power_kind usage;
@@ -37,31 +37,31 @@ typedef struct gpu {
     int fault_count, mute_count, frozen_count, reset_count, instance_count, process_count;
     window faults[MAX_WINDOWS], mutes[MAX_WINDOWS], frozen[MAX_WINDOWS];
     double resets[MAX_WINDOWS];
-    int sample_count;                 /* readings that are remembered */
-    double sample_clock;              /* how far the clock that stamps them is ahead of CLOCK_MONOTONIC, in seconds */
-    int every, every_code;            /* each every-th measuring call fails */
+    int sample_count;                 /* number of buffered readings */
+    double sample_clock;              /* offset of their clock from CLOCK_MONOTONIC, in seconds */
+    int every, every_code;            /* every n-th measuring call fails with this code */
     long calls;
     instance instances[MAX_INSTANCES];
     unsigned process_pids[MAX_PROCESSES];
     uint64_t process_bytes[MAX_PROCESSES];
-    long long summed_ticks;           /* how far the counter of part-time readings has been summed, and to what */
+    long long summed_ticks;           /* ticks summed by the part-time counter, and their sum */
     double summed_joules;
 } gpu;
 
 typedef struct {
     int gpu_count, init_code;
-    long long epoch_ns;               /* the script's time 0 on CLOCK_MONOTONIC */
+    long long epoch_ns;               /* time 0 of the script on CLOCK_MONOTONIC */
     char driver[TEXT];
     gpu gpus[MAX_GPUS];
 } machine;
 
 int read_script(const char *path, machine *into);
 
-double energy_until(const gpu *g, double seconds);   /* joules from time 0 */
+double energy_until(const gpu *g, double seconds);   /* joules since time 0 */
 double power_reading(const gpu *g, double seconds, power_kind kind);
 double counter_reading(gpu *g, double seconds);
-double tick_before(const gpu *g, double seconds, int back);  /* when the newest value but so many was measured */
+double tick_before(const gpu *g, double seconds, int back);  /* time at which the newest value but `back` was measured */
 int fault_at(gpu *g, double seconds, int measuring);
-int mute_at(const gpu *g, double seconds);  /* what the counter alone answers instead */
+int mute_at(const gpu *g, double seconds);  /* scripted fault of the counter alone */
 
 #endif

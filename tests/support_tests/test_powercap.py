@@ -15,7 +15,7 @@ def shown(zone):
     return int((zone.folder / "energy_uj").read_text())
 
 
-def test_the_tree_looks_like_the_kernels(tree):
+def test_the_tree_has_the_layout_of_the_kernel(tree):
     package = tree.add("package-0", 100.0)
     tree.add("core", 50.0, parent=package)
     tree.add("dram", 20.0, parent=package)
@@ -34,7 +34,7 @@ def test_the_tree_looks_like_the_kernels(tree):
     assert (tree.root / "intel-rapl:0/max_energy_range_uj").read_text() == "262143328850\n"
 
 
-def test_counters_follow_the_clock_and_wrap(tree, fake_clock):
+def test_counters_follow_the_clock_and_wrap_around(tree, fake_clock):
     zone = tree.add("package-0", Waveform.square(low=100, high=300, period_seconds=2), start_joules=262_000)
     fake_clock.advance(10)
     assert shown(zone) == pytest.approx((262_000 + 2_000) * 1e6 - 262_143.3e6, rel=0.01)
