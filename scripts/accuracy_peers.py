@@ -1,6 +1,6 @@
-"""Other people's tools on the simulated library, in real time, in an environment of their own.
+"""Other tools on the simulated library, in real time, in a separate environment.
 
-Make one with ``python -m venv peers; peers/bin/pip install zeus codecarbon nvitop`` and give its ``bin/python``.
+Create it with ``python -m venv peers; peers/bin/pip install zeus codecarbon nvitop`` and pass its ``bin/python``.
 """
 
 import os
@@ -14,7 +14,7 @@ from accuracy_scenes import SENSORS, scenes
 from tests.support.simulated_nvml import library_environment, write_script
 
 SECONDS = 10.0
-_WAVEFORMS = ("square 100 ms", "square 230 ms", "training, 280 ms a step", "ramps")
+_WAVEFORMS = ("square 100 ms", "square 230 ms", "training, 280 ms per step", "ramps")
 
 TOOLS = {
     "Zeus window": """
@@ -47,8 +47,8 @@ def wait(): time.sleep(SECONDS)
 
 
 def measure_peers(python: str, library: Path, folder: Path) -> list[str]:
-    """Run each tool that the environment has over a few waveforms on an H100-like sensor; a table's rows."""
-    rows = ["## Other tools on the same library, H100-like sensor, 10 s in real time, mean / largest percent error", "",
+    """Run each installed tool on a few waveforms with an H100-like sensor; return the rows of a table."""
+    rows = ["## Other tools on the same library, H100-like sensor, 10 s in real time, mean / maximum percent error", "",
             "| tool | error |", "|---|---|"]  # fmt: skip
     for name, code in TOOLS.items():
         errors = [

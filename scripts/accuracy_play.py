@@ -1,4 +1,4 @@
-"""One recording of a scene: the real pynvml on the simulated library and a fake clock, into the real recorder."""
+"""Recording of a scene: the real pynvml on the simulated library and a fake clock, and the real recorder."""
 
 import random
 from collections.abc import Iterator
@@ -29,17 +29,17 @@ SETTLE_SECONDS = 0.3
 PRE_ROLL_PERIOD = 0.005
 READ_SECONDS = 50e-6
 LATENESS_SECONDS = 0.002
-"""How late a thread's wake-up may be."""
+"""Maximum delay of a thread's wake-up."""
 
 
 class MemoryWriter:
-    """Takes the recorder's rows instead of files."""
+    """Keeps the recorder's rows in memory."""
 
     def __init__(self) -> None:
         self.rows: dict[str, list[Any]] = {}
 
     def append(self, table: Table, row: Any) -> None:
-        """Keep a row."""
+        """Append a row."""
         self.rows.setdefault(table.filename, []).append(row)
 
     def flush(self) -> None:
@@ -48,18 +48,18 @@ class MemoryWriter:
 
 @dataclass(slots=True, kw_only=True)
 class Played:
-    """What a recording gave, beside the truth.
+    """Result of a recording, with the true energies.
 
     Attributes:
-        scene: What was played.
-        domain: The GPU as it was described.
-        recorder: The recorder, finished.
-        start: The window's start in seconds of the waveform.
-        end: Its end.
-        steps: The rows of steps.
-        spans: Those of what lies between.
-        samples: Those of the log of samples.
-        readings: Every reading, in seconds of the waveform: time, joules, watts.
+        scene: The recorded scene.
+        domain: Domain of the GPU.
+        recorder: The finished recorder.
+        start: Start of the window in seconds of the waveform.
+        end: End of the window in seconds of the waveform.
+        steps: Rows of the steps.
+        spans: Rows of the spans between them.
+        samples: Rows of the samples.
+        readings: Every reading as (seconds of the waveform, joules, watts).
     """
 
     scene: Scene
@@ -74,16 +74,16 @@ class Played:
 
     @property
     def joules(self) -> float:
-        """What was recorded of the window."""
+        """Recorded energy of the window, in joules."""
         totals = self.recorder.totals
         return (totals.step_microjoules + totals.span_microjoules) / 1e6
 
     def truth(self, start: float, end: float) -> float:
-        """True joules between two moments of the waveform."""
+        """Return the true joules between two times of the waveform."""
         return self.scene.waveform.joules(end) - self.scene.waveform.joules(start)
 
     def edges(self) -> tuple[Any, Any]:
-        """The ends of rows and what was billed by then, as the reader takes them."""
+        """Return the ends of the rows and the cumulative energies, as the reader uses them."""
         tables = [
             pd.DataFrame(
                 [(row.end_seconds / 1e9, row.cumulative_joules / 1e6) for row in rows],
@@ -94,7 +94,7 @@ class Played:
         return row_edges(*tables)
 
     def frame(self) -> pd.DataFrame:
-        """The log of samples as the reader gives it."""
+        """Return the samples as the reader does."""
         return pd.DataFrame(
             {
                 "time_seconds": [row.time_seconds / 1e9 for row in self.samples],
@@ -105,11 +105,11 @@ class Played:
 
 
 class Stage:
-    """Plays scenes on one build of the simulated library.
+    """Records scenes with one build of the simulated library.
 
     Args:
-        library: What ``build_library`` returned.
-        folder: Where scripts are put.
+        library: Result of ``build_library``.
+        folder: Folder for the scripts.
     """
 
     def __init__(self, library: Path, folder: Path) -> None:
@@ -118,7 +118,7 @@ class Stage:
 
     @contextmanager
     def sensor(self, gpu: SimulatedGpu, clock: FakeClock, lead_seconds: float) -> Iterator[Any]:
-        """Open the GPU; its waveform began ``lead_seconds`` ago."""
+        """Open the GPU; its waveform started ``lead_seconds`` ago."""
         write_script(self._script, [gpu], epoch_ns=clock() - round(lead_seconds * SECOND))
         with simulated_nvml(self._library, self._script, clock=clock):
             environment = Environment(
@@ -129,7 +129,7 @@ class Stage:
             sensor.close()
 
     def play(self, scene: Scene, gpu: SimulatedGpu, *, seconds: float, seed: int) -> Played:
-        """Record ``seconds`` of a scene from a random moment of its first second on."""
+        """Record ``seconds`` of a scene from a random time in its first second."""
         draw = random.Random(seed)  # noqa: S311 - not for secrets
         clock = FakeClock(start_ns=1_000 * SECOND + draw.randrange(SECOND))
         with self.sensor(gpu, clock, lead_seconds=1 + draw.random()) as sensor:
@@ -142,7 +142,7 @@ class Stage:
 
 
 class Performance:
-    """A recording under way: the sampler's beat on a fake clock."""
+    """A recording in progress: the sampler's schedule on a fake clock."""
 
     def __init__(self, scene: Scene, sensor: Any, clock: FakeClock, draw: random.Random, lead: int) -> None:
         self.scene, self.sensor, self.clock, self.draw, self.epoch_ns = scene, sensor, clock, draw, lead
@@ -157,10 +157,10 @@ class Performance:
 
     @property
     def now(self) -> float:
-        """Seconds of the waveform."""
+        """Present time in seconds of the waveform."""
         return (self.clock() - self.epoch_ns) / SECOND
 
-    def beat(self) -> None:
+    def read(self) -> None:
         """Read the sensor once."""
         readings: list[Reading] = list(self.sensor.read())
         self.readings += [
@@ -169,7 +169,7 @@ class Performance:
         self.recorder.read(readings)
 
     def record(self, seconds: float) -> Played:
-        """Pre-roll, window, settling, as a session does them."""
+        """Record like a session: readings before the window, the window, and readings after it."""
         seconds *= 1 + self.draw.random() / 10
         self._read_until(self.meters.have_moved, PRE_ROLL_SECONDS)
         start_ns = self.clock()
@@ -192,10 +192,10 @@ class Performance:
 
     def _read_until(self, done: Any, limit_seconds: float) -> None:
         deadline = self.clock() + round(limit_seconds * SECOND)
-        self.beat()
+        self.read()
         while not done() and self.clock() < deadline:
             self.clock.advance(PRE_ROLL_PERIOD + self._late())
-            self.beat()
+            self.read()
 
     def _late(self) -> float:
         return self.draw.random() * LATENESS_SECONDS
@@ -205,7 +205,7 @@ class Performance:
         self._next_edge = next(self._edges, None)
         due = drain_due = self.clock()
         while self.clock() < end_ns:
-            self.beat()
+            self.read()
             if self.clock() >= drain_due:
                 self._send_steps(start, self.now)
                 self.recorder.drain(self.clock())
@@ -215,7 +215,7 @@ class Performance:
             self.clock.advance(min(max(due - self.clock(), 0) + late, end_ns - self.clock()) / SECOND)
 
     def period(self) -> float:
-        """Seconds to the next beat."""
+        """Return the seconds until the next reading."""
         self.pace.adapt(self.meters.periods(), READ_SECONDS)
         return self.pace.next_seconds()
 

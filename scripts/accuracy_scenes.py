@@ -1,4 +1,4 @@
-"""Training loops of exactly known power, and the sensors that look at them."""
+"""Training loops of exactly known power, and sensor models."""
 
 import math
 import random
@@ -10,19 +10,19 @@ from profiler.testing.replay import Waveform
 from tests.support.simulated_nvml import SimulatedGpu, hopper, pascal, volta
 
 SHAPE = ((0.12, 150.0), (0.42, 420.0), (0.87, 520.0), (1.0, 280.0))
-"""Power inside a training step, 400 W in the mean: until which part of it, how many watts."""
+"""Power inside a training step, 400 W on average: (end of the section as a fraction of the step, watts)."""
 IDLE_WATTS = 70.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scene:
-    """A loop: its power, and where its steps end.
+    """A training loop.
 
     Attributes:
-        name: What it is called in tables.
-        waveform: Its true power; it begins before the window does.
-        edges: Ends of steps in seconds of the waveform, in order.
-        constant: Whether the power never changes.
+        name: Name in tables.
+        waveform: True power; it starts before the recorded window.
+        edges: Ends of the steps in seconds of the waveform, in order.
+        constant: True if the power never changes.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Scene:
 
 
 def _laid_out(lengths: Sequence[float], scale: Callable[[int], float] = lambda _: 1.0) -> Scene:
-    """Steps of these lengths one after the other, each with the shape of a training step."""
+    """Return consecutive steps of these lengths, each with the power of ``SHAPE``."""
     points: list[tuple[float, float]] = []
     edges, begun = [], 0.0
     for index, length in enumerate(lengths):
@@ -57,40 +57,40 @@ def _count(seconds: float, length: float) -> int:
 
 
 def equal_steps(length: float, seconds: float, jitter: float = 0.0, seed: int = 0) -> Scene:
-    """Bursty training: steps of one length, or of lengths that scatter by a share of it."""
+    """Return steps of equal length, or with a relative standard deviation of ``jitter``."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
     lengths = [length * max(draw.gauss(1.0, jitter), 0.2) for _ in range(_count(seconds, length))]
-    return _named(f"training, {length * 1e3:.0f} ms a step", _laid_out(lengths))
+    return _named(f"training, {length * 1e3:.0f} ms per step", _laid_out(lengths))
 
 
 def straggler(length: float, seconds: float) -> Scene:
-    """Every twentieth step takes three times as long and costs three times as much."""
+    """Return steps of which every twentieth takes three times as long and as much energy."""
     lengths = [length * (3.0 if i % 20 == 19 else 1.0) for i in range(_count(seconds, length))]
     return _named("straggler every 20 steps", _laid_out(lengths))
 
 
 def random_steps(seconds: float, seed: int) -> Scene:
-    """Steps of 50 to 500 ms at 60 to 100 % of full power."""
+    """Return steps of 50 to 500 ms at 60 to 100 % of full power."""
     draw = random.Random(seed)  # noqa: S311 - not for secrets
     lengths = [draw.uniform(0.05, 0.5) for _ in range(_count(seconds, 0.25))]
     return _named("random steps", _laid_out(lengths, lambda _: draw.uniform(0.6, 1.0)))
 
 
 def square(period: float, seconds: float) -> Scene:
-    """100 and 500 W in turn; each period is a step."""
+    """Return alternating 100 and 500 W; each period is a step."""
     wave = Waveform.square(low=100.0, high=500.0, period_seconds=period)
     edges = tuple(period * (i + 1) for i in range(_count(seconds, period)))
     return Scene(name=f"square {period * 1e3:.0f} ms", waveform=wave, edges=edges)
 
 
 def ramp(seconds: float) -> Scene:
-    """From 100 to 500 W in three seconds, and down at once; steps of 300 ms."""
+    """Return ramps from 100 to 500 W in three seconds; steps of 300 ms."""
     wave = Waveform(points=((0.0, 100.0), (3.0, 500.0)), period_seconds=3.0)
     return Scene(name="ramps", waveform=wave, edges=tuple(0.3 * (i + 1) for i in range(_count(seconds, 0.3))))
 
 
 def idle_gaps(seconds: float) -> Scene:
-    """Two seconds of training steps of 200 ms, then one of idling, and so on."""
+    """Return alternating two seconds of training in steps of 200 ms and one second idle."""
     points: list[tuple[float, float]] = []
     edges, begun = [], 0.0
     while begun < seconds + 3:
@@ -103,7 +103,7 @@ def idle_gaps(seconds: float) -> Scene:
 
 
 def scenes(seconds: float, seed: int) -> list[Scene]:
-    """The waveform set, long enough for a window of ``seconds``."""
+    """Return the waveform set, long enough for a window of ``seconds``."""
     steady = tuple(0.25 * (i + 1) for i in range(_count(seconds, 0.25)))
     return [
         Scene(name="constant", waveform=Waveform.constant(300.0), edges=steady, constant=True),

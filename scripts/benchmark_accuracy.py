@@ -1,12 +1,13 @@
-"""How true the joules are: totals, steps and intervals against power that is exactly known.
+"""Accuracy of the recorded energy: totals, steps and intervals compared with exactly known power.
 
-Simulated hardware: the real pynvml reads a stand-in library on a fake clock, and its readings go through the real
-recorder at its real cadence. This tests arithmetic and sampling, not NVIDIA's sensors. The waveforms, the sensor models
-and the windows are in ``accuracy_scenes.py``; every draw has a fixed seed. Beside ours stand what simple tools do with
-the same readings: the counter read at the edges, and instantaneous power at 10 Hz by the trapezoid rule. ``--peers
-PYTHON`` runs Zeus, CodeCarbon and nvitop, where that environment has them, on the same library in real time.
+The hardware is simulated: the real pynvml reads a simulated library on a fake clock, and the readings go through the
+real recorder at its real sampling rate. This tests arithmetic and sampling, not NVIDIA's sensors. The waveforms, the
+sensor models and the windows are in ``accuracy_scenes.py``; all random numbers have fixed seeds. For comparison, the
+same readings are evaluated by two simple methods: the counter read at the edges, and instantaneous power at 10 Hz with
+the trapezoid rule. ``--peers PYTHON`` runs Zeus, CodeCarbon and nvitop, if installed in that environment, on the same
+library in real time.
 
-``--write`` puts the tables into docs/accuracy.md; ``--quick`` takes less than a minute. Needs a C compiler.
+``--write`` writes the tables to docs/accuracy.md; ``--quick`` takes less than a minute. A C compiler is required.
 """
 
 import argparse
@@ -31,19 +32,19 @@ ROOT = Path(__file__).resolve().parent.parent
 LENGTHS = (0.03, 0.0805, 0.23, 0.5)
 GAIN_SPREAD = 0.05
 RESOLUTION = 1e-5
-"""Readings are whole milliwatts and millijoules: what is smaller than this share is no error."""
+"""Readings are whole milliwatts and millijoules; a relative deviation below this is not an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effort:
-    """How much to run.
+    """Number of recordings.
 
     Attributes:
-        total_seeds: Recordings of each waveform, sensor and window, by the window's seconds.
-        step_seconds: Length of a recording of steps.
-        step_seeds: How many of those.
-        coverage_seeds: Recordings whose intervals are checked, of each waveform and sensor, by the window's seconds.
-        gain_seeds: The same of 10 s on boards whose gain is drawn.
+        total_seeds: Recordings per waveform and sensor for the totals, by seconds of the window.
+        step_seconds: Length of a recording for the steps.
+        step_seeds: Recordings per step length for the steps.
+        coverage_seeds: Recordings per waveform and sensor for the intervals, by seconds of the window.
+        gain_seeds: The same for windows of 10 s on boards with a random gain.
     """
 
     total_seeds: dict[float, int]
@@ -61,28 +62,25 @@ FULL = Effort(
 
 
 def play(stage: Stage, scene: Scene, sensor: str, seconds: float, seed: int, *, gain: float = 1.0) -> Played:
-    """Record a scene with the sensor's phase drawn from the seed."""
+    """Record a scene; the phase of the sensor depends on the seed."""
     draw = random.Random(f"{scene.name} {sensor} {seconds} {seed}")  # noqa: S311 - not for secrets
     gpu = SENSORS[sensor](scene.waveform, phase_seconds=draw.random() * 0.1, gain=gain)
     return stage.play(scene, gpu, seconds=seconds, seed=draw.randrange(2**31))
 
 
 def percent(error: float, truth: float) -> float:
-    """An error in percent of the truth."""
+    """Return the absolute error in percent of the true value."""
     return 100 * abs(error) / truth
 
 
-# -- what simple tools make of the same readings -----------------------------------------------------------------------
-
-
 def shown_at(played: Played, moment: float) -> float | None:
-    """The counter as it stood in the last reading before a moment; None without a counter."""
+    """Return the counter of the last reading before a time; None without a counter."""
     before = [joules for seconds, joules, _ in played.readings if seconds <= moment]
     return before[-1] if before else None
 
 
 def power_at_10_hz(played: Played, start: float, end: float) -> float:
-    """Trapezoid rule over the power readings nearest to every tenth of a second, in joules."""
+    """Return the joules by the trapezoid rule with one power reading every tenth of a second."""
     readings = [(s, watts) for s, _, watts in played.readings if watts is not None]
     count = max(round((end - start) / 0.1), 1)
     moments = [start + (end - start) * i / count for i in range(count + 1)]
@@ -94,11 +92,8 @@ def power_at_10_hz(played: Played, start: float, end: float) -> float:
     return sum((a + b) / 2 for a, b in pairwise(watts)) * (end - start) / count
 
 
-# -- totals ------------------------------------------------------------------------------------------------------------
-
-
 def totals(stage: Stage, effort: Effort) -> Iterator[str]:
-    """Rows of errors of totals: mean and largest over waveforms and phases, ours and naive power."""
+    """Yield rows of errors of totals: mean and maximum over waveforms and phases, for both methods."""
     for seconds, seeds in effort.total_seeds.items():
         for sensor in SENSORS:
             ours: list[float] = []
@@ -114,7 +109,7 @@ def totals(stage: Stage, effort: Effort) -> Iterator[str]:
 
 
 def by_waveform(stage: Stage, seeds: int) -> Iterator[str]:
-    """Rows of mean errors of totals over 10 s, one a waveform."""
+    """Yield rows of mean errors of totals over 10 s, one per waveform."""
     columns = {name: [] for name in SENSORS}
     names = [scene.name for scene in scenes(1, 0)]
     for sensor, cells in columns.items():
@@ -129,11 +124,8 @@ def by_waveform(stage: Stage, seeds: int) -> Iterator[str]:
         yield f"| {name} | {' | '.join(cells[index] for cells in columns.values())} |"
 
 
-# -- steps -------------------------------------------------------------------------------------------------------------
-
-
 def step_errors(played: Played) -> tuple[list[float], list[float], list[float]]:
-    """Percent errors of steps: ours, counter at the edges, and hits of the 90 % interval."""
+    """Return percent errors of the steps: recorded, counter at the edges, and hits of the 90 % interval."""
     ours, edges, hits = [], [], []
     for row in played.steps[1:]:
         start, end = played.start + row.start_seconds / 1e9, played.start + row.end_seconds / 1e9
@@ -147,7 +139,7 @@ def step_errors(played: Played) -> tuple[list[float], list[float], list[float]]:
 
 
 def steps(stage: Stage, effort: Effort) -> Iterator[str]:
-    """Rows of mean errors a step."""
+    """Yield rows of mean errors per step."""
     for sensor in SENSORS:
         for jitter in (0.0, 0.03):
             cells = []
@@ -163,18 +155,15 @@ def steps(stage: Stage, effort: Effort) -> Iterator[str]:
             yield f"| {sensor}, lengths {'equal' if not jitter else 'within 3 %'} | {' | '.join(cells)} |"
 
 
-# -- intervals ---------------------------------------------------------------------------------------------------------
-
-
 def interval_score(low: float, high: float, truth: float) -> float:
-    """Width plus 2 / 0.1 of what lies outside (Gneiting and Raftery, JASA 102, 2007)."""
+    """Return the interval score: width plus 2 / 0.1 of the distance outside (Gneiting and Raftery, JASA 102, 2007)."""
     return high - low + 20 * max(low - truth, truth - high, 0.0)
 
 
 def covered(
     stage: Stage, sensor: str, index: int, seconds: float, seeds: int, *, gain: bool
 ) -> tuple[float, float]:
-    """Share of 90 % intervals of totals that contain the truth, and their mean score in percent."""
+    """Return the fraction of 90 % intervals of totals that contain the true energy, and their mean score in percent."""
     hits, scores = 0, []
     for seed in range(seeds):
         draw = random.Random(f"gain {seed}")  # noqa: S311 - not for secrets
@@ -193,7 +182,7 @@ def covered(
 
 
 def intervals(stage: Stage, seconds: float, seeds: int, *, gain: bool = False) -> Iterator[str]:
-    """Rows of coverage and score, one a waveform."""
+    """Yield rows of coverage and score, one per waveform."""
     for index, name in enumerate(scene.name for scene in scenes(1, 0)):
         cells = []
         for sensor in SENSORS:
@@ -203,74 +192,78 @@ def intervals(stage: Stage, seconds: float, seeds: int, *, gain: bool = False) -
 
 
 def interval_tables(stage: Stage, effort: Effort) -> Iterator[str]:
-    """A table a window, and one with boards of drawn gain."""
+    """Yield one table per window, and one for boards with a random gain."""
     head = [f"| waveform | {' | '.join(SENSORS)} |", "|---" * (len(SENSORS) + 1) + "|"]
     for seconds, seeds in effort.coverage_seeds.items():
         yield from (
-            f"### Over {seconds:.0f} s, the board's gain left out, {seeds} recordings each",
+            f"### Over {seconds:.0f} s, without the error of the board's gain, {seeds} recordings each",
             "",
             *head,
         )
         yield from (*intervals(stage, seconds, seeds), "")
-    yield from (f"### Over 10 s, the board's gain drawn, {effort.gain_seeds} recordings each", "", *head)
+    yield from (
+        f"### Over 10 s, with a random gain of the board, {effort.gain_seeds} recordings each",
+        "",
+        *head,
+    )
     yield from (*intervals(stage, 10.0, effort.gain_seeds, gain=True), "")
 
 
-# -- the page ----------------------------------------------------------------------------------------------------------
-
-ANCHORS = """Other tools under like conditions, measured earlier (10 s, GPU total, mean over seven waveforms):
+ANCHORS = """Other tools under similar conditions, measured earlier (10 s, GPU total, mean over seven waveforms):
 Zeus window 0.1 % (0.3 % without a counter), CodeCarbon 0.1 to 0.3 %, perun at 100 ms 0.7 %, jpwr 0.9 %, carbontracker
 0.5 % (21 to 26 % on A100- and P100-like sensors), nvitop at 1 s 0.3 %, Eco2AI 13 to 37 %, power at 10 Hz 10 %. Steps of
-80 / 230 ms on an H100-like sensor: the counter at the edges 40 / 17 %, straight lines between its change points 4.2 /
-3.2 %. With a counter made of part-time readings every tool is 23 % wrong at the 100 ms waveform.
+80 / 230 ms on an H100-like sensor: the counter at the edges 40 / 17 %, linear interpolation between its change points
+4.2 / 3.2 %. With a counter that sums part-time readings, the error of every tool is 23 % for the 100 ms waveform.
 """
 
-BRACKETS = """In brackets: the counter read at the step's edges, at the profiler's own cadence; and percent of 90 %
-intervals that contain the truth."""
+BRACKETS = """In brackets: the error of the counter read at the step's edges, at the profiler's own sampling rate, and
+the percentage of 90 % intervals that contain the true energy."""
 
-TRIED = """## How a step gets its joules
+TRIED = """## How the energy of a step is determined
 
-A counter renewed every 100 ms says what passed between its ticks, not when. In this order, by what each gave on the
-H100-like sensor at 80 / 230 ms a step:
+A counter that is updated every 100 ms gives the energy between two updates, but not its distribution in time. These
+methods were tried; the errors are those of steps of 80 / 230 ms on the H100-like sensor:
 
-1. The counter at the step's edges: see the second figures above.
-2. Straight lines between the moments at which a change was read, polling every 100 ms: 3.6 / 3.4 %.
-3. The ticks' own moments, from the brackets of many readings moved onto one beat, and polls at three quarters of the
-   sensor's period: totals gain most (their edges are now known to 1 or 2 ms); steps hardly, because most of the error
-   is the course of power between ticks.
-4. That course, learnt: ticks fall on ever other places in a step, so each gain of the counter is an equation about the
-   power in sixteenths of a step (recursive least squares). It is used only while it foretells the tick between two
-   gains better than a straight line does, so that steps without a common course fall back to straight lines, and
-   never at the window's end, since nobody knows what follows.
+1. The counter at the step's edges: the first figures in brackets above.
+2. Linear interpolation between the times at which a change was read, polling every 100 ms: 3.6 / 3.4 %.
+3. The times of the updates themselves, estimated from many readings under the assumption of a constant update
+   interval, and polling at three quarters of that interval. This improves mainly totals, whose edges are then known to
+   1 or 2 ms; most of the error of steps is due to the variation of power between updates.
+4. That variation, estimated: updates occur at different places in successive steps, so each gain of the counter is a
+   linear equation for the power in sixteenths of a step (recursive least squares). The estimate is used only while it
+   predicts intermediate counter values better than linear interpolation, so that steps without a common power profile
+   are interpolated linearly. It is never used at the window's end, where the following step is unknown.
 
-Momentary power beside the counter was not used to shape the gains: it is the mean of a quarter of the time or less at a
-place that no document fixes. It tells instead whether a counter is made of such readings, and how much lies hidden
-between ticks.
+Instantaneous power readings are not used to distribute the gains, because each is an average over a quarter of the
+update interval or less, at an undocumented position. They show instead whether a counter sums such readings, and how
+much the power varies between updates.
 
-The P100-like board has no counter, but remembers its last 120 power readings with their times. Looking at its present
-reading instead, 80 times a second, gave steps 7 / 3 / 2 / 0.5 % and missed readings whenever the thread was late.
+The P100-like board has no counter, but buffers its last 120 power readings with time stamps. Reading its present power
+80 times per second instead gave errors of 7 / 3 / 2 / 0.5 % for the steps, and readings were missed whenever the thread
+was late.
 """
 
-INTERVALS = """Percent of 90 % intervals that hold the truth, and in brackets their interval score in percent of the
-truth: the interval's width plus twenty times what the truth lies outside it, so that wide intervals cost too. Within a
-second nothing tells yet whether a counter is made of part-time readings, and intervals of such a counter are then too
-narrow; nor how power goes between ticks, which is therefore assumed to vary.
+INTERVALS = """Percentage of 90 % intervals that contain the true energy, and in brackets their interval score in
+percent of the true energy: the width of the interval plus twenty times the distance of the true energy from it, so that
+wide intervals are penalised too. Within a second, it is not yet known whether a counter sums part-time readings, and
+the intervals of such a counter are too narrow; the variation of power between updates is not known either and is
+assumed.
 """
 
 
 def page(stage: Stage, effort: Effort, peers: list[str]) -> str:
-    """The whole page."""
+    """Return the whole page."""
     sensors = " | ".join(SENSORS)
     rule = "|---" * (len(SENSORS) + 1) + "|"
     return "\n".join(
         [
-            "# How true the joules are", "", *((__doc__ or "").split("\n\n")[1:2]), "",
-            "## Totals, percent error, mean / largest over eleven waveforms and random phases", "",
+            "# Accuracy of the recorded energy", "", *((__doc__ or "").split("\n\n")[1:2]), "",
+            "## Totals, percent error, mean / maximum over eleven waveforms and random phases", "",
             "| window | sensor | this profiler | power at 10 Hz |", "|---|---|---|---|",
             *totals(stage, effort), "", ANCHORS, *peers,
             "## Totals over 10 s by waveform, mean percent error", "",
             f"| waveform | {sensors} |", rule, *by_waveform(stage, effort.total_seeds[10.0]), "",
-            "## Steps, mean percent error a step", "",
+            "## Steps, mean percent error per step", "",
             BRACKETS, "",
             "| sensor | 30 ms | 80 ms | 230 ms | 500 ms |", "|---|---|---|---|---|", *steps(stage, effort), "",
             TRIED,
@@ -280,22 +273,22 @@ def page(stage: Stage, effort: Effort, peers: list[str]) -> str:
 
 
 def main() -> None:
-    """Measure, print and perhaps write the page."""
+    """Measure, print and optionally write the page."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    options.add_argument("--quick", action="store_true", help="a rough look in less than a minute")
+    options.add_argument("--quick", action="store_true", help="a rough measurement in less than a minute")
     options.add_argument("--write", action="store_true", help="write docs/accuracy.md")
-    options.add_argument("--peers", metavar="PYTHON", help="a Python whose environment has other tools")
+    options.add_argument("--peers", metavar="PYTHON", help="Python of an environment with other tools")
     chosen = options.parse_args()
-    begun = time.monotonic()
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         library = build_library(folder / "library")
         peers = measure_peers(chosen.peers, library, folder) if chosen.peers else []
         text = page(Stage(library, folder), QUICK if chosen.quick else FULL, peers)
-    took = f"{time.monotonic() - begun:.0f} s, of which {time.process_time():.0f} s of one processor"
-    text += f"\nMade by `scripts/benchmark_accuracy.py --write` in {took}.\n"
+    took = f"{time.monotonic() - started:.0f} s, of which {time.process_time():.0f} s of one processor"
+    text += f"\nWritten by `scripts/benchmark_accuracy.py --write` in {took}.\n"
     print(text)
     if chosen.write:
         (ROOT / "docs" / "accuracy.md").write_text(text, encoding="utf-8")

@@ -1,9 +1,9 @@
-"""What only a machine with an NVIDIA GPU can tell of the profiler and of the board's own sensor. About four minutes.
+"""Checks of the profiler and of a board's sensor that require an NVIDIA GPU. Takes about four minutes.
 
-Checks that recording adds no synchronisation, what it costs a step, that joules go to the steps that used them although
-the host runs ahead, whether the energy counter agrees with the board's power readings, and whether it counts at all
-times or adds up readings of a part of the time. ``--write`` puts the results into docs/gpu-check.md. Needs torch with
-CUDA and a board with an energy counter (Volta or newer) that nobody else uses meanwhile.
+Measures whether recording adds synchronisations, its overhead per step, whether energy is assigned to the steps that
+used it although the host runs ahead, whether the energy counter agrees with the board's power readings, and whether the
+counter is a true integral or a sum of part-time readings. ``--write`` writes the results to docs/gpu-check.md. Requires
+torch with CUDA and an otherwise unused board with an energy counter (Volta or newer).
 """
 
 import argparse
@@ -28,11 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 WAITS = ("cudaDeviceSynchronize", "cudaStreamSynchronize", "cudaEventSynchronize", "cudaMemcpy")
 PHASES = 8
 PART_TIME_SPREAD = 0.10
-"""A counter of all time sees the same power at each phase of a wave; one that looks a quarter of the time does not."""
+"""An integrating counter measures the same power at each phase of a wave; a part-time counter does not."""
 
 
 class Finding(NamedTuple):
-    """One line of the page."""
+    """Row of the page."""
 
     what: str
     found: str
@@ -40,7 +40,7 @@ class Finding(NamedTuple):
 
 
 class Board:
-    """The board that torch works on, as NVML sees it."""
+    """The board that torch uses, read through NVML."""
 
     def __init__(self) -> None:
         pynvml.nvmlInit()
@@ -50,34 +50,31 @@ class Board:
         self.driver = pynvml.nvmlSystemGetDriverVersion()
 
     def joules(self) -> float:
-        """The energy counter."""
+        """Return the energy counter in joules."""
         return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(self._handle)) / 1e3
 
     def watts(self) -> float:
-        """Momentary power where the driver has it, else what it calls power."""
+        """Return instantaneous power if the driver supports it, otherwise the power usage, in watts."""
         (field,) = pynvml.nvmlDeviceGetFieldValues(self._handle, [pynvml.NVML_FI_DEV_POWER_INSTANT])
         if field.nvmlReturn == pynvml.NVML_SUCCESS and field.value.uiVal:
             return float(field.value.uiVal) / 1e3
         return float(pynvml.nvmlDeviceGetPowerUsage(self._handle)) / 1e3
 
     def next_change(self) -> tuple[float, float]:
-        """Wait for the counter to move; returns the time and its value."""
+        """Wait until the counter changes; return the time and its value."""
         before = self.joules()
         while (value := self.joules()) == before:
             time.sleep(0.001)
         return time.perf_counter(), value
 
     def period(self) -> float:
-        """Seconds from one change of the counter to the next, the median of twenty."""
+        """Return the median of twenty intervals between changes of the counter, in seconds."""
         moments = [self.next_change()[0] for _ in range(21)]
         return statistics.median(b - a for a, b in pairwise(moments))
 
 
-# -- work ----------------------------------------------------------------------------------------------------------
-
-
 class Work:
-    """Heavy work (matrix products) and light work (one thread that spins) that take the device a known time."""
+    """Heavy work (matrix products) and light work (one spinning thread) of known duration on the device."""
 
     def __init__(self) -> None:
         self._matrix = torch.randn(4096, 4096, device="cuda", dtype=torch.float16)
@@ -107,7 +104,7 @@ class Work:
 
 
 def small_loop() -> Callable[[int], None]:
-    """A loop whose steps are short, so that what is added to them shows, and which never waits for the device."""
+    """Return a loop of short steps, for which overhead is visible, that never waits for the device."""
     model = nn.Sequential(nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)).cuda()
     optimizer = torch.optim.AdamW(model.parameters())
     inputs, labels = torch.randn(64, 256, device="cuda"), torch.randint(0, 10, (64,), device="cuda")
@@ -125,7 +122,7 @@ def small_loop() -> Callable[[int], None]:
 
 @contextmanager
 def hooked() -> Iterator[list[tuple[object, ...]]]:
-    """The hooks alone, without sampling."""
+    """Attach the hooks alone, without sampling."""
     events: list[tuple[object, ...]] = []
     sink = events.append
     dispatcher().attach(sink)
@@ -135,11 +132,8 @@ def hooked() -> Iterator[list[tuple[object, ...]]]:
         dispatcher().detach(sink)
 
 
-# -- what recording does to the training ---------------------------------------------------------------------------
-
-
 def synchronisations(train: Callable[[int], None]) -> Finding:
-    """Make every wait an error, then count waits in a trace with and without the hooks."""
+    """Turn synchronisations into errors, then count them in traces with and without the hooks."""
     with hooked() as events:
         train(5)
         torch.cuda.set_sync_debug_mode("error")
@@ -148,10 +142,10 @@ def synchronisations(train: Callable[[int], None]) -> Finding:
         finally:
             torch.cuda.set_sync_debug_mode("default")
         complaints = [dispatcher().failure, *dispatcher().scalars.unreadable]
-    refused = "; ".join(str(one) for one in complaints if one) or "none refused"
+    errors = "; ".join(str(one) for one in complaints if one) or "none"
     added = _waits(train, recorded=True) - _waits(train, recorded=False)
-    found = f"{added:+d} in 100 steps of a trace; made errors: {refused}, {len(events)} of 55 steps seen"
-    return Finding("waits for the device that recording adds", found, "0, none refused, all seen")
+    found = f"{added:+d} in a trace of 100 steps; errors: {errors}; {len(events)} of 55 steps recorded"
+    return Finding("synchronisations added by recording", found, "0, no errors, all recorded")
 
 
 def _waits(train: Callable[[int], None], *, recorded: bool) -> int:
@@ -167,7 +161,7 @@ def _waits(train: Callable[[int], None], *, recorded: bool) -> int:
 
 
 def overhead(train: Callable[[int], None], rounds: int = 30) -> Finding:
-    """Wall time of paired blocks of steps."""
+    """Compare the wall time of paired blocks of steps."""
     differences, steps = [], []
     for _ in range(rounds):
         before = _microseconds(train)
@@ -177,7 +171,7 @@ def overhead(train: Callable[[int], None], rounds: int = 30) -> Finding:
         differences.append(during - (before + after) / 2)
         steps.append(before)
     found = f"{statistics.median(differences):.1f} on a step of {statistics.median(steps):.0f}"
-    return Finding("hooks with stamps and losses from the device, us a step", found, "20")
+    return Finding("overhead of the hooks with CUDA events and losses, us per step", found, "20")
 
 
 def _microseconds(train: Callable[[int], None], steps: int = 200) -> float:
@@ -188,11 +182,8 @@ def _microseconds(train: Callable[[int], None], steps: int = 200) -> float:
     return (time.perf_counter() - begun) / steps * 1e6
 
 
-# -- whose joules ---------------------------------------------------------------------------------------------------
-
-
 def steady_watts(board: Board, launch: Callable[[float], None], seconds: float = 10.0) -> float:
-    """Mean power by the counter while the device does one kind of work."""
+    """Return the mean power by the counter during one kind of work, in watts."""
     _keep_busy(launch, 2.0)
     (start, first), _ = board.next_change(), _keep_busy(launch, seconds)
     end, last = board.next_change()
@@ -209,7 +200,7 @@ def _keep_busy(launch: Callable[[float], None], seconds: float) -> None:
 def attribution(
     board: Board, work: Work, folder: Path, *, pairs: int = 40, step: float = 0.25
 ) -> list[Finding]:
-    """Heavy and light steps in turn, launched without waiting: what is each said to take, and when to end?"""
+    """Record alternating heavy and light steps, launched without waiting; check their energies and end times."""
     watts = [steady_watts(board, work.light), steady_watts(board, work.heavy)]
     weight = nn.Parameter(torch.ones((), device="cuda"))
     optimizer = torch.optim.SGD([weight], lr=1e-9)
@@ -228,37 +219,34 @@ def attribution(
                 time.sleep(0.002)
         torch.cuda.synchronize()
     ends = [events[0].elapsed_time(event) / 1e3 for event in events[1:]]
-    started = prof._session._recorder.start_ns  # noqa: SLF001 - the two clocks have to be brought together
+    started = prof._session._recorder.start_ns  # noqa: SLF001 - to convert between the two clocks
     steps = prof.run.steps
     late = [
-        1e3 * (float(said) - (origin - started) / 1e9 - end)
-        for said, end in zip(steps["end_seconds"], ends, strict=True)
+        1e3 * (float(recorded) - (origin - started) / 1e9 - end)
+        for recorded, end in zip(steps["end_seconds"], ends, strict=True)
     ]
     found = f"{statistics.median(late):+.1f}, {max(late, key=abs):+.1f}"
     lengths = [b - a for a, b in pairwise([0.0, *ends])]
     return [
-        Finding("end of a step, said minus true, ms: median, worst", found, "10, 50"),
+        Finding("end of a step, recorded minus true, ms: median, maximum", found, "10, 50"),
         *_shares(steps["gpu_joules"].tolist(), lengths, watts),
     ]
 
 
 def _shares(joules: Sequence[float], lengths: Sequence[float], watts: Sequence[float]) -> Iterator[Finding]:
-    """Mean joules of each kind of step beside steady power times true length; the first ten are left out."""
+    """Compare the mean joules of each kind of step with steady power times true length, without the first ten steps."""
     for kind, name in enumerate(("light", "heavy")):
         chosen = range(10 + kind, len(joules), 2)
-        said = statistics.mean(joules[number] for number in chosen)
+        recorded = statistics.mean(joules[number] for number in chosen)
         true = statistics.mean(watts[kind] * lengths[number] for number in chosen)
-        found = f"{said:.2f} J said, {true:.2f} J by its steady power of {watts[kind]:.0f} W"
+        found = f"{recorded:.2f} J recorded, {true:.2f} J by its steady power of {watts[kind]:.0f} W"
         yield Finding(
-            f"{name} steps of {1e3 * statistics.mean(lengths):.0f} ms in turn", found, "within 10 %"
+            f"{name} steps of {1e3 * statistics.mean(lengths):.0f} ms, alternating", found, "within 10 %"
         )
 
 
-# -- what the board's sensor is ------------------------------------------------------------------------------------
-
-
 def agreement(board: Board, work: Work, seconds: float = 15.0) -> Finding:
-    """The counter beside its power readings, integrated over time, under a load that changes every second."""
+    """Compare the counter with the integrated power readings under a load that changes every second."""
     start, first = board.next_change()
     moments, watts, heavy = [start], [board.watts()], False
     while moments[-1] < start + seconds:
@@ -276,13 +264,13 @@ def agreement(board: Board, work: Work, seconds: float = 15.0) -> Finding:
 
 
 def integrate(moments: Sequence[float], watts: Sequence[float]) -> float:
-    """Trapezoids."""
+    """Integrate by the trapezoid rule, in joules."""
     seen = list(zip(moments, watts, strict=True))
     return sum((b - a) * (p + q) / 2 for (a, p), (b, q) in pairwise(seen))
 
 
 def part_time(board: Board, work: Work, *, seconds: float = 6.0) -> Finding:
-    """A wave in step with the counter, at several phases: one that counts at all times sees the same power in each."""
+    """Apply a wave with the period of the counter at several phases; an integrating counter shows equal power."""
     period = board.period()
     watts = []
     for phase in range(PHASES):
@@ -292,12 +280,12 @@ def part_time(board: Board, work: Work, *, seconds: float = 6.0) -> Finding:
         end, last = board.next_change()
         watts.append((last - first) / (end - start))
     seen = ", ".join(f"{one:.0f}" for one in watts)
-    found = f"{verdict(watts)} (renewed every {1e3 * period:.0f} ms; W by phase: {seen})"
+    found = f"{verdict(watts)} (updated every {1e3 * period:.0f} ms; W by phase: {seen})"
     return Finding("the energy counter", found, "-")
 
 
 def _wave(work: Work, period: float, seconds: float, *, offset: float, duty: float = 0.25) -> None:
-    """Heavy work for a quarter of each period, which begins at a fixed phase of the host's clock."""
+    """Do heavy work for a quarter of each period, starting at a fixed phase of the host's clock."""
     first = (time.perf_counter() // period + 1 + offset) * period
     for number in range(round(seconds / period)):
         time.sleep(max(first + number * period - time.perf_counter(), 0.0))
@@ -306,17 +294,14 @@ def _wave(work: Work, period: float, seconds: float, *, offset: float, duty: flo
 
 
 def verdict(watts: Sequence[float]) -> str:
-    """Say what a counter is whose mean power was ``watts`` at equally spaced phases of one wave."""
+    """Classify a counter from its mean power, in watts, at equally spaced phases of a wave."""
     spread = (max(watts) - min(watts)) / statistics.mean(watts)
-    kind = "adds up readings of a part of the time" if spread > PART_TIME_SPREAD else "counts at all times"
-    return f"{kind}: {100 * spread:.0f} % between phases"
-
-
-# -- the page ------------------------------------------------------------------------------------------------------
+    kind = "sums part-time readings" if spread > PART_TIME_SPREAD else "is a true integral"
+    return f"{kind}: differs by {100 * spread:.0f} % between phases"
 
 
 def measure(board: Board, folder: Path) -> Iterator[Finding]:
-    """Every check."""
+    """Run all checks."""
     train, work = small_loop(), Work()
     yield synchronisations(train)
     yield overhead(train)
@@ -326,19 +311,19 @@ def measure(board: Board, folder: Path) -> Iterator[Finding]:
 
 
 def page(board: Any, findings: Sequence[Finding]) -> str:
-    """The page in Markdown."""
+    """Return the page in Markdown."""
     machine = (
         f"{board.name}, driver {board.driver}, torch {torch.__version__}, Python {sys.version.split()[0]}"
     )
     table = "\n".join(f"| {one.what} | {one.found} | {one.bar} |" for one in findings)
     return (
-        f"# Checked on a GPU\n\nMade by `scripts/check_gpu.py --write` ({machine}).\n\n"
-        f"| what | found | bar |\n|---|---|---|\n{table}\n"
+        f"# Checks on a GPU\n\nWritten by `scripts/check_gpu.py --write` ({machine}).\n\n"
+        f"| check | result | requirement |\n|---|---|---|\n{table}\n"
     )
 
 
 def main() -> int:
-    """Check, print and perhaps write the page."""
+    """Run the checks, print and optionally write the page."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -54,7 +54,7 @@ class FakeZone:
 class FakePowercap:
     """Creates and updates a tree like ``/sys/class/powercap``.
 
-    With a ``FakeClock``, the counters are updated whenever it moves; with a real clock, call ``refresh`` or use ``live``.
+    With a ``FakeClock``, the counters are updated when it moves; with a real clock, call ``refresh`` or use ``live``.
 
     Args:
         root: An empty or missing folder.

@@ -22,7 +22,7 @@ def script():
     return module
 
 
-def test_without_a_gpu_it_says_so_in_one_line():
+def test_without_a_gpu_the_error_is_one_line():
     environ = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, SCRIPT], env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -32,18 +32,18 @@ def test_without_a_gpu_it_says_so_in_one_line():
     )
 
 
-def watts_by_phase(phases, *, looks):
-    """Mean power of a wave of 100 ms by a sensor that looks for the first ``looks`` seconds of each 100 ms."""
+def watts_by_phase(phases, *, measured):
+    """Return the mean power of a 100 ms wave by a sensor that measures the first ``measured`` seconds of each period."""
     wave = Waveform.square(low=80.0, high=600.0, period_seconds=0.1, duty=0.25)
     starts = [0.1 * number / phases for number in range(phases)]
-    return [(wave.joules(start + looks) - wave.joules(start)) / looks for start in starts]
+    return [(wave.joules(start + measured) - wave.joules(start)) / measured for start in starts]
 
 
-def test_a_counter_of_all_time_is_told_from_one_that_looks_a_quarter_of_it(script):
-    all_time = watts_by_phase(script.PHASES, looks=0.1)
-    part_time = watts_by_phase(script.PHASES, looks=0.025)
-    assert script.verdict(all_time) == "counts at all times: 0 % between phases"
-    assert script.verdict(part_time).startswith("adds up readings of a part of the time: ")
+def test_integrating_and_part_time_counters_are_distinguished(script):
+    integral = watts_by_phase(script.PHASES, measured=0.1)
+    part_time = watts_by_phase(script.PHASES, measured=0.025)
+    assert script.verdict(integral) == "is a true integral: differs by 0 % between phases"
+    assert script.verdict(part_time).startswith("sums part-time readings: ")
 
 
 def test_power_is_integrated_over_uneven_times(script):
@@ -53,11 +53,11 @@ def test_power_is_integrated_over_uneven_times(script):
 def test_steps_are_compared_with_their_steady_power(script):
     joules = [10.0, 40.0] * 20
     light, heavy = script._shares(joules, [0.25] * 40, [40.0, 160.0])
-    assert light.found == "10.00 J said, 10.00 J by its steady power of 40 W"
-    assert heavy.found == "40.00 J said, 40.00 J by its steady power of 160 W"
+    assert light.found == "10.00 J recorded, 10.00 J by its steady power of 40 W"
+    assert heavy.found == "40.00 J recorded, 40.00 J by its steady power of 160 W"
 
 
-def test_the_page_names_the_machine_and_every_finding(script):
+def test_the_page_names_the_machine_and_every_result(script):
     board = SimpleNamespace(name="Some Board", driver="999.1")
     page = script.page(board, [script.Finding("this", "that", "5 %")])
     assert "(Some Board, driver 999.1, torch " in page
