@@ -33,7 +33,7 @@ def test_without_a_gpu_the_error_is_one_line():
 
 
 def watts_by_phase(phases, *, measured):
-    """Return the mean power of a 100 ms wave by a sensor that measures the first ``measured`` seconds of each period."""
+    """Return the mean power of a 100 ms wave by a sensor that measures the first ``measured`` seconds of each."""
     wave = Waveform.square(low=80.0, high=600.0, period_seconds=0.1, duty=0.25)
     starts = [0.1 * number / phases for number in range(phases)]
     return [(wave.joules(start + measured) - wave.joules(start)) / measured for start in starts]
