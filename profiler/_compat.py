@@ -1,4 +1,4 @@
-"""The few calls that exist on POSIX only, with what happens elsewhere."""
+"""System calls with fall-backs: POSIX features, fork handlers, atomic writes, calls with a timeout."""
 
 import os
 import stat
@@ -12,21 +12,21 @@ from typing import Generic, TypeVar
 
 
 def at_fork_in_child(action: Callable[[], None]) -> None:
-    """Run ``action`` in every child made by ``os.fork``. Systems without fork have nothing to do."""
+    """Run ``action`` in every child of ``os.fork``, where the system has it."""
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=action)
 
 
 def open_for_append(path: str) -> int:
-    """Open a file for appending and return its descriptor; its mode follows the user's umask."""
+    """Open a file for appending and return its descriptor; its mode follows the umask."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     return os.open(path, flags, 0o666)
 
 
-def make_anew(path: Path) -> bool:
-    """Make an empty file, and its folder; False when there is one already, of whoever was first.
+def create_exclusively(path: Path) -> bool:
+    """Create an empty file and its parent directories; return False if the file exists already.
 
-    Where no file can be made nobody else can make one either: that is left to whoever writes.
+    Return True if no file can be created: the writer reports that error, and no other process can create it either.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -41,13 +41,13 @@ def make_anew(path: Path) -> bool:
     return True
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside ``path`` and put it in its place: all of it is there in the end, or nothing new is.
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write ``path`` by replacing it with a complete temporary file, so that no partial file is left.
 
     Raises:
-        OSError: It cannot be written; what was there before is still there.
+        OSError: The file cannot be written; its former content is unchanged.
     """
-    if path.exists() and not path.is_file():  # a device or a pipe has no place to put something in
+    if path.exists() and not path.is_file():  # a device or a pipe cannot be replaced
         path.write_bytes(content)
         return
     target = path.resolve()
@@ -56,22 +56,22 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
         temporary.replace(target)
     except OSError as error:
-        with suppress(OSError):  # what could not be written can often not be removed either
+        with suppress(OSError):  # often the file cannot be removed either
             temporary.unlink()
         raise OSError(error.errno, error.strerror, str(path)) from error
 
 
-def shown_path(path: str | Path) -> str:
-    """A path as a user would type it now: relative where it lies below the current folder."""
+def display_path(path: str | Path) -> str:
+    """Return a path for messages, relative if it is below the current directory."""
     try:
         return str(Path(path).relative_to(Path.cwd()))
     except (OSError, ValueError):
         return str(path)
 
 
-def node_folder() -> Path:
-    """Where processes of one host find each other's files, and no other host's: memory where there is such a folder."""
-    shared = Path("/dev/shm")  # noqa: S108 - what is opened in it must belong to this user, and is no link
+def node_directory() -> Path:
+    """Return a directory that all processes of this host share, and no other host: in memory where possible."""
+    shared = Path("/dev/shm")  # noqa: S108 - files in it are opened with open_private
     if shared.is_dir():
         return shared
     import tempfile
@@ -80,26 +80,26 @@ def node_folder() -> Path:
 
 
 def open_private(path: Path) -> int:
-    """Open or make a file that is this user's alone, and return its descriptor.
+    """Open or create a file that belongs to this user only, and return its descriptor.
 
     Raises:
-        OSError: It is a link, no plain file, or somebody else's.
+        OSError: It is a link, not a plain file, or belongs to another user.
     """
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
     descriptor = os.open(path, flags, 0o600)
     found = os.fstat(descriptor)
-    # A file that was just removed has no name at all, which is nobody's attack.
+    # A file that another process has just removed has 0 links, which is harmless; 2 links may be an attack.
     is_plain = stat.S_ISREG(found.st_mode) and found.st_nlink <= 1
     if not is_plain or (hasattr(os, "getuid") and found.st_uid != os.getuid()):
         os.close(descriptor)
-        raise PermissionError(13, "belongs to somebody else, or has another name too", str(path))
+        raise PermissionError(13, "belongs to another user or has several names", str(path))
     return descriptor
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file for this process alone, without waiting. The kernel releases it when the process ends.
+    """Lock an open file exclusively without waiting; the kernel releases the lock when the process ends.
 
-    Returns False when another process has it, and where there is no such lock.
+    Return False if another process holds the lock, or if the system has no such locks.
     """
     try:
         import fcntl
@@ -110,13 +110,13 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
-def has_locks() -> bool:
-    """Whether processes can lock files against each other here."""
+def supports_locks() -> bool:
+    """Return whether :func:`try_lock` can succeed on this system."""
     return find_spec("fcntl") is not None
 
 
 def unlock(descriptor: int) -> None:
-    """Release such a lock, also where a forked child still has the file open."""
+    """Release the lock, even while a forked child has the file open."""
     try:
         import fcntl
 
@@ -126,7 +126,11 @@ def unlock(descriptor: int) -> None:
 
 
 def process_start(pid: int) -> str | None:
-    """A word that tells a living process from another of the same number; None when there is no such process."""
+    """Return an identifier of a live process that differs from earlier ones with the same PID; None without one.
+
+    It is the start time in ticks since boot. psutil adds the boot time, which changes when the clock is set, so that
+    two processes could disagree about a third one.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -144,50 +148,63 @@ def _exists(pid: int) -> str | None:
 
 
 def write_stderr(text: str) -> None:
-    """Write lines for people. What stderr cannot encode is replaced; where it takes nothing, nobody can be told."""
+    """Write lines for people to stderr. Characters that it cannot encode are replaced; errors are ignored."""
     stream = sys.stderr
     try:
         encoding = getattr(stream, "encoding", None) or "utf-8"
         stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
         stream.flush()
-    except Exception:  # noqa: BLE001 - it may be any object that a framework or a notebook put there
+    except Exception:  # noqa: BLE001 - any object that a framework or a notebook put there; no other place to report to
         return
+
+
+def exit_by_interrupt() -> None:
+    """Raise ``KeyboardInterrupt`` at exit, so that the process ends with the status of SIGINT.
+
+    The interpreter remembers an uncaught interrupt, and forgets it as soon as an exit handler runs ``exec`` on text, as
+    much of the standard library does.
+    """
+    with suppress(KeyboardInterrupt):
+        exec("raise KeyboardInterrupt")  # noqa: S102 - the interpreter only notices an interrupt of executed text
 
 
 _T = TypeVar("_T")
 
 
-class Aside(Generic[_T]):
-    """Work under way on a daemon thread of its own.
+class BackgroundCall(Generic[_T]):
+    """Call under way on a daemon thread of its own, so that its caller can stop waiting for it.
 
-    Where no thread can start any more it is done at once instead, without a bound: some Pythons start none while
-    they end, and a record must be complete there too.
+    If no thread can start, which is so in some Pythons while the interpreter ends, the call runs at once and without a
+    timeout: the record must be complete there too.
+
+    Args:
+        function: The call.
     """
 
-    def __init__(self, work: Callable[[], _T]) -> None:
-        self._work = work
+    def __init__(self, function: Callable[[], _T]) -> None:
+        self._function = function
         self._results: list[_T] = []
         self._errors: list[Exception] = []
-        self._thread = threading.Thread(target=self._do, name="energy-profiler-aside", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="energy-profiler-call", daemon=True)
         try:
             self._thread.start()
         except RuntimeError:
-            self._do()
+            self._run()
 
-    def _do(self) -> None:
+    def _run(self) -> None:
         try:
-            self._results.append(self._work())
-        except Exception as error:  # noqa: BLE001 - raised again where the result is asked for
+            self._results.append(self._function())
+        except Exception as error:  # noqa: BLE001 - raised in result()
             self._errors.append(error)
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Wait for its end. Returns whether it has come to it."""
+        """Wait for the end of the call; return whether it has ended."""
         if self._thread.is_alive():
             self._thread.join(seconds)
         return not self._thread.is_alive()
 
     def result(self) -> _T:
-        """What the work came to, once it has ended. An error of it is raised here."""
+        """Return the result of the call after its end, or raise its exception."""
         if self._errors:
             raise self._errors[0]
         return self._results[0]

@@ -1,65 +1,70 @@
-"""What a user wants of a run: a loss to reach, and the energy it may take."""
+"""Target loss and energy budget of a run."""
 
 import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 from profiler.errors import UsageError
 
 SECTION = "goals"
-"""Where ``run.json`` keeps them."""
+"""Key of the budget in ``run.json``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Goals:
-    """None where nothing was said.
+class Budget:
+    """Target loss and energy budget; None where the user gave none.
 
     Attributes:
-        target_loss: The loss to reach.
-        energy_budget: The joules it may take.
+        target_loss: Loss to reach.
+        energy_joules: Energy that the run may use, in joules.
 
     Raises:
-        UsageError: A loss that is no finite number, or a budget that is not a positive one.
+        UsageError: The target is not a finite number, or the energy is not a positive finite one.
     """
 
     target_loss: float | None = None
-    energy_budget: float | None = None
+    energy_joules: float | None = None
 
     def __post_init__(self) -> None:
         if self.target_loss is not None and not _is_finite(self.target_loss):
             raise UsageError(f"target_loss must be a finite number, not {self.target_loss!r}.")
-        if self.energy_budget is not None and not (_is_finite(self.energy_budget) and self.energy_budget > 0):
+        if self.energy_joules is not None and not (_is_finite(self.energy_joules) and self.energy_joules > 0):
             raise UsageError(
-                f"energy_budget must be a positive number of joules, not {self.energy_budget!r}."
+                f"energy_budget must be a positive number of joules, not {self.energy_joules!r}."
             )
 
-    def after(self, joules: float) -> "Goals":
-        """What is left of them when ``joules`` are spent."""
-        if self.energy_budget is None:
+    @classmethod
+    def from_run_json(cls, run_json: Mapping[str, Any]) -> Self:
+        """Read the budget of a recorded run.
+
+        Raises:
+            UsageError: A value is not a number or is out of range.
+        """
+        section = run_json.get(SECTION) or {}
+        return cls(target_loss=section.get("target_loss"), energy_joules=section.get("energy_budget_joules"))
+
+    def as_dict(self) -> dict[str, float]:
+        """Return the section for ``run.json``; empty without a target and a budget."""
+        values = {"target_loss": self.target_loss, "energy_budget_joules": self.energy_joules}
+        return {name: float(value) for name, value in values.items() if value is not None}
+
+    def after(self, joules: float) -> Self:
+        """Return the budget that is left when ``joules`` are used."""
+        if self.energy_joules is None:
             return self
-        return replace(self, energy_budget=max(self.energy_budget - joules, sys.float_info.min))
+        return replace(self, energy_joules=max(self.energy_joules - joules, sys.float_info.min))
+
+    @property
+    def is_empty(self) -> bool:
+        """True without a target and without a limit of energy."""
+        return self.target_loss is None and self.energy_joules is None
 
     @property
     def targets(self) -> tuple[float, ...]:
-        """The losses whose price a report is asked for."""
+        """Losses that every report of the run prices."""
         return () if self.target_loss is None else (self.target_loss,)
-
-    def section(self) -> dict[str, Any]:
-        """What ``run.json`` keeps of them."""
-        said = {"target_loss": self.target_loss, "energy_budget_joules": self.energy_budget}
-        return {name: float(value) for name, value in said.items() if value is not None}
-
-
-def goals_of(run_json: Mapping[str, Any]) -> Goals:
-    """Read the goals of a recorded run.
-
-    Raises:
-        UsageError: They are not numbers.
-    """
-    section = run_json.get(SECTION) or {}
-    return Goals(target_loss=section.get("target_loss"), energy_budget=section.get("energy_budget_joules"))
 
 
 def _is_finite(value: Any) -> bool:

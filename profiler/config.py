@@ -1,106 +1,257 @@
-"""What a user may say of a run: the keywords of :class:`profiler.EnergyProfiler`, checked in one place."""
+"""Configuration of a run: each keyword of :class:`profiler.EnergyProfiler` with its check, flag and help text.
 
-import math
-from dataclasses import dataclass
+To add a keyword, add one field to :class:`ProfilerConfig`: the signature and documentation of ``EnergyProfiler`` and
+the flags of ``energy-profiler run`` are made from the fields.
+"""
+
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from textwrap import fill
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from profiler import budget, emissions, lr_plan
-from profiler.budget import Goals
+from profiler.budget import Budget
+from profiler.emissions import Prices
 from profiler.errors import UsageError
+from profiler.lr_plan import Planned, RatePlan
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from profiler.sensors.base import Sensor
 
 SHORTEST_PERIOD, LONGEST_PERIOD = 0.001, 60.0
+_METADATA = "keyword"
+_INDENT, _WIDTH = " " * 8, 120
+
+
+class Keyword(NamedTuple):
+    """Description of a keyword.
+
+    Attributes:
+        name: Name in Python.
+        help: Sentence for the documentation and for the help text of the flag.
+        details: Further sentences for the documentation.
+        unit: Unit of the value; empty for text and switches.
+        type: Converter of a flag's value, ``bool`` for a switch; None for values that only Python can express.
+        metavar: Placeholder of the flag's value in help texts.
+    """
+
+    name: str
+    help: str
+    details: str
+    unit: str
+    type: "type[str | int | float | bool] | None"
+    metavar: str
+
+    @property
+    def flag(self) -> str:
+        """Flag of ``energy-profiler run``."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def environment_variable(self) -> str:
+        """Reserved name of the environment variable; nothing reads it yet."""
+        return f"ENERGY_PROFILER_{self.name.upper()}"
+
+
+def _keyword(
+    help: str,  # noqa: A002 - the name in argparse
+    details: str = "",
+    *,
+    unit: str = "",
+    type: "type[str | int | float | bool] | None" = None,  # noqa: A002 - likewise
+    metavar: str = "",
+) -> dict[str, Any]:
+    return {_METADATA: (help, details, unit, type, metavar)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """One field a keyword; :class:`profiler.EnergyProfiler` says what each means.
+class ProfilerConfig:
+    """Checked keywords of a profiler, with the objects made of them.
+
+    Attributes:
+        prices: Carbon intensity, price and PUE.
+        plan: Planned learning rate; None if none was given.
+        budget: Target loss and energy budget.
 
     Raises:
-        UsageError: A value that cannot mean anything.
+        UsageError: A value is out of range or contradicts another one.
     """
 
-    name: str | None = None
-    run_dir: "str | os.PathLike[str] | None" = None
-    sample_period_seconds: float | None = None
-    sensors: "Sequence[Sensor] | None" = None
-    grid_gco2e_per_kwh: float | None = None
-    country: str | None = None
-    price_per_kwh: float | None = None
-    pue: float = 1.0
-    total_steps: int | None = None
-    planned_learning_rate: lr_plan.Planned | None = None
-    live: bool = False
-    energy_budget: float | None = None
-    target_loss: float | None = None
-    time_data_loading: bool = True
-    on_budget: "Callable[[str], object] | Literal['warn']" = "warn"
-    resume: "str | os.PathLike[str] | None" = None
+    name: str | None = field(
+        default=None, metadata=_keyword("Name of the run in reports.", type=str, metavar="NAME")
+    )
+    run_dir: "str | os.PathLike[str] | None" = field(
+        default=None,
+        metadata=_keyword(
+            "Directory to write to; by default a new one below energy_runs.",
+            "A numbered directory beside it is used if it holds a run, or a file with the name of a run's file.",
+            type=str,
+            metavar="DIR",
+        ),
+    )
+    sample_period_seconds: float | None = field(
+        default=None,
+        metadata=_keyword(
+            "Time between samples; by default adapted to the sensors.",
+            unit="seconds",
+            type=float,
+            metavar="SECONDS",
+        ),
+    )
+    sensors: "Sequence[Sensor] | None" = field(
+        default=None,
+        metadata=_keyword(
+            "Sensors to read instead of those found on the machine.", "The profiler does not close them."
+        ),
+    )
+    grid_gco2e_per_kwh: float | None = field(
+        default=None,
+        metadata=_keyword(
+            "Carbon intensity of the electricity, in grams of CO2 equivalent per kWh.",
+            unit="gCO2e/kWh",
+            type=float,
+            metavar="GRAMS",
+        ),
+    )
+    country: str | None = field(
+        default=None,
+        metadata=_keyword(
+            "Country whose carbon intensity is used, from codecarbon's offline table: a three-letter code or a name.",
+            type=str,
+            metavar="COUNTRY",
+        ),
+    )
+    price_per_kwh: float | None = field(
+        default=None,
+        metadata=_keyword("Price per kWh, in your currency.", unit="1/kWh", type=float, metavar="PRICE"),
+    )
+    pue: float = field(
+        default=1.0,
+        metadata=_keyword(
+            "Power usage effectiveness of the building; 1 by default.",
+            "It scales kWh, gCO2e and cost, never joules.",
+            type=float,
+            metavar="PUE",
+        ),
+    )
+    total_steps: int | None = field(
+        default=None,
+        metadata=_keyword(
+            "Optimizer steps of the whole run, so that forecasts know its end.",
+            unit="steps",
+            type=int,
+            metavar="STEPS",
+        ),
+    )
+    planned_learning_rate: Planned | None = field(
+        default=None,
+        metadata=_keyword(
+            "Learning rate over the whole run: a number, one rate per step, or a function of the steps already done.",
+            "By default the plan of a torch scheduler is simulated at the end of the run.",
+        ),
+    )
+    live: bool = field(
+        default=False, metadata=_keyword("Write a status line to stderr every ten seconds.", type=bool)
+    )
+    energy_budget: float | None = field(
+        default=None,
+        metadata=_keyword(
+            "Energy that the run may use, in joules.",
+            "When it is used, or when ``target_loss`` will not be reached within it, one warning is logged and"
+            " :attr:`should_stop` becomes true. The profiler never stops the training itself.",
+            unit="joules",
+            type=float,
+            metavar="JOULES",
+        ),
+    )
+    target_loss: float | None = field(
+        default=None,
+        metadata=_keyword(
+            "Loss that forecasts during the training are made for.", type=float, metavar="LOSS"
+        ),
+    )
+    on_budget: "Callable[[str], object] | Literal['warn']" = field(
+        default="warn",
+        metadata=_keyword(
+            "``'warn'``, or a function that receives the warning about the budget.",
+            "It is called on the training thread at the end of the next step. Exceptions that it raises are logged and"
+            " suppressed, except ``SystemExit`` and other ``BaseException`` s, which end the training.",
+        ),
+    )
+    time_data_loading: bool = field(
+        default=True,
+        metadata=_keyword(
+            "Time torch's data loaders and detect evaluation passes; on by default.",
+            "False leaves the iterators of data loaders unchanged.",
+            type=bool,
+        ),
+    )
+    resume: "str | os.PathLike[str] | None" = field(
+        default=None,
+        metadata=_keyword(
+            "Directory of an earlier run that this one continues from its end.",
+            "To continue from a checkpoint, save :meth:`state_dict` with it, which is exact to the step.",
+            type=str,
+            metavar="DIR",
+        ),
+    )
+    prices: Prices = field(init=False, repr=False, compare=False)
+    plan: RatePlan | None = field(init=False, repr=False, compare=False)
+    budget: Budget = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        period = self.sample_period_seconds
-        if period is not None and not SHORTEST_PERIOD <= period <= LONGEST_PERIOD:
-            raise UsageError(
-                f"sample_period_seconds must lie between {SHORTEST_PERIOD:g} and {LONGEST_PERIOD:g}, not {period!r}."
-            )
-        if self.name is not None and not isinstance(self.name, str):
-            raise UsageError(f"name must be text, not {self.name!r}.")
-        if self.on_budget != "warn" and not callable(self.on_budget):
-            raise UsageError(f"on_budget must be 'warn' or something to call, not {self.on_budget!r}.")
-        if self.resume is not None and not Path(self.resume).is_dir():
-            raise UsageError(f"resume must be a run directory, and there is none at {str(self.resume)!r}.")
-        self.prices()
-        self.plan()
-        self.goals()
-
-    def prices(self) -> emissions.Prices:
-        """What was said of the electricity."""
-        return emissions.make_prices(
+        self._check_types()
+        prices = emissions.make_prices(
             pue=self.pue,
             grid_gco2e_per_kwh=self.grid_gco2e_per_kwh,
             country=self.country,
             price_per_kwh=self.price_per_kwh,
         )
+        # Parsed here once: a plan may be a function of the user's, and a country is looked up in a large table.
+        object.__setattr__(self, "prices", prices)
+        object.__setattr__(self, "plan", lr_plan.declared(self.planned_learning_rate, self.total_steps))
+        object.__setattr__(
+            self, "budget", Budget(target_loss=self.target_loss, energy_joules=self.energy_budget)
+        )
 
-    def plan(self) -> lr_plan.RatePlan | None:
-        """What was said of the learning rate."""
-        return lr_plan.declared(self.planned_learning_rate, self.total_steps)
+    def _check_types(self) -> None:
+        period = self.sample_period_seconds
+        if period is not None and not SHORTEST_PERIOD <= period <= LONGEST_PERIOD:
+            raise UsageError(
+                f"sample_period_seconds must be between {SHORTEST_PERIOD:g} and {LONGEST_PERIOD:g}, not {period!r}."
+            )
+        if self.name is not None and not isinstance(self.name, str):
+            raise UsageError(f"name must be text, not {self.name!r}.")
+        if self.on_budget != "warn" and not callable(self.on_budget):
+            raise UsageError(f"on_budget must be 'warn' or a function, not {self.on_budget!r}.")
+        if self.resume is not None and not Path(self.resume).is_dir():
+            raise UsageError(f"resume must be a run directory; {str(self.resume)!r} is not a directory.")
 
-    def goals(self) -> Goals:
-        """What is wanted of the run."""
-        return Goals(target_loss=self.target_loss, energy_budget=self.energy_budget)
-
-    def declared(self) -> dict[str, Any]:
-        """What was said of the run that a reader of it needs: sections of ``run.json``."""
-        prices, plan = self.prices().as_dict(), self.plan()
+    def run_json_sections(self) -> dict[str, Any]:
+        """Return the sections of ``run.json`` that hold what the user declared; empty ones are absent."""
         sections = {
-            emissions.SECTION: prices,
-            budget.SECTION: self.goals().section(),
+            emissions.SECTION: self.prices.as_dict(),
+            budget.SECTION: self.budget.as_dict(),
             lr_plan.TOTAL: self.total_steps and int(self.total_steps),
-            lr_plan.SECTION: plan and plan.section(),
+            lr_plan.SECTION: self.plan and self.plan.section(),
         }
         return {name: section for name, section in sections.items() if section}
 
 
-def resume_point(state: "Mapping[str, Any]") -> dict[str, Any] | None:
-    """Where a run goes on from that is given what ``state_dict`` returned; None where that was nothing.
+def keywords() -> "Iterator[Keyword]":
+    """Yield the keywords in the order of their declaration."""
+    for one in fields(ProfilerConfig):
+        if _METADATA in one.metadata:
+            yield Keyword(one.name, *one.metadata[_METADATA])
 
-    Raises:
-        UsageError: It is something else.
-    """
-    if not state:
-        return None
-    try:
-        run, step, joules = str(state["run"]), int(state["step"]), state["joules"]
-        known = None if joules is None else float(joules)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UsageError(f"this is not what EnergyProfiler.state_dict() returned: {error!r}.") from None
-    if step < 0 or not 0.0 <= (known or 0.0) < math.inf:
-        raise UsageError(f"this is not what EnergyProfiler.state_dict() returned: step {step} at {known} J.")
-    return {"run": run, "step": step, "joules": known}
+
+def documentation() -> str:
+    """Return the keywords as the ``Args`` section of a docstring."""
+    paragraphs = (f"{one.name}: {one.help} {one.details}".rstrip() for one in keywords())
+    indented = (
+        fill(text, _WIDTH, initial_indent=_INDENT, subsequent_indent=f"{_INDENT}    ") for text in paragraphs
+    )
+    return "\n".join(("    Args:", *indented))

@@ -1,158 +1,160 @@
-"""The front door: ``with EnergyProfiler():`` around a training loop."""
+"""Runtime API: ``with EnergyProfiler():`` around a training loop."""
 
 import atexit
 import functools
+import inspect
 import os
+import random
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.util import find_spec
+from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from profiler._compat import shown_path
-from profiler.config import Options
-from profiler.dialogue import Dialogue
-from profiler.ending import end_by_interrupt, print_report, say, status_of
-from profiler.errors import UsageError
-from profiler.launch import open_session, require_torch
+from profiler._compat import create_exclusively, display_path, exit_by_interrupt, write_stderr
+from profiler.budget import Budget
+from profiler.config import ProfilerConfig, documentation
+from profiler.distributed.layout import find_place
+from profiler.distributed.rank import identify, process_group
+from profiler.errors import MissingDependencyError, UsageError
+from profiler.monitoring.monitor import Monitor
 from profiler.records import Status
+from profiler.storage.schema import RESUMED, RUN_FILE, STEPS, TABLES
+from profiler.units import format_joules
 
 if TYPE_CHECKING:
-    from profiler.lr_plan import Planned
     from profiler.recording.session import Session
     from profiler.run import Run
-    from profiler.sensors.base import Sensor
+    from profiler.sensors.base import Found
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
+_PARENT = "energy_runs"
+_FILES = (RUN_FILE, *(table.filename for table in TABLES))
 
-class EnergyProfiler(Dialogue):
-    """Records the joules, steps and losses of an unmodified PyTorch training loop, and forecasts what lower loss costs.
 
-    Use it as a context manager, as a decorator, or by :meth:`start` and :meth:`stop`. It may be nested. What fails in
-    it is said once on stderr and never raised into the loop.
+def _accepts_keywords_of(
+    config: Callable[_P, object],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, _P], None]]:
+    """Give an ``__init__`` the signature of ``config``, for type checkers, ``help()`` and notebooks."""
 
-    Args:
-        name: A name for the run, shown in reports.
-        run_dir: Where to write; by default a new directory under ``energy_runs``. One that already holds a run, or
-            any file of a run's names, is left alone: a numbered one beside it is used.
-        sample_period_seconds: Time between samples; None chooses it.
-        sensors: Read these instead of what is found on the machine. They stay open: they are the caller's.
-        grid_gco2e_per_kwh: Carbon intensity of the electricity, in grams of CO2 equivalent a kWh.
-        country: Take that from codecarbon's offline table: a code of three letters or an English name.
-        price_per_kwh: Money a kWh, in a currency of your own.
-        pue: Power usage effectiveness of the building. It enters kWh, gCO2e and money, and never joules.
-        total_steps: Optimizer steps that the whole run will take, so that forecasts know where it ends.
-        planned_learning_rate: The learning rate over the whole run, in the unit of the optimizer's: a number, a rate
-            for each step, or a function of the steps already done. Where it is not given and a torch scheduler is
-            at work, what that one will do is worked out at the end.
-        live: Whether to write one line on stderr every ten seconds.
-        energy_budget: Joules that the run may take. When they are used, or ``target_loss`` will not be reached
-            within them, it is said once and :attr:`should_stop` becomes true; nothing else stops the training.
-        target_loss: The loss that forecasts while training are made for.
-        on_budget: ``"warn"``, or something to call with that sentence at the end of the next step, on the thread
-            that made the step. What it raises is said and not raised into the loop, but for ``SystemExit`` and the
-            like, which end the training.
-        time_data_loading: Whether to time torch's data loaders and to see in them which passes are evaluations. False
-            leaves their iterators alone.
-        resume: The directory of an earlier run that this one goes on from, at its end; a checkpoint that came from
-            :meth:`state_dict` says it better, to the step.
+    def decorate(function: Callable[..., None]) -> Callable[Concatenate[Any, _P], None]:
+        own, *_ = inspect.signature(function).parameters.values()
+        keywords = inspect.signature(config).parameters.values()
+        function.__signature__ = inspect.Signature([own, *keywords], return_annotation=None)  # type: ignore[attr-defined]
+        return function
+
+    return decorate
+
+
+class EnergyProfiler:
+    """Recorder of the energy, steps and losses of an unmodified PyTorch training loop.
+
+    Use it as a context manager, as a decorator, or with :meth:`start` and :meth:`stop`. Profilers may be nested. Errors
+    of the profiler are logged to stderr once and never raised into the loop.
 
     Raises:
-        UsageError: An argument that cannot mean anything.
-        MissingDependencyError: At the start, when torch is not installed.
+        UsageError: A keyword is out of range or contradicts another one.
+        MissingDependencyError: At the start, if torch is not installed.
     """
 
-    def __init__(
-        self,
-        *,
-        name: str | None = None,
-        run_dir: str | os.PathLike[str] | None = None,
-        sample_period_seconds: float | None = None,
-        sensors: "Sequence[Sensor] | None" = None,
-        grid_gco2e_per_kwh: float | None = None,
-        country: str | None = None,
-        price_per_kwh: float | None = None,
-        pue: float = 1.0,
-        total_steps: int | None = None,
-        planned_learning_rate: "Planned | None" = None,
-        live: bool = False,
-        energy_budget: float | None = None,
-        target_loss: float | None = None,
-        on_budget: "Callable[[str], object] | Literal['warn']" = "warn",
-        time_data_loading: bool = True,
-        resume: str | os.PathLike[str] | None = None,
-    ) -> None:
-        options = Options(
-            name=name,
-            run_dir=run_dir,
-            sample_period_seconds=sample_period_seconds,
-            sensors=sensors,
-            grid_gco2e_per_kwh=grid_gco2e_per_kwh,
-            country=country,
-            price_per_kwh=price_per_kwh,
-            pue=pue,
-            total_steps=total_steps,
-            planned_learning_rate=planned_learning_rate,
-            live=live,
-            energy_budget=energy_budget,
-            target_loss=target_loss,
-            on_budget=on_budget,
-            time_data_loading=time_data_loading,
-            resume=resume,
-        )
-        super().__init__(options)
+    @_accepts_keywords_of(ProfilerConfig)
+    def __init__(self, **keywords: Any) -> None:
+        self._configure(ProfilerConfig(**keywords))
+
+    def _configure(self, config: ProfilerConfig) -> None:
+        self._config = config
+        self._checkpoint: Mapping[str, Any] | None = None
+        self._session: Session | None = None
         self._run: Run | None = None
-        self._error_before: BaseException | None = None
+        self._previous_error: BaseException | None = None
+        self._monitor = Monitor(config, self._on_budget_alarm)
+
+    def _copy(self) -> Self:
+        """Return a profiler with the same configuration that was never started."""
+        other = object.__new__(type(self))
+        other._configure(self._config)
+        return other
 
     # -- start and stop -------------------------------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Begin to record; the window starts when this returns.
+        """Start recording; the measured window begins when this returns.
 
         Raises:
             MissingDependencyError: torch is not installed.
-            UsageError: It is recording already.
+            UsageError: The profiler is already recording.
         """
         if self.is_recording:
             raise UsageError("this profiler is already recording; nest another EnergyProfiler instead.")
-        require_torch()
-        self._run, self._live = None, self._new_live()
-        self._live.curve.rates.plan = self._options.plan()
+        _require_torch()
+        self._run, self._session = None, None
+        self._monitor = Monitor(self._config, self._on_budget_alarm)
         begun = time.monotonic()
         try:
-            self._session = open_session(
-                self._options, observe=self._live.observe, advance=self._live.advance, say=say
-            )
+            self._session = self._open_session()
             self._begin(self._session, begun)
         except Exception as error:  # noqa: BLE001 - the training matters more than its record
-            say(f"cannot record ({type(error).__name__}: {error}). Training goes on without it")
+            _emit(f"cannot record ({type(error).__name__}: {error}). Training continues without a record")
             if self._session is not None:
                 self._session.abandon()
-            self._live.close()
+            self._monitor.close()
             self._session = None
         return self
+
+    def _open_session(self) -> "Session":
+        from profiler.recording.session import Session
+        from profiler.torch_hooks.manager import dispatcher
+
+        config = self._config
+        sections = config.run_json_sections()
+        if config.resume is not None:
+            from profiler.merging.load import resume_point
+
+            sections[RESUMED] = resume_point(Path(config.resume))
+        found = _find_sensors(config)
+        identity = identify(os.environ, process_group())
+        make_path = _free_path if identity.has_company else _reserve_path
+        place = find_place(identity, lambda: make_path(config), os.environ)
+        return Session(
+            place=place,
+            name=config.name or place.run_path.name,
+            declared=sections,
+            found=found,
+            owns_sensors=config.sensors is None,
+            hooks=dispatcher(),
+            period_seconds=config.sample_period_seconds,
+            times_loading=config.time_data_loading,
+            observe=self._monitor.observe,
+            advance=self._monitor.advance,
+            say=_emit,
+        )
 
     def _begin(self, session: "Session", begun: float) -> None:
         session.prepare()
         self._resume(session)
-        self._live.speaks &= session.place.identity.speaks
-        if self._options.energy_budget is not None and not session.billable:
-            session.notice("energy_budget= has no effect, since nothing here can be metered")
-        if session.place.identity.speaks:
+        is_main = session.place.identity.speaks
+        self._monitor.prints_status &= is_main
+        if self._config.budget.energy_joules is not None and not session.billable:
+            session.notice("energy_budget= has no effect: no sensor on this machine can be read")
+        if is_main:
             domains = [f"{domain.name} ({domain.provenance})" for domain in session.billable]
-            what = ", ".join(domains) or "steps only: nothing here can be metered"
-            where = f" -> {shown_path(session.run_path)}" if session.has_record else ", in memory only"
-            say(f"recording {what}{where}")
-        self._error_before = getattr(sys, "last_value", None)
+            subject = ", ".join(domains) or "steps only: no sensor on this machine can be read"
+            place = f" -> {display_path(session.run_path)}" if session.has_record else ", in memory only"
+            _emit(f"recording {subject}{place}")
+        self._previous_error = getattr(sys, "last_value", None)
         atexit.register(self._at_exit)
         session.start_seconds = time.monotonic() - begun
         session.begin()
         _RUNNING.append(self)
 
     def stop(self) -> None:
-        """End the recording and print its report on stderr. Safe to call twice."""
+        """Stop recording and print the report to stderr. A second call does nothing."""
         self._stop(Status.COMPLETED)
 
     def _stop(self, status: Status) -> None:
@@ -163,18 +165,40 @@ class EnergyProfiler(Dialogue):
         if session is None or session.status is not Status.RUNNING or session.is_fork:
             return
         session.stop(status)
-        self._live.close()
+        self._monitor.close()
         if session.place.identity.speaks:
-            self._live.curve.rates.plan = session.plan
-            print_report(session, self._live.curve, self._options)
+            self._monitor.curve.rates.plan = session.plan
+            self._print_report(session)
+
+    def _print_report(self, session: "Session") -> None:
+        random_state = random.getstate()  # importing rich draws from it, and the training may continue
+        try:
+            from profiler.merging.finalize import whole_run
+            from profiler.reporting import exit_block, render, report_of
+
+            whole, config, curve = whole_run(session), self._config, self._monitor.curve
+            if whole is None:
+                block = exit_block(
+                    session.summary(), curve.bins, curve.rates, config.prices, config.budget.targets
+                )
+                write_stderr(block)
+            else:
+                write_stderr(render(report_of(whole), ".txt").rstrip("\n"))
+        except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
+            command = f"energy-profiler report {display_path(session.path)}"
+            _emit(
+                f"cannot print the report ({type(error).__name__}: {error}); the run is recorded, see {command}"
+            )
+        finally:
+            random.setstate(random_state)
 
     def _at_exit(self) -> None:
-        """End a recording that was never stopped, because the script forgot or because an exception ended it."""
+        """Stop a recording that the script did not stop, because it forgot or an exception ended it."""
         error = getattr(sys, "last_value", None)
-        error = None if error is self._error_before else error
-        self._stop(status_of(error))
+        error = None if error is self._previous_error else error
+        self._stop(_status_after(error))
         if isinstance(error, KeyboardInterrupt):
-            end_by_interrupt()
+            exit_by_interrupt()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -182,30 +206,115 @@ class EnergyProfiler(Dialogue):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop(status_of(error))
+        self._stop(_status_after(error))
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
-        """Decorate a function: each call of it is recorded as a run."""
+        """Decorate a function so that each call of it is recorded as a run of its own."""
 
         @functools.wraps(function)
         def recorded(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            again = type(self)()
-            again._options = self._options  # noqa: SLF001 - the same class
-            with again:
+            with self._copy():
                 return function(*args, **kwargs)
 
         return recorded
 
-    # -- what came of it ------------------------------------------------------------------------------------------
+    # -- annotations of the training ------------------------------------------------------------------------------
+
+    def step(self, *, loss: Any = None) -> None:
+        """End a step here, for updates that the hooks do not see; after a detected step, only record its loss.
+
+        Args:
+            loss: Number or one-element tensor. A tensor on a GPU is read asynchronously.
+        """
+        if self._session is not None:
+            self._session.manual_step(loss)
+
+    def log(self, *values: Any, **named: Any) -> None:
+        """Record metrics by name, such as ``log(val_error=0.12)``: numbers or one-element tensors.
+
+        A value without a name is ignored with a warning.
+        """
+        if self._session is None:
+            return
+        if values:
+            self._session.notice(
+                "prof.log() got a value without a name and ignored it; use prof.log(name=value)"
+            )
+        for name, value in named.items():
+            self._session.log(name, value)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Name the phase of the steps inside; time outside steps becomes a span of that kind."""
+        recorded = self._session is not None and self._session.enter_phase(str(name))
+        try:
+            yield
+        finally:
+            if recorded and self._session is not None:
+                self._session.leave_phase()
+
+    # -- checkpoints ----------------------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the progress of the run as plain values, to be saved with a checkpoint; empty before the start."""
+        return {} if self._session is None else self._session.state()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Continue from a checkpoint: joules accumulate, and steps that are repeated count as lost work.
+
+        Call it before the start or before the first step, on every rank.
+
+        Raises:
+            UsageError: ``state`` was not returned by :meth:`state_dict`.
+        """
+        self._checkpoint = _checked_state(state)
+        if self.is_recording and self._session is not None:
+            self._resume(self._session)
+
+    def _resume(self, session: "Session") -> None:
+        if self._checkpoint is not None:
+            session.resume(self._checkpoint)
+        resumed = session.resumed or {}
+        self._monitor.curve.rates.before = int(resumed.get("step") or 0)
+        self._monitor.earlier_joules = resumed.get("joules") or 0.0
+
+    # -- state during the run -------------------------------------------------------------------------------------
+
+    @property
+    def is_recording(self) -> bool:
+        """Whether it was started in this process and not stopped."""
+        session = self._session
+        return session is not None and session.status is Status.RUNNING and not session.is_fork
+
+    @property
+    def budget(self) -> Budget:
+        """Target loss and energy budget of the run."""
+        return self._config.budget
+
+    @property
+    def should_stop(self) -> bool:
+        """Whether the energy budget is used, or ``target_loss`` will not be reached within it.
+
+        Each rank decides from its own record: let the ranks agree before one of them leaves the loop.
+        """
+        return self._monitor.should_stop
+
+    def metrics(self) -> dict[str, float]:
+        """Return the progress under the keys of experiment trackers, such as ``energy/total_joules``.
+
+        Cheap enough for every step. Unknown values are absent: all of them before the start, forecasts until some
+        seconds after the first call.
+        """
+        return self._monitor.metrics()
 
     @property
     def run(self) -> "Run":
-        """The recorded run, as :func:`profiler.load_run` reads it; usable while it still goes on.
+        """The recorded run, as :func:`profiler.load_run` returns it; readable during the recording.
 
-        On the first of several processes it is, at the end, the run of all of them.
+        After the end, rank 0 of a job returns the run of all ranks.
 
         Raises:
-            RunError: Its directory cannot be read.
+            RunError: The run directory cannot be read.
             UsageError: Nothing was recorded.
         """
         from profiler.run import load_run
@@ -218,10 +327,94 @@ class EnergyProfiler(Dialogue):
             self._run = load_run(self._session.run_path)
         return self._run
 
+    def _on_budget_alarm(self, message: str) -> None:
+        session, on_budget = self._session, self._config.on_budget
+        if session is not None:
+            session.notice(message)
+            if callable(on_budget):
+                session.next_step.call(lambda: on_budget(message))
+
+    def __repr__(self) -> str:
+        session, latest = self._session, self._monitor.latest
+        if session is None:
+            return "EnergyProfiler(not started)"
+        parts = [session.status.value]
+        if latest is not None:
+            parts.append(f"{latest.steps:,} steps")
+            if latest.total_joules is not None:
+                parts.append(format_joules(latest.total_joules))
+        return f"EnergyProfiler({', '.join([*parts, str(session.path)])})"
+
+
+if EnergyProfiler.__doc__:  # python -OO removes it
+    _head, _raises, _tail = EnergyProfiler.__doc__.partition("    Raises:")
+    EnergyProfiler.__doc__ = f"{_head}{documentation()}\n\n{_raises}{_tail}"
 
 _RUNNING: list[EnergyProfiler] = []
 
 
 def running() -> EnergyProfiler | None:
-    """The profiler that was started last and still records in this process; None when none does."""
+    """Return the profiler that was started last and still records in this process; None if there is none."""
     return next((profiler for profiler in reversed(_RUNNING) if profiler.is_recording), None)
+
+
+def _emit(message: str) -> None:
+    write_stderr(f"energy-profiler: {message}")
+
+
+def _require_torch() -> None:
+    """Check that torch is installed without importing it: the training decides when that happens."""
+    if sys.modules.get("torch") is None and ("torch" in sys.modules or find_spec("torch") is None):
+        raise MissingDependencyError(
+            "torch", needed_for="Recording a training run", install='pip install "energy-profiler[torch]"'
+        )
+
+
+def _find_sensors(config: ProfilerConfig) -> "Found":
+    from profiler.recording.device_selection import cuda_uuids
+    from profiler.sensors import discover
+    from profiler.sensors.base import Found
+
+    if config.sensors is None:
+        return discover(environ=os.environ, cuda_uuids=cuda_uuids())
+    return Found(sensors=tuple(config.sensors))
+
+
+def _status_after(error: BaseException | None) -> Status:
+    if error is None or (isinstance(error, SystemExit) and error.code in (None, 0)):
+        return Status.COMPLETED
+    return Status.INTERRUPTED if isinstance(error, KeyboardInterrupt) else Status.FAILED
+
+
+def _checked_state(state: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Check a state for :meth:`EnergyProfiler.load_state_dict`; None if it is empty."""
+    if not state:
+        return None
+    try:
+        run, step, joules = str(state["run"]), int(state["step"]), state["joules"]
+        total = None if joules is None else float(joules)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UsageError(f"this is not a state of EnergyProfiler.state_dict(): {error!r}.") from None
+    if step < 0 or not 0.0 <= (total or 0.0) < float("inf"):
+        raise UsageError(f"this is not a state of EnergyProfiler.state_dict(): step {step} at {total} J.")
+    return {"run": run, "step": step, "joules": total}
+
+
+def _free_path(config: ProfilerConfig) -> Path:
+    """Return a directory without files of a run: the configured one, or ``path-2``, ``path-3``, ... beside it.
+
+    The path is absolute, because the training may change the current directory.
+    """
+    stamp = datetime.now().astimezone().strftime("%Y%m%d-%H%M%S")
+    path = Path(config.run_dir or Path(_PARENT) / f"{stamp}-{os.urandom(3).hex()}").absolute()
+    free, number = path, 2
+    while any(os.path.lexists(free / name) for name in _FILES) or any(free.glob("rank-*-attempt-*")):
+        free, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return free
+
+
+def _reserve_path(config: ProfilerConfig) -> Path:
+    """Return such a directory after creating a file in it, so that concurrent processes choose different ones."""
+    while not create_exclusively((path := _free_path(config)) / STEPS.filename):
+        pass
+    return path

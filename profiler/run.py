@@ -94,7 +94,7 @@ class Run(StoredRun):
 
     @cached_property
     def learning_rate(self) -> "RateTrace":
-        """The learning rate over joules, recorded and planned."""
+        """Learning rate over joules, recorded and planned."""
         return curve.learning_rate_trace(self)
 
     @property

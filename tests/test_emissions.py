@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from profiler import EnergyProfiler
 from profiler._codecarbon import grid_intensity
-from profiler.config import Options
+from profiler.config import ProfilerConfig
 from profiler.emissions import WORLD_ELECTRICITY, Prices, read_prices
 from profiler.errors import UsageError
 from tests.support.small_training import scripted, train
@@ -63,7 +63,7 @@ def test_costs_are_proportional_to_energy(joules, pue, grid, price):
 )
 def test_invalid_prices_raise_before_the_run(options):
     with pytest.raises(UsageError):
-        Options(**options)
+        ProfilerConfig(**options)
 
 
 def test_a_run_stores_its_prices(tmp_path):

@@ -17,7 +17,6 @@ import torch
 from profiler import EnergyProfiler
 from profiler.distributed import layout
 from profiler.errors import UsageError
-from profiler.launch import open_session
 from profiler.recording import pipeline, sampler
 from profiler.records import Provenance, Status
 from profiler.storage.writer import RunWriter
@@ -336,8 +335,9 @@ def test_who_looks_for_a_directory_at_the_same_moment_finds_another(tmp_path, ma
     if made:
         (tmp_path / "run").mkdir()
     profilers = [EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) for _ in range(3)]
-    ignore = {"observe": id, "advance": id, "say": id}
-    paths = [open_session(prof._options, **ignore).path for prof in profilers]
+    paths = [
+        prof._open_session().path for prof in profilers
+    ]  # the moment between the choice and the first write
     assert [path.name for path in paths] == ["run", "run-2", "run-3"]
 
 
@@ -355,7 +355,7 @@ def test_where_no_directory_can_be_the_training_goes_on(tmp_path, capsys, where)
 def test_a_rank_whose_start_fails_leaves_nothing_behind(tmp_path, monkeypatch, capsys, fails):
     node = tmp_path / "node"
     node.mkdir()
-    monkeypatch.setattr(layout, "node_folder", lambda: node)
+    monkeypatch.setattr(layout, "node_directory", lambda: node)
     for name, value in {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "1"}.items():
         monkeypatch.setenv(name, value)
     options = {"run_dir": tmp_path / "run", "sensors": [scripted()]}
@@ -547,5 +547,5 @@ def test_a_domain_that_cannot_be_described_costs_one_line(tmp_path, capsys):
         losses = train(3)
     assert len(losses) == 3
     assert capsys.readouterr().err == (
-        "energy-profiler: cannot record (RuntimeError: no domains). Training goes on without it\n"
+        "energy-profiler: cannot record (RuntimeError: no domains). Training continues without a record\n"
     )

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.config import Options
+from profiler.config import ProfilerConfig
 from profiler.errors import UsageError
 from profiler.lr_plan import KNOTS, RatePlan, declared
 
@@ -59,15 +59,16 @@ def test_lines_between_knots_miss_no_rate_of_a_short_plan(rates):
 
 def test_it_comes_back_from_a_file_as_it_was():
     plan = declared(warmed_cosine, TOTAL)
-    meta = json.loads(json.dumps(Options(total_steps=TOTAL, planned_learning_rate=warmed_cosine).declared()))
+    config = ProfilerConfig(total_steps=TOTAL, planned_learning_rate=warmed_cosine)
+    meta = json.loads(json.dumps(config.run_json_sections()))
     assert meta["total_steps"] == TOTAL
     assert RatePlan.read(meta) == plan
     assert RatePlan.read({}) is None
 
 
 def test_nothing_said_is_nothing_written():
-    assert Options().declared() == {}
-    assert Options(total_steps=np.int64(5)).declared() == {"total_steps": 5}
+    assert ProfilerConfig().run_json_sections() == {}
+    assert ProfilerConfig(total_steps=np.int64(5)).run_json_sections() == {"total_steps": 5}
 
 
 @pytest.mark.parametrize(
@@ -90,4 +91,4 @@ def test_nothing_said_is_nothing_written():
 )
 def test_what_cannot_mean_anything(planned, total, said):
     with pytest.raises(UsageError, match=said):
-        Options(planned_learning_rate=planned, total_steps=total)
+        ProfilerConfig(planned_learning_rate=planned, total_steps=total)

@@ -21,8 +21,6 @@ ORDER = (
     {"reporting"},
     {"run"},
     {"monitoring", "export"},
-    {"ending"},
-    {"dialogue", "launch"},
     {"energy_profiler"},
     {"integrations", "cli", "testing"},
     {"__init__", "__main__"},

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from profiler._compat import write_whole
+from profiler._compat import write_atomically
 from profiler.cli.output import refuse_to_overwrite, saying_where
 from profiler.errors import UsageError
 from profiler.export import FORMATS
@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     content = export(load_run(options.run, partial=options.partial), options.format)
     if is_file:
         with saying_where(Path(options.output)):
-            write_whole(Path(options.output), content)
+            write_atomically(Path(options.output), content)
     else:
         sys.stdout.write(content.decode())
     return 0

@@ -1,15 +1,15 @@
-"""Profile a training script that nobody edits, in the same process, as python would run it.
+"""Profile a training script without editing it, in the same process, as python would run it.
 
-Options of the profiler come before the script; everything after its name is the script's own. The exit code, the
-signals and the tracebacks are the script's.
+Options of the profiler come before the script; the arguments after its name belong to the script. Exit code, signals
+and tracebacks are those of the script.
 """
 
 import argparse
 import atexit
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from profiler.ending import end_by_interrupt
+from profiler._compat import exit_by_interrupt
+from profiler.config import Keyword, keywords
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,38 +24,11 @@ examples:
 USAGE = "energy-profiler run [OPTION ...] (SCRIPT | -m MODULE) [ARGUMENT ...]"
 
 
-class Setting(NamedTuple):
-    """A keyword of :class:`profiler.EnergyProfiler` as an option of the command; one of kind bool takes no value."""
-
-    kind: Callable[[str], object]
-    metavar: str
-    help: str
-
-
-SETTINGS = {
-    "name": Setting(str, "NAME", "a name for the run, shown in reports"),
-    "run_dir": Setting(str, "DIR", "where to write; by default a new directory under energy_runs"),
-    "live": Setting(bool, "", "write one line on stderr every ten seconds"),
-    "target_loss": Setting(float, "LOSS", "the loss that forecasts while training are made for"),
-    "energy_budget": Setting(float, "JOULES", "say when these are used, or the target is out of their reach"),
-    "total_steps": Setting(int, "STEPS", "optimizer steps that the whole run will take"),
-    "country": Setting(
-        str, "CODE", "take the carbon intensity of electricity from codecarbon's offline table"
-    ),
-    "grid_gco2e_per_kwh": Setting(float, "GRAMS", "or give it: grams of CO2 equivalent a kWh"),
-    "price_per_kwh": Setting(float, "MONEY", "money a kWh, in a currency of your own"),
-    "pue": Setting(float, "PUE", "power usage effectiveness of the building; 1 if not given"),
-    "resume": Setting(str, "DIR", "an earlier run that this one goes on from, at its end"),
-    "sample_period_seconds": Setting(float, "SECONDS", "time between samples; chosen by itself if not given"),
-    "time_data_loading": Setting(bool, "", "time torch's data loaders, the default, or leave them alone"),
-}
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.usage = USAGE
-    for name, setting in SETTINGS.items():
-        _add(parser, name, setting)
+    for keyword in keywords():
+        _add_flag(parser, keyword)
     parser.add_argument(
         "-m",
         dest="module",
@@ -68,19 +41,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add(parser: argparse.ArgumentParser, name: str, setting: Setting) -> None:
-    flag = "--" + name.replace("_", "-")
-    if setting.kind is bool:
-        switch = argparse.BooleanOptionalAction
-        parser.add_argument(flag, action=switch, default=argparse.SUPPRESS, help=setting.help)
-    else:
-        parser.add_argument(
-            flag, type=setting.kind, metavar=setting.metavar, default=argparse.SUPPRESS, help=setting.help
-        )
+def _add_flag(parser: argparse.ArgumentParser, keyword: Keyword) -> None:
+    options: dict[str, Any] = {
+        "dest": keyword.name,
+        "default": argparse.SUPPRESS,
+        "help": keyword.help[:1].lower() + keyword.help[1:].rstrip("."),
+    }
+    if keyword.type is bool:
+        parser.add_argument(keyword.flag, action=argparse.BooleanOptionalAction, **options)
+    elif keyword.type is not None:
+        parser.add_argument(keyword.flag, type=keyword.type, metavar=keyword.metavar, **options)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the script to its end; returns the exit code, or raises what ends the process as the script wanted."""
+    """Run the script and return its exit code, or raise the exception that ends the process as python would."""
     from profiler.cli import script
     from profiler.energy_profiler import EnergyProfiler
 
@@ -89,8 +63,9 @@ def run(options: argparse.Namespace) -> int:
     if not words:
         raise UsageError("name a script to run, or a module with -m.")
     program = script.Program(words[0], words[1:], is_module=bool(options.module))
-    given = {name: value for name, value in vars(options).items() if name in SETTINGS}
-    ending = _Ending(EnergyProfiler(**given))
+    known = {keyword.name for keyword in keywords()}
+    profiler = EnergyProfiler(**{name: value for name, value in vars(options).items() if name in known})
+    ending = _Ending(profiler)
     try:
         program.run()
     except SystemExit as error:
@@ -100,7 +75,7 @@ def run(options: argparse.Namespace) -> int:
         script.show(error)
         ending.error = error
         script.die_of(error)
-    except BaseException as error:  # noqa: BLE001 - shown, and ended with, as python does
+    except BaseException as error:  # noqa: BLE001 - python prints any exception and exits with 1
         script.show(error)
         ending.error = error
         return 1
@@ -108,7 +83,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 class _Ending:
-    """Ends the recording when python itself ends, behind the script's threads and exit handlers."""
+    """Stops the recording when the interpreter ends, after the script's threads and exit handlers."""
 
     def __init__(self, profiler: "EnergyProfiler") -> None:
         self.error: BaseException | None = None
@@ -119,4 +94,4 @@ class _Ending:
         error = self.error
         self._profiler.__exit__(type(error) if error else None, error, None)
         if isinstance(error, KeyboardInterrupt):
-            end_by_interrupt()
+            exit_by_interrupt()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from profiler._compat import Aside
+from profiler._compat import BackgroundCall
 
 _BOUND_SECONDS = 3.0
 _PAUSE_SECONDS = 0.02
@@ -73,7 +73,7 @@ def _answer(ask: Callable[[], _T]) -> _T:
     Raises:
         RuntimeError: There was no answer in time.
     """
-    asking = Aside(ask)
+    asking = BackgroundCall(ask)
     if not asking.wait(_BOUND_SECONDS):
         raise RuntimeError("the job's store does not answer")
     return asking.result()

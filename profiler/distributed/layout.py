@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from profiler._compat import has_locks, node_folder
+from profiler._compat import node_directory, supports_locks
 from profiler.distributed.kv_store import open_board
 from profiler.distributed.leader_election import Election, Unopposed
 from profiler.distributed.rank import Identity, host_id, run_key
@@ -66,7 +66,7 @@ def find_place(identity: Identity, new_path: Callable[[], Path], environ: Mappin
     if not identity.has_company:
         return _alone(identity, new_path())
     key = run_key(identity, next(_ordinals))
-    meeting = node_folder() / f"energy-profiler-{key}-{host_id(environ)}.json"
+    meeting = node_directory() / f"energy-profiler-{key}-{host_id(environ)}.json"
     place = _met(identity, meeting, new_path)
     if not place.identity.has_company:
         return place
@@ -102,7 +102,7 @@ def _met(identity: Identity, meeting: Path, new_path: Callable[[], Path]) -> Pla
         member=myself(),
     )
     try:
-        if not has_locks():
+        if not supports_locks():
             raise OSError("this system has no locks on files")  # noqa: TRY301 - as where there is no folder for them
         entry = arrive(meeting, me, lambda: str(new_path().absolute()))
     except OSError:  # no folder or lock that this host's processes share: merging brings them together later

@@ -3,7 +3,6 @@
 from typing import Any
 
 from profiler._compat import write_stderr
-from profiler.budget import Goals
 from profiler.energy_profiler import EnergyProfiler, running
 
 
@@ -15,7 +14,7 @@ class Recording:
 
     Attributes:
         profiler: The profiler of the training that runs or ran last; None before the first.
-        has_goals: Whether the options may end the training, which ranks then have to agree on: it is the same on each,
+        has_budget: Whether the options may end the training, which ranks then have to agree on: it is the same on each,
             whatever else records on one of them.
 
     Raises:
@@ -23,7 +22,7 @@ class Recording:
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
-        self.has_goals = EnergyProfiler(**options).goals != Goals()
+        self.has_budget = not EnergyProfiler(**options).budget.is_empty
         self._options = options
         self._is_ours = False
         self.profiler: EnergyProfiler | None = None

@@ -55,7 +55,7 @@ class EnergyProfilerCallback(Callback):
         metrics = self._recording.metrics()
         for logger in trainer.loggers if metrics else ():
             logger.log_metrics(metrics, step=step)
-        if self._recording.has_goals or trainer.world_size == 1:
+        if self._recording.has_budget or trainer.world_size == 1:
             stop = trainer.strategy.reduce_boolean_decision(self._recording.should_stop, all=False)
             trainer.should_stop = trainer.should_stop or stop
 

@@ -65,7 +65,7 @@ class EnergyProfilerCallback(TrainerCallback):
         logs.update(metrics)
         if state.log_history:
             state.log_history[-1].update(metrics)
-        if args.world_size > 1 and self._recording.has_goals:
+        if args.world_size > 1 and self._recording.has_budget:
             control.should_training_stop |= any_rank(says=self._recording.should_stop, device=args.device)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - its signature

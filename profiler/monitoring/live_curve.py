@@ -1,4 +1,4 @@
-"""The loss curve of a run that goes on: filled by the sampler's thread, copied by whoever fits it."""
+"""Loss curve of a running run, filled by one thread and copied by another."""
 
 import copy
 import threading
@@ -6,28 +6,32 @@ import threading
 from profiler.forecasting.accumulator import RunCurve
 from profiler.forecasting.binning import BINS_PER_OCTAVE, CurveBins
 from profiler.forecasting.lr_trace import RateTrace
+from profiler.lr_plan import RatePlan
 from profiler.storage.schema import StepRow
 from profiler.units import MICROJOULES_PER_JOULE
 
 _LEVEL_BINS = BINS_PER_OCTAVE // 8
-"""The level now is that over the last twelfth of the joules."""
+"""Bins of the last twelfth of the joules: 2 ** (-1 / 8) is 0.917."""
 
 
 class LiveCurve:
-    """Loss and learning rate against joules, in constant memory. Both begin where the first step does.
+    """Accumulated curve of a run behind a lock.
+
+    Args:
+        plan: Planned learning rate; None if none was declared.
 
     Attributes:
-        bins: The loss. Other threads take a copy.
-        rates: The learning rate. Likewise.
+        bins: Loss over joules, for the thread that adds rows and after the end.
+        rates: Learning rate over joules, likewise.
     """
 
-    def __init__(self, rates: RateTrace) -> None:
-        self._curve = RunCurve(rates)
-        self.bins, self.rates = self._curve.bins, rates
+    def __init__(self, plan: RatePlan | None = None) -> None:
+        self._curve = RunCurve(RateTrace(plan))
+        self.bins, self.rates = self._curve.bins, self._curve.rates
         self._lock = threading.Lock()
 
-    def observe(self, row: StepRow) -> None:
-        """Add a finished row of steps."""
+    def add_row(self, row: StepRow) -> None:
+        """Add a finished row of steps, with energies in microjoules; rows without energy are ignored."""
         if row.cumulative_joules is None or row.total_joules is None:
             return
         with self._lock:
@@ -41,8 +45,8 @@ class LiveCurve:
                 nonfinite_count=row.nonfinite_count,
             )
 
-    def copied(self) -> tuple[CurveBins, RateTrace]:
-        """Copies that stay as they are while the run goes on."""
+    def copy(self) -> tuple[CurveBins, RateTrace]:
+        """Return copies of both that do not change when rows are added."""
         with self._lock:
             bins, rates = copy.copy(self.bins), copy.copy(self.rates)
             bins.bins = {index: sums.copy() for index, sums in bins.bins.items()}
@@ -50,11 +54,14 @@ class LiveCurve:
         return bins, rates
 
     def level(self) -> float | None:
-        """The mean loss over the last joules; None before the first loss. For the thread that observes."""
+        """Return the mean loss over the last twelfth of the energy; None before the first loss.
+
+        For the thread that adds rows.
+        """
         bins = self.bins.bins
         if not bins:
             return None
         last = max(bins)
-        found = (bins.get(index) for index in range(last - _LEVEL_BINS + 1, last + 1))
-        recent = [sums for sums in found if sums is not None]
+        near = (bins.get(index) for index in range(last - _LEVEL_BINS + 1, last + 1))
+        recent = [sums for sums in near if sums is not None]
         return sum(sums[2] for sums in recent) / sum(sums[0] for sums in recent)

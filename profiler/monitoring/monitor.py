@@ -1,4 +1,4 @@
-"""Watches a run that goes on: keeps its curve and its numbers, fits now and then, speaks if asked to."""
+"""Monitor of a running run: live curve, metrics, status line, and the alarm of the energy budget."""
 
 import threading
 import time
@@ -8,138 +8,129 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from profiler._compat import write_stderr
-from profiler.budget import Goals
-from profiler.emissions import Prices
-from profiler.forecasting.lr_trace import RateTrace
+from profiler.config import ProfilerConfig
 from profiler.monitoring import metrics
 from profiler.monitoring.live_curve import LiveCurve
-from profiler.monitoring.live_forecast import Outlook, look
+from profiler.monitoring.live_forecast import LiveForecast, forecast_run
 from profiler.records import Progress
 from profiler.storage.schema import StepRow
 from profiler.units import format_joules, significant
 
-BEAT_SECONDS = 10.0
-"""Between two lines, and at least between two fits."""
+PERIOD_SECONDS = 10.0
+"""Time between status lines, and the shortest time between fits."""
 
 _FIT_SHARE = 0.001
-"""The part of one core that fits may take: one of 60 ms, its backtest included, every minute.
+"""Share of one core that fits may take: one of 60 ms, backtest included, per minute.
 
-A training on the same two cores was measured to lose twice as long as a fit takes.
+A training on the same two cores was measured to lose twice the time of a fit.
 """
 _GROWTH = 1.02
-"""A curve that has not grown by this factor in joules says what it said before."""
+"""A curve that has not grown by this factor in joules is not fitted again."""
 _MEAN_SECONDS = 10.0
 _JOIN_SECONDS = 2.0
+_DOUBTS = 2
+"""Consecutive fits that must find the target out of reach."""
 
 
 NOTHING = Progress(seconds=0.0, steps=0, step_joules=0.0, total_joules=0.0, modelled_joules=0.0, watts={})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What is known at one moment; replaced as a whole, so that any thread may read it."""
+class Snapshot:
+    """Progress at one moment; replaced as a whole, so that any thread may read it."""
 
     now: Progress
     before: Progress
     level: float | None
 
 
-class LiveView:
-    """What is known of one recording while it goes on.
+class Monitor:
+    """Progress of one recording while it runs.
+
+    The sampler's thread adds rows and progress; a thread of the monitor fits the curve and writes the status line. That
+    thread starts when a status line, a budget or :meth:`metrics` needs it.
 
     Args:
-        rates: Accumulates the learning rate.
-        speaks: Whether to write a line every ten seconds.
-        goals: What is asked of the run.
-        prices: What its energy costs.
-        alarm: Called once, with a sentence, when the budget is used or the target out of reach.
-        beat_seconds: Time between lines.
+        config: Configuration of the run.
+        alarm: Called once, with a message, when the budget is used or the target is out of reach.
 
     Attributes:
-        curve: The loss against joules.
-        speaks: Whether it writes a line now and then.
-        earlier_joules: What the runs took that this one goes on from: the energy budget is that of all of them.
-        should_stop: Whether the budget is used or the target out of reach.
+        curve: Loss and learning rate over joules.
+        prints_status: Whether a status line is written.
+        earlier_joules: Energy of the runs that this one continues, in joules, which counts towards the energy budget.
+        should_stop: Whether the budget is used or the target is out of reach.
     """
 
-    def __init__(
-        self,
-        *,
-        rates: RateTrace,
-        speaks: bool,
-        goals: Goals,
-        prices: Prices,
-        alarm: Callable[[str], None],
-        beat_seconds: float | None = None,
-    ) -> None:
-        self.curve = LiveCurve(rates)
+    def __init__(self, config: ProfilerConfig, alarm: Callable[[str], None]) -> None:
+        self.curve = LiveCurve(config.plan)
         self.should_stop = False
-        self.speaks = speaks
+        self.prints_status = config.live
         self.earlier_joules = 0.0
-        self._goals, self._prices, self._alarm = goals, prices, alarm
-        self._beat_seconds = beat_seconds or BEAT_SECONDS
-        self._wanted = goals != Goals()
+        self._budget, self._prices, self._alarm = config.budget, config.prices, alarm
+        self._needs_forecast = not config.budget.is_empty
         self._past: deque[Progress] = deque()
-        self._seen: Seen | None = None
-        self._outlook: Outlook | None = None
+        self._snapshot: Snapshot | None = None
+        self._forecast: LiveForecast | None = None
         self._doubts = 0
-        self._fit_due = 0.0
-        self._ended = threading.Event()
+        self._next_fit = 0.0
+        self._closed = threading.Event()
         self._thread: threading.Thread | None = None
 
     # -- any thread -----------------------------------------------------------------------------------------------
 
     def metrics(self) -> dict[str, float]:
-        """The numbers by now; the first call asks for forecasts too, which come with the next beat."""
-        self._wanted = True
-        seen = self._seen
-        if seen is None:
+        """Return the known values; the first call also requests forecasts, which follow with the next fit."""
+        self._needs_forecast = True
+        snapshot = self._snapshot
+        if snapshot is None:
             return {}
-        return metrics.flat(
-            seen.now,
-            seen.before,
-            level=seen.level,
-            outlook=self._outlook,
-            goals=self._goals,
+        return metrics.flatten(
+            snapshot.now,
+            snapshot.before,
+            level=snapshot.level,
+            forecast=self._forecast,
+            budget=self._budget,
             earlier_joules=self.earlier_joules,
             prices=self._prices,
         )
 
     @property
     def latest(self) -> Progress | None:
-        """Where the run stands; None before anything is known."""
-        return None if self._seen is None else self._seen.now
+        """Latest progress; None before the first reading."""
+        return None if self._snapshot is None else self._snapshot.now
 
     def close(self) -> None:
-        """End the thread. A fit under way is waited for, a standard error that nobody reads is not."""
-        self._ended.set()
+        """End the thread; wait up to two seconds for a fit under way."""
+        self._closed.set()
         if self._thread is not None:
             self._thread.join(_JOIN_SECONDS)
 
     # -- the sampler's thread -------------------------------------------------------------------------------------
 
     def observe(self, row: StepRow) -> None:
-        """Take in a finished row of steps."""
-        self.curve.observe(row)
+        """Add a finished row of steps."""
+        self.curve.add_row(row)
 
     def advance(self, now: Progress) -> None:
-        """Take in where the run stands."""
+        """Record the progress."""
         past = self._past
         past.append(now)
         while now.seconds - past[0].seconds > _MEAN_SECONDS:
             past.popleft()
-        self._seen = Seen(now=now, before=past[0], level=self.curve.level())
-        budget = self._goals.energy_budget
-        if budget is not None and (now.total_joules or 0.0) + self.earlier_joules >= budget:
-            self._trip(f"the energy budget of {format_joules(budget)} is used")
-        if (self._wanted or self.speaks) and self._thread is None and not self._ended.is_set():
+        self._snapshot = Snapshot(now=now, before=past[0], level=self.curve.level())
+        limit = self._budget.energy_joules
+        if limit is not None and (now.total_joules or 0.0) + self.earlier_joules >= limit:
+            self._trip(f"the energy budget of {format_joules(limit)} is used")
+        if (
+            (self._needs_forecast or self.prints_status)
+            and self._thread is None
+            and not self._closed.is_set()
+        ):
             self._start()
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="energy-profiler-live", daemon=True)
-        with suppress(
-            RuntimeError
-        ):  # some Pythons start no thread while they end, when nobody looks any more
+        with suppress(RuntimeError):  # some Pythons start no thread while the interpreter ends
             thread.start()
             self._thread = thread
 
@@ -148,50 +139,48 @@ class LiveView:
     def _run(self) -> None:
         try:
             self._watch()
-        except Exception as error:  # noqa: BLE001 - the record goes on without it
-            self._say(f"the live view ended ({type(error).__name__}: {error}); the record goes on")
+        except Exception as error:  # noqa: BLE001 - the recording continues without it
+            self._emit(f"live monitoring failed ({type(error).__name__}: {error}); the recording continues")
 
     def _watch(self) -> None:
-        from profiler.monitoring import status_line
+        from profiler.monitoring.status_line import format_status, line_prefix
 
         before = NOTHING
-        while not self._ended.wait(self._beat_seconds):
+        while not self._closed.wait(PERIOD_SECONDS):
             self._fit()
-            seen = self._seen
-            if self.speaks and seen is not None:
-                self._say(
-                    status_line.text(seen.now, before, level=seen.level, outlook=self._outlook),
-                    status_line.lead(),
-                )
-                before = before if seen.now.total_joules is None else seen.now
+            snapshot = self._snapshot
+            if self.prints_status and snapshot is not None:
+                status = format_status(snapshot.now, before, level=snapshot.level, forecast=self._forecast)
+                self._emit(status, line_prefix())
+                before = before if snapshot.now.total_joules is None else snapshot.now
 
     @staticmethod
-    def _say(text: str, lead: str = "") -> None:
-        write_stderr(f"{lead}energy-profiler: {text}")
+    def _emit(text: str, prefix: str = "") -> None:
+        write_stderr(f"{prefix}energy-profiler: {text}")
 
     def _fit(self) -> None:
-        last, joules = self._outlook, self.curve.bins.last_joules
-        if time.monotonic() < self._fit_due or (last and joules < _GROWTH * last.joules):
+        last, joules = self._forecast, self.curve.bins.last_joules
+        if time.monotonic() < self._next_fit or (last and joules < _GROWTH * last.joules):
             return
-        import profiler.forecasting.fit  # noqa: F401 - what a first fit loads is no measure of the next
+        import profiler.forecasting.fit  # noqa: F401 - so that the first fit is timed without its imports
 
         begun = time.thread_time()
-        bins, rates = self.curve.copied()
-        self._outlook = look(bins, rates.as_fit_kwargs(), self._goals.after(self.earlier_joules))
-        self._fit_due = time.monotonic() + (time.thread_time() - begun) / _FIT_SHARE
-        self._judge()
+        bins, rates = self.curve.copy()
+        self._forecast = forecast_run(bins, rates, self._budget.after(self.earlier_joules))
+        self._next_fit = time.monotonic() + (time.thread_time() - begun) / _FIT_SHARE
+        self._check_target()
 
-    def _judge(self) -> None:
-        """Two fits in a row must agree that the target is out of reach."""
-        found = self._outlook
-        self._doubts = self._doubts + 1 if found is not None and found.is_out_of_reach(self._goals) else 0
-        if self._doubts > 1:
-            target = f"loss {significant(self._goals.target_loss or 0.0, 4)}"
-            budget = self._goals.energy_budget
-            within = f" within {format_joules(budget)}" if budget is not None else ""
+    def _check_target(self) -> None:
+        forecast = self._forecast
+        is_out = forecast is not None and forecast.is_out_of_reach(self._budget)
+        self._doubts = self._doubts + 1 if is_out else 0
+        if self._doubts >= _DOUBTS:
+            target = f"loss {significant(self._budget.target_loss or 0.0, 4)}"
+            limit = self._budget.energy_joules
+            within = f" within {format_joules(limit)}" if limit is not None else ""
             self._trip(f"{target} will not be reached{within}, with at least 95 % probability")
 
-    def _trip(self, sentence: str) -> None:
+    def _trip(self, message: str) -> None:
         if not self.should_stop:
             self.should_stop = True
-            self._alarm(sentence)
+            self._alarm(message)

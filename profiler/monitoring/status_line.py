@@ -1,22 +1,24 @@
-"""The one line that a live view writes now and then."""
+"""Status line that the profiler writes to stderr every ten seconds with ``live=True``."""
 
 import sys
 from datetime import timedelta
 
-from profiler.monitoring.live_forecast import Outlook
+from profiler.monitoring.live_forecast import LiveForecast
 from profiler.records import Progress, Verdict
 from profiler.reporting.text import live_price, loss
 from profiler.units import format_joules, format_watts
 
 
-def text(now: Progress, before: Progress, *, level: float | None, outlook: Outlook | None) -> str:
-    """Word where a run stands.
+def format_status(
+    now: Progress, before: Progress, *, level: float | None, forecast: LiveForecast | None
+) -> str:
+    """Format the progress of a run.
 
     Args:
-        now: Where it stands.
-        before: Where it stood at the line before, for the mean power since then.
-        level: The loss now.
-        outlook: What the curve says.
+        now: Progress now.
+        before: Progress at the previous line; the power is the mean since then.
+        level: Smoothed loss now.
+        forecast: Latest forecast.
     """
     parts = [str(timedelta(seconds=round(now.seconds))), f"{now.steps:,} steps"]
     if now.total_joules is not None:
@@ -26,21 +28,21 @@ def text(now: Progress, before: Progress, *, level: float | None, outlook: Outlo
         parts.append(format_joules(now.total_joules))
     if level is not None:
         parts.append(f"loss {loss(level)}")
-    if outlook is not None and now.total_joules is not None and _is_news(outlook):
-        parts.append(live_price(outlook.target, outlook.forecast, now.total_joules))
+    if forecast is not None and now.total_joules is not None and _is_news(forecast):
+        parts.append(live_price(forecast.target, forecast.forecast, now.total_joules))
     return ", ".join(parts)
 
 
-def _is_news(outlook: Outlook) -> bool:
-    """A loss that nobody asked for and that the curve has been at already, before it rose, is none."""
-    return outlook.is_asked or outlook.forecast.verdict is not Verdict.REACHED
+def _is_news(forecast: LiveForecast) -> bool:
+    """Return False for a target that the user did not give and that the curve has passed already before it rose."""
+    return forecast.is_asked or forecast.forecast.verdict is not Verdict.REACHED
 
 
-def lead() -> str:
-    """What to write first so that the line stands alone beside a progress bar, which leaves the cursor at its end.
+def line_prefix() -> str:
+    """Return the characters that separate the line from a progress bar, which leaves the cursor at its end.
 
-    On a terminal the line takes the bar's place, and the bar draws itself again below. In a file it gets a line of
-    its own by the carriage return that the bar uses too.
+    On a terminal the line replaces the bar, which is drawn again below. In a file it starts a new line with the
+    carriage return that the bar itself uses.
     """
     try:
         on_terminal = sys.stderr.isatty()

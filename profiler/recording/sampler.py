@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from profiler._compat import Aside
+from profiler._compat import BackgroundCall
 from profiler.errors import SensorError
 from profiler.recording.counter_monitor import SHORTEST_PERIOD_SECONDS
 from profiler.recording.sampling_interval import Pace
@@ -141,7 +141,7 @@ class Sampler:
         self._running = threading.Lock()
         self._running.acquire()
         self._thread: threading.Thread | None = None
-        self._hanging: Aside[None] | None = None
+        self._hanging: BackgroundCall[None] | None = None
         self._given_up = False
         self.cost = Cost()
 
@@ -207,9 +207,9 @@ class Sampler:
             self._on_readings(pending)
 
     @staticmethod
-    def _bounded(work: Callable[[], None]) -> Aside[None] | None:
+    def _bounded(work: Callable[[], None]) -> BackgroundCall[None] | None:
         """Do ``work``; returns it where it hangs. An error of it is raised here."""
-        aside = Aside(work)
+        aside = BackgroundCall(work)
         if not aside.wait(_HANG_SECONDS):
             return aside
         aside.result()

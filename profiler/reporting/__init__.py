@@ -8,7 +8,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profiler._compat import write_whole
+from profiler._compat import write_atomically
 from profiler.errors import UsageError
 from profiler.reporting.renderer import PLOTLYJS, Rendered, RenderOptions
 
@@ -57,7 +57,7 @@ def _rendered(report: "Report", extension: str, plotlyjs: str) -> Rendered:
 def report_of(run: "StoredRun", targets: Sequence[float] = ()) -> "Report":
     """Build the report of a recorded run, with a forecast of each asked target and of the run's own goal."""
     from profiler.analysis.curve import fit_metric, learning_rate_trace
-    from profiler.budget import goals_of
+    from profiler.budget import Budget
     from profiler.emissions import read_prices
     from profiler.reporting.details import details_of
     from profiler.reporting.model import attempt, build
@@ -69,7 +69,7 @@ def report_of(run: "StoredRun", targets: Sequence[float] = ()) -> "Report":
     def examine(outlook: "Outlook | None") -> "Details":
         return details_of(run, summary, fit, outlook, prices)
 
-    targets = tuple(dict.fromkeys((*targets, *goals_of(run.meta).targets)))
+    targets = tuple(dict.fromkeys((*targets, *Budget.from_run_json(run.meta).targets)))
     return build(summary, fit, refused, targets=targets, notes=rates.notes(), prices=prices, examine=examine)
 
 
@@ -81,8 +81,8 @@ def write(report: "Report", path: Path, *, plotlyjs: str = "inline") -> Path:
     """
     rendered = _rendered(report, path.suffix, plotlyjs)
     for name, content in rendered.companions.items():
-        write_whole(path.parent / name, content)
-    write_whole(path, rendered.content)
+        write_atomically(path.parent / name, content)
+    write_atomically(path, rendered.content)
     return path
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.analysis.curve import fit_metric, learning_rate_trace
-from profiler.budget import goals_of
+from profiler.budget import Budget
 from profiler.emissions import read_prices
 from profiler.merging.follow import Follower
 from profiler.records import Status
@@ -107,7 +107,7 @@ class Watch:
             self._points, began = points, self._work()
             rates = learning_rate_trace(run)
             fit, refused = attempt(lambda: fit_metric(run, rates))
-            targets, notes = goals_of(run.meta).targets, rates.notes()
+            targets, notes = Budget.from_run_json(run.meta).targets, rates.notes()
             self._forecast = build(run.summary(), fit, refused, targets=targets, notes=notes)
             self._chart = chart_of(run, fit) if fit is not None and self._charted else None
             wait = min((self._work() - began) / FIT_SHARE, LONGEST_SECONDS)

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from profiler._compat import shown_path
+from profiler._compat import display_path
 from profiler.reporting import text
 from profiler.reporting.renderer import Rendered, RenderOptions
 from profiler.units import format_joules, format_watts
@@ -40,7 +40,7 @@ def text_of(report: "Report") -> str:
         lines += wrapped if len(lines) + len(wrapped) <= room else []
     lines += _warnings(warnings, room=most - len(lines))
     if report.summary.path:
-        lines += _printed(f"record  {text.one_line(shown_path(report.summary.path))}")
+        lines += _printed(f"record  {text.one_line(display_path(report.summary.path))}")
     return "\n".join(lines) + "\n"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from profiler._compat import shown_path
+from profiler._compat import display_path
 from profiler.reporting import text
 from profiler.reporting.live_report import View
 from profiler.units import format_joules, format_watts
@@ -48,7 +48,7 @@ def _parts(view: View) -> "Iterator[RenderableType]":
     yield from _forecast(view)
     for warning in summary.warnings[:_WARNINGS_SHOWN]:
         yield Text(f"! {text.one_line(warning)}", style="yellow")
-    yield Text(f"record  {text.one_line(shown_path(summary.path))}", style="dim")
+    yield Text(f"record  {text.one_line(display_path(summary.path))}", style="dim")
 
 
 def _power(view: View) -> Iterator[str]:

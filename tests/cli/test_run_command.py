@@ -16,8 +16,7 @@ import pytest
 import profiler
 from profiler import load_run
 from profiler.cli import main
-from profiler.cli.run import SETTINGS
-from profiler.config import Options
+from profiler.config import ProfilerConfig, keywords
 from tests.support.scripts_to_compare import PLAIN, WITH_TORCH
 
 ENVIRONMENT = {
@@ -186,7 +185,7 @@ MISTAKES = {
     "a script that does not exist": (["nothing.py"], "there is no script nothing.py"),
     "a module that does not exist": (["-m", "nothing_at_all"], "no module named 'nothing_at_all'"),
     "a module without a name": (["-m"], "name a script"),
-    "a period that means nothing": (["--sample-period-seconds", "0", "beside.py"], "must lie between"),
+    "a period that means nothing": (["--sample-period-seconds", "0", "beside.py"], "must be between"),
 }
 
 
@@ -219,10 +218,22 @@ def test_nothing_is_imported_that_recording_does_not_need(folder):
     assert not modules & {"torch", "numpy", "pandas", "plotly", "rich", "codecarbon", "profiler.cli.doctor"}
 
 
-def test_every_keyword_that_can_be_typed_is_an_option():
-    needs_python = {"sensors", "on_budget", "planned_learning_rate"}
-    assert set(SETTINGS) | needs_python == {field.name for field in fields(Options)}
-    assert set(SETTINGS).isdisjoint(needs_python)
+def test_every_keyword_that_can_be_typed_is_a_flag(capsys):
+    with pytest.raises(SystemExit):
+        main(["run", "--help"])
+    flags = set(re.findall(r"^  (--[a-z0-9-]+)", capsys.readouterr().out, re.MULTILINE))
+    needs_python = {"--sensors", "--on-budget", "--planned-learning-rate"}
+    assert flags.isdisjoint(needs_python)
+    assert flags | needs_python == {
+        "--" + field.name.replace("_", "-") for field in fields(ProfilerConfig) if field.init
+    }
+
+
+def test_flags_convert_to_the_type_of_their_keyword():
+    for keyword in keywords():
+        if keyword.type not in (None, bool):
+            assert keyword.metavar, keyword.name
+            assert keyword.unit or keyword.type is not int, keyword.name
 
 
 def test_what_is_said_of_the_run_is_in_its_record(folder):

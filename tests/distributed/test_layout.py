@@ -8,7 +8,7 @@ import pytest
 import torch.distributed as dist
 
 from profiler import _compat
-from profiler._compat import node_folder
+from profiler._compat import node_directory
 from profiler.distributed import layout as places
 from profiler.distributed.kv_store import Board
 from profiler.distributed.layout import find_place
@@ -32,7 +32,9 @@ def place_of(job, rank, *, world=2, names=("new",), **environ):
 
 
 def left_behind(place):
-    return [path for path in node_folder().iterdir() if path.name.startswith(f"energy-profiler-{place.key}")]
+    return [
+        path for path in node_directory().iterdir() if path.name.startswith(f"energy-profiler-{place.key}")
+    ]
 
 
 def test_a_process_alone_meets_nobody(tmp_path):
@@ -81,7 +83,7 @@ def test_ranks_that_are_not_profiled_are_not_waited_for_for_ever(job):
 
 def test_where_no_file_can_be_shared_each_is_on_its_own(job, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setattr(places, "node_folder", lambda: tmp_path / "file")
+    monkeypatch.setattr(places, "node_directory", lambda: tmp_path / "file")
     places_found = [place_of(job, rank, names=[tmp_path / f"run-{rank}"]) for rank in range(2)]
     assert [place.path.parent.name for place in places_found] == ["run-0", "run-1"]
     assert [place.path.name for place in places_found] == ["rank-00000-attempt-0", "rank-00001-attempt-0"]

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler import EnergyProfiler
-from profiler.budget import Goals
+from profiler.budget import Budget
+from profiler.config import ProfilerConfig
 from profiler.distributed.rank import Identity
 from profiler.emissions import Prices
 from profiler.errors import UsageError
@@ -23,8 +24,8 @@ from profiler.forecasting.binning import CurveBins
 from profiler.forecasting.lr_trace import RateTrace
 from profiler.monitoring import metrics, monitor, status_line
 from profiler.monitoring.live_curve import LiveCurve
-from profiler.monitoring.live_forecast import Outlook, look
-from profiler.monitoring.monitor import NOTHING, LiveView
+from profiler.monitoring.live_forecast import LiveForecast, forecast_run
+from profiler.monitoring.monitor import NOTHING, Monitor
 from profiler.records import Forecast, Interval, Progress, Verdict
 from profiler.storage.schema import StepRow
 from tests.support.small_training import scripted, train
@@ -48,8 +49,8 @@ def forecast(verdict=Verdict.REACHABLE, low=8000.0, median=10_000.0, high=15_000
     )  # fmt: skip
 
 
-def outlook(answer=None, *, target=1.25, at_budget=None, is_tested=True, is_asked=True):
-    return Outlook(
+def live_forecast(answer=None, *, target=1.25, at_budget=None, is_tested=True, is_asked=True):
+    return LiveForecast(
         joules=6000.0,
         floor=Interval(low=0.8, median=1.0, high=1.1),
         target=target,
@@ -90,19 +91,18 @@ def curve(points):
 # -- numbers for trackers ------------------------------------------------------------------------------------------
 
 
-def flat(now, before=NOTHING, *, level=None, outlook=None, goals=None, prices=None):
-    return metrics.flat(
-        now, before, level=level, outlook=outlook, goals=goals or Goals(), prices=prices or Prices()
-    )
+def flatten(now, before=NOTHING, **options):
+    defaults = {"level": None, "forecast": None, "budget": Budget(), "prices": Prices()}
+    return metrics.flatten(now, before, **defaults | options)
 
 
 def test_the_numbers_have_the_keys_of_trackers():
-    found = flat(
+    found = flatten(
         progress(),
         progress(50.0, joules=5000.0, steps=250),
         level=1.5,
-        outlook=outlook(),
-        goals=Goals(energy_budget=12_000.0),
+        forecast=live_forecast(),
+        budget=Budget(energy_joules=12_000.0),
         prices=Prices(grid_gco2e_per_kwh=360.0, price_per_kwh=0.36),
     )
     assert found == {
@@ -126,11 +126,11 @@ def test_the_numbers_have_the_keys_of_trackers():
 
 
 def test_the_docs_name_every_key():
-    found = flat(
+    found = flatten(
         progress(),
-        outlook=outlook(),
+        forecast=live_forecast(),
         level=1.0,
-        goals=Goals(energy_budget=1.0),
+        budget=Budget(energy_joules=1.0),
         prices=Prices(grid_gco2e_per_kwh=1.0, price_per_kwh=1.0),
     )
     text = (Path(__file__).parents[2] / "docs" / "live.md").read_text(encoding="utf-8")
@@ -138,12 +138,12 @@ def test_the_docs_name_every_key():
 
 
 def test_what_is_not_known_is_absent():
-    assert flat(progress(joules=None, steps=0, watts={}), outlook=outlook()) == {}
+    assert flatten(progress(joules=None, steps=0, watts={}), forecast=live_forecast()) == {}
 
 
 def test_never_is_no_number_that_a_tracker_could_draw():
     never = forecast(Verdict.UNDETERMINED, median=math.inf, high=math.inf, p=0.6)
-    found = flat(progress(), outlook=outlook(never))
+    found = flatten(progress(), forecast=live_forecast(never))
     assert "forecast/more_joules" not in found
     assert "forecast/more_joules_high" not in found
     assert found["forecast/more_joules_low"] == 2000.0
@@ -175,22 +175,22 @@ def test_a_power_key_is_one_that_every_tracker_takes(domain):
 )
 def test_the_line_says_where_the_run_stands_and_what_comes_next(answer, words):
     before = progress(3715.0, joules=4000.0)
-    said = status_line.text(progress(3725.0), before, level=1.5, outlook=outlook(answer))
+    said = status_line.format_status(progress(3725.0), before, level=1.5, forecast=live_forecast(answer))
     assert said == f"1:02:05, 300 steps, 200 W, 6.00 kJ, loss 1.500, {words}"
 
 
 def test_the_line_leaves_out_what_is_not_known():
     nothing = progress(12.0, joules=None, steps=0, watts={})
-    assert status_line.text(nothing, NOTHING, level=None, outlook=None) == "0:00:12, 0 steps"
+    assert status_line.format_status(nothing, NOTHING, level=None, forecast=None) == "0:00:12, 0 steps"
     assert (
-        status_line.text(progress(12.0), NOTHING, level=None, outlook=None)
+        status_line.format_status(progress(12.0), NOTHING, level=None, forecast=None)
         == "0:00:12, 300 steps, 500 W, 6.00 kJ"
     )
 
 
 def test_a_loss_that_nobody_asked_for_is_not_said_to_be_reached():
-    reached = outlook(forecast(Verdict.REACHED), is_asked=False)
-    assert status_line.text(progress(), NOTHING, level=1.5, outlook=reached).endswith("loss 1.500")
+    reached = live_forecast(forecast(Verdict.REACHED), is_asked=False)
+    assert status_line.format_status(progress(), NOTHING, level=1.5, forecast=reached).endswith("loss 1.500")
 
 
 class Terminal(io.StringIO):
@@ -202,7 +202,7 @@ def test_a_line_takes_the_place_of_a_progress_bar_on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with tqdm.tqdm(total=2, file=sys.stderr) as bar:
         bar.update()
-        LiveView._say("12 steps", status_line.lead())
+        Monitor._emit("12 steps", status_line.line_prefix())
         bar.refresh()
     whole = sys.stderr.getvalue()
     assert "\r\x1b[Kenergy-profiler: 12 steps\n" in whole
@@ -213,7 +213,7 @@ def test_a_line_is_a_line_of_a_file(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with tqdm.tqdm(total=2, file=sys.stderr) as bar:
         bar.update()
-        LiveView._say("12 steps", status_line.lead())
+        Monitor._emit("12 steps", status_line.line_prefix())
     assert "energy-profiler: 12 steps" in re.split(r"[\r\n]", sys.stderr.getvalue())
 
 
@@ -223,61 +223,61 @@ def test_a_standard_error_that_is_gone_harms_nothing(monkeypatch, stream):
     if gone is not None:
         gone.close()
     monkeypatch.setattr(sys, "stderr", gone)
-    LiveView._say("12 steps", status_line.lead())
+    Monitor._emit("12 steps", status_line.line_prefix())
 
 
 # -- the curve -----------------------------------------------------------------------------------------------------
 
 
-def test_the_live_curve_is_that_of_the_record():
-    live = LiveCurve(RateTrace())
+def test_the_live_loss_curveis_that_of_the_record():
+    loss_curve = LiveCurve()
     for step in range(1, 200):
-        live.observe(row(step, 2.0 * step, law(step), total=1.0))
+        loss_curve.add_row(row(step, 2.0 * step, law(step), total=1.0))
     expected = CurveBins(origin_joules=1.0)
     for step in range(1, 200):
         expected.add(2.0 * step - 0.5, law(step))
-    assert live.copied()[0].bins == expected.bins
+    assert loss_curve.copy()[0].bins == expected.bins
 
 
 def test_a_row_without_energy_or_loss_is_no_point():
-    live = LiveCurve(RateTrace())
-    live.observe(row(1, 1.0, None))
+    loss_curve = LiveCurve()
+    loss_curve.add_row(row(1, 1.0, None))
     unmetered = row(2, 1.0, 2.0)
     object.__setattr__(unmetered, "cumulative_joules", None)
-    live.observe(unmetered)
-    assert live.bins.points == 0
-    assert live.level() is None
+    loss_curve.add_row(unmetered)
+    assert loss_curve.bins.points == 0
+    assert loss_curve.level() is None
 
 
 @given(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=50))
 def test_the_level_lies_among_the_losses(losses):
-    live = LiveCurve(RateTrace())
+    loss_curve = LiveCurve()
     for step, loss in enumerate(losses, 1):
-        live.observe(row(step, float(step), loss, total=0.1))
-    assert min(losses) * (1 - 1e-9) <= live.level() <= max(losses) * (1 + 1e-9)
+        loss_curve.add_row(row(step, float(step), loss, total=0.1))
+    assert min(losses) * (1 - 1e-9) <= loss_curve.level() <= max(losses) * (1 + 1e-9)
 
 
 def test_the_level_is_the_recent_one():
-    live = LiveCurve(RateTrace())
+    loss_curve = LiveCurve()
     for step in range(1, 2001):
-        live.observe(row(step, float(step), 5.0 if step < 1800 else 1.0))
-    assert live.level() == pytest.approx(1.0)
+        loss_curve.add_row(row(step, float(step), 5.0 if step < 1800 else 1.0))
+    assert loss_curve.level() == pytest.approx(1.0)
 
 
 def test_a_copy_stays_as_it_is_while_the_run_goes_on():
-    live, stop = LiveCurve(RateTrace()), threading.Event()
+    loss_curve, stop = LiveCurve(), threading.Event()
 
     def record():
         step = 0
         while not stop.is_set():
             step += 1
-            live.observe(row(step, float(step), law(step), rate=0.1))
+            loss_curve.add_row(row(step, float(step), law(step), rate=0.1))
 
     thread = threading.Thread(target=record)
     thread.start()
     try:
         for _ in range(200):
-            bins, rates = live.copied()
+            bins, rates = loss_curve.copy()
             before = {index: tuple(sums) for index, sums in bins.bins.items()}, len(rates.points)
             assert sum(sums[0] for sums in bins.bins.values()) == bins.points
             assert ({index: tuple(sums) for index, sums in bins.bins.items()}, len(rates.points)) == before
@@ -290,20 +290,20 @@ def test_a_copy_stays_as_it_is_while_the_run_goes_on():
 
 
 def test_without_a_target_the_next_lower_loss_is_priced():
-    found = look(curve(2000), {}, Goals())
+    found = forecast_run(curve(2000), RateTrace(), Budget())
     assert found.floor.median < found.target < law(2000)
     assert found.forecast.median > 2000
 
 
 def test_a_target_is_priced_and_the_budget_looked_up():
-    found = look(curve(2000), {}, Goals(target_loss=1.1, energy_budget=3000.0))
+    found = forecast_run(curve(2000), RateTrace(), Budget(target_loss=1.1, energy_joules=3000.0))
     assert found.target == 1.1
     assert found.at_budget.median == pytest.approx(law(3000), rel=0.02)
     assert found.is_tested
 
 
 def test_a_curve_that_supports_no_forecast_yields_none():
-    assert look(curve(3), {}, Goals()) is None
+    assert forecast_run(curve(3), RateTrace(), Budget()) is None
 
 
 @pytest.mark.parametrize(
@@ -312,13 +312,13 @@ def test_a_curve_that_supports_no_forecast_yields_none():
 )
 def test_what_is_out_of_reach(target, budget, out):
     """Of 1 + 3 J^-0.4 after 2,000 J: 1.05 takes 27.9 kJ in all, 0.9 lies under the floor, 1.4 was reached."""
-    goals = Goals(target_loss=target, energy_budget=budget)
-    assert look(curve(2000), {}, goals).is_out_of_reach(goals) is out
+    wanted = Budget(target_loss=target, energy_joules=budget)
+    assert forecast_run(curve(2000), RateTrace(), wanted).is_out_of_reach(wanted) is out
 
 
 def test_nothing_is_out_of_reach_of_a_run_too_short_to_test_a_forecast():
-    never = outlook(forecast(Verdict.UNREACHABLE, p=0.99), is_tested=False)
-    assert not never.is_out_of_reach(Goals(target_loss=0.5))
+    never = live_forecast(forecast(Verdict.UNREACHABLE, p=0.99), is_tested=False)
+    assert not never.is_out_of_reach(Budget(target_loss=0.5))
 
 
 # -- the view ------------------------------------------------------------------------------------------------------
@@ -328,18 +328,12 @@ def test_nothing_is_out_of_reach_of_a_run_too_short_to_test_a_forecast():
 def watched(monkeypatch):
     """Make a view that beats fast; it is closed at the end."""
     monkeypatch.setattr(monitor, "_FIT_SHARE", 1.0)
+    monkeypatch.setattr(monitor, "PERIOD_SECONDS", 0.02)
     made = []
 
-    def make(*, speaks=False, goals=None, rates=None):
+    def make(**keywords):
         alarms = []
-        one = LiveView(
-            rates=rates or RateTrace(),
-            speaks=speaks,
-            goals=goals or Goals(),
-            prices=Prices(),
-            alarm=alarms.append,
-            beat_seconds=0.02,
-        )
+        one = Monitor(ProfilerConfig(**keywords), alarms.append)
         made.append(one)
         return one, alarms
 
@@ -375,14 +369,14 @@ def test_before_the_start_there_are_no_numbers(watched):
 
 
 def test_a_view_that_does_not_speak_is_silent(watched, capsys):
-    live, _ = watched(goals=Goals(target_loss=1.05))
+    live, _ = watched(target_loss=1.05)
     feed(live, 1, 500)
     wait_for(lambda: "forecast/floor" in live.metrics())
     assert capsys.readouterr().err == ""
 
 
 def test_the_budget_is_said_to_be_used_once(watched):
-    live, alarms = watched(goals=Goals(energy_budget=50.0))
+    live, alarms = watched(energy_budget=50.0)
     feed(live, 1, 49)
     assert not live.should_stop
     feed(live, 50, 60)
@@ -392,7 +386,7 @@ def test_the_budget_is_said_to_be_used_once(watched):
 
 
 def test_a_target_out_of_reach_is_said_after_two_fits_agree(watched):
-    live, alarms = watched(goals=Goals(target_loss=0.5, energy_budget=1e6))
+    live, alarms = watched(target_loss=0.5, energy_budget=1e6)
     last = 500
     while not live.should_stop and last < 20_000:
         feed(live, last - 499, last)
@@ -403,12 +397,12 @@ def test_a_target_out_of_reach_is_said_after_two_fits_agree(watched):
 
 
 def test_a_fault_of_the_view_is_said_and_ends_only_the_view(watched, monkeypatch, capsys):
-    monkeypatch.setattr(monitor, "look", lambda *_: 1 / 0)
-    live, _ = watched(speaks=True)
+    monkeypatch.setattr(monitor, "forecast_run", lambda *_: 1 / 0)
+    live, _ = watched(live=True)
     feed(live, 1, 100)
     live._thread.join()
     assert capsys.readouterr().err == (
-        "energy-profiler: the live view ended (ZeroDivisionError: division by zero); the record goes on\n"
+        "energy-profiler: live monitoring failed (ZeroDivisionError: division by zero); the recording continues\n"
     )
     feed(live, 101, 200)
     assert live.metrics()["energy/total_joules"] == 200.0
@@ -419,7 +413,7 @@ def test_a_fault_of_the_view_is_said_and_ends_only_the_view(watched, monkeypatch
 
 @pytest.fixture
 def fast(monkeypatch):
-    monkeypatch.setattr(monitor, "BEAT_SECONDS", 0.1)
+    monkeypatch.setattr(monitor, "PERIOD_SECONDS", 0.1)
     monkeypatch.setattr(monitor, "_FIT_SHARE", 1.0)
 
 
@@ -458,7 +452,7 @@ def test_ranks_other_than_the_first_say_nothing(tmp_path, capsys, monkeypatch):
 
 
 def test_nothing_is_said_while_it_runs_unless_asked(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(monitor, "BEAT_SECONDS", 0.05)
+    monkeypatch.setattr(monitor, "PERIOD_SECONDS", 0.05)
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
         capsys.readouterr()
         prof.metrics()
@@ -570,13 +564,13 @@ def test_a_budget_used_up_at_the_very_end_hides_no_warning(tmp_path, on_budget):
 
 
 def test_a_fit_that_ends_after_the_run_calls_nothing_and_leaves_no_hook(tmp_path, monkeypatch):
-    calls, close, backward = [], LiveView.close, torch.autograd.backward
+    calls, close, backward = [], Monitor.close, torch.autograd.backward
 
     def late(live):
         live._trip("the target will not be reached")
         close(live)
 
-    monkeypatch.setattr(LiveView, "close", late)
+    monkeypatch.setattr(Monitor, "close", late)
     with EnergyProfiler(
         run_dir=tmp_path / "run", sensors=[scripted()], target_loss=1e-9, on_budget=calls.append
     ) as prof:
@@ -615,7 +609,7 @@ def test_a_budget_without_a_meter_says_that_it_means_nothing(tmp_path, capsys):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[], energy_budget=20.0) as prof:
         train(3)
     assert not prof.should_stop
-    assert "energy_budget= has no effect, since nothing here can be metered" in prof.run.warnings
+    assert "energy_budget= has no effect: no sensor on this machine can be read" in prof.run.warnings
     assert "energy/total_joules" not in prof.metrics()
 
 

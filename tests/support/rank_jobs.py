@@ -8,7 +8,7 @@ from textwrap import dedent
 
 import pandas as pd
 
-from profiler._compat import node_folder
+from profiler._compat import node_directory
 from profiler.distributed.rank import Identity, run_key
 from tests.support.runs import write_run
 
@@ -145,7 +145,7 @@ class Job:
     def forget(self):
         for ordinal in range(4):
             key = run_key(Identity(job=f"torchelastic {self.name}"), ordinal)
-            for file in node_folder().glob(f"energy-profiler-{key}*"):
+            for file in node_directory().glob(f"energy-profiler-{key}*"):
                 file.unlink()
 
 
