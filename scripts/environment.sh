@@ -1,7 +1,7 @@
-# Sourced by the other scripts: `prepare EXTRAS` leaves $python naming an interpreter that has the package installed.
+# Sourced by the other scripts. `prepare EXTRAS` sets $python to an interpreter that has the package installed.
 #
-# An active virtual or conda environment that holds torch is used as it is; otherwise .venv is made beside this folder.
-# What was installed is remembered, so that the second time costs nothing and needs no network.
+# An active virtual or conda environment that contains torch is used as it is; otherwise .venv is created in the checkout.
+# A stamp file records what was installed, so that later calls take no time and need no network.
 set -euo pipefail
 
 root=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd)
@@ -33,6 +33,6 @@ base_python() {
             return
         fi
     done
-    echo "Python 3.11 or newer is needed and was not found. On Debian: apt-get install python3 python3-venv" >&2
+    echo "Python 3.11 or newer was not found. On Debian: apt-get install python3 python3-venv" >&2
     exit 1
 }

@@ -1,4 +1,4 @@
-"""What every test gets: a folder of its own, and a check that no hook or thread of ours outlives it."""
+"""Fixtures of every test: an empty working directory, and a check that no hook or thread of the profiler remains."""
 
 import os
 import sys
@@ -10,18 +10,18 @@ import pytest
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
-"""Subprocesses find this checkout, and the helpers of its tests, whatever their folder."""
+"""Subprocesses import this checkout and tests.support from any working directory."""
 
 
 @pytest.fixture(autouse=True)
-def _own_folder(tmp_path, monkeypatch):
-    """Runs go to ``energy_runs`` under the current folder."""
+def _empty_working_directory(tmp_path, monkeypatch):
+    """Runs are written to ``energy_runs`` in the working directory."""
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture(autouse=True)
-def _nothing_survives():
-    """The training must not notice that a profiler was ever there."""
+def _nothing_remains():
+    """Fail a test that leaves a thread or a hook of the profiler behind."""
     before = _hooks()
     yield
     left = [thread.name for thread in threading.enumerate() if thread.name.startswith("energy-profiler")]
