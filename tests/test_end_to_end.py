@@ -1,4 +1,4 @@
-"""From a bare ``with`` to a forecast, and from the CSV files back to every number that was printed."""
+"""From a bare ``with`` to a forecast, and every printed number recomputed from the CSV files."""
 
 import csv
 import json
@@ -55,15 +55,15 @@ def train(steps, rate=lambda done: 0.002):
 
 @pytest.fixture
 def recorded(tmp_path, capsys):
-    """A run, and what was said while it was recorded."""
+    """Return a run and the text printed while it was recorded."""
     with EnergyProfiler(name="small", run_dir=tmp_path / "run", sensors=[meters()]) as prof:
         train(3000)
     return prof.run, capsys.readouterr().err
 
 
 def test_the_block_at_exit_is_the_report_of_the_directory(recorded):
-    run, said = recorded
-    first, _, block = said.partition("\n== ")
+    run, printed = recorded
+    first, _, block = printed.partition("\n== ")
     block = "== " + block
     assert first.startswith("energy-profiler: recording gpu:0 (counter), cpu:package-0 (modelled) -> ")
     assert block == render(report_of(run), ".txt")
@@ -71,15 +71,17 @@ def test_the_block_at_exit_is_the_report_of_the_directory(recorded):
     assert "floor" in block
 
 
-@pytest.mark.parametrize(("last_rate", "said"), [(0.0002, "rate annealed loss"), (0.0, "came down to zero")])
+@pytest.mark.parametrize(
+    ("last_rate", "printed"), [(0.0002, "rate annealed loss"), (0.0, "came down to zero")]
+)
 def test_the_block_of_a_falling_learning_rate_is_the_report_of_the_directory(
-    tmp_path, capsys, last_rate, said
+    tmp_path, capsys, last_rate, printed
 ):
     with EnergyProfiler(name="falling", run_dir=tmp_path / "run", sensors=[meters()]) as prof:
         train(3000, lambda done: last_rate + (0.002 - last_rate) * (1 - done))
     block = "== " + capsys.readouterr().err.partition("\n== ")[2]
     assert block == render(report_of(prof.run), ".txt")
-    assert said in block
+    assert printed in block
     assert len(block.splitlines()) <= 25
 
 
@@ -135,7 +137,7 @@ def wait_for_steps(file, count):
         time.sleep(0.05)
 
 
-def test_the_character_model_killed_half_way_can_be_reported(capsys):
+def test_the_character_model_can_be_reported_after_a_kill(capsys):
     with subprocess.Popen(
         example("train_char_lm.py", "--steps", "100000"), stderr=subprocess.PIPE, text=True
     ) as process:
@@ -157,9 +159,9 @@ def test_the_character_model_killed_half_way_can_be_reported(capsys):
 
 def test_the_digits_example_forecasts_a_logged_metric():
     done = subprocess.run(example("train_digits.py"), capture_output=True, text=True, check=True)
-    *said, path = done.stdout.splitlines()
+    *printed, path = done.stdout.splitlines()
     run = load_run(path)
     assert len(run.metrics) == 60
     assert run.metrics["name"].unique().tolist() == ["val_error"]
-    assert said
-    assert said[0].startswith("Validation error now")
+    assert printed
+    assert printed[0].startswith("Validation error now")

@@ -1,4 +1,4 @@
-"""The front door: whatever a training run does, its record is right and its course is its own."""
+"""EnergyProfiler: its record is right and the training is unaffected, in ordinary and unusual runs."""
 
 import csv
 import functools
@@ -26,7 +26,7 @@ from tests.support.small_training import scripted, train
 
 @pytest.fixture
 def recording(tmp_path):
-    """``with recording(...) as prof:`` around a loop; sensors may be left out."""
+    """Return a context manager that records a loop; sensors are optional."""
 
     @contextmanager
     def record(**options):
@@ -43,13 +43,13 @@ def rows(prof, name):
 
 
 def tiles(prof):
-    """Steps and spans in order of time, as text."""
+    """Return steps and spans in order of time, as text."""
     both = [*rows(prof, "steps"), *rows(prof, "spans")]
     return sorted(both, key=lambda row: (Decimal(row["start_seconds"]), Decimal(row["end_seconds"])))
 
 
 def check_books(prof):
-    """What must hold of every run's files: no gap, no overlap, and sums that are right to the microjoule."""
+    """Check the files of a run: no gap, no overlap, and sums that agree to the microjoule."""
     both = tiles(prof)
     assert Decimal(both[0]["start_seconds"]) == 0
     assert all(one["end_seconds"] == other["start_seconds"] for one, other in pairwise(both))
@@ -66,9 +66,6 @@ def check_books(prof):
 def train_and_raise(steps, error):
     train(steps)
     raise error
-
-
-# -- the books -----------------------------------------------------------------------------------------------------
 
 
 def test_every_step_and_its_loss_is_recorded(recording):
@@ -104,8 +101,8 @@ def test_several_domains_and_kinds_add_up(recording):
     [Waveform.constant(200.0), Waveform(points=((0.0, 50.0), (60.0, 6050.0)))],
     ids=["constant", "ramp"],
 )
-def test_the_energy_of_a_known_power_is_right_to_a_percent(recording, wave, provenance):
-    """True joules in closed form, between the window's own edges."""
+def test_the_energy_of_a_known_power_is_within_one_percent(recording, wave, provenance):
+    """Compare with the exact joules between the edges of the window."""
     origin = time.monotonic_ns()
     sensor = scripted(wave, provenance=provenance, origin_ns=origin)
     with recording(sensors=[sensor], sample_period_seconds=0.01) as prof:
@@ -114,9 +111,6 @@ def test_the_energy_of_a_known_power_is_right_to_a_percent(recording, wave, prov
     end = start + prof.run.meta["totals"]["window_seconds"]
     assert end - start > 0.5
     assert prof.run.total_joules == pytest.approx(wave.joules(end) - wave.joules(start), rel=0.01)
-
-
-# -- few steps, odd losses -----------------------------------------------------------------------------------------
 
 
 def test_no_step(recording):
@@ -146,7 +140,7 @@ def test_steps_without_a_loss(recording, capsys):
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf, -2.5, 0.0, 1e-45])
-def test_a_loss_may_be_any_float(recording, loss):
+def test_any_float_is_a_loss(recording, loss):
     with recording() as prof:
         for _ in range(3):
             prof.step(loss=loss)
@@ -154,9 +148,6 @@ def test_a_loss_may_be_any_float(recording, loss):
     assert written == [repr(loss)] * 3
     assert [row["nonfinite_count"] for row in rows(prof, "steps")] == [str(int(not math.isfinite(loss)))] * 3
     check_books(prof)
-
-
-# -- phases, metrics, stalls ---------------------------------------------------------------------------------------
 
 
 def test_phases_are_spans_between_steps_and_labels_of_steps(recording):
@@ -192,7 +183,7 @@ def test_a_stall_between_steps_is_a_span(recording):
     check_books(prof)
 
 
-def test_logged_values_stand_at_their_step_and_joules(recording):
+def test_logged_values_have_their_step_and_joules(recording):
     with recording() as prof:
         prof.log(start=1)
         train(10, after=lambda step, loss: prof.log(val_error=1 / step) if step % 5 == 0 else None)
@@ -209,7 +200,7 @@ def test_logged_values_stand_at_their_step_and_joules(recording):
         assert float(row["cumulative_joules"]) == pytest.approx(100 * float(row["time_seconds"]), abs=0.05)
 
 
-def test_a_logged_value_that_is_no_number_is_said_once_and_left_out(recording, capsys):
+def test_a_logged_value_that_is_not_a_number_is_reported_once_and_ignored(recording, capsys):
     with recording() as prof:
         for _ in range(3):
             prof.log(error="much")
@@ -218,10 +209,7 @@ def test_a_logged_value_that_is_no_number_is_said_once_and_left_out(recording, c
     assert sum("not a number" in warning for warning in prof.run.warnings) == 1
 
 
-# -- starting and stopping -----------------------------------------------------------------------------------------
-
-
-def test_an_exception_passes_through_untouched(recording):
+def test_an_exception_propagates_unchanged(recording):
     error = ValueError("theirs")
     with pytest.raises(ValueError, match="theirs") as caught, recording() as prof:
         train_and_raise(20, error)
@@ -244,13 +232,13 @@ def test_an_exception_passes_through_untouched(recording):
     ],
     ids=repr,
 )
-def test_how_the_block_ends_is_how_the_run_ended(recording, error, status):
+def test_the_status_follows_from_how_the_block_ends(recording, error, status):
     with pytest.raises(type(error)), recording() as prof:
         train_and_raise(2, error)
     assert prof.run.status is status
 
 
-def test_start_and_stop_are_the_same_as_with(tmp_path):
+def test_start_and_stop_equal_the_with_statement(tmp_path):
     prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()])
     assert prof.start() is prof
     train(3)
@@ -261,7 +249,7 @@ def test_start_and_stop_are_the_same_as_with(tmp_path):
     assert prof.run.status is Status.COMPLETED
 
 
-def test_starting_twice_is_refused_and_harms_nothing(recording):
+def test_starting_twice_is_refused_without_effect(recording):
     with recording() as prof:
         with pytest.raises(UsageError, match="already recording"):
             prof.start()
@@ -269,7 +257,7 @@ def test_starting_twice_is_refused_and_harms_nothing(recording):
     assert len(rows(prof, "steps")) == 3
 
 
-def test_before_it_starts_there_is_nothing(tmp_path):
+def test_before_the_start_there_is_no_run(tmp_path):
     prof = EnergyProfiler(run_dir=tmp_path / "run")
     prof.step(loss=1.0)
     prof.log(a=1)
@@ -282,8 +270,8 @@ def test_before_it_starts_there_is_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("live", [False, True])
-def test_where_no_thread_can_start_any_more_the_record_is_complete(recording, monkeypatch, capsys, live):
-    """So it is at the end of some Pythons."""
+def test_the_record_is_complete_where_no_thread_can_start(recording, monkeypatch, capsys, live):
+    """Some Python versions are in this state during shutdown."""
 
     def refuse(thread):
         raise RuntimeError("can't create new thread at interpreter shutdown")
@@ -297,8 +285,8 @@ def test_where_no_thread_can_start_any_more_the_record_is_complete(recording, mo
     check_books(prof)
 
 
-def test_an_end_that_fails_everywhere_stays_within(tmp_path, capsys):
-    """Nothing that goes wrong at the end reaches the loop, and nothing is left open."""
+def test_failures_at_the_end_are_contained(tmp_path, capsys):
+    """Failures at the end do not reach the loop, and nothing is left open."""
     closed = []
     sensor = scripted()
     prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[sensor])
@@ -313,12 +301,12 @@ def test_an_end_that_fails_everywhere_stays_within(tmp_path, capsys):
         session._recorder.meters.have_settled = lambda end_ns: 1 / 0
     assert closed == ["election", "writer"]
     assert len((tmp_path / "run" / "steps.csv").read_text().splitlines()) == 6
-    said = capsys.readouterr().err
-    assert "the last readings failed (ZeroDivisionError" in said
-    assert "ending the record failed (ValueError" in said
+    printed = capsys.readouterr().err
+    assert "the last readings failed (ZeroDivisionError" in printed
+    assert "ending the record failed (ValueError" in printed
 
 
-def test_a_profiler_may_be_used_again(tmp_path):
+def test_a_profiler_can_be_reused(tmp_path):
     sensor = scripted()
     prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[sensor])
     for steps in (3, 5):
@@ -330,8 +318,8 @@ def test_a_profiler_may_be_used_again(tmp_path):
 
 
 @pytest.mark.parametrize("made", [False, True], ids=["new", "there already"])
-def test_who_looks_for_a_directory_at_the_same_moment_finds_another(tmp_path, made):
-    """Both look before either of them has begun to write."""
+def test_two_runs_that_start_together_get_different_directories(tmp_path, made):
+    """Both choose a directory before either writes."""
     if made:
         (tmp_path / "run").mkdir()
     profilers = [EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) for _ in range(3)]
@@ -342,7 +330,7 @@ def test_who_looks_for_a_directory_at_the_same_moment_finds_another(tmp_path, ma
 
 
 @pytest.mark.parametrize("where", ["file", "file/run", "link"])
-def test_where_no_directory_can_be_the_training_goes_on(tmp_path, capsys, where):
+def test_the_training_continues_where_no_directory_can_be_created(tmp_path, capsys, where):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "at all")
     with EnergyProfiler(run_dir=tmp_path / where, sensors=[scripted()]) as prof:
@@ -370,15 +358,15 @@ def test_a_rank_whose_start_fails_leaves_nothing_behind(tmp_path, monkeypatch, c
     assert list(node.iterdir()) == []
 
 
-def test_a_stderr_of_an_unknown_kind_does_not_matter(recording, monkeypatch):
+def test_a_replaced_stderr_has_no_effect(recording, monkeypatch):
     monkeypatch.setattr("sys.stderr", SimpleNamespace(encoding="no-such-code", write=len))
     with recording() as prof:
         train(3)
     assert len(rows(prof, "steps")) == 3
 
 
-def test_what_waits_for_a_sensor_that_hangs_is_bounded(recording, monkeypatch, capsys):
-    """Memory must not grow with the steps of a training whose sensor never answers again."""
+def test_the_queue_behind_a_hanging_sensor_is_bounded(recording, monkeypatch, capsys):
+    """Memory must not grow with the steps while a sensor hangs."""
     monkeypatch.setattr(sampler, "_HANG_SECONDS", 0.1)
     monkeypatch.setattr(pipeline, "_MOST_WAITING", 30)
     hangs, hung, ended = threading.Event(), threading.Event(), threading.Event()
@@ -401,15 +389,15 @@ def test_a_name_is_text(tmp_path):
         EnergyProfiler(name=tmp_path)
 
 
-def test_a_decorated_function_is_a_run_each_time(tmp_path):
+def test_each_call_of_a_decorated_function_is_a_run(tmp_path):
     @EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()])
     def work(steps):
-        """Their docstring."""
+        """Docstring of the function."""
         return train(steps)
 
     assert len(work(3)) == 3
     assert len(work(4)) == 4
-    assert work.__doc__ == "Their docstring."
+    assert work.__doc__ == "Docstring of the function."
     for name, steps in (("run", 3), ("run-2", 4)):
         text = (tmp_path / name / "steps.csv").read_text().splitlines()
         assert len(text) == 1 + steps
@@ -433,7 +421,7 @@ def test_nested_profilers_each_record_their_own_time(tmp_path, inside_first):
     assert steps == ({"inner": 3, "outer": 9} if inside_first else {"inner": 7, "outer": 5})
 
 
-def test_a_run_may_be_read_while_it_goes_on(recording):
+def test_a_run_can_be_read_while_it_records(recording):
     with recording() as prof:
         train(30, pause=0.02)
         assert prof.run.status is Status.RUNNING
@@ -441,18 +429,15 @@ def test_a_run_may_be_read_while_it_goes_on(recording):
     assert prof.run.status is Status.COMPLETED
 
 
-# -- where it writes -----------------------------------------------------------------------------------------------
-
-
-def test_a_folder_that_holds_a_run_is_left_alone(tmp_path):
+def test_a_directory_with_a_run_is_not_overwritten(tmp_path):
     for _ in range(3):
         with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]):
             train(1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run", "run-2", "run-3"]
 
 
-def test_a_folder_that_holds_a_file_of_ours_by_name_is_left_alone(tmp_path):
-    """Somebody's own ``metrics.csv`` is not written into."""
+def test_a_directory_with_a_file_of_a_reserved_name_is_not_used(tmp_path):
+    """A user's own ``metrics.csv`` is not modified."""
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "metrics.csv").write_text("theirs\n")
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
@@ -461,7 +446,7 @@ def test_a_folder_that_holds_a_file_of_ours_by_name_is_left_alone(tmp_path):
     assert prof.run.path == tmp_path / "run-2"
 
 
-def test_other_files_in_the_folder_do_no_harm(tmp_path):
+def test_other_files_in_the_directory_are_kept(tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.pt").write_text("theirs")
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
@@ -469,23 +454,20 @@ def test_other_files_in_the_folder_do_no_harm(tmp_path):
     assert prof.run.path == tmp_path / "run"
 
 
-def test_a_folder_that_cannot_be_written_costs_one_warning_and_no_joule(tmp_path, capsys):
+def test_a_read_only_directory_costs_one_warning_and_no_joule(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     with EnergyProfiler(run_dir=tmp_path / "file" / "run", sensors=[scripted()]) as prof:
         losses = train(20, pause=0.005)
-    said = capsys.readouterr().err
+    printed = capsys.readouterr().err
     assert len(losses) == 20
-    assert sum(line.startswith("energy-profiler: cannot write") for line in said.splitlines()) == 1
+    assert sum(line.startswith("energy-profiler: cannot write") for line in printed.splitlines()) == 1
     summary = prof._session.summary()
     assert summary.steps == 20
     assert summary.total_joules == pytest.approx(100 * summary.window_seconds, rel=0.05)
 
 
-# -- sensors that fail ---------------------------------------------------------------------------------------------
-
-
 class Failing:
-    """A sensor whose reads fail as told."""
+    """A sensor whose reads fail as scripted."""
 
     def __init__(self, *, fails):
         self._sensor = scripted()
@@ -506,7 +488,7 @@ class Failing:
         raise RuntimeError("broken too")
 
 
-def test_a_sensor_that_fails_at_times_leaves_gaps_and_is_said_once(recording, capsys):
+def test_a_sensor_that_sometimes_fails_leaves_gaps_and_one_warning(recording, capsys):
     sensor = Failing(fails=lambda n: n % 3 == 0)
     with recording(sensors=[sensor], sample_period_seconds=0.01) as prof:
         train(30, pause=0.01)
@@ -516,7 +498,7 @@ def test_a_sensor_that_fails_at_times_leaves_gaps_and_is_said_once(recording, ca
     assert prof.run.total_joules == pytest.approx(100 * float(tiles(prof)[-1]["end_seconds"]), rel=0.05)
 
 
-def test_a_sensor_that_always_fails_leaves_the_steps(recording):
+def test_steps_are_recorded_when_the_sensor_always_fails(recording):
     with recording(sensors=[Failing(fails=lambda n: True)], sample_period_seconds=0.01) as prof:
         losses = train(30)
     assert [float(row["loss"]) for row in rows(prof, "steps")] == losses
@@ -524,7 +506,7 @@ def test_a_sensor_that_always_fails_leaves_the_steps(recording):
     assert prof.run.total_joules is None
 
 
-def test_a_sensor_that_shows_no_number_leaves_the_others(recording):
+def test_a_sensor_without_a_number_does_not_affect_the_others(recording):
     class Nonsense(Failing):
         def read(self):
             (reading,) = self._sensor.read()

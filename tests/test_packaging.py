@@ -94,10 +94,10 @@ def test_the_wheel_records_and_reports_outside_the_checkout(installed, tmp_path)
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert Path(said["file"]).is_relative_to(packages)
-    assert said["steps"] == 30
-    assert said["joules"] > 0
+    printed = json.loads(done.stdout)
+    assert Path(printed["file"]).is_relative_to(packages)
+    assert printed["steps"] == 30
+    assert printed["joules"] > 0
     assert "</html>" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Faults that other tools have and that need the whole program to show: none of them here."""
+"""Faults seen in other tools that only show in a complete run."""
 
 import ast
 import json
@@ -34,12 +34,12 @@ print(seen)
 
 
 def test_recording_needs_no_network_and_starts_no_process(run_python):
-    """Discovery on the machine at hand included, which falls back to tables where nothing is measured."""
+    """Includes discovery on this machine, which falls back to tables where nothing is measured."""
     assert run_python(GUEST).stdout.strip() == "[]"
 
 
 ANCHOR = ROOT / "recording" / "metadata.py"
-"""Here alone the wall clock is looked at: once, to say when the monotonic one began."""
+"""The one module that may read the wall clock: to date the start of the monotonic clock."""
 
 
 @pytest.mark.parametrize("room", ["sensors", "recording", "torch_hooks"])
@@ -67,7 +67,7 @@ def scripted(*watts):
 
 @pytest.fixture
 def report(tmp_path):
-    """What the report says of half a second on eight GPUs of 300 W and a processor whose package has a part."""
+    """Return the report of half a second on eight GPUs of 300 W and a processor whose package has a part."""
     part = Domain(name="core:package-0", source="scripted", provenance=Provenance.COUNTER, billed=False)
     parts = ReplaySensor(
         [ScriptedMeter(domain=part, waveform=Waveform.constant(60.0))], clock=time.monotonic_ns
@@ -80,7 +80,7 @@ def report(tmp_path):
     return prof.run, json.loads(render(report_of(prof.run), ".json"))
 
 
-def test_boards_are_summed_and_parts_are_not_billed_beside_their_whole(report):
+def test_boards_are_summed_and_parts_are_not_counted_beside_their_whole(report):
     run, _ = report
     seconds = float(run.spans["end_seconds"].iloc[-1])
     assert run.total_joules == pytest.approx((8 * 300 + 100 + 20) * seconds, rel=1e-3)
@@ -88,8 +88,8 @@ def test_boards_are_summed_and_parts_are_not_billed_beside_their_whole(report):
 
 
 def test_nothing_is_multiplied_onto_the_joules(report):
-    run, told = report
-    assert told["energy"]["median"] == run.total_joules
+    run, printed = report
+    assert printed["energy"]["median"] == run.total_joules
     assert sum(run.energy_by_domain().values()) == pytest.approx(run.total_joules, abs=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""A run that is cut short knows how its learning rate would have gone on, and so what it would have come to."""
+"""Forecasts of an interrupted run that follow the planned learning rate to its end."""
 
 import time
 
@@ -14,7 +14,7 @@ STEP_JOULES, IDLE_WATTS = 0.05, 0.01
 
 
 class Effort:
-    """A meter that shows the same energy for each step, however long that takes on a busy machine."""
+    """A sensor with the same energy for each step, independent of the load of the machine."""
 
     def __init__(self):
         self.steps = 0
@@ -30,7 +30,7 @@ class Effort:
 
 
 def train(steps, *, schedules=True, effort=None):
-    """Fit a noisy linear law at a rate so high that lowering it lowers the loss; returns the losses."""
+    """Fit a noisy linear law at a rate so high that lowering it lowers the loss, and return the losses."""
     torch.manual_seed(2)
     spread, law = torch.logspace(0, -1, FEATURES), torch.randn(FEATURES, 1)
     model = torch.nn.Linear(FEATURES, 1)
@@ -59,14 +59,14 @@ def cosine(done):
 
 @pytest.fixture(scope="module")
 def end():
-    """The loss at the end of the whole run."""
+    """Return the loss at the end of the whole run."""
     losses = train(TOTAL)
     return sum(losses[-200:]) / 200
 
 
 @pytest.fixture(scope="module", params=["a scheduler", "a function", "a function, and no scheduler"])
 def cut(request, tmp_path_factory):
-    """A recording of half the run."""
+    """Record half of the run."""
     options = {"total_steps": TOTAL, "planned_learning_rate": cosine} if "function" in request.param else {}
     effort = Effort()
     with EnergyProfiler(run_dir=tmp_path_factory.mktemp("cut") / "run", sensors=[effort], **options) as prof:
@@ -74,35 +74,36 @@ def cut(request, tmp_path_factory):
     return prof
 
 
-def test_its_end_is_forecast_far_better_than_without_the_plan(cut, end):
+def test_the_plan_improves_the_forecast_of_the_end(cut, end):
     fit = cut.run.fit()
     joules, losses, weights = (column.to_numpy() for column in cut.run.curve())
-    untold = fit_curve(joules, losses, weights=weights)
+    unplanned = fit_curve(joules, losses, weights=weights)
     assert fit.scenarios == ("planned", "held", "annealed")
     there = fit.loss_at(fit.planned_joules)
     assert there.low < end < there.high
-    assert abs(there.median - end) < 0.5 * abs(untold.loss_at(fit.planned_joules).median - end)
+    assert abs(there.median - end) < 0.5 * abs(unplanned.loss_at(fit.planned_joules).median - end)
 
 
-def test_the_plan_reaches_to_twice_the_joules(cut):
+def test_the_plan_ends_at_twice_the_joules(cut):
     assert cut.run.fit().planned_joules == pytest.approx(STEP_JOULES * TOTAL, rel=0.1)
     if "total_steps" in cut.run.meta:
         assert cut.run.planned_joules == pytest.approx(cut.run.fit().planned_joules, rel=0.01)
 
 
 def test_the_report_prices_both_futures(cut, tmp_path):
-    said = cut.run.report(tmp_path / "report.txt").read_text()
-    assert "rate held" in said
-    assert "rate annealed" in said
-    assert "may bend" not in said
+    printed = cut.run.report(tmp_path / "report.txt").read_text()
+    assert "rate held" in printed
+    assert "rate annealed" in printed
+    assert "may bend" not in printed
 
 
-def test_a_plan_that_was_not_kept_is_left_aside_and_said(tmp_path, capsys):
+def test_a_contradicted_plan_is_ignored_with_a_warning(tmp_path, capsys):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], planned_learning_rate=0.5) as prof:
         train(600)
     assert prof.run.fit().scenarios == ("held", "annealed")
     assert prof.run.planned_joules is None
-    said = " ".join(capsys.readouterr().err.split())
+    printed = " ".join(capsys.readouterr().err.split())
     assert (
-        "The plan of the learning rate (planned_learning_rate) is ignored: at step 600 the rate was" in said
+        "The plan of the learning rate (planned_learning_rate) is ignored: at step 600 the rate was"
+        in printed
     )

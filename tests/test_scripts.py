@@ -1,4 +1,4 @@
-"""The two commands of the README: quick the second time, from any folder, without a network."""
+"""The scripts of the README: from any directory, and without a network once they have installed."""
 
 import os
 import subprocess
@@ -11,11 +11,11 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
 @pytest.mark.parametrize("script", ["environment.sh", "test", "demo", "../.ci/run"])
-def test_the_scripts_are_sound_shell(script):
+def test_the_scripts_have_valid_syntax(script):
     subprocess.run(["bash", "-n", str(SCRIPTS / script)], check=True)
 
 
-def test_what_is_installed_is_not_installed_again(tmp_path):
+def test_an_installed_environment_is_not_installed_again(tmp_path):
     stamp = Path(sys.prefix) / "energy-profiler-test.stamp"
     made_from = [SCRIPTS.parent / "pyproject.toml", SCRIPTS.parent / "constraints.txt"]
     if not stamp.exists() or stamp.stat().st_mtime < max(file.stat().st_mtime for file in made_from):

@@ -1,4 +1,4 @@
-"""The formulas that recorder and reader share, and that their intervals hold the truth."""
+"""Error propagation shared by recorder and reader, and the coverage of its intervals."""
 
 import math
 import sys
@@ -15,19 +15,19 @@ __all__ = ["nvml_library"]
 sys.path.insert(0, str(Path(__file__).parent.parent / "scripts"))
 
 
-def test_steady_power_between_sharp_ticks_leaves_no_doubt():
+def test_steady_power_between_exact_ticks_has_no_uncertainty():
     assert uncertainty.edge_variance(0.1, [300.0] * 3, 0.0, 0.0) == (0, 0)
 
 
 @pytest.mark.parametrize("larger", [(0.2, [100, 300], 50, 0.001), (0.1, [0, 400], 50, 0.001),
                                     (0.1, [100, 300], 90, 0.001), (0.1, [100, 300], 50, 0.01)])  # fmt: skip
-def test_every_source_of_doubt_adds(larger):
+def test_every_source_of_uncertainty_adds(larger):
     assert sum(uncertainty.edge_variance(*larger)) > sum(
         uncertainty.edge_variance(0.1, [100, 300], 50, 0.001)
     )
 
 
-def test_energy_is_known_at_change_points_and_least_half_way_between():
+def test_energy_is_exact_at_change_points_and_least_certain_between_them():
     places = [n / 1000 for n in range(1001)]
     shares = [uncertainty.bridge_variance_share(place) for place in places]
     assert shares[0] == shares[-1] == 0
@@ -35,7 +35,7 @@ def test_energy_is_known_at_change_points_and_least_half_way_between():
     assert sum(shares) / len(shares) == pytest.approx(1, abs=0.002)
 
 
-def test_sensors_err_apart_and_models_together():
+def test_errors_of_sensors_are_independent_and_of_estimates_correlated():
     assert uncertainty.gain_variance([(False, 3.0), (False, 4.0)]) == pytest.approx(25)
     assert uncertainty.gain_variance([(True, 3.0), (True, 4.0)]) == pytest.approx(49)
 
@@ -48,8 +48,8 @@ def stage(nvml_library, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("length", "bar"), [(0.0805, 2.5), (0.23, 1.5)])
-def test_steps_on_a_slow_counter_are_true_to_their_bars(stage, length, bar):
-    """Mean absolute percent error of steps on a sensor renewed every 100 ms, through the real pynvml."""
+def test_steps_on_a_slow_counter_stay_within_their_error_bars(stage, length, bar):
+    """Check the mean absolute percent error of steps with a sensor that updates every 100 ms, read by pynvml."""
     from accuracy_scenes import SENSORS, equal_steps
 
     errors = []
@@ -64,7 +64,7 @@ def test_steps_on_a_slow_counter_are_true_to_their_bars(stage, length, bar):
     assert sum(errors) / len(errors) < bar
 
 
-def test_totals_and_their_intervals_hold(stage):
+def test_intervals_of_totals_cover_the_truth(stage):
     from accuracy_scenes import SENSORS, scenes
 
     errors, hits, rows = [], 0, 0
@@ -83,8 +83,8 @@ def test_totals_and_their_intervals_hold(stage):
     assert hits / rows >= 0.94
 
 
-def test_the_reader_finds_what_the_recorder_wrote(stage):
-    """Any window's interval, from the log of samples alone; a longer window is relatively sharper."""
+def test_the_reader_computes_the_uncertainty_of_the_recorder(stage):
+    """Check the intervals of windows from the samples alone; a longer window is relatively more precise."""
     from accuracy_scenes import SENSORS, equal_steps
 
     scene = equal_steps(0.28, 30, jitter=0.05)
