@@ -1,4 +1,4 @@
-"""What a user says of the learning rate, and how it is kept."""
+"""The planned learning rate: accepted forms, storage and errors."""
 
 import json
 import math
@@ -20,7 +20,7 @@ def warmed_cosine(done):
     return 3e-4 * min((done + 1) / 2000, 1.0) * 0.5 * (1.0 + math.cos(math.pi * done / TOTAL))
 
 
-def test_a_function_is_kept_in_a_few_knots():
+def test_a_function_is_stored_in_a_few_knots():
     plan = declared(warmed_cosine, TOTAL)
     assert len(plan.steps) < 40
     off = max(abs(plan.rate_at(step) - warmed_cosine(step - 1)) for step in range(1, TOTAL + 1, 7))
@@ -35,13 +35,13 @@ def test_a_sequence_holds_the_rate_of_each_step():
 
 
 @pytest.mark.parametrize("rate", [1e-3, np.float32(1e-3), torch.tensor(1e-3), np.array(1e-3)])
-def test_a_number_holds_for_ever(rate):
+def test_a_number_is_a_constant_rate(rate):
     plan = declared(rate, None)
     assert plan.last_step == math.inf
     assert plan.rate_at(10**9) == pytest.approx(1e-3)
 
 
-def test_a_rate_too_rough_for_the_knots_is_kept_as_well_as_they_can():
+def test_a_rough_rate_is_stored_as_closely_as_the_knots_allow():
     rng = np.random.default_rng(0)
     rates = rng.uniform(0.5, 1.0, 5000)
     plan = declared(rates, 5000)
@@ -51,13 +51,13 @@ def test_a_rate_too_rough_for_the_knots_is_kept_as_well_as_they_can():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(0.0, 1.0), min_size=2, max_size=KNOTS))
-def test_lines_between_knots_miss_no_rate_of_a_short_plan(rates):
+def test_a_short_plan_is_stored_exactly(rates):
     plan = declared(rates, len(rates))
     for step, rate in enumerate(rates, start=1):
         assert plan.rate_at(step) == pytest.approx(rate, abs=1.001e-3 * max(rates))
 
 
-def test_it_comes_back_from_a_file_as_it_was():
+def test_a_plan_survives_a_round_trip_through_json():
     plan = declared(warmed_cosine, TOTAL)
     config = ProfilerConfig(total_steps=TOTAL, planned_learning_rate=warmed_cosine)
     meta = json.loads(json.dumps(config.run_json_sections()))
@@ -66,13 +66,13 @@ def test_it_comes_back_from_a_file_as_it_was():
     assert RatePlan.read({}) is None
 
 
-def test_nothing_said_is_nothing_written():
+def test_no_plan_writes_no_key():
     assert ProfilerConfig().run_json_sections() == {}
     assert ProfilerConfig(total_steps=np.int64(5)).run_json_sections() == {"total_steps": 5}
 
 
 @pytest.mark.parametrize(
-    ("planned", "total", "said"),
+    ("planned", "total", "printed"),
     [
         (None, 0, "positive whole number"),
         (None, 2.5, "positive whole number"),
@@ -89,6 +89,6 @@ def test_nothing_said_is_nothing_written():
         (object(), None, "must be a rate, one rate a step or a function"),
     ],
 )
-def test_what_cannot_mean_anything(planned, total, said):
-    with pytest.raises(UsageError, match=said):
+def test_a_meaningless_plan_is_refused(planned, total, printed):
+    with pytest.raises(UsageError, match=printed):
         ProfilerConfig(planned_learning_rate=planned, total_steps=total)
