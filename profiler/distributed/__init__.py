@@ -1,1 +1,1 @@
-"""The processes of a job: who am I among them, where do we meet, who counts what we share, what came of us all."""
+"""Processes of a job: rank detection, rendezvous on a run directory, and the leader of each node."""

@@ -1,7 +1,7 @@
-"""The job's own key-value store, for what hosts must tell each other: a fresh client, a bound, and no collective.
+"""The job's own key-value store, through which hosts agree on a name: a client of its own, with a timeout.
 
 torch.distributed's TCPStore listens at ``MASTER_ADDR:MASTER_PORT`` for as long as the job runs. A client of it works
-before, beside and after the process group, and when ranks have died. Nothing here waits longer than its bound or fails.
+before, beside and after the process group, and when ranks have died. No collective operation is involved.
 """
 
 import os
@@ -13,70 +13,67 @@ from typing import Any, TypeVar
 
 from profiler._compat import BackgroundCall
 
-_BOUND_SECONDS = 3.0
-_PAUSE_SECONDS = 0.02
+_TIMEOUT_SECONDS = 3.0
 _ROOT = "energy_profiler"
 
 _T = TypeVar("_T")
 
 
-class Board:
-    """What the processes of one run tell each other.
+class KeyValueStore:
+    """Values that the processes of one run share.
 
     Args:
         store: A ``torch.distributed.Store``.
-        run: What they all call their run.
+        run_key: The key of the run, the same in all of its processes.
     """
 
-    def __init__(self, store: Any, run: str) -> None:
+    def __init__(self, store: Any, run_key: str) -> None:
         self._store = store
-        self._run = run
+        self._run_key = run_key
 
     def agree(self, proposal: str) -> str:
-        """Settle on the first proposal that anybody made.
+        """Return the proposal of the process that called this first.
 
         Raises:
-            RuntimeError: The store has gone, or does not answer.
+            RuntimeError: The store has gone, or does not answer in time.
         """
-        return _text(_answer(lambda: self._store.compare_set(self._name("directory"), "", proposal)))
-
-    def _name(self, *of: object) -> str:
-        return "/".join(str(part) for part in (_ROOT, self._run, *of))
+        name = f"{_ROOT}/{self._run_key}/directory"
+        return _text(_with_timeout(lambda: self._store.compare_set(name, "", proposal)))
 
 
-def open_board(environ: Mapping[str, str], run: str) -> Board | None:
-    """Reach the job's store; None where there is none, or where it does not answer within a few seconds."""
+def connect(environ: Mapping[str, str], run_key: str) -> KeyValueStore | None:
+    """Connect to the job's store; None where there is none, or where it does not answer in time."""
     address, port = environ.get("MASTER_ADDR"), environ.get("MASTER_PORT", "")
     distributed = getattr(sys.modules.get("torch"), "distributed", None)
     if distributed is None or not distributed.is_available() or not address or not port.isdecimal():
         return None
     try:
-        with socket.create_connection((address, int(port)), timeout=_BOUND_SECONDS):
-            pass  # torch's own client would try again and again, and print each failure
-        store = _answer(
+        with socket.create_connection((address, int(port)), timeout=_TIMEOUT_SECONDS):
+            pass  # torch's own client retries for long, and prints each failure
+        store = _with_timeout(
             lambda: distributed.TCPStore(
                 address,
                 int(port),
                 is_master=False,
-                timeout=timedelta(seconds=_BOUND_SECONDS),
+                timeout=timedelta(seconds=_TIMEOUT_SECONDS),
                 wait_for_workers=False,
             )
         )
     except (OSError, RuntimeError, ValueError):
         return None
-    return Board(store, run)
+    return KeyValueStore(store, run_key)
 
 
-def _answer(ask: Callable[[], _T]) -> _T:
-    """Ask, and wait for the answer no longer than the bound: torch's client waits for a frozen server for ever.
+def _with_timeout(call: Callable[[], _T]) -> _T:
+    """Call with a timeout of our own: torch's client waits for a frozen server without one.
 
     Raises:
         RuntimeError: There was no answer in time.
     """
-    asking = BackgroundCall(ask)
-    if not asking.wait(_BOUND_SECONDS):
+    pending = BackgroundCall(call)
+    if not pending.wait(_TIMEOUT_SECONDS):
         raise RuntimeError("the job's store does not answer")
-    return asking.result()
+    return pending.result()
 
 
 def _text(value: bytes | str) -> str:

@@ -1,4 +1,4 @@
-"""Where a process of a job records: the directory that all of them agree on, and its own below it."""
+"""Layout of a run: the directory that all processes of a job agree on, and the directory of each below it."""
 
 import itertools
 import time
@@ -7,121 +7,132 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from profiler._compat import node_directory, supports_locks
-from profiler.distributed.kv_store import open_board
-from profiler.distributed.leader_election import Election, Unopposed
+from profiler.distributed.kv_store import connect
+from profiler.distributed.leader_election import Election, SoleProcess
 from profiler.distributed.rank import Identity, host_id, run_key
-from profiler.distributed.rendezvous import Arrival, arrive, depart, launcher, myself, settle
+from profiler.distributed.rendezvous import (
+    Arrival,
+    current_process,
+    join_run,
+    launcher_id,
+    leave_run,
+    publish_path,
+)
 from profiler.records import Domain
 
-_LATEST_SECONDS = 60.0
-"""After this long nobody else is waited for: some jobs profile some of their processes only."""
+_JOIN_SECONDS = 60.0
+"""Processes that have not joined by then are not expected: some jobs profile some of their processes only."""
 
 _ordinals = itertools.count()
-"""The runs that this process has taken part in: a script with several of them has them in the same order everywhere."""
+"""The runs of this process so far: a script with several of them has them in the same order on every rank."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """Where this process records.
+class RunLayout:
+    """Directories of a run, as one of its processes sees them.
 
     Attributes:
-        identity: Who it is, with the attempt that its run has come to.
+        identity: The process, with the attempt of its run.
         run_path: The run's directory.
-        path: This process's own: the same when it is alone.
-        key: What the processes of this job call this run, on every host.
-        meeting: The file through which those of this host met; None when it is alone, or could not meet them.
-        met_seconds: When that was, on the monotonic clock.
+        path: The directory of this process: the same in a job of one process.
+        key: Key of the run, the same in all processes of the job.
+        rendezvous: The file through which the processes of this host met; None for a single process, or if they
+            could not meet.
+        joined_seconds: Time at which they met, on the monotonic clock.
     """
 
     identity: Identity
     run_path: Path
     path: Path
     key: str = ""
-    meeting: Path | None = None
-    met_seconds: float = field(default_factory=time.monotonic)
+    rendezvous: Path | None = None
+    joined_seconds: float = field(default_factory=time.monotonic)
 
-    def election(self, domains: tuple[Domain, ...]) -> Election | Unopposed:
-        """Decide who counts what this host's processes share."""
-        if self.meeting is None:
-            return Unopposed()
-        return Election(self.meeting.with_suffix(""), domains)
+    def election(self, domains: tuple[Domain, ...]) -> Election | SoleProcess:
+        """Return the election of the process that counts what this host's processes share."""
+        if self.rendezvous is None:
+            return SoleProcess()
+        return Election(self.rendezvous.with_suffix(""), domains)
 
     def leave(self) -> None:
-        """Say that this process has ended in good order."""
-        if self.meeting is not None:
+        """Mark this process as having ended in good order."""
+        if self.rendezvous is not None:
             identity = self.identity
-            all_here = time.monotonic() - self.met_seconds > _LATEST_SECONDS
-            expected = 1 if all_here else identity.local_world_size or identity.world_size
-            depart(self.meeting, identity.rank, expected)
+            all_joined = time.monotonic() - self.joined_seconds > _JOIN_SECONDS
+            expected = 1 if all_joined else identity.local_world_size or identity.world_size
+            leave_run(self.rendezvous, identity.rank, expected)
 
 
-def find_place(identity: Identity, new_path: Callable[[], Path], environ: Mapping[str, str]) -> Place:
+def agree_on_layout(
+    identity: Identity, new_path: Callable[[], Path], environ: Mapping[str, str]
+) -> RunLayout:
     """Agree with the other processes of the job on the run's directory.
 
     Args:
-        identity: Who this process is.
-        new_path: Names a directory that no run has yet.
-        environ: The environment's variables: where the job's store listens.
+        identity: This process.
+        new_path: Returns the path of a directory that holds no run yet.
+        environ: Environment variables, which hold the address of the job's store.
     """
-    if not identity.has_company:
-        return _alone(identity, new_path())
+    if not identity.is_distributed:
+        return _single(identity, new_path())
     key = run_key(identity, next(_ordinals))
-    meeting = node_directory() / f"energy-profiler-{key}-{host_id(environ)}.json"
-    place = _met(identity, meeting, new_path)
-    if not place.identity.has_company:
-        return place
+    rendezvous = node_directory() / f"energy-profiler-{key}-{host_id(environ)}.json"
+    layout = _agree_on_host(identity, rendezvous, new_path)
+    if not layout.identity.is_distributed:
+        return layout
     if identity.may_span_hosts:
-        place = _agreed(place, key, environ)
-    return _settled(replace(place, key=key))
+        layout = _agree_across_hosts(layout, key, environ)
+    return _with_own_directory(replace(layout, key=key))
 
 
-def _alone(identity: Identity, path: Path) -> Place:
-    return Place(identity=identity, run_path=path, path=path)
+def _single(identity: Identity, path: Path) -> RunLayout:
+    return RunLayout(identity=identity, run_path=path, path=path)
 
 
-def _settled(place: Place) -> Place:
-    """Choose this process's own directory; a record that is there already is somebody's."""
-    identity = place.identity
-    while (path := place.run_path / directory_name(identity.rank, identity.attempt)).exists():
+def _with_own_directory(layout: RunLayout) -> RunLayout:
+    """Choose this process's directory: of the next attempt, if a record exists already."""
+    identity = layout.identity
+    while (path := layout.run_path / directory_name(identity.rank, identity.attempt)).exists():
         identity = replace(identity, attempt=identity.attempt + 1)
-    return replace(place, identity=identity, path=path)
+    return replace(layout, identity=identity, path=path)
 
 
 def directory_name(rank: int, attempt: int) -> str:
-    """What a process's directory is called in that of its run."""
+    """Return the name of a process's directory in that of its run."""
     return f"rank-{rank:05d}-attempt-{attempt}"
 
 
-def _met(identity: Identity, meeting: Path, new_path: Callable[[], Path]) -> Place:
-    """Ask this host's processes."""
-    me = Arrival(
+def _agree_on_host(identity: Identity, rendezvous: Path, new_path: Callable[[], Path]) -> RunLayout:
+    arrival = Arrival(
         rank=identity.rank,
         attempt=identity.attempt,
-        launcher=launcher(),
+        launcher=launcher_id(),
         is_elastic=identity.is_elastic,
-        member=myself(),
+        member=current_process(),
     )
     try:
         if not supports_locks():
             raise OSError("this system has no locks on files")  # noqa: TRY301 - as where there is no folder for them
-        entry = arrive(meeting, me, lambda: str(new_path().absolute()))
-    except OSError:  # no folder or lock that this host's processes share: merging brings them together later
-        return _alone(identity, new_path())
-    if entry is None:
-        return _alone(Identity(), new_path())
-    path = Path(entry.path)
-    return Place(identity=replace(identity, attempt=entry.attempt), run_path=path, path=path, meeting=meeting)
+        roster = join_run(rendezvous, arrival, lambda: str(new_path().absolute()))
+    except OSError:  # no folder or lock that this host's processes share: the records can be merged later
+        return _single(identity, new_path())
+    if roster is None:
+        return _single(Identity(), new_path())
+    path = Path(roster.path)
+    return RunLayout(
+        identity=replace(identity, attempt=roster.attempt), run_path=path, path=path, rendezvous=rendezvous
+    )
 
 
-def _agreed(place: Place, key: str, environ: Mapping[str, str]) -> Place:
-    """Ask the other hosts what the directory is called; where it lies is each one's own."""
-    board = open_board(environ, key)
-    if board is None:
-        return place
+def _agree_across_hosts(layout: RunLayout, key: str, environ: Mapping[str, str]) -> RunLayout:
+    """Agree on the directory's name; each host has it below its own working directory."""
+    store = connect(environ, key)
+    if store is None:
+        return layout
     try:
-        path = place.run_path.with_name(board.agree(place.run_path.name))
-    except RuntimeError:  # the store has gone: each host has a name of its own, to be merged later
-        return place
-    if place.meeting is not None and path != place.run_path:
-        settle(place.meeting, path)
-    return replace(place, run_path=path, path=path)
+        path = layout.run_path.with_name(store.agree(layout.run_path.name))
+    except RuntimeError:  # the store has gone: the records of each host have a name of their own, to be merged later
+        return layout
+    if layout.rendezvous is not None and path != layout.run_path:
+        publish_path(layout.rendezvous, path)
+    return replace(layout, run_path=path, path=path)

@@ -1,8 +1,8 @@
-"""Who counts what several processes of a node share: whoever holds a lock that the kernel releases with its holder.
+"""Leader election: of the processes of a node, the one that holds a file lock counts what they share.
 
-Every process reads the shared counters; one logs and bills them. Beside the lock its holder keeps up to when it has
-billed, so that whoever takes over, because the holder has ended or was killed, bills from that moment: nothing is lost
-and nothing counted twice. All times are of the host's monotonic clock, which its processes share.
+Every process reads the shared counters; the leader logs and counts them. It writes into the locked file the time up to
+which it has counted. The kernel releases the lock when the leader ends or is killed, and the next leader counts from
+that time: nothing is lost or counted twice. All times are of the host's monotonic clock, which its processes share.
 """
 
 import hashlib
@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from profiler._compat import open_private, try_lock, unlock
-from profiler.distributed.rendezvous import is_at
+from profiler.distributed.rendezvous import is_same_file
 from profiler.records import Domain
 
 _NODE = "node"
@@ -21,7 +21,7 @@ _WIDTH = 20
 
 
 class Lock:
-    """One file: the right to count a device, and up to when it was counted (0: never)."""
+    """A lock file for one device, with the time up to which the device was counted (0: never)."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -29,48 +29,48 @@ class Lock:
         self.is_held = False
         self.counted_ns = 0
 
-    def take(self) -> bool:
-        """Try to get it; without waiting, and at no cost where it is held already."""
+    def acquire(self) -> bool:
+        """Try to acquire the lock, without waiting; True if it is held now."""
         if self.is_held:
             return True
         if self._descriptor is None:
             self._descriptor = open_private(self._path)
         if try_lock(self._descriptor):
-            if not is_at(self._path, self._descriptor):  # its last holder removed it
-                self.forget()
-                return self.take()
+            if not is_same_file(self._path, self._descriptor):  # its last holder removed it
+                self.close()
+                return self.acquire()
             self.is_held = True
         written = os.pread(self._descriptor, _WIDTH, 0)
         until_ns = int(written) if written.isdigit() else 0
         self.counted_ns = until_ns if until_ns <= time.monotonic_ns() else 0  # a later one is of another boot
         return self.is_held
 
-    def count(self, until_ns: int) -> None:
-        """Note up to when the device is counted."""
+    def mark_counted(self, until_ns: int) -> None:
+        """Write the time up to which the device is counted."""
         if self.is_held and self._descriptor is not None and until_ns > self.counted_ns:
-            with suppress(OSError):  # memory is full: whoever takes over counts from where this was told last
+            with suppress(OSError):  # memory is full: the next leader counts from the time written last
                 os.pwrite(self._descriptor, b"%020d" % until_ns, 0)
                 self.counted_ns = until_ns
 
     def release(self) -> None:
-        """Let go."""
+        """Release the lock."""
         if self._descriptor is not None:
             unlock(self._descriptor)
-        self.forget()
+        self.close()
 
-    def forget(self) -> None:
-        """Close the file; in a forked child that leaves the parent's right alone."""
+    def close(self) -> None:
+        """Close the file without releasing the lock of a parent that forked this process."""
         descriptor, self._descriptor, self.is_held = self._descriptor, None, False
         if descriptor is not None:
             os.close(descriptor)
 
 
 class Election:
-    """Which of the sampled domains this process counts.
+    """Election of this process as the one that counts a domain.
 
     Args:
-        prefix: What the names of this run's locks begin with.
-        domains: What this process samples.
+        prefix: Prefix of the paths of this run's lock files.
+        domains: The domains that this process samples.
     """
 
     def __init__(self, prefix: Path, domains: Iterable[Domain]) -> None:
@@ -82,11 +82,14 @@ class Election:
         }
         self._since: dict[str, int] = {}
 
-    def since(self, name: str) -> int | None:
-        """From when this process counts a domain: 0 for ever, None while another process does. Tries to take over."""
+    def counted_since(self, name: str) -> int | None:
+        """Return the time from which this process counts a domain, in ns; 0 if always, None while another does.
+
+        If the other process has ended, this one takes over.
+        """
         if name not in self._since:
             lock = self._lock(name)
-            if lock is not None and not self._take(lock):
+            if lock is not None and not self._acquire(lock):
                 return None
             self._since[name] = lock.counted_ns if lock is not None else 0
         return self._since[name]
@@ -95,76 +98,76 @@ class Election:
         key = self._keys.get(name)
         return None if key is None else self._locks[key]
 
-    def _take(self, lock: Lock) -> bool:
+    def _acquire(self, lock: Lock) -> bool:
         try:
-            return lock.take()
-        except OSError:  # no such folder for us: everybody counts, and merging drops what was counted twice
+            return lock.acquire()
+        except OSError:  # no usable folder: every process counts, and merging counts each device once
             return True
 
     def counts(self, name: str) -> bool:
-        """Whether this process counts a domain now."""
+        """Return true if this process counts a domain now."""
         return name in self._since
 
-    def stand(self) -> None:
-        """Try to become the one who counts what the node shares."""
+    def try_lead(self) -> None:
+        """Try to become the leader of the node, which counts what its processes share."""
         for name, key in self._keys.items():
             if key == _NODE:
-                self.since(name)
+                self.counted_since(name)
 
     def counted_ns(self, name: str) -> int:
-        """Up to when another process has counted a domain, as far as it has said; 0 when it has not."""
+        """Return the time up to which another process has counted a domain, in ns; 0 if it has not."""
         lock = self._lock(name)
         return lock.counted_ns if lock is not None else 0
 
-    def count(self, until_ns: int) -> None:
-        """Note that everything this process counts is written up to a moment."""
+    def mark_counted(self, until_ns: int) -> None:
+        """Write the time up to which this process has counted and written everything."""
         for lock in self._locks.values():
-            lock.count(until_ns)
+            lock.mark_counted(until_ns)
 
     def close(self) -> None:
-        """Let everything go. Safe to call twice."""
+        """Release all locks. Safe to call twice."""
         for lock in self._locks.values():
             lock.release()
 
-    def forget(self) -> None:
-        """In a forked child: keep nothing of the parent's, so that it can let go."""
+    def after_fork_in_child(self) -> None:
+        """Close the lock files, which belong to the parent."""
         for lock in self._locks.values():
-            lock.forget()
+            lock.close()
 
 
-class Unopposed:
-    """The election of a process that is alone: it counts everything."""
+class SoleProcess:
+    """The election of a single process, which counts everything."""
 
-    def since(self, name: str) -> int | None:
-        """For ever."""
+    def counted_since(self, name: str) -> int | None:
+        """Return 0: always."""
         del name
         return 0
 
     def counts(self, name: str) -> bool:
-        """Yes."""
+        """Return true."""
         del name
         return True
 
     def counted_ns(self, name: str) -> int:
-        """Nobody else has."""
+        """Return 0: no other process has counted anything."""
         del name
         return 0
 
-    def stand(self) -> None:
-        """There is nobody to stand against."""
+    def try_lead(self) -> None:
+        """Do nothing."""
 
-    def count(self, until_ns: int) -> None:
-        """There is nobody to tell."""
+    def mark_counted(self, until_ns: int) -> None:
+        """Do nothing."""
 
     def close(self) -> None:
-        """There is nothing to let go."""
+        """Do nothing."""
 
-    def forget(self) -> None:
-        """There is nothing to keep."""
+    def after_fork_in_child(self) -> None:
+        """Do nothing."""
 
 
 def _device(domain: Domain) -> str | None:
-    """What is counted once: a GPU by its UUID, and as one what belongs to the node. None for a GPU without one."""
+    """Return the key under which a domain is counted once: a GPU's UUID, or the node. None for a GPU without UUID."""
     return domain.device if domain.kind.is_accelerator else _NODE
 
 

@@ -1,4 +1,4 @@
-"""A process's place in its job, from the process group or from the environment that launchers set."""
+"""Rank detection: from the process group, or from the environment variables that launchers set."""
 
 import hashlib
 import os
@@ -10,20 +10,20 @@ from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 HOST_ID = "ENERGY_PROFILER_HOST_ID"
-"""Set this to tell hosts apart that share a boot id, such as network namespaces."""
+"""Environment variable that distinguishes hosts that share a boot id, such as network namespaces."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
-    """This process among the others of its job.
+    """Rank of this process in its job.
 
     Attributes:
         rank: Its rank.
-        world_size: How many processes there are.
-        attempt: How often the launcher restarted the job before.
-        local_world_size: How many of them run on this host; None where nobody said.
-        job: What all of them call the job, the same on every host; empty where nobody said.
-        is_elastic: Whether the launcher starts dead processes again.
+        world_size: Number of processes of the job.
+        attempt: Number of restarts of the job by the launcher.
+        local_world_size: Number of its processes on this host; None if unknown.
+        job: Name of the job, the same on every host; empty if unknown.
+        is_elastic: True if the launcher restarts dead processes.
     """
 
     rank: int = 0
@@ -34,27 +34,27 @@ class Identity:
     is_elastic: bool = False
 
     @property
-    def speaks(self) -> bool:
-        """Whether this process writes for people: one of a job does."""
+    def is_main(self) -> bool:
+        """True for rank 0, the one process of a job that prints."""
         return self.rank == 0
 
     @property
     def may_span_hosts(self) -> bool:
-        """Whether others may run on other hosts."""
-        return self.has_company and self.local_world_size != self.world_size
+        """True if other processes may run on other hosts."""
+        return self.is_distributed and self.local_world_size != self.world_size
 
     @property
-    def has_company(self) -> bool:
-        """Whether it is one of several."""
+    def is_distributed(self) -> bool:
+        """True if the job has several processes."""
         return self.world_size > 1
 
 
-def identify(environ: Mapping[str, str], group: tuple[int, int] | None = None) -> Identity:
-    """Find this process's place.
+def detect_rank(environ: Mapping[str, str], group: tuple[int, int] | None = None) -> Identity:
+    """Return the rank of this process.
 
     Args:
-        environ: ``RANK`` and ``WORLD_SIZE`` (torchrun), else those of a Slurm job step, are looked at.
-        group: Rank and world size of the process group, where there is one already: it is believed first.
+        environ: Environment variables: ``RANK`` and ``WORLD_SIZE`` (torchrun), else those of a Slurm job step.
+        group: Rank and world size of the process group, if there is one already; it takes precedence.
     """
     rank, world = group or (
         _number(environ, "RANK", "SLURM_PROCID"),
@@ -73,7 +73,7 @@ def identify(environ: Mapping[str, str], group: tuple[int, int] | None = None) -
 
 
 def process_group() -> tuple[int, int] | None:
-    """Rank and world size of torch's default process group; None where there is none. Communicates nothing."""
+    """Return rank and world size of torch's default process group, if there is one. Involves no communication."""
     torch = sys.modules.get("torch")
     distributed = getattr(torch, "distributed", None)
     if distributed is None or not distributed.is_available() or not distributed.is_initialized():
@@ -82,13 +82,13 @@ def process_group() -> tuple[int, int] | None:
 
 
 def host_id(environ: Mapping[str, str]) -> str:
-    """A short hash that tells this host from others: of its boot id, so that its clock is known to be one."""
+    """Return a short hash of the host's boot id: processes with the same hash share a monotonic clock."""
     given = environ.get(HOST_ID)
     if given:
         return _short_hash(given)
     try:
         boot = _BOOT_ID.read_text(encoding="ascii")
-    except OSError:  # not Linux: the network card's number, which is not a clock's, tells hosts apart
+    except OSError:  # not Linux: the hardware address, which differs between hosts but not between boots
         boot = str(uuid.getnode())
     return _short_hash(boot)
 
@@ -106,7 +106,7 @@ def _local_world_size(environ: Mapping[str, str], world: int) -> int | None:
 
 
 def _job(environ: Mapping[str, str]) -> str:
-    """What every process of the job is told alike. It may be told again to a later job."""
+    """Return a name that all processes of the job derive alike. A later job may have the same one."""
     elastic = environ.get("TORCHELASTIC_RUN_ID", "none")
     if elastic != "none":
         return f"torchelastic {elastic}"
@@ -121,6 +121,6 @@ def _number(environ: Mapping[str, str], *names: str) -> int | None:
 
 
 def run_key(identity: Identity, ordinal: int) -> str:
-    """What the processes of this user's job call the ``ordinal``-th run of it, as a file's name."""
+    """Return the key of the ``ordinal``-th run of this user's job, usable as a file name."""
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
     return _short_hash(f"{user} {identity.job} {ordinal}")

@@ -1,8 +1,8 @@
-"""How the processes of a job on one host agree on a run without talking: a small file of theirs that the first makes.
+"""Rendezvous of a job's processes on one host, through a small file that the first one creates.
 
-The file says which directory the run has, which attempt of the job this is and who has joined it. Names of jobs come
-again (a port, a rendezvous id), so whether it speaks of this job or of one that is over is decided from its members:
-who started them, and which of them live.
+The file holds the run's directory, the attempt of the job, and the processes that have joined. Names of jobs recur (a
+port, a rendezvous id), so whether the file belongs to this job or to one that has ended follows from its members: which
+launcher started them, and which of them are alive.
 """
 
 import json
@@ -15,13 +15,19 @@ from pathlib import Path
 
 from profiler._compat import open_private, process_start, try_lock
 
-_PATIENCE_SECONDS = 1.0
+_TIMEOUT_SECONDS = 1.0
 _PAUSE_SECONDS = 0.002
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Member:
-    """A process that has joined: its number, the word that tells it from a later one of that number, and its end."""
+    """A process that has joined.
+
+    Attributes:
+        pid: Its process id.
+        start: Its start time, which distinguishes it from a later process with the same id.
+        done: True once it has ended in good order.
+    """
 
     pid: int
     start: str | None
@@ -29,18 +35,18 @@ class Member:
 
     @property
     def is_alive(self) -> bool:
-        """Whether that very process still runs."""
+        """True while that process runs."""
         return self.start is not None and process_start(self.pid) == self.start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """What the file says.
+class Roster:
+    """Content of the file.
 
     Attributes:
         path: The run's directory.
-        attempt: How often the job was started again before.
-        launcher: Who started the members.
+        attempt: Number of restarts of the job.
+        launcher: Identifier of the process that started the members.
         members: Those of this attempt, by rank.
     """
 
@@ -52,14 +58,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arrival:
-    """A process that looks for its run.
+    """A process that wants to join its run.
 
     Attributes:
         rank: Its rank.
-        attempt: How often its launcher says that it started the job again.
-        launcher: Who started it.
-        is_elastic: Whether that launcher replaces dead processes.
-        member: Itself.
+        attempt: Number of restarts of the job according to its launcher.
+        launcher: Identifier of the process that started it.
+        is_elastic: True if that launcher replaces dead processes.
+        member: Its entry.
     """
 
     rank: int
@@ -69,66 +75,66 @@ class Arrival:
     member: Member
 
 
-def join(entry: Entry | None, me: Arrival, new_path: Callable[[], str]) -> Entry:
-    """Join the run that the file speaks of, open the next attempt of it, or begin another.
+def join(roster: Roster | None, arrival: Arrival, new_path: Callable[[], str]) -> Roster:
+    """Join the run of a roster, open its next attempt, or begin another run.
 
     Args:
-        entry: What the file says; None when it says nothing.
-        me: Who arrives.
-        new_path: Names a directory for another run.
+        roster: The present roster; None if there is none.
+        arrival: The process that joins.
+        new_path: Returns the path of a directory for another run.
     """
-    alone = {me.rank: me.member}
-    if entry is None or not _is_same_job(entry, me):
-        return Entry(path=new_path(), attempt=me.attempt, launcher=me.launcher, members=alone)
-    if me.attempt > entry.attempt:
-        return replace(entry, attempt=me.attempt, launcher=me.launcher, members=alone)
-    if me.is_elastic and _is_over(entry, me.rank):
-        return replace(entry, attempt=entry.attempt + 1, launcher=me.launcher, members=alone)
-    return replace(entry, members={**entry.members, **alone})
+    alone = {arrival.rank: arrival.member}
+    if roster is None or not _is_same_job(roster, arrival):
+        return Roster(path=new_path(), attempt=arrival.attempt, launcher=arrival.launcher, members=alone)
+    if arrival.attempt > roster.attempt:
+        return replace(roster, attempt=arrival.attempt, launcher=arrival.launcher, members=alone)
+    if arrival.is_elastic and _is_over(roster, arrival.rank):
+        return replace(roster, attempt=roster.attempt + 1, launcher=arrival.launcher, members=alone)
+    return replace(roster, members={**roster.members, **alone})
 
 
-def _is_same_job(entry: Entry, me: Arrival) -> bool:
-    taken, restarted = entry.members.get(me.rank), me.attempt > entry.attempt
-    is_ours = entry.launcher == me.launcher
-    lives = taken is None and any(member.is_alive for member in entry.members.values())
-    if me.is_elastic:  # the same launcher starts all attempts
-        return (is_ours and (restarted or taken is None or not taken.is_alive)) or lives
+def _is_same_job(roster: Roster, arrival: Arrival) -> bool:
+    taken, is_restart = roster.members.get(arrival.rank), arrival.attempt > roster.attempt
+    same_launcher = roster.launcher == arrival.launcher
+    is_alive = taken is None and any(member.is_alive for member in roster.members.values())
+    if arrival.is_elastic:  # the same launcher starts all attempts
+        return (same_launcher and (is_restart or taken is None or not taken.is_alive)) or is_alive
     if taken is not None:
-        return restarted
-    return restarted or lives or (is_ours and not _has_died(entry))
+        return is_restart
+    return is_restart or is_alive or (same_launcher and not _has_died(roster))
 
 
-def _has_died(entry: Entry) -> bool:
-    """Whether everybody is gone, and somebody without a word."""
-    members = entry.members.values()
+def _has_died(roster: Roster) -> bool:
+    """Return true if no member is alive and one of them did not end in good order."""
+    members = roster.members.values()
     return not any(member.is_alive for member in members) and not all(member.done for member in members)
 
 
-def _is_over(entry: Entry, rank: int) -> bool:
-    """Whether a launcher that replaces its processes has replaced these: a membership change is not counted by it."""
-    return rank in entry.members or _has_died(entry)
+def _is_over(roster: Roster, rank: int) -> bool:
+    """Return true if an elastic launcher has replaced the members: it does not count changes of membership."""
+    return rank in roster.members or _has_died(roster)
 
 
-def leave(entry: Entry, rank: int, pid: int) -> Entry:
+def leave(roster: Roster, rank: int, pid: int) -> Roster:
     """Mark a member as having ended in good order."""
-    member = entry.members.get(rank)
+    member = roster.members.get(rank)
     if member is None or member.pid != pid:
-        return entry
-    return replace(entry, members={**entry.members, rank: replace(member, done=True)})
+        return roster
+    return replace(roster, members={**roster.members, rank: replace(member, done=True)})
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[int]:
-    """Hold a file of this user's alone, as a descriptor; a file that was removed meanwhile is opened anew.
+def locked(path: Path) -> Iterator[int]:
+    """Open and lock a file of this user, as a descriptor; a file that was removed meanwhile is opened anew.
 
     Raises:
-        OSError: It cannot be opened, or somebody holds it for a second.
+        OSError: It cannot be opened, or another process holds the lock for a second.
     """
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + _TIMEOUT_SECONDS
     while True:
         descriptor = open_private(path)
         try:
-            if try_lock(descriptor) and is_at(path, descriptor):
+            if try_lock(descriptor) and is_same_file(path, descriptor):
                 yield descriptor
                 return
         finally:
@@ -138,84 +144,84 @@ def opened(path: Path) -> Iterator[int]:
         time.sleep(_PAUSE_SECONDS)
 
 
-def is_at(path: Path, descriptor: int) -> bool:
-    """Whether a path still leads to the open file."""
+def is_same_file(path: Path, descriptor: int) -> bool:
+    """Return true if a path still leads to the open file."""
     try:
         return os.path.samestat(path.stat(), os.fstat(descriptor))
     except FileNotFoundError:
         return False
 
 
-def read(descriptor: int) -> Entry | None:
-    """Read the entry; None when there is none yet, or nothing that can be read as one."""
+def read_roster(descriptor: int) -> Roster | None:
+    """Read the roster; None if the file holds none."""
     try:
         found = json.loads(os.pread(descriptor, os.fstat(descriptor).st_size, 0))
         members = {int(rank): Member(**member) for rank, member in found.pop("members").items()}
-        return Entry(**found, members=members)
+        return Roster(**found, members=members)
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def write(descriptor: int, entry: Entry) -> None:
-    """Replace the entry."""
-    data = json.dumps(asdict(entry)).encode()
+def write_roster(descriptor: int, roster: Roster) -> None:
+    """Replace the roster."""
+    data = json.dumps(asdict(roster)).encode()
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, data, 0)
 
 
-def is_outsider(entry: Entry | None, me: Arrival) -> bool:
-    """Whether it was started by the very member whose rank it has: its environment says so, and it is no rank."""
-    taken = entry.members.get(me.rank) if entry is not None else None
-    return taken is not None and me.launcher == _name(taken)
+def is_child_of_member(roster: Roster | None, arrival: Arrival) -> bool:
+    """Return true if the member of the same rank started this process: it inherited the environment, not the rank."""
+    taken = roster.members.get(arrival.rank) if roster is not None else None
+    return taken is not None and arrival.launcher == _identifier(taken)
 
 
-def arrive(path: Path, me: Arrival, new_path: Callable[[], str]) -> Entry | None:
-    """Join or begin a run through the file at ``path``; None for a process that is no part of the job.
+def join_run(path: Path, arrival: Arrival, new_path: Callable[[], str]) -> Roster | None:
+    """Join or begin a run through the file at ``path``; None for a process that is not part of the job.
 
     Raises:
         OSError: The file cannot be used.
     """
-    with opened(path) as descriptor:
-        found = read(descriptor)
-        if is_outsider(found, me):
+    with locked(path) as descriptor:
+        found = read_roster(descriptor)
+        if is_child_of_member(found, arrival):
             return None
-        entry = join(found, me, new_path)
-        write(descriptor, entry)
-        return entry
+        roster = join(found, arrival, new_path)
+        write_roster(descriptor, roster)
+        return roster
 
 
-def settle(path: Path, run_path: Path) -> None:
-    """Keep the directory that the hosts agreed on, for those who come when the job is started again."""
-    with suppress(OSError), opened(path) as descriptor:  # then they have to agree again
-        entry = read(descriptor)
-        if entry is not None:
-            write(descriptor, replace(entry, path=str(run_path)))
+def publish_path(path: Path, run_path: Path) -> None:
+    """Write the directory that the hosts agreed on, for processes that join when the job is restarted."""
+    with suppress(OSError), locked(path) as descriptor:  # if it fails, they have to agree again
+        roster = read_roster(descriptor)
+        if roster is not None:
+            write_roster(descriptor, replace(roster, path=str(run_path)))
 
 
-def depart(path: Path, rank: int, expected: int) -> None:
-    """Say that this process has ended in good order; the last of ``expected`` removes the run's files."""
-    with suppress(OSError), opened(path) as descriptor:  # who comes later finds out that this process is gone
-        entry = read(descriptor)
-        if entry is None:
+def leave_run(path: Path, rank: int, expected: int) -> None:
+    """Mark this process as having ended in good order; the last of ``expected`` removes the run's files."""
+    with suppress(OSError), locked(path) as descriptor:  # if it fails, later processes see that this one has ended
+        roster = read_roster(descriptor)
+        if roster is None:
             return
-        entry = leave(entry, rank, os.getpid())
-        write(descriptor, entry)
-        if len(entry.members) >= expected and all(member.done for member in entry.members.values()):
+        roster = leave(roster, rank, os.getpid())
+        write_roster(descriptor, roster)
+        if len(roster.members) >= expected and all(member.done for member in roster.members.values()):
             for lock in path.parent.glob(f"{path.stem}-*.lock"):
                 lock.unlink()
             path.unlink()
 
 
-def launcher() -> str:
-    """Who started this process."""
+def launcher_id() -> str:
+    """Return an identifier of the process that started this one."""
     parent = os.getppid()
-    return _name(Member(pid=parent, start=process_start(parent)))
+    return _identifier(Member(pid=parent, start=process_start(parent)))
 
 
-def _name(member: Member) -> str:
+def _identifier(member: Member) -> str:
     return f"{member.pid}:{member.start or ''}"
 
 
-def myself() -> Member:
-    """This process as a member."""
+def current_process() -> Member:
+    """Return the entry of this process."""
     return Member(pid=os.getpid(), start=process_start(os.getpid()))
