@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 from profiler._compat import create_exclusively, display_path, exit_by_interrupt, write_stderr
 from profiler.budget import Budget
 from profiler.config import ProfilerConfig, documentation
-from profiler.distributed.layout import find_place
-from profiler.distributed.rank import identify, process_group
+from profiler.distributed.layout import agree_on_layout
+from profiler.distributed.rank import detect_rank, process_group
 from profiler.errors import MissingDependencyError, UsageError
 from profiler.monitoring.monitor import Monitor
 from profiler.records import Status
@@ -118,9 +118,9 @@ class EnergyProfiler:
 
             sections[RESUMED] = resume_point(Path(config.resume))
         found = _find_sensors(config)
-        identity = identify(os.environ, process_group())
-        make_path = _free_path if identity.has_company else _reserve_path
-        place = find_place(identity, lambda: make_path(config), os.environ)
+        identity = detect_rank(os.environ, process_group())
+        make_path = _free_path if identity.is_distributed else _reserve_path
+        place = agree_on_layout(identity, lambda: make_path(config), os.environ)
         return Session(
             place=place,
             name=config.name or place.run_path.name,
@@ -138,7 +138,7 @@ class EnergyProfiler:
     def _begin(self, session: "Session", begun: float) -> None:
         session.prepare()
         self._resume(session)
-        is_main = session.place.identity.speaks
+        is_main = session.place.identity.is_main
         self._monitor.prints_status &= is_main
         if self._config.budget.energy_joules is not None and not session.billable:
             session.notice("energy_budget= has no effect: no sensor on this machine can be read")
@@ -166,7 +166,7 @@ class EnergyProfiler:
             return
         session.stop(status)
         self._monitor.close()
-        if session.place.identity.speaks:
+        if session.place.identity.is_main:
             self._monitor.curve.rates.plan = session.plan
             self._print_report(session)
 

@@ -131,7 +131,9 @@ def _agree_across_hosts(layout: RunLayout, key: str, environ: Mapping[str, str])
         return layout
     try:
         path = layout.run_path.with_name(store.agree(layout.run_path.name))
-    except RuntimeError:  # the store has gone: the records of each host have a name of their own, to be merged later
+    except (
+        RuntimeError
+    ):  # the store has gone: the records of each host have a name of their own, to be merged later
         return layout
     if layout.rendezvous is not None and path != layout.run_path:
         publish_path(layout.rendezvous, path)

@@ -200,7 +200,10 @@ def publish_path(path: Path, run_path: Path) -> None:
 
 def leave_run(path: Path, rank: int, expected: int) -> None:
     """Mark this process as having ended in good order; the last of ``expected`` removes the run's files."""
-    with suppress(OSError), locked(path) as descriptor:  # if it fails, later processes see that this one has ended
+    with (
+        suppress(OSError),
+        locked(path) as descriptor,
+    ):  # if it fails, later processes see that this one has ended
         roster = read_roster(descriptor)
         if roster is None:
             return

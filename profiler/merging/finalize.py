@@ -15,7 +15,7 @@ from profiler.records import Status
 from profiler.storage.schema import TOTALS
 
 if TYPE_CHECKING:
-    from profiler.distributed.layout import Place
+    from profiler.distributed.layout import RunLayout
     from profiler.recording.session import Session
     from profiler.storage.reader import StoredRun
 
@@ -45,7 +45,7 @@ def whole_run(session: "Session") -> "StoredRun | None":
     return load(place.run_path, partial=False)
 
 
-def _wait_for_others(place: "Place") -> None:
+def _wait_for_others(place: "RunLayout") -> None:
     """Wait until the other records on this file system have their totals."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     waiting = set(_others(place))
@@ -54,7 +54,7 @@ def _wait_for_others(place: "Place") -> None:
         time.sleep(_PAUSE_SECONDS if waiting else 0.0)
 
 
-def _others(place: "Place") -> list[Path]:
+def _others(place: "RunLayout") -> list[Path]:
     ending = f"-attempt-{place.identity.attempt}"
     return [path for path in children(place.run_path) if path.name.endswith(ending) and path != place.path]
 

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from profiler.distributed.layout import Place
+from profiler.distributed.layout import RunLayout
 from profiler.recording.pipeline import Inbox, Recorder
 from profiler.records import Progress
 from profiler.torch_hooks.events import Kind, StepEvent
@@ -15,7 +15,7 @@ _TRIES = 20
 
 
 def state(
-    recorder: Recorder, inbox: Inbox, place: Place, resumed: Mapping[str, Any], latest: Progress | None
+    recorder: Recorder, inbox: Inbox, place: RunLayout, resumed: Mapping[str, Any], latest: Progress | None
 ) -> dict[str, Any]:
     """Describe the present step, counted from the first of the earliest run; joules where this process knows all.
 
@@ -32,7 +32,7 @@ def state(
         "version": VERSION,
         "run": str(place.run_path.absolute()),
         "step": steps_by_now(recorder, inbox) + int(resumed.get("step") or 0),
-        "joules": joules + before if not place.identity.has_company and before is not None else None,
+        "joules": joules + before if not place.identity.is_distributed and before is not None else None,
     }
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from profiler.distributed.leader_election import Election, Unopposed
+from profiler.distributed.leader_election import Election, SoleProcess
 from profiler.recording.counter_monitor import Intake
 from profiler.recording.interpolation import Sharing
 from profiler.recording.ledger import Ledger
@@ -32,8 +32,8 @@ class Meters:
         ledger: The billed domains.
     """
 
-    def __init__(self, domains: Sequence[Domain], election: "Election | Unopposed | None" = None) -> None:
-        self._election = election or Unopposed()
+    def __init__(self, domains: Sequence[Domain], election: "Election | SoleProcess | None" = None) -> None:
+        self._election = election or SoleProcess()
         self.domains = {domain.name: domain for domain in domains}
         self.timelines = {
             domain.name: Timeline(
@@ -60,15 +60,15 @@ class Meters:
     def begin(self, start_ns: int) -> Iterator[SampleRow]:
         """Open the window; yields each domain's first row."""
         self._start_ns, self._log_until_ns = start_ns, math.inf
-        self._election.stand()
-        self._election.count(start_ns)
+        self._election.try_lead()
+        self._election.mark_counted(start_ns)
         for name, timeline in self.timelines.items():
             if timeline.points and self._election.counts(name):
                 yield self._open_log(name)
 
     def _open_log(self, name: str) -> SampleRow:
         timeline, start = self.timelines[name], self._start_ns
-        first = max(start, timeline.first_ns or start, self._election.since(name) or start)
+        first = max(start, timeline.first_ns or start, self._election.counted_since(name) or start)
         log = self._logs[name] = SampleLog(self.domains[name], timeline, first, window_ns=start)
         return log.first()
 
@@ -107,7 +107,7 @@ class Meters:
         """
         for name in names:
             if name not in self.billed_from_ns and self.timelines[name].points:
-                since = self._election.since(name)
+                since = self._election.counted_since(name)
                 if since is None:
                     continue
                 from_ns = self._from_ns(name, since, start_ns)

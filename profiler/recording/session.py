@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler._compat import at_fork_in_child
-from profiler.distributed.layout import Place
+from profiler.distributed.layout import RunLayout
 from profiler.lr_plan import RatePlan
 from profiler.recording import checkpoint, metadata
 from profiler.recording.annotations import Remarks
@@ -51,7 +51,7 @@ class Session:
     def __init__(
         self,
         *,
-        place: Place,
+        place: RunLayout,
         name: str,
         declared: Mapping[str, Any],
         found: Found,
@@ -66,7 +66,7 @@ class Session:
         self.place = place
         self.path = place.path
         self.status = Status.RUNNING
-        self.notice = Notices(say if place.identity.speaks else lambda _: None)  # one process speaks for all
+        self.notice = Notices(say if place.identity.is_main else lambda _: None)  # one process speaks for all
         self._advance = advance
         self.next_step = NextStep(hooks, self.notice)
         self._hooks, self._times_loading = hooks, times_loading
@@ -117,7 +117,7 @@ class Session:
     @property
     def run_path(self) -> Path:
         """The directory of the whole run, on the process that speaks for it; another's own."""
-        return self.place.run_path if self.place.identity.speaks else self.path
+        return self.place.run_path if self.place.identity.is_main else self.path
 
     def resume(self, point: Mapping[str, Any]) -> None:
         """Go on from a step of an earlier run, from this moment on."""
@@ -209,7 +209,7 @@ class Session:
     def _release(self, end_ns: int) -> None:
         """Let go of everything, each part whatever becomes of the others."""
         self._guarded(self.next_step.close)
-        self._guarded(lambda: self._election.count(end_ns))
+        self._guarded(lambda: self._election.mark_counted(end_ns))
         self._guarded(self._election.close)
         self._guarded(self._close_sensors)
         self.stop_seconds = (time.monotonic_ns() - end_ns) / NANOSECONDS_PER_SECOND
@@ -254,7 +254,7 @@ class Session:
         self._recorder.drain(now_ns)
         self._latest = progress_of(self._recorder, self._meters, now_ns)
         self._advance(self._latest)
-        self._election.count(self._recorder.billed_ns)
+        self._election.mark_counted(self._recorder.billed_ns)
         self._note_hooks()
         state = (len(self.notice.lines), len(self._meters.billed_from_ns), self._recorder.decision is None)
         if state != self._written_state:
@@ -322,7 +322,7 @@ class Session:
         """In a forked child: touch nothing that belongs to the parent."""
         self.is_fork = True
         self._writer.forget()
-        self._election.forget()
+        self._election.after_fork_in_child()
 
 
 def _forget_all() -> None:

@@ -1,1 +1,1 @@
-"""The run directory: the contract between recording and everything that is read after the run."""
+"""The run directory: schema, writer, reader and validation."""

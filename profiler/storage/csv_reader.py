@@ -1,4 +1,4 @@
-"""Reading one CSV of a run directory strictly, and naming the line where it breaks its schema."""
+"""Strict reading of one CSV file of a run directory; errors name the line that violates the schema."""
 
 import csv
 import io
@@ -14,25 +14,25 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _EXACT_BY_DEFAULT = 3
-PARTIAL = "What stands before it can be read with load_run(path, partial=True) or --partial."
+PARTIAL = "The rows before it can be read with load_run(path, partial=True) or --partial."
 
 
 def read_table(directory: Path, table: Table, *, partial: bool) -> tuple["pd.DataFrame", str | None]:
     """Read a table.
 
-    A last line without its end is what a killed process leaves: it is dropped. Extra columns are a newer minor
-    version's: they are kept and not looked at. A missing file reads as one without rows.
+    An incomplete last line, which a killed process leaves, is dropped. Extra columns, from a newer minor version, are
+    kept. A missing file has no rows.
 
     Args:
         directory: The run directory.
-        table: Which file of it.
-        partial: Read what stands before the first broken line.
+        table: The table.
+        partial: Read the lines before the first invalid one instead of raising.
 
     Returns:
-        The rows, and what was left out of them (None when nothing was).
+        The rows, and a sentence on those that were excluded (None if there are none).
 
     Raises:
-        RunDamagedError: A line that contradicts the schema, unless ``partial``.
+        RunDamagedError: A line violates the schema, unless ``partial``.
     """
     path = directory / table.filename
     text = _whole_lines(path, table)
@@ -40,32 +40,32 @@ def read_table(directory: Path, table: Table, *, partial: bool) -> tuple["pd.Dat
     try:
         frame = _parse(text, table)
     except (ValueError, UnicodeDecodeError) as error:
-        line, what = next(_broken_lines(text, table), (1, str(error)))
+        line, reason = next(_broken_lines(text, table), (1, str(error)))
         if not partial:
-            raise RunDamagedError(path, what, line=line, remedy=PARTIAL) from None
-        broken = f"{path.name}, line {line}: {what} It and what follows is left out."
+            raise RunDamagedError(path, reason, line=line, remedy=PARTIAL) from None
+        broken = f"{path.name}, line {line}: {reason} This line and the following ones are excluded."
         frame = _parse(b"".join(text.splitlines(keepends=True)[: line - 1]) or table.header.encode(), table)
     return frame, broken
 
 
 def parse_lines(path: Path, lines: bytes, table: Table, *, header: bytes, before: int) -> "pd.DataFrame":
-    """Parse whole lines from somewhere inside a table.
+    """Parse whole lines from the middle of a table.
 
     Args:
         path: The file, for the error.
         lines: Whole lines.
-        table: Which file it is.
+        table: The table.
         header: Its first line.
-        before: How many lines stand before these, the header included.
+        before: Number of lines before these, the header included.
 
     Raises:
-        RunDamagedError: A line contradicts the schema.
+        RunDamagedError: A line violates the schema.
     """
     try:
         return _parse(header + lines, table)
     except (ValueError, UnicodeDecodeError) as error:
-        line, what = next(_broken_lines(header + lines, table), (1, str(error)))
-        raise RunDamagedError(path, what, line=line + max(before - 1, 0) * (line > 1)) from None
+        line, reason = next(_broken_lines(header + lines, table), (1, str(error)))
+        raise RunDamagedError(path, reason, line=line + max(before - 1, 0) * (line > 1)) from None
 
 
 def _whole_lines(path: Path, table: Table) -> bytes:
@@ -104,14 +104,14 @@ def _parse(text: bytes, table: Table) -> "pd.DataFrame":
 
 
 def _exact_floats() -> dict[str, Any]:
-    """Ask for floats that round-trip; from pandas 3 on they always do, and asking is deprecated."""
+    """Return the option for floats that round-trip; pandas 3 always does that and deprecates it."""
     import pandas as pd
 
     return {} if int(pd.__version__.split(".")[0]) >= _EXACT_BY_DEFAULT else {"float_precision": "round_trip"}
 
 
 def _broken_lines(text: bytes, table: Table) -> Iterator[tuple[int, str]]:
-    """Yield the number and the fault of each line that contradicts the schema. Lines count from 1, the header."""
+    """Yield the number and the fault of each line that violates the schema; the header is line 1."""
     lines = text.decode("utf-8", errors="replace").splitlines()
     header = lines[0].split(",")
     if missing := [column for column in table.columns if column not in header]:

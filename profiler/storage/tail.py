@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CHUNK_BYTES = 8_000_000
-"""What is read and parsed at once."""
+"""Bytes that are read and parsed at once."""
 
 
 class Tail:
@@ -19,7 +19,7 @@ class Tail:
 
     Args:
         directory: The run directory.
-        table: Which file of it. It may not exist yet.
+        table: The table, whose file may not exist yet.
     """
 
     def __init__(self, directory: Path, table: Table) -> None:
@@ -31,7 +31,9 @@ class Tail:
         self._rows = self._parse(b"")
 
     def rows(self) -> "pd.DataFrame":
-        """Read what was appended and return every row so far; a last line without its end waits.
+        """Read the lines appended since the last call and return every row so far.
+
+        An incomplete last line is left for the next call.
 
         Raises:
             RunDamagedError: A line contradicts the schema, or the file cannot be read or has become shorter.

@@ -27,7 +27,7 @@ def write_run_file(directory: Path, meta: Mapping[str, Any]) -> None:
         temporary.write_text(json.dumps(meta, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         temporary.replace(target)
     except OSError:
-        with suppress(OSError):  # what could not be written can often not be removed either
+        with suppress(OSError):  # where nothing can be written, removing may fail too
             temporary.unlink()
         raise
 
@@ -71,7 +71,7 @@ class RunWriter:
             self.rows_lost[table.filename] += 1
 
     def flush(self) -> None:
-        """Write what has been appended, one ``write`` a file."""
+        """Write the appended rows, with one ``write`` per file."""
         for name, lines in self._buffers.items():
             if lines and (self.failure is not None or not self._write(name, "".join(lines).encode())):
                 has_header = not self._lengths.get(name)

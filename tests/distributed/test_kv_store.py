@@ -1,4 +1,4 @@
-"""What hosts tell each other through the job's own store, and that nobody waits for those who tell nothing."""
+"""Agreement of hosts through the job's own store, with a timeout."""
 
 import socket
 import threading
@@ -8,7 +8,7 @@ import pytest
 import torch.distributed as dist
 
 from profiler.distributed import kv_store as stores
-from profiler.distributed.kv_store import Board, open_board
+from profiler.distributed.kv_store import KeyValueStore, connect
 
 
 @pytest.fixture
@@ -24,10 +24,10 @@ def address(server):
     return {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(server.port)}
 
 
-def test_everybody_settles_on_the_first_proposal(server):
-    boards = [open_board(address(server), "run") for _ in range(3)]
+def test_all_hosts_agree_on_the_first_proposal(server):
+    boards = [connect(address(server), "run") for _ in range(3)]
     assert [board.agree(f"proposal {index}") for index, board in enumerate(boards)] == ["proposal 0"] * 3
-    assert open_board(address(server), "another run").agree("its own") == "its own"
+    assert connect(address(server), "another run").agree("its own") == "its own"
 
 
 @pytest.mark.parametrize(
@@ -40,16 +40,16 @@ def test_everybody_settles_on_the_first_proposal(server):
     ],
 )
 def test_without_an_address_there_is_no_store(environ):
-    assert open_board(environ, "run") is None
+    assert connect(environ, "run") is None
 
 
-def test_where_nobody_listens_there_is_no_store():
+def test_an_unused_port_is_no_store():
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    assert open_board({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}, "run") is None
+    assert connect({"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}, "run") is None
 
 
-def test_a_store_that_has_gone_costs_nothing():
+def test_a_store_that_has_gone_raises():
     class Gone:
         def __getattr__(self, name):
             def fail(*arguments):
@@ -58,11 +58,11 @@ def test_a_store_that_has_gone_costs_nothing():
             return fail
 
     with pytest.raises(RuntimeError, match="Connection reset"):
-        Board(Gone(), "run").agree("proposal")
+        KeyValueStore(Gone(), "run").agree("proposal")
 
 
 class Frozen:
-    """A store that takes questions and answers none of them, until it is thawed."""
+    """A store that answers no call until it is thawed."""
 
     def __init__(self):
         self.thawed = threading.Event()
@@ -82,22 +82,22 @@ def wait_for_threads():
 
 @pytest.fixture
 def frozen(monkeypatch):
-    monkeypatch.setattr(stores, "_BOUND_SECONDS", 0.05)
+    monkeypatch.setattr(stores, "_TIMEOUT_SECONDS", 0.05)
     made = Frozen()
     yield made
     made.thawed.set()
     wait_for_threads()
 
 
-def test_a_store_that_does_not_answer_is_not_waited_for(frozen):
-    board = Board(frozen, "run")
+def test_a_frozen_store_raises_after_the_timeout(frozen):
+    board = KeyValueStore(frozen, "run")
     with pytest.raises(RuntimeError, match="does not answer"):
         board.agree("proposal")
 
 
-def test_whoever_listens_and_never_answers_is_no_store(monkeypatch):
-    monkeypatch.setattr(stores, "_BOUND_SECONDS", 0.3)
+def test_a_silent_listener_is_no_store(monkeypatch):
+    monkeypatch.setattr(stores, "_TIMEOUT_SECONDS", 0.3)
     with socket.create_server(("127.0.0.1", 0), backlog=8) as silent:
         environ = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(silent.getsockname()[1])}
-        assert open_board(environ, "run") is None
+        assert connect(environ, "run") is None
     wait_for_threads()

@@ -1,4 +1,4 @@
-"""Where a process of a job records."""
+"""Directories of a job and of its processes."""
 
 import sys
 from dataclasses import replace
@@ -10,9 +10,9 @@ import torch.distributed as dist
 from profiler import _compat
 from profiler._compat import node_directory
 from profiler.distributed import layout as places
-from profiler.distributed.kv_store import Board
-from profiler.distributed.layout import find_place
-from profiler.distributed.rank import Identity, identify
+from profiler.distributed.kv_store import KeyValueStore
+from profiler.distributed.layout import agree_on_layout
+from profiler.distributed.rank import Identity, detect_rank
 from tests.support.rank_jobs import Job
 
 
@@ -28,7 +28,7 @@ def job(tmp_path, monkeypatch):
 def place_of(job, rank, *, world=2, names=("new",), **environ):
     known = job.environ(rank, world, **environ)
     fresh = iter(names)
-    return find_place(identify(known), lambda: Path(next(fresh)), known)
+    return agree_on_layout(detect_rank(known), lambda: Path(next(fresh)), known)
 
 
 def left_behind(place):
@@ -37,35 +37,35 @@ def left_behind(place):
     ]
 
 
-def test_a_process_alone_meets_nobody(tmp_path):
-    place = find_place(Identity(), lambda: tmp_path / "run", {})
+def test_a_single_process_needs_no_rendezvous(tmp_path):
+    place = agree_on_layout(Identity(), lambda: tmp_path / "run", {})
     assert place.path == place.run_path == tmp_path / "run"
-    assert place.meeting is None
+    assert place.rendezvous is None
     place.leave()
 
 
-def test_a_process_that_a_rank_starts_with_its_environment_is_alone(job, monkeypatch):
+def test_a_child_with_the_environment_of_a_rank_is_a_single_process(job, monkeypatch):
     place_of(job, 0)
-    myself = places.myself()
-    monkeypatch.setattr(places, "launcher", lambda: f"{myself.pid}:{myself.start}")
+    this = places.current_process()
+    monkeypatch.setattr(places, "launcher_id", lambda: f"{this.pid}:{this.start}")
     child = place_of(job, 0, names=["its own"])
     assert child.identity == Identity()
     assert child.path == child.run_path == Path("its own")
-    assert child.meeting is None
+    assert child.rendezvous is None
 
 
-def test_each_has_a_directory_of_its_own_below_the_runs(job, tmp_path):
+def test_each_process_has_a_directory_below_that_of_the_run(job, tmp_path):
     places = [place_of(job, rank, names=[f"named by {rank}"]) for rank in range(2)]
     assert {place.run_path for place in places} == {tmp_path / "named by 0"}
     assert [place.path.name for place in places] == ["rank-00000-attempt-0", "rank-00001-attempt-0"]
 
 
-def test_a_record_that_is_there_already_is_left_alone(job, tmp_path):
+def test_an_existing_record_is_not_overwritten(job, tmp_path):
     (tmp_path / "new" / "rank-00001-attempt-0").mkdir(parents=True)
     assert place_of(job, 1).path.name == "rank-00001-attempt-1"
 
 
-def test_the_last_one_leaves_nothing_behind(job):
+def test_the_last_process_removes_the_files(job):
     first, second = (place_of(job, rank) for rank in range(2))
     election = first.election(())
     election.close()
@@ -75,13 +75,13 @@ def test_the_last_one_leaves_nothing_behind(job):
     assert not left_behind(first)
 
 
-def test_ranks_that_are_not_profiled_are_not_waited_for_for_ever(job):
+def test_ranks_that_are_not_profiled_are_expected_for_a_minute(job):
     place = place_of(job, 0)
-    replace(place, met_seconds=place.met_seconds - 61).leave()
+    replace(place, joined_seconds=place.joined_seconds - 61).leave()
     assert not left_behind(place)
 
 
-def test_where_no_file_can_be_shared_each_is_on_its_own(job, tmp_path, monkeypatch):
+def test_processes_that_share_no_folder_record_separately(job, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr(places, "node_directory", lambda: tmp_path / "file")
     places_found = [place_of(job, rank, names=[tmp_path / f"run-{rank}"]) for rank in range(2)]
@@ -92,32 +92,32 @@ def test_where_no_file_can_be_shared_each_is_on_its_own(job, tmp_path, monkeypat
         place.leave()
 
 
-def test_what_hosts_agreed_on_is_kept_for_the_next_start(job, tmp_path, monkeypatch):
-    """The other host came first; when the job is started again, its store knows nothing any more."""
+def test_the_agreed_directory_is_kept_for_a_restart(job, tmp_path, monkeypatch):
+    """The other host came first; when the job is restarted, its store is empty."""
     store = dist.HashStore()
     store.set(f"energy_profiler/{place_of(job, 1).key}/directory", "theirs")
     job.forget()
-    monkeypatch.setattr(places, "open_board", lambda environ, key: Board(store, key))
+    monkeypatch.setattr(places, "connect", lambda environ, key: KeyValueStore(store, key))
     first = place_of(job, 0, LOCAL_WORLD_SIZE=1)
     assert first.path == tmp_path / "theirs" / "rank-00000-attempt-0"
-    monkeypatch.setattr(places, "open_board", lambda environ, key: None)
+    monkeypatch.setattr(places, "connect", lambda environ, key: None)
     again = place_of(job, 0, LOCAL_WORLD_SIZE=1, attempt=1)
     assert again.path == tmp_path / "theirs" / "rank-00000-attempt-1"
 
 
-def test_a_system_without_locks_keeps_records_apart(job, monkeypatch):
+def test_a_system_without_locks_records_separately(job, monkeypatch):
     monkeypatch.setitem(sys.modules, "fcntl", None)
     monkeypatch.setattr(_compat, "find_spec", lambda name: None)
     place = place_of(job, 0)
     assert place.path == Path("new") / "rank-00000-attempt-0"
-    assert place.meeting is None
+    assert place.rendezvous is None
     assert not left_behind(place)
 
 
 @pytest.mark.parametrize(
     "address", [{}, {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "9"}, {"MASTER_PORT": "x"}]
 )
-def test_without_a_store_hosts_are_on_their_own(job, tmp_path, address):
-    """Nobody listens there, and nothing is waited for."""
+def test_hosts_without_a_store_record_separately(job, tmp_path, address):
+    """No process listens at the address."""
     place = place_of(job, 0, LOCAL_WORLD_SIZE=1, **address)
     assert place.run_path == tmp_path / "new"

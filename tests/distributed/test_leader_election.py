@@ -1,4 +1,4 @@
-"""Who counts what processes share: one at a time, and the next from where the last one stopped."""
+"""Election of the process that counts shared devices: one at a time, without loss or double counting."""
 
 import os
 import random
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from profiler.distributed.leader_election import Election, Unopposed
+from profiler.distributed.leader_election import Election, SoleProcess
 from profiler.recording.meter import Meters
 from profiler.records import Domain, Provenance, Reading
 
@@ -37,85 +37,85 @@ def elect(tmp_path):
         election.close()
 
 
-def test_one_counts_all_that_the_node_shares(elect):
+def test_one_process_counts_all_shared_domains_of_the_node(elect):
     first, second = elect(), elect()
-    first.stand()
-    second.stand()
+    first.try_lead()
+    second.try_lead()
     names = [d.name for d in (CPU, DRAM, PSYS)]
     assert [first.counts(name) for name in names] == [True] * 3
     assert [second.counts(name) for name in names] == [False] * 3
-    assert [first.since(name) for name in names] == [0] * 3
-    assert [second.since(name) for name in names] == [None] * 3
+    assert [first.counted_since(name) for name in names] == [0] * 3
+    assert [second.counted_since(name) for name in names] == [None] * 3
 
 
-def test_each_counts_its_own_gpu_and_one_of_two_on_the_same(elect):
+def test_each_process_counts_its_gpu_and_one_of_two_a_shared_gpu(elect):
     first, second, third = (elect(domain("gpu:0", f"GPU-{uuid}")) for uuid in "aba")
-    assert [one.since("gpu:0") for one in (first, second, third)] == [0, 0, None]
+    assert [one.counted_since("gpu:0") for one in (first, second, third)] == [0, 0, None]
 
 
-def test_a_gpu_without_an_identifier_is_each_ones_own(elect):
+def test_a_gpu_without_uuid_is_counted_by_each_process(elect):
     first, second = (elect(domain("gpu:0")) for _ in range(2))
-    assert [one.since("gpu:0") for one in (first, second)] == [0, 0]
+    assert [one.counted_since("gpu:0") for one in (first, second)] == [0, 0]
 
 
 @pytest.mark.parametrize("told", [True, False])
-def test_the_next_one_counts_from_where_the_last_stopped(elect, told):
+def test_the_next_leader_counts_from_the_time_of_the_last(elect, told):
     first, second = elect(), elect()
-    first.stand()
-    assert second.since(CPU.name) is None
-    first.count(5 * SECOND)
+    first.try_lead()
+    assert second.counted_since(CPU.name) is None
+    first.mark_counted(5 * SECOND)
     if told:
-        assert second.since(CPU.name) is None
+        assert second.counted_since(CPU.name) is None
         assert second.counted_ns(CPU.name) == 5 * SECOND
     first.close()
-    assert second.since(CPU.name) == 5 * SECOND
+    assert second.counted_since(CPU.name) == 5 * SECOND
     assert second.counts(CPU.name)
     assert not second.counts(DRAM.name)
-    second.stand()
-    assert second.since(DRAM.name) == 5 * SECOND
+    second.try_lead()
+    assert second.counted_since(DRAM.name) == 5 * SECOND
 
 
-def test_counting_never_goes_back(elect):
+def test_the_counted_time_never_decreases(elect):
     first, second = elect(), elect()
-    first.stand()
+    first.try_lead()
     for moment in (5, 3, 4):
-        first.count(moment * SECOND)
-    second.count(9 * SECOND)
+        first.mark_counted(moment * SECOND)
+    second.mark_counted(9 * SECOND)
     first.close()
-    assert second.since(CPU.name) == 5 * SECOND
+    assert second.counted_since(CPU.name) == 5 * SECOND
 
 
-def test_a_holder_that_is_killed_is_replaced(elect, tmp_path):
+def test_a_killed_leader_is_replaced(elect, tmp_path):
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         election = Election(tmp_path / "energy-profiler-run", (CPU,))
-        election.stand()
-        election.count(7 * SECOND)
+        election.try_lead()
+        election.mark_counted(7 * SECOND)
         os.write(writer, b"!")
         os.kill(os.getpid(), 9)
     second = elect()
     os.read(reader, 1)
     os.waitpid(child, 0)
-    assert second.since(CPU.name) == 7 * SECOND
+    assert second.counted_since(CPU.name) == 7 * SECOND
     os.close(reader)
     os.close(writer)
 
 
-def test_a_forked_child_neither_keeps_the_right_nor_takes_it_away(elect):
+def test_a_forked_child_neither_keeps_nor_releases_the_lock(elect):
     """A worker that outlives its parent must not keep the others from counting."""
     first, second = elect(), elect()
-    first.stand()
+    first.try_lead()
     go_reader, go = os.pipe()
     child = os.fork()
     if child == 0:
         signal.alarm(20)
-        first.forget()
+        first.after_fork_in_child()
         os.read(go_reader, 1)
         os._exit(0)
-    assert second.since(CPU.name) is None
+    assert second.counted_since(CPU.name) is None
     first.close()
-    taken = second.since(CPU.name)
+    taken = second.counted_since(CPU.name)
     os.write(go, b"!")
     assert os.waitpid(child, 0) == (child, 0)
     assert taken == 0
@@ -123,51 +123,51 @@ def test_a_forked_child_neither_keeps_the_right_nor_takes_it_away(elect):
     os.close(go)
 
 
-def test_a_file_that_was_removed_meanwhile_is_no_right(elect, tmp_path):
+def test_a_lock_on_a_removed_file_does_not_count(elect, tmp_path):
     first, second = elect(), elect()
-    first.stand()
-    assert second.since(CPU.name) is None
+    first.try_lead()
+    assert second.counted_since(CPU.name) is None
     (lock,) = tmp_path.glob("*.lock")
     lock.unlink()
     first.close()
     third = elect()
-    assert third.since(CPU.name) == 0
-    assert second.since(CPU.name) is None
+    assert third.counted_since(CPU.name) == 0
+    assert second.counted_since(CPU.name) is None
 
 
-def test_what_was_counted_before_the_machine_started_again_is_forgotten(elect, tmp_path):
-    """Its clock began anew, and the file may lie where a start of the machine leaves it."""
+def test_a_time_of_an_earlier_boot_is_ignored(elect, tmp_path):
+    """The monotonic clock starts anew, and the file may survive a reboot."""
     first = elect()
-    first.stand()
+    first.try_lead()
     (lock,) = tmp_path.glob("*.lock")
     first.close()
     later = time.monotonic_ns() + 3600 * SECOND
     lock.write_bytes(b"%020d" % later)
     second = elect()
-    assert second.since(CPU.name) == 0
-    second.count(5 * SECOND)
+    assert second.counted_since(CPU.name) == 0
+    second.mark_counted(5 * SECOND)
     second.close()
-    assert elect().since(CPU.name) == 5 * SECOND
+    assert elect().counted_since(CPU.name) == 5 * SECOND
 
 
-def test_where_no_file_can_be_made_everybody_counts(tmp_path):
+def test_every_process_counts_if_no_file_can_be_created(tmp_path):
     (tmp_path / "file").touch()
     election = Election(tmp_path / "file" / "energy-profiler-run", (CPU,))
-    assert election.since(CPU.name) == 0
+    assert election.counted_since(CPU.name) == 0
     election.close()
 
 
-def test_memory_that_is_full_does_not_end_the_recording(elect, monkeypatch):
+def test_a_full_file_system_does_not_end_the_recording(elect, monkeypatch):
     def full(*arguments):
         raise OSError(28, "No space left on device")
 
     first, second = elect(), elect()
-    first.stand()
-    first.count(5 * SECOND)
+    first.try_lead()
+    first.mark_counted(5 * SECOND)
     monkeypatch.setattr(os, "pwrite", full)
-    first.count(9 * SECOND)
+    first.mark_counted(9 * SECOND)
     first.close()
-    assert second.since(CPU.name) == 5 * SECOND
+    assert second.counted_since(CPU.name) == 5 * SECOND
 
 
 @pytest.mark.parametrize(
@@ -180,12 +180,12 @@ def test_memory_that_is_full_does_not_end_the_recording(elect, monkeypatch):
         ("gpu:0", 6, 6),
     ],
 )
-def test_from_when_a_device_is_billed_that_others_counted(elect, name, since, expected):
+def test_start_of_counting_after_another_process(elect, name, since, expected):
     """The window began at second 5, and the device is first asked for at second 7."""
     device = domain(name, "GPU-a")
     first, second = elect(device), elect(device)
-    first.since(name)
-    first.count(since * SECOND)
+    first.counted_since(name)
+    first.mark_counted(since * SECOND)
     first.close()
     meters = Meters((device,), second)
     list(meters.add([Reading(domain=name, time_ns=t * SECOND, energy_joules=100.0 * t) for t in (1, 2)]))
@@ -194,20 +194,20 @@ def test_from_when_a_device_is_billed_that_others_counted(elect, name, since, ex
     assert meters.billed_from_ns == {name: expected * SECOND}
 
 
-def test_somebody_elses_words_are_not_taken_for_a_time(elect, tmp_path):
+def test_garbage_in_the_lock_file_is_ignored(elect, tmp_path):
     first = elect()
-    first.stand()
+    first.try_lead()
     (lock,) = tmp_path.glob("*.lock")
     first.close()
     lock.write_text("not a number")
-    assert elect().since(CPU.name) == 0
+    assert elect().counted_since(CPU.name) == 0
 
 
-def test_alone_everything_is_ones_own():
-    alone = Unopposed()
-    alone.stand()
-    alone.count(SECOND)
-    assert (alone.since("psys"), alone.counts("psys"), alone.counted_ns("psys")) == (0, True, 0)
+def test_a_single_process_counts_everything():
+    alone = SoleProcess()
+    alone.try_lead()
+    alone.mark_counted(SECOND)
+    assert (alone.counted_since("psys"), alone.counts("psys"), alone.counted_ns("psys")) == (0, True, 0)
     alone.close()
 
 
@@ -229,7 +229,7 @@ class Process:
         self.meters.bill([CPU.name], self.written_ns)
         self.written_ns = now_ns
         self.meters.prune(now_ns)
-        self.election.count(now_ns)
+        self.election.mark_counted(now_ns)
 
     @property
     def joules(self):
@@ -278,7 +278,7 @@ def test_no_joule_is_lost_or_counted_twice(tmp_path_factory, lives, seed):
 @settings(max_examples=25, deadline=None)
 @given(killed=st.integers(10, 40), later=st.integers(1, 30), seed=st.integers(0, 999))
 @example(killed=10, later=1, seed=600)  # killed before it had written anything
-def test_what_a_killed_process_had_not_written_is_counted_by_the_next(tmp_path_factory, killed, later, seed):
+def test_the_next_leader_counts_what_a_killed_one_had_not_written(tmp_path_factory, killed, later, seed):
     prefix = tmp_path_factory.mktemp("locks") / "energy-profiler-run"
     choose = random.Random(seed)
     lives = [(1, killed, True), (2, killed + later, False)]

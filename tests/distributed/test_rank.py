@@ -1,8 +1,8 @@
-"""Who a process is among those of its job."""
+"""Rank detection from launchers' environments and the process group."""
 
 import pytest
 
-from profiler.distributed.rank import HOST_ID, Identity, host_id, identify, run_key
+from profiler.distributed.rank import HOST_ID, Identity, detect_rank, host_id, run_key
 
 TORCHRUN = {
     "RANK": "3",
@@ -23,29 +23,29 @@ SLURM = {
 }
 
 
-def test_torchrun_says_it_all():
-    assert identify(TORCHRUN) == Identity(
+def test_the_environment_of_torchrun():
+    assert detect_rank(TORCHRUN) == Identity(
         rank=3, world_size=4, attempt=2, local_world_size=2, job="master 10.0.0.1:29500", is_elastic=True
     )
 
 
 def test_a_named_rendezvous_names_the_job():
-    assert identify(TORCHRUN | {"TORCHELASTIC_RUN_ID": "abc"}).job == "torchelastic abc"
+    assert detect_rank(TORCHRUN | {"TORCHELASTIC_RUN_ID": "abc"}).job == "torchelastic abc"
 
 
-def test_a_job_step_of_slurm():
-    assert identify(SLURM) == Identity(
+def test_the_environment_of_a_slurm_job_step():
+    assert detect_rank(SLURM) == Identity(
         rank=5, world_size=8, attempt=1, local_world_size=4, job="slurm 77.0", is_elastic=False
     )
 
 
-def test_a_launcher_inside_slurm_is_believed_first():
-    assert identify(SLURM | TORCHRUN).rank == 3
+def test_a_launcher_inside_slurm_takes_precedence():
+    assert detect_rank(SLURM | TORCHRUN).rank == 3
 
 
 def test_a_batch_script_of_slurm_is_one_process():
     """Its environment counts the tasks it may start, and no step has been started yet."""
-    assert identify({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_JOB_ID": "77"}) == Identity()
+    assert detect_rank({"SLURM_PROCID": "0", "SLURM_NTASKS": "8", "SLURM_JOB_ID": "77"}) == Identity()
 
 
 @pytest.mark.parametrize(
@@ -60,15 +60,15 @@ def test_a_batch_script_of_slurm_is_one_process():
         {"RANK": "", "WORLD_SIZE": ""},
     ],
 )
-def test_anything_else_is_one_process(environ):
-    assert identify(environ) == Identity()
+def test_any_other_environment_is_a_single_process(environ):
+    assert detect_rank(environ) == Identity()
 
 
-def test_the_process_group_is_believed_first():
+def test_the_process_group_takes_precedence():
     """``mp.spawn`` hands ranks over as arguments, and sets no environment."""
-    found = identify({"MASTER_ADDR": "localhost", "MASTER_PORT": "12355"}, (1, 2))
+    found = detect_rank({"MASTER_ADDR": "localhost", "MASTER_PORT": "12355"}, (1, 2))
     assert (found.rank, found.world_size, found.job) == (1, 2, "master localhost:12355")
-    assert identify(TORCHRUN, (0, 2)).rank == 0
+    assert detect_rank(TORCHRUN, (0, 2)).rank == 0
 
 
 @pytest.mark.parametrize(
@@ -79,22 +79,22 @@ def test_the_process_group_is_believed_first():
         ({"RANK": "0", "WORLD_SIZE": "1", "LOCAL_WORLD_SIZE": "1"}, False),
     ],
 )
-def test_whether_there_may_be_other_hosts(changes, may):
-    assert identify(TORCHRUN | changes).may_span_hosts is may
+def test_a_job_may_span_hosts(changes, may):
+    assert detect_rank(TORCHRUN | changes).may_span_hosts is may
 
 
-def test_only_the_first_rank_speaks():
-    assert [identify(TORCHRUN | {"RANK": rank}).speaks for rank in "0123"] == [True, False, False, False]
+def test_only_rank_0_is_main():
+    assert [detect_rank(TORCHRUN | {"RANK": rank}).is_main for rank in "0123"] == [True, False, False, False]
 
 
-def test_hosts_are_told_apart_by_a_short_hash():
+def test_hosts_are_identified_by_a_short_hash():
     assert host_id({HOST_ID: "a"}) != host_id({HOST_ID: "b"})
     assert host_id({}) == host_id({})
     assert len(host_id({HOST_ID: "a"})) == 12
 
 
-def test_all_ranks_call_a_run_the_same_and_each_run_differently():
-    ranks = [identify(TORCHRUN | {"RANK": rank, "TORCHELASTIC_RESTART_COUNT": "0"}) for rank in "0123"]
+def test_all_ranks_have_the_same_key_and_each_run_another():
+    ranks = [detect_rank(TORCHRUN | {"RANK": rank, "TORCHELASTIC_RESTART_COUNT": "0"}) for rank in "0123"]
     assert len({run_key(identity, 0) for identity in ranks}) == 1
     assert run_key(ranks[0], 0) != run_key(ranks[0], 1)
-    assert run_key(ranks[0], 0) != run_key(identify(SLURM), 0)
+    assert run_key(ranks[0], 0) != run_key(detect_rank(SLURM), 0)

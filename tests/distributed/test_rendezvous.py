@@ -1,4 +1,4 @@
-"""How processes of one host come to one run, and never to another job's."""
+"""Processes of one host join the run of their job, and never that of another job."""
 
 import os
 import threading
@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.distributed import rendezvous
-from profiler.distributed.rendezvous import Arrival, Entry, Member, arrive, depart, join, leave
+from profiler.distributed.rendezvous import Arrival, Member, Roster, join, join_run, leave, leave_run
 
-ALIVE = rendezvous.myself()
+ALIVE = rendezvous.current_process()
 DEAD = Member(pid=os.getpid(), start="another life")
 DONE = replace(DEAD, done=True)
 NEW = "a new one"
@@ -22,7 +22,7 @@ def arrival(rank=1, *, attempt=0, launcher="shell", elastic=False):
 
 
 def entry(*, attempt=0, launcher="shell", **members):
-    return Entry(
+    return Roster(
         path="theirs",
         attempt=attempt,
         launcher=launcher,
@@ -79,12 +79,12 @@ def joined(found, me):
         "another job's restart, whose first attempt never came here",
     ],
 )
-def test_who_joins_what(found, me, expected):
+def test_which_run_a_process_joins(found, me, expected):
     assert joined(found, me) == expected
 
 
 @given(st.permutations(range(6)), st.sampled_from(["one", "each its own"]))
-def test_all_ranks_meet_in_whatever_order_they_come(order, launchers):
+def test_all_ranks_meet_in_any_order(order, launchers):
     found = None
     for number, rank in enumerate(order):
         me = arrival(rank, launcher="one" if launchers == "one" else str(rank))
@@ -107,7 +107,7 @@ def test_a_job_that_follows_another_of_the_same_name_never_joins_it(first, secon
 
 
 @given(st.permutations(range(4)), st.permutations(range(4)), st.booleans())
-def test_all_ranks_of_a_restart_come_to_the_same_attempt(first, second, counted):
+def test_all_ranks_of_a_restart_have_the_same_attempt(first, second, counted):
     found = None
     for rank in first:
         found = join(found, arrival(rank, elastic=True), lambda: "first")
@@ -118,14 +118,14 @@ def test_all_ranks_of_a_restart_come_to_the_same_attempt(first, second, counted)
     assert sorted(found.members) == list(range(4))
 
 
-def test_only_the_process_itself_leaves():
+def test_a_process_can_only_mark_itself_as_done():
     found = entry(r0=ALIVE)
     assert leave(found, 0, os.getpid() + 1) == found
     assert leave(found, 0, os.getpid()).members[0].done
     assert leave(found, 5, os.getpid()) == found
 
 
-def test_many_at_once_make_one_run(tmp_path):
+def test_simultaneous_arrivals_join_one_run(tmp_path):
     file, made, found = tmp_path / "job.json", [], []
 
     def new():
@@ -133,7 +133,7 @@ def test_many_at_once_make_one_run(tmp_path):
         return str(len(made))
 
     def come(rank):
-        found.append(arrive(file, arrival(rank), new))
+        found.append(join_run(file, arrival(rank), new))
 
     threads = [threading.Thread(target=come, args=(rank,)) for rank in range(16)]
     for thread in threads:
@@ -145,16 +145,16 @@ def test_many_at_once_make_one_run(tmp_path):
     assert made == [0]
 
 
-def test_the_last_to_leave_tidies_up(tmp_path):
+def test_the_last_process_to_leave_removes_the_files(tmp_path):
     file, lock, theirs = (tmp_path / name for name in ("job.json", "job-abc.lock", "jobs-abc.lock"))
     lock.touch()
     theirs.touch()
     for rank in range(2):
-        arrive(file, arrival(rank), lambda: NEW)
-    depart(file, 0, 2)
+        join_run(file, arrival(rank), lambda: NEW)
+    leave_run(file, 0, 2)
     assert file.exists()
     assert lock.exists()
-    depart(file, 1, 2)
+    leave_run(file, 1, 2)
     assert not file.exists()
     assert not lock.exists()
     assert theirs.exists()
@@ -164,47 +164,47 @@ NO_MEMBER = '{"path": "p", "attempt": 0, "launcher": "l", "members": {"x": {}}}'
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"path": 1}', NO_MEMBER])
-def test_a_file_that_says_nothing_sensible_is_written_anew(tmp_path, text):
+def test_an_unreadable_roster_is_replaced(tmp_path, text):
     file = tmp_path / "job.json"
     file.write_text(text)
-    assert arrive(file, arrival(), lambda: NEW).path == NEW
+    assert join_run(file, arrival(), lambda: NEW).path == NEW
 
 
-def test_somebody_elses_link_is_not_followed(tmp_path):
+def test_a_symlink_is_not_followed(tmp_path):
     """A file in a folder that all users write to must not lead elsewhere."""
     (tmp_path / "job.json").symlink_to(tmp_path / "target")
     with pytest.raises(OSError, match="symbolic"):
-        arrive(tmp_path / "job.json", arrival(), lambda: NEW)
+        join_run(tmp_path / "job.json", arrival(), lambda: NEW)
     assert not (tmp_path / "target").exists()
 
 
-def test_a_second_name_of_a_file_is_not_written_to(tmp_path):
+def test_a_hard_link_is_not_written_to(tmp_path):
     """Where anybody may link to anybody's file it can be one that must not be lost."""
     (tmp_path / "precious").write_text("data")
     (tmp_path / "job.json").hardlink_to(tmp_path / "precious")
     with pytest.raises(PermissionError, match="another name"):
-        arrive(tmp_path / "job.json", arrival(), lambda: NEW)
+        join_run(tmp_path / "job.json", arrival(), lambda: NEW)
     assert (tmp_path / "precious").read_text() == "data"
 
 
-def test_what_a_member_starts_with_its_own_environment_is_no_rank(tmp_path):
+def test_a_child_of_a_member_is_no_rank(tmp_path):
     me = arrival(rank=1)
-    arrive(tmp_path / "job.json", me, lambda: NEW)
+    join_run(tmp_path / "job.json", me, lambda: NEW)
     before = (tmp_path / "job.json").read_text()
     child = replace(me, launcher=f"{ALIVE.pid}:{ALIVE.start}")
-    assert arrive(tmp_path / "job.json", child, lambda: "another") is None
+    assert join_run(tmp_path / "job.json", child, lambda: "another") is None
     assert (tmp_path / "job.json").read_text() == before
-    other_rank = arrive(tmp_path / "job.json", replace(child, rank=2), lambda: "another")
+    other_rank = join_run(tmp_path / "job.json", replace(child, rank=2), lambda: "another")
     assert other_rank.path == NEW, "some launchers are a rank themselves"
 
 
-def test_the_file_is_this_users_alone(tmp_path):
-    arrive(tmp_path / "job.json", arrival(), lambda: NEW)
+def test_only_this_user_can_open_the_file(tmp_path):
+    join_run(tmp_path / "job.json", arrival(), lambda: NEW)
     assert (tmp_path / "job.json").stat().st_mode & 0o077 == 0
 
 
-def test_one_who_holds_the_file_for_ever_does_not_hold_a_training_up(tmp_path, monkeypatch):
-    monkeypatch.setattr(rendezvous, "_PATIENCE_SECONDS", 0.05)
+def test_a_held_lock_times_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(rendezvous, "_TIMEOUT_SECONDS", 0.05)
     file = tmp_path / "job.json"
-    with rendezvous.opened(file), pytest.raises(BlockingIOError, match="held by another process"):
-        arrive(file, arrival(), lambda: NEW)
+    with rendezvous.locked(file), pytest.raises(BlockingIOError, match="held by another process"):
+        join_run(file, arrival(), lambda: NEW)

@@ -28,13 +28,13 @@ def test_a_job_is_merged_in_its_own_directory(job, capsys):
     assert "gpu:0@rank-1" in capsys.readouterr().out
 
 
-def test_directories_are_merged_into_another(job, tmp_path, capsys):
+def test_directories_are_merged_into_a_new_one(job, tmp_path, capsys):
     assert main(["merge", str(job), "-o", str(tmp_path / "merged")]) == 0
     assert not (job / "run.json").exists()
     assert load_run(tmp_path / "merged").total_joules == load_run(job).total_joules
 
 
-def test_what_merging_found_is_said(job, capsys):
+def test_warnings_of_the_merge_are_printed(job, capsys):
     write_rank(job, 2, world=4, counts=False)
     assert main(["merge", str(job)]) == 0
     error = capsys.readouterr().err
@@ -58,7 +58,7 @@ def test_mistakes_are_one_line(job, capsys, arguments, message):
     assert said.count("\n") == 1
 
 
-def test_a_damaged_record_is_named_and_may_be_read_in_part(job, capsys):
+def test_a_damaged_record_is_named_and_partial_reads_the_rest(job, capsys):
     path = job / "rank-00001-attempt-0" / "steps.csv"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:31], "not,a,row\n", *lines[31:]]))

@@ -1,4 +1,4 @@
-"""One run out of the records of a job's processes."""
+"""Merging of the records of a job's processes."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def write_host(job, world=2, **options):
 # -- sums ----------------------------------------------------------------------------------------------------------
 
 
-def test_each_rank_counts_its_gpu_and_one_the_host(job):
+def test_gpus_of_all_ranks_and_one_host_are_added_up(job):
     write_host(job, world=4)
     run = load_run(job)
     assert check_books(run) == WINDOW
@@ -58,21 +58,21 @@ def test_each_rank_counts_its_gpu_and_one_the_host(job):
     assert list(run.spans["kind"]) == ["setup"]
 
 
-def test_the_loss_is_the_mean_over_the_ranks_that_saw_one(job):
+def test_the_loss_is_the_mean_over_the_ranks_that_have_one(job):
     losses = [lambda step: 1.0 + step, lambda step: 3.0 + step, lambda step: None]
     for rank, loss in enumerate(losses):
         write_rank(job, rank, world=3, loss=loss)
     assert list(load_run(job).steps["loss"]) == [2.0 + step for step in range(1, 41)]
 
 
-def test_a_loss_that_is_no_number_on_one_rank_leaves_the_others(job):
+def test_a_nan_loss_of_one_rank_is_excluded_and_counted(job):
     write_rank(job, 0, loss=lambda step: math.nan if step == 5 else 1.0)
     write_rank(job, 1, loss=lambda step: 3.0)
     row = load_run(job).steps.iloc[4]
     assert (row["loss"], row["nonfinite_count"]) == (3.0, 1)
 
 
-def test_windows_that_begin_apart_make_one(job):
+def test_windows_that_start_at_different_times(job):
     write_rank(job, 0)
     write_rank(job, 1, counts=False, late=1.5)
     run = load_run(job)
@@ -103,7 +103,7 @@ def in_blocks(job, rank, size):
 
 @settings(max_examples=15, deadline=None)
 @given(sizes=st.lists(st.sampled_from([1, 2, 4, 8]), min_size=2, max_size=3), late=st.floats(0, 2))
-def test_rows_of_different_lengths_meet_in_common_blocks(tmp_path_factory, sizes, late):
+def test_rows_of_different_lengths_are_merged_in_common_blocks(tmp_path_factory, sizes, late):
     job = tmp_path_factory.mktemp("blocks") / "job"
     for rank, size in enumerate(sizes):
         write_rank(job, rank, world=len(sizes), counts=rank == 0, late=rank * late)
@@ -122,7 +122,7 @@ def test_rows_of_different_lengths_meet_in_common_blocks(tmp_path_factory, sizes
         max_size=4,
     )
 )
-def test_common_ends_are_those_of_all_that_came_so_far(ends):
+def test_common_ends_are_those_of_all_ranks_still_running(ends):
     found = alignment.common_ends(ends)
     last = max(one[-1] for one in ends)
     assert found[-1] == last
@@ -131,7 +131,7 @@ def test_common_ends_are_those_of_all_that_came_so_far(ends):
         assert (step in found) == all(step in one for one in still)
 
 
-def test_spans_come_between_the_steps_that_they_came_between(job):
+def test_spans_keep_their_place_between_steps(job):
     """An evaluation of the first rank alone, while the second waits inside its next step."""
     write_host(job)
     path = job / "rank-00000-attempt-0"
@@ -157,7 +157,7 @@ def _earlier(row):
 
 
 def test_a_host_that_every_rank_counted_is_counted_once(job):
-    """What other tools do: each of N processes bills the whole machine."""
+    """As with other tools, each of N processes counted the whole machine."""
     for rank in range(4):
         write_rank(job, rank, world=4, late=0.01 * rank)
     run = load_run(job)
@@ -183,8 +183,8 @@ def test_a_gpu_that_two_ranks_share_is_counted_once(job):
     assert run.energy_by_domain()["gpu:0"] == pytest.approx(GPU * WINDOW)
 
 
-def test_processes_that_did_not_know_of_each_other_are_brought_together(tmp_path):
-    """Started by hand, each took itself for the only one."""
+def test_single_processes_can_be_merged(tmp_path):
+    """Processes started by hand, each with world size 1."""
     paths = [write_rank(tmp_path / name, 0, world=1, device=f"GPU-{name}") for name in ("a", "b")]
     merged = merge(paths)
     assert [entry["rank"] for entry in merged.meta["ranks"]] == [0, 1]
@@ -194,7 +194,7 @@ def test_processes_that_did_not_know_of_each_other_are_brought_together(tmp_path
     assert run.total_joules == pytest.approx((2 * GPU + CPU + DRAM) * WINDOW)
 
 
-def test_who_takes_over_counts_the_rest(job):
+def test_a_domain_that_another_rank_took_over(job):
     """The first rank was killed after 20 steps; the second billed processors and memory from then on."""
     write_rank(job, 0, status="running", totals=None)
     cut(job / "rank-00000-attempt-0", 7.0)
@@ -240,7 +240,7 @@ def _wrote_long_ago(path):
         os.utime(file, (1_000_000_000, 1_000_000_000))
 
 
-def test_a_rank_that_died_leaves_what_it_had(job):
+def test_a_killed_rank_counts_up_to_its_last_row(job):
     write_host(job, world=3)
     cut(job / "rank-00001-attempt-0", 7.0)
     path = job / "rank-00001-attempt-0" / "run.json"
@@ -274,8 +274,8 @@ def test_a_directory_without_tables_is_no_record(job):
 
 
 @pytest.mark.parametrize(("group", "apart"), [(True, 0.0), (False, 5.0)])
-def test_clocks_are_put_right_by_steps_that_ended_together(job, group, apart):
-    """Five seconds off. Without a process group nobody knows that the steps belong together."""
+def test_clock_offsets_are_estimated_from_common_steps(job, group, apart):
+    """Five seconds off. Without a process group, steps of two hosts need not end together."""
     for rank in range(2):
         path = write_rank(job, rank, host=f"host-{rank}", process_group=group)
         meta = json.loads((path / "run.json").read_text())
@@ -326,7 +326,7 @@ def test_many_devices_are_added_up_by_kind(job):
 # -- what is on disk ------------------------------------------------------------------------------------------------
 
 
-def test_what_is_written_reads_as_what_was_merged(job):
+def test_a_written_merge_reads_as_the_one_in_memory(job):
     write_host(job)
     loaded = load_run(job)
     write(merge([job]), job)
@@ -341,15 +341,15 @@ def test_what_is_written_reads_as_what_was_merged(job):
     ]  # fmt: skip
 
 
-def test_a_merging_that_records_have_outgrown_is_not_believed(job):
+def test_grown_records_are_merged_again(job):
     write_host(job)
     write(merge([job]), job)
     write_rank(job, 2, world=3, counts=False)
     assert load_run(job).total_joules == pytest.approx((3 * GPU + CPU + DRAM) * WINDOW)
 
 
-def test_a_rank_without_an_end_mark_is_asked_again(job):
-    """Merged by the first rank a moment after the second was killed; half a minute later it is known to be dead."""
+def test_the_status_of_a_running_rank_is_read_again(job):
+    """Rank 0 merged just after rank 1 was killed; half a minute later its status is interrupted."""
     write_rank(job, 0)
     path = write_rank(job, 1, counts=False, status="running", totals=None)
     write(merge([job]), job)
@@ -371,7 +371,7 @@ def test_a_rank_without_an_end_mark_is_asked_again(job):
         ("running completed", "running"),
     ],
 )
-def test_how_a_job_stands(job, statuses, expected):
+def test_the_status_of_a_job(job, statuses, expected):
     for rank, status in enumerate(statuses.split()):
         write_rank(job, rank, counts=rank == 0, steps=12, status=status)
     assert load_run(job).status == expected
@@ -394,12 +394,12 @@ def test_records_of_different_runs_are_refused(tmp_path):
         merge([tmp_path / "a", tmp_path / "b"])
 
 
-def test_nothing_to_merge_is_said(tmp_path):
+def test_a_directory_without_records_is_refused(tmp_path):
     with pytest.raises(RunForeignError):
         load_run(tmp_path)
 
 
-def test_values_logged_on_several_ranks_become_their_mean(job):
+def test_values_logged_on_several_ranks_are_averaged(job):
     for rank in range(2):
         path = write_rank(job, rank, counts=rank == 0)
         with (path / "metrics.csv").open("a") as metrics:

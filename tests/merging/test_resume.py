@@ -1,4 +1,4 @@
-"""Runs that go on where an earlier one stopped: joules carry on, lost work is shown as such."""
+"""Resumed runs: joules continue, and lost work is counted as such."""
 
 import json
 import math
@@ -31,7 +31,7 @@ def resumed(path, earlier, step, joules=None):
 # -- as it is recorded ----------------------------------------------------------------------------------------------
 
 
-def test_a_run_goes_on_from_the_end_of_another(recording, tmp_path, capsys):
+def test_a_run_resumes_another_at_its_end(recording, tmp_path, capsys):
     with recording("first") as first:
         train(20)
     with recording("second", resume=tmp_path / "first") as second:
@@ -48,7 +48,7 @@ def test_a_run_goes_on_from_the_end_of_another(recording, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("when", ["before the start", "after the start"])
-def test_a_checkpoint_carries_joules_on(recording, tmp_path, when):
+def test_a_checkpoint_continues_the_joules(recording, tmp_path, when):
     saved = {}
     with recording("first") as prof:
         train(20, after=lambda step, loss: saved.update(prof.state_dict()) if step == 12 else None)
@@ -112,12 +112,12 @@ def test_without_a_start_there_is_no_state(recording):
         {"run": "r", "step": 1, "joules": -math.inf},
     ],
 )
-def test_what_is_no_state_is_refused(recording, state):
+def test_an_invalid_state_is_refused(recording, state):
     with pytest.raises(UsageError, match="this is not what"):
         recording("run").load_state_dict(state)
 
 
-def test_resuming_what_is_not_there_is_refused(recording, tmp_path):
+def test_resuming_a_missing_run_is_refused(recording, tmp_path):
     with pytest.raises(UsageError, match="resume must be a run directory"):
         recording("run", resume=tmp_path / "nothing")
 
@@ -125,7 +125,7 @@ def test_resuming_what_is_not_there_is_refused(recording, tmp_path):
 # -- as it is read --------------------------------------------------------------------------------------------------
 
 
-def test_three_runs_behind_each_other(tmp_path):
+def test_a_chain_of_three_runs(tmp_path):
     first = write_run(tmp_path / "a", steps=40)
     second = resumed(write_run(tmp_path / "b", steps=20), first, 30)
     run = load_run(resumed(write_run(tmp_path / "c", steps=5), second, 45))
@@ -138,7 +138,7 @@ def test_three_runs_behind_each_other(tmp_path):
     assert run.steps.set_index("step")["loss"][31] == law(1), "the curve is the later run's from there"
 
 
-def test_both_directories_may_have_moved(tmp_path):
+def test_both_directories_may_be_moved(tmp_path):
     first = write_run(tmp_path / "here" / "a", steps=12)
     resumed(write_run(tmp_path / "here" / "b", steps=12), first, 12)
     shutil.move(tmp_path / "here", tmp_path / "there")
@@ -146,7 +146,7 @@ def test_both_directories_may_have_moved(tmp_path):
 
 
 @pytest.mark.parametrize("joules", [5000.0, None])
-def test_a_run_whose_past_is_gone_says_so(tmp_path, joules):
+def test_a_missing_earlier_run_is_a_warning(tmp_path, joules):
     run = load_run(resumed(write_run(tmp_path / "b", steps=12), tmp_path / "gone", 100, joules))
     own = 400 * (2 + 12 / 4)
     assert run.total_joules == own + (joules or 0.0)
@@ -158,7 +158,7 @@ def test_a_run_whose_past_is_gone_says_so(tmp_path, joules):
     assert ("its energy is unknown" in warning) == (joules is None)
 
 
-def test_runs_that_resume_each_other_do_not_go_round_in_circles(tmp_path):
+def test_runs_that_resume_each_other_are_read_once(tmp_path):
     for name, other in (("a", "b"), ("b", "a")):
         resumed(write_run(tmp_path / name, steps=12), tmp_path / other, 12)
     run = load_run(tmp_path / "a")
@@ -168,7 +168,7 @@ def test_runs_that_resume_each_other_do_not_go_round_in_circles(tmp_path):
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 40), st.sampled_from([1, 2, 8]))
-def test_joules_are_all_there_wherever_a_checkpoint_was(tmp_path_factory, step, size):
+def test_no_joule_is_lost_at_any_checkpoint(tmp_path_factory, step, size):
     """Also inside a block of steps, which is shared out."""
     folder = tmp_path_factory.mktemp("resume")
     first = write_run(folder / "a", steps=40)
@@ -212,7 +212,7 @@ def test_attempts_of_a_job_follow_each_other(tmp_path):
     assert run.warnings == ()
 
 
-def test_an_attempt_that_does_not_say_where_it_began_began_anew(tmp_path):
+def test_an_attempt_without_a_resumed_step_repeats_all_steps(tmp_path):
     job = tmp_path / "job"
     for attempt, steps in enumerate((40, 20)):
         write_rank(job, 0, world=1, attempt=attempt, steps=steps)

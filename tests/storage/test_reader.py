@@ -1,4 +1,4 @@
-"""What was recorded can be read back, and what is broken is named to the line."""
+"""Records can be read back, and damage is reported with its line."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def test_reading_a_run_needs_no_torch(run_dir):
     subprocess.run([sys.executable, "-c", script, run_dir], check=True)
 
 
-def test_a_torn_last_line_is_what_a_killed_process_leaves(tmp_path):
+def test_a_torn_last_line_is_dropped(tmp_path):
     run_dir = write_run(tmp_path / "run", meta={"status": "interrupted", "totals": None})
     file = run_dir / "steps.csv"
     file.write_bytes(file.read_bytes()[:-20])
@@ -89,7 +89,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize(("old", "new", "what"), BROKEN.values(), ids=BROKEN)
-def test_damage_is_named_with_its_file_and_line(run_dir, old, new, what):
+def test_damage_is_reported_with_file_and_line(run_dir, old, new, what):
     file = run_dir / "steps.csv"
     text = file.read_bytes()
     assert old in text
@@ -101,7 +101,7 @@ def test_damage_is_named_with_its_file_and_line(run_dir, old, new, what):
     assert "partial=True" in str(caught.value)
 
 
-def test_what_stands_before_the_damage_is_offered(run_dir):
+def test_rows_before_the_damage_can_be_read(run_dir):
     file = run_dir / "steps.csv"
     lines = file.read_text().splitlines(keepends=True)
     lines[301] = "rubbish\n"
@@ -124,7 +124,7 @@ def test_steps_out_of_order_are_damage(run_dir):
         _ = load_run(run_dir).steps
 
 
-def test_extra_columns_of_a_newer_minor_version_are_left_alone(run_dir):
+def test_extra_columns_of_a_newer_minor_version_are_ignored(run_dir):
     file = run_dir / "steps.csv"
     first, *rows = file.read_text().splitlines()
     file.write_text("\n".join([first + ",temperature", *(row + ",hot" for row in rows)]) + "\n")
@@ -155,7 +155,7 @@ def test_run_json_decides_whether_this_is_a_run(run_dir, content, error, what):
         load_run(run_dir)
 
 
-def test_nothing_a_file_and_a_folder_of_runs_are_told_apart(tmp_path):
+def test_a_missing_path_a_file_and_a_folder_of_runs_are_refused(tmp_path):
     with pytest.raises(RunNotFoundError, match="no such directory"):
         load_run(tmp_path / "nowhere")
     (tmp_path / "file").write_text("")
@@ -167,7 +167,7 @@ def test_nothing_a_file_and_a_folder_of_runs_are_told_apart(tmp_path):
 
 
 @pytest.mark.parametrize(("age", "status"), [(5, Status.RUNNING), (40, Status.INTERRUPTED)])
-def test_a_run_without_an_end_mark_is_interrupted_once_it_is_silent(tmp_path, age, status):
+def test_a_run_without_totals_is_interrupted_after_30_silent_seconds(tmp_path, age, status):
     run_dir = write_run(tmp_path / "run", steps=3, meta={"status": "running", "totals": None})
     then = time.time() - age
     for file in run_dir.iterdir():
@@ -178,7 +178,7 @@ def test_a_run_without_an_end_mark_is_interrupted_once_it_is_silent(tmp_path, ag
 
 
 @pytest.mark.parametrize("meta", [{"status": "exploded"}, {"domains": [{"name": "gpu:0"}]}])
-def test_a_run_json_that_contradicts_itself_is_damage(tmp_path, meta):
+def test_an_invalid_run_json_is_damage(tmp_path, meta):
     run_dir = write_run(tmp_path / "run", steps=3, meta=meta)
     with pytest.raises(RunError, match=r"run\.json"):
         load_run(run_dir).summary()

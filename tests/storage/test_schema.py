@@ -1,4 +1,4 @@
-"""The headers are frozen: a reader anywhere depends on them."""
+"""Headers are frozen, since any reader depends on them, and cells are read back."""
 
 import csv
 import io
@@ -24,7 +24,7 @@ def test_headers_are_frozen():
 
 
 @given(value=st.floats(), joules=st.integers(0, 10**18), time=st.integers(0, 10**18))
-def test_numbers_come_back_from_their_line(value, joules, time):
+def test_numbers_are_read_back_from_their_line(value, joules, time):
     row = MetricRow(time_seconds=time, step=7, cumulative_joules=joules, name="x", value=value)
     seconds, step, energy, name, number = next(csv.reader(io.StringIO(METRICS.line(row))))
     assert abs(Decimal(seconds) - Decimal(time) / 10**9) <= Decimal("0.0000005")
@@ -34,7 +34,7 @@ def test_numbers_come_back_from_their_line(value, joules, time):
 
 
 @given(name=st.text(alphabet=st.characters(categories=["L", "N", "P", "S", "Zs"])))
-def test_words_come_back_and_are_never_formulas(name):
+def test_words_are_read_back_and_are_never_formulas(name):
     row = MetricRow(time_seconds=0, step=0, cumulative_joules=None, name=name, value=0.0)
     cell = next(csv.reader(io.StringIO(METRICS.line(row))))[3]
     assert not cell.startswith(("=", "+", "-", "@"))
@@ -43,7 +43,7 @@ def test_words_come_back_and_are_never_formulas(name):
 
 
 @given(kind=st.text())
-def test_no_text_breaks_out_of_its_line(kind):
+def test_any_text_stays_on_its_line(kind):
     row = SpanRow(
         start_seconds=0, end_seconds=1, kind=kind, total_joules=None, modelled_joules=None, cumulative_joules=None,
         uncertainty_joules=None,

@@ -1,4 +1,4 @@
-"""Following a run directory: what is read twice is the same as what is read once, and nothing is read again."""
+"""Following a run directory: polling reads the same rows as loading, and each row once."""
 
 import json
 import os
@@ -29,7 +29,7 @@ def assert_same(seen, path):
 
 
 @pytest.mark.parametrize("chunk", [700, 8_000_000])
-def test_every_look_is_the_run_as_load_run_reads_it(growing, monkeypatch, chunk):
+def test_every_poll_equals_load_run(growing, monkeypatch, chunk):
     monkeypatch.setattr(tail, "CHUNK_BYTES", chunk)
     follower = Follower(growing.path)
     for steps in (0, 0, 1, 7, 7, 60):
@@ -39,7 +39,7 @@ def test_every_look_is_the_run_as_load_run_reads_it(growing, monkeypatch, chunk)
     assert follower.poll().status == "completed"
 
 
-def test_only_what_is_new_is_parsed(growing, monkeypatch):
+def test_only_new_lines_are_parsed(growing, monkeypatch):
     growing.grow(40)
     follower = Follower(growing.path)
     follower.poll()
@@ -57,7 +57,7 @@ def test_only_what_is_new_is_parsed(growing, monkeypatch):
     assert sorted(lines.count(b"\n") for lines in parsed) == [1, 3]
 
 
-def test_a_line_without_its_end_waits_for_it(growing):
+def test_an_incomplete_line_is_read_once_it_is_complete(growing):
     growing.grow(5)
     follower = Follower(growing.path)
     follower.poll()
@@ -77,7 +77,7 @@ def test_a_directory_without_tables_is_a_run_without_rows(growing):
     assert [len(getattr(seen, name)) for name in TABLES] == [0, 0, 0, 0]
 
 
-def test_damage_is_named_by_its_line(growing):
+def test_damage_in_a_growing_file_is_reported_with_its_line(growing):
     growing.grow(20)
     follower = Follower(growing.path)
     follower.poll()
@@ -87,13 +87,13 @@ def test_damage_is_named_by_its_line(growing):
         follower.poll()
 
 
-def test_a_foreign_header_is_named(growing):
+def test_a_foreign_header_is_reported(growing):
     (growing.path / "steps.csv").write_text("one,two\n1,2\n")
     with pytest.raises(RunDamagedError, match=r"steps\.csv, line 1: the column step is missing"):
         Follower(growing.path).poll()
 
 
-def test_a_file_that_becomes_shorter_is_said(growing):
+def test_a_file_that_becomes_shorter_is_damage(growing):
     growing.grow(20)
     follower = Follower(growing.path)
     follower.poll()
@@ -102,7 +102,7 @@ def test_a_file_that_becomes_shorter_is_said(growing):
         follower.poll()
 
 
-def test_a_job_of_several_processes_is_put_together_at_each_look(tmp_path):
+def test_a_job_is_merged_at_each_poll(tmp_path):
     job = tmp_path / "job"
     job.mkdir()
     for rank in range(2):
@@ -120,7 +120,7 @@ def test_a_job_of_several_processes_is_put_together_at_each_look(tmp_path):
     assert len(seen.steps) == 40
 
 
-def test_what_is_no_run_is_refused_at_once(tmp_path):
+def test_a_foreign_directory_is_refused_at_once(tmp_path):
     with pytest.raises(RunNotFoundError):
         Follower(tmp_path / "nothing")
     with pytest.raises(RunForeignError):

@@ -1,4 +1,4 @@
-"""Rows that do not account for the whole window: what was never written is made up for, what was damaged is refused."""
+"""Rows that do not cover the whole window: totals stand where rows were lost, and damage is refused."""
 
 import json
 import shutil
@@ -72,7 +72,7 @@ def fill_the_disk(run_dir):
     edit_meta(run_dir, warnings=[FULL_DISK])
 
 
-def test_a_record_that_accounts_for_its_window_says_nothing(run_dir):
+def test_a_complete_record_has_no_warnings(run_dir):
     run = load_run(run_dir)
     assert run.total_joules == 5200.0
     assert run.warnings == ()
@@ -104,13 +104,13 @@ def test_totals_stand_where_a_full_disk_lost_rows(run_dir):
 
 
 @pytest.mark.parametrize("extension", [".txt", ".json", ".html"])
-def test_every_report_says_so(run_dir, tmp_path, extension):
+def test_every_report_warns_of_lost_rows(run_dir, tmp_path, extension):
     fill_the_disk(run_dir)
     text = load_run(run_dir).report(tmp_path / f"report{extension}").read_text()
     assert " ".join(text.split()).count("only part of the record was written") == 1
 
 
-def test_a_disk_that_was_full_all_along(run_dir):
+def test_a_disk_that_was_full_from_the_start(run_dir):
     for name in ("steps.csv", "spans.csv", "samples.csv", "metrics.csv"):
         (run_dir / name).write_text("")
     edit_meta(run_dir, warnings=[FULL_DISK])
@@ -121,7 +121,7 @@ def test_a_disk_that_was_full_all_along(run_dir):
 
 
 def test_a_disk_that_took_the_steps_of_the_last_flush_and_not_its_spans(run_dir):
-    """Files are written one after the other: the one behind may lack what lies between rows of the one before."""
+    """Files are written one after the other: the later file may lack the rows between those of the earlier one."""
     rewrite(run_dir, lines(run_dir, "spans.csv")[:1], "spans.csv")
     edit_meta(run_dir, warnings=[FULL_DISK])
     run = load_run(run_dir)
@@ -161,7 +161,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize(("damage", "what"), DAMAGE.values(), ids=DAMAGE)
-def test_damage_is_refused_and_can_be_read_around(run_dir, damage, what):
+def test_damage_is_refused_and_partial_reads_the_rest(run_dir, damage, what):
     damage(run_dir)
     with pytest.raises(RunDamagedError, match=what) as caught:
         load_run(run_dir).summary()
@@ -177,7 +177,7 @@ def kill(run_dir):
     edit_meta(run_dir, totals=None, status="interrupted")
 
 
-def test_a_killed_run_is_what_its_rows_are(run_dir):
+def test_totals_of_a_killed_run_are_those_of_its_rows(run_dir):
     kill(run_dir)
     rewrite(run_dir, lines(run_dir, "spans.csv")[:2], "spans.csv")
     file = run_dir / "steps.csv"
@@ -197,8 +197,8 @@ def test_a_killed_run_that_lacks_rows_in_the_middle_is_refused(run_dir):
 
 
 @pytest.mark.parametrize("status", ["running", "interrupted"])
-def test_files_that_were_written_one_after_the_other(run_dir, status):
-    """A reader, or a kill, may come between two files: what is behind the gap is then of one of them alone."""
+def test_a_kill_between_the_writes_of_two_files(run_dir, status):
+    """A reader, or a kill, may come between two files: the rows after the gap are then of one table alone."""
     kill(run_dir)
     edit_meta(run_dir, status=status)
     rewrite(run_dir, lines(run_dir)[:-3])
