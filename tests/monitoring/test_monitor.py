@@ -444,7 +444,7 @@ def test_live_lines_stand_between_the_first_line_and_the_report(tmp_path, capsys
 
 @pytest.mark.usefixtures("fast")
 def test_ranks_other_than_the_first_say_nothing(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(Identity, "speaks", False)
+    monkeypatch.setattr(Identity, "is_main", False)
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], live=True) as prof:
         descend(300, prof)
         assert prof.metrics()["energy/total_joules"] > 0
