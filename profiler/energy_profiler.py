@@ -109,7 +109,7 @@ class EnergyProfiler:
 
     def _open_session(self) -> "Session":
         from profiler.recording.session import Session
-        from profiler.torch_hooks.manager import dispatcher
+        from profiler.torch_hooks.manager import hook_manager
 
         config = self._config
         sections = config.run_json_sections()
@@ -127,7 +127,7 @@ class EnergyProfiler:
             declared=sections,
             found=found,
             owns_sensors=config.sensors is None,
-            hooks=dispatcher(),
+            hooks=hook_manager(),
             period_seconds=config.sample_period_seconds,
             times_loading=config.time_data_loading,
             observe=self._monitor.observe,

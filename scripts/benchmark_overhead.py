@@ -26,7 +26,8 @@ from profiler.recording.meter import Meters
 from profiler.recording.pipeline import Inbox, Recorder
 from profiler.records import Domain, Provenance, Reading
 from profiler.storage.writer import RunWriter
-from profiler.torch_hooks.manager import dispatcher
+from profiler.torch_hooks.events import StepEvent
+from profiler.torch_hooks.manager import hook_manager
 from tests.support.runs import write_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,7 +77,7 @@ def nothing() -> None:
 def hooks(train: Callable[[int], float]) -> tuple[float, float, float]:
     """Microseconds a step: the step itself, the hooks, the control."""
     sink = deque(maxlen=1000).append
-    found = dispatcher()
+    found = hook_manager()
     train(500)
     base = statistics.median(train(150) for _ in range(20))
     control = paired(train, nothing, nothing)
@@ -94,7 +95,7 @@ def loading() -> float:
         return (time.process_time_ns() - begun) / 150 / 1e3
 
     sink = deque(maxlen=1000).append
-    found = dispatcher()
+    found = hook_manager()
     load(0)
     return paired(load, lambda: found.attach(sink, times_loading=True), lambda: found.detach(sink))
 
@@ -156,7 +157,7 @@ def record(steps: int, step_ns: int, folder: Path, *, traced: bool = False) -> t
             done += 1
             end = done * step_ns
             inbox.events.append(
-                (0, end, 1.0, (), 1, end - step_ns // 2, step_ns // 3, step_ns // 10, 0.1, None)
+                StepEvent(0, end, 1.0, (), 1, end - step_ns // 2, step_ns // 3, step_ns // 10, 0.1, None)
             )
         beat(recorder, now)
         if tick % 2 == 0:

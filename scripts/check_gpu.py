@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from profiler import EnergyProfiler
-from profiler.torch_hooks.manager import dispatcher
+from profiler.torch_hooks.manager import hook_manager
 
 ROOT = Path(__file__).resolve().parent.parent
 WAITS = ("cudaDeviceSynchronize", "cudaStreamSynchronize", "cudaEventSynchronize", "cudaMemcpy")
@@ -125,11 +125,11 @@ def hooked() -> Iterator[list[tuple[object, ...]]]:
     """Attach the hooks alone, without sampling."""
     events: list[tuple[object, ...]] = []
     sink = events.append
-    dispatcher().attach(sink)
+    hook_manager().attach(sink)
     try:
         yield events
     finally:
-        dispatcher().detach(sink)
+        hook_manager().detach(sink)
 
 
 def synchronisations(train: Callable[[int], None]) -> Finding:
@@ -141,7 +141,7 @@ def synchronisations(train: Callable[[int], None]) -> Finding:
             train(50)
         finally:
             torch.cuda.set_sync_debug_mode("default")
-        complaints = [dispatcher().failure, *dispatcher().scalars.unreadable]
+        complaints = [hook_manager().failure, *hook_manager().scalars.warnings]
     errors = "; ".join(str(one) for one in complaints if one) or "none"
     added = _waits(train, recorded=True) - _waits(train, recorded=False)
     found = f"{added:+d} in a trace of 100 steps; errors: {errors}; {len(events)} of 55 steps recorded"

@@ -80,13 +80,13 @@ def test_no_plan_writes_no_key():
         (warmed_cosine, None, "total_steps must be given as well"),
         (lambda done: 1 / 0, 10, "raised ZeroDivisionError"),
         (lambda done: -1.0, 10, "gives -1.0 for step 1; a learning rate is finite and not negative"),
-        (lambda done: None, 10, "gives None for step 1: that is no number"),
+        (lambda done: None, 10, "gives None for step 1, which is not a number"),
         (math.nan, None, "finite and not negative"),
-        ([0.1, 0.2], 3, "holds 2 rates, one for each step; there must be 3, as total_steps says"),
+        ([0.1, 0.2], 3, "holds 2 rates, one per step; there must be 3, as total_steps says"),
         ([0.1], None, "there must be two or more"),
         ([0.1, "much"], None, "gives 'much' for step 2"),
-        ("cosine", None, "must be a rate, one rate a step or a function"),
-        (object(), None, "must be a rate, one rate a step or a function"),
+        ("cosine", None, "must be a rate, one rate per step or a function"),
+        (object(), None, "must be a rate, one rate per step or a function"),
     ],
 )
 def test_a_meaningless_plan_is_refused(planned, total, printed):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from profiler.recording.pipeline import Inbox, Logged
 from profiler.recording.rate_limit import Thinner
-from profiler.torch_hooks.events import Slot
+from profiler.torch_hooks.events import PendingScalar
 
 
 class _Open(NamedTuple):
@@ -28,7 +28,7 @@ class Remarks:
     """
 
     def __init__(
-        self, inbox: Inbox, read: Callable[..., float | Slot | None], notice: Callable[[str], None]
+        self, inbox: Inbox, read: Callable[..., float | PendingScalar | None], notice: Callable[[str], None]
     ) -> None:
         self._inbox = inbox
         self._read = read

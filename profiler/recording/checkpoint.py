@@ -63,6 +63,5 @@ def steps_by_now(recorder: Recorder, inbox: Inbox) -> int:
     return max(before, 0)
 
 
-def _opens(event: tuple[object, ...]) -> bool:
-    seen = StepEvent.of(event)
-    return seen.kind == Kind.OPEN and seen.skipped is None
+def _opens(event: StepEvent) -> bool:
+    return event.kind == Kind.OPEN and event.skipped is None

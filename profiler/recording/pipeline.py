@@ -15,7 +15,7 @@ from profiler.records import Reading
 from profiler.storage.schema import METRICS, SAMPLES, SPANS, STEPS, MetricRow, StepRow
 from profiler.storage.summary import Totals
 from profiler.storage.writer import RunWriter
-from profiler.torch_hooks.events import Lost, Slot, Stamp, StepEvent
+from profiler.torch_hooks.events import EventId, Expired, PendingScalar, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _FOR_EVER_NS = 1 << 62
@@ -32,7 +32,7 @@ class Logged:
 
     time_ns: int
     name: str
-    value: float | Slot
+    value: float | PendingScalar
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class Inbox:
     Where nobody takes it, because a sensor hangs, the oldest give way to the newest.
     """
 
-    events: deque[tuple[object, ...]] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
+    events: deque[StepEvent] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
     phases: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
     metrics: deque[Logged] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
 
@@ -74,7 +74,7 @@ class Recorder:
         meters: Meters,
         writer: RunWriter,
         inbox: Inbox,
-        poll: Callable[[Slot | Stamp], float | Lost | None],
+        poll: Callable[[PendingScalar | EventId], float | Expired | None],
         devices: Callable[[], Iterable[str]],
         observe: Callable[[StepRow], None],
         glance: Callable[[], None] = lambda: None,
@@ -199,8 +199,8 @@ class Recorder:
         metrics = self._inbox.metrics
         while metrics and metrics[0].time_ns <= until_ns:
             logged = metrics.popleft()
-            value = self._poll(logged.value) if isinstance(logged.value, Slot) else logged.value
-            if value is None or isinstance(value, Lost):
+            value = self._poll(logged.value) if isinstance(logged.value, PendingScalar) else logged.value
+            if value is None or isinstance(value, Expired):
                 continue
             if self.thinned.setdefault(logged.name, Thinner()).passes(logged.time_ns):
                 self._write_metric(logged, value)
@@ -209,7 +209,7 @@ class Recorder:
         """Write what was logged before ``until_ns`` although the step that it lies in has not ended."""
         if self.decision is not None:
             unread = self._inbox.events
-            self._write_metrics(min(until_ns, StepEvent.of(unread[0]).end_ns - 1) if unread else until_ns)
+            self._write_metrics(min(until_ns, unread[0].end_ns - 1) if unread else until_ns)
 
     def _steps_before(self, time_ns: int) -> int:
         """Steps that had ended by ``time_ns``, of which the last may not be in a row yet."""

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from profiler import lr_plan
 from profiler._compat import at_fork_in_child
 from profiler.distributed.layout import RunLayout
 from profiler.lr_plan import RatePlan
@@ -25,7 +26,7 @@ from profiler.sensors.base import Found
 from profiler.storage.schema import RESUMED, StepRow
 from profiler.storage.writer import RunWriter
 from profiler.torch_hooks import lr_simulation
-from profiler.torch_hooks.manager import Dispatcher
+from profiler.torch_hooks.manager import HookManager
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _LIVE: "weakref.WeakSet[Session]" = weakref.WeakSet()
@@ -56,7 +57,7 @@ class Session:
         declared: Mapping[str, Any],
         found: Found,
         owns_sensors: bool,
-        hooks: Dispatcher,
+        hooks: HookManager,
         period_seconds: float | None,
         times_loading: bool,
         observe: Callable[[StepRow], None],
@@ -88,7 +89,7 @@ class Session:
             writer=self._writer,
             inbox=self._inbox,
             poll=hooks.poll,
-            glance=hooks.glance,
+            glance=hooks.poll_flags,
             devices=lambda: tuple(hooks.devices),
             observe=observe,
         )
@@ -175,12 +176,18 @@ class Session:
             return
         end_ns = time.monotonic_ns()
         self._meters.close(end_ns)
-        schedule = self._hooks.schedulers.leading()
+        schedule = self._hooks.schedulers.most_active()
         self._hooks.detach(self._sink)
         self.status = status
         try:
             self._finish(end_ns)
-            lr_simulation.complete(self._head, schedule, step=self._recorder.totals.steps)
+            if schedule is not None and lr_plan.SECTION not in self._head:
+                before = (self.resumed or {}).get("step") or 0
+                self._head[lr_plan.SECTION] = lr_simulation.plan_section(
+                    schedule,
+                    step=before + self._recorder.totals.steps,
+                    total_steps=self._head.get(lr_plan.TOTAL),
+                )
         except Exception as error:  # noqa: BLE001 - the numbers may be incomplete; the training's result is not
             self.notice(
                 f"finishing the record failed ({type(error).__name__}: {error}); its last rows are missing"

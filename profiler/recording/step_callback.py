@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 
-from profiler.torch_hooks.manager import Dispatcher
+from profiler.torch_hooks.events import StepEvent
+from profiler.torch_hooks.manager import HookManager
 
 
 class NextStep:
@@ -18,7 +19,7 @@ class NextStep:
         notice: Says a fault of what was called.
     """
 
-    def __init__(self, hooks: Dispatcher, notice: Callable[[str], None]) -> None:
+    def __init__(self, hooks: HookManager, notice: Callable[[str], None]) -> None:
         self._hooks = hooks
         self._notice = notice
         self._action: Callable[[], object] | None = None
@@ -40,7 +41,7 @@ class NextStep:
         with suppress(SystemExit):
             self._arrived()
 
-    def _arrived(self, _event: tuple[object, ...] = ()) -> None:
+    def _arrived(self, _event: StepEvent | None = None) -> None:
         self._hooks.detach(self._sink)
         action, self._action = self._action, None
         if action is None:

@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from profiler.torch_hooks.events import Kind, Lost, Slot, Stamp, StepEvent
+from profiler.torch_hooks.events import EventId, Expired, Kind, PendingScalar, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _PATIENCE_NS = 5 * NANOSECONDS_PER_SECOND
@@ -94,8 +94,8 @@ class StepMerger:
 
     def __init__(
         self,
-        events: deque[tuple[object, ...]],
-        poll: Callable[[Slot | Stamp], float | Lost | None],
+        events: deque[StepEvent],
+        poll: Callable[[PendingScalar | EventId], float | Expired | None],
         start_ns: int,
     ) -> None:
         self._events = events
@@ -125,12 +125,12 @@ class StepMerger:
         self._is_over = final
         done: list[Step] = []
         while self._events:
-            event = StepEvent.of(self._events[0])
+            event = self._events[0]
             if (
-                event.stamp is not None
-                or event.slots
+                event.device_end is not None
+                or event.pending_losses
                 or event.skipped is not None
-                or type(event.learning_rate) is Slot
+                or type(event.learning_rate) is PendingScalar
             ):
                 arrived = self._arrived(event, give_up=final or now_ns - event.end_ns > _PATIENCE_NS)
                 if arrived is None:
@@ -160,23 +160,25 @@ class StepMerger:
 
     def _arrived(self, event: StepEvent, *, give_up: bool) -> StepEvent | None:
         """Put in what was on its way from a device; None while it is not all here."""
-        waiting = [s for s in (*event.slots, event.learning_rate, event.skipped) if type(s) is Slot]
+        waiting = [
+            s for s in (*event.pending_losses, event.learning_rate, event.skipped) if type(s) is PendingScalar
+        ]
         found = {slot: self._poll(slot) for slot in waiting}
-        ended = None if event.stamp is None else self._poll(event.stamp)
-        if (None in found.values() or (ended is None and event.stamp is not None)) and not give_up:
+        ended = None if event.device_end is None else self._poll(event.device_end)
+        if (None in found.values() or (ended is None and event.device_end is not None)) and not give_up:
             return None
         if isinstance(ended, int | float):
             self._lag_ns = max(int(ended) - event.end_ns, 0)
-        values = {slot: None if isinstance(value, Lost) else value for slot, value in found.items()}
+        values = {slot: None if isinstance(value, Expired) else value for slot, value in found.items()}
         rate = event.learning_rate
         return event._replace(
             loss=self._sum(event, values),
-            learning_rate=values[rate] if type(rate) is Slot else rate,
-            skipped=Slot(1) if event.skipped is not None and values[event.skipped] else None,
+            learning_rate=values[rate] if type(rate) is PendingScalar else rate,
+            skipped=PendingScalar(1) if event.skipped is not None and values[event.skipped] else None,
         )
 
-    def _sum(self, event: StepEvent, values: dict[Slot, float | None]) -> float | None:
-        parts = [values[slot] for slot in event.slots]
+    def _sum(self, event: StepEvent, values: dict[PendingScalar, float | None]) -> float | None:
+        parts = [values[slot] for slot in event.pending_losses]
         known = [part for part in parts if part is not None]
         if len(known) < len(parts):
             self.lost_losses += 1

@@ -1,5 +1,5 @@
-"""Seeing an unmodified PyTorch loop: every optimizer step, its loss and its learning rate.
+"""Hooks into PyTorch: optimizer steps, losses, learning rates, phases and device times of an unmodified loop.
 
-One process-wide :mod:`~profiler.torch_hooks.manager` holds the hooks; profilers come and go as its sinks.
+A process has one :class:`~profiler.torch_hooks.manager.HookManager`, which recorders attach to as sinks.
 Importing this package does not import torch.
 """

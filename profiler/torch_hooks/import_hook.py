@@ -1,6 +1,6 @@
-"""Acting at the moment a module is imported, without importing it: the training decides when torch is loaded.
+"""Action at the import of a module, which is itself not imported: the training decides when torch is loaded.
 
-What a script sets before it imports torch (``OMP_NUM_THREADS``, ``CUDA_VISIBLE_DEVICES``) counts only until then.
+Settings such as ``OMP_NUM_THREADS`` and ``CUDA_VISIBLE_DEVICES`` take effect only until torch is imported.
 """
 
 import importlib.util
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class LateModule:
-    """Stands for a module that may be imported later; until then it has no attributes."""
+    """Proxy of a module that may be imported later; it has no attributes until then."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -26,25 +26,25 @@ class LateModule:
 
 
 def when_imported(name: str, action: Callable[[], None]) -> Callable[[], None]:
-    """Call ``action`` once, as soon as the module ``name`` is imported; now, where it is already.
+    """Call ``action`` once, when the module ``name`` is imported; immediately if it already is.
 
     Args:
         name: A top-level module.
-        action: Must not raise: it runs inside somebody's ``import`` statement.
+        action: Must not raise: it runs inside the ``import`` statement.
 
     Returns:
-        What takes the wish back.
+        A function that cancels the request.
     """
     if name in sys.modules:
         action()
         return lambda: None
-    watch = _Watch(name, action)
+    watch = _ImportWatch(name, action)
     sys.meta_path.insert(0, watch)
-    return watch.end
+    return watch.cancel
 
 
-class _Watch(MetaPathFinder):
-    """Lets the other finders find the module, and follows its loader."""
+class _ImportWatch(MetaPathFinder):
+    """Finder that delegates to the other finders and wraps the loader of one module."""
 
     def __init__(self, name: str, action: Callable[[], None]) -> None:
         self._name = name
@@ -55,7 +55,7 @@ class _Watch(MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        del path, target  # what is watched is a top-level module
+        del path, target  # the watched module is a top-level one
         if fullname != self._name or self._is_searching:
             return None
         self._is_searching = True
@@ -63,29 +63,27 @@ class _Watch(MetaPathFinder):
             spec = importlib.util.find_spec(fullname)
         finally:
             self._is_searching = False
-        with suppress(AttributeError, TypeError):  # a loader that cannot be followed must still load
-            self._follow(spec.loader if spec else None)
+        with suppress(AttributeError, TypeError):  # a loader that cannot be wrapped must still load
+            self._wrap_loader(spec.loader if spec else None)
         return spec
 
-    def _follow(self, loader: Any) -> None:
+    def _wrap_loader(self, loader: Any) -> None:
         if loader is None or isinstance(loader, type):
             return
         load = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            with suppress(
-                AttributeError
-            ):  # several specs may share one loader, and the first import is the one
+            with suppress(AttributeError):  # several specs may share one loader; the first import counts
                 del loader.exec_module
             load(module)
             if not self._has_acted:
                 self._has_acted = True
-                self.end()
+                self.cancel()
                 self._action()
 
         loader.exec_module = exec_module
 
-    def end(self) -> None:
+    def cancel(self) -> None:
         """Stop watching. Safe to call twice."""
         if self in sys.meta_path:
             sys.meta_path.remove(self)

@@ -1,7 +1,7 @@
-"""What a scheduler will do to the learning rate, seen by letting a copy of it run ahead.
+"""Planned learning rates, obtained by running a copy of the scheduler ahead.
 
-The copy starts where the scheduler was first seen, and is believed only if it sets the same rates as the scheduler
-did. Nothing here runs while the loop does, and nothing of the loop's is moved on: it may go on after the recording.
+The copy was made when the scheduler was first seen, and it is used only if it reproduces the rates that the scheduler
+has set since. The simulation runs after the recording; it changes neither the scheduler nor the random numbers.
 """
 
 import math
@@ -13,135 +13,129 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from profiler import lr_plan
 from profiler.lr_plan import RatePlan
-from profiler.torch_hooks.scheduler_copy import draws, rate_of, twin_of
+from profiler.torch_hooks.scheduler_copy import copy_scheduler, current_rate, has_side_effects
 from profiler.torch_hooks.schedulers import Schedule
 
-_RESUMED = "resumed"
-"""Where ``run.json`` says from which step of an earlier run a run goes on; plans count from the first one's start."""
-MOST_CALLS = 400_000
-"""About a second's work."""
-LOOK_AHEAD = 10
-"""Where the end of a run is not known, a schedule is followed for so many times what it has done."""
-SPENT = 0.01
-"""A schedule ends where it has come under this part of its peak and falls no further: at no rate nothing is learned."""
-SAME = 1e-6
+_MAX_CALLS = 400_000
+"""About one second of simulation."""
+_LOOK_AHEAD = 10
+"""Where the end of a run is unknown, a schedule is simulated for this many times its past."""
+_SPENT = 0.01
+"""A schedule ends where it is below this share of its peak and falls no further: nothing is learned at rate 0."""
+_TOLERANCE = 1e-6
 
 
-class UnforeseenError(Exception):
-    """What the schedule will be cannot be told; the message says why."""
+class NotSimulableError(Exception):
+    """The schedule cannot be predicted; the message gives the reason."""
 
 
-def complete(meta: dict[str, Any], schedule: Schedule | None, *, step: int) -> None:
-    """Add to what ``run.json`` says of the learning rate to come, unless the user said it. Never raises.
+def plan_section(schedule: Schedule, *, step: int, total_steps: int | None) -> dict[str, Any]:
+    """Return the section of ``run.json`` with the plan, or with the reason why there is none. Never raises.
 
     Args:
-        meta: What it says so far, ``total_steps`` among it if that was declared.
-        schedule: What was seen of a scheduler, if one was.
-        step: Steps of this process's run so far.
+        schedule: State of a scheduler.
+        step: Steps made so far, those of a resumed run included.
+        total_steps: Steps of the whole run, if the user has declared them.
     """
-    if schedule is not None and lr_plan.SECTION not in meta:
-        before = (meta.get(_RESUMED) or {}).get("step") or 0
-        meta[lr_plan.SECTION] = _section(schedule, before + step, meta.get(lr_plan.TOTAL))
-
-
-def _section(schedule: Schedule, step: int, total_steps: int | None) -> dict[str, Any]:
-    kind = type(schedule.twin)
+    kind = type(schedule.copy)
     name = f"{kind.__module__}.{kind.__qualname__}"
     try:
-        with _same_chance(), warnings.catch_warnings():
+        with _unchanged_random_state(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            plan = foresee(schedule, step=step, total_steps=total_steps, source=f"{name}, simulated")
-    except UnforeseenError as error:
+            plan = simulate(schedule, step=step, total_steps=total_steps, source=f"{name}, simulated")
+    except NotSimulableError as error:
         return {"source": name, "refused": str(error)}
-    except Exception as error:  # noqa: BLE001 - schedulers are anybody's code
+    except Exception as error:  # noqa: BLE001 - schedulers are user code
         return {"source": name, "refused": f"its copy failed ({type(error).__name__}: {error})"}
     return plan.section()
 
 
 @contextmanager
-def _same_chance() -> Iterator[None]:
-    """Keep the random numbers to come as they are, in Python, numpy and torch on the CPU."""
-    chance, numpy = random.getstate(), sys.modules.get("numpy")
-    numpy_chance = numpy.random.get_state() if numpy else None
+def _unchanged_random_state() -> Iterator[None]:
+    """Restore the random states of Python, numpy and torch on the CPU."""
+    state, numpy = random.getstate(), sys.modules.get("numpy")
+    numpy_state = numpy.random.get_state() if numpy else None
     try:
         with sys.modules["torch"].random.fork_rng(devices=()):
             yield
     finally:
-        random.setstate(chance)
+        random.setstate(state)
         if numpy:
-            numpy.random.set_state(numpy_chance)
+            numpy.random.set_state(numpy_state)
 
 
-def foresee(schedule: Schedule, *, step: int, total_steps: int | None, source: str) -> RatePlan:
-    """Follow a schedule from now to the end of the run or to its own.
+def simulate(schedule: Schedule, *, step: int, total_steps: int | None, source: str) -> RatePlan:
+    """Return the rates from ``step`` to the end of the run or of the schedule.
 
     Raises:
-        UnforeseenError: It cannot be told.
+        NotSimulableError: The schedule cannot be predicted.
     """
-    if schedule.instructed:
-        raise UnforeseenError("it is told more than to step, so what it will do depends on the training")
+    if schedule.has_arguments:
+        raise NotSimulableError(
+            "scheduler.step() takes arguments (such as a metric), so its schedule depends on the training"
+        )
     if not schedule.steps_per_call:
-        raise UnforeseenError("it has stepped too little to tell how often it does")
-    each, begin = schedule.steps_per_call, step - schedule.steps_since
-    calls = schedule.calls * (1 + LOOK_AHEAD)
+        raise NotSimulableError("it has stepped too rarely to know how often it steps")
+    steps_per_call, begin = schedule.steps_per_call, step - schedule.steps_since
+    calls = schedule.calls * (1 + _LOOK_AHEAD)
     if total_steps is not None:
-        calls = schedule.calls + math.ceil((total_steps - begin) / each)
-    rates = _simulated(schedule, calls, is_end_known=total_steps is not None)
-    last = begin + math.floor((len(rates) - 1 - schedule.calls) * each) + 1
+        calls = schedule.calls + math.ceil((total_steps - begin) / steps_per_call)
+    rates = _simulated_rates(schedule, calls, is_end_known=total_steps is not None)
+    last = begin + math.floor((len(rates) - 1 - schedule.calls) * steps_per_call) + 1
     last = last if total_steps is None else min(last, total_steps)
     if last <= step + 1:
-        raise UnforeseenError("it has come to its end")
+        raise NotSimulableError("it has come to its end")
 
     def rate(at: int) -> float:
-        call = schedule.calls + math.floor((at - begin - 1) / each + SAME)
+        call = schedule.calls + math.floor((at - begin - 1) / steps_per_call + _TOLERANCE)
         return rates[min(max(call, 0), len(rates) - 1)]
 
     return RatePlan.sampled(rate, step, last, source)
 
 
-def _simulated(schedule: Schedule, calls: int, *, is_end_known: bool) -> list[float]:
-    """The rates after 0, 1, ... calls, up to so many or to where the schedule ends."""
-    if calls > MOST_CALLS:
-        raise UnforeseenError(f"it would have to be followed over {calls:,} of its steps")
-    if draws(schedule.twin):
-        raise UnforeseenError(
-            "it may draw on an iterator or on random numbers, which a look ahead would use up"
-        )
+def _simulated_rates(schedule: Schedule, calls: int, *, is_end_known: bool) -> list[float]:
+    """Return the rates after 0, 1, ..., ``calls`` steps of the scheduler, or up to its end."""
+    if calls > _MAX_CALLS:
+        raise NotSimulableError(f"a simulation would take {calls:,} of its steps")
+    if has_side_effects(schedule.copy):
+        raise NotSimulableError("it may use an iterator or random numbers, which a simulation would advance")
     rates: list[float] = []
     peak = 0.0
-    for call, rate in enumerate(islice(_steps(twin_of(schedule.twin)), calls + 1)):
+    for call, rate in enumerate(islice(_rates(copy_scheduler(schedule.copy)), calls + 1)):
         _check(schedule, call, rate)
-        if not is_end_known and call > schedule.calls and rates[-1] < SPENT * peak and rate >= rates[-1]:
+        if not is_end_known and call > schedule.calls and rates[-1] < _SPENT * peak and rate >= rates[-1]:
             return rates
         rates.append(rate)
         peak = max(peak, rate)
     if len(rates) <= schedule.calls:
-        raise UnforeseenError("its copy came to an end before it did")
-    if not is_end_known and len(rates) > calls and rates[-1] >= SPENT * peak:
-        raise UnforeseenError("it does not come to zero, and how long the run will be is not known")
+        raise NotSimulableError("its copy came to an end before it did")
+    if not is_end_known and len(rates) > calls and rates[-1] >= _SPENT * peak:
+        raise NotSimulableError("it does not come to zero, and how long the run will be is not known")
     return rates
 
 
-def _steps(twin: Any) -> Iterator[float]:
-    """The rates that a scheduler sets, until it refuses to go on or leads under zero."""
+def _rates(scheduler: Any) -> Iterator[float]:
+    """Yield the rates that a scheduler sets, until it raises ValueError or sets a negative one."""
     while True:
-        rate = rate_of(twin)
+        rate = current_rate(scheduler)
         if rate is None or not math.isfinite(rate):
-            raise UnforeseenError("its rates are no plain numbers")
+            raise NotSimulableError("its rates are not plain numbers")
         if rate < 0.0:
             return
         yield rate
         try:
-            twin.step()
+            scheduler.step()
         except ValueError:
             return
 
 
 def _check(schedule: Schedule, call: int, rate: float) -> None:
-    if call not in schedule.marks:
+    """Compare a simulated rate with the recorded one."""
+    if call not in schedule.checkpoints:
         return
-    seen = schedule.marks[call]
-    if seen is None or not math.isclose(seen, rate, rel_tol=SAME, abs_tol=1e-30):
-        raise UnforeseenError(f"its copy sets {rate:.6g} in its step {call:,} where it set {seen}")
+    recorded = schedule.checkpoints[call]
+    if recorded is None or not math.isclose(recorded, rate, rel_tol=_TOLERANCE, abs_tol=1e-30):
+        raise NotSimulableError(
+            f"its copy sets {rate:.6g} in its step {call:,}, where the scheduler set {recorded}"
+        )

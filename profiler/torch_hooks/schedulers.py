@@ -1,195 +1,178 @@
-"""Which schedulers of the learning rate are at work, and how often they step."""
+"""Learning-rate schedulers in use, and how often they step."""
 
 import sys
 import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from profiler.torch_hooks.scheduler_copy import is_twin, rate_of, twin_of
-
-if TYPE_CHECKING:
-    from profiler.torch_hooks.step_detector import Loop
+from profiler.torch_hooks.scheduler_copy import copy_scheduler, current_rate, is_copy
+from profiler.torch_hooks.step_detector import StepDetector, StepDetectors
 
 
-class Followed:
-    """A scheduler that was seen to step.
+class TrackedScheduler:
+    """A scheduler that has made a step.
 
     Attributes:
-        twin: A copy of it, as it was before the first step that was seen.
-        calls: Steps of it that were seen.
-        rate: The learning rate that the last of them set; None when it is no plain number.
-        marks: The rates that some of them set, by number.
-        instructed: Whether it was ever told more than to step.
-        loop: The loop of its thread.
-        first_step: Training steps of that loop at the first call.
-        first_calls: Calls until the next training step.
-        last_step: The same at the last call.
-        owner: The scheduler.
+        scheduler: Weak reference to it.
+        copy: Copy of it, made before the first step that was seen.
+        calls: Number of its steps.
+        rate: Learning rate that the last of them set; None if it is not a plain number.
+        checkpoints: Rates that steps 1, 2, 4, 8, ... set, by step.
+        has_arguments: Whether its ``step`` was ever called with arguments.
+        detector: Step detector of its thread.
+        first_step: Training steps of that thread at the first call.
+        first_calls: Calls before the next training step.
+        last_step: Training steps of that thread at the last call.
     """
 
     __slots__ = (
         "calls",
+        "checkpoints",
+        "copy",
+        "detector",
         "first_calls",
         "first_step",
-        "instructed",
+        "has_arguments",
         "last_step",
-        "loop",
-        "marks",
-        "owner",
         "rate",
-        "twin",
+        "scheduler",
     )
 
     def __init__(self, scheduler: Any) -> None:
-        self.owner = weakref.ref(scheduler)
-        self.twin = twin_of(scheduler)
+        self.scheduler = weakref.ref(scheduler)
+        self.copy = copy_scheduler(scheduler)
         self.calls = self.first_calls = self.first_step = self.last_step = 0
         self.rate: float | None = None
-        self.marks: dict[int, float | None] = {}
-        self.instructed = False
-        self.loop: Loop | None = None
+        self.checkpoints: dict[int, float | None] = {}
+        self.has_arguments = False
+        self.detector: StepDetector | None = None
 
-    def count(self, scheduler: Any, loop: "Loop | None") -> None:
-        """Take note of a step that it made."""
+    def on_step(self, scheduler: Any, detector: StepDetector | None) -> None:
+        """Account for a step of the scheduler."""
         self.calls += 1
-        self.rate = rate_of(scheduler)
-        if loop is not None:
-            self.loop, self.last_step = loop, loop.steps
+        self.rate = current_rate(scheduler)
+        if detector is not None:
+            self.detector, self.last_step = detector, detector.steps
         if self.calls == 1:
             self.first_step = self.last_step
         if self.last_step == self.first_step:
             self.first_calls = self.calls
-        if not self.calls & (self.calls - 1):
-            self.marks[self.calls] = self.rate
+        if not self.calls & (self.calls - 1):  # a power of two
+            self.checkpoints[self.calls] = self.rate
+
+    def schedule(self) -> "Schedule":
+        """Return its present state."""
+        steps, calls = self.last_step - self.first_step, self.calls - self.first_calls
+        return Schedule(
+            copy=self.copy,
+            calls=self.calls,
+            checkpoints={**self.checkpoints, self.calls: self.rate},
+            has_arguments=self.has_arguments,
+            steps_per_call=steps / calls if calls else 0.0,
+            steps_since=0 if self.detector is None else self.detector.steps - self.last_step,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """How far a scheduler had come at some moment.
+    """State of a scheduler at some moment.
 
     Attributes:
-        twin: A copy of it, as it was before the first step that was seen.
-        calls: Steps of it since then.
-        marks: The rates that some of them set, the last one included.
-        instructed: Whether it was ever told more than to step.
-        steps_per_call: Training steps between two of its own; 0 while unknown.
-        steps_since: Training steps since its last.
+        copy: Copy of it, made before the first step that was seen.
+        calls: Number of its steps since then.
+        checkpoints: Rates that some of them set, the last one included.
+        has_arguments: Whether its ``step`` was ever called with arguments.
+        steps_per_call: Training steps per step of the scheduler; 0 if unknown.
+        steps_since: Training steps since its last one.
     """
 
-    twin: Any
+    copy: Any
     calls: int
-    marks: dict[int, float | None]
-    instructed: bool
+    checkpoints: dict[int, float | None]
+    has_arguments: bool
     steps_per_call: float
     steps_since: int
 
 
 class Schedulers:
-    """Follows every scheduler of the learning rate that steps, also those made of others, as one.
+    """All schedulers that step; a scheduler made of others counts as one."""
 
-    Args:
-        loop: Returns the calling thread's loop.
-        listens: Whether anybody records.
-        notice: Takes what went wrong in following them.
-    """
+    def __init__(self, detectors: StepDetectors) -> None:
+        self._detectors = detectors
+        self._context = detectors.context
+        self._thread = threading.local()
+        self._tracked: dict[int, TrackedScheduler] = {}
 
-    def __init__(
-        self,
-        loop: "Callable[[], Loop | None]",
-        listens: Callable[[], bool],
-        notice: Callable[[str], object],
-    ) -> None:
-        self._loop = loop
-        self._listens = listens
-        self._notice = notice
-        self._inside = threading.local()
-        self._followed: dict[int, Followed] = {}
+    def reset(self) -> None:
+        """Start a new recording."""
+        self._tracked.clear()
 
-    def forget(self) -> None:
-        """Start afresh."""
-        self._followed.clear()
-
-    def _fail(self, error: Exception) -> None:
-        self._notice(
+    def _warn(self, error: Exception) -> None:
+        self._context.scalars.warn(
             f"a scheduler of the learning rate cannot be followed ({type(error).__name__}: {error}): "
             "forecasts do not know what it will do"
         )
 
-    def around(self, original: Any) -> Callable[..., Any]:
-        """Count the calls of ``LRScheduler.step``, but not those that a call makes itself."""
-        inside = self._inside
+    def around_step(self, original: Any) -> Callable[..., Any]:
+        """Return the wrapper of ``LRScheduler.step``, which counts the outermost calls."""
+        thread, context = self._thread, self._context
 
         def step(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
-            if getattr(inside, "is_busy", False) or not self._listens():
+            if getattr(thread, "is_in_step", False) or context.emit is None:
                 return original(scheduler, *args, **kwargs)
-            followed = self._meet(scheduler, instructed=bool(args or kwargs))
-            inside.is_busy = True
+            tracked = self._find(scheduler, has_arguments=bool(args or kwargs))
+            thread.is_in_step = True
             try:
                 result = original(scheduler, *args, **kwargs)
             finally:
-                inside.is_busy = False
-            if followed is not None:
-                self._count(followed, scheduler)
+                thread.is_in_step = False
+            if tracked is not None:
+                try:
+                    tracked.on_step(scheduler, self._detectors.current())
+                except Exception as error:  # noqa: BLE001 - the training must not notice
+                    self._warn(error)
             return result
 
         return step
 
-    def _meet(self, scheduler: Any, *, instructed: bool) -> Followed | None:
+    def _find(self, scheduler: Any, *, has_arguments: bool) -> TrackedScheduler | None:
         try:
-            followed = self._followed.get(id(scheduler))
-            if followed is None or followed.owner() is not scheduler:
-                if _is_being_made(scheduler) or is_twin(scheduler):
+            tracked = self._tracked.get(id(scheduler))
+            if tracked is None or tracked.scheduler() is not scheduler:
+                if _is_under_construction(scheduler) or is_copy(scheduler):
                     return None
-                followed = self._follow(scheduler)
-            followed.instructed |= instructed
-        except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
-            self._fail(error)
+                tracked = self._track(scheduler)
+            tracked.has_arguments |= has_arguments
+        except Exception as error:  # noqa: BLE001 - the training must not notice
+            self._warn(error)
             return None
-        return followed
+        return tracked
 
-    def _follow(self, scheduler: Any) -> Followed:
-        self._followed = {key: one for key, one in self._followed.items() if one.owner() is not None}
-        followed = self._followed[id(scheduler)] = Followed(scheduler)
-        return followed
+    def _track(self, scheduler: Any) -> TrackedScheduler:
+        self._tracked = {key: one for key, one in self._tracked.items() if one.scheduler() is not None}
+        tracked = self._tracked[id(scheduler)] = TrackedScheduler(scheduler)
+        return tracked
 
-    def _count(self, followed: Followed, scheduler: Any) -> None:
+    def most_active(self) -> Schedule | None:
+        """Return the state of the scheduler that stepped most often, the first of equals; None if there is none."""
         try:
-            followed.count(scheduler, self._loop())
-        except Exception as error:  # noqa: BLE001 - the training goes on, whatever failed here
-            self._fail(error)
-
-    def leading(self) -> Schedule | None:
-        """How far the scheduler has come that stepped most often, the first of equals; None where none was seen."""
-        try:
-            known = list(self._followed.values())
-            return _schedule(max(known, key=lambda followed: followed.calls)) if known else None
-        except Exception as error:  # noqa: BLE001 - another thread may be training still
-            self._fail(error)
+            tracked = list(self._tracked.values())
+            return max(tracked, key=lambda one: one.calls).schedule() if tracked else None
+        except Exception as error:  # noqa: BLE001 - another thread may still be training
+            self._warn(error)
             return None
 
 
-def _schedule(one: Followed) -> Schedule:
-    steps, calls = one.last_step - one.first_step, one.calls - one.first_calls
-    return Schedule(
-        twin=one.twin,
-        calls=one.calls,
-        marks={**one.marks, one.calls: one.rate},
-        instructed=one.instructed,
-        steps_per_call=steps / calls if calls else 0.0,
-        steps_since=0 if one.loop is None else one.loop.steps - one.last_step,
-    )
-
-
-def _is_being_made(scheduler: Any) -> bool:
-    """Whether its constructor, or that of one that is made of it, makes it take its first step."""
-    known = scheduler.__dict__
-    return "_last_lr" not in known or bool(known.get("_is_initial"))
+def _is_under_construction(scheduler: Any) -> bool:
+    """Return whether the call is the initial step that a scheduler's constructor makes."""
+    attributes = scheduler.__dict__
+    return "_last_lr" not in attributes or bool(attributes.get("_is_initial"))
 
 
 def scheduler_classes() -> list[type[Any]]:
-    """Every class of schedulers that exists by now."""
+    """Return every scheduler class that exists now."""
     base = sys.modules["torch.optim.lr_scheduler"].LRScheduler
     found = [base]
     for one in found:

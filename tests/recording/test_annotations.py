@@ -84,8 +84,8 @@ def test_bad_losses_are_one_warning(tmp_path):
 def test_reasons_why_losses_cannot_be_read_are_bounded():
     scalars = ScalarReader(torch)
     for number in range(5_000):
-        scalars.refuse(f"reason {number}")
-    assert len(scalars.unreadable) == 100
+        scalars.warn(f"reason {number}")
+    assert len(scalars.warnings) == 100
 
 
 def test_warnings_are_said_once_and_no_more_than_somebody_reads(said):

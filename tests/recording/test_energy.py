@@ -49,7 +49,7 @@ def recorded(path, lengths, wave):
         now += 0.07
         while due is not None and due <= now:
             end = round(due * SECOND)
-            inbox.events.append(tuple(StepEvent(Kind.OPEN, end, 1.0, (), 1, end, 0, 0, 0.1, None)))
+            inbox.events.append(StepEvent(Kind.OPEN, end, 1.0, (), 1, end, 0, 0, 0.1, None))
             due = due + ends.pop(0) if ends else None
         beat(now)
         recorder.drain(round(now * SECOND))

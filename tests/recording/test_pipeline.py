@@ -17,7 +17,7 @@ from profiler.records import Domain, Provenance, Reading
 from profiler.storage.writer import RunWriter
 from profiler.testing.clock import FakeClock
 from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
-from profiler.torch_hooks.events import Kind, Slot, Stamp, StepEvent
+from profiler.torch_hooks.events import EventId, Kind, PendingScalar, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
 
 GPU = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER)
@@ -62,8 +62,8 @@ class Bench:
     def step(self, loss=1.0, slots=(), stamp=None):
         """An update ends now."""
         end = self.clock()
-        event = StepEvent(Kind.OPEN, end, loss, slots, 1, end - 10, 5, 5, 0.1, None, stamp=stamp)
-        self.inbox.events.append(tuple(event))
+        event = StepEvent(Kind.OPEN, end, loss, slots, 1, end - 10, 5, 5, 0.1, None, device_end=stamp)
+        self.inbox.events.append(event)
 
     def log(self, value, name="val_error"):
         self.inbox.metrics.append(Logged(time_ns=self.clock(), name=name, value=value))
@@ -237,7 +237,7 @@ def test_a_metric_is_on_disk_soon_even_if_no_step_follows(bench):
 def test_a_metric_on_its_way_from_a_device_is_awaited(bench):
     bench.pass_time(1)
     bench.step()
-    bench.log(Slot(7))
+    bench.log(PendingScalar(7))
     bench.pass_time(1)
     bench.landed[7] = 0.25
     bench.pass_time(2)
@@ -257,7 +257,7 @@ def test_a_metric_logged_while_the_device_still_works_is_at_the_step_that_the_ho
     for n in range(1, 6):
         bench.pass_time(1)
         bench.landed[n] = bench.clock() + 3 * SECOND // 10
-        bench.step(stamp=Stamp(n))
+        bench.step(stamp=EventId(n))
         bench.pass_time(0.1)
         bench.log(n / 10)
     bench.pass_time(1)
@@ -272,7 +272,7 @@ def test_a_metric_logged_while_the_device_still_works_is_at_the_step_that_the_ho
 
 def test_an_evaluation_that_was_noticed_is_a_span_of_its_own(bench):
     def notice(kind):
-        bench.inbox.events.append((kind, bench.clock(), None, (), 0, 0, 0, 0, None, None))
+        bench.inbox.events.append(StepEvent(kind, bench.clock(), None, (), 0, 0, 0, 0, None, None))
 
     for _ in range(5):
         bench.pass_time(0.5)
@@ -353,7 +353,7 @@ def test_memory_stays_constant_over_hundreds_of_thousands_of_steps(bench):
             now = bench.clock()
             for n in range(2000):
                 end = now + n * 200_000
-                bench.inbox.events.append((Kind.OPEN, end, 1.0, (), 1, end - 10, 5, 5, 0.1, None))
+                bench.inbox.events.append(StepEvent(Kind.OPEN, end, 1.0, (), 1, end - 10, 5, 5, 0.1, None))
             bench.observed.clear()
             bench.pass_time(0.5, beat=0.25)
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.recording.steps import StepMerger
-from profiler.torch_hooks.events import LOST, Kind, Slot, Stamp, StepEvent
+from profiler.torch_hooks.events import EXPIRED, EventId, Kind, PendingScalar, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
 
 START = 1_000 * SECOND
@@ -16,7 +16,7 @@ START = 1_000 * SECOND
 
 def event(seconds, kind=Kind.OPEN, loss=None, *, slots=(), backwards=1, rate=0.1, skipped=None, stamp=None):
     end = START + round(seconds * SECOND)
-    slots = tuple(map(Slot, slots))
+    slots = tuple(map(PendingScalar, slots))
     return tuple(
         StepEvent(kind, end, loss, slots, backwards, end - 100, 60, 40, rate, skipped, 5, end - 150, 0, stamp)
     )
@@ -161,7 +161,7 @@ def test_a_loss_that_does_not_arrive_is_not_measured(events, merger, device, giv
 
 @pytest.mark.parametrize("others", [{}, {1: 1.0}])
 def test_a_loss_that_is_lost_is_not_awaited(events, merger, device, others):
-    device.landed |= {0: LOST, 1: 1.0}
+    device.landed |= {0: EXPIRED, 1: 1.0}
     events += [event(1, slots=[0, *others]), event(2, loss=2.0)]
     assert losses(merger.take(at(2))) == [None]
     assert list(merger.findings()) == [], "how many there are is known at the end"
@@ -171,15 +171,15 @@ def test_a_loss_that_is_lost_is_not_awaited(events, merger, device, others):
 
 
 def test_a_rate_or_a_flag_that_is_lost_leaves_the_step(events, merger, device):
-    device.landed |= {0: LOST, 1: LOST}
-    events.append(event(1, loss=1.0, rate=Slot(0), skipped=Slot(1)))
+    device.landed |= {0: EXPIRED, 1: EXPIRED}
+    events.append(event(1, loss=1.0, rate=PendingScalar(0), skipped=PendingScalar(1)))
     (step,) = merger.take(at(1), final=True)
     assert (step.loss, step.learning_rate) == (1.0, None)
     assert not list(merger.findings())
 
 
 def test_a_rate_on_its_way_is_awaited(events, merger, device):
-    events.append(event(1, loss=1.0, rate=Slot(7)))
+    events.append(event(1, loss=1.0, rate=PendingScalar(7)))
     assert merger.take(at(2), final=False) == []
     device.landed[7] = 0.25
     (step,) = merger.take(at(2), final=True)
@@ -187,21 +187,21 @@ def test_a_rate_on_its_way_is_awaited(events, merger, device):
 
 
 def test_a_rate_that_does_not_arrive_is_unknown(events, merger):
-    events.append(event(1, loss=1.0, rate=Slot(7)))
+    events.append(event(1, loss=1.0, rate=PendingScalar(7)))
     (step,) = merger.take(at(9), final=True)
     assert (step.loss, step.learning_rate) == (1.0, None)
 
 
 @pytest.mark.parametrize(("flag", "steps"), [(0.0, 3), (1.0, 2)])
 def test_a_step_may_turn_out_to_have_been_skipped(events, merger, device, flag, steps):
-    events += [event(1, loss=1.0), event(2, loss=2.0, skipped=Slot(3)), event(3, loss=3.0)]
+    events += [event(1, loss=1.0), event(2, loss=2.0, skipped=PendingScalar(3)), event(3, loss=3.0)]
     assert merger.take(at(4)) == []
     device.landed[3] = flag
     assert len(merger.take(at(4), final=True)) == steps
 
 
 def test_a_flag_that_does_not_arrive_leaves_the_step(events, merger):
-    events.append(event(1, loss=1.0, skipped=Slot(3)))
+    events.append(event(1, loss=1.0, skipped=PendingScalar(3)))
     assert losses(merger.take(at(9), final=True)) == [1.0]
 
 
@@ -209,7 +209,7 @@ def test_a_flag_that_does_not_arrive_leaves_the_step(events, merger):
 
 
 def test_a_step_ends_when_the_device_is_done(events, merger, device):
-    events.append(event(1, loss=1.0, stamp=Stamp(3)))
+    events.append(event(1, loss=1.0, stamp=EventId(3)))
     assert merger.take(at(2)) == []
     device.landed[3] = at(1.5)
     (step,) = merger.take(at(2), final=True)
@@ -219,32 +219,32 @@ def test_a_step_ends_when_the_device_is_done(events, merger, device):
 
 def test_steps_without_a_stamp_lag_as_the_last_one_did(events, merger, device):
     device.landed[0] = at(1.5)
-    events += [event(1, stamp=Stamp(0)), event(1.1), event(1.2)]
+    events += [event(1, stamp=EventId(0)), event(1.1), event(1.2)]
     assert [step.end_ns for step in merger.take(at(9), final=True)] == [at(1.5), at(1.6), at(1.7)]
 
 
 @pytest.mark.parametrize("lag", [-0.2, 0.0])
 def test_a_device_is_never_ahead_of_the_host(events, merger, device, lag):
     device.landed[0] = at(1 + lag)
-    events.append(event(1, stamp=Stamp(0)))
+    events.append(event(1, stamp=EventId(0)))
     assert merger.take(at(2), final=True)[0].end_ns == at(1)
 
 
 def test_a_stamp_that_does_not_arrive_leaves_the_lag_as_it_was(events, merger, device):
     device.landed[0] = at(1.5)
-    events += [event(1, stamp=Stamp(0)), event(2, stamp=Stamp(1)), event(3)]
+    events += [event(1, stamp=EventId(0)), event(2, stamp=EventId(1)), event(3)]
     assert [step.end_ns for step in merger.take(at(7.5))] == [at(1.5), at(2.5)]
 
 
 def test_no_step_lasts_longer_than_the_recording(events, merger, device):
     device.landed[0] = at(9)
-    events.append(event(1, stamp=Stamp(0)))
+    events.append(event(1, stamp=EventId(0)))
     assert merger.take(at(2), final=True)[0].end_ns == at(2)
 
 
 def test_what_joins_lags_too(events, merger, device):
     device.landed.update({0: at(1.5), 1: at(2.25)})
-    events += [event(1, stamp=Stamp(0)), event(2, Kind.JOIN, stamp=Stamp(1))]
+    events += [event(1, stamp=EventId(0)), event(2, Kind.JOIN, stamp=EventId(1))]
     (step,) = merger.take(at(3), final=True)
     assert (step.end_ns, step.host_end_ns, step.data_ns) == (at(2.25), at(2), 10)
     assert step.inner_forward_ns == 50, "from the second batch to the second backward pass"

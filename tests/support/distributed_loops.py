@@ -109,7 +109,7 @@ def main(rank, world_size, folder):
         with recorded() as recording:
             truth = loop()
         found[name] = {
-            "seen": recording.truth, "truth": truth, "unreadable": sorted(recording.unreadable)
+            "seen": recording.truth, "truth": truth, "warnings": sorted(recording.warnings)
         }  # fmt: skip
     Path(folder, f"rank-{rank}.json").write_text(json.dumps(found))
     distributed.destroy_process_group()

@@ -7,7 +7,7 @@ graph capture.
 
 import struct
 
-from profiler.torch_hooks.events import Slot
+from profiler.torch_hooks.events import PendingScalar
 
 SECOND = 1_000_000_000
 
@@ -58,7 +58,7 @@ class FakeFlags:
 
     def send(self):
         self._done.append(max(self._cuda.busy_until_ns, self._cuda.now_ns))
-        return Slot(len(self._done) - 1)
+        return PendingScalar(len(self._done) - 1)
 
     def is_up(self, flag):
         return self._cuda.now_ns >= self._done[flag]

@@ -185,7 +185,7 @@ def main(target):
         loaded = [step.data_ns > 0 for step in recording.steps]
         found[name] = {
             "seen": recording.truth, "truth": truth, "evaluations": evaluations, "loaded": loaded,
-            "unreadable": sorted(recording.unreadable),
+            "warnings": sorted(recording.warnings),
         }  # fmt: skip
     Path(target).write_text(json.dumps(found))
 

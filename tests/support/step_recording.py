@@ -1,30 +1,30 @@
-"""A recorder of steps: what the hooks send, read as the recorder reads it."""
+"""Recording of hook events and of the steps that the recorder makes of them."""
 
 from collections import deque
 from contextlib import contextmanager
 
 from profiler.recording.steps import StepMerger
-from profiler.torch_hooks.manager import dispatcher
+from profiler.torch_hooks.manager import hook_manager
 
 
 class Recording:
-    """What the hooks sent, as it is read by the recorder."""
+    """Events that the hooks sent, and the steps and evaluations made of them."""
 
     def __init__(self):
         self.events = deque()
         self.steps = []
         self.evaluations = []
-        self.unreadable = set()
+        self.warnings = set()
 
     @property
     def truth(self):
-        """Loss and backward passes of each step, to compare with what a loop says of itself."""
+        """Loss and number of backward passes of each step, as the test loops return them."""
         return [(step.loss, step.backwards) for step in self.steps]
 
 
 @contextmanager
 def recorded(*, times_loading=True):
-    hooks = dispatcher()
+    hooks = hook_manager()
     recording = Recording()
     sink = recording.events.append
     hooks.attach(sink, times_loading=times_loading)
@@ -32,7 +32,7 @@ def recorded(*, times_loading=True):
         yield recording
     finally:
         hooks.detach(sink)
-        recording.unreadable = set(hooks.scalars.unreadable)
+        recording.warnings = set(hooks.scalars.warnings)
         merger = StepMerger(deque(recording.events), hooks.poll, 0)
         recording.steps = merger.take(hooks.now(), final=True)
         recording.evaluations = list(merger.evaluations)

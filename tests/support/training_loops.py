@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from profiler.torch_hooks.manager import dispatcher
+from profiler.torch_hooks.manager import hook_manager
 
 STEPS = 4
 
@@ -750,7 +750,7 @@ LOOPS = {
 
 def _by_hand(loss=None):
     """What ``prof.step(loss=...)`` calls."""
-    dispatcher().manual_step(loss)
+    hook_manager().manual_step(loss)
 
 
 def update_that_no_hook_sees():

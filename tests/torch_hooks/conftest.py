@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from profiler.torch_hooks.manager import dispatcher
+from profiler.torch_hooks.manager import hook_manager
 from tests.support.fixtures import run_python  # noqa: F401 - a fixture
 from tests.support.step_recording import recorded
 
@@ -20,4 +20,4 @@ def record():
 @pytest.fixture
 def by_hand():
     """What ``prof.step(loss=...)`` calls."""
-    return dispatcher().manual_step
+    return hook_manager().manual_step

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.torch_hooks.async_scalars import _ON_ITS_WAY, _SLOTS, DeviceFlags, PinnedRing, ScalarReader
-from profiler.torch_hooks.events import LOST, Slot
+from profiler.torch_hooks.async_scalars import _CAPACITY, _PENDING, DeviceFlags, PinnedRing, ScalarReader
+from profiler.torch_hooks.events import EXPIRED, PendingScalar
 
 FLOATS = st.floats(width=32)
 
@@ -26,7 +26,7 @@ def reader():
 
 def on_its_way(ring, slot):
     """Put a slot back into the state it has until the device's copy has landed."""
-    ring._words[slot] = _ON_ITS_WAY
+    ring._words[slot] = _PENDING
 
 
 def test_a_slot_is_empty_until_the_copy_has_landed(ring):
@@ -65,7 +65,7 @@ def test_a_loss_that_is_nan_is_not_taken_for_one_on_its_way(ring, nan):
 
 def test_the_sentinel_is_a_nan():
     """A reader of the raw memory can never take it for a loss."""
-    assert math.isnan(struct.unpack("f", struct.pack("I", _ON_ITS_WAY))[0])
+    assert math.isnan(struct.unpack("f", struct.pack("I", _PENDING))[0])
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.bool])
@@ -86,24 +86,29 @@ def test_a_loss_with_a_graph_is_copied_without_it(ring):
 
 
 def test_who_comes_too_late_is_told_so_and_reads_no_other_scalar(ring):
-    slots = [ring.put(torch.tensor(float(number))) for number in range(_SLOTS + 3)]
-    assert [ring.poll(slot) for slot in slots] == [LOST, LOST, LOST, *map(float, range(3, _SLOTS + 3))]
+    slots = [ring.put(torch.tensor(float(number))) for number in range(_CAPACITY + 3)]
+    assert [ring.poll(slot) for slot in slots] == [
+        EXPIRED,
+        EXPIRED,
+        EXPIRED,
+        *map(float, range(3, _CAPACITY + 3)),
+    ]
 
 
 def test_a_scalar_whose_memory_is_used_anew_is_lost_before_the_next_has_landed(ring):
-    slots = [ring.put(torch.tensor(0.0)) for _ in range(_SLOTS + 1)]
-    on_its_way(ring, slots[-1] % _SLOTS)
-    assert (ring.poll(slots[0]), ring.poll(slots[-1])) == (LOST, None)
+    slots = [ring.put(torch.tensor(0.0)) for _ in range(_CAPACITY + 1)]
+    on_its_way(ring, slots[-1] % _CAPACITY)
+    assert (ring.poll(slots[0]), ring.poll(slots[-1])) == (EXPIRED, None)
 
 
 def test_a_slot_that_no_ring_gives_is_lost(ring):
-    assert ring.poll(Slot(-1)) is LOST
+    assert ring.poll(PendingScalar(-1)) is EXPIRED
 
 
 def test_a_flag_that_is_lost_says_nothing(ring):
     flags = DeviceFlags(ring, torch.zeros(()))
     flag = flags.send()
-    for _ in range(_SLOTS):
+    for _ in range(_CAPACITY):
         flags.send()
     assert not flags.is_up(flag)
 
@@ -114,7 +119,7 @@ def test_a_flag_that_is_lost_says_nothing(ring):
 )
 def test_what_is_read(reader, given_value, value):
     assert reader.read(given_value) == value
-    assert not reader.unreadable
+    assert not reader.warnings
 
 
 @pytest.mark.parametrize(
@@ -127,7 +132,7 @@ def test_what_is_read(reader, given_value, value):
 )
 def test_what_is_refused_has_a_reason_and_a_way_out(reader, tensor, reason):
     assert reader.read(tensor) is None
-    (message,) = reader.unreadable
+    (message,) = reader.warnings
     assert reason in message
     assert message.endswith("hand it over with prof.step(loss=...)")
 
@@ -155,4 +160,4 @@ def test_a_flag_is_up_when_its_copy_has_landed(ring):
 def test_the_same_refusal_is_kept_once(reader):
     for _ in range(3):
         reader.read(torch.ones(2))
-    assert len(reader.unreadable) == 1
+    assert len(reader.warnings) == 1

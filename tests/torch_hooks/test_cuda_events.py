@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.torch_hooks.clock_sync import DeviceClock
-from profiler.torch_hooks.cuda_events import _WAITING, DeviceStamps, ask, mark
-from profiler.torch_hooks.manager import dispatcher
+from profiler.torch_hooks.cuda_events import _MAX_WAITING, DeviceEvents
+from profiler.torch_hooks.manager import hook_manager
 from tests.support.fake_cuda import SECOND, FakeCuda, FakeFlags
 from tests.support.training_loops import STEPS, loss_of, network, sgd
 
@@ -76,7 +76,7 @@ def cuda():
 
 @pytest.fixture
 def stamps(cuda):
-    return DeviceStamps(cuda, "cuda:0", FakeFlags(cuda), cuda.clock)
+    return DeviceEvents(cuda, "cuda:0", FakeFlags(cuda), cuda.clock)
 
 
 def train(cuda, stamps, *, steps, launch, work, looks=3, chance=None):
@@ -88,15 +88,15 @@ def train(cuda, stamps, *, steps, launch, work, looks=3, chance=None):
     for _ in range(steps):
         for _ in range(looks):
             cuda.pass_time(launch / looks)
-            stamps.ask()
+            stamps.poll_events()
         end = cuda.launch(work * (chance.uniform(0.5, 1.5) if chance else 1.0))
-        truth.append((stamps.mark(cuda.now_ns), end))
+        truth.append((stamps.record_event(cuda.now_ns), end))
     return truth
 
 
 def settle(cuda, stamps):
     cuda.pass_time(10)
-    stamps.ask()
+    stamps.poll_events()
 
 
 def errors(stamps, truth):
@@ -108,7 +108,7 @@ def test_a_host_that_runs_ahead_does_not_shift_the_ends(cuda, stamps):
     truth = train(cuda, stamps, steps=100, launch=0.01, work=0.1, looks=4)
     for _ in range(2000):
         cuda.pass_time(0.005)
-        stamps.ask()
+        stamps.poll_events()
     assert max(errors(stamps, truth)) < 5
 
 
@@ -117,7 +117,7 @@ def test_ends_are_told_as_well_as_the_host_looks(cuda, stamps, launch, work):
     truth = train(cuda, stamps, steps=300, launch=launch, work=work, chance=random.Random(0))
     for _ in range(round(900 * work / launch)):
         cuda.pass_time(launch / 3)
-        stamps.ask()
+        stamps.poll_events()
     settle(cuda, stamps)
     assert sorted(errors(stamps, truth))[150] < 1000 * launch / 3
 
@@ -127,7 +127,7 @@ def test_a_device_that_keeps_up_is_told_by_when_events_were_recorded(cuda, stamp
     truth = []
     for _ in range(50):
         cuda.pass_time(0.2)
-        truth.append((stamps.mark(cuda.now_ns), cuda.launch(0.0)))
+        truth.append((stamps.record_event(cuda.now_ns), cuda.launch(0.0)))
     settle(cuda, stamps)
     assert max(errors(stamps, truth)) < 200 / 2 + 1
 
@@ -136,13 +136,13 @@ def test_a_thread_that_waits_for_the_device_is_helped_by_another_one_that_looks(
     """The loss is read between backward pass and update: when the update ends, the training thread is waiting again."""
     chance, truth = random.Random(0), []
     for _ in range(300):
-        stamps.ask()
+        stamps.poll_events()
         waited_for = cuda.launch(0.2)
         while cuda.now_ns < waited_for:
             cuda.pass_time(chance.uniform(0.02, 0.06))
-            stamps.glance()
+            stamps.poll_flags()
         end = cuda.launch(0.03)
-        truth.append((stamps.mark(cuda.now_ns), end))
+        truth.append((stamps.record_event(cuda.now_ns), end))
     settle(cuda, stamps)
     assert max(errors(stamps, truth)[150:]) < 15
 
@@ -156,24 +156,24 @@ def test_an_hour_of_single_precision_differences_loses_no_millisecond(cuda, stam
 
 def test_a_stamp_is_on_its_way_until_its_event_was_seen_complete(cuda, stamps):
     cuda.launch(1.0)
-    stamp = stamps.mark(cuda.now_ns)
+    stamp = stamps.record_event(cuda.now_ns)
     assert stamps.poll(stamp) is None
-    stamps.ask()
+    stamps.poll_events()
     assert stamps.poll(stamp) is None
     cuda.pass_time(2.0)
     assert stamps.poll(stamp) is None, "polling from another thread asks the device nothing"
-    stamps.ask()
+    stamps.poll_events()
     assert stamps.poll(stamp) is not None
 
 
 def test_nothing_is_asked_or_recorded_during_a_capture(cuda, stamps):
-    stamps.mark(cuda.now_ns)
+    stamps.record_event(cuda.now_ns)
     cuda.pass_time(1.0)
     cuda.is_capturing = True
-    stamps.ask()
-    assert stamps.mark(cuda.now_ns) is None
+    stamps.poll_events()
+    assert stamps.record_event(cuda.now_ns) is None
     cuda.is_capturing = False
-    assert stamps.mark(cuda.now_ns) is not None
+    assert stamps.record_event(cuda.now_ns) is not None
 
 
 def test_fast_steps_share_stamps_and_events_are_used_again(cuda, stamps):
@@ -184,8 +184,8 @@ def test_fast_steps_share_stamps_and_events_are_used_again(cuda, stamps):
 
 def test_a_device_that_never_gets_there_is_not_given_more_and_more_events(cuda, stamps):
     cuda.launch(1e6)
-    marked = [stamps.mark(cuda.now_ns + n * SECOND) for n in range(2 * _WAITING)]
-    assert sum(stamp is not None for stamp in marked) == _WAITING
+    marked = [stamps.record_event(cuda.now_ns + n * SECOND) for n in range(2 * _MAX_WAITING)]
+    assert sum(stamp is not None for stamp in marked) == _MAX_WAITING
 
 
 # -- in a loop -----------------------------------------------------------------------------------------------------
@@ -198,23 +198,22 @@ class Broken(FakeCuda):
         raise RuntimeError("CUDA error: device-side assert triggered")
 
 
-def stamped(cuda):
-    """Give the calling thread's loop the stamps that an optimizer of CUDA parameters would."""
-    hooks = dispatcher()
-    loop = hooks.loop()
-    hooks.stamps = loop.stamps = DeviceStamps(cuda, "cuda:0", FakeFlags(cuda), cuda.clock)
-    loop.key = 0
-    return hooks, loop
+def with_device_events(cuda):
+    """Give the calling thread's detector the events that an optimizer of CUDA parameters would."""
+    hooks = hook_manager()
+    detector = hooks.detectors.current()
+    detector.use_device_events(DeviceEvents(cuda, "cuda:0", FakeFlags(cuda), cuda.clock))
+    return hooks, detector
 
 
 def test_steps_of_a_loop_end_when_the_device_is_done(record, cuda, monkeypatch):
     """The loop is real, and trains on the CPU; each update stands for 50 ms of work of the device."""
-    monkeypatch.setattr(dispatcher(), "now", cuda.clock)
+    monkeypatch.setattr(hook_manager(), "now", cuda.clock)
     model = network()
     optimizer = sgd(model)
     ends = []
     with record() as recording:
-        hooks, loop = stamped(cuda)
+        _, detector = with_device_events(cuda)
         for _ in range(20):
             cuda.pass_time(0.01)
             loss_of(model).backward()
@@ -222,7 +221,7 @@ def test_steps_of_a_loop_end_when_the_device_is_done(record, cuda, monkeypatch):
             optimizer.step()
         for _ in range(1000):
             cuda.pass_time(0.001)
-            ask(hooks, loop)
+            detector.poll_events()
     assert [step.end_ns for step in recording.steps] == pytest.approx(ends, abs=SECOND // 100)
     assert [step.host_end_ns for step in recording.steps] == [
         1_000 * SECOND + (n + 1) * SECOND // 100 for n in range(20)
@@ -234,29 +233,29 @@ def test_a_broken_device_ends_the_stamps_and_not_the_training(record):
     optimizer = sgd(model)
     truth = []
     with record() as recording:
-        hooks, loop = stamped(Broken())
+        hooks, detector = with_device_events(Broken())
         for _ in range(STEPS):
             loss = loss_of(model)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
             truth.append((pytest.approx(loss.item()), 1))
-        assert loop.stamps is None
+        assert not detector.has_device_events
         assert hooks.failure is None
     assert recording.truth == truth
-    assert ["device's own times" in reason for reason in recording.unreadable] == [True]
+    assert ["device's own times" in reason for reason in recording.warnings] == [True]
 
 
 def test_asking_a_broken_device_ends_the_stamps(record):
     with record() as recording:
-        hooks, loop = stamped(Broken())
-        loop.stamps._waiting.append(None)
-        ask(hooks, loop)
-        assert loop.stamps is None
-        assert mark(hooks, loop, 0) is None
-        hooks.glance()
-        assert hooks.stamps is None
-    assert recording.unreadable
+        hooks, detector = with_device_events(Broken())
+        hooks.context.device_events._waiting.append(None)
+        detector.poll_events()
+        assert not detector.has_device_events
+        assert detector.record_event(0) is None
+        hooks.poll_flags()
+        assert hooks.context.device_events is None
+    assert recording.warnings
 
 
 def test_an_update_inside_a_capture_is_no_step_and_is_said(record, cuda):
@@ -264,7 +263,7 @@ def test_an_update_inside_a_capture_is_no_step_and_is_said(record, cuda):
     model = network()
     optimizer = sgd(model)
     with record() as recording:
-        stamped(cuda)
+        with_device_events(cuda)
         loss_of(model).backward()
         optimizer.step()
         cuda.is_capturing = True
@@ -277,36 +276,35 @@ def test_an_update_inside_a_capture_is_no_step_and_is_said(record, cuda):
         optimizer.step()
     assert len(recording.steps) == 2
     assert recording.truth[-1] == (pytest.approx(loss.item()), 1)
-    assert ["after each replay" in reason for reason in recording.unreadable] == [True]
+    assert ["after each replay" in reason for reason in recording.warnings] == [True]
 
 
 def test_only_the_thread_that_trains_asks(record, cuda):
     """Another thread that listens to the same hooks has a loop without stamps."""
     with record():
-        hooks, _ = stamped(cuda)
+        hooks, _ = with_device_events(cuda)
         seen = []
-        thread = threading.Thread(target=lambda: seen.append(hooks.loop().stamps))
+        thread = threading.Thread(target=lambda: seen.append(hooks.detectors.current().has_device_events))
         thread.start()
         thread.join()
-    assert seen == [None]
+    assert seen == [False]
 
 
 def test_an_optimizer_of_cuda_parameters_gets_stamps(record, monkeypatch):
     """Its parameters are stood in for: what counts is the device that they name."""
     optimizer = sgd(network())
     with record() as recording:
-        hooks = dispatcher()
+        hooks = hook_manager()
         cuda = FakeCuda()
-        monkeypatch.setattr(hooks, "cuda", cuda)
+        monkeypatch.setattr(hooks.context, "cuda", cuda)
         monkeypatch.setattr(hooks.scalars, "flags", lambda device: FakeFlags(cuda))
         optimizer.param_groups[0]["params"] = [_OnCuda()]
         optimizer.step = lambda: None
-        from profiler.torch_hooks.optimizer import update
-
-        update(hooks, hooks.loop(), optimizer, hooks.now())
-        assert hooks.loop().stamps is hooks.stamps is not None
-        assert hooks.devices == {"cuda:0"}
-        assert hooks.loop().key == 0
+        detector = hooks.detectors.current()
+        detector.on_optimizer_step(optimizer, hooks.now())
+        assert detector.has_device_events
+        assert hooks.context.device_events is not None
+        assert hooks.devices == ("cuda:0",)
     assert len(recording.steps) == 1
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
-from profiler.torch_hooks.manager import dispatcher
+from profiler.torch_hooks.manager import hook_manager
 from tests.support.training_loops import batch, loss_of, network, sgd
 
 MILLISECOND = 1_000_000
@@ -101,7 +101,7 @@ def test_switched_off_it_leaves_iterators_alone(record, training):
 
 
 def test_one_listener_that_wants_it_is_enough(training):
-    hooks = dispatcher()
+    hooks = hook_manager()
     iterators = torch.utils.data.dataloader._BaseDataLoaderIter
     before = iterators.__next__
     first, second = [].append, [].append
@@ -346,7 +346,7 @@ def test_a_thread_that_only_loads_evaluates_nothing(record, training):
 def test_a_failure_of_ours_does_not_reach_the_loop(record, training, monkeypatch):
     with record():
         training.epoch()
-        hooks = dispatcher()
-        monkeypatch.setattr(hooks, "gradients_are_on", lambda: 1 / 0)
+        hooks = hook_manager()
+        monkeypatch.setattr(hooks.context, "are_gradients_enabled", lambda: 1 / 0)
         training.epoch()
         assert "ZeroDivisionError" in hooks.failure

@@ -34,7 +34,7 @@ def check(found):
     assert [loss for loss, _ in found["seen"]] == pytest.approx(
         [loss for loss, _ in found["truth"]], rel=1e-6
     )
-    assert found["unreadable"] == []
+    assert found["warnings"] == []
 
 
 @pytest.mark.parametrize("name", framework_loops.LOOPS)

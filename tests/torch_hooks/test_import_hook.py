@@ -147,9 +147,9 @@ def test_hooks_wait_for_torch_and_see_the_first_step(run_python):
     done = run_python(
         """
         import sys
-        from profiler.torch_hooks.manager import dispatcher
+        from profiler.torch_hooks.manager import hook_manager
         events = []
-        hooks, sink, finders = dispatcher(), events.append, list(sys.meta_path)
+        hooks, sink, finders = hook_manager(), events.append, list(sys.meta_path)
         hooks.attach(sink)
         assert "torch" not in sys.modules
         import torch
@@ -168,9 +168,9 @@ def test_hooks_that_never_saw_torch_leave_nothing(run_python):
     done = run_python(
         """
         import sys
-        from profiler.torch_hooks.manager import dispatcher
+        from profiler.torch_hooks.manager import hook_manager
         finders = list(sys.meta_path)
-        hooks, sink = dispatcher(), [].append
+        hooks, sink = hook_manager(), [].append
         hooks.attach(sink)
         hooks.detach(sink)
         print("torch" in sys.modules, sys.meta_path == finders)
@@ -183,14 +183,14 @@ def test_steps_by_hand_need_no_torch(run_python):
     done = run_python(
         """
         import sys
-        from profiler.torch_hooks.manager import dispatcher
+        from profiler.torch_hooks.manager import hook_manager
         events = []
-        hooks, sink = dispatcher(), events.append
+        hooks, sink = hook_manager(), events.append
         hooks.attach(sink)
         for loss in (3.0, 2, None):
             hooks.manual_step(loss)
         hooks.detach(sink)
-        print(len(events), hooks.failure, hooks.scalars.unreadable, "torch" in sys.modules)
+        print(len(events), hooks.failure, hooks.scalars.warnings, "torch" in sys.modules)
         """
     )
     assert done.stdout == "3 None set() False\n"

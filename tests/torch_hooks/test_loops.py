@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from profiler.torch_hooks.async_scalars import PinnedRing
-from profiler.torch_hooks.manager import dispatcher
-from profiler.torch_hooks.step_detector import _MOST_SLOTS
+from profiler.torch_hooks.manager import hook_manager
+from profiler.torch_hooks.step_detector import MAX_PENDING_LOSSES
 from tests.support.loops_page import is_on_page, note_of
 from tests.support.training_loops import (
     BY_HAND,
@@ -143,9 +143,9 @@ def test_more_micro_batches_on_a_device_than_are_kept_have_no_loss_rather_than_a
     record, monkeypatch
 ):
     ring = PinnedRing(torch, pinned=False)
-    monkeypatch.setattr(dispatcher().scalars, "_ring", ring)
-    monkeypatch.setattr(dispatcher().scalars, "_read_plain", ring.put)
-    many, few = _MOST_SLOTS + 5, 3
+    monkeypatch.setattr(hook_manager().scalars, "_ring", ring)
+    monkeypatch.setattr(hook_manager().scalars, "_read_plain", ring.put)
+    many, few = MAX_PENDING_LOSSES + 5, 3
     weight = nn.Parameter(torch.ones(()))
     optimizer = torch.optim.SGD([weight], lr=0.0)
     with record() as recording:
@@ -166,8 +166,8 @@ def test_a_backward_from_several_elements_has_no_loss_and_says_so_once(record):
             model(batch()[0]).backward(torch.ones(8, 1))
             optimizer.step()
     assert recording.truth == [(None, 1)] * STEPS
-    assert len(recording.unreadable) == 1
-    assert "several elements" in recording.unreadable.pop()
+    assert len(recording.warnings) == 1
+    assert "several elements" in recording.warnings.pop()
 
 
 def test_updates_that_no_hook_sees_are_said(record):
@@ -177,7 +177,7 @@ def test_updates_that_no_hook_sees_are_said(record):
             loss_of(model).backward()
             unseen_update(model)
     assert recording.steps == []
-    assert ["prof.step() after each update" in reason for reason in recording.unreadable] == [True]
+    assert ["prof.step() after each update" in reason for reason in recording.warnings] == [True]
 
 
 def test_what_could_not_be_read_is_not_said_of_the_next_recording(record):
@@ -185,8 +185,8 @@ def test_what_could_not_be_read_is_not_said_of_the_next_recording(record):
         torch.ones(2, requires_grad=True).backward()
     with record() as second:
         plain()
-    assert first.unreadable
-    assert not second.unreadable
+    assert first.warnings
+    assert not second.warnings
 
 
 @pytest.mark.parametrize("loss", [float("nan"), float("inf"), float("-inf"), -3.0, 0.0])
@@ -271,7 +271,7 @@ def test_a_loss_by_hand_that_is_no_number_leaves_the_step(record, by_hand, loss)
     with record() as recording:
         by_hand(loss)
     assert recording.truth == [(None, 0)]
-    assert len(recording.unreadable) == 1
+    assert len(recording.warnings) == 1
 
 
 def test_a_backward_from_an_edge_of_the_graph_has_no_loss(record):
@@ -282,7 +282,7 @@ def test_a_backward_from_an_edge_of_the_graph_has_no_loss(record):
         torch.autograd.backward(torch.autograd.graph.get_gradient_edge(loss), torch.ones(()))
         optimizer.step()
     assert recording.truth == [(None, 1)]
-    assert dispatcher().failure is None
+    assert hook_manager().failure is None
 
 
 # -- the learning rate ---------------------------------------------------------------------------------------------

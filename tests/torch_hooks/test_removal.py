@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks
 
-from profiler.torch_hooks import backward, optimizer
-from profiler.torch_hooks.manager import dispatcher
-from profiler.torch_hooks.step_detector import Loop
+from profiler.torch_hooks.losses import LossReader
+from profiler.torch_hooks.manager import hook_manager
+from profiler.torch_hooks.step_detector import StepDetector
 from tests.support.training_loops import STEPS, fused_into_backward, network, plain, scaled, sgd
 
 SCALER = torch.amp.GradScaler
@@ -22,8 +22,8 @@ SCALER = torch.amp.GradScaler
 
 @pytest.fixture
 def hooks():
-    yield dispatcher()
-    dispatcher().forget()
+    yield hook_manager()
+    hook_manager().reset()
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_leaving_twice(hooks, untouched):
     hooks.attach(other)
     hooks.detach(sink)
     hooks.detach(sink)
-    assert hooks.emit is other
+    assert hooks.context.emit is other
     hooks.detach(other)
     hooks.detach(other)
     untouched()
@@ -137,7 +137,7 @@ def test_a_failure_of_ours_does_not_reach_the_loop(hooks, untouched, error):
     hooks.attach(sink)
     assert plain() == undisturbed
     assert error.__name__ in hooks.failure
-    assert hooks.emit is None
+    assert hooks.context.emit is None
     hooks.detach(sink)
     untouched()
     hooks.attach(sink)
@@ -159,15 +159,15 @@ def test_gradients_made_in_inference_mode_do_not_reach_the_loop(record):
         for _ in range(2):
             (torch.ones((), requires_grad=True) * 2.0).backward()
         optimizers[0].step()
-    assert dispatcher().failure is None
+    assert hook_manager().failure is None
     assert recording.truth[-1] == (4.0, 2)
 
 
 BREAKABLE = {
-    "counting a backward pass": (Loop, "add"),
-    "an update inside a backward pass": (optimizer, "update"),
-    "a scaled loss": (backward, "_mark"),
-    "a skipped update": (Loop, "skip"),
+    "counting a backward pass": (StepDetector, "_add_backward"),
+    "an update inside a backward pass": (StepDetector, "_update"),
+    "a scaled loss": (LossReader, "mark_scaled"),
+    "a skipped update": (StepDetector, "skip_update"),
 }
 
 
@@ -183,7 +183,7 @@ def test_no_part_of_ours_that_fails_reaches_the_loop(record, untouched, monkeypa
     for loop in loops:
         with record():
             found.append(after_seed(loop))
-            failures.append(dispatcher().failure)
+            failures.append(hook_manager().failure)
     assert found == undisturbed
     assert "RuntimeError: ours" in failures
     untouched()
@@ -198,7 +198,7 @@ def test_after_a_failure_nobody_who_comes_or_goes_brings_the_hooks_back(hooks, u
     events = []
     sink, other = events.append, [].append
     hooks.attach(sink)
-    hooks.fail(ValueError("ours"))
+    hooks.context.fail(ValueError("ours"))
     hooks.attach(other)
     plain()
     hooks.detach(other)
@@ -221,7 +221,7 @@ def test_who_joins_hears_what_others_listen_to_and_installs_nothing(hooks, untou
     hooks.join(heard.append)
     plain()
     hooks.detach(sink)
-    hooks.forget()
+    hooks.reset()
     assert len(heard) == STEPS
     untouched()
 
@@ -246,7 +246,7 @@ def test_an_optimizer_that_hides_its_groups_does_not_reach_the_loop(record):
     optimizer = Odd(network().parameters(), lr=0.1)
     with record():
         optimizer.step()
-    assert dispatcher().failure is not None
+    assert hook_manager().failure is not None
 
 
 def test_an_optimizer_and_its_weights_may_die_while_we_listen(record):
@@ -292,11 +292,11 @@ def test_hooks_do_not_import_the_compiler():
     """It takes longer to import than many a run takes to start."""
     script = """
 import sys, torch
-from profiler.torch_hooks.manager import dispatcher
+from profiler.torch_hooks.manager import hook_manager
 before = set(sys.modules)
 sink = [].append
-dispatcher().attach(sink)
-dispatcher().detach(sink)
+hook_manager().attach(sink)
+hook_manager().detach(sink)
 print(sorted(name for name in set(sys.modules) - before if name.startswith("torch")), "torch._dynamo" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ from torch.optim import lr_scheduler as schedulers
 
 from profiler.lr_plan import RatePlan
 from profiler.torch_hooks import lr_simulation
-from profiler.torch_hooks.manager import dispatcher
+from profiler.torch_hooks.manager import hook_manager
 
 SEEN, TOTAL = 60, 200
 FALLING = functools.partial(schedulers.LambdaLR, lr_lambda=lambda done: 1.0 - done / TOTAL)
@@ -115,17 +115,15 @@ class Training:
 
 def followed(training, steps=SEEN, *, total_steps=TOTAL):
     """Train under a recording; returns what ``run.json`` says of the schedule."""
-    hooks, sink = dispatcher(), [].append
+    hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     try:
         training.go(steps)
-        seen = hooks.schedulers.leading()
-        assert not hooks.scalars.unreadable
+        seen = hooks.schedulers.most_active()
+        assert not hooks.scalars.warnings
     finally:
         hooks.detach(sink)
-    meta = {} if total_steps is None else {"total_steps": total_steps}
-    lr_simulation.complete(meta, seen, step=training.steps)
-    return meta.get("learning_rate_plan")
+    return seen and lr_simulation.plan_section(seen, step=training.steps, total_steps=total_steps)
 
 
 def assert_foreseen(section, training):
@@ -189,7 +187,7 @@ def test_a_scheduler_that_has_been_at_work_before():
 
 
 def test_a_scheduler_that_is_gone_by_the_end():
-    hooks, sink = dispatcher(), [].append
+    hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     training = Training(SCHEDULES["cosine"][0])
     training.go(SEEN)
@@ -197,17 +195,17 @@ def test_a_scheduler_that_is_gone_by_the_end():
     del training
     gc.collect()
     assert [ghost() for ghost in ghosts] == [None] * 3
-    seen = hooks.schedulers.leading()
+    seen = hooks.schedulers.most_active()
     hooks.detach(sink)
-    assert lr_simulation.foresee(seen, step=SEEN, total_steps=TOTAL, source="").last_step == TOTAL
+    assert lr_simulation.simulate(seen, step=SEEN, total_steps=TOTAL, source="").last_step == TOTAL
 
 
 def test_what_cannot_be_copied_is_shared():
     model = torch.nn.Linear(2, 2)
-    hooks, sink = dispatcher(), [].append
+    hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     Training(lambda o: Own(o, model)).go(3)
-    twin = hooks.schedulers.leading().twin
+    twin = hooks.schedulers.most_active().copy
     hooks.detach(sink)
     assert twin.model.weight is model.weight
     assert twin.factor.__self__ is twin
@@ -283,17 +281,14 @@ def of_a_global():
 def test_what_a_look_ahead_would_use_up_is_left_alone(kind):
     function, sources = drawn(kind)
     training = Training(lambda o: schedulers.LambdaLR(o, function))
-    hooks, sink = dispatcher(), [].append
+    hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     training.go(5)
-    seen = hooks.schedulers.leading()
+    seen = hooks.schedulers.most_active()
     hooks.detach(sink)
     before = state_of(sources)
-    meta = {"total_steps": TOTAL}
-    lr_simulation.complete(meta, seen, step=5)
-    assert meta["learning_rate_plan"]["refused"] == (
-        "it may draw on an iterator or on random numbers, which a look ahead would use up"
-    )
+    section = lr_simulation.plan_section(seen, step=5, total_steps=TOTAL)
+    assert section["refused"] == "it may use an iterator or random numbers, which a simulation would advance"
     assert state_of(sources) == before
 
 
@@ -308,15 +303,14 @@ def state_of(sources):
 )
 def test_random_numbers_to_come_are_the_same(draw):
     training = Training(lambda o: schedulers.LambdaLR(o, lambda _: draw()))
-    hooks, sink = dispatcher(), [].append
+    hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     training.go(5)
-    seen = hooks.schedulers.leading()
+    seen = hooks.schedulers.most_active()
     hooks.detach(sink)
     states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()  # noqa: NPY002
-    meta = {"total_steps": TOTAL}
-    lr_simulation.complete(meta, seen, step=5)
-    assert "where it set" in meta["learning_rate_plan"]["refused"]
+    section = lr_simulation.plan_section(seen, step=5, total_steps=TOTAL)
+    assert "where the scheduler set" in section["refused"]
     assert states == (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist())  # noqa: NPY002
 
 
@@ -338,10 +332,10 @@ class Table:
 @pytest.mark.parametrize("kind", [Table, lambda: torch.nn.Linear(2, 2)])
 def test_what_says_itself_how_it_is_copied_is_shared(kind):
     thing = kind()
-    hooks, sink = dispatcher(), [].append
+    hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     Training(lambda o: Own(o, thing)).go(3)
-    assert hooks.schedulers.leading().twin.model is thing
+    assert hooks.schedulers.most_active().copy.model is thing
     hooks.detach(sink)
     assert Table.copies == 0
 
@@ -358,12 +352,12 @@ def test_a_scheduler_may_hold_what_holds_itself():
 
 
 def test_an_error_of_a_scheduler_is_the_loops_own_and_the_next_call_counts():
-    hooks, sink = dispatcher(), [].append
+    hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     training = Training(lambda o: schedulers.OneCycleLR(o, 0.1, total_steps=20))
     with pytest.raises(ValueError, match="total steps is 20"):
         training.go(30)
-    assert hooks.schedulers.leading().calls == 20
+    assert hooks.schedulers.most_active().calls == 20
     hooks.detach(sink)
 
 
@@ -395,13 +389,13 @@ class Broken(Own):
             lambda o: schedulers.LambdaLR(o, lambda done: math.nan),
             SEEN,
             TOTAL,
-            "its rates are no plain numbers",
+            "its rates are not plain numbers",
         ),
-        (SCHEDULES["cosine"][0], 1, TOTAL, "it has stepped too little to tell how often it does"),
+        (SCHEDULES["cosine"][0], 1, TOTAL, "it has stepped too rarely to know how often it steps"),
         (SCHEDULES["cosine"][0], TOTAL, TOTAL, "it has come to its end"),
         (SCHEDULES["cosine"][0], TOTAL, None, "it has come to its end"),
         (SCHEDULES["cosine with a floor"][0], SEEN, None, "how long the run will be is not known"),
-        (SCHEDULES["cosine"][0], SEEN, 10**6, "it would have to be followed over 1,000,000 of its steps"),
+        (SCHEDULES["cosine"][0], SEEN, 10**6, "a simulation would take 1,000,000 of its steps"),
     ],
 )
 def test_what_cannot_be_foreseen_is_refused_with_the_reason(make, steps, total, reason):
@@ -415,48 +409,36 @@ def test_a_scheduler_that_is_told_how_the_training_goes_is_refused():
     section = followed(Training(schedulers.ReduceLROnPlateau, told=(1.0,)))
     assert section == {
         "source": "torch.optim.lr_scheduler.ReduceLROnPlateau",
-        "refused": "it is told more than to step, so what it will do depends on the training",
+        "refused": "scheduler.step() takes arguments (such as a metric), so its schedule depends on the training",
     }
 
 
 def test_a_rate_that_somebody_else_sets_too_is_not_believed():
     training = Training(SCHEDULES["cosine"][0])
-    hooks, sink = dispatcher(), [].append
+    hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     training.go(30)
     training.scheduler.base_lrs[0] *= 0.5
     training.optimizer.param_groups[0]["lr"] *= 0.5
     training.go(30)
-    seen = hooks.schedulers.leading()
+    seen = hooks.schedulers.most_active()
     hooks.detach(sink)
-    with pytest.raises(lr_simulation.UnforeseenError, match=r"its copy sets .* in its step 32 where it set"):
-        lr_simulation.foresee(seen, step=60, total_steps=TOTAL, source="")
+    with pytest.raises(
+        lr_simulation.NotSimulableError, match=r"its copy sets .* in its step 32, where the scheduler set"
+    ):
+        lr_simulation.simulate(seen, step=60, total_steps=TOTAL, source="")
 
 
 def test_the_one_that_steps_most_often_leads():
-    hooks, sink = dispatcher(), [].append
+    hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     seldom, often = Training(FALLING, every=10), Training(SCHEDULES["cosine"][0])
     for _ in range(SEEN):
         seldom.go(1)
         often.go(1)
-    seen = hooks.schedulers.leading()
+    seen = hooks.schedulers.most_active()
     hooks.detach(sink)
-    assert type(seen.twin) is schedulers.CosineAnnealingLR
-
-
-def test_a_plan_counts_from_the_start_of_the_first_run():
-    """Where a run goes on from another's checkpoint, its total is that of both."""
-    training = Training(SCHEDULES["cosine"][0])
-    training.go(100)
-    meta = {"total_steps": TOTAL, "resumed": {"step": 100}}
-    hooks, sink = dispatcher(), [].append
-    hooks.attach(sink)
-    training.go(30)
-    seen = hooks.schedulers.leading()
-    hooks.detach(sink)
-    lr_simulation.complete(meta, seen, step=30)
-    assert_foreseen(meta["learning_rate_plan"], training)
+    assert type(seen.copy) is schedulers.CosineAnnealingLR
 
 
 def test_a_scheduler_that_cannot_be_copied_is_said_once_and_steps_on():
@@ -469,12 +451,12 @@ def test_a_scheduler_that_cannot_be_copied_is_said_once_and_steps_on():
         scheduler.table = Uncopied()
         return scheduler
 
-    hooks, sink = dispatcher(), [].append
+    hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     training = Training(make)
     training.go(10)
-    assert hooks.schedulers.leading() is None
-    (said,) = hooks.scalars.unreadable
+    assert hooks.schedulers.most_active() is None
+    (said,) = hooks.scalars.warnings
     assert said.startswith(
         "a scheduler of the learning rate cannot be followed (RuntimeError: mine): forecasts"
     )
@@ -487,23 +469,13 @@ def test_without_a_scheduler_nothing_is_said():
     assert followed(training) is None
 
 
-def test_what_a_user_planned_is_left_as_it_is():
-    meta = {"learning_rate_plan": "theirs"}
-    hooks, sink = dispatcher(), [].append
-    hooks.attach(sink)
-    Training(FALLING).go(5)
-    lr_simulation.complete(meta, hooks.schedulers.leading(), step=5)
-    hooks.detach(sink)
-    assert meta == {"learning_rate_plan": "theirs"}
-
-
 def test_afterwards_schedulers_are_as_they_were():
     classes = (schedulers.LRScheduler, schedulers.SequentialLR, schedulers.ReduceLROnPlateau)
     before = [one.__dict__["step"] for one in classes]
-    hooks, sink = dispatcher(), [].append
+    hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     assert [one.__dict__["step"].__wrapped__ for one in classes] == before
     Training(FALLING).go(3)
     hooks.detach(sink)
     assert [one.__dict__["step"] for one in classes] == before
-    assert hooks.schedulers.leading() is None
+    assert hooks.schedulers.most_active() is None

@@ -1,0 +1,74 @@
+"""State that the hooks of all threads share."""
+
+from typing import TYPE_CHECKING, Any
+
+from profiler.torch_hooks.async_scalars import ScalarReader
+from profiler.torch_hooks.cuda_events import DeviceEvents
+from profiler.torch_hooks.import_hook import LateModule
+from profiler.torch_hooks.losses import LossReader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from profiler.torch_hooks.events import Sink
+
+
+class HookContext:
+    """Output and readers of the hooks.
+
+    The hooks run inside training steps. Each may cost a few microseconds and must not synchronize a device, and an
+    error of its own ends the hooks, not the training.
+
+    Attributes:
+        emit: Receiver of each event; None while no sink is attached and after a failure.
+        failure: Error that ended the hooks; None if there was none.
+        scalars: Reader of scalar tensors, with the warnings of this recording.
+        losses: Reader of losses.
+        devices: Devices of the parameters of all known optimizers: ``cpu``, ``cuda:0``, ...
+        device_events: Events of the first thread that trains on a CUDA device.
+        cuda: ``torch.cuda``; None until torch is imported.
+        are_gradients_enabled: ``torch.is_grad_enabled``.
+    """
+
+    def __init__(self) -> None:
+        self.emit: Sink | None = None
+        self.failure: str | None = None
+        self.scalars = ScalarReader(LateModule("torch"))
+        self.losses = LossReader(self.scalars)
+        self.devices: set[str] = set()
+        self.device_events: DeviceEvents | None = None
+        self.cuda: Any = None
+        self.are_gradients_enabled: Callable[[], bool] = bool
+
+    def reset(self, torch: Any) -> None:
+        """Start a new recording."""
+        self.failure = None
+        self.scalars.warnings.clear()
+        self.losses.tensor_type = torch.Tensor
+        self.losses.has_scaled = False
+        self.devices.clear()
+        self.device_events = None
+        self.cuda = torch.cuda
+        self.are_gradients_enabled = torch.is_grad_enabled
+
+    def fail(self, error: Exception) -> None:
+        """End the hooks after an error of their own."""
+        self.failure = f"{type(error).__name__}: {error}"
+        self.emit = None
+
+    def add_device(self, device: Any) -> DeviceEvents | None:
+        """Note a device that is trained on, and return events for it if it is the first CUDA device."""
+        self.devices.add(str(device))
+        is_first = device.type == "cuda" and self.device_events is None
+        if not is_first or self.cuda.is_current_stream_capturing():
+            return None
+        self.device_events = DeviceEvents(self.cuda, device, self.scalars.flags(device))
+        return self.device_events
+
+    def drop_device_events(self, error: Exception) -> None:
+        """Continue without the device's own times after an error in reading them."""
+        self.device_events = None
+        self.scalars.warn(
+            f"the device's own times cannot be read ({type(error).__name__}: {error}): joules may go to the step that "
+            "was being launched instead of the one that used them"
+        )

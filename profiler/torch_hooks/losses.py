@@ -1,0 +1,73 @@
+"""Unscaled losses of backward passes.
+
+The loss of a step is the sum of the unscaled scalars whose gradients entered the update: the objective that the step
+descends. ``GradScaler.scale`` therefore leaves two marks: the loss itself on the scaled tensor, and the scale on its
+node of the graph, for losses that are changed after scaling.
+"""
+
+from typing import Any
+
+from profiler.torch_hooks.async_scalars import ScalarReader
+from profiler.torch_hooks.events import PendingScalar
+
+_MARK = "_energy_profiler_unscaled"
+_MAX_NODES = 64
+"""Depth of the search for a scaled tensor behind a loss."""
+
+
+class LossReader:
+    """Reader of the losses on which ``backward`` is called.
+
+    Attributes:
+        tensor_type: ``torch.Tensor``; None until torch is imported.
+        has_scaled: Whether a gradient scaler has been seen, so that losses may be scaled.
+    """
+
+    def __init__(self, scalars: ScalarReader) -> None:
+        self._scalars = scalars
+        self.tensor_type: Any = None
+        self.has_scaled = False
+
+    def read(self, tensors: Any, gradients: Any) -> tuple[float | None, tuple[PendingScalar, ...]]:
+        """Return the sum of the losses known on the host, and the losses still on their way from a device."""
+        listed = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
+        weights = list(gradients) if isinstance(gradients, (list, tuple)) else [gradients] * len(listed)
+        values = [
+            self._scalars.read(_weighted(self._unscaled(tensor), weight))
+            for tensor, weight in zip(listed, weights, strict=False)
+        ]
+        known = [value for value in values if type(value) is float]
+        return (sum(known) if known else None), tuple(v for v in values if isinstance(v, PendingScalar))
+
+    def _unscaled(self, tensor: Any) -> Any:
+        """Return the loss that a gradient scaler made ``tensor`` from, or ``tensor`` itself."""
+        loss = getattr(tensor, _MARK, None)
+        if loss is not None or not self.has_scaled:
+            return tensor if loss is None else loss
+        nodes = [getattr(tensor, "grad_fn", None)]
+        for node in nodes:
+            scale = getattr(node, "metadata", {}).get(_MARK)
+            if scale is not None:
+                return tensor.detach() / scale.to(tensor.device, non_blocking=True)
+            if node is not None and len(nodes) < _MAX_NODES:
+                nodes += [following for following, _ in node.next_functions]
+        return tensor
+
+    def mark_scaled(self, outputs: Any, scaled: Any, scale: Any) -> None:
+        """Mark the result of ``GradScaler.scale(outputs)``."""
+        several = isinstance(outputs, (list, tuple))
+        for loss, result in zip(outputs, scaled, strict=False) if several else ((outputs, scaled),):
+            if isinstance(loss, self.tensor_type) and result is not loss:
+                self._mark(loss, result, scale)
+
+    def _mark(self, loss: Any, scaled: Any, scale: Any) -> None:
+        self.has_scaled = True
+        setattr(scaled, _MARK, loss.detach())
+        if scaled.grad_fn is not None and scale is not None:
+            scaled.grad_fn.metadata[_MARK] = scale
+
+
+def _weighted(loss: Any, gradient: Any) -> Any:
+    """Return the loss times the gradient passed to ``backward``: the step descends that multiple."""
+    is_weighted = gradient is not None and gradient.numel() == loss.numel() == 1
+    return loss.detach() * gradient.detach().reshape(loss.shape) if is_weighted else loss
