@@ -17,8 +17,8 @@ START = 1_000 * SECOND
 def event(seconds, kind=Kind.OPEN, loss=None, *, slots=(), backwards=1, rate=0.1, skipped=None, stamp=None):
     end = START + round(seconds * SECOND)
     slots = tuple(map(PendingScalar, slots))
-    return tuple(
-        StepEvent(kind, end, loss, slots, backwards, end - 100, 60, 40, rate, skipped, 5, end - 150, 0, stamp)
+    return StepEvent(
+        kind, end, loss, slots, backwards, end - 100, 60, 40, rate, skipped, 5, end - 150, 0, stamp
     )
 
 
