@@ -328,7 +328,7 @@ class Session:
     def forget(self) -> None:
         """In a forked child: touch nothing that belongs to the parent."""
         self.is_fork = True
-        self._writer.forget()
+        self._writer.after_fork_in_child()
         self._election.after_fork_in_child()
 
 

@@ -108,10 +108,10 @@ class RunWriter:
         """Close the files. Safe to call twice."""
         while self._descriptors:
             _, descriptor = self._descriptors.popitem()
-            with suppress(OSError):  # a full disk may say so again at close; it has been reported
+            with suppress(OSError):  # a full disk may raise again here; it has been reported
                 os.close(descriptor)
 
-    def forget(self) -> None:
-        """Give the files up without touching them: a forked child must not write to its parent's."""
+    def after_fork_in_child(self) -> None:
+        """Drop the files without touching them: they belong to the parent."""
         self.failure = "this process is a fork of the one that records"
         self._descriptors.clear()

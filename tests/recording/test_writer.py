@@ -155,7 +155,7 @@ def test_a_full_disk_leaves_whole_lines_and_is_reported_once(tmp_path, room):
 def test_a_forgotten_writer_touches_nothing(writer):
     """A forked child's rows must not reach its parent's files."""
     writer.append(METRICS, metric(1))
-    writer.forget()
+    writer.after_fork_in_child()
     writer.append(METRICS, metric(2))
     writer.flush()
     assert len(lines(writer)) == 1
