@@ -130,20 +130,19 @@ class EnergyProfiler:
             hooks=hook_manager(),
             period_seconds=config.sample_period_seconds,
             times_loading=config.time_data_loading,
-            observe=self._monitor.observe,
-            advance=self._monitor.advance,
-            say=_emit,
+            monitor=self._monitor,
+            emit=_emit,
         )
 
     def _begin(self, session: "Session", begun: float) -> None:
         session.prepare()
         self._resume(session)
-        is_main = session.place.identity.is_main
+        is_main = session.is_main
         self._monitor.prints_status &= is_main
-        if self._config.budget.energy_joules is not None and not session.billable:
-            session.notice("energy_budget= has no effect: no sensor on this machine can be read")
+        if self._config.budget.energy_joules is not None and not session.countable:
+            session.warn("energy_budget= has no effect: no sensor on this machine can be read")
         if is_main:
-            domains = [f"{domain.name} ({domain.provenance})" for domain in session.billable]
+            domains = [f"{domain.name} ({domain.provenance})" for domain in session.countable]
             subject = ", ".join(domains) or "steps only: no sensor on this machine can be read"
             place = f" -> {display_path(session.run_path)}" if session.has_record else ", in memory only"
             _emit(f"recording {subject}{place}")
@@ -166,7 +165,7 @@ class EnergyProfiler:
             return
         session.stop(status)
         self._monitor.close()
-        if session.place.identity.is_main:
+        if session.is_main:
             self._monitor.curve.rates.plan = session.plan
             self._print_report(session)
 
@@ -237,7 +236,7 @@ class EnergyProfiler:
         if self._session is None:
             return
         if values:
-            self._session.notice(
+            self._session.warn(
                 "prof.log() got a value without a name and ignored it; use prof.log(name=value)"
             )
         for name, value in named.items():
@@ -330,9 +329,9 @@ class EnergyProfiler:
     def _on_budget_alarm(self, message: str) -> None:
         session, on_budget = self._session, self._config.on_budget
         if session is not None:
-            session.notice(message)
+            session.warn(message)
             if callable(on_budget):
-                session.next_step.call(lambda: on_budget(message))
+                session.call_after_step(lambda: on_budget(message))
 
     def __repr__(self) -> str:
         session, latest = self._session, self._monitor.latest

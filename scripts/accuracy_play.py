@@ -11,16 +11,16 @@ import pandas as pd
 from accuracy_scenes import Scene
 
 from profiler.analysis.window_energy import row_edges
-from profiler.recording.meter import Meters
-from profiler.recording.pipeline import Inbox, Recorder
+from profiler.recording.pipeline import Pipeline
 from profiler.recording.sampler import DRAIN_SECONDS
-from profiler.recording.sampling_interval import Pace
+from profiler.recording.sampling_interval import SamplingInterval
 from profiler.records import Domain, Reading
 from profiler.sensors.environment import Environment
 from profiler.sensors.nvml import open_nvml
 from profiler.storage.schema import SAMPLES, SPANS, STEPS, SampleRow, SpanRow, StepRow, Table
 from profiler.testing.clock import FakeClock
 from profiler.torch_hooks.events import StepEvent
+from tests.support.pipelines import build_pipeline
 from tests.support.simulated_nvml import SimulatedGpu, simulated_nvml, write_script
 
 SECOND = 1_000_000_000
@@ -64,7 +64,7 @@ class Played:
 
     scene: Scene
     domain: Domain
-    recorder: Recorder
+    recorder: Pipeline
     start: float
     end: float
     steps: list[StepRow]
@@ -146,14 +146,11 @@ class Performance:
 
     def __init__(self, scene: Scene, sensor: Any, clock: FakeClock, draw: random.Random, lead: int) -> None:
         self.scene, self.sensor, self.clock, self.draw, self.epoch_ns = scene, sensor, clock, draw, lead
-        self.inbox, self.writer = Inbox(), MemoryWriter()
-        self.meters = Meters(sensor.domains)
-        self.pace = Pace()
+        self.writer = MemoryWriter()
+        self.recorder, self.inbox, *_ = build_pipeline(sensor.domains, self.writer)
+        self.meters = self.recorder.meters
+        self.interval = SamplingInterval()
         self.readings: list[tuple[float, float | None, float | None]] = []
-        self.recorder = Recorder(
-            meters=self.meters, writer=self.writer, inbox=self.inbox, poll=lambda _: None,  # type: ignore[arg-type]
-            devices=lambda: ("cuda:0",), observe=lambda _: None,
-        )  # fmt: skip
 
     @property
     def now(self) -> float:
@@ -166,7 +163,7 @@ class Performance:
         self.readings += [
             ((r.time_ns - self.epoch_ns) / SECOND, r.energy_joules, r.power_watts) for r in readings
         ]
-        self.recorder.read(readings)
+        self.recorder.add(readings)
 
     def record(self, seconds: float) -> Played:
         """Record like a session: readings before the window, the window, and readings after it."""
@@ -216,8 +213,8 @@ class Performance:
 
     def period(self) -> float:
         """Return the seconds until the next reading."""
-        self.pace.adapt(self.meters.periods(), READ_SECONDS)
-        return self.pace.next_seconds()
+        self.interval.adapt(self.meters.polling_periods(), READ_SECONDS)
+        return self.interval.next_seconds()
 
     @staticmethod
     def _step(end_ns: int) -> StepEvent:

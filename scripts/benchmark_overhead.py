@@ -22,12 +22,12 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from profiler import EnergyProfiler, fit_curve, load_run
-from profiler.recording.meter import Meters
-from profiler.recording.pipeline import Inbox, Recorder
+from profiler.recording.pipeline import Pipeline
 from profiler.records import Domain, Provenance, Reading
 from profiler.storage.writer import RunWriter
 from profiler.torch_hooks.events import StepEvent
 from profiler.torch_hooks.manager import hook_manager
+from tests.support.pipelines import build_pipeline
 from tests.support.runs import write_run
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -139,11 +139,8 @@ def import_seconds() -> float:
 def record(steps: int, step_ns: int, folder: Path, *, traced: bool = False) -> tuple[float, int, int]:
     """Feed a recorder with simulated steps: microseconds a step, bytes of memory held at the peak, bytes written."""
     domains = [Domain(name=name, source="scripted", provenance=Provenance.COUNTER) for name in DOMAINS]
-    inbox, writer = Inbox(), RunWriter(folder, print)
-    recorder = Recorder(
-        meters=Meters(domains), writer=writer, inbox=inbox, poll=lambda _: None, devices=lambda: ("cpu",),
-        observe=lambda _: None,
-    )  # fmt: skip
+    writer = RunWriter(folder, print)
+    recorder, inbox, _, monitor = build_pipeline(domains, writer, devices=("cpu",))
     writer.open({})
     beat(recorder, 0)
     recorder.begin(0)
@@ -162,6 +159,7 @@ def record(steps: int, step_ns: int, folder: Path, *, traced: bool = False) -> t
         beat(recorder, now)
         if tick % 2 == 0:
             recorder.drain(now)
+            monitor.rows.clear()
     spent = time.process_time() - begun
     _, peak = tracemalloc.get_traced_memory()
     if traced:
@@ -171,9 +169,9 @@ def record(steps: int, step_ns: int, folder: Path, *, traced: bool = False) -> t
     return spent / steps * 1e6, peak, writer.bytes_written
 
 
-def beat(recorder: Recorder, now: int) -> None:
+def beat(recorder: Pipeline, now: int) -> None:
     """One reading of every domain at 100 W."""
-    recorder.read([Reading(domain=name, time_ns=now, energy_joules=100 * now / SECOND) for name in DOMAINS])
+    recorder.add([Reading(domain=name, time_ns=now, energy_joules=100 * now / SECOND) for name in DOMAINS])
 
 
 def fit_milliseconds(points: int) -> float:

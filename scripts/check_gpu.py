@@ -219,7 +219,7 @@ def attribution(
                 time.sleep(0.002)
         torch.cuda.synchronize()
     ends = [events[0].elapsed_time(event) / 1e3 for event in events[1:]]
-    started = prof._session._recorder.start_ns  # noqa: SLF001 - to convert between the two clocks
+    started = prof._session._pipeline.start_ns  # noqa: SLF001 - to convert between the two clocks
     steps = prof.run.steps
     late = [
         1e3 * (float(recorded) - (origin - started) / 1e9 - end)

@@ -17,7 +17,7 @@ import torch
 from profiler import EnergyProfiler
 from profiler.distributed import layout
 from profiler.errors import UsageError
-from profiler.recording import pipeline, sampler
+from profiler.recording import inbox, sampler
 from profiler.records import Provenance, Status
 from profiler.storage.writer import RunWriter
 from profiler.testing.replay import Waveform
@@ -107,7 +107,7 @@ def test_the_energy_of_a_known_power_is_within_one_percent(recording, wave, prov
     sensor = scripted(wave, provenance=provenance, origin_ns=origin)
     with recording(sensors=[sensor], sample_period_seconds=0.01) as prof:
         train(50, pause=0.01)
-    start = (prof._session._recorder.start_ns - origin) / 1e9
+    start = (prof._session._pipeline.start_ns - origin) / 1e9
     end = start + prof.run.meta["totals"]["window_seconds"]
     assert end - start > 0.5
     assert prof.run.total_joules == pytest.approx(wave.joules(end) - wave.joules(start), rel=0.01)
@@ -298,7 +298,7 @@ def test_failures_at_the_end_are_contained(tmp_path, capsys):
         session._writer.close = functools.partial(
             lambda close: (close(), closed.append("writer")), session._writer.close
         )
-        session._recorder.meters.have_settled = lambda end_ns: 1 / 0
+        session._pipeline.meters.have_settled = lambda end_ns: 1 / 0
     assert closed == ["election", "writer"]
     assert len((tmp_path / "run" / "steps.csv").read_text().splitlines()) == 6
     printed = capsys.readouterr().err
@@ -368,7 +368,7 @@ def test_a_replaced_stderr_has_no_effect(recording, monkeypatch):
 def test_the_queue_behind_a_hanging_sensor_is_bounded(recording, monkeypatch, capsys):
     """Memory must not grow with the steps while a sensor hangs."""
     monkeypatch.setattr(sampler, "_HANG_SECONDS", 0.1)
-    monkeypatch.setattr(pipeline, "_MOST_WAITING", 30)
+    monkeypatch.setattr(inbox, "_CAPACITY", 30)
     hangs, hung, ended = threading.Event(), threading.Event(), threading.Event()
     sensor = Failing(fails=lambda _: hangs.is_set() and (hung.set() or ended.wait()))
     with recording(sensors=[sensor]) as prof:
@@ -378,7 +378,7 @@ def test_the_queue_behind_a_hanging_sensor_is_bounded(recording, monkeypatch, ca
         losses = train(200)
         assert len(prof._session._inbox.events) == 30
     ended.set()
-    prof._session._sampler._thread.join()
+    prof._session._thread.join()
     written = [float(row["loss"]) for row in rows(prof, "steps")]
     assert written[-10:] == losses[-10:]
     assert any("are lost" in warning for warning in prof.run.warnings)

@@ -74,7 +74,7 @@ def test_intervals_of_totals_cover_the_truth(stage):
             played = stage.play(scene, gpu, seconds=10, seed=seed)
             truth = played.truth(played.start, played.end)
             meters = played.recorder.meters
-            common = meters.intakes["gpu:0"].alias_uncertainty * played.joules
+            common = meters["gpu:0"].monitor.alias_uncertainty * played.joules
             sigma = math.hypot(played.recorder.edge_joules, common)
             errors.append(100 * abs(played.joules - truth) / truth)
             hits += abs(played.joules - truth) <= uncertainty.Z_90 * sigma + 1e-5 * truth
@@ -89,7 +89,7 @@ def test_the_reader_computes_the_uncertainty_of_the_recorder(stage):
 
     scene = equal_steps(0.28, 30, jitter=0.05)
     played = stage.play(scene, SENSORS["H100-like"](scene.waveform), seconds=20, seed=1)
-    domains = {"gpu:0": played.recorder.meters.described("gpu:0")}
+    domains = {"gpu:0": played.recorder.meters["gpu:0"].describe(0)}
     frame, edges, hits, widths = played.frame(), played.edges(), 0, []
     for n in range(40):
         start, end = 0.3 + 0.21 * n, 0.3 + 0.21 * n + 0.5 + 0.27 * n

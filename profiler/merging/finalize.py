@@ -37,7 +37,7 @@ def whole_run(session: "Session") -> "StoredRun | None":
     if session.status is Status.COMPLETED:
         _wait_for_others(place)
     if _bytes(place.run_path) > _MOST_BYTES:
-        session.notice(
+        session.warn(
             f"the records of all ranks are large; merge them with: energy-profiler merge {place.run_path}"
         )
         return None

@@ -1,4 +1,4 @@
-"""From tiles to rows: single steps at first, then aligned blocks of 2^k steps, each billed to the microjoule."""
+"""Aggregation of tiles into rows: single steps at first, then aligned blocks of 2^k steps, in whole microjoules."""
 
 import math
 from collections.abc import Iterator
@@ -10,17 +10,31 @@ from profiler.storage.schema import SpanRow, StepRow
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _SINGLE_STEPS = 10_000
-"""Each of the first steps gets a row of its own."""
+"""Number of steps that get a row of their own."""
 
 _ROWS_PER_SECOND = 5
 _RATE_WINDOW_NS = NANOSECONDS_PER_SECOND
 
 
 class Block:
-    """Consecutive steps of one phase, summed up."""
+    """Sums over consecutive steps of one phase."""
 
-    __slots__ = ("backward_ns", "backwards", "count", "data_ns", "end_ns", "finite", "forward_ns", "label", "last",
-                 "loss_sum", "nonfinite", "optimizer_ns", "start_ns", "strange")  # fmt: skip
+    __slots__ = (
+        "backward_ns",
+        "backwards",
+        "count",
+        "data_ns",
+        "end_ns",
+        "finite",
+        "forward_ns",
+        "label",
+        "last",
+        "loss_sum",
+        "nonfinite",
+        "odd_loss",
+        "optimizer_ns",
+        "start_ns",
+    )  # fmt: skip
 
     def __init__(self, tile: Tile) -> None:
         self.start_ns, self.label = tile.start_ns, tile.label
@@ -28,7 +42,7 @@ class Block:
         self.data_ns: int | None = None
         self.forward_ns = self.backward_ns = self.optimizer_ns = 0
         self.loss_sum = 0.0
-        self.strange: float | None = None
+        self.odd_loss: float | None = None
         self.end_ns = tile.start_ns
         self.last: Step | None = None
 
@@ -50,25 +64,26 @@ class Block:
             self.finite += 1
         else:
             self.nonfinite += 1
-            self.strange = loss
+            self.odd_loss = loss
 
     @property
     def loss(self) -> float | None:
-        """Mean of the finite losses; what stood there instead when none is finite; None when none was seen."""
-        return self.loss_sum / self.finite if self.finite else self.strange
+        """Mean of the finite losses; a non-finite one if no loss is finite; None if no loss was seen."""
+        return self.loss_sum / self.finite if self.finite else self.odd_loss
 
     @property
     def learning_rate(self) -> float | None:
-        """The last step's."""
+        """Learning rate of the last step."""
         return self.last.learning_rate if self.last is not None else None
 
 
 class RowBuilder:
-    """Groups tiles into rows and bills each.
+    """Groups tiles into rows and adds the energy of each.
 
     Attributes:
-        steps: Steps taken in so far.
+        steps: Number of steps added so far.
         billed: The bill at the end of the last row.
+        billed_ns: End of the last row.
     """
 
     def __init__(self, ledger: Ledger, start_ns: int) -> None:
@@ -82,7 +97,7 @@ class RowBuilder:
         self.billed_ns = start_ns
 
     def add(self, tile: Tile) -> Iterator[StepRow | SpanRow]:
-        """Take the next tile in; yields the rows it completes."""
+        """Add the next tile. Yield the rows that it completes."""
         if tile.step is None:
             yield from self.close()
             yield self._span_row(tile)
@@ -96,13 +111,13 @@ class RowBuilder:
             yield from self.close()
 
     def close(self) -> Iterator[StepRow]:
-        """Complete the open block, if there is one."""
+        """Yield the row of the open block, if there is one."""
         block, self._block = self._block, None
         if block is not None:
             yield self._step_row(block)
 
     def adapt(self, now_ns: int) -> None:
-        """Choose the length of blocks so that about five rows a second or fewer are written."""
+        """Choose the length of blocks so that at most about five rows per second are written."""
         since, before = self._rate_mark
         if now_ns - since < _RATE_WINDOW_NS:
             return

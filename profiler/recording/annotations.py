@@ -1,67 +1,63 @@
-"""What the user says of a run while it goes on: values, and phases, from whichever threads there are."""
+"""Values and phases that the user's code reports during a run, from any thread."""
 
 import threading
 import time
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from profiler.recording.pipeline import Inbox, Logged
-from profiler.recording.rate_limit import Thinner
-from profiler.torch_hooks.events import PendingScalar
+from profiler.recording.inbox import Inbox, LoggedValue
+from profiler.recording.rate_limit import RateLimit
+from profiler.recording.warning_log import WarningLog
+from profiler.torch_hooks.async_scalars import ScalarReader
 
 
-class _Open(NamedTuple):
-    """A phase that has not ended."""
-
-    began_ns: int
+class _OpenPhase(NamedTuple):
+    start_ns: int
     thread: int
     name: str
 
 
-class Remarks:
-    """Puts what the user says into the inbox. Never raises.
+class Annotations:
+    """Appends logged values and phase changes to the inbox. Never raises.
 
     Args:
-        inbox: Where it goes.
-        read: Makes a number, or a slot for one, of a value; None of none. Is told what to say of ``several`` elements.
-        notice: Called with a warning.
+        inbox: Queue to append to.
+        scalars: Converts values to floats, or to slots for values that are still on a device.
+        warnings: Receives warnings about unusable values.
     """
 
-    def __init__(
-        self, inbox: Inbox, read: Callable[..., float | PendingScalar | None], notice: Callable[[str], None]
-    ) -> None:
+    def __init__(self, inbox: Inbox, scalars: ScalarReader, warnings: WarningLog) -> None:
         self._inbox = inbox
-        self._read = read
-        self._notice = notice
-        self._limit = Thinner()
-        self._open: list[_Open] = []
+        self._scalars = scalars
+        self._warnings = warnings
+        self._limit = RateLimit()
+        self._open: list[_OpenPhase] = []
 
     def log(self, name: str, value: Any) -> None:
         """Record a value at this moment."""
         try:
-            number = self._read(value, several=f"prof.log({name}=...) got several elements")
+            number = self._scalars.read(value, several=f"prof.log({name}=...) got several elements")
         except Exception as error:  # noqa: BLE001 - a bad value must not end the training
             what = f"a {type(value).__name__}; {type(error).__name__}"
-            self._notice(f"prof.log({name}=...) got something that is not a number ({what})")
+            self._warnings.warn(f"prof.log({name}=...) got something that is not a number ({what})")
             return
         if number is not None:
-            self._inbox.metrics.append(Logged(time_ns=time.monotonic_ns(), name=name, value=number))
+            self._inbox.metrics.append(LoggedValue(time_ns=time.monotonic_ns(), name=name, value=number))
 
     def enter_phase(self, name: str) -> bool:
-        """Begin a phase. Returns whether it is recorded: phases that follow each other too fast are not."""
+        """Begin a phase. Return False when it is not recorded because phases follow each other too fast."""
         now = time.monotonic_ns()
-        if not self._limit.passes(now):
-            self._notice("phases begin more than five times a second; most of them are left out of the logs")
+        if not self._limit.admits(now):
+            self._warnings.warn("phases begin more than five times per second; most of them are not recorded")
             return False
-        self._open.append(_Open(now, threading.get_ident(), name))
+        self._open.append(_OpenPhase(now, threading.get_ident(), name))
         self._inbox.phases.append((now, name))
         return True
 
     def leave_phase(self) -> None:
-        """End the calling thread's innermost recorded phase; another's where it has none, as in an async loop."""
-        here = threading.get_ident()
-        of_all = tuple(self._open)
-        mine = [phase for phase in of_all if phase.thread == here] or of_all
-        if mine:
-            self._open.remove(mine[-1])
+        """End the calling thread's innermost phase, or the innermost of all if the thread has none (async loops)."""
+        thread = threading.get_ident()
+        phases = tuple(self._open)
+        candidates = [phase for phase in phases if phase.thread == thread] or phases
+        if candidates:
+            self._open.remove(candidates[-1])
         self._inbox.phases.append((time.monotonic_ns(), self._open[-1].name if self._open else ""))

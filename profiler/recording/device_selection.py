@@ -1,4 +1,4 @@
-"""Which domains a run pays for: the CPU's always, and of the GPUs it can see those it uses."""
+"""Selection of the domains that count for a run: the CPU's always, and of the visible GPUs those it uses."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,37 +9,37 @@ from profiler.sensors.nvml import MIG_NOTE
 
 _GPU = "gpu:"
 _CUDA = "cuda"
-UNUSED_GPUS = "This process did not use CUDA before its first step, so every GPU it can see is billed."
+UNUSED_GPUS = "This process did not use CUDA before its first step, so every visible GPU is counted."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
-    """The domains to bill, the devices that work for the run without a meter, and what a reader must know."""
+class Selection:
+    """Counted domains, devices of the run without a meter, and warnings."""
 
     billed: tuple[str, ...]
     missing: tuple[str, ...]
-    notices: tuple[str, ...]
+    warnings: tuple[str, ...]
 
-    def says_more_than(self, other: "Decision") -> bool:
-        """Whether a device without a meter, or a notice, is new."""
-        return bool({*self.missing, *self.notices} - {*other.missing, *other.notices})
+    def adds_to(self, other: "Selection") -> bool:
+        """Return whether a device without a meter or a warning is new."""
+        return bool({*self.missing, *self.warnings} - {*other.missing, *other.warnings})
 
 
-def decide(
+def select(
     domains: Iterable[Domain],
     devices: Iterable[str],
     used_gpus: Iterable[int],
     cuda_uuids: Sequence[str] | None = None,
-) -> Decision:
-    """Choose the billed domains.
+) -> Selection:
+    """Select the counted domains.
 
-    Domains were named before CUDA could say how it numbers its devices. Once it can, its identifiers decide.
+    Domains were named before CUDA had numbered its devices. Once it has, its identifiers decide.
 
     Args:
-        domains: Every domain that is sampled.
-        devices: Where the parameters of the run's optimizers live: ``cpu``, ``cuda:0``, ``mps``.
+        domains: All sampled domains.
+        devices: Devices of the parameters of the run's optimizers: ``cpu``, ``cuda:0``, ``mps``.
         used_gpus: Logical indices of GPUs on which this process holds memory.
-        cuda_uuids: The identifiers of CUDA's devices in its own order, once it can say.
+        cuda_uuids: Identifiers of CUDA's devices in its own order; None until CUDA is initialised.
     """
     sampled = [domain for domain in domains if domain.billed]
     gpus = {domain.name: domain for domain in sampled if domain.name.startswith(_GPU)}
@@ -52,8 +52,8 @@ def decide(
     missing = sorted(working - {d.name for d in sampled})
     if not any(name == "psys" or name.startswith("cpu:") for name in billed):
         missing.append("cpu")
-    notices = [UNUSED_GPUS] if all_visible else [*_renumbered(meters)]
-    return Decision(billed=tuple(billed), missing=tuple(missing), notices=tuple(notices))
+    warnings = [UNUSED_GPUS] if all_visible else [*_renumbered(meters)]
+    return Selection(billed=tuple(billed), missing=tuple(missing), warnings=tuple(warnings))
 
 
 def _index(device: str) -> int:
@@ -61,16 +61,16 @@ def _index(device: str) -> int:
 
 
 def _meter(index: int, gpus: Mapping[str, Domain], cuda_uuids: Sequence[str] | None) -> str:
-    """The domain that measures one of CUDA's devices; the device itself where no sampled board is it."""
-    foreseen = f"{_GPU}{index}"
+    """Return the domain that measures one of CUDA's devices; the device itself if no sampled board does."""
+    default = f"{_GPU}{index}"
     if cuda_uuids is None or index >= len(cuda_uuids):
-        return foreseen
+        return default
     wanted = _bare(cuda_uuids[index])
     own = next((name for name, gpu in gpus.items() if gpu.device and _bare(gpu.device) == wanted), None)
-    there = gpus.get(foreseen)
-    # The device of an instance (MIG) has an identifier of its own, and its board's meter.
+    there = gpus.get(default)
+    # A MIG instance has an identifier of its own and is measured by its board's meter.
     is_other_board = there is not None and there.device is not None and MIG_NOTE not in there.notes
-    return own or (f"{_CUDA}:{index}" if is_other_board else foreseen)
+    return own or (f"{_CUDA}:{index}" if is_other_board else default)
 
 
 def _bare(uuid: str) -> str:
@@ -78,19 +78,19 @@ def _bare(uuid: str) -> str:
 
 
 def _renumbered(meters: Mapping[int, str]) -> Iterator[str]:
-    """Say which boards CUDA numbers otherwise than the domains are."""
+    """Yield a warning for each board that CUDA numbers differently."""
     for index, name in meters.items():
         if name.startswith(_CUDA):
-            yield f"{name} is a board that was not visible when the recording began, so nothing measures it."
+            yield f"{name} was not visible when the recording began, so it is not measured."
         elif name != f"{_GPU}{index}":
             yield (
-                f"CUDA numbers the boards otherwise than could be foreseen when the recording began: its device "
-                f"{index} is recorded as {name}, and so billed."
+                f"CUDA numbers the boards differently than expected when the recording began: its device {index} is "
+                f"recorded and counted as {name}."
             )
 
 
 def cuda_uuids() -> list[str] | None:
-    """The identifiers of the process's GPUs in torch's own order; None until CUDA is initialised and so can say."""
+    """Return the identifiers of the process's GPUs in torch's order; None until CUDA is initialised."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return None
@@ -100,7 +100,7 @@ def cuda_uuids() -> list[str] | None:
 
 
 def used_gpus() -> list[int]:
-    """Logical indices of the GPUs on which torch holds memory in this process. Initialises nothing."""
+    """Return the logical indices of GPUs on which torch holds memory in this process. Initialises nothing."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_initialized():
         return []

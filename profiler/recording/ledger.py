@@ -1,11 +1,10 @@
-"""Billing: which joules a boundary in time has behind it. Pure, in whole microjoules, so that sums are exact."""
+"""Counted energy up to a boundary in time. Pure, in whole microjoules, so that sums are exact."""
 
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from profiler.recording.intervals import Edge
-from profiler.recording.timeline import Timeline
+from profiler.recording.timeline import Edge, Timeline
 from profiler.records import Domain, Provenance
 from profiler.storage.schema import CATEGORIES, category_of
 from profiler.units import MICROJOULES_PER_JOULE
@@ -14,14 +13,14 @@ _COLUMNS = {name: index for index, name in enumerate(CATEGORIES)}
 
 
 class Bill(NamedTuple):
-    """Billed energy from the window's start to a boundary, in whole microjoules; None for a category without a meter.
+    """Counted energy from the window's start to a boundary, in whole microjoules; None for a category without a meter.
 
     Attributes:
         by_category: Aligned with :data:`profiler.storage.schema.CATEGORIES`.
-        total: Everything billed; None when nothing is metered.
+        total: Everything counted; None when nothing is metered.
         modelled: The part of the total that was estimated, not measured.
         variance: Of the boundary's total, in square joules, without the gains common to the whole run.
-        drift: Variance of what was missed since the window's start by sensors that look only at times.
+        drift: Variance of the energy missed since the window's start by sensors that see power only at times.
     """
 
     by_category: tuple[int | None, ...]
@@ -44,17 +43,17 @@ class _Account(NamedTuple):
 
 
 class Ledger:
-    """Reads bills off the timelines of the billed domains.
+    """Computes bills from the timelines of the counted domains.
 
-    A domain's energy counts from the moment at which it joined: the window's start, or later for a device the run
-    only begins to use later.
+    A domain's energy counts from the moment at which it joined: the start of the window, or later for a device that
+    the run only uses later.
     """
 
     def __init__(self) -> None:
         self._accounts: dict[str, _Account] = {}
 
     def join(self, domain: Domain, timeline: Timeline, start_ns: int) -> None:
-        """Bill ``domain`` from ``start_ns`` on."""
+        """Count ``domain`` from ``start_ns`` on."""
         if domain.name not in self._accounts:
             modelled = domain.provenance is Provenance.MODELLED
             column = _COLUMNS[category_of(domain.name)]
@@ -63,21 +62,23 @@ class Ledger:
 
     @property
     def start_variance(self) -> float:
-        """Variance of the energies from which the accounts count, in square joules, by what is known by now."""
-        return sum(a.edge.variance(a.start_ns, a.timeline.hidden_watts) for a in self._accounts.values())
+        """Variance of the energies at which the accounts begin, in square joules."""
+        return sum(
+            a.edge.variance(a.start_ns, a.timeline.traits.hidden_watts) for a in self._accounts.values()
+        )
 
     @property
     def domains(self) -> tuple[str, ...]:
-        """The billed domains."""
+        """Names of the counted domains."""
         return tuple(self._accounts)
 
     @property
     def timelines(self) -> Sequence[Timeline]:
-        """Their timelines."""
+        """Timelines of the counted domains."""
         return [account.timeline for account in self._accounts.values()]
 
     def bill(self, time_ns: int) -> Bill:
-        """The bill at a boundary. Non-decreasing in every part."""
+        """Return the bill at a boundary. Every part is non-decreasing in time."""
         sums: list[int | None] = [None] * len(CATEGORIES)
         total, modelled, variance, drift = 0, 0, 0.0, 0.0
         for timeline, start, column, is_modelled, *_ in self._accounts.values():
@@ -86,7 +87,7 @@ class Ledger:
             sums[column] = amount + (sums[column] or 0)
             total += amount
             variance += spread
-            if timeline.is_sampled:
+            if timeline.traits.is_sampled:
                 drift += timeline.drift_at(time_ns)
             if is_modelled:
                 modelled += amount
@@ -94,7 +95,7 @@ class Ledger:
 
 
 class Share(NamedTuple):
-    """What lies between two bills, in whole microjoules."""
+    """Difference between two bills, in whole microjoules."""
 
     by_category: tuple[int | None, ...]
     total: int | None
@@ -104,7 +105,7 @@ class Share(NamedTuple):
 
 
 def between(start: Bill, end: Bill) -> Share:
-    """The difference of two bills; a category that only the later one has counts from zero."""
+    """Return the difference of two bills; a category that only the later one has counts from zero."""
     pairs = zip(start.by_category, end.by_category, strict=True)
     parts = tuple([None if b is None else b - (a or 0) for a, b in pairs])
     modelled = end.modelled - start.modelled

@@ -1,145 +1,264 @@
-"""Every sampled domain's timeline and log of samples, and the ledger of those that are billed."""
+"""Meters of the sampled domains, with their logs of samples and the ledger of those that count."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from typing import Any
 
 from profiler.distributed.leader_election import Election, SoleProcess
-from profiler.recording.counter_monitor import Intake
-from profiler.recording.interpolation import Sharing
+from profiler.recording.counter_monitor import CounterMonitor
+from profiler.recording.interpolation import StepInterpolator
 from profiler.recording.ledger import Ledger
-from profiler.recording.samples import SampleLog
 from profiler.recording.segmentation import Tile
 from profiler.recording.timeline import Timeline
 from profiler.records import Domain, Metered, Provenance, Reading
 from profiler.storage.schema import SampleRow
 from profiler.uncertainty import BUFFERED_FACTOR, DRIFT_FACTOR
-from profiler.units import NANOSECONDS_PER_SECOND
+from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
 _KEPT_NS = 600 * NANOSECONDS_PER_SECOND
 _MODELLED_SECONDS = 0.4
-"""Load in the mean over a quarter of a second is all that a model is worth."""
+"""Polling interval of estimated domains: more than the mean load over a quarter of a second adds nothing."""
+_EVERY_CHANGE_NS = 600 * NANOSECONDS_PER_SECOND
+_THINNED_NS = NANOSECONDS_PER_SECOND
+
+
+class SampleLog:
+    """Log of one domain's change points: all of them for ten minutes, then about one per second.
+
+    Energies are cumulative, so omitting rows loses nothing.
+
+    Args:
+        domain: The domain.
+        timeline: Its energy.
+        start_ns: Time from which its energy counts.
+        window_ns: Start of the window, from which times count.
+
+    Attributes:
+        joules: Energy in the last row.
+    """
+
+    def __init__(self, domain: Domain, timeline: Timeline, start_ns: int, *, window_ns: int) -> None:
+        self._domain = domain
+        self._timeline = timeline
+        self._window_ns = window_ns
+        self._start_ns = start_ns
+        self._zero: float | None = None
+        self._last = (start_ns, 0)
+        self.joules = 0.0
+
+    def first(self) -> SampleRow:
+        """Return the row from which energies count."""
+        return self._row(*self._last, None)
+
+    def at(self, time_ns: int, *, always: bool = False) -> SampleRow | None:
+        """Return the row for a change point at ``time_ns``; None if it is not new or thinned out."""
+        since = time_ns - self._last[0]
+        thinned = time_ns - self._window_ns > _EVERY_CHANGE_NS and since < _THINNED_NS
+        if since <= 0 or (thinned and not always):
+            return None
+        if self._zero is None:
+            # The energy at the start lies between two readings, of which the second has only now arrived.
+            self._zero = self._timeline.joules_at(self._start_ns)
+        energy = round((self._timeline.joules_at(time_ns) - self._zero) * MICROJOULES_PER_JOULE)
+        watts = (energy - self._last[1]) / MICROJOULES_PER_JOULE / (since / NANOSECONDS_PER_SECOND)
+        self._last = (time_ns, energy)
+        self.joules = energy / MICROJOULES_PER_JOULE
+        return self._row(time_ns, energy, watts)
+
+    def _row(self, time_ns: int, energy: int, watts: float | None) -> SampleRow:
+        return SampleRow(
+            time_seconds=time_ns - self._window_ns,
+            domain=self._domain.name,
+            power_watts=watts,
+            energy_joules=energy,
+            provenance=self._domain.provenance.value,
+        )
+
+
+class Meter:
+    """Energy of one sampled domain, from the first reading, which is before the window's start.
+
+    Attributes:
+        domain: The domain.
+        monitor: Monitor of its readings.
+        timeline: Its energy.
+        log: Its log of samples; None while it is not logged.
+        counted_from_ns: Time from which its energy counts in totals; None while it does not.
+    """
+
+    def __init__(self, domain: Domain) -> None:
+        self.domain = domain
+        self.monitor = CounterMonitor(domain)
+        self.timeline = Timeline(
+            self.monitor.traits, drift_factor=BUFFERED_FACTOR if domain.buffered_seconds else DRIFT_FACTOR
+        )
+        self.log: SampleLog | None = None
+        self.counted_from_ns: int | None = None
+        self._interpolator = (
+            StepInterpolator(self.timeline) if domain.provenance is Provenance.COUNTER else None
+        )
+
+    def add(self, reading: Reading) -> bool:
+        """Add a reading. Return whether the energy has moved."""
+        changed_ns = self.monitor.add(reading)
+        return self.timeline.add(reading, changed_ns, self.monitor.blur_ns)
+
+    @property
+    def has_moved(self) -> bool:
+        """Whether the energy has been seen to change, so that a window can begin at a known energy."""
+        return self.timeline.points > 1 and self.monitor.has_begun
+
+    @property
+    def polling_period_seconds(self) -> float | None:
+        """Update interval to poll for, in seconds; None until it is known."""
+        is_modelled = self.domain.provenance is Provenance.MODELLED
+        return _MODELLED_SECONDS if is_modelled else self.monitor.polling_period_seconds
+
+    def open_log(self, start_ns: int, window_ns: int) -> SampleRow:
+        """Begin the log at ``start_ns``, or at the first change point if that is later. Return its first row."""
+        first = max(start_ns, self.timeline.first_ns or start_ns)
+        self.log = SampleLog(self.domain, self.timeline, first, window_ns=window_ns)
+        return self.log.first()
+
+    def sample(self, time_ns: int, *, always: bool = False) -> SampleRow | None:
+        """Return the log's row for a change point; None if it is thinned out or nothing is logged."""
+        return None if self.log is None else self.log.at(time_ns, always=always)
+
+    def interpolate(self, tile: Tile, following: Sequence[Tile]) -> None:
+        """Fix the counter's energy at the end of a tile that it has passed, and monitor the tile if it is a step."""
+        if tile.end_ns - tile.start_ns < self.monitor.shortest_step_ns:
+            return
+        if self._interpolator is not None:
+            self._interpolator.interpolate(tile, following)
+        if tile.step is not None:
+            self.monitor.add_step(tile.start_ns, tile.end_ns)
+
+    def describe(self, start_ns: int) -> Domain:
+        """Return the domain with the observed properties of its sensor."""
+        latest_ns = self.timeline.latest_ns or 0
+        seconds = (latest_ns - start_ns) / NANOSECONDS_PER_SECOND
+        drift = self.timeline.drift_at(latest_ns)
+        described = self.monitor.describe(math.sqrt(drift / seconds) if seconds > 0 else 0.0)
+        return replace(described, billed=self.counted_from_ns is not None)
+
+    def as_dict(self, start_ns: int) -> dict[str, Any]:
+        """Return the domain's entry in ``run.json``."""
+        since = None if self.counted_from_ns is None else self.counted_from_ns - start_ns
+        return {
+            **asdict(self.describe(start_ns)),
+            "provenance": self.domain.provenance.value,
+            "notes": list(self.domain.notes),
+            "billed": since is not None,
+            "billed_from_seconds": None if since is None else since / NANOSECONDS_PER_SECOND,
+            "bridged_seconds": self.timeline.bridged_seconds,
+            "bridged_joules": self.timeline.bridged_joules,
+            "resets": self.timeline.resets,
+        }
 
 
 class Meters:
-    """The domains of a run. Timelines run from the first reading, before the window's start.
+    """The meters of a run.
 
     Args:
-        domains: What is sampled.
-        election: Which of it this process counts: what another process counts is neither logged nor billed here.
+        domains: The sampled domains.
+        election: Domains that this process counts; the others are neither logged nor counted here.
 
     Attributes:
-        ledger: The billed domains.
+        ledger: The accounts of the counted domains.
+        counted: The meters whose energy counts in totals.
     """
 
-    def __init__(self, domains: Sequence[Domain], election: "Election | SoleProcess | None" = None) -> None:
+    def __init__(self, domains: Sequence[Domain], election: Election | SoleProcess | None = None) -> None:
         self._election = election or SoleProcess()
-        self.domains = {domain.name: domain for domain in domains}
-        self.timelines = {
-            domain.name: Timeline(
-                is_sampled=domain.provenance is Provenance.INTEGRATED,
-                drift_factor=BUFFERED_FACTOR if domain.buffered_seconds else DRIFT_FACTOR,
-            )
-            for domain in domains
-        }
-        self.intakes = {domain.name: Intake(domain) for domain in domains}
+        self._meters = {domain.name: Meter(domain) for domain in domains}
         self.ledger = Ledger()
-        self._logs: dict[str, SampleLog] = {}
-        self._sharings: dict[str, Sharing] = {}
+        self.counted: list[Meter] = []
         self._shortest_ns = math.inf
         self._start_ns = 0
         self._log_until_ns: float = -math.inf
-        self.billed_from_ns: dict[str, int] = {}
+
+    def __iter__(self) -> Iterator[Meter]:
+        return iter(self._meters.values())
+
+    def __getitem__(self, name: str) -> Meter:
+        return self._meters[name]
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """The sampled domains."""
+        return tuple(meter.domain for meter in self)
 
     def have_moved(self) -> bool:
-        """Whether every domain has been seen to change, so that a window can begin at a known energy."""
-        return all(
-            timeline.points > 1 and self.intakes[name].has_begun for name, timeline in self.timelines.items()
-        )
+        """Return whether every domain has been seen to change."""
+        return all(meter.has_moved for meter in self)
 
     def begin(self, start_ns: int) -> Iterator[SampleRow]:
-        """Open the window; yields each domain's first row."""
+        """Open the window. Yield the first row of each domain."""
         self._start_ns, self._log_until_ns = start_ns, math.inf
         self._election.try_lead()
         self._election.mark_counted(start_ns)
-        for name, timeline in self.timelines.items():
-            if timeline.points and self._election.counts(name):
-                yield self._open_log(name)
+        for name, meter in self._meters.items():
+            if meter.timeline.points and self._election.counts(name):
+                yield self._open_log(meter)
 
-    def _open_log(self, name: str) -> SampleRow:
-        timeline, start = self.timelines[name], self._start_ns
-        first = max(start, timeline.first_ns or start, self._election.counted_since(name) or start)
-        log = self._logs[name] = SampleLog(self.domains[name], timeline, first, window_ns=start)
-        return log.first()
+    def _open_log(self, meter: Meter) -> SampleRow:
+        since = self._election.counted_since(meter.domain.name) or self._start_ns
+        return meter.open_log(max(self._start_ns, since), self._start_ns)
 
     def add(self, readings: Iterable[Reading]) -> Iterator[SampleRow]:
-        """Take readings in; yields the rows they are worth."""
+        """Add readings. Yield the rows for the log of samples."""
         for reading in readings:
-            timeline = self.timelines.get(reading.domain)
-            if timeline is None or not math.isfinite(reading.energy_joules or 0.0):
+            meter = self._meters.get(reading.domain)
+            if meter is None or not math.isfinite(reading.energy_joules or 0.0):
                 continue
-            intake = self.intakes[reading.domain]
-            appeared_ns = intake.time_of(reading)
-            moved = timeline.add(reading, appeared_ns, intake.blur_ns)
-            if not moved or reading.time_ns > self._log_until_ns:
+            if not meter.add(reading) or reading.time_ns > self._log_until_ns:
                 continue
-            if reading.domain not in self._logs:
+            if meter.log is None:
                 if not self._election.counts(reading.domain):
                     continue
-                yield self._open_log(reading.domain)
-            row = self._logs[reading.domain].at(timeline.latest_ns or reading.time_ns)
+                yield self._open_log(meter)
+            row = meter.sample(meter.timeline.latest_ns or reading.time_ns)
             if row is not None:
                 yield row
 
-    def periods(self) -> list[float | None]:
-        """How often each domain renews its value, in seconds; None where that is not known yet."""
-        return [
-            _MODELLED_SECONDS
-            if domain.provenance is Provenance.MODELLED
-            else self.intakes[name].paced_seconds
-            for name, domain in self.domains.items()
-        ]
+    def polling_periods(self) -> list[float | None]:
+        """Return the update interval of each domain in seconds; None where it is not known yet."""
+        return [meter.polling_period_seconds for meter in self]
 
-    def bill(self, names: Iterable[str], start_ns: int) -> None:
-        """Bill domains from ``start_ns`` on, or from where another process left off counting them.
+    def count(self, names: Iterable[str], start_ns: int) -> None:
+        """Count domains from ``start_ns`` on, or from where another process stopped counting them.
 
-        Those that have given no reading yet join when they do.
+        Those without a reading join when they have one.
         """
         for name in names:
-            if name not in self.billed_from_ns and self.timelines[name].points:
-                since = self._election.counted_since(name)
-                if since is None:
-                    continue
-                from_ns = self._from_ns(name, since, start_ns)
-                self.ledger.join(self.domains[name], self.timelines[name], from_ns)
-                self.billed_from_ns[name] = from_ns
-                if self.domains[name].provenance is Provenance.COUNTER:
-                    self._sharings[name] = Sharing(self.timelines[name])
+            meter = self._meters[name]
+            if meter.counted_from_ns is not None or not meter.timeline.points:
+                continue
+            since = self._election.counted_since(name)
+            if since is not None:
+                meter.counted_from_ns = self._counted_from_ns(name, since, start_ns)
+                self.ledger.join(meter.domain, meter.timeline, meter.counted_from_ns)
+                self.counted.append(meter)
 
-    def _from_ns(self, name: str, since: int, start_ns: int) -> int:
-        """From when to bill a domain that others counted up to ``since``, if that is not 0.
+    def _counted_from_ns(self, name: str, since: int, start_ns: int) -> int:
+        """Return the time from which to count a domain that other processes counted up to ``since`` (0: none did).
 
-        What a host shares works for the run from its start; a GPU from when it is used.
+        Domains that a host shares work for the run from its start, a GPU from its first use.
         """
         if since > self._start_ns:
             return since
         return self._start_ns if since and not name.startswith("gpu:") else start_ns
 
-    def share(self, tile: Tile, following: Sequence[Tile]) -> None:
-        """Fix every billed counter's energy at the end of a tile that all of them have passed."""
-        length = tile.end_ns - tile.start_ns
-        if length < self._shortest_ns:
+    def interpolate(self, tile: Tile, following: Sequence[Tile]) -> None:
+        """Fix the energy of each counted domain at the end of a tile that all of them have passed."""
+        if tile.end_ns - tile.start_ns < self._shortest_ns:
             return
-        for name, sharing in self._sharings.items():
-            if length >= self.intakes[name].shortest_step_ns:
-                sharing.settle(tile, following)
-        if tile.step is not None:
-            for name in self.billed_from_ns:
-                if length >= self.intakes[name].shortest_step_ns:
-                    self.intakes[name].step(tile.start_ns, tile.end_ns)
+        for meter in self.counted:
+            meter.interpolate(tile, following)
 
     def settled_ns(self, now_ns: int) -> int:
-        """The time up to which every billed domain is known; a domain that stands still is bridged to now."""
+        """Return the time up to which all counted domains are known. A domain that does not move is bridged to now."""
         settled = now_ns
         for timeline in self.ledger.timelines:
             if timeline.is_stale(now_ns):
@@ -148,58 +267,68 @@ class Meters:
         return settled
 
     def have_settled(self, end_ns: int) -> bool:
-        """Whether every domain has been seen to change since ``end_ns``."""
-        return all((timeline.latest_ns or end_ns) >= end_ns for timeline in self.timelines.values())
+        """Return whether every domain has been seen to change since ``end_ns``."""
+        return all((meter.timeline.latest_ns or end_ns) >= end_ns for meter in self)
 
     def close(self, end_ns: int) -> None:
-        """Log no reading after ``end_ns``: what is read then only tells what was spent before the window's end."""
+        """Log no reading after ``end_ns``; later readings only show the energy used before it."""
         self._log_until_ns = end_ns
 
     def finish(self, end_ns: int) -> Iterator[SampleRow]:
-        """Close the window: every domain reaches to its end; yields each domain's last row."""
-        for name in self.billed_from_ns.keys() - self._logs.keys():  # taken over with the last look at it
-            yield self._open_log(name)
-        for name, log in self._logs.items():
-            self.timelines[name].bridge_to(end_ns)
-            row = log.at(end_ns, always=True)
-            if row is not None:
-                yield row
+        """Extend every domain to the end of the window. Yield the last row of each."""
+        for meter in self.counted:
+            if meter.log is None:  # this process only began to count it with the last reading
+                yield self._open_log(meter)
+        for meter in self:
+            if meter.log is not None:
+                meter.timeline.bridge_to(end_ns)
+                row = meter.sample(end_ns, always=True)
+                if row is not None:
+                    yield row
 
     def prune(self, before_ns: int) -> None:
-        """Forget change points that are billed."""
-        for name, timeline in self.timelines.items():
-            timeline.prune(before_ns if name in self._logs else self._needed_ns(name, before_ns))
-            timeline.hidden_watts = self.intakes[name].hidden_watts
-            timeline.is_sampled = self.intakes[name].is_sampled is True
-        self._shortest_ns = min(
-            (self.intakes[name].shortest_step_ns for name in self.billed_from_ns), default=math.inf
-        )
+        """Drop change points that are in rows, and update what is known of the sensors."""
+        for name, meter in self._meters.items():
+            meter.timeline.prune(before_ns if meter.log is not None else self._needed_ns(name, before_ns))
+            meter.monitor.refresh()
+        self._shortest_ns = min((meter.monitor.shortest_step_ns for meter in self.counted), default=math.inf)
 
     def _needed_ns(self, name: str, before_ns: int) -> int:
-        """From when on a domain is kept in mind that is not logged yet: another process may stop to count it."""
+        """Return the time from which a domain is kept that another process counts, in case that process ends."""
         kept = max(self._election.counted_ns(name), before_ns - _KEPT_NS)
         return min(kept, before_ns)
 
-    def described(self, name: str) -> Domain:
-        """A domain with what was learnt of it."""
-        timeline = self.timelines[name]
-        seconds = ((timeline.latest_ns or 0) - self._start_ns) / NANOSECONDS_PER_SECOND
-        drift = timeline.drift_at(timeline.latest_ns or 0)
-        return self.intakes[name].described(math.sqrt(drift / seconds) if seconds > 0 else 0.0)
+    def publish_counted(self, until_ns: int) -> None:
+        """Publish to the other processes of this host that everything is written up to ``until_ns``."""
+        self._election.mark_counted(until_ns)
+
+    def recent_watts(self) -> Mapping[str, float]:
+        """Return the present power of each counted domain."""
+        return {name: self._meters[name].timeline.recent_watts() for name in self.ledger.domains}
+
+    def latest_ns(self, now_ns: int) -> int:
+        """Return the last moment by which all counted domains were read, at most ``now_ns``."""
+        seen = [timeline.latest_ns for timeline in self.ledger.timelines if timeline.latest_ns is not None]
+        return min([*seen, now_ns])
 
     def findings(self) -> Iterator[str]:
-        """What readers of the measured domains' joules must know, as sentences."""
-        for name, domain in self.domains.items():
-            if domain.provenance is not Provenance.MODELLED:
-                yield from self.intakes[name].findings()
+        """Yield warnings about the measured domains' joules."""
+        for meter in self:
+            if meter.domain.provenance is not Provenance.MODELLED:
+                yield from meter.monitor.findings()
 
     def metered(self) -> tuple[Metered, ...]:
-        """What every domain that gave any energy took since the window's start, as in the log of samples."""
+        """Return the energy of every logged domain since the window's start, as in the log of samples."""
         return tuple(
             Metered(
-                domain=replace(self.described(name), billed=name in self.billed_from_ns),
-                joules=log.joules,
-                bridged_seconds=self.timelines[name].bridged_seconds,
+                domain=meter.describe(self._start_ns),
+                joules=meter.log.joules,
+                bridged_seconds=meter.timeline.bridged_seconds,
             )
-            for name, log in self._logs.items()
+            for meter in self
+            if meter.log is not None
         )
+
+    def as_dicts(self) -> list[dict[str, Any]]:
+        """Return the entry of each domain in ``run.json``."""
+        return [meter.as_dict(self._start_ns) for meter in self]

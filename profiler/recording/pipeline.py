@@ -1,135 +1,114 @@
-"""The pipeline that runs beside the training: readings and events in, rows out. One thread owns it."""
+"""Pipeline of the recorder's thread: readings and events in, rows out."""
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 from profiler.recording import device_selection
 from profiler.recording.aggregation import RowBuilder
+from profiler.recording.inbox import Inbox, LoggedValue
 from profiler.recording.meter import Meters
-from profiler.recording.rate_limit import Thinner
-from profiler.recording.segmentation import Tile, Tiler
-from profiler.recording.steps import StepMerger
-from profiler.records import Reading
+from profiler.recording.rate_limit import RateLimit
+from profiler.recording.segmentation import Segmenter, Tile
+from profiler.recording.steps import StepAssembler
+from profiler.records import Progress, Reading
 from profiler.storage.schema import METRICS, SAMPLES, SPANS, STEPS, MetricRow, StepRow
 from profiler.storage.summary import Totals
 from profiler.storage.writer import RunWriter
-from profiler.torch_hooks.events import EventId, Expired, PendingScalar, StepEvent
-from profiler.units import NANOSECONDS_PER_SECOND
+from profiler.torch_hooks.events import Expired, Kind, PendingScalar, StepEvent
+from profiler.torch_hooks.manager import HookManager
+from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
-_FOR_EVER_NS = 1 << 62
+_END_OF_TIME_NS = 1 << 62
 _METRIC_PATIENCE_NS = 2 * NANOSECONDS_PER_SECOND
-_MOST_WAITING = 500_000
-"""165 MB of steps, and more than 8 minutes of the fastest training."""
-_MANY_EVENTS = 1_000
-"""So many waiting steps are taken in at once: the slots that losses come in are used anew."""
+_COUNT_ATTEMPTS = 20
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Logged:
-    """A value that the user logged; a slot while it is on its way from a device."""
+class Monitor(Protocol):
+    """Receives rows and progress during the run, on the recorder's thread."""
 
-    time_ns: int
-    name: str
-    value: float | PendingScalar
+    def observe(self, row: StepRow) -> None:
+        """Receive a finished row of steps."""
 
-
-@dataclass(slots=True, kw_only=True)
-class Inbox:
-    """What the training thread hands over. Appending to a deque is atomic: no lock is ever taken in a step.
-
-    Where nobody takes it, because a sensor hangs, the oldest give way to the newest.
-    """
-
-    events: deque[StepEvent] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
-    phases: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
-    metrics: deque[Logged] = field(default_factory=lambda: deque(maxlen=_MOST_WAITING))
-
-    @property
-    def overflows(self) -> bool:
-        """Whether something may have given way."""
-        return any(len(kept) == kept.maxlen for kept in (self.events, self.phases, self.metrics))
+    def advance(self, progress: Progress) -> None:
+        """Receive the progress after each drain and at the end of the run."""
 
 
-class Recorder:
-    """Owns the timelines, cuts the window and writes the rows.
+class Pipeline:
+    """Cuts the window into steps and spans, adds their energy and writes the rows.
 
     Args:
         meters: The sampled domains.
-        writer: Where rows go.
-        inbox: Where the training thread puts events.
-        poll: Reads a scalar that was on its way from a device.
-        devices: Where the parameters of the run's optimizers live.
-        observe: Called with each finished row of steps, for the curve.
-        glance: Called with each reading, to see how far a device has come.
+        writer: Destination of the rows.
+        inbox: Queues from the training thread.
+        hooks: Source of scalars and times that were on their way from a device, and of the devices in use.
+        monitor: Receives finished rows of steps.
 
     Attributes:
-        has_lost: Whether so much waited once that the earliest steps had to give way.
+        totals: Energy in rows so far.
+        selection: Selected domains; None before the first row.
+        start_ns: Start of the window.
+        has_lost_events: Whether a queue was at its capacity, so that its oldest items were dropped.
     """
 
     def __init__(
-        self,
-        *,
-        meters: Meters,
-        writer: RunWriter,
-        inbox: Inbox,
-        poll: Callable[[PendingScalar | EventId], float | Expired | None],
-        devices: Callable[[], Iterable[str]],
-        observe: Callable[[StepRow], None],
-        glance: Callable[[], None] = lambda: None,
+        self, *, meters: Meters, writer: RunWriter, inbox: Inbox, hooks: HookManager, monitor: Monitor
     ) -> None:
         self.meters = meters
         self.totals = Totals()
-        self.decision: device_selection.Decision | None = None
-        self.thinned: dict[str, Thinner] = {}
+        self.selection: device_selection.Selection | None = None
         self.start_ns = 0
-        self.has_lost = False
+        self.has_lost_events = False
         self._writer = writer
         self._inbox = inbox
-        self._poll = poll
-        self._devices = devices
+        self._hooks = hooks
+        self._monitor = monitor
         self._cuda_uuids: list[str] | None = None
-        self._observe = observe
-        self._glance = glance
+        self._metric_limits: dict[str, RateLimit] = {}
         self._tiles: deque[Tile] = deque()
+        self._assembler = StepAssembler(inbox.events, hooks.poll, 0)
+        self._segmenter = Segmenter(0)
+        self._rows = RowBuilder(meters.ledger, 0)
 
     def begin(self, start_ns: int) -> None:
         """Open the window."""
         self.start_ns = start_ns
-        self.merger = StepMerger(self._inbox.events, self._poll, start_ns)
-        self._tiler = Tiler(start_ns)
+        self._assembler = StepAssembler(self._inbox.events, self._hooks.poll, start_ns)
+        self._segmenter = Segmenter(start_ns)
         self._rows = RowBuilder(self.meters.ledger, start_ns)
         for row in self.meters.begin(start_ns):
             self._writer.append(SAMPLES, row)
 
-    def read(self, readings: Iterable[Reading]) -> None:
-        """Take readings in."""
-        self._glance()
+    def add(self, readings: Iterable[Reading]) -> None:
+        """Add readings, and look how far a device has come."""
+        self._hooks.poll_flags()
         for row in self.meters.add(readings):
             self._writer.append(SAMPLES, row)
 
+    @property
     def is_full(self) -> bool:
         """Whether so many steps wait that they should be drained now."""
-        return len(self._inbox.events) > _MANY_EVENTS
+        return self._inbox.is_full
 
     def drain(self, now_ns: int) -> None:
-        """Write everything that is settled by now."""
+        """Write all rows whose energy is known by now."""
         self._collect(now_ns, final=False)
-        if self.merger.is_quiet:
-            self._tiles.extend(self._tiler.idle(now_ns))
-        self._decide_billing()
+        if self._assembler.is_quiet:
+            self._tiles.extend(self._segmenter.idle(now_ns))
+        self._select_domains()
         self._write_settled(self.meters.settled_ns(now_ns))
         self._write_waiting_metrics(now_ns - _METRIC_PATIENCE_NS)
         self._rows.adapt(now_ns)
         self.meters.prune(self._rows.billed_ns)
         self._writer.flush()
+        self.meters.publish_counted(self._rows.billed_ns)
 
     def finish(self, end_ns: int) -> None:
-        """Close the window and write the rest."""
+        """Close the window and write the remaining rows."""
         self._collect(end_ns, final=True)
-        self._tiles.extend(self._tiler.finish(end_ns))
-        self._decide_billing()
+        self._tiles.extend(self._segmenter.finish(end_ns))
+        self._select_domains()
         for row in self.meters.finish(end_ns):
             self._writer.append(SAMPLES, row)
         self._write_settled(max(tile.end_ns for tile in self._tiles) if self._tiles else end_ns)
@@ -139,49 +118,87 @@ class Recorder:
         self._writer.flush()
 
     @property
-    def billed_ns(self) -> int:
-        """Up to when rows are written."""
-        return self._rows.billed_ns
-
-    @property
-    def steps_ended(self) -> int:
-        """Steps taken in so far, of which the last may not be in a row yet."""
-        return self._steps_before(_FOR_EVER_NS)
-
-    @property
     def edge_joules(self) -> float:
-        """One standard deviation of the total, in joules, without the gains common to the whole run."""
-        billed = self._rows.billed
-        return math.sqrt(self.meters.ledger.start_variance + billed.variance + billed.drift)
+        """One standard deviation of the total, in joules, without the gain errors common to the whole run."""
+        bill = self._rows.billed
+        return math.sqrt(self.meters.ledger.start_variance + bill.variance + bill.drift)
+
+    @property
+    def written_joules(self) -> float:
+        """Counted energy in rows so far, in joules."""
+        return (self.totals.step_microjoules + self.totals.span_microjoules) / MICROJOULES_PER_JOULE
+
+    def progress(self, now_ns: int) -> Progress:
+        """Return the progress as of the last moment by which all counted domains were read.
+
+        Only the recorder's thread may call it. An unfinished step is included in the energy.
+        """
+        at_ns = max(self.meters.latest_ns(now_ns), self.start_ns)
+        bill = self.meters.ledger.bill(at_ns)
+        return Progress(
+            seconds=(at_ns - self.start_ns) / NANOSECONDS_PER_SECOND,
+            steps=self.totals.steps,
+            step_joules=self.totals.step_microjoules / MICROJOULES_PER_JOULE,
+            total_joules=None if bill.total is None else bill.total / MICROJOULES_PER_JOULE,
+            modelled_joules=bill.modelled / MICROJOULES_PER_JOULE,
+            watts=self.meters.recent_watts(),
+        )
+
+    def count_steps(self) -> int:
+        """Return the number of steps that have ended, including those still in the inbox. For any thread."""
+        # The recorder's thread moves steps from one queue to the next meanwhile, so a count is only trusted when two
+        # successive ones agree.
+        before = -1
+        for _ in range(_COUNT_ATTEMPTS):
+            try:
+                waiting = sum(_opens_step(event) for event in tuple(self._inbox.events))
+                count = self._steps_before(_END_OF_TIME_NS) + waiting
+            except RuntimeError:  # a queue changed during the iteration
+                continue
+            if count == before:
+                return count
+            before = count
+        return max(before, 0)
+
+    def findings(self) -> Iterator[str]:
+        """Yield warnings about the recorded steps, domains and devices."""
+        if self.has_lost_events:
+            yield "a sensor hung for so long that the earliest of the waiting steps are lost"
+        yield from self._assembler.findings()
+        yield from self.meters.findings()
+        if self.selection is not None:
+            yield from self.selection.warnings
+            for device in self.selection.missing:
+                yield f"nothing measures {device}: totals are incomplete"
 
     def _collect(self, now_ns: int, *, final: bool) -> None:
-        self.has_lost |= self._inbox.overflows
-        steps = self.merger.take(now_ns, final=final)
+        self.has_lost_events |= self._inbox.overflows
+        steps = self._assembler.finished_steps(now_ns, final=final)
         while self._inbox.phases:
-            self._tiler.phase(*self._inbox.phases.popleft())
-        while self.merger.evaluations:
-            time_ns, begins = self.merger.evaluations.popleft()
-            self._tiler.evaluation(time_ns, begins=begins)
+            self._segmenter.add_phase(*self._inbox.phases.popleft())
+        while self._assembler.evaluations:
+            time_ns, begins = self._assembler.evaluations.popleft()
+            self._segmenter.add_evaluation(time_ns, begins=begins)
         for step in steps:
-            self._tiles.extend(self._tiler.step(step))
+            self._tiles.extend(self._segmenter.add_step(step))
 
-    def _decide_billing(self) -> None:
-        """Choose whom to bill before the first row, and add what the run begins to use later."""
+    def _select_domains(self) -> None:
+        """Select the counted domains before the first row, and add devices that the run uses later."""
         if not self._tiles:
             return
-        first = self.decision is None
+        is_first = self.selection is None
         self._cuda_uuids = self._cuda_uuids or device_selection.cuda_uuids()
-        decision = device_selection.decide(
-            self.meters.domains.values(), self._devices(), device_selection.used_gpus(), self._cuda_uuids
+        selection = device_selection.select(
+            self.meters.domains, tuple(self._hooks.devices), device_selection.used_gpus(), self._cuda_uuids
         )
-        if self.decision is None or decision.says_more_than(self.decision):
-            self.decision = decision
-        self.meters.bill(decision.billed, self.start_ns if first else self._rows.billed_ns)
+        if self.selection is None or selection.adds_to(self.selection):
+            self.selection = selection
+        self.meters.count(selection.billed, self.start_ns if is_first else self._rows.billed_ns)
 
     def _write_settled(self, settled_ns: int) -> None:
         while self._tiles and self._tiles[0].end_ns <= settled_ns:
             tile = self._tiles.popleft()
-            self.meters.share(tile, self._tiles)
+            self.meters.interpolate(tile, self._tiles)
             self._write_metrics(tile.seen_ns - 1)
             for row in self._rows.add(tile):
                 if isinstance(row, StepRow):
@@ -192,32 +209,34 @@ class Recorder:
 
     def _write_steps(self, row: StepRow) -> None:
         self._writer.append(STEPS, row)
-        self._observe(row)
+        self._monitor.observe(row)
         self.totals.add_steps(row)
 
     def _write_metrics(self, until_ns: int) -> None:
         metrics = self._inbox.metrics
         while metrics and metrics[0].time_ns <= until_ns:
             logged = metrics.popleft()
-            value = self._poll(logged.value) if isinstance(logged.value, PendingScalar) else logged.value
+            value = (
+                self._hooks.poll(logged.value) if isinstance(logged.value, PendingScalar) else logged.value
+            )
             if value is None or isinstance(value, Expired):
                 continue
-            if self.thinned.setdefault(logged.name, Thinner()).passes(logged.time_ns):
+            if self._metric_limits.setdefault(logged.name, RateLimit()).admits(logged.time_ns):
                 self._write_metric(logged, value)
 
     def _write_waiting_metrics(self, until_ns: int) -> None:
-        """Write what was logged before ``until_ns`` although the step that it lies in has not ended."""
-        if self.decision is not None:
+        """Write values logged before ``until_ns`` although the step that contains them has not ended."""
+        if self.selection is not None:
             unread = self._inbox.events
             self._write_metrics(min(until_ns, unread[0].end_ns - 1) if unread else until_ns)
 
     def _steps_before(self, time_ns: int) -> int:
-        """Steps that had ended by ``time_ns``, of which the last may not be in a row yet."""
+        """Return the number of steps that ended by ``time_ns``, of which the last may not be in a row yet."""
         waiting = sum(tile.step is not None and tile.seen_ns <= time_ns for tile in self._tiles)
-        open_end_ns = self.merger.open_end_ns
+        open_end_ns = self._assembler.open_end_ns
         return self._rows.steps + waiting + (open_end_ns is not None and open_end_ns <= time_ns)
 
-    def _write_metric(self, logged: Logged, value: float) -> None:
+    def _write_metric(self, logged: LoggedValue, value: float) -> None:
         bill = self.meters.ledger.bill(logged.time_ns)
         row = MetricRow(
             time_seconds=logged.time_ns - self.start_ns,
@@ -227,3 +246,7 @@ class Recorder:
             value=value,
         )
         self._writer.append(METRICS, row)
+
+
+def _opens_step(event: StepEvent) -> bool:
+    return event.kind == Kind.OPEN and event.skipped is None

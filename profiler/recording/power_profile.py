@@ -1,30 +1,30 @@
-"""The course of power over a training step, learnt from a counter that is renewed more slowly than the step.
+"""Power profile of a training step, learnt from a counter whose update interval is longer than the step.
 
-Steps of a loop resemble each other, and the counter's ticks fall on ever other places in them: each gain of the counter
-is then one equation about the power in the parts of a step. Solved online by recursive least squares (Haykin, Adaptive
-Filter Theory, chapter on RLS), they give the shape by which the counter's gain is shared out around a step's end.
+Steps of a loop resemble each other, and the counter's ticks fall on different places in them: each gain of the counter
+is one equation for the power in the parts of a step. Solved online by recursive least squares (Haykin, Adaptive Filter
+Theory, chapter on RLS), they give the profile by which the counter's gain is divided at the end of a step.
 """
 
 PARTS = 16
-"""Parts of equal length into which a step is cut."""
+"""Number of equal parts of a step."""
 _FORGETTING = 0.995
 _PRIOR_SPREAD = 0.5
-"""Standard deviation of a part's power before anything is learnt, in mean powers."""
+"""Prior standard deviation of a part's power, in units of mean power."""
 _NOISE = 0.03
-"""Standard deviation of one gain of the counter from what the shape explains, as a share of it."""
+"""Standard deviation of one gain of the counter around the profile, as a share of it."""
 _LEAST_POWER = 0.02
-"""A part's power is never taken to be less than this share of the mean."""
+"""Lower bound of a part's power, as a share of the mean."""
 
 
-class StepShape:
-    """Mean power in each part of a step, relative to the mean of all.
+class PowerProfile:
+    """Mean power in each part of a step, relative to the mean of the step.
 
     Attributes:
-        cumulative: What share of a step's energy lies before each part; one entry more than there are parts.
-        learnt: How many gains of the counter it was learnt from.
+        cumulative: Share of a step's energy before each part; one entry more than there are parts.
+        gains: Number of counter gains it was learnt from.
     """
 
-    __slots__ = ("_covariance", "_parts", "cumulative", "learnt")
+    __slots__ = ("_covariance", "_parts", "cumulative", "gains")
 
     def __init__(self) -> None:
         self._parts = [1.0] * PARTS
@@ -32,10 +32,10 @@ class StepShape:
             [_PRIOR_SPREAD**2 if row == column else 0.0 for column in range(PARTS)] for row in range(PARTS)
         ]
         self.cumulative = [part / PARTS for part in range(PARTS + 1)]
-        self.learnt = 0
+        self.gains = 0
 
     def before(self, phase: float) -> float:
-        """The share of a step's energy that lies before ``phase``, from 0 to 1."""
+        """Return the share of a step's energy before ``phase``, both from 0 to 1."""
         place = phase * PARTS
         part = int(place)
         if part >= PARTS:
@@ -44,15 +44,15 @@ class StepShape:
         return first + (place - part) * (self.cumulative[part + 1] - first)
 
     def expected(self, exposures: list[float]) -> float:
-        """Mean power over such a time, relative to the mean power around."""
+        """Return the expected mean power of a gain with these exposures, relative to the mean power around it."""
         return sum(map(float.__mul__, self._parts, exposures))
 
     def learn(self, exposures: list[float], gain: float) -> None:
-        """Learn from one gain of the counter.
+        """Update the profile with one gain of the counter.
 
         Args:
-            exposures: How much of the gain's time was spent in each part; the shares add up to 1.
-            gain: Mean power over that time, relative to the mean power around.
+            exposures: Share of the gain's time spent in each part; the shares add up to 1.
+            gain: Mean power over that time, relative to the mean power around it.
         """
         spread = [sum(map(float.__mul__, row, exposures)) for row in self._covariance]
         scale = _FORGETTING * _NOISE**2 + sum(map(float.__mul__, spread, exposures))
@@ -64,10 +64,10 @@ class StepShape:
             self._covariance[row] = [
                 (entry - factor * other) / _FORGETTING for entry, other in zip(own, spread, strict=True)
             ]
-        self.learnt += 1
-        self._sum_up()
+        self.gains += 1
+        self._accumulate()
 
-    def _sum_up(self) -> None:
+    def _accumulate(self) -> None:
         parts = [max(part, _LEAST_POWER) for part in self._parts]
         whole, done = sum(parts), 0.0
         for index, part in enumerate(parts):
@@ -77,7 +77,7 @@ class StepShape:
 
 
 def add_exposure(exposures: list[float], first: float, last: float, weight: float) -> None:
-    """Spread ``weight`` over the parts between two phases of a step."""
+    """Add ``weight`` to the exposures, spread over the parts between two phases of a step."""
     if last <= first:
         return
     per_part = weight / ((last - first) * PARTS)

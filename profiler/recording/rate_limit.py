@@ -1,27 +1,31 @@
-"""Keeping a log from growing without bound: the first rows all, then a few a second."""
+"""Rate limit that keeps a log from growing without bound."""
 
 from profiler.units import NANOSECONDS_PER_SECOND
 
-_FREE_ROWS = 10_000
+_UNLIMITED_ROWS = 10_000
 _ROWS_PER_SECOND = 5
 
 
-class Thinner:
-    """Lets the first 10,000 rows of one kind through, then five a second. Counts what it held back."""
+class RateLimit:
+    """Admits the first 10,000 rows of one kind, then five per second.
+
+    Attributes:
+        dropped: Number of rows that were not admitted.
+    """
 
     def __init__(self) -> None:
-        self._passed = 0
+        self._admitted = 0
         self._last_ns = 0
-        self.held_back = 0
+        self.dropped = 0
 
-    def passes(self, time_ns: int) -> bool:
-        """Say whether a row at ``time_ns`` may be written."""
+    def admits(self, time_ns: int) -> bool:
+        """Return whether a row at ``time_ns`` may be written, and count it."""
         if (
-            self._passed >= _FREE_ROWS
+            self._admitted >= _UNLIMITED_ROWS
             and time_ns - self._last_ns < NANOSECONDS_PER_SECOND // _ROWS_PER_SECOND
         ):
-            self.held_back += 1
+            self.dropped += 1
             return False
-        self._passed += 1
+        self._admitted += 1
         self._last_ns = time_ns
         return True

@@ -1,15 +1,17 @@
-"""The one background thread: reads the sensors on a steady beat and drains what the training thread left."""
+"""Sampler: reads the sensors at a regular interval and hands the readings to the pipeline."""
 
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from profiler._compat import BackgroundCall
 from profiler.errors import SensorError
 from profiler.recording.counter_monitor import SHORTEST_PERIOD_SECONDS
-from profiler.recording.sampling_interval import Pace
+from profiler.recording.pipeline import Pipeline
+from profiler.recording.sampling_interval import SamplingInterval
+from profiler.recording.warning_log import WarningLog
 from profiler.records import Domain, Provenance, Reading
 from profiler.sensors.base import Sensor
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -18,24 +20,29 @@ _PRE_ROLL_PERIOD_SECONDS = 0.005
 _PRE_ROLL_SECONDS = 0.15
 _SETTLE_SECONDS = 0.3
 DRAIN_SECONDS = 0.5
-"""Between two drains: a killed process loses what came since the last, and what its counters had not shown by then."""
+"""Time between drains: a killed process loses its steps since the last drain, and energy not yet shown by then."""
 BATCH = 8
-"""Readings that are taken in together: an idle processor's caches are cold, so that one alone costs as much as five."""
+"""Readings processed together: with the cold caches of an idle processor one alone costs as much as five."""
 _REMEMBERED_READS = 16
 _SMOOTHING = 0.25
 _REST_NS = NANOSECONDS_PER_SECOND * 9 // 100
-"""Just under the longest default period, whose dither may make it shorter."""
+"""Just under the longest default interval, which dither may shorten."""
 _LONG_REST_NS = NANOSECONDS_PER_SECOND * 22 // 100
 _HANG_SECONDS = 2.0
-"""A sensor that has not answered for this long hangs: neither the start nor the end of the training waits for it."""
-
+"""Time after which a sensor that does not return hangs; neither start nor end of the training waits longer."""
 _QUIET_FAILURES = 10
-"""After this many failures in a row a sensor is tried once a second instead of on every beat."""
+"""Successive failures after which a sensor is retried once per second instead of on every poll."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Cost:
-    """What the thread itself has used."""
+class SamplerCost:
+    """Cost of the recorder's thread.
+
+    Attributes:
+        cpu_seconds: Processor time.
+        samples: Number of polls.
+        longest_read_seconds: Longest time that reading all sensors took.
+    """
 
     cpu_seconds: float = 0.0
     samples: int = 0
@@ -43,7 +50,7 @@ class Cost:
 
 
 def _rest_ns(domain: Domain) -> int:
-    """For how long a domain may be left alone: one that remembers what it measured loses nothing by it."""
+    """Return the time for which a domain need not be read, because its values lose nothing by it."""
     if domain.provenance is Provenance.MODELLED or domain.buffered_seconds:
         return _LONG_REST_NS
     stated = domain.update_period_seconds
@@ -51,11 +58,15 @@ def _rest_ns(domain: Domain) -> int:
 
 
 class GuardedSensor:
-    """A sensor whose failures are counted and reported once, and never raised."""
+    """A sensor whose errors are counted and reported once, and never raised.
 
-    def __init__(self, sensor: Sensor, notice: Callable[[str], None]) -> None:
+    Attributes:
+        failed_reads: Number of reads that raised.
+    """
+
+    def __init__(self, sensor: Sensor, warnings: WarningLog) -> None:
         self._sensor = sensor
-        self._notice = notice
+        self._warnings = warnings
         self._failures = 0
         self._retry_ns = 0
         self._rested_ns = 0
@@ -63,11 +74,11 @@ class GuardedSensor:
         self.failed_reads = 0
 
     def read(self, now_ns: int, *, may_rest: bool = False) -> Sequence[Reading]:
-        """Read the sensor; nothing when it fails, which is a gap.
+        """Read the sensor. Return nothing when it fails, which is a gap.
 
         Args:
-            now_ns: The time.
-            may_rest: Whether a sensor whose values say no more when they are read often is left alone for a while.
+            now_ns: The present time.
+            may_rest: Whether to skip a sensor that gains nothing by frequent reads and was read recently.
         """
         if now_ns < self._retry_ns or (may_rest and now_ns < self._rested_ns):
             return ()
@@ -88,187 +99,171 @@ class GuardedSensor:
         if self.failed_reads == 1:
             names = ", ".join(domain.name for domain in self._sensor.domains)
             what = str(error) if isinstance(error, SensorError) else f"{type(error).__name__}: {error}"
-            self._notice(f"reading {names} failed ({what}); such gaps are bridged at the neighbouring power")
+            self._warnings.warn(
+                f"reading {names} failed ({what}); such gaps are bridged at the neighbouring power"
+            )
 
     def close(self) -> None:
         """Release the sensor."""
         try:
             self._sensor.close()
         except Exception as error:  # noqa: BLE001 - nothing depends on it any more
-            self._notice(f"closing a sensor failed ({type(error).__name__}: {error})")
+            self._warnings.warn(f"closing a sensor failed ({type(error).__name__}: {error})")
 
 
 class Sampler:
-    """Reads the sensors on every beat and drains what waits twice a second, on a daemon thread.
+    """Polls the sensors at a regular interval and yields twice per second for a drain.
 
     Args:
-        sensors: What to read.
-        on_readings: Takes readings, some beats' at a time.
-        has_moved: Whether every domain has been seen to change.
-        drain: Called with the time now, twice a second.
-        is_full: Whether so much waits that the next drain must not.
-        on_crash: Called with the error if the thread ends by one.
-        periods: How often each sensor renews its value, in seconds, as far as it is known.
-        pace: Chooses the time between beats.
+        sensors: The sensors.
+        pipeline: Receives the readings, several polls at a time.
+        interval: Time between polls.
         clock: Monotonic nanoseconds.
+
+    Attributes:
+        cost: Cost of the recorder's thread.
     """
 
     def __init__(
         self,
         sensors: Sequence[GuardedSensor],
+        pipeline: Pipeline,
+        interval: SamplingInterval | None = None,
         *,
-        on_readings: Callable[[Sequence[Reading]], None],
-        has_moved: Callable[[], bool],
-        drain: Callable[[int], None],
-        on_crash: Callable[[BaseException], None],
-        is_full: Callable[[], bool] = bool,
-        periods: Callable[[], Iterable[float | None]] = tuple,
-        pace: Pace | None = None,
         clock: Callable[[], int] = time.monotonic_ns,
     ) -> None:
         self._sensors = sensors
-        self._on_readings = on_readings
-        self._has_moved = has_moved
-        self._drain = drain
-        self._on_crash = on_crash
-        self._is_full = is_full
-        self._periods = periods
-        self._pace = pace or Pace()
-        self._spent: deque[float] = deque(maxlen=_REMEMBERED_READS)
+        self._pipeline = pipeline
+        self._interval = interval or SamplingInterval()
         self._clock = clock
+        self._read_seconds: deque[float] = deque(maxlen=_REMEMBERED_READS)
         self._pending: list[Reading] = []
-        # A lock that is held until the end wakes a waiting thread at a third less than an Event.
+        # Held until the end: acquiring it with a timeout wakes a thread at a third less cost than an Event does.
         self._running = threading.Lock()
         self._running.acquire()
-        self._thread: threading.Thread | None = None
         self._hanging: BackgroundCall[None] | None = None
-        self._given_up = False
-        self.cost = Cost()
+        self._is_abandoned = False
+        self.cost = SamplerCost()
 
     def pre_roll(self) -> None:
-        """Read until every domain has moved once, or for 0.15 s: the window then begins at a known energy."""
+        """Poll until every domain has changed once, for at most 0.15 s: the window then begins at a known energy."""
         self._hanging = self._bounded(self._pre_roll)
 
     def _pre_roll(self) -> None:
         deadline = self._clock() + int(_PRE_ROLL_SECONDS * NANOSECONDS_PER_SECOND)
-        self.beat()
-        while not self._has_moved() and self._clock() < deadline:
+        self.poll()
+        while not self._pipeline.meters.have_moved() and self._clock() < deadline:
             time.sleep(_PRE_ROLL_PERIOD_SECONDS)
-            self.beat()
+            self.poll()
 
-    def start(self) -> None:
-        """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name="energy-profiler", daemon=True)
-        self._thread.start()
+    def stop(self, thread: threading.Thread) -> bool:
+        """End the loop of :meth:`drain_times` and the thread that runs it.
 
-    def stop(self) -> bool:
-        """End the thread. Returns False when it does not end in time, because a sensor hangs."""
+        Return False if it does not end in time because a sensor hangs; its later readings are ignored.
+        """
         if self._running.locked():
             self._running.release()
-        if self._thread is not None:
-            self._thread.join(_HANG_SECONDS)
-            self._given_up = self._thread.is_alive()
-        return not self._given_up
+        if thread.is_alive():
+            thread.join(_HANG_SECONDS)
+        self._is_abandoned = thread.is_alive()
+        return not self._is_abandoned
 
-    def settle(self, has_settled: Callable[[], bool]) -> bool:
-        """Read on for a moment after the window's end, until the counters have shown what they held then.
+    def settle(self, end_ns: int) -> bool:
+        """Poll for at most 0.3 s after the end of the window, until the counters have shown their energy at its end.
 
-        Returns False when a sensor hangs.
+        Return False when a sensor hangs.
         """
-        self._given_up = self._bounded(lambda: self._settle(has_settled)) is not None
-        return not self._given_up
+        self._is_abandoned = self._bounded(lambda: self._settle(end_ns)) is not None
+        return not self._is_abandoned
 
-    def _settle(self, has_settled: Callable[[], bool]) -> None:
+    def _settle(self, end_ns: int) -> None:
         deadline = self._clock() + int(_SETTLE_SECONDS * NANOSECONDS_PER_SECOND)
-        self.beat()
-        while not has_settled() and self._clock() < deadline:
+        self.poll()
+        while not self._pipeline.meters.have_settled(end_ns) and self._clock() < deadline:
             time.sleep(_PRE_ROLL_PERIOD_SECONDS)
-            self.beat()
+            self.poll()
 
-    def beat(self) -> None:
-        """Read every sensor once and hand the readings over."""
+    def poll(self) -> None:
+        """Read every sensor once and hand the readings to the pipeline."""
         self._read(may_rest=False)
         self._hand_over()
 
-    def _read(self, *, may_rest: bool) -> None:
-        """Read every sensor once; with ``may_rest`` those that gain nothing by it only now and then."""
-        begun = now = self._clock()
-        for sensor in self._sensors:
-            self._pending += sensor.read(now, may_rest=may_rest)
-            now = self._clock()
-        spent = (now - begun) / NANOSECONDS_PER_SECOND
-        self._spent.append(spent)
-        self.cost.samples += 1
-        self.cost.longest_read_seconds = max(self.cost.longest_read_seconds, spent)
-
-    def _hand_over(self) -> None:
-        pending, self._pending = self._pending, []
-        if not self._given_up:
-            self._on_readings(pending)
-
-    @staticmethod
-    def _bounded(work: Callable[[], None]) -> BackgroundCall[None] | None:
-        """Do ``work``; returns it where it hangs. An error of it is raised here."""
-        aside = BackgroundCall(work)
-        if not aside.wait(_HANG_SECONDS):
-            return aside
-        aside.result()
-        return None
-
-    def _run(self) -> None:
-        try:
-            if self._hanging is not None:
-                self._hanging.wait()
-            self._loop()
-        except Exception as error:  # noqa: BLE001 - a thread that dies must be heard of
-            self._on_crash(error)
-
-    def _loop(self) -> None:
-        processor = _Processor(self.cost)
+    def drain_times(self) -> Iterator[int]:
+        """Poll until :meth:`stop`. Yield the time whenever the pipeline should be drained."""
+        if self._hanging is not None:
+            self._hanging.wait()
+        processor = _ProcessorTime(self.cost)
         due = drain_due = self._clock()
-        stopped = False
-        while not stopped:
-            self._read(may_rest=self._pace.adapts)
+        is_stopped = False
+        while not is_stopped:
+            self._read(may_rest=self._interval.adapts)
             now = self._clock()
-            if now >= drain_due or self._is_full():
-                processor.beats_end(self.cost.samples)
+            if now >= drain_due or self._pipeline.is_full:
+                processor.end_polls(self.cost.samples)
                 self._hand_over()
-                if not self._given_up:
-                    self._drain(now)
+                if not self._is_abandoned:
+                    yield now
                 drain_due = now + int(DRAIN_SECONDS * NANOSECONDS_PER_SECOND)
-                processor.drain_ends()
+                processor.end_drain()
             if len(self._pending) >= BATCH:
                 self._hand_over()
             if not self._pending:
                 # The shortest of the last reads: the others waited for the training, and cost it nothing.
-                self._pace.adapt(self._periods(), min(self._spent), processor.beat_seconds)
-            due = max(due + int(self._pace.next_seconds() * NANOSECONDS_PER_SECOND), now)
-            stopped = self._running.acquire(timeout=max(due - self._clock(), 0) / NANOSECONDS_PER_SECOND)
+                self._interval.adapt(
+                    self._pipeline.meters.polling_periods(), min(self._read_seconds), processor.poll_seconds
+                )
+            due = max(due + int(self._interval.next_seconds() * NANOSECONDS_PER_SECOND), now)
+            is_stopped = self._running.acquire(timeout=max(due - self._clock(), 0) / NANOSECONDS_PER_SECOND)
         self._hand_over()
 
+    def _read(self, *, may_rest: bool) -> None:
+        """Read every sensor once; with ``may_rest``, skip those that gain nothing by frequent reads."""
+        begun = now = self._clock()
+        for sensor in self._sensors:
+            self._pending += sensor.read(now, may_rest=may_rest)
+            now = self._clock()
+        seconds = (now - begun) / NANOSECONDS_PER_SECOND
+        self._read_seconds.append(seconds)
+        self.cost.samples += 1
+        self.cost.longest_read_seconds = max(self.cost.longest_read_seconds, seconds)
 
-class _Processor:
-    """Processor time of the thread that makes it, in all and for one beat.
+    def _hand_over(self) -> None:
+        pending, self._pending = self._pending, []
+        if not self._is_abandoned:
+            self._pipeline.add(pending)
+
+    @staticmethod
+    def _bounded(work: Callable[[], None]) -> BackgroundCall[None] | None:
+        """Run ``work`` for a limited time. Return it if it hangs; raise its error."""
+        call = BackgroundCall(work)
+        if not call.wait(_HANG_SECONDS):
+            return call
+        call.result()
+        return None
+
+
+class _ProcessorTime:
+    """Processor time of the calling thread, in all and per poll.
 
     Attributes:
-        beat_seconds: What a beat costs, its waking up included and drains left out.
+        poll_seconds: Processor time per poll, including the wake-up and without drains.
     """
 
-    __slots__ = ("_beats", "_cost", "_started", "_then", "beat_seconds")
+    __slots__ = ("_cost", "_last", "_polls", "_start", "poll_seconds")
 
-    def __init__(self, cost: Cost) -> None:
+    def __init__(self, cost: SamplerCost) -> None:
         self._cost = cost
-        self._started = self._then = time.thread_time()
-        self._beats = cost.samples
-        self.beat_seconds = 0.0
+        self._start = self._last = time.thread_time()
+        self._polls = cost.samples
+        self.poll_seconds = 0.0
 
-    def beats_end(self, beats: int) -> None:
-        """Before a drain: so many beats were made by now."""
-        each = (time.thread_time() - self._then) / max(beats - self._beats, 1)
-        self._beats = beats
-        self.beat_seconds += (_SMOOTHING if self.beat_seconds else 1.0) * (each - self.beat_seconds)
+    def end_polls(self, polls: int) -> None:
+        """Measure the polls since the last drain; ``polls`` is their number since the start."""
+        each = (time.thread_time() - self._last) / max(polls - self._polls, 1)
+        self._polls = polls
+        self.poll_seconds += (_SMOOTHING if self.poll_seconds else 1.0) * (each - self.poll_seconds)
 
-    def drain_ends(self) -> None:
-        """After a drain."""
-        self._then = time.thread_time()
-        self._cost.cpu_seconds = self._then - self._started
+    def end_drain(self) -> None:
+        """Measure a drain."""
+        self._last = time.thread_time()
+        self._cost.cpu_seconds = self._last - self._start

@@ -1,60 +1,60 @@
-"""How long to wait between two beats of the sampler."""
+"""Interval between two polls of the sampler."""
 
 from collections.abc import Iterable
 
 DEFAULT_SECONDS = 0.1
-"""Where no sensor says, or shows, how often its value is renewed."""
+"""Interval where no update interval is stated or observed."""
 SHARE = 0.77
-"""Of a sensor's period: between half and all of it, and near no simple fraction, so that successive readings fall
-on ever new places between two renewals and so locate them."""
+"""Polling interval as a share of the update interval: between a half and one, and near no simple fraction, so that
+successive readings fall on different places between two ticks and so locate them."""
 _LATENESS = 0.003
-"""By what wake-ups are late, in seconds: it is taken off, so that no renewal of a short period is missed."""
+"""Usual delay of wake-ups in seconds, subtracted so that no update of a short interval is missed."""
 DITHER = 0.1
 _GOLDEN = 0.6180339887498949
 _LEARNING_SECONDS = 0.008
-_LEARNING_BEATS = 200
-"""Beats at the start that follow each other closely, until the sensors' periods are known."""
+_LEARNING_POLLS = 200
+"""Number of closely spaced polls at the start, until the sensors' update intervals are known."""
 _SHORTEST_SECONDS = 0.01
 _MOST_OF_THE_TIME = 0.02
-"""The share of wall time that reading may take; where a read is slow, beats become rarer."""
+"""Share of wall time that reading may take; slow reads are polled less often."""
 _GENTLE, _RAREST = 0.003, 0.85
-"""The share of one core that beats should take, and up to which part of a sensor's period they are spread for it:
-totals are then a quarter less true."""
+"""Share of one core that polling should take, and the longest polling interval used for it, as a share of the update
+interval: totals are then a quarter less accurate."""
 _MOST_OF_THE_PROCESSOR = 0.006
-"""The share of one core that beats may take, whatever becomes of the numbers."""
+"""Share of one core that polling may take at most."""
 _SLOWEST_SECONDS = 1.0
 
 
-class Pace:
-    """Chooses the time to the next beat.
+class SamplingInterval:
+    """Adaptive time to the next poll.
 
     Args:
-        fixed_seconds: What the user asked for; None adapts to the sensors.
+        fixed_seconds: Interval requested by the user; None adapts to the sensors.
     """
 
     def __init__(self, fixed_seconds: float | None = None) -> None:
         self._fixed = fixed_seconds
-        self._beats = 0
+        self._polls = 0
         self._base = DEFAULT_SECONDS
 
     @property
     def adapts(self) -> bool:
-        """Whether the user left the period to the sensors."""
+        """Whether the interval adapts to the sensors."""
         return self._fixed is None
 
     def adapt(
         self, periods: Iterable[float | None], read_seconds: float, processor_seconds: float = 0.0
     ) -> None:
-        """Take what is known by now.
+        """Adapt to the present knowledge of the sensors.
 
         Args:
-            periods: How often each sensor renews its value, in seconds; None where that is not known yet.
-            read_seconds: How long reading all of them takes.
-            processor_seconds: What a beat costs the processor, its waking up included.
+            periods: Update interval of each domain in seconds; None where not known yet.
+            read_seconds: Time that reading all sensors takes.
+            processor_seconds: Processor time per poll, including the wake-up.
         """
         known = list(periods)
         least = read_seconds / _MOST_OF_THE_TIME
-        if None in known and self._beats <= _LEARNING_BEATS:
+        if None in known and self._polls <= _LEARNING_POLLS:
             self._base = max(_LEARNING_SECONDS, least)
             return
         least = max(least, processor_seconds / _MOST_OF_THE_PROCESSOR, _SHORTEST_SECONDS)
@@ -62,11 +62,11 @@ class Pace:
         self._base = min(max(min(wanted, default=DEFAULT_SECONDS), least), _SLOWEST_SECONDS)
 
     def next_seconds(self) -> float:
-        """Return the seconds to wait."""
+        """Return the seconds until the next poll."""
         if self._fixed is not None:
             return self._fixed
-        self._beats += 1
-        return self._base * (1 + DITHER * (2 * (self._beats * _GOLDEN % 1.0) - 1))
+        self._polls += 1
+        return self._base * (1 + DITHER * (2 * (self._polls * _GOLDEN % 1.0) - 1))
 
 
 def _wanted(period: float | None, processor_seconds: float) -> float:

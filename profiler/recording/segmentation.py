@@ -1,11 +1,11 @@
-"""Cutting the window into steps and spans that tile it without gap or overlap. Pure: times in, tiles out.
+"""Segmentation of the window into steps and spans without gap or overlap. Pure: times in, tiles out.
 
-A step reaches from the end of what came before it to its last update. What is plainly not part of it is cut off as a
-span: a phase that the user named, or an evaluation, that ended before the step's first backward pass, and a wait that
-is much longer than this loop's usual lead from one update to the next backward pass (data loading and forward pass).
+A step extends from the end of the previous tile to its own last update. Two kinds of time before its first backward
+pass are cut off as a span: a phase of the user or an evaluation, and a wait that is much longer than this loop's usual
+lead from one update to the next backward pass (data loading and forward pass).
 
-On a device that runs behind the host a phase begins for the host before the device is done with the step before it:
-what belongs to a step is decided by the host's times, and its length by the device's.
+On a device that runs behind the host, a phase begins on the host before the device has finished the step before it:
+the host's times decide what belongs to a step, and the device's times decide its length.
 """
 
 from bisect import insort
@@ -18,14 +18,14 @@ from profiler.recording.steps import Step
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _SHORT_NS = NANOSECONDS_PER_SECOND // 1000
-"""Pieces shorter than this are not worth a row: they join what follows."""
+"""Shorter pieces get no row of their own and join the following tile."""
 
 _STALL_NS = NANOSECONDS_PER_SECOND
 _STALL_RATIO = 5
-"""A lead is a stall when it is longer than this many usual leads, and than a second."""
+"""A lead is a stall when it is longer than this many usual leads and longer than a second."""
 
 _IDLE_NS = 10 * NANOSECONDS_PER_SECOND
-"""Without a step for this long, and for five usual steps, what has passed is written: a killed run keeps it."""
+"""Time without a step, beside five usual steps, after which a span is written, so that a killed run keeps it."""
 
 _REMEMBERED = 33
 
@@ -42,40 +42,40 @@ class Tile(NamedTuple):
 
     @property
     def seen_ns(self) -> int:
-        """When the host was done with it."""
+        """Time at which the host ended it."""
         return self.end_ns if self.step is None else self.step.host_end_ns
 
 
 class _Change(NamedTuple):
-    """From this moment on the phase is another one; what the user says goes before what was noticed."""
+    """Change of phase. Phases of the user take precedence over detected ones."""
 
     time_ns: int
     label: str
-    is_said: bool
+    is_user: bool
 
 
-class Tiler:
-    """Cuts the window as steps and changes of phase come in."""
+class Segmenter:
+    """Cuts the window as steps and changes of phase arrive."""
 
     def __init__(self, start_ns: int) -> None:
         self._cursor = start_ns
-        self._said = self._noticed = ""
+        self._user_phase = self._detected_phase = ""
         self._changes: list[_Change] = []
         self._leads: deque[int] = deque(maxlen=_REMEMBERED)
         self._durations: deque[int] = deque(maxlen=_REMEMBERED)
         self._started = False
 
-    def phase(self, time_ns: int, label: str) -> None:
-        """From ``time_ns`` on the user's phase is ``label``; empty for none."""
-        insort(self._changes, _Change(time_ns, label, is_said=True), key=attrgetter("time_ns"))
+    def add_phase(self, time_ns: int, label: str) -> None:
+        """Set the user's phase from ``time_ns`` on; empty for none."""
+        insort(self._changes, _Change(time_ns, label, is_user=True), key=attrgetter("time_ns"))
 
-    def evaluation(self, time_ns: int, *, begins: bool) -> None:
-        """An evaluation that the user said nothing of begins or ends at ``time_ns``."""
+    def add_evaluation(self, time_ns: int, *, begins: bool) -> None:
+        """Record the start or end of a detected evaluation."""
         label = EVALUATION if begins else ""
-        insort(self._changes, _Change(time_ns, label, is_said=False), key=attrgetter("time_ns"))
+        insort(self._changes, _Change(time_ns, label, is_user=False), key=attrgetter("time_ns"))
 
-    def step(self, step: Step) -> list[Tile]:
-        """Add a finished step; returns what it closes, itself last."""
+    def add_step(self, step: Step) -> list[Tile]:
+        """Add a finished step. Return the tiles that it completes, itself last."""
         end = max(step.end_ns, self._cursor)
         tiles = self._cut_before(step, end) if self._changes else []
         lead = step.first_backward_ns - self._cursor
@@ -89,13 +89,13 @@ class Tiler:
         return tiles
 
     def idle(self, now_ns: int) -> list[Tile]:
-        """Cut off what has passed without a step, once it is long enough to matter if the process is killed."""
+        """Return spans for the time without a step, once it is long enough to matter if the process is killed."""
         patience = max(_IDLE_NS, _STALL_RATIO * (int(median(self._durations)) if self._durations else 0))
         tiles = self._cut(now_ns, now_ns, now_ns) if now_ns - self._cursor > patience else []
         return tiles + (self._rest(now_ns, "stall") if now_ns - self._cursor > patience else [])
 
     def finish(self, end_ns: int) -> list[Tile]:
-        """Cut the rest of the window."""
+        """Return the tiles of the rest of the window."""
         return self._rest(end_ns, "teardown")
 
     def _rest(self, end_ns: int, kind: str) -> list[Tile]:
@@ -112,7 +112,7 @@ class Tiler:
 
     @property
     def _label(self) -> str:
-        return self._said or self._noticed
+        return self._user_phase or self._detected_phase
 
     def _cut_before(self, step: Step, end_ns: int) -> list[Tile]:
         lag_ns = step.end_ns - step.host_end_ns
@@ -121,16 +121,16 @@ class Tiler:
         return self._cut(until_ns, work_ns, end_ns)
 
     def _cut(self, until_ns: int, work_ns: int, end_ns: int) -> list[Tile]:
-        """Cut at the changes of phase up to ``until_ns``; those after work began only rename what follows."""
+        """Cut at the changes of phase up to ``until_ns``; changes after ``work_ns`` only rename the following tile."""
         tiles = []
         while self._changes and self._changes[0].time_ns <= until_ns:
             change = self._changes.pop(0)
             time_ns, before = min(change.time_ns, end_ns), self._label
-            if change.is_said:
-                self._said = change.label
+            if change.is_user:
+                self._user_phase = change.label
             else:
-                self._noticed = change.label
-            is_cut = change.time_ns <= work_ns and (change.is_said or self._label != before)
+                self._detected_phase = change.label
+            is_cut = change.time_ns <= work_ns and (change.is_user or self._label != before)
             if is_cut and time_ns - self._cursor >= _SHORT_NS:
                 tiles.append(self._span(time_ns, before))
         return tiles

@@ -1,8 +1,9 @@
-"""One recording from start to stop: what is read and hooked, and what happens when something fails."""
+"""One recording from start to stop: sensors, hooks, recorder's thread and run directory."""
 
+import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,42 +12,51 @@ from profiler import lr_plan
 from profiler._compat import at_fork_in_child
 from profiler.distributed.layout import RunLayout
 from profiler.lr_plan import RatePlan
-from profiler.recording import checkpoint, metadata
-from profiler.recording.annotations import Remarks
-from profiler.recording.diagnostics import findings
+from profiler.recording import metadata
+from profiler.recording.annotations import Annotations
+from profiler.recording.inbox import Inbox
 from profiler.recording.meter import Meters
-from profiler.recording.pipeline import Inbox, Recorder
-from profiler.recording.progress import progress_of
+from profiler.recording.pipeline import Monitor, Pipeline
 from profiler.recording.sampler import GuardedSensor, Sampler
-from profiler.recording.sampling_interval import Pace
-from profiler.recording.step_callback import NextStep
-from profiler.recording.warnings import Notices
+from profiler.recording.sampling_interval import SamplingInterval
+from profiler.recording.step_callback import StepCallback
+from profiler.recording.warning_log import WarningLog
 from profiler.records import Domain, Progress, Status, Summary
 from profiler.sensors.base import Found
-from profiler.storage.schema import RESUMED, StepRow
+from profiler.storage.schema import RESUMED
 from profiler.storage.writer import RunWriter
 from profiler.torch_hooks import lr_simulation
 from profiler.torch_hooks.manager import HookManager
 from profiler.units import NANOSECONDS_PER_SECOND
 
+_CHECKPOINT_VERSION = 1
+
 _LIVE: "weakref.WeakSet[Session]" = weakref.WeakSet()
 
 
 class Session:
-    """Records from :meth:`start` to :meth:`stop`. Neither raises into the training, whatever fails.
+    """A recording from :meth:`begin` to :meth:`stop`. None of its methods raises into the training.
 
     Args:
-        place: Where it records, and who counts what it shares with other processes.
-        name: The run's name.
-        declared: What the user said of the run: sections of ``run.json``.
-        found: The sensors, and why others were refused.
-        owns_sensors: Whether to close them at the end.
-        hooks: The process's hooks.
-        period_seconds: Time between samples; None adapts it to the sensors.
+        place: Run directory and position of this process among those of the job.
+        name: Name of the run.
+        declared: Sections of ``run.json`` that the user's arguments give.
+        found: Sensors, and reasons why others were refused.
+        owns_sensors: Whether to close the sensors at the end.
+        hooks: Hooks of the process.
+        period_seconds: Time between polls of the sensors; None adapts to them.
         times_loading: Whether to hook into data loaders.
-        observe: Called, on the sampler's thread, with each finished row of steps.
-        advance: Called, there too, with where the run stands, and once more at its end.
-        say: Called with each warning once.
+        monitor: Receives rows and progress on the recorder's thread.
+        emit: Called with each new warning on the main process.
+
+    Attributes:
+        place: As given.
+        path: Directory of this process's record.
+        status: Status of the run.
+        has_record: Whether the run directory could be created.
+        is_fork: Whether this is the copy in a forked child, which must not touch anything of the parent's.
+        start_seconds: Time that the start took.
+        stop_seconds: Time that the end took.
     """
 
     def __init__(
@@ -60,118 +70,67 @@ class Session:
         hooks: HookManager,
         period_seconds: float | None,
         times_loading: bool,
-        observe: Callable[[StepRow], None],
-        advance: Callable[[Progress], None],
-        say: Callable[[str], None],
+        monitor: Monitor,
+        emit: Callable[[str], None],
     ) -> None:
         self.place = place
         self.path = place.path
         self.status = Status.RUNNING
-        self.notice = Notices(say if place.identity.is_main else lambda _: None)  # one process speaks for all
-        self._advance = advance
-        self.next_step = NextStep(hooks, self.notice)
+        self.has_record = self.is_fork = False
+        self.start_seconds = self.stop_seconds = 0.0
+        self._warnings = WarningLog(emit if place.identity.is_main else _ignore)
+        self._monitor = monitor
         self._hooks, self._times_loading = hooks, times_loading
-        self._found = found
-        self._owns_sensors = owns_sensors
+        self._found, self._owns_sensors = found, owns_sensors
         self._name = name
-        self._declared = declared
-        self._inbox = Inbox()
-        self._remarks = Remarks(self._inbox, hooks.scalars.read, self.notice)
-        self._latest: Progress | None = None
-        self.is_fork = False
-        self._sensors = [GuardedSensor(sensor, self.notice) for sensor in found.sensors]
+        self._head = {
+            **metadata.head(name=name, started=_now(), identity=place.identity, refusals=found.refusals),
+            **declared,
+        }
+        self._sensors = [GuardedSensor(sensor, self._warnings) for sensor in found.sensors]
         domains = tuple(domain for sensor in found.sensors for domain in sensor.domains)
         self._election = place.election(domains)
         self._meters = Meters(domains, self._election)
-        self._writer = RunWriter(self.path, self._disk_failed)
-        self._recorder = Recorder(
-            meters=self._meters,
-            writer=self._writer,
-            inbox=self._inbox,
-            poll=hooks.poll,
-            glance=hooks.poll_flags,
-            devices=lambda: tuple(hooks.devices),
-            observe=observe,
-        )
-        self._sampler = Sampler(
-            self._sensors,
-            on_readings=self._recorder.read,
-            has_moved=self._meters.have_moved,
-            drain=self._drain,
-            on_crash=self._crashed,
-            is_full=self._recorder.is_full,
-            periods=self._meters.periods,
-            pace=Pace(period_seconds),
-        )
+        self._writer = RunWriter(self.path, self._on_disk_failure)
+        self._inbox = Inbox()
         self._sink = self._inbox.events.append
+        self._annotations = Annotations(self._inbox, hooks.scalars, self._warnings)
+        self._step_callback = StepCallback(hooks, self._warnings)
+        self._pipeline = Pipeline(
+            meters=self._meters, writer=self._writer, inbox=self._inbox, hooks=hooks, monitor=monitor
+        )
+        self._sampler = Sampler(self._sensors, self._pipeline, SamplingInterval(period_seconds))
+        self._thread = threading.Thread(target=self._record, name="energy-profiler", daemon=True)
+        self._progress: Progress | None = None
         self._written_state: tuple[object, ...] = ()
-        self.start_seconds = self.stop_seconds = 0.0
 
-    # -- the training thread --------------------------------------------------------------------------------------
-
-    @property
-    def resumed(self) -> Mapping[str, Any] | None:
-        """Which run this one goes on from, and from which step."""
-        found: Mapping[str, Any] | None = self._head.get(RESUMED)
-        return found
-
-    @property
-    def run_path(self) -> Path:
-        """The directory of the whole run, on the process that speaks for it; another's own."""
-        return self.place.run_path if self.place.identity.is_main else self.path
-
-    def resume(self, point: Mapping[str, Any]) -> None:
-        """Go on from a step of an earlier run, from this moment on."""
-        self._head[RESUMED] = dict(point)
-        self._written_state = ()
-
-    def state(self) -> dict[str, Any]:
-        """Where the run stands, for a checkpoint."""
-        latest = self._latest if self.status is Status.RUNNING else None
-        return checkpoint.state(self._recorder, self._inbox, self.place, self.resumed or {}, latest)
-
-    @property
-    def billable(self) -> tuple[Domain, ...]:
-        """The sampled domains that may be billed."""
-        return tuple(domain for domain in self._meters.domains.values() if domain.billed)
-
-    @property
-    def plan(self) -> RatePlan | None:
-        """The learning rate to come, declared or, once the run has ended, foreseen."""
-        return RatePlan.read(self._head)
+    # Start and end, on the training thread
 
     def prepare(self) -> None:
-        """Read the sensors until their counters have moved, and make the run directory."""
+        """Read the sensors until their counters have moved, and create the run directory."""
         self._sampler.pre_roll()
-        started = datetime.now(tz=UTC).astimezone()
-        self._head = {
-            **metadata.head(
-                name=self._name, started=started, identity=self.place.identity, refusals=self._found.refusals
-            ),
-            **self._declared,
-        }
-        self._started_at = self._head["started_at"]
+        self._head |= metadata.start_time(_now())
         _LIVE.add(self)
-        self._writer.open(self._meta())
+        self._writer.open(self._metadata())
         self.has_record = self._writer.failure is None
 
     def begin(self) -> None:
         """Open the window: it starts when this returns."""
-        self._recorder.begin(time.monotonic_ns())
-        self._head["clock"] = metadata.clock(self._recorder.start_ns)
+        self._pipeline.begin(time.monotonic_ns())
+        self._head["clock"] = metadata.clock(self._pipeline.start_ns)
         self._hooks.attach(self._sink, times_loading=self._times_loading)
-        self._sampler.start()
+        self._thread.start()
 
     def abandon(self) -> None:
-        """Give up after a failed start, leaving nothing behind that runs."""
+        """Release everything after a failed start."""
         self._hooks.detach(self._sink)
         closing = (self._writer.close, self._election.close, self._close_sensors, self.place.leave)
-        for part in (self._sampler.stop, *closing):
-            self._guarded(part)
+        for action in (self._stop_sampling, *closing):
+            self._guarded(action)
         _LIVE.discard(self)
 
     def stop(self, status: Status) -> None:
-        """End: the window ends when this is called. Does nothing the second time, or in a forked child."""
+        """End the window at the time of the call. Does nothing the second time, or in a forked child."""
         if self.is_fork or self.status is not Status.RUNNING:
             return
         end_ns = time.monotonic_ns()
@@ -185,117 +144,176 @@ class Session:
                 before = (self.resumed or {}).get("step") or 0
                 self._head[lr_plan.SECTION] = lr_simulation.plan_section(
                     schedule,
-                    step=before + self._recorder.totals.steps,
+                    step=before + self._pipeline.totals.steps,
                     total_steps=self._head.get(lr_plan.TOTAL),
                 )
         except Exception as error:  # noqa: BLE001 - the numbers may be incomplete; the training's result is not
-            self.notice(
+            self.warn(
                 f"finishing the record failed ({type(error).__name__}: {error}); its last rows are missing"
             )
         finally:
             self._release(end_ns)
 
     def _finish(self, end_ns: int) -> None:
-        self._settle(end_ns)
-        self._recorder.finish(end_ns)
-        self._advance(progress_of(self._recorder, self._meters, end_ns))
-        self._note_hooks()
+        self._read_last(end_ns)
+        self._pipeline.finish(end_ns)
+        self._monitor.advance(self._pipeline.progress(end_ns))
+        self._collect_warnings()
 
-    def _settle(self, end_ns: int) -> None:
-        """Let the counters show what they held at the end. The rows are written without it too."""
+    def _read_last(self, end_ns: int) -> None:
+        """Read until the counters have shown their energy at the end of the window, if they do so in time."""
         try:
-            settled = self._sampler.stop() and self._sampler.settle(lambda: self._meters.have_settled(end_ns))
-        except Exception as error:  # noqa: BLE001 - what is known by now is all there is
-            self.notice(f"the last readings failed ({type(error).__name__}: {error}); they are estimated")
+            is_settled = self._stop_sampling() and self._sampler.settle(end_ns)
+        except Exception as error:  # noqa: BLE001 - the rows are written without these readings too
+            self.warn(f"the last readings failed ({type(error).__name__}: {error}); they are estimated")
             return
-        if not settled:
-            self.notice(
-                "a sensor hangs; what it held after its last reading is estimated at the neighbouring power"
-            )
+        if not is_settled:
+            self.warn("a sensor hangs; energy after its last reading is estimated at the neighbouring power")
+
+    def _stop_sampling(self) -> bool:
+        """End the recorder's thread. Return False if it does not end in time, because a sensor hangs."""
+        return self._sampler.stop(self._thread)
 
     def _release(self, end_ns: int) -> None:
-        """Let go of everything, each part whatever becomes of the others."""
-        self._guarded(self.next_step.close)
+        """Release every part, regardless of errors in the others."""
+        self._guarded(self._step_callback.close)
         self._guarded(lambda: self._election.mark_counted(end_ns))
         self._guarded(self._election.close)
         self._guarded(self._close_sensors)
         self.stop_seconds = (time.monotonic_ns() - end_ns) / NANOSECONDS_PER_SECOND
-        self._guarded(self._end_record)
+        self._guarded(self._write_end)
         self._guarded(self._writer.close)
         self._guarded(self.place.leave)
         _LIVE.discard(self)
 
-    def _end_record(self) -> None:
-        self._writer.write_meta(self._meta())
+    def _write_end(self) -> None:
+        self._writer.write_meta(self._metadata())
 
-    def _guarded(self, part: Callable[[], object]) -> None:
+    def _guarded(self, action: Callable[[], object]) -> None:
         try:
-            part()
+            action()
         except Exception as error:  # noqa: BLE001 - the training's result does not depend on it
-            self.notice(f"ending the record failed ({type(error).__name__}: {error})")
+            self.warn(f"ending the record failed ({type(error).__name__}: {error})")
 
     def _close_sensors(self) -> None:
         if self._owns_sensors:
             for sensor in self._sensors:
                 sensor.close()
 
+    def after_fork_in_child(self) -> None:
+        """Leave everything that belongs to the parent process alone."""
+        self.is_fork = True
+        self._writer.after_fork_in_child()
+        self._election.after_fork_in_child()
+
+    # Reports from the user's code, on any thread
+
     def manual_step(self, loss: Any) -> None:
-        """End a step at this moment, or hand a loss to the one that ended last. Never raises."""
+        """End a step now, or set the loss of the step that ended last."""
         self._hooks.manual_step(loss)
 
     def log(self, name: str, value: Any) -> None:
-        """Record a value of the user's at this moment. Never raises."""
-        self._remarks.log(name, value)
+        """Record a value at this moment."""
+        self._annotations.log(name, value)
 
     def enter_phase(self, name: str) -> bool:
-        """Begin a phase. Returns whether it is recorded: phases that follow each other too fast are not."""
-        return self._remarks.enter_phase(name)
+        """Begin a phase. Return False when it is not recorded because phases follow each other too fast."""
+        return self._annotations.enter_phase(name)
 
     def leave_phase(self) -> None:
         """End the innermost recorded phase."""
-        self._remarks.leave_phase()
+        self._annotations.leave_phase()
 
-    # -- the sampler's thread -------------------------------------------------------------------------------------
+    def warn(self, message: str) -> None:
+        """Record a warning and emit it the first time."""
+        self._warnings.warn(message)
 
-    def _drain(self, now_ns: int) -> None:
-        self._recorder.drain(now_ns)
-        self._latest = progress_of(self._recorder, self._meters, now_ns)
-        self._advance(self._latest)
-        self._election.mark_counted(self._recorder.billed_ns)
-        self._note_hooks()
-        state = (len(self.notice.lines), len(self._meters.billed_from_ns), self._recorder.decision is None)
-        if state != self._written_state:
-            self._written_state = state
-            self._writer.write_meta(self._meta())
+    def call_after_step(self, action: Callable[[], object]) -> None:
+        """Run ``action`` on the training thread when the next step ends."""
+        self._step_callback.schedule(action)
 
-    def _note_hooks(self) -> None:
-        if self._recorder.has_lost:
-            self.notice("a sensor hung for so long that the earliest of the waiting steps are lost")
-        for line in findings(self._hooks, self._found.sensors, self._meters, self._recorder):
-            self.notice(line)
+    # State of the run
 
-    def _disk_failed(self, reason: str) -> None:
-        self.notice(
-            f"cannot write the run directory: {reason}. Training goes on; energy is totalled in memory only; "
-            "choose another place with run_dir= or --run-dir"
+    @property
+    def is_main(self) -> bool:
+        """Whether this process reports for all processes of the job."""
+        return self.place.identity.is_main
+
+    @property
+    def resumed(self) -> Mapping[str, Any] | None:
+        """Run and step that this run continues; None if it continues none."""
+        found: Mapping[str, Any] | None = self._head.get(RESUMED)
+        return found
+
+    def resume(self, point: Mapping[str, Any]) -> None:
+        """Continue an earlier run from a step, from now on."""
+        self._head[RESUMED] = dict(point)
+        self._written_state = ()
+
+    @property
+    def run_path(self) -> Path:
+        """Directory of the whole run on the main process; that of its own record on others."""
+        return self.place.run_path if self.is_main else self.path
+
+    @property
+    def countable(self) -> tuple[Domain, ...]:
+        """The sampled domains whose energy may count in totals."""
+        return tuple(domain for domain in self._meters.domains if domain.billed)
+
+    @property
+    def plan(self) -> RatePlan | None:
+        """Planned learning rate: as declared or, after the end, as simulated."""
+        return RatePlan.read(self._head)
+
+    def state(self) -> dict[str, Any]:
+        """Return the step and joules so far, for a checkpoint, counted from the first of the resumed runs.
+
+        Joules are None where this process does not know those of all processes.
+        """
+        resumed = self.resumed or {}
+        joules, before = self._joules_now(), resumed.get("joules", 0.0)
+        return {
+            "version": _CHECKPOINT_VERSION,
+            "run": str(self.place.run_path.absolute()),
+            "step": self._pipeline.count_steps() + int(resumed.get("step") or 0),
+            "joules": joules + before
+            if not self.place.identity.is_distributed and before is not None
+            else None,
+        }
+
+    def _joules_now(self) -> float:
+        """Return the joules used so far; those since the last drain are estimated at its power."""
+        written, latest = self._pipeline.written_joules, self._progress
+        if self.status is not Status.RUNNING or latest is None or latest.total_joules is None:
+            return written
+        now_seconds = (time.monotonic_ns() - self._pipeline.start_ns) / NANOSECONDS_PER_SECOND
+        unwritten = (now_seconds - latest.seconds) * sum(latest.watts.values())
+        return max(written, latest.total_joules + unwritten)
+
+    def summary(self) -> Summary:
+        """Return the totals so far."""
+        pipeline, totals = self._pipeline, self._pipeline.totals
+        return Summary(
+            path=str(self.path) if self.has_record else "",
+            name=self._name,
+            status=self.status,
+            started_at=self._head["started_at"],
+            metered=self._meters.metered(),
+            missing=pipeline.selection.missing if pipeline.selection else (),
+            refusals=self._found.refusals,
+            warnings=tuple(self._warnings.lines),
+            **totals.as_summary_fields(metered=bool(self._meters.counted)),
+            edge_joules=pipeline.edge_joules,
+            sampler_cpu_seconds=self._sampler.cost.cpu_seconds,
         )
 
-    def _crashed(self, error: BaseException) -> None:
-        self._hooks.detach(self._sink)
-        self.notice(
-            f"the sampler ended ({type(error).__name__}: {error}); nothing after this moment is recorded"
-        )
-
-    # -- what it came to ------------------------------------------------------------------------------------------
-
-    def _meta(self) -> dict[str, Any]:
-        recorder, cost = self._recorder, self._sampler.cost
-        decision = recorder.decision
+    def _metadata(self) -> dict[str, Any]:
+        selection, cost = self._pipeline.selection, self._sampler.cost
         return self._head | metadata.body(
             status=self.status,
-            listed=metadata.domains(self._meters, recorder.start_ns),
-            missing=decision.missing if decision else (),
-            warnings=self.notice.lines,
+            domains=self._meters.as_dicts(),
+            missing=selection.missing if selection else (),
+            warnings=self._warnings.lines,
             totals=None if self.status is Status.RUNNING else metadata.totals(self.summary()),
             overhead={
                 "sampler_cpu_seconds": cost.cpu_seconds,
@@ -308,33 +326,59 @@ class Session:
             rows_lost=self._writer.rows_lost,
         )
 
-    def summary(self) -> Summary:
-        """What the run comes to so far."""
-        recorder, totals = self._recorder, self._recorder.totals
-        return Summary(
-            path=str(self.path) if self.has_record else "",
-            name=self._name,
-            status=self.status,
-            started_at=self._started_at,
-            metered=self._meters.metered(),
-            missing=recorder.decision.missing if recorder.decision else (),
-            refusals=self._found.refusals,
-            warnings=tuple(self.notice.lines),
-            **totals.as_summary_fields(metered=bool(self._meters.ledger.domains)),
-            edge_joules=self._recorder.edge_joules,
-            sampler_cpu_seconds=self._sampler.cost.cpu_seconds,
+    # Recorder's thread
+
+    def _record(self) -> None:
+        """Body of the recorder's thread."""
+        try:
+            for now_ns in self._sampler.drain_times():
+                self._drain(now_ns)
+        except Exception as error:  # noqa: BLE001 - the training goes on without its record
+            self._hooks.detach(self._sink)
+            self.warn(
+                f"the sampler failed ({type(error).__name__}: {error}); nothing is recorded from now on"
+            )
+
+    def _drain(self, now_ns: int) -> None:
+        self._pipeline.drain(now_ns)
+        self._progress = self._pipeline.progress(now_ns)
+        self._monitor.advance(self._progress)
+        self._collect_warnings()
+        state = (len(self._warnings.lines), len(self._meters.counted), self._pipeline.selection is None)
+        if state != self._written_state:
+            self._written_state = state
+            self._writer.write_meta(self._metadata())
+
+    def _collect_warnings(self) -> None:
+        for line in self._findings():
+            self.warn(line)
+
+    def _findings(self) -> Iterator[str]:
+        if self._hooks.failure is not None:
+            yield f"the hooks failed and were removed ({self._hooks.failure}); later steps are not recorded"
+        yield from tuple(self._hooks.scalars.warnings)
+        for sensor in self._found.sensors:
+            yield from getattr(sensor, "warnings", ())
+        yield from self._pipeline.findings()
+
+    def _on_disk_failure(self, reason: str) -> None:
+        self.warn(
+            f"cannot write the run directory: {reason}. Training continues and energy is totalled in memory only; "
+            "choose another place with run_dir= or --run-dir"
         )
 
-    def forget(self) -> None:
-        """In a forked child: touch nothing that belongs to the parent."""
-        self.is_fork = True
-        self._writer.after_fork_in_child()
-        self._election.after_fork_in_child()
+
+def _now() -> datetime:
+    return datetime.now(tz=UTC).astimezone()
 
 
-def _forget_all() -> None:
+def _ignore(_message: str) -> None:
+    pass
+
+
+def _after_fork_in_child() -> None:
     for session in tuple(_LIVE):
-        session.forget()
+        session.after_fork_in_child()
 
 
-at_fork_in_child(_forget_all)
+at_fork_in_child(_after_fork_in_child)

@@ -1,4 +1,4 @@
-"""From hook events to steps: joins what belongs together, waits for losses still on their way from a device."""
+"""Assembly of training steps from hook events, including losses that are still on their way from a device."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -7,23 +7,23 @@ from profiler.torch_hooks.events import EventId, Expired, Kind, PendingScalar, S
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _PATIENCE_NS = 5 * NANOSECONDS_PER_SECOND
-"""After this long a loss that has not arrived from its device is taken as not measured."""
+"""Time after which a loss that has not arrived from its device counts as not measured."""
 
 _SETTLED_NS = NANOSECONDS_PER_SECOND // 4
-"""A step that looks complete is final this long after its last update, even if no next step has begun."""
+"""Time after its last update at which a complete step is final although no next step has begun."""
 
 _OPEN = int(Kind.OPEN)
 _JOIN = int(Kind.JOIN)
 _AMEND = int(Kind.AMEND)
 _EVALUATE = int(Kind.EVALUATE)
 _LEARNING_STEPS = 3
-"""Steps after which the number of updates a step has is taken as known."""
+"""Steps after which the number of updates per step counts as known."""
 
 
 class Step:
     """One training step. Times in monotonic nanoseconds; ``loss`` is None when it was not seen.
 
-    All are times of the device where that runs behind the host, but for ``host_end_ns``: when the host was done.
+    Where the device runs behind the host, all are times of the device except ``host_end_ns``, the host's own end.
     """
 
     __slots__ = (
@@ -51,7 +51,7 @@ class Step:
         self.events = 1
 
     def join(self, event: StepEvent, lag_ns: int = 0) -> None:
-        """Add a further update to this step."""
+        """Add another update to this step."""
         before, self.host_end_ns = self.host_end_ns, max(self.host_end_ns, event.end_ns)
         self.end_ns = max(self.end_ns, event.end_ns + lag_ns)
         if event.loss is not None:
@@ -69,12 +69,12 @@ class Step:
         self.events += 1
 
     def amend(self, loss: float | None) -> None:
-        """Take the loss that the user handed over."""
+        """Replace the loss by the one that the user passed to ``prof.step``."""
         self.loss = loss if loss is not None else self.loss
         self.events += 1
 
     def seconds_of(self, start_ns: int) -> tuple[int, int]:
-        """Nanoseconds of loading and of forward passes, where the step covers the time from ``start_ns`` on."""
+        """Return the nanoseconds of loading and of forward passes in a step that begins at ``start_ns``."""
         first_ns, ready_ns, loaded = self.first_backward_ns, self.ready_ns, self.data_ns
         begun = max(start_ns, ready_ns)
         forward = self.inner_forward_ns + first_ns - begun if first_ns > begun else self.inner_forward_ns
@@ -84,12 +84,17 @@ class Step:
         return loaded, forward
 
 
-class StepMerger:
+class StepAssembler:
     """Turns a queue of hook events into finished steps.
 
+    Args:
+        events: Queue of hook events.
+        poll: Returns a scalar that was on its way from a device, as ``HookManager.poll``.
+        start_ns: Start of the window; earlier events are ignored.
+
     Attributes:
-        evaluations: When an evaluation began (True) or ended, for whoever takes them out.
-        lost_losses: Updates whose losses did not arrive, or not all of them.
+        evaluations: Queue of evaluation starts (True) and ends, each with its time.
+        lost_losses: Number of updates whose losses did not all arrive.
     """
 
     def __init__(
@@ -108,21 +113,21 @@ class StepMerger:
         self._lag_ns = 0
         self.evaluations: deque[tuple[int, bool]] = deque()
         self.lost_losses = 0
-        self._is_over = False
+        self._is_final = False
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no step is under way as far as events tell."""
+        """Whether no step is open and no event waits."""
         return self._open is None and not self._events
 
     @property
     def open_end_ns(self) -> int | None:
-        """When the host was done with the last update of the open step; None while no step is open."""
+        """Time at which the host ended the last update of the open step; None while no step is open."""
         return self._open.host_end_ns if self._open is not None else None
 
-    def take(self, now_ns: int, *, final: bool = False) -> list[Step]:
-        """Return the steps that are finished by now, in order; with ``final``, the open one too."""
-        self._is_over = final
+    def finished_steps(self, now_ns: int, *, final: bool = False) -> list[Step]:
+        """Remove and return the steps that are finished by now, in order; with ``final``, the open one too."""
+        self._is_final = final
         done: list[Step] = []
         while self._events:
             event = self._events[0]
@@ -132,10 +137,10 @@ class StepMerger:
                 or event.skipped is not None
                 or type(event.learning_rate) is PendingScalar
             ):
-                arrived = self._arrived(event, give_up=final or now_ns - event.end_ns > _PATIENCE_NS)
-                if arrived is None:
+                resolved = self._resolve(event, give_up=final or now_ns - event.end_ns > _PATIENCE_NS)
+                if resolved is None:
                     return done
-                event = arrived
+                event = resolved
             self._events.popleft()
             if event.end_ns >= self._start_ns and not event.skipped:
                 self._accept(event, done, now_ns - event.end_ns if final else self._lag_ns)
@@ -145,11 +150,11 @@ class StepMerger:
         return done
 
     def findings(self) -> Iterator[str]:
-        """Yield what the reader of the record must know, once all is taken in."""
-        if self._is_over and self.lost_losses:
+        """Yield warnings about the steps, after the final call of :meth:`finished_steps`."""
+        if self._is_final and self.lost_losses:
             yield (
-                f"losses that were not read from their device in time: {self.lost_losses:,}. Their steps have none. "
-                "The device or the sampler was held up, or a step has too many backward passes: then hand over its "
+                f"{self.lost_losses:,} losses were not read from their device in time, so their steps have none. "
+                "The device or the sampler was delayed, or a step has too many backward passes: then pass its "
                 "loss with prof.step(loss=...)"
             )
 
@@ -158,8 +163,8 @@ class StepMerger:
         known = self._closed >= _LEARNING_STEPS and step is not None and step.events >= self._largest
         return known and step is not None and now_ns - step.end_ns > _SETTLED_NS
 
-    def _arrived(self, event: StepEvent, *, give_up: bool) -> StepEvent | None:
-        """Put in what was on its way from a device; None while it is not all here."""
+    def _resolve(self, event: StepEvent, *, give_up: bool) -> StepEvent | None:
+        """Return the event with the values that were on their way from a device; None while some are missing."""
         waiting = [
             s for s in (*event.pending_losses, event.learning_rate, event.skipped) if type(s) is PendingScalar
         ]

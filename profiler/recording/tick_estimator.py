@@ -1,7 +1,7 @@
-"""When a staircase really moved: the moments at which a sensor renews its value, from readings that only bracket them.
+"""Estimated update times of a sensor whose value changes on a regular tick, from readings that only bracket them.
 
-A change lies between the last reading that did not show it and the first that did. Sensors renew their values on a
-steady beat, so the brackets of many changes, moved onto one beat, have only a few milliseconds in common.
+A change lies between the last reading without it and the first reading with it. Sensors update on a regular tick, so
+the brackets of many changes, shifted onto one tick, have only a few milliseconds in common.
 """
 
 from collections import deque
@@ -9,156 +9,157 @@ from collections import deque
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _MEMORY = 64
-"""Brackets kept."""
-_TRIES = 4
-"""Corrections of the period for one change; where they do not suffice, the beat is not steady."""
+"""Number of brackets kept."""
+_MAX_CORRECTIONS = 4
+"""Corrections of the period per change; if they do not suffice, the tick is not regular."""
 _FEWEST_FITTED, _MOST_FITTED = 4, 32
-"""Brackets from which on a line is fitted to them, and from which on the period is only corrected where it must be."""
-_TELLING = 0.9
-"""A bracket this long, in periods, says nothing of the beat."""
-_SURE = 8
-"""Brackets from which on the period is known well."""
+"""Numbers of brackets between which the period is fitted; above, it is only corrected where brackets contradict it."""
+_INFORMATIVE = 0.9
+"""A bracket longer than this, in periods, does not constrain the tick."""
+_RELIABLE_AFTER = 8
+"""Number of brackets after which the period is well known."""
 _SHARP = 0.1
-_FARTHEST = 0.25
-"""The period stays within this share of what was said of it."""
-_SHARPEST = 0.06
-"""No change is taken to be known better than this, in periods: about what is reached on simulated sensors."""
+_LARGEST_DEVIATION = 0.25
+"""Relative deviation from the nominal period beyond which an estimate is rejected."""
+_BEST_RESOLUTION = 0.06
+"""Smallest uncertainty of a change, in periods: about what is reached on simulated sensors."""
 _TOLERANCE = 0.0005
-"""How far off its beat a change may be, in periods, before the beat is corrected."""
+"""Deviation of a change from its tick, in periods, that needs no correction."""
 
 
-class TickClock:
-    """Follows the beat on which one domain's value is renewed.
+class TickEstimator:
+    """Period and phase of the tick on which one domain's value is updated.
 
     Attributes:
-        width_ns: How wide the interval is in which the last change is known to lie.
+        width_ns: Width of the interval in which the last change is known to lie.
     """
 
-    __slots__ = ("_beat", "_brackets", "_line", "_nominal", "_period", "_seen_ns", "width_ns")
+    __slots__ = ("_brackets", "_index", "_last_seen_ns", "_nominal", "_period", "_tick", "width_ns")
 
     def __init__(self) -> None:
         self._brackets: deque[tuple[int, int, int]] = deque(maxlen=_MEMORY)
-        self._seen_ns: int | None = None
-        self._period = self._nominal = self._line = 0.0
-        self._beat = 0
+        self._last_seen_ns: int | None = None
+        self._period = self._nominal = self._tick = 0.0
+        self._index = 0
         self.width_ns = 0
 
     @property
-    def knows(self) -> bool:
-        """Whether the beat's period is known."""
+    def has_period(self) -> bool:
+        """Whether the period is known."""
         return self._period > 0
 
     @property
     def period_seconds(self) -> float | None:
-        """The beat's period; None while unknown."""
-        return self._period / NANOSECONDS_PER_SECOND if self.knows else None
-
-    def learn(self, period_ns: float) -> None:
-        """Take what is known of the time between two renewals; the first word counts."""
-        if not self.knows:
-            self._period = self._nominal = period_ns
+        """The period; None while unknown."""
+        return self._period / NANOSECONDS_PER_SECOND if self.has_period else None
 
     @property
     def period_ns(self) -> float:
-        """The beat's period in nanoseconds; 0 while unknown."""
+        """The period in nanoseconds; 0 while unknown."""
         return self._period
 
     @property
-    def line_ns(self) -> float:
-        """A moment on the beat."""
-        return self._line
+    def tick_ns(self) -> float:
+        """Time of the last tick."""
+        return self._tick
 
     @property
-    def is_sure(self) -> bool:
-        """Whether the beat was followed for long enough to foretell it."""
-        return len(self._brackets) >= _SURE
+    def is_reliable(self) -> bool:
+        """Whether enough ticks were followed to predict the next."""
+        return len(self._brackets) >= _RELIABLE_AFTER
 
-    def seconds_between(self, before_ns: int, after_ns: int) -> float | None:
-        """The time between two neighbouring changes; None while the beat is not well known, or one was missed."""
-        if not self.is_sure or self.width_ns > _SHARP * self._period:
+    def set_nominal_period(self, period_ns: float) -> None:
+        """Set the nominal period; later calls are ignored."""
+        if not self.has_period:
+            self._period = self._nominal = period_ns
+
+    def set_tick(self, time_ns: int, period_ns: float) -> None:
+        """Set the time of a tick that the sensor itself reports, with the nominal period."""
+        self._period = self._nominal = period_ns
+        self._tick = float(time_ns)
+        self.width_ns = 0
+
+    def interval_seconds(self, before_ns: int, after_ns: int) -> float | None:
+        """Return the time between two successive changes; None if the tick is uncertain or a change was missed."""
+        if not self.is_reliable or self.width_ns > _SHARP * self._period:
             return None
         return self.period_seconds if round((after_ns - before_ns) / self._period) == 1 else None
 
-    def sighted(self, time_ns: int, period_ns: float) -> None:
-        """A renewal is known to have been at ``time_ns``, and the beat's period is said."""
-        self._period = self._nominal = period_ns
-        self._line = float(time_ns)
-        self.width_ns = 0
+    def unchanged_at(self, time_ns: int) -> None:
+        """Record a reading that still shows the previous value."""
+        self._last_seen_ns = time_ns
 
-    def held(self, time_ns: int) -> None:
-        """At ``time_ns`` the value was still the one seen before."""
-        self._seen_ns = time_ns
-
-    def changed(self, time_ns: int) -> int:
-        """At ``time_ns`` a new value was seen: return when it most likely appeared."""
-        low, self._seen_ns = self._seen_ns, time_ns
+    def changed_at(self, time_ns: int) -> int:
+        """Record a reading that shows a new value. Return the most likely time of the change."""
+        low, self._last_seen_ns = self._last_seen_ns, time_ns
         if low is None:
             return time_ns
-        told = self.knows and time_ns - low < _TELLING * self._period
-        best = self._follow(low, time_ns) if told else (low + time_ns) / 2
-        if not told:
-            self.width_ns = time_ns - low
+        if self.has_period and time_ns - low < _INFORMATIVE * self._period:
+            best = self._follow(low, time_ns)
+        else:
+            best, self.width_ns = (low + time_ns) / 2, time_ns - low
         return min(max(round(best), low + 1), time_ns)
 
     def _follow(self, low: int, high: int) -> float:
-        """Move on by whole periods to the new bracket, and return the middle of what all brackets have in common."""
+        """Advance by whole periods to the new bracket. Return the middle of what all brackets have in common."""
         middle = (low + high) / 2
-        beats = max(round((middle - self._line) / self._period), 1) if self._brackets else 1
-        self._beat += beats
-        self._brackets.append((self._beat, low, high))
+        ticks = max(round((middle - self._tick) / self._period), 1) if self._brackets else 1
+        self._index += ticks
+        self._brackets.append((self._index, low, high))
         self._fit()
-        for _ in range(_TRIES):
-            first, first_beat, last, last_beat = self._common()
-            if last - first > -_TOLERANCE * self._period or first_beat == last_beat:
+        for _ in range(_MAX_CORRECTIONS):
+            first, first_index, last, last_index = self._intersection()
+            if last - first > -_TOLERANCE * self._period or first_index == last_index:
                 break
-            # Moved on by a longer period, the older of the two bounds that exclude each other rises more.
-            self._period += (last - first) / (last_beat - first_beat)
+            # Two bounds exclude each other. A longer period shifts the older of them further ahead, so this
+            # correction makes them meet.
+            self._period += (last - first) / (last_index - first_index)
         else:
-            first, last = self._forget()
-        if abs(self._period - self._nominal) > _FARTHEST * self._nominal:
-            # Half the period explains every change too: begin again from what was said.
+            first, last = self._drop_oldest()
+        if abs(self._period - self._nominal) > _LARGEST_DEVIATION * self._nominal:
+            # Half the period explains every change too, so start again from the nominal one.
             self._period = self._nominal
             self._brackets.clear()
             first, last = float(low), float(high)
-        self.width_ns = round(max(last - first, _SHARPEST * self._period))
-        self._line = (first + last) / 2
-        return self._line
+        self.width_ns = round(max(last - first, _BEST_RESOLUTION * self._period))
+        self._tick = (first + last) / 2
+        return self._tick
 
     def _fit(self) -> None:
-        """Set the period to that of the line through the middles of the brackets, weighted by their sharpness."""
+        """Fit the period by least squares through the middles of the brackets, weighted by their sharpness."""
         if not _FEWEST_FITTED <= len(self._brackets) <= _MOST_FITTED:
             return
-        now, anchor = self._beat, self._brackets[-1][1]
-        weights = beats = times = squares = products = 0.0
-        for beat, low, high in self._brackets:
+        now, anchor = self._index, self._brackets[-1][1]
+        weights = indices = times = squares = products = 0.0
+        for index, low, high in self._brackets:
             weight = 1.0 / (high - low) ** 2
-            back, time = beat - now, (low + high) / 2 - anchor
+            back, time = index - now, (low + high) / 2 - anchor
             weights += weight
-            beats += weight * back
+            indices += weight * back
             times += weight * time
             squares += weight * back * back
             products += weight * back * time
-        spread = weights * squares - beats * beats
+        spread = weights * squares - indices * indices
         if spread > 0:
-            self._period = (weights * products - beats * times) / spread
+            self._period = (weights * products - indices * times) / spread
 
-    def _common(self) -> tuple[float, int, float, int]:
-        """The latest beginning and the earliest end of all brackets, moved on to now, and their beats."""
-        now, period = self._beat, self._period
-        first, first_beat, last, last_beat = float("-inf"), now, float("inf"), now
-        for beat, low, high in self._brackets:
-            ahead = (now - beat) * period
+    def _intersection(self) -> tuple[float, int, float, int]:
+        """Return the latest start and the earliest end of all brackets, shifted to now, each with its tick's index."""
+        now, period = self._index, self._period
+        first, first_index, last, last_index = float("-inf"), now, float("inf"), now
+        for index, low, high in self._brackets:
+            ahead = (now - index) * period
             if low + ahead > first:
-                first, first_beat = low + ahead, beat
+                first, first_index = low + ahead, index
             if high + ahead < last:
-                last, last_beat = high + ahead, beat
-        return first, first_beat, last, last_beat
+                last, last_index = high + ahead, index
+        return first, first_index, last, last_index
 
-    def _forget(self) -> tuple[float, float]:
-        """Keep the newest half of the brackets, or only the last where those agree on nothing either."""
+    def _drop_oldest(self) -> tuple[float, float]:
+        """Keep the newest half of the brackets, or only the last one if those contradict each other too."""
         for _ in range((len(self._brackets) + 1) // 2):
             self._brackets.popleft()
-        first, _, last, _ = self._common()
+        first, _, last, _ = self._intersection()
         if first < last:
             return first, last
         newest = self._brackets[-1]

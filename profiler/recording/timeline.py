@@ -1,50 +1,131 @@
-"""The cumulative energy of one domain over time, from its readings. Pure: readings in, joules out.
+"""Cumulative energy of one domain over time, from its readings. Pure: readings in, joules out.
 
-A counter of the hardware is a staircase: its value is true only at the moments at which it changes, and straight
-lines between those moments are the best estimate of what happened in between (0.7 to 4 % error a step of 80 to
-500 ms on a counter that is renewed every 100 ms, where reading the counter at the step's edges gives 4 to 40 %).
+A hardware counter is a staircase: its value is exact only at the moments at which it changes, and straight lines
+between those moments are the best estimate in between (0.7 to 4 % error per step of 80 to 500 ms on a counter with an
+update interval of 100 ms, where reading the counter at the edges of the step gives 4 to 40 %).
 """
 
 import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from dataclasses import dataclass
 from operator import itemgetter
+from typing import NamedTuple
 
-from profiler.recording.intervals import Edge, Segment
 from profiler.records import Reading
-from profiler.uncertainty import DRIFT_FACTOR, UNIFORM
+from profiler.uncertainty import DRIFT_FACTOR, UNIFORM, bridge_variance_share, edge_variance
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _STALE_SECONDS = 1.0
 """A counter that has not moved for this long is bridged at its last power until it moves again."""
-
-_Line = tuple[int, int, float, float, float, Edge]
-"""A straight piece: its start and end, joules at the start, joules a nanosecond, joules at the end, how far off."""
-
 _BRIDGE_FACTOR = 0.5
 """Standard deviation of bridged energy, as a share of it."""
+_KEPT_POINTS = 8
+"""Change points kept before the one that is still needed, for the power around it."""
+_RECENT_POINTS = 6
 
 
-_NO_LINE: _Line = (0, 0, 0.0, 0.0, 0.0, Edge(0, 0))
+class Segment(NamedTuple):
+    """Gain of a counter between two successive change points."""
+
+    start_ns: int
+    end_ns: int
+    start_joules: float
+    end_joules: float
+    is_bridged: bool
+
+    @property
+    def joules(self) -> float:
+        """Gain in joules."""
+        return self.end_joules - self.start_joules
+
+    @property
+    def seconds(self) -> float:
+        """Length in seconds."""
+        return (self.end_ns - self.start_ns) / NANOSECONDS_PER_SECOND
+
+    @property
+    def watts(self) -> float:
+        """Mean power in watts."""
+        return self.joules / self.seconds
+
+
+class Edge(NamedTuple):
+    """Uncertainty of the energy between two change points.
+
+    Attributes:
+        start_ns: The first change point.
+        end_ns: The second change point.
+        around: Mean power in this segment and its neighbours, in watts; empty where only ``fixed`` applies.
+        blur_seconds: One standard deviation of the change points' own times.
+        fixed: Variance that applies at any place, in square joules.
+    """
+
+    start_ns: int
+    end_ns: int
+    around: tuple[float, ...] = ()
+    blur_seconds: float = 0.0
+    fixed: float = 0.0
+
+    def variance(self, time_ns: int, hidden_watts: float) -> float:
+        """Return the variance of the energy at a moment, in square joules, without the domain's gain error."""
+        if not self.around:
+            return self.fixed
+        length = self.end_ns - self.start_ns
+        seconds, place = length / NANOSECONDS_PER_SECOND, (time_ns - self.start_ns) / length
+        always, between = edge_variance(seconds, self.around, hidden_watts, self.blur_seconds)
+        return self.fixed + always + between * bridge_variance_share(min(max(place, 0.0), 1.0))
+
+
+class _Line(NamedTuple):
+    """A straight piece of the timeline."""
+
+    start_ns: int
+    end_ns: int
+    start_joules: float
+    joules_per_ns: float
+    end_joules: float
+    edge: Edge
+
+
+class _Pin(NamedTuple):
+    time_ns: int
+    joules: float
+    variance: float
+
+
+@dataclass(slots=True, kw_only=True)
+class SensorTraits:
+    """Properties of a sensor that its uncertainty depends on, as far as they are known.
+
+    Attributes:
+        hidden_watts: Departure of momentary power from the mean power between change points.
+        is_sampled: Whether the sensor sees power only at times, so that each segment adds uncertainty.
+    """
+
+    hidden_watts: float = 0.0
+    is_sampled: bool = False
+
+
+_NO_LINE = _Line(0, 0, 0.0, 0.0, 0.0, Edge(0, 0))
 
 
 class Timeline:
     """Change points of one domain: times in monotonic nanoseconds, joules since the first of them.
 
     Args:
-        is_sampled: What is known beforehand of whether the source sees power only at times.
-        drift_factor: What it then misses, as in :mod:`profiler.uncertainty`.
+        traits: Properties of the sensor, updated by their owner.
+        drift_factor: Size of the energy missed between samples, as in :mod:`profiler.uncertainty`.
 
     Attributes:
         bridged_joules: Energy that no reading covers, estimated at the neighbouring power.
-        bridged_seconds: The time it covers.
-        resets: How often the counter fell back, as it does when a driver is reloaded.
-        hidden_watts: By how much momentary power departs from the mean power between change points.
-        is_sampled: Whether the source sees power only at times, so that each piece adds to the uncertainty.
+        bridged_seconds: Time that no reading covers.
+        resets: Number of times the counter decreased, as after a driver reload.
     """
 
-    def __init__(self, *, is_sampled: bool = False, drift_factor: float = DRIFT_FACTOR) -> None:
-        self._factor = drift_factor
+    def __init__(self, traits: SensorTraits | None = None, *, drift_factor: float = DRIFT_FACTOR) -> None:
+        self.traits = traits or SensorTraits()
+        self._drift_factor = drift_factor
         self._times: list[int] = []
         self._joules: list[float] = []
         self._bridged: list[bool] = []
@@ -52,14 +133,12 @@ class Timeline:
         self._drifts: list[float] = []
         self._blur = 0.0
         self._watts = 0.0
-        self.hidden_watts = 0.0
-        self.is_sampled = is_sampled
         self._raw: float | None = None
         self._starts_roughly = False
         self._power: float | None = None
-        self._owed = 0.0
+        self._overestimate = 0.0
         self._line = _NO_LINE
-        self._pins: list[tuple[int, float, float]] = []
+        self._pins: list[_Pin] = []
         self.bridged_joules = 0.0
         self.bridged_seconds = 0.0
         self.resets = 0
@@ -76,18 +155,19 @@ class Timeline:
 
     @property
     def points(self) -> int:
-        """Change points held now."""
+        """Number of change points held."""
         return len(self._times)
 
-    def add(self, reading: Reading, appeared_ns: int | None = None, blur_ns: int = 0) -> bool:
-        """Take a reading in. Returns whether the energy has moved since the last one.
+    def add(self, reading: Reading, changed_ns: int | None = None, blur_ns: int = 0) -> bool:
+        """Add a reading. Return whether the energy has moved since the last one.
 
-        One that is not a number, or not later than what is known, is a gap: a counter shows next time what it gained.
+        A reading that is not finite, or not later than the last change point, is ignored: a counter shows its gain in
+        the next reading.
 
         Args:
             reading: The reading.
-            appeared_ns: When its value appeared, where that is known better than by the time of the reading.
-            blur_ns: The interval in which that moment is known to lie.
+            changed_ns: Time at which its value appeared, if known better than the time of the reading.
+            blur_ns: Width of the interval in which that time lies.
         """
         is_energy = reading.energy_joules is not None
         value = reading.energy_joules if is_energy else reading.power_watts
@@ -95,7 +175,7 @@ class Timeline:
         if value is None or not math.isfinite(value) or is_late:
             return False
         self._blur = UNIFORM * blur_ns / NANOSECONDS_PER_SECOND
-        time_ns = reading.time_ns if appeared_ns is None else appeared_ns
+        time_ns = reading.time_ns if changed_ns is None else changed_ns
         if self._times and time_ns <= self._times[-1]:
             time_ns = reading.time_ns
         return self._add_energy(time_ns, value) if is_energy else self._add_power(time_ns, value)
@@ -111,11 +191,12 @@ class Timeline:
         if moved < 0:
             self.resets += 1
             self.bridge_to(time_ns)
-            self._owed = 0.0
+            self._overestimate = 0.0
             return True
-        paid = min(moved, self._owed)
-        self._owed -= paid
-        return self._append(time_ns, self._joules[-1] + (moved - paid))
+        # Bridged energy is already in rows, so the gain that covers the same time only counts beyond it.
+        counted = min(moved, self._overestimate)
+        self._overestimate -= counted
+        return self._append(time_ns, self._joules[-1] + (moved - counted))
 
     def _add_power(self, time_ns: int, watts: float) -> bool:
         before, self._power = self._power, watts
@@ -123,10 +204,10 @@ class Timeline:
             return self._append(time_ns, self._joules[-1] if self._joules else 0.0)
         seconds = (time_ns - self._times[-1]) / NANOSECONDS_PER_SECOND
         joules = seconds * (before + watts) / 2
-        long = seconds > _STALE_SECONDS
-        if long:
+        is_gap = seconds > _STALE_SECONDS
+        if is_gap:
             self._count_bridge(joules, seconds)
-        return self._append(time_ns, self._joules[-1] + joules, bridged=long)
+        return self._append(time_ns, self._joules[-1] + joules, bridged=is_gap)
 
     def _append(self, time_ns: int, joules: float, *, bridged: bool = False) -> bool:
         if self._times and time_ns <= self._times[-1]:
@@ -139,17 +220,21 @@ class Timeline:
         return True
 
     def _add_drift(self, time_ns: int, joules: float) -> None:
-        """Add the variance of what was missed since the last point, if power is seen only at times."""
+        """Add the variance of the energy missed since the last point, if power is seen only at times."""
         if not self._times:
             self._drifts.append(0.0)
             return
         seconds = (time_ns - self._times[-1]) / NANOSECONDS_PER_SECOND
         before, self._watts = self._watts, (joules - self._joules[-1]) / seconds
-        missed = self._factor * seconds * (self._watts - before) if self.is_sampled and before else 0.0
+        missed = (
+            self._drift_factor * seconds * (self._watts - before)
+            if self.traits.is_sampled and before
+            else 0.0
+        )
         self._drifts.append(self._drifts[-1] + missed**2)
 
     def drift_at(self, time_ns: int) -> float:
-        """Variance, in square joules, of what was missed between looks up to ``time_ns``."""
+        """Return the variance, in square joules, of the energy missed between samples up to ``time_ns``."""
         after = bisect_right(self._times, time_ns)
         return self._drifts[after - 1] if after else 0.0
 
@@ -160,59 +245,60 @@ class Timeline:
     def bridge_to(self, time_ns: int) -> None:
         """Extend the timeline to ``time_ns`` at the neighbouring power, where no reading covers it.
 
-        What a counter gains later while it catches up is taken as already paid.
+        The counter's later gain includes the bridged energy, which is then not counted again.
         """
         if not self._times or time_ns <= self._times[-1]:
             return
         seconds = (time_ns - self._times[-1]) / NANOSECONDS_PER_SECOND
         joules = seconds * self.recent_watts()
         if self._raw is not None:
-            self._owed += joules
+            self._overestimate += joules
         self._count_bridge(joules, seconds)
         self._append(time_ns, self._joules[-1] + joules, bridged=True)
 
     def recent_watts(self) -> float:
-        """Mean power over the last few change points; 0 before there are two."""
+        """Return the mean power over the last few change points; 0 before there are two."""
         if self._power is not None:
             return self._power
-        first = max(len(self._times) - 6, 0)
+        first = max(len(self._times) - _RECENT_POINTS, 0)
         if len(self._times) - first < 2:  # noqa: PLR2004 - power takes two points
             return 0.0
         seconds = (self._times[-1] - self._times[first]) / NANOSECONDS_PER_SECOND
         return (self._joules[-1] - self._joules[first]) / seconds
 
     def is_stale(self, now_ns: int) -> bool:
-        """Say whether nothing has moved for so long that waiting is useless."""
+        """Return whether the energy has not moved for so long that rows stop waiting for it."""
         return bool(self._times) and now_ns - self._times[-1] > _STALE_SECONDS * NANOSECONDS_PER_SECOND
 
     def at(self, time_ns: int) -> tuple[float, float]:
-        """Cumulative joules at ``time_ns`` and their variance, in square joules, without the domain's gain.
+        """Return the cumulative joules at ``time_ns`` and their variance in square joules, without the gain error.
 
-        Held flat outside the change points; non-decreasing in ``time_ns``. Neighbouring moments mostly lie on the
-        same straight line, which is therefore remembered.
+        Constant outside the change points and non-decreasing in ``time_ns``.
         """
-        start, end, joules, slope, most, edge = self._line
-        if not start <= time_ns < end:
+        # Successive moments mostly lie on the same straight piece, so the last one is cached.
+        line = self._line
+        if not line.start_ns <= time_ns < line.end_ns:
             found = self._find(time_ns)
             if found is None:
                 return self._outside(time_ns)
-            start, end, joules, slope, most, edge = self._line = found
-        variance = edge.variance(time_ns, self.hidden_watts)
-        return min(joules + (time_ns - start) * slope, most), variance
+            line = self._line = found
+        start_ns, _, joules, slope, end_joules, edge = line
+        variance = edge.variance(time_ns, self.traits.hidden_watts)
+        return min(joules + (time_ns - start_ns) * slope, end_joules), variance
 
     def edge(self, time_ns: int) -> Edge:
-        """How uncertain the energy is around a moment."""
+        """Return the uncertainty of the energy around a moment."""
         after = bisect_right(self._times, time_ns)
         last = len(self._times) - 1
         return self._edge(min(max(after, 1), last)) if last > 0 else Edge(time_ns, time_ns)
 
     def segment(self, time_ns: int) -> Segment | None:
-        """The two change points around ``time_ns``; None outside them."""
+        """Return the segment that contains ``time_ns``; None outside the change points."""
         after = bisect_right(self._times, time_ns)
         return self._segment(after) if 0 < after < len(self._times) else None
 
     def segments(self, start_ns: int, end_ns: int) -> Iterator[Segment]:
-        """Pairs of neighbouring change points from ``start_ns`` on that lie before ``end_ns`` or at it."""
+        """Yield the segments that begin at or after ``start_ns`` and end by ``end_ns``."""
         for after in range(bisect_left(self._times, start_ns) + 1, bisect_right(self._times, end_ns)):
             yield self._segment(after)
 
@@ -221,54 +307,53 @@ class Timeline:
         return Segment(times[after - 1], times[after], joules[after - 1], joules[after], self._bridged[after])
 
     def pin(self, time_ns: int, joules: float, variance: float) -> None:
-        """Fix the energy at a moment after the last that was fixed, between what is known before and after it."""
+        """Fix the energy at a moment after the last pin, clamped between the values known before and after it."""
         segment = self.segment(time_ns)
-        if segment is None or (self._pins and time_ns <= self._pins[-1][0]):
+        if segment is None or (self._pins and time_ns <= self._pins[-1].time_ns):
             return
-        least = max(segment.start_joules, self._pins[-1][1] if self._pins else 0.0)
+        least = max(segment.start_joules, self._pins[-1].joules if self._pins else 0.0)
         blur = self._blurs[bisect_right(self._times, time_ns)] * segment.watts
-        self._pins.append((time_ns, min(max(joules, least), segment.end_joules), variance + blur**2))
+        self._pins.append(_Pin(time_ns, min(max(joules, least), segment.end_joules), variance + blur**2))
         self._line = _NO_LINE
 
     def joules_at(self, time_ns: int) -> float:
-        """Cumulative joules at ``time_ns``."""
+        """Return the cumulative joules at ``time_ns``."""
         return self.at(time_ns)[0]
 
     def sigma_at(self, time_ns: int) -> float:
-        """One standard deviation, in joules, of the energy at ``time_ns``, without the domain's gain."""
+        """Return the standard deviation of the energy at ``time_ns`` in joules, without the gain error."""
         return math.sqrt(self.at(time_ns)[1])
 
-    def _find(self, time_ns: int) -> "_Line | None":
+    def _find(self, time_ns: int) -> _Line | None:
         after = bisect_right(self._times, time_ns)
         if after in (0, len(self._times)):
             return None
         start, end = self._times[after - 1], self._times[after]
-        joules, most = self._joules[after - 1], self._joules[after]
+        joules, end_joules = self._joules[after - 1], self._joules[after]
         edge = self._edge(after)
-        if self._pins and self._pins[-1][0] > start:
+        if self._pins and self._pins[-1].time_ns > start:
             place = bisect_right(self._pins, time_ns, key=itemgetter(0))
-            if place < len(self._pins) and self._pins[place][0] < end:
-                end, most, _ = self._pins[place]
-            if place and self._pins[place - 1][0] > start:
+            if place < len(self._pins) and self._pins[place].time_ns < end:
+                end, end_joules, _ = self._pins[place]
+            if place and self._pins[place - 1].time_ns > start:
                 start, joules, variance = self._pins[place - 1]
                 edge = Edge(start, end, fixed=variance)
-        return start, end, joules, (most - joules) / (end - start), most, edge
+        return _Line(start, end, joules, (end_joules - joules) / (end - start), end_joules, edge)
 
     def _outside(self, time_ns: int) -> tuple[float, float]:
         if not self._times:
             return 0.0, 0.0
         if time_ns < self._times[0]:
-            return self._joules[0], self.edge(time_ns).variance(self._times[0], self.hidden_watts)
-        return self._joules[-1], self.edge(time_ns).variance(self._times[-1], self.hidden_watts)
+            return self._joules[0], self.edge(time_ns).variance(self._times[0], self.traits.hidden_watts)
+        return self._joules[-1], self.edge(time_ns).variance(self._times[-1], self.traits.hidden_watts)
 
     def _edge(self, after: int) -> Edge:
-        """The edge between the change points ``after - 1`` and ``after``."""
+        """Return the uncertainty between the change points ``after - 1`` and ``after``."""
         start, end = self._times[after - 1], self._times[after]
         if self._bridged[after]:
-            return Edge(
-                start, end, fixed=(_BRIDGE_FACTOR * (self._joules[after] - self._joules[after - 1])) ** 2
-            )
-        # The first value of a counter had stood for an unknown time, so that the gain after it tells no power.
+            variance = (_BRIDGE_FACTOR * (self._joules[after] - self._joules[after - 1])) ** 2
+            return Edge(start, end, fixed=variance)
+        # The first value of a counter had been there for an unknown time, so the gain after it is no power.
         first = 2 if self._starts_roughly and after > 1 else 1
         around = range(max(after - 1, first), min(after + 2, len(self._times)))
         watts = tuple((self._joules[i] - self._joules[i - 1]) / self._seconds(i) for i in around)
@@ -278,10 +363,10 @@ class Timeline:
         return (self._times[segment] - self._times[segment - 1]) / NANOSECONDS_PER_SECOND
 
     def prune(self, before_ns: int) -> None:
-        """Forget change points that nothing before ``before_ns`` needs any more, a few neighbours kept."""
-        keep = max(bisect_left(self._times, before_ns) - 8, 0)
+        """Drop the change points that moments after ``before_ns`` do not need, except a few neighbours."""
+        keep = max(bisect_left(self._times, before_ns) - _KEPT_POINTS, 0)
         self._starts_roughly &= not keep
         for column in (self._times, self._joules, self._bridged, self._blurs, self._drifts):
             del column[:keep]
-        if self._pins and self._pins[0][0] < self._times[0]:
-            self._pins = [pin for pin in self._pins if pin[0] >= self._times[0]]
+        if self._pins and self._pins[0].time_ns < self._times[0]:
+            self._pins = [pin for pin in self._pins if pin.time_ns >= self._times[0]]

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.recording.aggregation import RowBuilder
-from profiler.recording.device_selection import UNUSED_GPUS, decide
-from profiler.recording.ledger import Ledger, category
-from profiler.recording.rate_limit import Thinner
+from profiler.recording.device_selection import UNUSED_GPUS, select
+from profiler.recording.ledger import Ledger
+from profiler.recording.rate_limit import RateLimit
 from profiler.recording.segmentation import Tile
 from profiler.recording.steps import Step
 from profiler.recording.timeline import Timeline
 from profiler.records import Domain, Provenance, Reading
-from profiler.storage.schema import SPANS, STEPS, SpanRow, StepRow
+from profiler.storage.schema import SPANS, STEPS, SpanRow, StepRow, category_of
 from profiler.torch_hooks.events import Kind, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
 
@@ -25,7 +25,7 @@ def domain(name, provenance=Provenance.COUNTER, *, billed=True):
 
 
 def metered(watts, seconds=100_000, *, jitter=0.0):
-    """A counter at constant power; with ``jitter`` its readings are irregular fractions of a microjoule."""
+    """Return a counter at constant power; with ``jitter`` its readings are irregular fractions of a microjoule."""
     timeline = Timeline()
     for n in range(1001):
         timeline.add(
@@ -55,7 +55,7 @@ def span(start, end, label="stall"):
 
 
 def run(tiles, bills, *, adapt_every=SECOND // 4):
-    """Every row of a run, as the recorder would get them."""
+    """Return all rows of a run, as the pipeline gets them."""
     builder, rows, due = RowBuilder(bills, 0), [], 0
     for one in tiles:
         rows += builder.add(one)
@@ -74,7 +74,7 @@ def steady(count, *, per_second, start=0):
 
 
 def timed(start, end, *, ready=0, data=0, first=None, inner=0, backwards=1):
-    """A step of 10 ns of backward pass and 5 ns of optimizer."""
+    """Return a step of 10 ns of backward pass and 5 ns of optimizer."""
     event = StepEvent(
         Kind.OPEN, end, 1.0, (), backwards, end - 15 if first is None else first, 10, 5, 0.1, None,
         data, ready, inner,
@@ -87,31 +87,31 @@ def phases(*tiles):
     return row.data_seconds, row.forward_seconds, row.backward_seconds, row.optimizer_seconds
 
 
-def test_the_forward_pass_begins_when_the_batch_is_there():
+def test_forward_pass_begins_when_the_batch_is_ready():
     assert phases(timed(0, 100, ready=30, data=25)) == (25, 55, 10, 5)
 
 
-def test_without_a_data_loader_it_begins_with_the_step():
+def test_forward_pass_begins_with_the_step_without_a_data_loader():
     assert phases(timed(0, 100)) == (None, 85, 10, 5)
 
 
-def test_between_backward_passes_it_goes_on():
+def test_forward_pass_includes_time_between_backward_passes():
     assert phases(timed(0, 100, ready=30, data=25, first=60, inner=12)) == (25, 42, 10, 5)
 
 
-def test_a_step_without_a_backward_pass_has_no_phases():
+def test_step_without_backward_pass_has_no_phases():
     assert phases(timed(0, 100, first=0, backwards=0)) == (None, None, None, None)
 
 
-def test_what_was_cut_off_as_a_span_is_in_no_phase():
-    """A loader that stalled: the step begins when the stall is over."""
+def test_stall_before_a_step_is_in_no_phase():
+    """The step begins when the loader's stall has ended."""
     assert phases(span(0, 80), timed(80, 100, ready=82, data=82)) == (2, 3, 10, 5)
     assert phases(span(0, 85), timed(85, 100, ready=82, data=82)) == (0, 0, 10, 5), (
         "loaded, though not in the step"
     )
 
 
-def test_phases_of_a_block_are_sums():
+def test_block_sums_the_phases_of_its_steps():
     builder, rows = RowBuilder(ledger(), 0), []
     builder._stride, builder.steps = 4, 10_000
     for n in range(4):
@@ -130,7 +130,7 @@ def test_phases_of_a_block_are_sums():
     data=st.integers(0, 10**7),
     lag=st.integers(0, 10**7),
 )
-def test_phases_fit_into_the_step(times, data, lag):
+def test_phases_never_exceed_the_step(times, data, lag):
     start, ready, first, last, end = times
     event = StepEvent(Kind.OPEN, end, 1.0, (), 1, first, last - first, end - last, 0.1, None, data, ready)
     step = Step(event, lag)
@@ -143,7 +143,7 @@ def test_phases_fit_into_the_step(times, data, lag):
 # -- blocks --------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_ten_thousand_steps_have_rows_of_their_own():
+def test_first_ten_thousand_steps_get_one_row_each():
     rows = run(steady(10_500, per_second=1000), ledger(gpu_0=metered(100)))
     assert [row.step_count for row in rows[:10_000]] == [1] * 10_000
     assert [row.step for row in rows[:10_000]] == list(range(1, 10_001))
@@ -151,8 +151,8 @@ def test_the_first_ten_thousand_steps_have_rows_of_their_own():
 
 
 @pytest.mark.parametrize("per_second", [1, 4, 6, 30, 100, 1000, 3000])
-def test_later_rows_are_aligned_blocks_at_most_five_a_second(per_second):
-    """Whatever the rate, a block is no longer than it must be."""
+def test_later_rows_are_aligned_blocks_at_most_five_per_second(per_second):
+    """Blocks are no longer than the step rate requires."""
     seconds = max(30, 200 // per_second)
     tiles = steady(10_000 + seconds * per_second, per_second=per_second)
     rows = run(tiles, ledger(gpu_0=metered(100)))[10_000:]
@@ -166,7 +166,7 @@ def test_later_rows_are_aligned_blocks_at_most_five_a_second(per_second):
     assert rows[-1].step == len(tiles)
 
 
-def test_a_block_never_crosses_a_phase_or_a_span():
+def test_block_ends_at_phases_and_spans():
     tiles = steady(10_000, per_second=1000)
     time = tiles[-1].end_ns
     for n in range(3000):
@@ -186,18 +186,18 @@ def test_a_block_never_crosses_a_phase_or_a_span():
     assert sum(isinstance(row, SpanRow) for row in rows) == 3000 // 451
 
 
-def test_blocks_follow_a_change_of_pace():
+def test_block_length_follows_the_step_rate():
     slow_start = 10_000 * (SECOND // 1000)
     tiles = steady(10_000, per_second=1000) + steady(300, per_second=10, start=slow_start)
     rows = run(tiles, ledger(gpu_0=metered(100)))
     assert rows[-2].step_count == 2
 
 
-# -- what a block says ---------------------------------------------------------------------------------------------
+# -- contents of a block ---------------------------------------------------------------------------------------------
 
 
 def block(losses):
-    """The one row that the steps with these losses become, after ten thousand others."""
+    """Return the one row of steps with these losses, after ten thousand others."""
     builder = RowBuilder(ledger(gpu_0=metered(100)), 0)
     for one in steady(10_000, per_second=1000):
         list(builder.add(one))
@@ -221,20 +221,20 @@ def block(losses):
         ([math.nan, -math.inf, None], -math.inf, 2),
     ],
 )
-def test_a_blocks_loss_is_the_mean_of_its_finite_ones(losses, loss, nonfinite):
+def test_block_loss_is_the_mean_of_finite_losses(losses, loss, nonfinite):
     row = block(losses)
     assert row.loss == pytest.approx(loss, nan_ok=True) if loss is not None else row.loss is None
     assert row.nonfinite_count == nonfinite
     assert row.step_count == row.backwards == len(losses)
 
 
-def test_a_block_sums_times_and_keeps_the_last_rate():
+def test_block_sums_times_and_keeps_the_last_learning_rate():
     row = block([1.0, 1.0, 1.0])
     assert (row.backward_seconds, row.optimizer_seconds, row.learning_rate) == (21, 9, 0.1)
     assert (row.start_seconds, row.end_seconds) == (10 * SECOND, 10 * SECOND + 3000)
 
 
-def test_without_a_backward_its_times_are_unknown():
+def test_block_times_are_unknown_without_backward_passes():
     event = StepEvent(Kind.OPEN, SECOND, None, (), 0, 0, 0, 0, None, None)
     (row,) = RowBuilder(ledger(), 0).add(Tile(0, SECOND, "", Step(event)))
     assert (row.backward_seconds, row.optimizer_seconds, row.loss, row.learning_rate) == (None,) * 4
@@ -270,7 +270,7 @@ def test_rows_add_up_to_the_microjoule(lengths, spans, watts):
             assert sum(part is not None for part in parts) == len(watts)
 
 
-def test_without_a_meter_every_energy_is_unknown():
+def test_energy_is_unknown_without_a_meter():
     rows = run([span(0, SECOND, "setup"), tile(SECOND, 2 * SECOND)], ledger())
     for row in rows:
         assert (row.total_joules, row.modelled_joules, row.cumulative_joules, row.uncertainty_joules) == (
@@ -280,7 +280,7 @@ def test_without_a_meter_every_energy_is_unknown():
     assert SPANS.line(rows[0]) == "0.000000,1.000000,setup,,,,\n"
 
 
-def test_a_domain_that_joins_late_counts_from_then():
+def test_domain_that_joins_late_counts_from_then_on():
     bills = ledger(cpu_0=metered(50))
     builder = RowBuilder(bills, 0)
     rows = list(builder.add(tile(0, 10 * SECOND)))
@@ -291,7 +291,7 @@ def test_a_domain_that_joins_late_counts_from_then():
     assert rows[-1].cumulative_joules == pytest.approx(2e9)
 
 
-def test_what_is_modelled_is_said():
+def test_estimated_energy_is_marked():
     bills = ledger(gpu_0=metered(100))
     bills.join(domain("cpu:0", Provenance.MODELLED), metered(50), 0)
     (row,) = RowBuilder(bills, 0).add(tile(0, 10 * SECOND))
@@ -308,11 +308,11 @@ def test_what_is_modelled_is_said():
         ("ane", "other"),
     ],
 )
-def test_the_column_of_a_domain(name, column):
-    assert category(name) == column
+def test_column_of_a_domain(name, column):
+    assert category_of(name) == column
 
 
-# -- whom to bill --------------------------------------------------------------------------------------------------
+# -- selected domains -----------------------------------------------------------------------------------------------
 
 CPU, DRAM, GPUS = domain("cpu:package-0"), domain("dram:package-0"), [domain(f"gpu:{n}") for n in range(3)]
 
@@ -334,26 +334,26 @@ CPU, DRAM, GPUS = domain("cpu:package-0"), domain("dram:package-0"), [domain(f"g
         ([CPU], ["meta"], [], ["cpu:package-0"], []),
     ],
 )
-def test_who_is_billed(domains, devices, used, billed, missing):
-    decision = decide(domains, devices, used)
-    assert list(decision.billed) == billed
-    assert list(decision.missing) == missing
-    assert not decision.notices
+def test_selection_of_counted_domains(domains, devices, used, billed, missing):
+    selection = select(domains, devices, used)
+    assert list(selection.billed) == billed
+    assert list(selection.missing) == missing
+    assert not selection.warnings
 
 
-def test_a_run_without_cuda_pays_for_every_gpu_and_says_so():
-    decision = decide([CPU, *GPUS], ["cpu"], [])
-    assert decision.billed == ("cpu:package-0", "gpu:0", "gpu:1", "gpu:2")
-    assert decision.notices == (UNUSED_GPUS,)
+def test_run_without_cuda_counts_every_gpu_with_a_warning():
+    selection = select([CPU, *GPUS], ["cpu"], [])
+    assert selection.billed == ("cpu:package-0", "gpu:0", "gpu:1", "gpu:2")
+    assert selection.warnings == (UNUSED_GPUS,)
 
 
 # -- thinning ------------------------------------------------------------------------------------------------------
 
 
-def test_ten_thousand_rows_pass_then_five_a_second():
-    thinner = Thinner()
-    assert all(thinner.passes(n) for n in range(10_000))
-    passed = [thinner.passes(SECOND + n * SECOND // 100) for n in range(1000)]
+def test_rate_limit_admits_ten_thousand_rows_then_five_per_second():
+    thinner = RateLimit()
+    assert all(thinner.admits(n) for n in range(10_000))
+    passed = [thinner.admits(SECOND + n * SECOND // 100) for n in range(1000)]
     assert sum(passed) == 50
-    assert thinner.held_back == 950
+    assert thinner.dropped == 950
     assert {len(list(group)) for kept, group in groupby(passed) if not kept} == {19}

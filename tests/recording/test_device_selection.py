@@ -1,4 +1,4 @@
-"""Which board is which, once CUDA can say: domains are named before, by what could be foreseen."""
+"""Assignment of boards to domains once CUDA is initialised; domains are named before."""
 
 import sys
 import time
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from profiler import EnergyProfiler
-from profiler.recording.device_selection import cuda_uuids, decide
+from profiler.recording.device_selection import cuda_uuids, select
 from profiler.records import Domain, Provenance
 from profiler.sensors.nvml import MIG_NOTE
 from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
@@ -41,23 +41,23 @@ WHOLE = board(0, "GPU-aaaa", MIG_NOTE)
         ([FIRST, SECOND], "cuda:1", ["GPU-aaaa"], "gpu:1", []),
     ],
 )
-def test_a_board_is_billed_by_its_identifier(boards, device, uuids, billed, missing):
-    decision = decide([CPU, *boards], [device], [], uuids)
-    assert decision.billed == ("cpu:package-0", *filter(None, [billed]))
-    assert list(decision.missing) == missing
+def test_board_is_counted_by_its_identifier(boards, device, uuids, billed, missing):
+    selection = select([CPU, *boards], [device], [], uuids)
+    assert selection.billed == ("cpu:package-0", *filter(None, [billed]))
+    assert list(selection.missing) == missing
 
 
-def test_memory_on_a_board_is_found_by_identifier_too():
-    decision = decide([CPU, FIRST, SECOND], ["cpu"], [1], ["GPU-bbbb", "GPU-aaaa"])
-    assert decision.billed == ("cpu:package-0", "gpu:0")
+def test_memory_on_a_board_is_found_by_identifier():
+    selection = select([CPU, FIRST, SECOND], ["cpu"], [1], ["GPU-bbbb", "GPU-aaaa"])
+    assert selection.billed == ("cpu:package-0", "gpu:0")
 
 
-def test_what_is_numbered_otherwise_is_said_and_what_is_not_is_not():
-    (line,) = decide([CPU, FIRST, SECOND], ["cuda:0"], [], ["GPU-bbbb", "GPU-aaaa"]).notices
-    assert "its device 0 is recorded as gpu:1" in line
-    (line,) = decide([CPU, FIRST], ["cuda:0"], [], ["GPU-cccc"]).notices
-    assert "nothing measures it" in line
-    assert not decide([CPU, FIRST, SECOND], ["cuda:0"], [], ["GPU-aaaa", "GPU-bbbb"]).notices
+def test_warning_only_for_boards_that_cuda_numbers_differently():
+    (line,) = select([CPU, FIRST, SECOND], ["cuda:0"], [], ["GPU-bbbb", "GPU-aaaa"]).warnings
+    assert "its device 0 is recorded and counted as gpu:1" in line
+    (line,) = select([CPU, FIRST], ["cuda:0"], [], ["GPU-cccc"]).warnings
+    assert "it is not measured" in line
+    assert not select([CPU, FIRST, SECOND], ["cuda:0"], [], ["GPU-aaaa", "GPU-bbbb"]).warnings
 
 
 def fake_cuda(uuids, *, initialised=True):
@@ -79,13 +79,13 @@ def fake_cuda(uuids, *, initialised=True):
         (fake_cuda(["b", ""]), None),
     ],
 )
-def test_cuda_is_asked_only_once_it_is_initialised(monkeypatch, cuda, found):
+def test_identifiers_are_read_only_after_cuda_is_initialised(monkeypatch, cuda, found):
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     assert cuda_uuids() == found
 
 
-def test_cuda_that_is_initialised_inside_the_window_decides_who_is_billed(monkeypatch, tmp_path):
-    """The loop chooses the second board by an environment variable, say, after the recording began."""
+def test_cuda_initialised_inside_the_window_decides_the_counted_boards(monkeypatch, tmp_path):
+    """The loop selects the second board, for example by an environment variable, after the recording began."""
     meters = [
         ScriptedMeter(domain=domain, waveform=Waveform.constant(watts))
         for domain, watts in ((FIRST, 100.0), (SECOND, 300.0), (CPU, 50.0))
@@ -105,5 +105,5 @@ def test_cuda_that_is_initialised_inside_the_window_decides_who_is_billed(monkey
             optimizer.step()
             time.sleep(0.05)
     assert set(prof.run.energy_by_domain()) == {"gpu:1", "cpu:package-0"}
-    assert any("its device 0 is recorded as gpu:1" in line for line in prof.run.warnings)
+    assert any("its device 0 is recorded and counted as gpu:1" in line for line in prof.run.warnings)
     assert [entry["billed"] for entry in prof.run.meta["domains"]] == [False, True, True]

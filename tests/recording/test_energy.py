@@ -1,4 +1,4 @@
-"""What a reader finds between two moments agrees with the rows that the recorder wrote."""
+"""Energy that a reader computes between two moments agrees with the recorded rows."""
 
 import tempfile
 from itertools import pairwise
@@ -10,8 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.analysis import window_energy
-from profiler.recording.meter import Meters
-from profiler.recording.pipeline import Inbox, Recorder
 from profiler.records import Domain, Provenance, Reading
 from profiler.storage.csv_reader import read_table
 from profiler.storage.schema import SAMPLES, SPANS, STEPS
@@ -19,6 +17,7 @@ from profiler.storage.writer import RunWriter
 from profiler.testing.replay import Waveform
 from profiler.torch_hooks.events import Kind, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
+from tests.support.pipelines import build_pipeline
 
 GPU = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER, gain_uncertainty=0.05)
 CPU = Domain(name="cpu:package-0", source="test", provenance=Provenance.COUNTER, gain_uncertainty=0.02)
@@ -26,22 +25,18 @@ PERIODS = {"gpu:0": 0.1, "cpu:package-0": 0.001}
 
 
 def recorded(path, lengths, wave):
-    """Record steps of these lengths in seconds on a slow and a fast counter; returns the tables and the domains."""
-    inbox, writer = Inbox(), RunWriter(path, pytest.fail)
-    meters = Meters([GPU, CPU])
-    recorder = Recorder(
-        meters=meters, writer=writer, inbox=inbox, poll=lambda _: None, devices=lambda: ("cuda:0",),
-        observe=lambda _: None,
-    )  # fmt: skip
+    """Record steps of these lengths in seconds on a slow and a fast counter. Return the tables and the domains."""
+    writer = RunWriter(path, pytest.fail)
+    pipeline, inbox, *_ = build_pipeline([GPU, CPU], writer)
     writer.open({})
 
     def beat(seconds):
         for name, period in PERIODS.items():
             shown = wave.joules(seconds // period * period)
-            recorder.read([Reading(domain=name, time_ns=round(seconds * SECOND), energy_joules=shown)])
+            pipeline.add([Reading(domain=name, time_ns=round(seconds * SECOND), energy_joules=shown)])
 
     beat(0.0)
-    recorder.begin(0)
+    pipeline.begin(0)
     now, ends = 0.0, list(lengths)
     due = ends.pop(0)
     last = sum(lengths) + 0.35
@@ -52,11 +47,11 @@ def recorded(path, lengths, wave):
             inbox.events.append(StepEvent(Kind.OPEN, end, 1.0, (), 1, end, 0, 0, 0.1, None))
             due = due + ends.pop(0) if ends else None
         beat(now)
-        recorder.drain(round(now * SECOND))
-    recorder.finish(round(last * SECOND))
+        pipeline.drain(round(now * SECOND))
+    pipeline.finish(round(last * SECOND))
     writer.close()
     tables = [read_table(path, table, partial=False)[0] for table in (STEPS, SPANS, SAMPLES)]
-    return tables, {name: meters.described(name) for name in PERIODS}
+    return tables, {name: pipeline.meters[name].describe(0) for name in PERIODS}
 
 
 @settings(max_examples=25)
@@ -65,7 +60,7 @@ def recorded(path, lengths, wave):
     period=st.floats(0.03, 2.0),
     low=st.floats(0.0, 300.0),
 )
-def test_a_rows_joules_are_the_energy_between_its_ends(lengths, period, low):
+def test_joules_of_a_row_are_the_energy_between_its_ends(lengths, period, low):
     wave = Waveform.square(low=low, high=500.0, period_seconds=period)
     with tempfile.TemporaryDirectory() as folder:
         (steps, spans, samples), domains = recorded(Path(folder), lengths, wave)

@@ -1,4 +1,4 @@
-"""The course of a step learnt from a slow counter: truer than straight lines, never negative, exact in sum."""
+"""Step energies by the learnt power profile: better than straight lines, never negative, exact in sum."""
 
 from bisect import bisect_right
 from itertools import pairwise
@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from profiler.recording.interpolation import Sharing
-from profiler.recording.power_profile import PARTS, StepShape, add_exposure
+from profiler.recording.interpolation import StepInterpolator
+from profiler.recording.power_profile import PARTS, PowerProfile, add_exposure
 from profiler.recording.segmentation import Tile
 from profiler.recording.steps import Step
 from profiler.recording.timeline import Timeline
@@ -20,33 +20,33 @@ STEP = object.__new__(Step)
 
 
 def wave_of(length):
-    """A burst for the first 40 % of a step."""
+    """Return a burst for the first 40 % of a step."""
     return Waveform.square(low=100.0, high=600.0, period_seconds=length, duty=0.4)
 
 
 def shared(wave, edges, *, period=0.1, seconds=30.0):
-    """Errors of steps, in joules, and the timeline, after sharing a counter's gains out."""
+    """Interpolate a counter. Return the errors of the steps in joules, the timeline and the interpolator."""
     timeline = Timeline()
     for n in range(round(seconds / period)):
         joules = wave.joules(n * period)
         timeline.add(Reading(domain="gpu:0", time_ns=round(n * period * SECOND), energy_joules=joules))
-    sharing = Sharing(timeline)
+    interpolator = StepInterpolator(timeline)
     moments = [round(e * SECOND) for e in edges if e < seconds - period]
     tiles = [Tile(a, b, "", STEP) for a, b in pairwise([0, *moments])]
     found = []
     for index, tile in enumerate(tiles):
-        sharing.settle(tile, tiles[index + 1 : index + 2])
+        interpolator.interpolate(tile, tiles[index + 1 : index + 2])
         found.append(timeline.joules_at(tile.end_ns))
     truth = [wave.joules(tile.end_ns / SECOND) for tile in tiles]
     return (
         [b - a - (d - c) for (a, b), (c, d) in zip(pairwise(found), pairwise(truth), strict=True)],
         timeline,
-        sharing,
+        interpolator,
     )
 
 
 def straight(wave, edges, *, period=0.1, seconds=30.0):
-    """The same with straight lines between the ticks."""
+    """Return the same errors with straight lines between the ticks."""
 
     def at(t):
         k = int(t / period + 1e-9)
@@ -62,23 +62,23 @@ def mean(errors):
 
 
 @pytest.mark.parametrize("length", [0.0307, 0.0805, 0.153, 0.2309])
-def test_a_learnt_course_is_several_times_truer_than_a_straight_line(length):
+def test_learnt_profile_is_several_times_better_than_a_straight_line(length):
     edges = [length * n for n in range(1, 1000)]
-    ours, _, sharing = shared(wave_of(length), edges)
+    ours, _, interpolator = shared(wave_of(length), edges)
     line = straight(wave_of(length), edges)
-    assert sharing.is_trusted
+    assert interpolator.is_trusted
     assert mean(ours[len(ours) // 2 :]) < 0.25 * mean(line[len(line) // 2 :])
 
 
-def test_steady_power_is_left_to_straight_lines():
-    ours, _, sharing = shared(Waveform.constant(300), [0.0805 * n for n in range(1, 400)])
-    assert not sharing.is_trusted
+def test_profile_is_not_used_at_steady_power():
+    ours, _, interpolator = shared(Waveform.constant(300), [0.0805 * n for n in range(1, 400)])
+    assert not interpolator.is_trusted
     assert mean(ours) < 1e-9
 
 
-def test_steps_that_lock_to_the_ticks_teach_nothing():
-    _, _, sharing = shared(wave_of(0.1), [0.1 * n + 0.03 for n in range(1, 400)])
-    assert not sharing.is_trusted
+def test_profile_is_not_used_for_steps_locked_to_the_ticks():
+    _, _, interpolator = shared(wave_of(0.1), [0.1 * n + 0.03 for n in range(1, 400)])
+    assert not interpolator.is_trusted
 
 
 @settings(max_examples=30)
@@ -87,7 +87,7 @@ def test_steps_that_lock_to_the_ticks_teach_nothing():
     period=st.sampled_from([0.02, 0.1]),
     burst=st.floats(0.05, 0.5),
 )
-def test_whatever_the_steps_energy_never_decreases_and_ticks_keep_theirs(lengths, period, burst):
+def test_energy_never_decreases_and_keeps_the_ticks(lengths, period, burst):
     edges = [sum(lengths[: i + 1]) for i in range(len(lengths))]
     wave = wave_of(burst)
     _, timeline, _ = shared(wave, edges, period=period, seconds=min(edges[-1], 12.0) + 2 * period)
@@ -100,24 +100,24 @@ def test_whatever_the_steps_energy_never_decreases_and_ticks_keep_theirs(lengths
         assert timeline.joules_at(time) == joules
 
 
-def test_what_follows_the_windows_end_is_not_guessed():
-    """The last step and what is left after it: nobody knows what comes then, so straight lines hold."""
+def test_profile_is_not_used_where_the_following_power_is_unknown():
+    """Power after the last step is unknown, so the last boundaries are on straight lines."""
     length, ends = 0.0805, 400
     wave = wave_of(length)
-    _, timeline, sharing = shared(wave, [length * n for n in range(1, ends)])
+    _, timeline, interpolator = shared(wave, [length * n for n in range(1, ends)])
     last = round(length * (ends - 1) * SECOND)
     rest = Tile(last, last + SECOND // 50, "teardown")
     before = timeline.joules_at(rest.end_ns)
-    assert sharing.is_trusted
-    sharing.settle(rest, [])
+    assert interpolator.is_trusted
+    interpolator.interpolate(rest, [])
     assert timeline.joules_at(rest.end_ns) == before
     step = Tile(last + SECOND // 5, last + SECOND // 4, "", STEP)
     before = timeline.joules_at(step.end_ns)
-    sharing.settle(step, [Tile(step.end_ns, step.end_ns + 1000, "teardown")])
+    interpolator.interpolate(step, [Tile(step.end_ns, step.end_ns + 1000, "teardown")])
     assert timeline.joules_at(step.end_ns) == before
 
 
-def test_a_pin_stays_between_its_ticks_and_after_the_last_one():
+def test_pin_is_clamped_between_its_ticks_and_after_the_last_pin():
     timeline = Timeline()
     for n in range(4):
         timeline.add(Reading(domain="gpu:0", time_ns=n * SECOND, energy_joules=100.0 * n))
@@ -130,15 +130,15 @@ def test_a_pin_stays_between_its_ticks_and_after_the_last_one():
     assert timeline.joules_at(9 * SECOND) == 300.0
 
 
-def test_a_shape_is_a_share_that_grows_from_nothing_to_all():
-    shape = StepShape()
+def test_profile_is_a_share_that_grows_from_zero_to_one():
+    profile = PowerProfile()
     for n in range(200):
         exposures = [0.0] * PARTS
         add_exposure(exposures, n % 7 / 7, n % 7 / 7 + 1 / 7, 1.0)
         assert sum(exposures) == pytest.approx(1)
-        shape.learn(exposures, 3.0 if n % 7 < 2 else 0.2)
-    shares = [shape.before(n / 50) for n in range(51)]
+        profile.learn(exposures, 3.0 if n % 7 < 2 else 0.2)
+    shares = [profile.before(n / 50) for n in range(51)]
     assert (shares[0], shares[-1]) == (0.0, 1.0)
     assert all(later >= earlier for earlier, later in pairwise(shares))
-    assert shape.before(2 / 7) == pytest.approx(6 / 7, abs=0.06)
+    assert profile.before(2 / 7) == pytest.approx(6 / 7, abs=0.06)
     assert bisect_right(shares, 0.5) < 15

@@ -1,4 +1,4 @@
-"""A real loop with data loaders: what its phases and evaluations come to in the run directory."""
+"""Phases and evaluations of a real loop with data loaders, in the run directory."""
 
 import time
 
@@ -13,7 +13,7 @@ PHASES = ["data_seconds", "forward_seconds", "backward_seconds", "optimizer_seco
 
 
 class Slow(TensorDataset):
-    """A batch of eight takes 10 ms to load."""
+    """Data set of which a batch of eight takes 10 ms to load."""
 
     def __getitem__(self, index):
         time.sleep(0.01 if index % 8 == 0 else 0)
@@ -25,7 +25,7 @@ def loader(batches):
 
 
 def train_and_evaluate(epochs=2):
-    """Two epochs of ten steps, each followed by an evaluation of ten batches."""
+    """Record two epochs of ten steps, each followed by an evaluation of ten batches."""
     model = torch.nn.Linear(4, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     for _ in range(epochs):
@@ -44,7 +44,7 @@ def recorded(tmp_path, **options):
     return prof.run
 
 
-def test_each_phase_of_a_step_has_its_time_and_its_joules(tmp_path):
+def test_each_phase_of_a_step_has_time_and_joules(tmp_path):
     run = recorded(tmp_path)
     assert run.steps["step_count"].sum() == 20
     assert run.steps[PHASES].notna().all(axis=None)
@@ -57,7 +57,7 @@ def test_each_phase_of_a_step_has_its_time_and_its_joules(tmp_path):
     assert sum(phase.seconds for phase in phases) == pytest.approx(lengths.sum())
 
 
-def test_evaluations_are_spans_of_their_own(tmp_path):
+def test_evaluations_are_spans(tmp_path):
     run = recorded(tmp_path)
     evaluations = run.spans[run.spans["kind"] == "evaluation"]
     assert len(evaluations) == 2
@@ -65,7 +65,7 @@ def test_evaluations_are_spans_of_their_own(tmp_path):
     assert (evaluations["total_joules"] > 100.0 * 0.09).all()
 
 
-def test_loading_need_not_be_timed(tmp_path):
+def test_timing_of_loading_can_be_disabled(tmp_path):
     run = recorded(tmp_path, time_data_loading=False)
     assert run.steps["data_seconds"].isna().all()
     assert run.steps[PHASES[1:]].notna().all(axis=None)

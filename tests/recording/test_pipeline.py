@@ -9,9 +9,8 @@ from decimal import Decimal
 import pytest
 
 from profiler.errors import SensorError
-from profiler.recording.meter import Meters
-from profiler.recording.pipeline import Inbox, Logged, Recorder
-from profiler.recording.samples import SampleLog
+from profiler.recording.inbox import LoggedValue
+from profiler.recording.meter import SampleLog
 from profiler.recording.timeline import Timeline
 from profiler.records import Domain, Provenance, Reading
 from profiler.storage.writer import RunWriter
@@ -19,59 +18,58 @@ from profiler.testing.clock import FakeClock
 from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
 from profiler.torch_hooks.events import EventId, Kind, PendingScalar, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
+from tests.support.pipelines import build_pipeline
 
 GPU = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER)
 CPU = Domain(name="cpu:package-0", source="test", provenance=Provenance.COUNTER)
 
 
 class Bench:
-    """A recorder, its files and a clock that moves when told to."""
+    """A pipeline with its files and a manual clock."""
 
     def __init__(self, path, *meters, devices=("cuda:0",), silent=None):
         self.path = path
         self.clock = FakeClock()
         gaps = ((silent.name, 0.0, 1e9),) if silent else ()
         self.sensor = ReplaySensor(meters, clock=self.clock, gaps=gaps)
-        self.inbox, self.failures, self.landed = Inbox(), [], {}
+        self.failures = []
         self.writer = RunWriter(path, self.failures.append)
         self.writer.open({})
-        self.observed = []
-        self.recorder = Recorder(
-            meters=Meters(self.sensor.domains), writer=self.writer, inbox=self.inbox, poll=self.landed.get,
-            devices=lambda: devices, observe=self.observed.append,
-        )  # fmt: skip
+        self.pipeline, self.inbox, self.hooks, self.monitor = build_pipeline(
+            self.sensor.domains, self.writer, devices=devices
+        )
         self.read()
         self.start = self.clock()
-        self.recorder.begin(self.start)
+        self.pipeline.begin(self.start)
 
     @property
     def seconds(self):
         return (self.clock() - self.start) / SECOND
 
     def pass_time(self, seconds, beat=0.1):
-        """Let time go by, sampling and draining on each beat."""
+        """Advance the clock, reading and draining at each interval."""
         for _ in range(round(seconds / beat)):
             self.clock.advance(beat)
             self.read()
-            self.recorder.drain(self.clock())
+            self.pipeline.drain(self.clock())
 
     def read(self):
         with suppress(SensorError):  # the sampler takes it as a gap
-            self.recorder.read(self.sensor.read())
+            self.pipeline.add(self.sensor.read())
 
     def step(self, loss=1.0, slots=(), stamp=None):
-        """An update ends now."""
+        """Add an update that ends now."""
         end = self.clock()
         event = StepEvent(Kind.OPEN, end, loss, slots, 1, end - 10, 5, 5, 0.1, None, device_end=stamp)
         self.inbox.events.append(event)
 
     def log(self, value, name="val_error"):
-        self.inbox.metrics.append(Logged(time_ns=self.clock(), name=name, value=value))
+        self.inbox.metrics.append(LoggedValue(time_ns=self.clock(), name=name, value=value))
 
     def finish(self):
         self.end = self.clock()
         self.pass_time(0.2)
-        self.recorder.finish(self.end)
+        self.pipeline.finish(self.end)
         self.writer.close()
 
     def rows(self, name):
@@ -92,7 +90,7 @@ def total(rows, column="total_joules"):
     return sum(Decimal(row[column]) for row in rows)
 
 
-def test_steps_and_spans_are_billed_for_their_time(bench):
+def test_steps_and_spans_count_the_energy_of_their_time(bench):
     bench.pass_time(2)
     for loss in (3.0, 2.0, 1.0):
         bench.pass_time(0.5)
@@ -107,7 +105,7 @@ def test_steps_and_spans_are_billed_for_their_time(bench):
     assert float(total(steps) + total(spans)) == pytest.approx(250 * bench.seconds, rel=0.1)
     assert steps[-1]["step"] == "3"
     assert Decimal(spans[-1]["cumulative_joules"]) == total(steps) + total(spans)
-    assert bench.recorder.totals.steps == 3
+    assert bench.pipeline.totals.steps == 3
 
 
 WAVES = {
@@ -128,8 +126,8 @@ WAVES = {
     ],
 )
 @pytest.mark.parametrize("wave", WAVES.values(), ids=WAVES.keys())
-def test_the_energy_of_a_known_power_is_right(tmp_path, wave, provenance, period, tolerance):
-    """Twenty seconds and a half, read ten times a second; true joules in closed form."""
+def test_energy_of_a_known_power_is_right(tmp_path, wave, provenance, period, tolerance):
+    """Twenty and a half seconds, read ten times per second; true joules in closed form."""
     meter = Domain(name="gpu:0", source="test", provenance=provenance, update_period_seconds=period)
     bench = Bench(tmp_path / "run", ScriptedMeter(domain=meter, waveform=wave))
     origin = bench.start
@@ -142,8 +140,8 @@ def test_the_energy_of_a_known_power_is_right(tmp_path, wave, provenance, period
     assert float(total([*bench.rows("steps"), *bench.rows("spans")])) == pytest.approx(truth, rel=tolerance)
 
 
-def test_a_row_waits_until_every_meter_knows_its_energy(tmp_path):
-    """A counter renewed each half second tells of a step only when it has moved past it."""
+def test_row_waits_until_every_meter_has_passed_it(tmp_path):
+    """A counter with an update interval of half a second shows a step's energy only after its next update."""
     slow = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER, update_period_seconds=0.5)
     bench = Bench(tmp_path / "run", constant(slow, 200.0), constant(CPU, 50.0))
     bench.pass_time(0.7)
@@ -156,40 +154,40 @@ def test_a_row_waits_until_every_meter_knows_its_energy(tmp_path):
     assert len(bench.rows("steps")) == 1
 
 
-def test_a_meter_that_fails_holds_rows_back_for_a_second(tmp_path):
+def test_failing_meter_delays_rows_by_a_second(tmp_path):
     bench = Bench(tmp_path / "run", constant(GPU, 200.0), constant(CPU, 50.0))
     bench.sensor._gaps = (("gpu:0", 1.0, 60.0),)
     for _ in range(40):
         bench.pass_time(0.1)
         bench.step()
     bench.finish()
-    (gpu,) = [t for name, t in bench.recorder.meters.timelines.items() if name == "gpu:0"]
+    (gpu,) = [m.timeline for m in bench.pipeline.meters if m.domain.name == "gpu:0"]
     assert gpu.bridged_seconds == pytest.approx(3, abs=0.5)
     assert float(total(bench.rows("steps"), "gpu_joules")) == pytest.approx(800, rel=0.02)
 
 
-def test_a_device_without_a_meter_is_missing(tmp_path):
+def test_device_without_a_meter_is_missing(tmp_path):
     bench = Bench(tmp_path / "run", constant(CPU, 50.0))
     bench.step()
     bench.finish()
-    assert bench.recorder.decision.missing == ("gpu:0",)
+    assert bench.pipeline.selection.missing == ("gpu:0",)
     assert bench.rows("steps")[0]["gpu_joules"] == ""
 
 
-def test_without_any_meter_steps_are_still_there(tmp_path):
+def test_steps_are_recorded_without_any_meter(tmp_path):
     bench = Bench(tmp_path / "run")
     for _ in range(5):
         bench.pass_time(1)
         bench.step()
     bench.finish()
     assert [row["total_joules"] for row in bench.rows("steps")] == [""] * 5
-    assert bench.recorder.meters.metered() == ()
+    assert bench.pipeline.meters.metered() == ()
 
 
 # -- metrics -------------------------------------------------------------------------------------------------------
 
 
-def test_a_metric_stands_at_its_step_and_joules(bench):
+def test_metric_has_its_step_and_joules(bench):
     for n in range(1, 6):
         bench.pass_time(0.4)
         bench.step()
@@ -203,7 +201,7 @@ def test_a_metric_stands_at_its_step_and_joules(bench):
         assert float(row["cumulative_joules"]) == pytest.approx(250 * float(row["time_seconds"]), rel=0.01)
 
 
-def test_a_metric_before_the_first_step_is_at_step_zero(bench):
+def test_metric_before_the_first_step_is_at_step_zero(bench):
     bench.log(0.5)
     bench.pass_time(5)
     bench.step()
@@ -213,8 +211,8 @@ def test_a_metric_before_the_first_step_is_at_step_zero(bench):
 
 
 @pytest.mark.parametrize("length", [0.3, 3.0, 8.0])
-def test_a_metric_of_a_slow_loop_has_the_right_step_too(bench, length):
-    """Whether the next step comes at once or in a while, what is logged after step n is at step n."""
+def test_metric_of_a_slow_loop_has_the_right_step(bench, length):
+    """A value logged after step n is at step n, however late the next step comes."""
     for n in range(1, 6):
         bench.pass_time(length)
         bench.step()
@@ -225,7 +223,7 @@ def test_a_metric_of_a_slow_loop_has_the_right_step_too(bench, length):
     assert [row["step"] for row in bench.rows("metrics")] == ["1", "2", "3", "4", "5"]
 
 
-def test_a_metric_is_on_disk_soon_even_if_no_step_follows(bench):
+def test_metric_is_written_soon_even_if_no_step_follows(bench):
     for _ in range(5):
         bench.pass_time(0.4)
         bench.step()
@@ -234,29 +232,29 @@ def test_a_metric_is_on_disk_soon_even_if_no_step_follows(bench):
     assert [row["step"] for row in bench.rows("metrics")] == ["5"]
 
 
-def test_a_metric_on_its_way_from_a_device_is_awaited(bench):
+def test_metric_on_its_way_from_a_device_is_awaited(bench):
     bench.pass_time(1)
     bench.step()
     bench.log(PendingScalar(7))
     bench.pass_time(1)
-    bench.landed[7] = 0.25
+    bench.hooks.arrived[7] = 0.25
     bench.pass_time(2)
     bench.finish()
     assert [row["value"] for row in bench.rows("metrics")] == ["0.25"]
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e300, 0.1 + 0.2])
-def test_a_metric_is_written_exactly(bench, value):
+def test_metric_is_written_exactly(bench, value):
     bench.log(value)
     bench.finish()
     assert bench.rows("metrics")[0]["value"] == repr(value)
 
 
-def test_a_metric_logged_while_the_device_still_works_is_at_the_step_that_the_host_has_done(bench):
-    """The device lags by 0.3 s, within which each value is logged."""
+def test_metric_logged_while_the_device_lags_is_at_the_last_step_of_the_host(bench):
+    """The device lags by 0.3 s, during which each value is logged."""
     for n in range(1, 6):
         bench.pass_time(1)
-        bench.landed[n] = bench.clock() + 3 * SECOND // 10
+        bench.hooks.arrived[n] = bench.clock() + 3 * SECOND // 10
         bench.step(stamp=EventId(n))
         bench.pass_time(0.1)
         bench.log(n / 10)
@@ -270,17 +268,17 @@ def test_a_metric_logged_while_the_device_still_works_is_at_the_step_that_the_ho
 # -- evaluations ---------------------------------------------------------------------------------------------------
 
 
-def test_an_evaluation_that_was_noticed_is_a_span_of_its_own(bench):
-    def notice(kind):
+def test_detected_evaluation_is_a_span(bench):
+    def detect(kind):
         bench.inbox.events.append(StepEvent(kind, bench.clock(), None, (), 0, 0, 0, 0, None, None))
 
     for _ in range(5):
         bench.pass_time(0.5)
         bench.step()
-    notice(Kind.EVALUATE)
+    detect(Kind.EVALUATE)
     bench.pass_time(30)
-    assert [row["kind"] for row in bench.rows("spans")][-1] == "evaluation", "written while it goes on"
-    notice(Kind.TRAIN)
+    assert [row["kind"] for row in bench.rows("spans")][-1] == "evaluation", "written before it ends"
+    detect(Kind.TRAIN)
     bench.pass_time(0.5)
     bench.step()
     bench.finish()
@@ -292,7 +290,7 @@ def test_an_evaluation_that_was_noticed_is_a_span_of_its_own(bench):
 # -- samples -------------------------------------------------------------------------------------------------------
 
 
-def test_samples_are_the_energy_since_the_windows_start(bench):
+def test_samples_are_energies_since_the_start_of_the_window(bench):
     bench.pass_time(3)
     bench.finish()
     rows = [row for row in bench.rows("samples") if row["domain"] == "gpu:0"]
@@ -304,11 +302,11 @@ def test_samples_are_the_energy_since_the_windows_start(bench):
     for row in rows[1:]:
         assert float(row["energy_joules"]) == pytest.approx(200 * float(row["time_seconds"]), rel=1e-6)
         assert float(row["power_watts"]) == pytest.approx(200)
-    (metered,) = [one for one in bench.recorder.meters.metered() if one.domain.name == "gpu:0"]
+    (metered,) = [one for one in bench.pipeline.meters.metered() if one.domain.name == "gpu:0"]
     assert metered.joules == float(rows[-1]["energy_joules"])
 
 
-def test_samples_are_thinned_to_one_a_second_after_ten_minutes():
+def test_samples_are_thinned_to_one_per_second_after_ten_minutes():
     timeline, rows = Timeline(), []
     timeline.add(Reading(domain="gpu:0", time_ns=0, energy_joules=0.0))
     log = SampleLog(GPU, timeline, 0, window_ns=0)
@@ -325,7 +323,7 @@ def test_samples_are_thinned_to_one_a_second_after_ten_minutes():
     assert log.at(800 * SECOND + 1, always=True).energy_joules == 8001 * 1_000_000
 
 
-def test_a_meter_that_first_speaks_later_counts_from_then(tmp_path):
+def test_meter_with_a_late_first_reading_counts_from_then_on(tmp_path):
     late = Domain(name="dram:package-0", source="test", provenance=Provenance.COUNTER)
     bench = Bench(
         tmp_path / "run", constant(GPU, 200.0), constant(CPU, 50.0), constant(late, 10.0), silent=late
@@ -354,7 +352,7 @@ def test_memory_stays_constant_over_hundreds_of_thousands_of_steps(bench):
             for n in range(2000):
                 end = now + n * 200_000
                 bench.inbox.events.append(StepEvent(Kind.OPEN, end, 1.0, (), 1, end - 10, 5, 5, 0.1, None))
-            bench.observed.clear()
+            bench.monitor.rows.clear()
             bench.pass_time(0.5, beat=0.25)
 
     train(15)
@@ -368,5 +366,5 @@ def test_memory_stays_constant_over_hundreds_of_thousands_of_steps(bench):
         after = tracemalloc.get_traced_memory()[0]
     finally:
         tracemalloc.stop()
-    assert bench.recorder.totals.steps > 270_000
+    assert bench.pipeline.totals.steps > 270_000
     assert after - before < 50_000, "bytes"

@@ -1,4 +1,4 @@
-"""The sampler's thread: every reading arrives in order, some at a time, and what waits is drained."""
+"""Sampler: order and batches of readings, times of drains."""
 
 import itertools
 import threading
@@ -6,7 +6,8 @@ import threading
 import pytest
 
 from profiler.recording.sampler import BATCH, GuardedSensor, Sampler
-from profiler.recording.sampling_interval import Pace
+from profiler.recording.sampling_interval import SamplingInterval
+from profiler.recording.warning_log import WarningLog
 from profiler.records import Domain, Provenance, Reading
 
 COUNTER = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER)
@@ -14,12 +15,12 @@ MODELLED = Domain(name="cpu:package-0", source="test", provenance=Provenance.MOD
 SMOOTH = Domain(
     name="cpu:package-0", source="test", provenance=Provenance.COUNTER, update_period_seconds=0.001
 )
-REMEMBERING = Domain(name="gpu:0", source="test", provenance=Provenance.INTEGRATED, buffered_seconds=2.4)
+BUFFERED = Domain(name="gpu:0", source="test", provenance=Provenance.INTEGRATED, buffered_seconds=2.4)
 MILLISECOND = 1_000_000
 
 
 class Counting:
-    """A sensor whose readings are numbered, and which tells when it was read so often."""
+    """A sensor with numbered readings that sets an event after a number of reads."""
 
     def __init__(self, *domains, enough=40):
         self.domains = domains
@@ -36,73 +37,90 @@ class Counting:
         pass
 
 
-class Ran:
-    """A sampler that ran on a clock of its own until the sensor was read often enough."""
+class PipelineStub:
+    """Records the readings and drains of a sampler."""
 
-    def __init__(self, *, is_full=bool, on_readings=None, tick=MILLISECOND):
-        self.sensor = Counting(COUNTER)
-        self.batches, self.drains, self.crashes = [], [], []
-        self.order = []
-        clock = itertools.count(0, tick)
-        sampler = Sampler(
-            [GuardedSensor(self.sensor, pytest.fail)],
-            on_readings=on_readings or self._take,
-            has_moved=lambda: True, drain=self._drain, on_crash=self._crash, is_full=is_full,
-            pace=Pace(0.001), clock=lambda: next(clock),
-        )  # fmt: skip
-        sampler.start()
-        assert self.sensor.enough.wait(30)
-        self.ended = sampler.stop()
-        self.cost = sampler.cost
+    def __init__(self, *, is_full=False):
+        self.meters = self
+        self.is_full = is_full
+        self.batches, self.order = [], []
 
-    def _take(self, readings):
+    def add(self, readings):
         self.batches.append([reading.time_ns for reading in readings])
         self.order.append("readings")
 
-    def _drain(self, now_ns):
-        self.drains.append(now_ns)
-        self.order.append("drain")
-
-    def _crash(self, error):
-        self.crashes.append(error)
-        self.sensor.enough.set()
+    def polling_periods(self):
+        return []
 
 
-def test_every_reading_arrives_in_order_even_what_waited_at_the_end():
+class FailingPipeline(PipelineStub):
+    def add(self, readings):
+        raise ZeroDivisionError
+
+
+class Ran:
+    """A sampler that ran on a scripted clock until the sensor was read often enough."""
+
+    def __init__(self, pipeline=None, *, tick=MILLISECOND):
+        self.sensor = Counting(COUNTER)
+        self.pipeline = pipeline or PipelineStub()
+        self.drains, self.errors = [], []
+        clock = itertools.count(0, tick)
+        sampler = Sampler(
+            [GuardedSensor(self.sensor, WarningLog(pytest.fail))],
+            self.pipeline,
+            SamplingInterval(0.001),
+            clock=lambda: next(clock),
+        )
+        thread = threading.Thread(target=self._record, args=[sampler])
+        thread.start()
+        assert self.sensor.enough.wait(30)
+        self.ended = sampler.stop(thread)
+        self.cost = sampler.cost
+
+    def _record(self, sampler):
+        try:
+            for now_ns in sampler.drain_times():
+                self.drains.append(now_ns)
+                self.pipeline.order.append("drain")
+        except ZeroDivisionError as error:
+            self.errors.append(error)
+            self.sensor.enough.set()
+
+
+def test_every_reading_arrives_in_order():
     ran = Ran()
     assert ran.ended
-    assert list(itertools.chain(*ran.batches)) == list(range(1, ran.sensor.reads + 1))
+    assert list(itertools.chain(*ran.pipeline.batches)) == list(range(1, ran.sensor.reads + 1))
 
 
-def test_readings_are_taken_in_some_at_a_time():
+def test_readings_are_handed_over_in_batches():
     ran = Ran(tick=1)
     assert len(ran.drains) == 1
-    assert [len(batch) for batch in ran.batches[1:-1]] == [BATCH] * (len(ran.batches) - 2)
+    assert [len(batch) for batch in ran.pipeline.batches[1:-1]] == [BATCH] * (len(ran.pipeline.batches) - 2)
 
 
-def test_what_waits_is_drained_twice_a_second_after_the_readings_before_it():
+def test_drains_follow_twice_per_second_after_the_readings_before_them():
     ran = Ran(tick=20 * MILLISECOND)
-    apart = [after - before for before, after in itertools.pairwise(ran.drains)]
-    assert apart
-    assert all(500 * MILLISECOND <= gap <= 700 * MILLISECOND for gap in apart)
-    assert all(ran.order[index - 1] == "readings" for index, what in enumerate(ran.order) if what == "drain")
+    intervals = [after - before for before, after in itertools.pairwise(ran.drains)]
+    assert intervals
+    assert all(500 * MILLISECOND <= interval <= 700 * MILLISECOND for interval in intervals)
+    order = ran.pipeline.order
+    assert all(order[index - 1] == "readings" for index, what in enumerate(order) if what == "drain")
 
 
-def test_where_much_waits_it_is_drained_at_once():
-    ran = Ran(is_full=lambda: True)
+def test_full_queue_is_drained_at_once():
+    ran = Ran(PipelineStub(is_full=True))
     assert len(ran.drains) >= ran.sensor.reads - 1
 
 
-def test_a_thread_that_dies_is_heard_of():
-    def fail(_):
-        raise ZeroDivisionError
-
-    ran = Ran(on_readings=fail)
-    assert [type(error) for error in ran.crashes] == [ZeroDivisionError]
+def test_error_of_the_pipeline_ends_the_loop():
+    ran = Ran(FailingPipeline())
+    assert len(ran.errors) == 1
     assert ran.ended
 
 
-def test_the_thread_knows_what_it_costs():
+def test_cost_of_the_thread_is_measured():
     ran = Ran(tick=20 * MILLISECOND)
     assert ran.cost.samples == ran.sensor.reads
     assert ran.cost.cpu_seconds > 0
@@ -114,14 +132,14 @@ def test_the_thread_knows_what_it_costs():
         ([COUNTER], 0),
         ([SMOOTH], 90 * MILLISECOND),
         ([MODELLED], 220 * MILLISECOND),
-        ([REMEMBERING], 220 * MILLISECOND),
+        ([BUFFERED], 220 * MILLISECOND),
         ([MODELLED, SMOOTH], 90 * MILLISECOND),
-        ([REMEMBERING, COUNTER], 0),
+        ([BUFFERED, COUNTER], 0),
     ],
 )
-def test_a_sensor_that_gains_nothing_by_it_is_left_alone_for_a_while(domains, rest_ns):
+def test_sensor_that_gains_nothing_by_frequent_reads_rests(domains, rest_ns):
     sensor = Counting(*domains)
-    guarded = GuardedSensor(sensor, pytest.fail)
+    guarded = GuardedSensor(sensor, WarningLog(pytest.fail))
     guarded.read(0, may_rest=True)
     guarded.read(max(rest_ns - 1, 0), may_rest=True)
     assert sensor.reads == (1 if rest_ns else 2)

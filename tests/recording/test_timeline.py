@@ -49,17 +49,17 @@ def test_only_changes_of_a_counter_are_points():
     assert [at(timeline, t) for t in (0, 0.3, 0.5)] == [0, 2, 5]
 
 
-def test_between_changes_energy_runs_straight():
+def test_energy_is_linear_between_changes():
     timeline = filled(energy(0, 0), energy(1, 10), energy(2, 40))
     assert [at(timeline, t) for t in (0.5, 1.0, 1.1, 1.5)] == pytest.approx([5, 10, 13, 25])
 
 
-def test_outside_its_points_energy_is_flat():
+def test_energy_is_constant_outside_the_points():
     timeline = filled(energy(1, 5), energy(2, 10))
     assert [at(timeline, t) for t in (0, 1, 2, 9)] == [0, 0, 5, 5]
 
 
-def test_nothing_read_is_no_energy():
+def test_empty_timeline_has_no_energy():
     timeline = Timeline()
     assert at(timeline, 1) == 0
     assert timeline.sigma_at(SECOND) == 0
@@ -69,7 +69,7 @@ def test_nothing_read_is_no_energy():
 
 
 @pytest.mark.parametrize("period", [0.05, 0.1, 0.5])
-def test_a_staircase_gives_the_true_energy_at_its_changes(ramp, period):
+def test_staircase_gives_the_true_energy_at_its_changes(ramp, period):
     meter = ScriptedMeter(
         domain=Domain(
             name="gpu:0", source="test", provenance=Provenance.COUNTER, update_period_seconds=period
@@ -82,7 +82,7 @@ def test_a_staircase_gives_the_true_energy_at_its_changes(ramp, period):
 
 
 @given(steps=STEPS)
-def test_all_that_a_counter_gains_is_there(steps):
+def test_total_is_the_gain_of_the_counter(steps):
     times = list(accumulate(dt for dt, _ in steps))
     raw = list(accumulate(joules for _, joules in steps))
     timeline = filled(*(energy(t / SECOND, joules) for t, joules in zip(times, raw, strict=True)))
@@ -91,7 +91,7 @@ def test_all_that_a_counter_gains_is_there(steps):
 
 
 @given(steps=STEPS, kept=st.lists(st.booleans(), min_size=40, max_size=40))
-def test_reading_less_often_keeps_the_total(steps, kept):
+def test_total_does_not_depend_on_the_sampling_rate(steps, kept):
     times = list(accumulate(1 + dt for dt, _ in steps))
     raw = list(accumulate(joules for _, joules in steps))
     readings = [Reading(domain="gpu:0", time_ns=t, energy_joules=j) for t, j in zip(times, raw, strict=True)]
@@ -113,7 +113,7 @@ def test_energy_never_decreases(steps, probes):
     assert all(later >= earlier for earlier, later in pairwise(found))
 
 
-def test_a_counter_that_falls_back_is_bridged_and_goes_on():
+def test_counter_is_bridged_at_a_reset():
     timeline = filled(energy(0, 1000), energy(1, 1100), energy(2, 30), energy(3, 130))
     assert timeline.resets == 1
     assert [at(timeline, t) for t in (1, 2, 3)] == pytest.approx([100, 200, 300])
@@ -124,14 +124,14 @@ def test_a_counter_that_falls_back_is_bridged_and_goes_on():
 # -- bridges -------------------------------------------------------------------------------------------------------
 
 
-def test_a_counter_is_stale_after_a_second():
+def test_counter_is_stale_after_a_second():
     timeline = filled(energy(0, 0), energy(1, 100))
     assert not timeline.is_stale(2 * SECOND)
     assert timeline.is_stale(2 * SECOND + 1)
     assert not Timeline().is_stale(10 * SECOND)
 
 
-def test_a_bridge_goes_on_at_the_power_before_it():
+def test_bridge_continues_at_the_power_before_it():
     timeline = filled(energy(0, 0), energy(1, 100))
     timeline.bridge_to(3 * SECOND)
     assert at(timeline, 3) == pytest.approx(300)
@@ -141,15 +141,15 @@ def test_a_bridge_goes_on_at_the_power_before_it():
 
 
 @pytest.mark.parametrize(("shown", "total"), [(300, 300), (350, 350), (400, 400), (301, 301)])
-def test_a_counter_that_catches_up_is_not_counted_twice(shown, total):
+def test_gain_after_a_bridge_is_not_counted_twice(shown, total):
     timeline = filled(energy(0, 0), energy(1, 100))
     timeline.bridge_to(3 * SECOND)
     timeline.add(energy(4, shown))
     assert at(timeline, 4) == pytest.approx(total)
 
 
-def test_a_bridge_that_was_too_high_is_worked_off():
-    """100 W was assumed for four seconds in which 10 W flowed: energy stands still until the counter is there."""
+def test_overestimated_bridge_is_compensated():
+    """The bridge assumed 100 W for four seconds at 10 W: energy does not grow until the counter has caught up."""
     timeline = filled(energy(0, 0), energy(1, 100))
     timeline.bridge_to(5 * SECOND)
     for seconds, joules in ((6, 150), (7, 400), (8, 600)):
@@ -158,8 +158,8 @@ def test_a_bridge_that_was_too_high_is_worked_off():
 
 
 @given(steps=STEPS, bridged=st.lists(st.booleans(), min_size=40, max_size=40))
-def test_bridges_add_nothing_in_the_end(steps, bridged):
-    """Wherever a counter was bridged: as soon as it has shown more than was assumed, the total is the counter's."""
+def test_total_after_bridges_is_that_of_the_counter(steps, bridged):
+    """As soon as the counter has shown more than the bridges assumed, the total is the counter's."""
     timeline, time, raw = Timeline(), 0, 0.0
     for (dt, joules), bridge in zip(steps, bridged, strict=False):
         time, raw = time + dt + 2, raw + joules
@@ -176,7 +176,7 @@ def test_bridges_add_nothing_in_the_end(steps, bridged):
 # -- powers --------------------------------------------------------------------------------------------------------
 
 
-def test_powers_are_integrated(ramp):
+def test_power_readings_are_integrated(ramp):
     timeline = filled(*(power(t / 10, ramp.watts(t / 10)) for t in range(31)))
     for seconds in (0.5, 1.0, 2.0, 3.0):
         assert at(timeline, seconds) == pytest.approx(ramp.joules(seconds))
@@ -186,7 +186,7 @@ def test_powers_are_integrated(ramp):
     watts=st.lists(st.floats(0, 1e4), min_size=2, max_size=30),
     extra=st.lists(st.floats(0.01, 0.99), max_size=20),
 )
-def test_more_powers_of_a_line_change_no_total(watts, extra):
+def test_additional_readings_on_a_line_do_not_change_the_total(watts, extra):
     wave = Waveform(points=tuple((float(t), w) for t, w in enumerate(watts)))
     knots = [float(t) for t in range(len(watts))]
     finer = sorted({*knots, *(share * knots[-1] for share in extra)})
@@ -195,25 +195,25 @@ def test_more_powers_of_a_line_change_no_total(watts, extra):
     assert at(coarse, knots[-1]) == pytest.approx(wave.joules(knots[-1]), abs=1e-3)
 
 
-def test_a_long_gap_between_powers_is_a_bridge():
+def test_long_gap_between_power_readings_is_a_bridge():
     timeline = filled(power(0, 100), power(1, 100), power(5, 200))
     assert at(timeline, 5) == pytest.approx(100 + 4 * 150)
     assert (timeline.bridged_joules, timeline.bridged_seconds) == pytest.approx((600, 4))
 
 
-def test_a_bridged_power_is_not_counted_again():
+def test_bridged_power_is_not_counted_again():
     timeline = filled(power(0, 100), power(1, 100))
     timeline.bridge_to(3 * SECOND)
     timeline.add(power(3.5, 100))
     assert at(timeline, 3.5) == pytest.approx(350)
 
 
-# -- readings that mean nothing ------------------------------------------------------------------------------------
+# -- invalid readings ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("make", [energy, power])
-def test_a_reading_that_is_no_number_is_a_gap(make, bad):
+def test_non_finite_reading_is_ignored(make, bad):
     timeline = filled(make(0, 10.0), make(1, 20.0))
     before = at(timeline, 1)
     assert not timeline.add(make(1.5, bad))
@@ -223,12 +223,12 @@ def test_a_reading_that_is_no_number_is_a_gap(make, bad):
     assert at(timeline, 2) > before
 
 
-def test_a_reading_of_nothing_is_a_gap():
+def test_empty_reading_is_ignored():
     assert not Timeline().add(Reading(domain="gpu:0", time_ns=0))
 
 
 @pytest.mark.parametrize("late", [0.5, 1.0])
-def test_a_reading_from_the_past_loses_nothing(late):
+def test_late_reading_loses_nothing(late):
     timeline = filled(energy(0, 0), energy(1, 100))
     assert not timeline.add(energy(late, 150))
     timeline.add(energy(2, 200))
@@ -238,17 +238,17 @@ def test_a_reading_from_the_past_loses_nothing(late):
 # -- uncertainty and memory ----------------------------------------------------------------------------------------
 
 
-def test_an_edge_is_certain_where_power_is_steady():
+def test_edge_is_certain_at_steady_power():
     timeline = filled(*(energy(t, 100.0 * t) for t in range(6)))
     assert timeline.sigma_at(round(2.5 * SECOND)) == pytest.approx(0, abs=1e-9)
 
 
-def test_an_edge_is_uncertain_where_power_jumps():
+def test_edge_is_uncertain_where_power_jumps():
     timeline = filled(energy(0, 0), energy(1, 100), energy(2, 400), energy(3, 500))
     assert 0 < timeline.sigma_at(round(1.5 * SECOND)) < 100
 
 
-def test_an_edge_is_the_surer_the_nearer_a_change_point():
+def test_edge_is_more_certain_near_a_change_point():
     timeline = filled(energy(0, 0), energy(1, 10), energy(2, 30), energy(3, 35), energy(4, 60))
     sigmas = [timeline.sigma_at(round(t * SECOND)) for t in (2.0, 2.05, 2.2, 2.5, 2.8, 2.95)]
     assert sigmas[0] == 0
@@ -256,20 +256,20 @@ def test_an_edge_is_the_surer_the_nearer_a_change_point():
     assert sigmas[3] > sigmas[4] > sigmas[5]
 
 
-def test_what_a_counter_held_at_first_tells_no_power():
-    """A counter is met at any moment of its period: its first gain spans less time than it was made in."""
+def test_first_gain_of_a_counter_is_no_power():
+    """The first reading falls anywhere into the update interval, so the first gain covers more than the time since."""
     met_late = filled(energy(0.9, 0), *(energy(t, 10 * t) for t in (1, 2, 3, 4)))
     assert met_late.sigma_at(round(1.5 * SECOND)) == 0
 
 
-def test_a_bridge_is_half_unknown():
+def test_uncertainty_of_a_bridge_is_half_its_energy():
     timeline = filled(energy(0, 0), energy(1, 100))
     timeline.bridge_to(3 * SECOND)
     assert timeline.sigma_at(2 * SECOND) == pytest.approx(100)
 
 
 @given(steps=STEPS, share=st.floats(0, 1))
-def test_forgetting_what_is_billed_changes_nothing_after_it(steps, share):
+def test_pruning_changes_nothing_after_it(steps, share):
     times, raw = (
         list(accumulate(1 + dt for dt, _ in steps)),
         list(accumulate(1 + joules for _, joules in steps)),

@@ -3,7 +3,7 @@
 from collections import deque
 from contextlib import contextmanager
 
-from profiler.recording.steps import StepMerger
+from profiler.recording.steps import StepAssembler
 from profiler.torch_hooks.manager import hook_manager
 
 
@@ -33,6 +33,6 @@ def recorded(*, times_loading=True):
     finally:
         hooks.detach(sink)
         recording.warnings = set(hooks.scalars.warnings)
-        merger = StepMerger(deque(recording.events), hooks.poll, 0)
-        recording.steps = merger.take(hooks.now(), final=True)
-        recording.evaluations = list(merger.evaluations)
+        assembler = StepAssembler(deque(recording.events), hooks.poll, 0)
+        recording.steps = assembler.finished_steps(hooks.now(), final=True)
+        recording.evaluations = list(assembler.evaluations)

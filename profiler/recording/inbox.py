@@ -1,0 +1,43 @@
+"""Queues from the training thread to the recorder's thread."""
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from profiler.torch_hooks.events import PendingScalar, StepEvent
+
+_CAPACITY = 500_000
+"""165 MB of steps, and more than 8 minutes of the fastest training."""
+_FULL = 1_000
+"""Waiting steps after which the queue is drained at once, because the slots that losses arrive in are reused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedValue:
+    """A value from ``prof.log``; a slot while it is still on its way from a device."""
+
+    time_ns: int
+    name: str
+    value: float | PendingScalar
+
+
+@dataclass(slots=True, kw_only=True)
+class Inbox:
+    """Step events, phase changes and logged values that the recorder has not read yet.
+
+    Appending to a deque is atomic, so a step never takes a lock. When nothing is drained, because a sensor hangs, the
+    oldest items are dropped.
+    """
+
+    events: deque[StepEvent] = field(default_factory=lambda: deque(maxlen=_CAPACITY))
+    phases: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_CAPACITY))
+    metrics: deque[LoggedValue] = field(default_factory=lambda: deque(maxlen=_CAPACITY))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so many steps wait that they should be drained now."""
+        return len(self.events) > _FULL
+
+    @property
+    def overflows(self) -> bool:
+        """Whether a queue is at its capacity, so that items may have been dropped."""
+        return any(len(queue) == queue.maxlen for queue in (self.events, self.phases, self.metrics))
