@@ -71,6 +71,7 @@ def test_the_block_at_exit_is_the_report_of_the_directory(recorded):
     assert "floor" in block
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("last_rate", "printed"), [(0.0002, "rate annealed loss"), (0.0, "rate has fallen to zero")]
 )
@@ -90,6 +91,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_every_printed_joule_can_be_recomputed_from_the_csv_files(recorded):
     run, _ = recorded
     steps, spans, samples = (rows_of(run.path / name) for name in ("steps.csv", "spans.csv", "samples.csv"))
@@ -119,6 +121,7 @@ def example(name, *arguments):
     return [sys.executable, str(EXAMPLES / name), *arguments]
 
 
+@pytest.mark.slow
 def test_the_character_model_trains_under_the_profiler():
     done = subprocess.run(
         example("train_char_lm.py", "--steps", "8"), capture_output=True, text=True, check=True
@@ -137,6 +140,7 @@ def wait_for_steps(file, count):
         time.sleep(0.05)
 
 
+@pytest.mark.slow
 def test_the_character_model_can_be_reported_after_a_kill(capsys):
     with subprocess.Popen(
         example("train_char_lm.py", "--steps", "100000"), stderr=subprocess.PIPE, text=True
@@ -157,6 +161,7 @@ def test_the_character_model_can_be_reported_after_a_kill(capsys):
     )
 
 
+@pytest.mark.slow
 def test_the_digits_example_forecasts_a_logged_metric():
     done = subprocess.run(example("train_digits.py"), capture_output=True, text=True, check=True)
     *printed, path = done.stdout.splitlines()

@@ -78,6 +78,7 @@ def test_every_step_and_its_loss_is_recorded(recording):
     check_books(prof)
 
 
+@pytest.mark.slow
 def test_several_domains_and_kinds_add_up(recording):
     sensors = [
         scripted(Waveform.square(low=50.0, high=400.0, period_seconds=0.03), name="gpu:0"),
@@ -95,6 +96,7 @@ def test_several_domains_and_kinds_add_up(recording):
     assert prof.run.energy_by_domain()["cpu:package-0"] == pytest.approx(float(modelled))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("provenance", [Provenance.COUNTER, Provenance.INTEGRATED])
 @pytest.mark.parametrize(
     "wave",
@@ -172,6 +174,7 @@ def test_phases_nest_and_end_with_an_exception(recording):
     assert [row["phase"] for row in rows(prof, "steps")] == ["inner", "inner", "", ""]
 
 
+@pytest.mark.slow
 def test_a_stall_between_steps_is_a_span(recording):
     with recording() as prof:
         train(20, pause=0.01)
@@ -421,6 +424,7 @@ def test_nested_profilers_each_record_their_own_time(tmp_path, inside_first):
     assert steps == ({"inner": 3, "outer": 9} if inside_first else {"inner": 7, "outer": 5})
 
 
+@pytest.mark.slow
 def test_a_run_can_be_read_while_it_records(recording):
     with recording() as prof:
         train(30, pause=0.02)
@@ -488,6 +492,7 @@ class Failing:
         raise RuntimeError("broken too")
 
 
+@pytest.mark.slow
 def test_a_sensor_that_sometimes_fails_leaves_gaps_and_one_warning(recording, capsys):
     sensor = Failing(fails=lambda n: n % 3 == 0)
     with recording(sensors=[sensor], sample_period_seconds=0.01) as prof:

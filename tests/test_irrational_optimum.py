@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).parent.parent / "examples" / "irrational_optimum.py"
 FLOORS = {"float64": 1e-28, "float32": 1e-11, "bfloat16": 0.1}
 """Upper bounds of the final error in each format."""

@@ -33,6 +33,7 @@ print(seen)
 """
 
 
+@pytest.mark.slow
 def test_recording_needs_no_network_and_starts_no_process(run_python):
     """Includes discovery on this machine, which falls back to tables where nothing is measured."""
     assert run_python(GUEST).stdout.strip() == "[]"

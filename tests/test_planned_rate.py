@@ -9,6 +9,8 @@ from profiler import EnergyProfiler, fit_curve
 from profiler.records import Domain, Provenance, Reading
 from tests.support.small_training import scripted
 
+pytestmark = pytest.mark.slow
+
 TOTAL, FEATURES, BATCH = 3000, 100, 32
 STEP_JOULES, IDLE_WATTS = 0.05, 0.01
 

@@ -75,6 +75,7 @@ def reports(child):
     return child.stderr.count("\n== ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 def test_a_killed_run_keeps_all_but_its_last_second(start, tmp_path, number):
     child = start(ENDLESS)
@@ -94,6 +95,7 @@ def test_a_killed_run_keeps_all_but_its_last_second(start, tmp_path, number):
     assert sum(Decimal(row["total_joules"]) for row in both) == last > 0
 
 
+@pytest.mark.slow
 def test_an_interrupted_process_has_a_complete_record(start, tmp_path):
     child = start(ENDLESS)
     printed = [next(child.lines).split() for _ in range(50)]
@@ -108,6 +110,7 @@ def test_an_interrupted_process_has_a_complete_record(start, tmp_path):
     assert child.stderr.rstrip().endswith("KeyboardInterrupt")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "code", "status"),
     [
@@ -132,6 +135,7 @@ def test_the_exit_code_is_that_of_the_script(finished, tmp_path, ending, code, s
     assert child.stderr.count("Traceback") == ("ValueError" in ending)
 
 
+@pytest.mark.slow
 def test_a_start_without_a_stop_ends_with_the_process(finished, tmp_path):
     code, child = finished("""
     prof = profiler().start()
@@ -143,6 +147,7 @@ def test_a_start_without_a_stop_ends_with_the_process(finished, tmp_path):
     assert reports(child) == 1, child.stderr
 
 
+@pytest.mark.slow
 def test_a_start_without_a_stop_ends_with_sigint_status_after_an_interrupt(finished, tmp_path):
     code, child = finished("""
     prof = profiler().start()
@@ -155,6 +160,7 @@ def test_a_start_without_a_stop_ends_with_sigint_status_after_an_interrupt(finis
     assert reports(child) == 1, child.stderr
 
 
+@pytest.mark.slow
 def test_a_training_may_change_its_working_directory(finished, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     code, child = finished("""
@@ -173,6 +179,7 @@ def test_a_training_may_change_its_working_directory(finished, tmp_path):
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "code"), [("os._exit(7)", 7), ("sys.exit(5)", 5), ("raise ValueError", 1), ("os.abort()", -6)]
 )
@@ -201,6 +208,7 @@ def test_a_forked_child_records_nothing_and_keeps_its_exit_status(finished, tmp_
     assert "theirs" not in {row["kind"] for row in rows(tmp_path / "run", "spans")}
 
 
+@pytest.mark.slow
 def test_a_forked_child_may_record_a_run_of_its_own(finished, tmp_path):
     code, _ = finished("""
     with profiler():
@@ -218,6 +226,7 @@ def test_a_forked_child_may_record_a_run_of_its_own(finished, tmp_path):
     assert meta(tmp_path / "childs")["status"] == "completed"
 
 
+@pytest.mark.slow
 def test_data_loader_workers_have_no_effect(finished, tmp_path):
     code, child = finished("""
     import torch
@@ -260,6 +269,7 @@ class Hanging:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["at the first read", "half way", "behind the window"])
 def test_a_hanging_sensor_does_not_block_the_training(start, tmp_path, when):
     hangs = {
@@ -294,6 +304,7 @@ def test_a_hanging_sensor_does_not_block_the_training(start, tmp_path, when):
     assert len(rows(tmp_path / "run")) == 20
 
 
+@pytest.mark.slow
 def test_a_sensor_that_answers_after_the_end_changes_nothing(start, tmp_path):
     child = start(
         HANGING
@@ -328,6 +339,7 @@ def test_a_sensor_that_answers_after_the_end_changes_nothing(start, tmp_path):
     assert len(rows(tmp_path / "run")) == 10
 
 
+@pytest.mark.slow
 def test_warnings_as_errors_have_no_effect(tmp_path):
     script = PREAMBLE + "with profiler() as prof:\n    train(20)\nprint(len(prof.run.steps))"
     command = [sys.executable, "-W", "error", "-c", script]
@@ -335,6 +347,7 @@ def test_warnings_as_errors_have_no_effect(tmp_path):
     assert (done.stdout, done.returncode) == ("20\n", 0), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "closing",
     [
@@ -355,6 +368,7 @@ def test_an_unwritable_stderr_has_no_effect(finished, tmp_path, closing):
     assert len(rows(tmp_path / "run")) == 20
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_one_warning(finished, tmp_path):
     """No file may grow beyond 4,000 bytes: rows stop, the training and the totals continue."""
     code, child = finished("""

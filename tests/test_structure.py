@@ -187,6 +187,7 @@ def test_import_profiler_loads_nothing_heavy():
     assert not loaded_after("import profiler; profiler.EnergyProfiler; profiler.load_run") & HEAVY
 
 
+@pytest.mark.slow
 def test_training_does_not_load_what_only_reports_need():
     script = (
         "import torch, sys\n"

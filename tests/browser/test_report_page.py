@@ -8,6 +8,8 @@ from profiler import load_run
 from profiler.reporting import figures, report_of, target_table, write
 from tests.support.lively_runs import write as write_run
 
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
 HOSTILE = (
     "</script><script>window.broken=1</script><img src=x onerror=window.broken=1>\"'&`${1}\n=cmd|'/C calc'!A0"
 )

@@ -11,6 +11,8 @@ from profiler.cli.watch_web import Latest, Server
 from profiler.reporting.live_report import Watch
 from tests.support.growing_run import GrowingRun
 
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
 HOSTILE = "</script><script>window.broken=1</script><img src=x onerror=window.broken=1>\"'&`${1}"
 TRAIN = """
 import time

@@ -195,6 +195,7 @@ def test_torch_is_asked_for_real():
     assert len(found.devices) == torch.cuda.device_count()
 
 
+@pytest.mark.slow
 def test_the_command_leaves_every_sensor_closed_and_says_by_its_exit_code(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "profiler", "doctor"],

@@ -34,6 +34,7 @@ def test_targets_are_priced(run_dir, capsys):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", ["txt", "html", "json"])
 def test_the_extension_picks_the_format_and_nothing_is_overwritten(run_dir, tmp_path, capsys, extension):
     output = tmp_path / f"report.{extension}"
@@ -103,6 +104,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["report"], ["export", "--format", "chrome-trace"]], ids=lambda c: c[0])
 def test_a_file_for_which_there_is_no_room_is_not_left_half_written(run_dir, tmp_path, command):
     page = tmp_path / "page.json"
@@ -142,6 +144,7 @@ def test_help_shows_an_example(capsys):
     assert "energy-profiler report energy_runs/" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module_and_a_reader_that_leaves_is_no_error(run_dir):
     script = (
         f'"{sys.executable}" -m profiler report "{run_dir}" --json | head -n 1; exit "${{PIPESTATUS[0]}}"'

@@ -75,6 +75,7 @@ def test_a_script_does_as_under_python(folder, text):
     assert profiled == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", WITH_TORCH.values(), ids=WITH_TORCH)
 def test_a_training_script_does_as_under_python(folder, text):
     (folder / "script.py").write_text(dedent(text))
@@ -112,6 +113,7 @@ def test_whatever_python_runs_can_be_run(folder, arguments):
     assert profiled == plain
 
 
+@pytest.mark.slow
 def test_the_energy_of_a_script_without_torch_is_in_its_spans(folder):
     (folder / "script.py").write_text("import sys, time; time.sleep(0.3); print('torch' in sys.modules)\n")
     code, out, err = ended(start([*PROFILED, "--name", "no torch", "script.py"], folder))
@@ -140,6 +142,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_a_script_that_imports_torch_decides_how_and_every_step_is_seen(folder):
     (folder / "script.py").write_text(TRAIN)
     code, out, err = ended(start([*PROFILED, "script.py"], folder))

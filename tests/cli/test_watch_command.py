@@ -173,6 +173,7 @@ def read_until(end, words, seconds=20.0):
     return text
 
 
+@pytest.mark.slow
 def test_on_a_terminal_it_draws_itself_again_until_ctrl_c(growing):
     growing.grow(100)
     process, end = terminal(["watch", "run", "--every", "0.2"])

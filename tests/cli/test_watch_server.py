@@ -51,6 +51,7 @@ def snapshot(server):
     return json.loads(content)
 
 
+@pytest.mark.slow
 def test_it_shows_the_run_as_it_grows(server, growing):
     growing.grow(100)
     first = snapshot(server)
@@ -169,6 +170,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(growing, capsys):
     assert out == ""
 
 
+@pytest.mark.slow
 def test_it_says_where_it_is_and_ctrl_c_ends_it_well(growing):
     process = subprocess.Popen(
         [sys.executable, "-m", "profiler", "watch", "run", "--web"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,

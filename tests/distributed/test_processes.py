@@ -83,6 +83,7 @@ with profiler() as prof:
 """
 
 
+@pytest.mark.slow
 def test_two_ranks_make_one_run_and_count_their_host_once(start, job):
     children = [start(rank, BOTH) for rank in range(2)]
     ended = finish(*children)
@@ -155,6 +156,7 @@ def test_another_rank_takes_over_from_one_that_ends_early(start, job):
     assert run.total_joules == pytest.approx(WATTS * whole, rel=0.02)
 
 
+@pytest.mark.slow
 def test_a_job_of_the_same_name_is_another_run(start, job):
     """A killed job leaves its rendezvous file, and the next job of that name does not join it."""
     alone = "with profiler():\n    train(5)\n    os.kill(os.getpid(), 9)\n"
@@ -195,6 +197,7 @@ def test_rank_0_waits_at_most_three_seconds_for_a_dead_rank(start, job):
     assert len(run.steps) == 5
 
 
+@pytest.mark.slow
 def test_a_failed_rank_shows_in_the_run(start, job):
     script = """
     with profiler():
@@ -247,6 +250,7 @@ def torchrun(folder, script, *arguments, before=(), environ=()):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_torchrun_with_gloo(tmp_path):
     """Four ranks that train together: each its own GPU, and the machine once."""
     process = torchrun(tmp_path, DDP, "--standalone", "--nproc-per-node", 4)
@@ -357,6 +361,7 @@ def two_hosts():
             subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
+@pytest.mark.slow
 def test_two_hosts_without_a_common_file_system(tmp_path, two_hosts):
     """They agree on the run's name through the job's store, and their records are merged later."""
     started = []

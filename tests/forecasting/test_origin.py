@@ -14,6 +14,8 @@ from profiler.forecasting.lr_trace import RateTrace
 from profiler.lr_plan import RatePlan
 from tests.support.synthetic_curves import power_law
 
+pytestmark = pytest.mark.slow
+
 SETUPS = st.integers(1, 10**6).map(float)
 """Whole numbers, so that rounding moves no point to another bin."""
 X = np.arange(1.0, 401.0) * 2.0 + 0.75

@@ -33,6 +33,7 @@ CURVES = st.builds(
 few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+@pytest.mark.slow
 @few
 @given(CURVES, st.floats(1.0, 50.0))
 def test_the_inverse_undoes_the_forecast(curve, ratio):
@@ -45,6 +46,7 @@ def test_the_inverse_undoes_the_forecast(curve, ratio):
         assert back.median == pytest.approx(ratio * fit.joules, rel=1e-6)
 
 
+@pytest.mark.slow
 @few
 @given(CURVES)
 def test_the_inverse_holds_for_interval_ends(curve):
@@ -54,6 +56,7 @@ def test_the_inverse_holds_for_interval_ends(curve):
     assert fit.joules_at(there.high).high <= 3.0 * fit.joules * (1.0 + 1e-6)
 
 
+@pytest.mark.slow
 @few
 @given(CURVES, st.lists(st.floats(0.05, 1.5), min_size=2, max_size=4))
 def test_a_lower_target_never_costs_less(curve, factors):
@@ -64,6 +67,7 @@ def test_a_lower_target_never_costs_less(curve, factors):
         assert all(b >= a * (1.0 - 1e-9) for a, b in itertools.pairwise(values)), (field, values)
 
 
+@pytest.mark.slow
 @few
 @given(CURVES, st.floats(0.2, 0.85))
 def test_more_confidence_is_a_wider_interval(curve, level):
@@ -73,6 +77,7 @@ def test_more_confidence_is_a_wider_interval(curve, level):
         assert ask(wide).median == ask(narrow).median
 
 
+@pytest.mark.slow
 @few
 @given(CURVES, st.sampled_from([1e-3, 1.0 / 3.6e6, 17.3]))
 def test_units_scale_out(curve, unit):

@@ -2,11 +2,14 @@
 
 import math
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from profiler.errors import ForecastRefusedError
 from profiler.forecasting import fit_curve
+
+pytestmark = pytest.mark.slow
 
 POINTS = st.lists(
     st.tuples(st.floats(-6, 6).map(lambda exponent: 10.0**exponent), st.floats(0.05, 5.0)),

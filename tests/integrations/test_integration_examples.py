@@ -14,6 +14,7 @@ torch.set_num_threads(1)
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("example", "arguments", "steps"),
     [("train_transformers.py", ["--steps", "12"], 12), ("train_lightning.py", ["--epochs", "1"], 57)],

@@ -100,6 +100,7 @@ def test_a_fit_is_a_run(fit, tmp_path):
     assert run.total_joules > 0
 
 
+@pytest.mark.slow
 def test_its_numbers_go_to_every_logger_at_its_logging_steps(fit, tmp_path):
     one, other = Kept(), Kept()
     callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
@@ -116,6 +117,7 @@ def test_its_numbers_go_to_every_logger_at_its_logging_steps(fit, tmp_path):
     assert [kept for _, kept in other.metrics] == [kept for _, kept in one.metrics]
 
 
+@pytest.mark.slow
 def test_a_fit_ends_on_its_budget(fit, tmp_path):
     callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0)
     model = Plane()
@@ -133,6 +135,7 @@ def test_a_fit_that_raises_ends_its_run(fit, tmp_path):
     assert len(callback.profiler.run.steps) == 15
 
 
+@pytest.mark.slow
 def test_inside_a_recording_joules_are_counted_once(fit, tmp_path, capsys):
     kept = Kept()
     callback = EnergyProfilerCallback(name="ignored")
@@ -147,6 +150,7 @@ def test_inside_a_recording_joules_are_counted_once(fit, tmp_path, capsys):
     assert "recording already; the callback's name= is left aside" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_budget_of_the_recording_that_it_joins_ends_the_fit(fit, tmp_path):
     model = Plane()
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0):
@@ -154,6 +158,7 @@ def test_the_budget_of_the_recording_that_it_joins_ends_the_fit(fit, tmp_path):
     assert 0 < len(model.losses) < 200
 
 
+@pytest.mark.slow
 def test_each_fit_is_a_run_of_its_own(fit, tmp_path):
     callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
     fit(Plane(), callback)

@@ -14,6 +14,7 @@ def test_a_single_process_decides_for_itself(says):
     assert any_rank(says=says, device=torch.device("cpu")) is says
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="forks its processes")
 def test_one_rank_is_enough(tmp_path):
     script = """

@@ -66,6 +66,7 @@ def callback(tmp_path):
     return EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
 
 
+@pytest.mark.slow
 def test_a_training_is_a_run(trainer_of, callback):
     trainer = trainer_of(callback, gradient_accumulation_steps=2)
     trainer.train()
@@ -77,6 +78,7 @@ def test_a_training_is_a_run(trainer_of, callback):
     assert recorded == pytest.approx(logged, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_its_numbers_stand_in_the_trainer_s_logs(trainer_of, callback, capsys):
     trainer = trainer_of(callback, Slow(), eval_strategy="steps", eval_steps=10)
     trainer.train()
@@ -90,6 +92,7 @@ def test_its_numbers_stand_in_the_trainer_s_logs(trainer_of, callback, capsys):
     assert "energy/total_joules" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_attached_it_stands_before_the_reporters(trainer_of, tmp_path):
     reporter = Reporter()
     trainer = trainer_of(reporter, Slow())
@@ -99,6 +102,7 @@ def test_attached_it_stands_before_the_reporters(trainer_of, tmp_path):
     assert sum("energy/total_joules" in logs for logs in reporter.seen) >= 1
 
 
+@pytest.mark.slow
 def test_a_training_ends_on_its_budget(trainer_of, tmp_path):
     spender = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0)
     trainer = trainer_of(spender, Slow(), max_steps=2000)
@@ -108,6 +112,7 @@ def test_a_training_ends_on_its_budget(trainer_of, tmp_path):
     assert spender.profiler.run.status is Status.COMPLETED
 
 
+@pytest.mark.slow
 def test_inside_a_recording_joules_are_counted_once(trainer_of, tmp_path):
     joined = EnergyProfilerCallback()
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
@@ -119,6 +124,7 @@ def test_inside_a_recording_joules_are_counted_once(trainer_of, tmp_path):
     assert len(list(tmp_path.glob("**/run.json"))) == 1
 
 
+@pytest.mark.slow
 def test_a_training_that_raised_does_not_run_into_the_next(trainer_of, callback):
     with pytest.raises(ZeroDivisionError, match="theirs"):
         trainer_of(callback, FailsAt(7)).train()

@@ -308,6 +308,7 @@ def test_a_run_of_one_process_has_no_ranks(tmp_path):
 # -- many ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_many_devices_are_added_up_by_kind(job):
     for rank in range(40):
         write_rank(job, rank, world=40, host=f"host-{rank // 8}", counts=rank % 8 == 0, steps=12)
@@ -412,6 +413,7 @@ def test_values_logged_on_several_ranks_are_averaged(job):
     assert list(logged["cumulative_joules"]) == pytest.approx([4.5 * 700, 7 * 700, 7 * 700])
 
 
+@pytest.mark.slow
 def test_a_merged_run_works_wherever_a_run_does(job, tmp_path):
     write_host(job, steps=400)
     run = load_run(job)

@@ -79,6 +79,7 @@ def test_the_step_of_a_state_is_the_step_that_ended_last(recording):
     assert [told for _, told in seen] == [step for step, _ in seen]
 
 
+@pytest.mark.slow
 def test_the_joules_of_a_state_are_those_of_its_step(recording):
     """At 100 W the rows lag behind by up to a second of it."""
     seen = {}

@@ -149,6 +149,7 @@ def test_never_is_no_number_that_a_tracker_could_draw():
     assert found["forecast/more_joules_low"] == 2000.0
 
 
+@pytest.mark.slow
 @given(st.text(min_size=1, max_size=30))
 def test_a_power_key_is_one_that_every_tracker_takes(domain):
     assert re.fullmatch(r"power/[A-Za-z0-9_]*_watts", metrics.power_key(domain))
@@ -431,6 +432,7 @@ def descend(steps, prof, *, pause=0.002):
     return steps
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast")
 def test_live_lines_stand_between_the_first_line_and_the_report(tmp_path, capsys):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], live=True) as prof:
@@ -442,6 +444,7 @@ def test_live_lines_stand_between_the_first_line_and_the_report(tmp_path, capsys
     assert any(re.search(r", 100 W, \S+ k?J, loss \d\.\d+", one) for one in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast")
 def test_ranks_other_than_the_first_say_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Identity, "is_main", False)
@@ -451,6 +454,7 @@ def test_ranks_other_than_the_first_say_nothing(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_nothing_is_said_while_it_runs_unless_asked(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(monitor, "PERIOD_SECONDS", 0.05)
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
@@ -460,6 +464,7 @@ def test_nothing_is_said_while_it_runs_unless_asked(tmp_path, capsys, monkeypatc
         assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fast")
 def test_the_numbers_agree_with_the_record(tmp_path):
     prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()])
@@ -474,6 +479,7 @@ def test_the_numbers_agree_with_the_record(tmp_path):
     assert after["loss/level"] == pytest.approx(law(285), rel=0.05)
 
 
+@pytest.mark.slow
 def test_a_second_run_starts_from_nothing(tmp_path):
     prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=1.0)
     with prof:
@@ -483,6 +489,7 @@ def test_a_second_run_starts_from_nothing(tmp_path):
         assert prof.metrics().get("energy/total_joules", 0.0) < 1.0
 
 
+@pytest.mark.slow
 def test_a_loop_that_asks_stops_at_its_budget(tmp_path, capsys):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=30.0) as prof:
         assert descend(5000, prof) < 5000
@@ -492,6 +499,7 @@ def test_a_loop_that_asks_stops_at_its_budget(tmp_path, capsys):
     assert prof.run.meta["goals"] == {"energy_budget_joules": 30.0}
 
 
+@pytest.mark.slow
 def test_the_budget_is_that_of_all_runs_that_go_on_from_each_other(tmp_path):
     with EnergyProfiler(run_dir=tmp_path / "one", sensors=[scripted()]) as first:
         train(3)
@@ -504,6 +512,7 @@ def test_the_budget_is_that_of_all_runs_that_go_on_from_each_other(tmp_path):
     assert prof.metrics()["budget/used"] == pytest.approx(1.0, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_on_budget_is_called_once_on_the_training_thread_between_two_steps(tmp_path):
     calls = []
 
@@ -523,6 +532,7 @@ def test_on_budget_is_called_once_on_the_training_thread_between_two_steps(tmp_p
     assert len(prof.run.steps) == 300, "the call is no step"
 
 
+@pytest.mark.slow
 def test_on_budget_is_called_at_the_end_when_no_step_follows(tmp_path):
     calls = []
     prof = EnergyProfiler(
@@ -534,6 +544,7 @@ def test_on_budget_is_called_at_the_end_when_no_step_follows(tmp_path):
     assert calls == ["the energy budget of 20.0 J is used"]
 
 
+@pytest.mark.slow
 def test_what_on_budget_raises_is_said_and_not_raised_into_the_loop(tmp_path, capsys):
     def on_budget(sentence):
         raise ValueError(sentence)
@@ -581,6 +592,7 @@ def test_a_fit_that_ends_after_the_run_calls_nothing_and_leaves_no_hook(tmp_path
     assert calls == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "code"), [(300, 3), (2, None)], ids=["a step follows", "at the end"])
 def test_on_budget_may_end_the_training_and_the_record_is_whole(tmp_path, steps, code):
     def go():
@@ -613,6 +625,7 @@ def test_a_budget_without_a_meter_says_that_it_means_nothing(tmp_path, capsys):
     assert "energy/total_joules" not in prof.metrics()
 
 
+@pytest.mark.slow
 def test_the_target_is_priced_in_every_report_of_the_run(tmp_path, capsys):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], target_loss=1.0777) as prof:
         descend(400, prof, pause=0.001)

@@ -243,6 +243,7 @@ def test_block_times_are_unknown_without_backward_passes():
 # -- joules --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @given(
     lengths=st.lists(st.integers(0, 10**10), min_size=1, max_size=40),
     spans=st.lists(st.booleans(), min_size=40, max_size=40),

@@ -54,6 +54,7 @@ def recorded(path, lengths, wave):
     return tables, {name: pipeline.meters[name].describe(0) for name in PERIODS}
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(
     lengths=st.lists(st.floats(0.004, 1.5), min_size=1, max_size=30),
@@ -73,6 +74,7 @@ def test_joules_of_a_row_are_the_energy_between_its_ends(lengths, period, low):
         assert found.low <= found.median <= found.high
 
 
+@pytest.mark.slow
 @settings(max_examples=15)
 @given(cuts=st.lists(st.floats(0, 5), min_size=1, max_size=8))
 def test_parts_of_a_window_add_up_and_are_never_negative(cuts):

@@ -81,6 +81,7 @@ def test_profile_is_not_used_for_steps_locked_to_the_ticks():
     assert not interpolator.is_trusted
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(
     lengths=st.lists(st.floats(0.006, 0.6), min_size=50, max_size=200),

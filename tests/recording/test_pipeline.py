@@ -345,6 +345,7 @@ def test_meter_with_a_late_first_reading_counts_from_then_on(tmp_path):
 # -- memory --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_memory_stays_constant_over_hundreds_of_thousands_of_steps(bench):
     def train(seconds):
         for _ in range(seconds * 2):

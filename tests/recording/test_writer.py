@@ -161,6 +161,7 @@ def test_a_forgotten_writer_touches_nothing(writer):
     assert len(lines(writer)) == 1
 
 
+@pytest.mark.slow
 @given(label=st.text(st.characters(exclude_categories=()), max_size=20))
 def test_any_label_is_one_cell(tmp_path_factory, label):
     """Also one that UTF-8 has no code for, such as a file name from another encoding."""

@@ -86,6 +86,7 @@ def test_real_runs_fit_the_width(runs):
     assert any("*" in line for line in lines[1:3])
 
 
+@pytest.mark.slow
 def test_json_holds_every_number_and_no_infinity(runs):
     comparison = compare(runs[:2])
     found = json.loads(render_json(comparison))

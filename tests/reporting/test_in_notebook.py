@@ -51,6 +51,7 @@ def notebook(warm_python, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_with_in_a_cell(notebook, tmp_path):
     ended, child = notebook(
         """
@@ -66,6 +67,7 @@ def test_with_in_a_cell(notebook, tmp_path):
     assert child.stderr.count("== run: completed") == 1
 
 
+@pytest.mark.slow
 def test_started_in_one_cell_and_stopped_in_another(notebook, tmp_path):
     ended, _ = notebook(
         'prof = EnergyProfiler(run_dir="run", sensors=sensors).start()',
@@ -81,6 +83,7 @@ def test_started_in_one_cell_and_stopped_in_another(notebook, tmp_path):
     assert len(run.steps) == 40
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_ends_its_with_and_not_the_notebook(notebook, tmp_path):
     ended, child = notebook(
         """
@@ -102,6 +105,7 @@ def test_a_cell_that_fails_ends_its_with_and_not_the_notebook(notebook, tmp_path
     )
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_between_start_and_stop_changes_nothing(notebook, tmp_path):
     ended, _ = notebook(
         'prof = EnergyProfiler(run_dir="run", sensors=sensors).start()',
@@ -115,6 +119,7 @@ def test_a_cell_that_fails_between_start_and_stop_changes_nothing(notebook, tmp_
     assert len(run.steps) == 10
 
 
+@pytest.mark.slow
 def test_a_training_module_edited_while_it_is_recorded_is_reloaded(notebook, tmp_path):
     edit = """
 import os

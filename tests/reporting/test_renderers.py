@@ -165,6 +165,7 @@ def test_carbon_and_money_are_said_where_they_are_known_and_how_to_give_them_whe
     assert "price_per_kwh=" in unknown
 
 
+@pytest.mark.slow
 def test_the_three_formats_say_the_same_numbers(tmp_path):
     report = report_of(load_run(write_run(tmp_path / "run")), targets=[1.7])
     text, page = render(report, ".txt"), Page(render(report, ".html")).text
@@ -282,6 +283,7 @@ def stretch_time(path, factor):
     path.write_text("\n".join([head, *(",".join(row) for row in cells)]) + "\n")
 
 
+@pytest.mark.slow
 def test_the_model_reads_the_run_it_was_given(tmp_path):
     report = report_of(load_run(write_run(tmp_path / "run")), targets=[1.8])
     assert report.energy.median == 40_800.0
@@ -322,6 +324,7 @@ def test_processes_are_listed_by_rank_and_a_thousand_are_not_all_listed(report):
     assert "1024 processes, the first 32" in Page(render(report(details=many), ".html")).text
 
 
+@pytest.mark.slow
 def test_a_long_run_is_thinned_for_drawing(tmp_path):
     """As many rows as a run of a million steps has."""
     report = report_of(load_run(write_run(tmp_path / "run", steps=12_000)))

@@ -63,6 +63,7 @@ def test_it_agrees_to_the_last_digit_with_what_is_said_elsewhere(table):
         assert found.verdicts[row] is target.forecast.verdict
 
 
+@pytest.mark.slow
 def test_an_accuracy_gets_better_upwards():
     joules = [1e3 * k for k in range(1, 400)]
     fit = fit_curve(joules, [0.9 - 2.0 * x**-0.3 for x in joules], goal="max", best=1.0)

@@ -48,6 +48,7 @@ def test_a_window_outside_the_record_is_refused(run_dir, start, end):
         load_run(run_dir).energy(start, end)
 
 
+@pytest.mark.slow
 def test_reading_a_run_needs_no_torch(run_dir):
     script = (
         "import sys; from profiler import load_run; run = load_run(sys.argv[1]);"
@@ -193,6 +194,7 @@ def test_meta_is_strict_json(run_dir):
     assert json.loads((run_dir / "run.json").read_text())["name"] == load_run(run_dir).meta["name"]
 
 
+@pytest.mark.slow
 def test_a_recorded_learning_rate_enters_the_fit(tmp_path):
     run = load_run(write_run(tmp_path / "run", learning_rate=lambda step: 1e-3 * (1 - step / 500)))
     joules, losses, weights = (column.to_numpy() for column in run.curve())

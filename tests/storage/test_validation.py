@@ -229,6 +229,7 @@ def test_a_process_of_a_job(run_dir, tmp_path):
     assert any(line.startswith("rank-00001-attempt-0: rows (35 of 40 steps) do not account") for line in told)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=60, deadline=None)
 def test_no_lost_row_and_no_changed_cell_goes_unnoticed(tmp_path_factory, data):

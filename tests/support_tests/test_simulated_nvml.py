@@ -169,6 +169,7 @@ def test_the_process_is_restored(nvml_library, tmp_path):
     assert after == before
 
 
+@pytest.mark.slow
 def test_other_processes_load_it_as_the_real_library(nvml_library, tmp_path, run_python):
     wave = Waveform.square(low=100, high=300, period_seconds=0.2)
     script = write_script(tmp_path / "gpus", [hopper(wave)], epoch_ns=time.monotonic_ns())

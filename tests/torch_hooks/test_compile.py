@@ -82,6 +82,7 @@ def fresh(loop, backend):
     return loop(backend)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 @pytest.mark.parametrize("loop", LOOPS)
 def test_compiled_while_recording(record, loop, backend):

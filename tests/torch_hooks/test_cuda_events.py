@@ -37,6 +37,7 @@ def test_without_drift_the_error_is_never_more_than_is_said(offset, events):
         assert abs(clock.host_ns(device) - host) <= clock.half_width_ns + 1
 
 
+@pytest.mark.slow
 @given(seed=st.integers(0, 1000), drift=st.floats(-2e-5, 2e-5), step=st.floats(0.02, 0.6))
 @settings(max_examples=40, deadline=None)
 def test_under_drift_and_jitter_ten_minutes_stay_within_two_milliseconds(seed, drift, step):

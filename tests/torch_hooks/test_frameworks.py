@@ -7,6 +7,8 @@ from tests.support.loops_page import HEAD, PAGE, is_on_page, note_of, run_distri
 from tests.support.training_loops import BY_HAND, LOOPS
 from tests.torch_hooks.test_compile import LOOPS as COMPILED
 
+pytestmark = pytest.mark.slow
+
 EVALUATIONS = {
     "Lightning, automatic": 2,
     "Lightning, accumulating": 2,

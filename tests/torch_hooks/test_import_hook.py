@@ -143,6 +143,7 @@ def test_a_late_module_is_looked_up_when_it_is_used(module):
     assert late.value == 3
 
 
+@pytest.mark.slow
 def test_hooks_wait_for_torch_and_see_the_first_step(run_python):
     done = run_python(
         """

@@ -249,6 +249,7 @@ def test_an_optimizer_that_hides_its_groups_does_not_reach_the_loop(record):
     assert hook_manager().failure is not None
 
 
+@pytest.mark.slow
 def test_an_optimizer_and_its_weights_may_die_while_we_listen(record):
     with record():
         model = network()
@@ -288,6 +289,7 @@ def test_a_thread_that_outlives_a_recording_starts_afresh(record):
     assert recording.truth == truth
 
 
+@pytest.mark.slow
 def test_hooks_do_not_import_the_compiler():
     """It takes longer to import than many a run takes to start."""
     script = """
@@ -303,6 +305,7 @@ print(sorted(name for name in set(sys.modules) - before if name.startswith("torc
     assert done.stdout.strip() == "[] False"
 
 
+@pytest.mark.slow
 def test_the_random_numbers_to_come_are_the_same(run_python, tmp_path):
     """Also those of Python itself, which some libraries draw on when they are imported."""
     done = run_python(

@@ -186,6 +186,7 @@ def test_a_scheduler_that_has_been_at_work_before():
     assert_foreseen(followed(training, 30), training)
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_is_gone_by_the_end():
     hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
