@@ -2,15 +2,14 @@
 
 from typing import TYPE_CHECKING, Any
 
-from profiler.torch_hooks.async_scalars import ScalarReader
 from profiler.torch_hooks.cuda_events import DeviceEvents
-from profiler.torch_hooks.import_hook import LateModule
-from profiler.torch_hooks.losses import LossReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from profiler.torch_hooks.async_scalars import ScalarReader
     from profiler.torch_hooks.events import Sink
+    from profiler.torch_hooks.losses import LossReader
 
 
 class HookContext:
@@ -23,18 +22,18 @@ class HookContext:
         emit: Receiver of each event; None while no sink is attached and after a failure.
         failure: Error that ended the hooks; None if there was none.
         scalars: Reader of scalar tensors, with the warnings of this recording.
-        losses: Reader of losses.
+        losses: Reader of the losses of backward passes.
         devices: Devices of the parameters of all known optimizers: ``cpu``, ``cuda:0``, ...
         device_events: Events of the first thread that trains on a CUDA device.
         cuda: ``torch.cuda``; None until torch is imported.
         are_gradients_enabled: ``torch.is_grad_enabled``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, scalars: "ScalarReader", losses: "LossReader") -> None:
         self.emit: Sink | None = None
         self.failure: str | None = None
-        self.scalars = ScalarReader(LateModule("torch"))
-        self.losses = LossReader(self.scalars)
+        self.scalars = scalars
+        self.losses = losses
         self.devices: set[str] = set()
         self.device_events: DeviceEvents | None = None
         self.cuda: Any = None
@@ -44,8 +43,7 @@ class HookContext:
         """Start a new recording."""
         self.failure = None
         self.scalars.warnings.clear()
-        self.losses.tensor_type = torch.Tensor
-        self.losses.has_scaled = False
+        self.losses.reset(torch)
         self.devices.clear()
         self.device_events = None
         self.cuda = torch.cuda

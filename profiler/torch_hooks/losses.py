@@ -28,6 +28,11 @@ class LossReader:
         self.tensor_type: Any = None
         self.has_scaled = False
 
+    def reset(self, torch: Any) -> None:
+        """Start a new recording."""
+        self.tensor_type = torch.Tensor
+        self.has_scaled = False
+
     def read(self, tensors: Any, gradients: Any) -> tuple[float | None, tuple[PendingScalar, ...]]:
         """Return the sum of the losses known on the host, and the losses still on their way from a device."""
         listed = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]

@@ -10,7 +10,8 @@ from profiler.torch_hooks import backward, dataloader, optimizer
 from profiler.torch_hooks.async_scalars import ScalarReader
 from profiler.torch_hooks.context import HookContext
 from profiler.torch_hooks.events import EventId, Expired, PendingScalar, Sink, StepEvent
-from profiler.torch_hooks.import_hook import when_imported
+from profiler.torch_hooks.import_hook import LateModule, when_imported
+from profiler.torch_hooks.losses import LossReader
 from profiler.torch_hooks.monkeypatch import Patches
 from profiler.torch_hooks.schedulers import Schedulers, scheduler_classes
 from profiler.torch_hooks.step_detector import StepDetectors
@@ -27,7 +28,8 @@ class HookManager:
     """
 
     def __init__(self) -> None:
-        self.context = HookContext()
+        scalars = ScalarReader(LateModule("torch"))
+        self.context = HookContext(scalars, LossReader(scalars))
         self.detectors = StepDetectors(self.context)
         self.schedulers = Schedulers(self.detectors)
         self.now = time.monotonic_ns

@@ -1,4 +1,4 @@
-"""Loops of several processes, each with what it knows of itself; run as a script, one process a rank, on gloo."""
+"""Loops of several processes, which return their own losses. Run as a script on gloo, one process per rank."""
 
 import json
 import sys
@@ -53,7 +53,7 @@ def data_parallel_accumulating():
 
 
 def sharded_optimizer():
-    """The optimizer inside steps too, and does not count twice."""
+    """The inner optimizer steps too, and does not count twice."""
     model = DistributedDataParallel(network())
     return step_through(model, ZeroRedundancyOptimizer(model.parameters(), torch.optim.Adam, lr=0.01))
 

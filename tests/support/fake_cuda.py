@@ -1,7 +1,7 @@
-"""A stand-in for the part of ``torch.cuda`` that stamps use: a device that works through a queue behind the host.
+"""Fake of the part of ``torch.cuda`` that device events use: a device that works through a queue.
 
-It keeps the rules of the real one: an event is complete when what was launched before it is, asking never waits, the
-time between two events is a float32 of milliseconds on the device's own clock, and neither may be asked for during a
+It has the rules of the real one: an event completes after the work launched before it, a query never waits, the
+time between two events is a float32 of milliseconds on the device's clock, and neither call is allowed during a
 graph capture.
 """
 
@@ -13,10 +13,10 @@ SECOND = 1_000_000_000
 
 
 class FakeCuda:
-    """The device, and the host's clock, which moves when told to.
+    """The device, and a host clock that the test moves.
 
     Args:
-        drift: By how much the device's clock runs faster than the host's.
+        drift: Relative drift of the device's clock.
     """
 
     def __init__(self, *, drift=0.0):
@@ -33,7 +33,7 @@ class FakeCuda:
         self.now_ns += round(seconds * SECOND)
 
     def launch(self, seconds):
-        """Queue some work; returns when it will be done, in the host's time."""
+        """Queue some work, and return its end in host time."""
         self.busy_until_ns = max(self.busy_until_ns, self.now_ns) + round(seconds * SECOND)
         return self.busy_until_ns
 
@@ -50,7 +50,7 @@ class FakeCuda:
 
 
 class FakeFlags:
-    """Flags in memory that the device writes."""
+    """Flags that the device sets in host memory."""
 
     def __init__(self, cuda):
         self._cuda = cuda
@@ -65,7 +65,7 @@ class FakeFlags:
 
 
 class FakeEvent:
-    """What ``torch.cuda.Event`` is."""
+    """Fake of ``torch.cuda.Event``."""
 
     def __init__(self, cuda):
         self._cuda = cuda

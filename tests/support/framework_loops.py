@@ -1,6 +1,4 @@
-"""The loops of the frameworks that people train with, each with what it knows of itself. Run as a script in a process
-of its own: these frameworks leave much behind in a process.
-"""
+"""Loops of training frameworks, which return their own losses. Run as a script: frameworks change global state."""
 
 import json
 import logging
@@ -26,7 +24,7 @@ def data(batches):
 
 
 def mean_of_micro_batches(losses, count):
-    """Truth of steps of ``count`` micro-batches, each divided by their number."""
+    """Return the truth for steps of ``count`` micro-batches whose losses are divided by ``count``."""
     groups = [losses[n : n + count] for n in range(0, len(losses), count)]
     return [(sum(group) / count, count) for group in groups]
 

@@ -1,4 +1,4 @@
-"""The page of loops: which were tried, what was seen of each and what is true. Run as a script it writes the page."""
+"""The page ``docs/loops.md``: detected and true steps of every test loop. Run as a script, it writes the page."""
 
 import json
 import os
@@ -11,41 +11,40 @@ import torch
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs" / "loops.md"
-HEAD = """# Training loops that were tried
+HEAD = """# Tested training loops
 
-Made by `python -m tests.support.loops_page`; every row is also a test (torch {torch}, Lightning {lightning},
-transformers {transformers}, Accelerate {accelerate}; CPU and gloo). Each loop knows its own truth,
-which is compared with what the profiler saw from outside. Every built-in optimizer of torch is tried too, plain,
-`foreach` and `fused`.
+Each row is a test (torch {torch}, Lightning {lightning}, transformers {transformers}, Accelerate {accelerate}; CPU and
+gloo): the loop counts its own steps and losses, which are compared with those that the hooks detected. Every built-in
+optimizer of torch is tested too, plain, `foreach` and `fused`. `python -m tests.support.loops_page` writes this page.
 
 **A step** is an optimizer update whose gradients were used. Several optimizers that take turns share a step.
 
 **The loss of a step** is the sum of the unscaled scalars whose gradients entered the update: the objective that the
-step descends. A loss divided for accumulation is thus its mean; the count of backward passes stands beside it in
-`steps.csv`. What `zero_grad` or a scaler's skipped update threw away does not count, and a skipped update's joules go
-to the next step.
+step descends. Losses divided for accumulation therefore add up to their mean; `steps.csv` also has the number of
+backward passes. Gradients that `zero_grad` or a skipped update of a scaler discarded do not count. The energy of a
+skipped update counts for the next step.
 
-| loop | steps seen / true | loss error | notes |
+| loop | steps detected / true | loss error | notes |
 |---|---|---|---|
 """
 TAIL = """
-## What hooks cannot see
+## Limits of the hooks
 
-| loop | what to do |
+| loop | remedy or effect |
 |---|---|
-| a CUDA graph that holds the update: a replay has no Python step | `prof.step(loss=...)` after each replay |
+| a CUDA graph that contains the update: its replays run no Python code | `prof.step(loss=...)` after each replay |
 | an optimizer that is not a `torch.optim.Optimizer`, functional updates | `prof.step(loss=...)` |
 | `backward(gradient)` from a tensor of several elements: there is no scalar | `prof.step(loss=...)` after the update |
-| `from torch.autograd import backward` before the profiler, called as a function | the step is seen, its loss is not |
+| `from torch.autograd import backward` before the profiler starts | the step is detected without its loss |
 | the loss of a `DTensor`: reading it may need communication | `prof.step(loss=...)` with a local value |
-| gradients set to zero, not to None, between two backward passes on a GPU | both count: asking would wait for the GPU |
-| evaluation that loads nothing from a `DataLoader` | `with prof.phase("evaluation"):` |
-| evaluation that leaves its loader early, where gradients are off only inside the loop's body | the same |
+| gradients set to zero between two backward passes on a GPU | both count: reading them would wait for it |
+| evaluation without a `DataLoader` | `with prof.phase("evaluation"):` |
+| evaluation that leaves its loader early, with gradients disabled only inside the loop's body | the same |
 """
 
 
 def row(name, seen, truth, note=""):
-    """One line: steps, and the largest relative error of a loss that is known."""
+    """Return a row of the table: steps, and the largest relative error of the known losses."""
     errors = [
         abs(one - true) / max(abs(true), 1e-12)
         for (one, _), (true, _) in zip(seen, truth, strict=False)
@@ -57,24 +56,24 @@ def row(name, seen, truth, note=""):
 
 
 def note_of(loop):
-    """The first sentence of a loop's own description."""
+    """Return the first sentence of a loop's docstring."""
     return " ".join((loop.__doc__ or "").split(". ")[0].split()).rstrip(".").replace("``", "`")
 
 
 def is_on_page(name, seen, truth, note=""):
-    """Whether the page holds exactly this."""
+    """Return whether the page has exactly this row."""
     return row(name, seen, truth, note) in PAGE.read_text(encoding="utf-8").splitlines()
 
 
 def run_frameworks(folder):
-    """Results of :mod:`framework_loops` by loop, from a process of its own."""
+    """Run :mod:`framework_loops` in another process, and return its results by loop."""
     target = Path(folder) / "frameworks.json"
     _run([sys.executable, "-m", "tests.support.framework_loops", target], folder).wait()
     return json.loads(target.read_text())
 
 
 def run_distributed(folder):
-    """Results of :mod:`distributed_loops` by loop of each of two ranks."""
+    """Run :mod:`distributed_loops` on two ranks, and return the results by loop of each."""
     ranks = [
         _run([sys.executable, "-m", "tests.support.distributed_loops", str(n), "2", folder], folder)
         for n in range(2)
@@ -95,11 +94,11 @@ def _run(command, folder):
 def _rows():
     from tests.support import distributed_loops, framework_loops
     from tests.support.step_recording import recorded
-    from tests.support.training_loops import BY_HAND, LOOPS
+    from tests.support.training_loops import LOOPS, MANUAL
     from tests.torch_hooks.test_compile import LOOPS as COMPILED
     from tests.torch_hooks.test_compile import fresh, run
 
-    for name, loop in (LOOPS | BY_HAND).items():
+    for name, loop in (LOOPS | MANUAL).items():
         torch.manual_seed(0)
         with recorded() as recording:
             truth = loop()

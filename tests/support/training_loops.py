@@ -1,4 +1,4 @@
-"""Training loops as people write them. Each returns what it knows of itself: ``(loss, backwards)`` for each step.
+"""Training loops of many kinds. Each returns its own ``(loss, backwards)`` per step, to compare with the hooks.
 
 The loss of a step is the sum of the unscaled scalars whose gradients entered its update.
 """
@@ -147,7 +147,7 @@ def list_of_tensors():
 
 
 def gradient_of_two():
-    """``backward`` handed a gradient descends that multiple of the loss."""
+    """``backward(gradient)`` descends that multiple of the loss."""
     model = network()
     optimizer = sgd(model)
     truth = []
@@ -174,7 +174,7 @@ def weighted_list():
 
 
 class Gan:
-    """A generator and a discriminator with an optimizer each."""
+    """A generator and a discriminator, each with its optimizer."""
 
     def __init__(self):
         self.generator, self.discriminator = nn.Linear(4, 4), nn.Linear(4, 1)
@@ -217,7 +217,7 @@ def gan_joint_backward():
 
 
 def gan_both_backwards_then_both_steps():
-    """Each ``zero_grad`` stands before its own backward: the other network's gradients are not thrown away."""
+    """Each ``zero_grad`` comes before its own backward pass, so the other network's gradients are kept."""
     gan, truth = Gan(), []
     for _ in range(STEPS):
         gan.generator_optimizer.zero_grad()
@@ -233,7 +233,7 @@ def gan_both_backwards_then_both_steps():
 
 
 def gan_with_five_critic_steps():
-    """Each critic update is a step; the generator's belongs to the fifth."""
+    """Each critic update is a step; the generator's update belongs to the fifth."""
     gan, truth = Gan(), []
     for _ in range(STEPS):
         for _ in range(5):
@@ -251,7 +251,7 @@ def gan_with_five_critic_steps():
 
 
 def gradient_penalty():
-    """``autograd.grad`` is not a loss; the penalty made from it is part of one."""
+    """``autograd.grad`` is not a loss, but the penalty made from it is part of one."""
     model = network()
     optimizer = sgd(model)
     truth = []
@@ -285,7 +285,7 @@ def checkpointed(*, reentrant):
 
 
 class BackwardInside(torch.autograd.Function):
-    """Its backward runs a graph of its own."""
+    """Its backward runs a second graph."""
 
     @staticmethod
     def forward(ctx, x):
@@ -315,7 +315,7 @@ def backward_inside_a_function():
 
 
 def sharpness_aware():
-    """SAM: the first backward's gradients only choose where the second one is taken."""
+    """SAM: the gradients of the first backward pass only choose the point of the second."""
     model = network()
     optimizer = sgd(model)
     truth = []
@@ -337,7 +337,7 @@ def sharpness_aware():
 
 
 def sharpness_aware_with_zeros():
-    """The first gradients are set to zero and not to None."""
+    """The first gradients are set to zero instead of None."""
     model = network()
     optimizer = sgd(model)
     truth = []
@@ -359,7 +359,7 @@ def sharpness_aware_with_zeros():
 
 
 def accumulation_with_clipped_shares():
-    """What changes gradients between two backward passes does not throw them away."""
+    """Clipping between two backward passes does not discard the gradients."""
     model = network()
     optimizer = sgd(model)
     truth = []
@@ -375,7 +375,7 @@ def accumulation_with_clipped_shares():
 
 
 def gan_with_zeros():
-    """Both backward passes, each after a ``zero_grad`` to zeros of its own network, then both updates."""
+    """Both backward passes, each after its network's gradients were set to zero, then both updates."""
     gan, truth = Gan(), []
     for _ in range(STEPS):
         gan.generator_optimizer.zero_grad(set_to_none=False)
@@ -391,7 +391,7 @@ def gan_with_zeros():
 
 
 class Wrapping(torch.optim.Optimizer):
-    """An optimizer around another: both fire."""
+    """An optimizer that wraps another; the hook runs for both."""
 
     def __init__(self, inner):
         super().__init__(inner.param_groups, {})
@@ -402,7 +402,7 @@ class Wrapping(torch.optim.Optimizer):
 
 
 class Inheriting(torch.optim.SGD):
-    """A subclass calling ``super().step()``: both fire."""
+    """A subclass that calls ``super().step()``; the hook runs twice."""
 
     def step(self, closure=None):
         return super().step(closure)
@@ -452,7 +452,7 @@ def swapped_for_another_kind():
 
 
 def head_first_then_all():
-    """Fine-tuning: the second optimizer covers the first one's weights and more."""
+    """Fine-tuning: the second optimizer covers the weights of the first and more."""
     model, truth = network(), []
     for parameters in (model[2].parameters(), model.parameters()):
         optimizer = torch.optim.SGD(parameters, lr=0.01)
@@ -473,7 +473,7 @@ def one_model_after_another():
 
 
 def step_that_raises():
-    """An update that failed is no step, and its loss goes with the gradients that are then thrown away."""
+    """A failed update is no step, and its loss is dropped with the discarded gradients."""
 
     class Failing(torch.optim.SGD):
         fails = False
@@ -523,7 +523,7 @@ def _refuse(gradient):
 
 
 def fused_into_backward():
-    """One optimizer a parameter, each stepping as soon as its gradient is there."""
+    """One optimizer per parameter, which steps as soon as its gradient is available."""
     model, truth = network(), []
     optimizers = {p: torch.optim.SGD([p], lr=0.01) for p in model.parameters()}
 
@@ -541,7 +541,7 @@ def fused_into_backward():
 
 
 def optimizer_for_each_group():
-    """Muon for matrices and AdamW for the rest, as people combine them: one step."""
+    """Muon for matrices and AdamW for the rest: one step."""
     model = network()
     matrices = torch.optim.Muon([p for p in model.parameters() if p.ndim == 2], lr=0.01)
     rest = torch.optim.AdamW([p for p in model.parameters() if p.ndim != 2], lr=0.01)
@@ -557,7 +557,7 @@ def optimizer_for_each_group():
 
 
 def updates_without_backward():
-    """Gradients that come from ``autograd.grad``: every update is a step, and no loss is known."""
+    """Gradients from ``autograd.grad``: every update is a step, and its loss is unknown."""
     model = network()
     optimizer = sgd(model)
     truth = []
@@ -599,7 +599,7 @@ def scaled(*, make=torch.optim.SGD, overflow_at=(), accumulate=1, scaler=torch.a
 
 
 class OwnScaler(torch.amp.GradScaler):
-    """A scaler with a ``scale`` of its own, as the one for sharded models has."""
+    """A scaler that overrides ``scale``, like the one for sharded models."""
 
     def scale(self, outputs):
         if self._scale is None:
@@ -623,7 +623,7 @@ def scaler_that_is_off():
 
 
 def scaled_then_divided():
-    """The share of a micro-batch is taken of the scaled loss."""
+    """The scaled loss is divided by the number of micro-batches."""
     model = network()
     optimizer = sgd(model)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
@@ -670,7 +670,7 @@ def scaled_list():
 
 
 def scaled_pair(*, overflow_at):
-    """A joint backward and two optimizers, one of which overflows now and then: the other's update is a step."""
+    """A joint backward pass and two optimizers, one of which overflows at times: the other's update is a step."""
 
     def loop():
         models = network(), network()
@@ -748,13 +748,13 @@ LOOPS = {
 }
 
 
-def _by_hand(loss=None):
-    """What ``prof.step(loss=...)`` calls."""
+def _manual_step(loss=None):
+    """Call the function behind ``prof.step(loss=...)``."""
     hook_manager().manual_step(loss)
 
 
 def update_that_no_hook_sees():
-    """``prof.step()`` after it; the loss is that of the backward pass."""
+    """``prof.step()`` after the update; the loss is that of the backward pass."""
     model, truth = network(), []
     for _ in range(STEPS):
         loss = loss_of(model)
@@ -763,7 +763,7 @@ def update_that_no_hook_sees():
             for parameter in model.parameters():
                 parameter.sub_(0.01 * parameter.grad)
         model.zero_grad()
-        _by_hand()
+        _manual_step()
         truth.append((loss.item(), 1))
     return truth
 
@@ -772,13 +772,13 @@ def loss_that_no_hook_sees():
     """``prof.step(loss=...)`` with a number or a tensor."""
     truth = []
     for number in range(STEPS):
-        _by_hand(torch.tensor(1.0 + number))
+        _manual_step(torch.tensor(1.0 + number))
         truth.append((1.0 + number, 0))
     return truth
 
 
 def loss_handed_over_after_an_update():
-    """``prof.step(loss=...)`` beside an optimizer gives its step the loss."""
+    """``prof.step(loss=...)`` after the optimizer's update sets the loss of its step."""
     model = network()
     optimizer = sgd(model)
     truth = []
@@ -787,13 +787,13 @@ def loss_handed_over_after_an_update():
         output = model(batch()[0])
         output.backward(torch.ones(8, 1))
         optimizer.step()
-        _by_hand(output.sum())
+        _manual_step(output.sum())
         truth.append((output.sum().item(), 1))
     return truth
 
 
 def threads_in_turn():
-    """Each has steps of its own."""
+    """Each thread has its own steps."""
     truth = []
     for _ in range(2):
         thread = threading.Thread(target=lambda: truth.extend(plain()))
@@ -802,7 +802,7 @@ def threads_in_turn():
     return truth
 
 
-BY_HAND = {
+MANUAL = {
     "an update that no hook sees": update_that_no_hook_sees,
     "a loop without backward passes or optimizers": loss_that_no_hook_sees,
     "a loss handed over": loss_handed_over_after_an_update,

@@ -1,4 +1,4 @@
-"""A recorder of steps, and torch kept to one thread: these models are smaller than the cost of a second one."""
+"""Fixtures of the hook tests. Torch uses one thread: a second costs more than it saves on models of this size."""
 
 import pytest
 import torch
@@ -12,12 +12,12 @@ torch.set_num_threads(1)
 
 @pytest.fixture
 def record():
-    """``with record() as recording:`` around a loop; its steps are there afterwards."""
+    """Return the context manager ``record() as recording``; its steps are available after the block."""
     torch.manual_seed(0)
     return recorded
 
 
 @pytest.fixture
-def by_hand():
-    """What ``prof.step(loss=...)`` calls."""
+def manual_step():
+    """Return the function behind ``prof.step(loss=...)``."""
     return hook_manager().manual_step

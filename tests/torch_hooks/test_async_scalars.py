@@ -1,4 +1,4 @@
-"""Scalars are read without waiting for a device: the ring of slots, on ordinary memory here, and what is refused."""
+"""Scalars read without waiting for a device: the ring, here in ordinary memory, and unreadable values."""
 
 import math
 import struct
@@ -24,22 +24,22 @@ def reader():
     return ScalarReader(torch)
 
 
-def on_its_way(ring, slot):
-    """Put a slot back into the state it has until the device's copy has landed."""
+def mark_pending(ring, slot):
+    """Reset a word to the state before the device's copy arrives."""
     ring._words[slot] = _PENDING
 
 
-def test_a_slot_is_empty_until_the_copy_has_landed(ring):
+def test_a_scalar_is_pending_until_its_copy_arrives(ring):
     slot = ring.put(torch.tensor(1.5))
     assert ring.poll(slot) == 1.5
-    on_its_way(ring, slot)
+    mark_pending(ring, slot)
     assert ring.poll(slot) is None
     ring._views[slot].copy_(torch.tensor(2.5))
     assert ring.poll(slot) == 2.5
 
 
 @given(value=FLOATS)
-def test_every_float_comes_back(value):
+def test_every_float_survives_the_round_trip(value):
     ring = PinnedRing(torch, pinned=False)
     found = ring.poll(ring.put(torch.tensor(value)))
     assert found == value or (math.isnan(found) and math.isnan(value))
@@ -59,12 +59,12 @@ def test_every_float_comes_back(value):
         torch.tensor(math.nan, dtype=torch.float16),
     ],
 )
-def test_a_loss_that_is_nan_is_not_taken_for_one_on_its_way(ring, nan):
+def test_a_nan_loss_is_not_mistaken_for_a_pending_one(ring, nan):
     assert math.isnan(ring.poll(ring.put(nan)))
 
 
 def test_the_sentinel_is_a_nan():
-    """A reader of the raw memory can never take it for a loss."""
+    """A reader of the raw memory cannot mistake it for a loss."""
     assert math.isnan(struct.unpack("f", struct.pack("I", _PENDING))[0])
 
 
@@ -85,7 +85,7 @@ def test_a_loss_with_a_graph_is_copied_without_it(ring):
     assert not ring._memory.requires_grad
 
 
-def test_who_comes_too_late_is_told_so_and_reads_no_other_scalar(ring):
+def test_a_reused_word_is_expired_and_returns_no_other_scalar(ring):
     slots = [ring.put(torch.tensor(float(number))) for number in range(_CAPACITY + 3)]
     assert [ring.poll(slot) for slot in slots] == [
         EXPIRED,
@@ -95,17 +95,17 @@ def test_who_comes_too_late_is_told_so_and_reads_no_other_scalar(ring):
     ]
 
 
-def test_a_scalar_whose_memory_is_used_anew_is_lost_before_the_next_has_landed(ring):
+def test_a_scalar_expires_before_its_successor_arrives(ring):
     slots = [ring.put(torch.tensor(0.0)) for _ in range(_CAPACITY + 1)]
-    on_its_way(ring, slots[-1] % _CAPACITY)
+    mark_pending(ring, slots[-1] % _CAPACITY)
     assert (ring.poll(slots[0]), ring.poll(slots[-1])) == (EXPIRED, None)
 
 
-def test_a_slot_that_no_ring_gives_is_lost(ring):
+def test_a_negative_number_is_expired(ring):
     assert ring.poll(PendingScalar(-1)) is EXPIRED
 
 
-def test_a_flag_that_is_lost_says_nothing(ring):
+def test_an_expired_flag_is_not_up(ring):
     flags = DeviceFlags(ring, torch.zeros(()))
     flag = flags.send()
     for _ in range(_CAPACITY):
@@ -117,7 +117,7 @@ def test_a_flag_that_is_lost_says_nothing(ring):
     ("given_value", "value"),
     [(2, 2.0), (True, 1.0), ("2.5", 2.5), (torch.tensor(0.5), 0.5), (torch.tensor([[3]]), 3.0)],
 )
-def test_what_is_read(reader, given_value, value):
+def test_readable_values(reader, given_value, value):
     assert reader.read(given_value) == value
     assert not reader.warnings
 
@@ -130,7 +130,7 @@ def test_what_is_read(reader, given_value, value):
         (torch.ones((), device="meta"), "on meta"),
     ],
 )
-def test_what_is_refused_has_a_reason_and_a_way_out(reader, tensor, reason):
+def test_an_unreadable_value_warns_with_the_remedy(reader, tensor, reason):
     assert reader.read(tensor) is None
     (message,) = reader.warnings
     assert reason in message
@@ -138,10 +138,10 @@ def test_what_is_refused_has_a_reason_and_a_way_out(reader, tensor, reason):
 
 
 class Subclass(torch.Tensor):
-    """A tensor with a type of its own."""
+    """A tensor subclass."""
 
 
-def test_a_subclass_is_read_as_the_tensor_it_is(reader):
+def test_a_subclass_is_read_as_a_plain_tensor(reader):
     assert reader.read(torch.tensor(4.0).as_subclass(Subclass)) == 4.0
 
 
@@ -149,15 +149,15 @@ def test_a_parameter_is_read(reader):
     assert reader.read(torch.nn.Parameter(torch.tensor(4.0))) == 4.0
 
 
-def test_a_flag_is_up_when_its_copy_has_landed(ring):
+def test_a_flag_is_up_when_its_copy_arrives(ring):
     flags = DeviceFlags(ring, torch.zeros(()))
     flag = flags.send()
     assert flags.is_up(flag)
-    on_its_way(ring, flag)
+    mark_pending(ring, flag)
     assert not flags.is_up(flag)
 
 
-def test_the_same_refusal_is_kept_once(reader):
+def test_a_repeated_warning_is_kept_once(reader):
     for _ in range(3):
         reader.read(torch.ones(2))
     assert len(reader.warnings) == 1

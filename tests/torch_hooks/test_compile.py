@@ -28,7 +28,7 @@ def compiled_model(backend):
 
 
 def compiled_update(backend):
-    """The update is compiled, as torch's own recipe has it."""
+    """The update is compiled, as in torch's own recipe."""
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
@@ -66,7 +66,7 @@ LOOPS = [compiled_model, compiled_update, compiled_step]
 
 
 def run(train):
-    """The truth, the compiler's graph breaks and graphs, and what was warned of."""
+    """Return the truth, the numbers of graph breaks and graphs, and the warnings."""
     torch.manual_seed(0)
     BREAKS.clear()
     STATS.clear()
@@ -96,7 +96,7 @@ def test_compiled_while_recording(record, loop, backend):
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_compiled_before_recording(record, loop):
-    """The first recording may compile again what calls the hooks; further ones use what is there."""
+    """The first recording may recompile the callers of the hooks; later ones reuse the compiled code."""
     train = fresh(loop, "eager")
     run(train)
     for attempt in ("first", "second"):

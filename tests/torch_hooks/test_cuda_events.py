@@ -1,4 +1,4 @@
-"""When an update ended on a device that runs behind the host: the clocks' mapping, and the events behind it."""
+"""End times of updates on an asynchronous device: the mapping of clocks, and the events."""
 
 import random
 import threading
@@ -17,9 +17,6 @@ from tests.support.training_loops import STEPS, loss_of, network, sgd
 MILLISECOND = SECOND // 1000
 
 
-# -- the clocks, as pure functions ---------------------------------------------------------------------------------
-
-
 @given(
     offset=st.integers(-(10**15), 10**15),
     events=st.lists(
@@ -27,8 +24,8 @@ MILLISECOND = SECOND // 1000
     ),
 )
 @settings(deadline=None)
-def test_without_drift_the_error_is_never_more_than_is_said(offset, events):
-    """However late completion is seen, and however early the last look before it was."""
+def test_without_drift_the_error_is_within_the_half_width(offset, events):
+    """For any delay of the observation, and any time of the last one before it."""
     clock, device = DeviceClock(), 0
     for between, early, late in events:
         device += between
@@ -41,7 +38,7 @@ def test_without_drift_the_error_is_never_more_than_is_said(offset, events):
 @given(seed=st.integers(0, 1000), drift=st.floats(-2e-5, 2e-5), step=st.floats(0.02, 0.6))
 @settings(max_examples=40, deadline=None)
 def test_under_drift_and_jitter_ten_minutes_stay_within_two_milliseconds(seed, drift, step):
-    """Looks every 20 ms on average, at any moment of a step; clocks that part by 20 ppm."""
+    """Polls every 20 ms on average, at random moments of a step; clocks that drift by 20 ppm."""
     chance = random.Random(seed)
     clock, worst = DeviceClock(), 0
     next_end, time, before = step, 0.0, 0.0
@@ -57,7 +54,7 @@ def test_under_drift_and_jitter_ten_minutes_stay_within_two_milliseconds(seed, d
     assert worst < 2 * MILLISECOND
 
 
-def test_what_was_seen_longer_than_half_a_minute_ago_counts_no_more():
+def test_observations_older_than_half_a_minute_are_ignored():
     clock = DeviceClock()
     clock.observe(0, incomplete_ns=0, complete_ns=0)
     assert (clock.host_ns(0), clock.half_width_ns) == (0, 0)
@@ -67,133 +64,127 @@ def test_what_was_seen_longer_than_half_a_minute_ago_counts_no_more():
     assert clock.host_ns(40 * SECOND - moved) == 40 * SECOND
 
 
-# -- events --------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def cuda():
     return FakeCuda()
 
 
 @pytest.fixture
-def stamps(cuda):
+def device_events(cuda):
     return DeviceEvents(cuda, "cuda:0", FakeFlags(cuda), cuda.clock)
 
 
-def train(cuda, stamps, *, steps, launch, work, looks=3, chance=None):
-    """Steps whose launch takes the host ``launch`` seconds and whose work takes the device ``work``.
+def train(cuda, device_events, *, steps, launch, work, polls=3, chance=None):
+    """Run steps whose launch takes the host ``launch`` seconds and whose work takes the device ``work`` seconds.
 
-    The host looks ``looks`` times a step. Returns each stamp with the true end of its step.
+    The host polls ``polls`` times per step. Return each event id with the true end of its step.
     """
     truth = []
     for _ in range(steps):
-        for _ in range(looks):
-            cuda.pass_time(launch / looks)
-            stamps.poll_events()
+        for _ in range(polls):
+            cuda.pass_time(launch / polls)
+            device_events.poll_events()
         end = cuda.launch(work * (chance.uniform(0.5, 1.5) if chance else 1.0))
-        truth.append((stamps.record_event(cuda.now_ns), end))
+        truth.append((device_events.record_event(cuda.now_ns), end))
     return truth
 
 
-def settle(cuda, stamps):
+def finish(cuda, device_events):
     cuda.pass_time(10)
-    stamps.poll_events()
+    device_events.poll_events()
 
 
-def errors(stamps, truth):
-    return [abs(stamps.poll(stamp) - end) / MILLISECOND for stamp, end in truth]
+def errors(device_events, truth):
+    return [abs(device_events.poll(event_id) - end) / MILLISECOND for event_id, end in truth]
 
 
-def test_a_host_that_runs_ahead_does_not_shift_the_ends(cuda, stamps):
-    """100 ms of work a step, launched in 10 ms: the queue grows to many seconds, and ends are still told right."""
-    truth = train(cuda, stamps, steps=100, launch=0.01, work=0.1, looks=4)
+def test_a_host_that_runs_ahead_does_not_shift_the_ends(cuda, device_events):
+    """100 ms of work per step, launched in 10 ms: the queue grows to many seconds, and the ends are still right."""
+    truth = train(cuda, device_events, steps=100, launch=0.01, work=0.1, polls=4)
     for _ in range(2000):
         cuda.pass_time(0.005)
-        stamps.poll_events()
-    assert max(errors(stamps, truth)) < 5
+        device_events.poll_events()
+    assert max(errors(device_events, truth)) < 5
 
 
 @pytest.mark.parametrize(("launch", "work"), [(0.1, 0.02), (0.05, 0.05), (0.03, 0.2)])
-def test_ends_are_told_as_well_as_the_host_looks(cuda, stamps, launch, work):
-    truth = train(cuda, stamps, steps=300, launch=launch, work=work, chance=random.Random(0))
+def test_ends_are_as_precise_as_the_polling(cuda, device_events, launch, work):
+    truth = train(cuda, device_events, steps=300, launch=launch, work=work, chance=random.Random(0))
     for _ in range(round(900 * work / launch)):
         cuda.pass_time(launch / 3)
-        stamps.poll_events()
-    settle(cuda, stamps)
-    assert sorted(errors(stamps, truth))[150] < 1000 * launch / 3
+        device_events.poll_events()
+    finish(cuda, device_events)
+    assert sorted(errors(device_events, truth))[150] < 1000 * launch / 3
 
 
-def test_a_device_that_keeps_up_is_told_by_when_events_were_recorded(cuda, stamps):
-    """The host waits for each step, and looks at the next one's end only: seen a whole step late."""
+def test_the_recording_time_bounds_the_end_on_a_fast_device(cuda, device_events):
+    """The host waits for each step and polls at the end of the next one: a whole step late."""
     truth = []
     for _ in range(50):
         cuda.pass_time(0.2)
-        truth.append((stamps.record_event(cuda.now_ns), cuda.launch(0.0)))
-    settle(cuda, stamps)
-    assert max(errors(stamps, truth)) < 200 / 2 + 1
+        truth.append((device_events.record_event(cuda.now_ns), cuda.launch(0.0)))
+    finish(cuda, device_events)
+    assert max(errors(device_events, truth)) < 200 / 2 + 1
 
 
-def test_a_thread_that_waits_for_the_device_is_helped_by_another_one_that_looks(cuda, stamps):
-    """The loss is read between backward pass and update: when the update ends, the training thread is waiting again."""
+def test_another_thread_polls_flags_while_the_training_thread_waits(cuda, device_events):
+    """The loss is read between backward pass and update, so the training thread waits when the update ends."""
     chance, truth = random.Random(0), []
     for _ in range(300):
-        stamps.poll_events()
+        device_events.poll_events()
         waited_for = cuda.launch(0.2)
         while cuda.now_ns < waited_for:
             cuda.pass_time(chance.uniform(0.02, 0.06))
-            stamps.poll_flags()
+            device_events.poll_flags()
         end = cuda.launch(0.03)
-        truth.append((stamps.record_event(cuda.now_ns), end))
-    settle(cuda, stamps)
-    assert max(errors(stamps, truth)[150:]) < 15
+        truth.append((device_events.record_event(cuda.now_ns), end))
+    finish(cuda, device_events)
+    assert max(errors(device_events, truth)[150:]) < 15
 
 
-def test_an_hour_of_single_precision_differences_loses_no_millisecond(cuda, stamps):
-    truth = train(cuda, stamps, steps=18_000, launch=0.2, work=0.05, looks=1)[-10:]
-    settle(cuda, stamps)
-    first, last = (stamps.poll(stamp) for stamp, _ in (truth[0], truth[-1]))
+def test_an_hour_of_single_precision_differences_loses_no_millisecond(cuda, device_events):
+    truth = train(cuda, device_events, steps=18_000, launch=0.2, work=0.05, polls=1)[-10:]
+    finish(cuda, device_events)
+    first, last = (device_events.poll(event_id) for event_id, _ in (truth[0], truth[-1]))
     assert last - first == pytest.approx(truth[-1][1] - truth[0][1], abs=0.1 * MILLISECOND)
 
 
-def test_a_stamp_is_on_its_way_until_its_event_was_seen_complete(cuda, stamps):
+def test_an_end_is_unknown_until_its_event_is_seen_complete(cuda, device_events):
     cuda.launch(1.0)
-    stamp = stamps.record_event(cuda.now_ns)
-    assert stamps.poll(stamp) is None
-    stamps.poll_events()
-    assert stamps.poll(stamp) is None
+    event_id = device_events.record_event(cuda.now_ns)
+    assert device_events.poll(event_id) is None
+    device_events.poll_events()
+    assert device_events.poll(event_id) is None
     cuda.pass_time(2.0)
-    assert stamps.poll(stamp) is None, "polling from another thread asks the device nothing"
-    stamps.poll_events()
-    assert stamps.poll(stamp) is not None
+    assert device_events.poll(event_id) is None, "polling from another thread must not query the device"
+    device_events.poll_events()
+    assert device_events.poll(event_id) is not None
 
 
-def test_nothing_is_asked_or_recorded_during_a_capture(cuda, stamps):
-    stamps.record_event(cuda.now_ns)
+def test_nothing_is_queried_or_recorded_during_a_capture(cuda, device_events):
+    device_events.record_event(cuda.now_ns)
     cuda.pass_time(1.0)
     cuda.is_capturing = True
-    stamps.poll_events()
-    assert stamps.record_event(cuda.now_ns) is None
+    device_events.poll_events()
+    assert device_events.record_event(cuda.now_ns) is None
     cuda.is_capturing = False
-    assert stamps.record_event(cuda.now_ns) is not None
+    assert device_events.record_event(cuda.now_ns) is not None
 
 
-def test_fast_steps_share_stamps_and_events_are_used_again(cuda, stamps):
-    found = [stamp for stamp, _ in train(cuda, stamps, steps=1000, launch=0.001, work=0.0005)]
-    assert 150 < sum(stamp is not None for stamp in found) <= 200
+def test_fast_steps_share_events_and_events_are_reused(cuda, device_events):
+    found = [event_id for event_id, _ in train(cuda, device_events, steps=1000, launch=0.001, work=0.0005)]
+    assert 150 < sum(event_id is not None for event_id in found) <= 200
     assert cuda.made <= 3
 
 
-def test_a_device_that_never_gets_there_is_not_given_more_and_more_events(cuda, stamps):
+def test_the_queue_of_a_stuck_device_is_bounded(cuda, device_events):
     cuda.launch(1e6)
-    marked = [stamps.record_event(cuda.now_ns + n * SECOND) for n in range(2 * _MAX_WAITING)]
-    assert sum(stamp is not None for stamp in marked) == _MAX_WAITING
-
-
-# -- in a loop -----------------------------------------------------------------------------------------------------
+    marked = [device_events.record_event(cuda.now_ns + n * SECOND) for n in range(2 * _MAX_WAITING)]
+    assert sum(event_id is not None for event_id in marked) == _MAX_WAITING
 
 
 class Broken(FakeCuda):
-    """A device that is gone."""
+    """A device that raises on every call."""
 
     def is_current_stream_capturing(self):
         raise RuntimeError("CUDA error: device-side assert triggered")
@@ -208,7 +199,7 @@ def with_device_events(cuda):
 
 
 def test_steps_of_a_loop_end_when_the_device_is_done(record, cuda, monkeypatch):
-    """The loop is real, and trains on the CPU; each update stands for 50 ms of work of the device."""
+    """The loop trains on the CPU; each update represents 50 ms of work of the device."""
     monkeypatch.setattr(hook_manager(), "now", cuda.clock)
     model = network()
     optimizer = sgd(model)
@@ -229,7 +220,7 @@ def test_steps_of_a_loop_end_when_the_device_is_done(record, cuda, monkeypatch):
     ]
 
 
-def test_a_broken_device_ends_the_stamps_and_not_the_training(record):
+def test_a_broken_device_does_not_stop_the_training(record):
     model = network()
     optimizer = sgd(model)
     truth = []
@@ -247,7 +238,7 @@ def test_a_broken_device_ends_the_stamps_and_not_the_training(record):
     assert ["device's own times" in reason for reason in recording.warnings] == [True]
 
 
-def test_asking_a_broken_device_ends_the_stamps(record):
+def test_polling_a_broken_device_drops_its_events(record):
     with record() as recording:
         hooks, detector = with_device_events(Broken())
         hooks.context.device_events._waiting.append(None)
@@ -259,8 +250,8 @@ def test_asking_a_broken_device_ends_the_stamps(record):
     assert recording.warnings
 
 
-def test_an_update_inside_a_capture_is_no_step_and_is_said(record, cuda):
-    """It runs when the graph is replayed, which no hook sees."""
+def test_an_update_inside_a_capture_warns_and_is_no_step(record, cuda):
+    """It runs at each replay of the graph, which no hook sees."""
     model = network()
     optimizer = sgd(model)
     with record() as recording:
@@ -280,8 +271,8 @@ def test_an_update_inside_a_capture_is_no_step_and_is_said(record, cuda):
     assert ["after each replay" in reason for reason in recording.warnings] == [True]
 
 
-def test_only_the_thread_that_trains_asks(record, cuda):
-    """Another thread that listens to the same hooks has a loop without stamps."""
+def test_only_the_training_thread_queries_events(record, cuda):
+    """The detector of another thread has no device events."""
     with record():
         hooks, _ = with_device_events(cuda)
         seen = []
@@ -291,8 +282,8 @@ def test_only_the_thread_that_trains_asks(record, cuda):
     assert seen == [False]
 
 
-def test_an_optimizer_of_cuda_parameters_gets_stamps(record, monkeypatch):
-    """Its parameters are stood in for: what counts is the device that they name."""
+def test_an_optimizer_of_cuda_parameters_gets_device_events(record, monkeypatch):
+    """The parameters are stubs with the device's name."""
     optimizer = sgd(network())
     with record() as recording:
         hooks = hook_manager()

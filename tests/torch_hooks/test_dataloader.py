@@ -1,4 +1,4 @@
-"""Loading and evaluation, seen in the iterators of torch's data loaders, and nothing else of them touched."""
+"""Loading and evaluation, detected in the iterators of torch's data loaders."""
 
 import threading
 import time
@@ -29,7 +29,7 @@ class Slow(Dataset):
 
 
 class Training:
-    """A model that trains on what it is given, and evaluates in 5 ms a batch."""
+    """A model that trains on given batches and evaluates in 5 ms per batch."""
 
     def __init__(self):
         self.model = network()
@@ -56,7 +56,7 @@ def training():
 
 
 def spans(recording):
-    """Evaluations as milliseconds from begin to end; an open one ends never."""
+    """Return the durations of evaluations in milliseconds."""
     changes = [*recording.evaluations, (None, False)]
     assert [begins for _, begins in recording.evaluations] == [True, False] * (
         len(recording.evaluations) // 2
@@ -66,11 +66,8 @@ def spans(recording):
     ]
 
 
-# -- loading -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_time_in_which_batches_are_waited_for(record, training, workers):
+def test_the_time_spent_waiting_for_batches(record, training, workers):
     with record() as recording:
         training.epoch(DataLoader(Slow(), 4, num_workers=workers))
     assert len(recording.steps) == BATCHES
@@ -81,14 +78,14 @@ def test_the_time_in_which_batches_are_waited_for(record, training, workers):
         assert 0 < step.ready_ns <= step.first_backward_ns
 
 
-def test_without_a_data_loader_loading_is_unknown(record, training):
+def test_without_a_data_loader_the_loading_time_is_unknown(record, training):
     with record() as recording:
         for _ in range(3):
             training.step(batch())
     assert [(step.data_ns, step.ready_ns) for step in recording.steps] == [(0, 0)] * 3
 
 
-def test_switched_off_it_leaves_iterators_alone(record, training):
+def test_iterators_are_unchanged_without_times_loading(record, training):
     iterators = torch.utils.data.dataloader._BaseDataLoaderIter
     before = iterators.__next__
     with record(times_loading=False) as recording:
@@ -100,7 +97,7 @@ def test_switched_off_it_leaves_iterators_alone(record, training):
     assert iterators.__next__ is before
 
 
-def test_one_listener_that_wants_it_is_enough(training):
+def test_one_sink_with_times_loading_is_enough(training):
     hooks = hook_manager()
     iterators = torch.utils.data.dataloader._BaseDataLoaderIter
     before = iterators.__next__
@@ -115,7 +112,7 @@ def test_one_listener_that_wants_it_is_enough(training):
 
 
 def test_micro_batches_are_loaded_for_one_step(record, training):
-    """What is loaded between two backward passes is loading, and not forward."""
+    """Loading between two backward passes does not count as forward."""
     with record() as recording:
         for number, data in enumerate(DataLoader(Slow(4), 4)):
             loss_of(training.model, data).backward()
@@ -128,7 +125,7 @@ def test_micro_batches_are_loaded_for_one_step(record, training):
         assert 0 < step.inner_forward_ns < 5 * MILLISECOND
 
 
-def test_a_batch_is_what_the_data_set_gives(record):
+def test_batches_are_unchanged(record):
     """Values, order and the end of a pass."""
     data = TensorDataset(torch.arange(12.0))
     with record():
@@ -146,7 +143,7 @@ def test_a_batch_is_what_the_data_set_gives(record):
                 next(iterator)
 
 
-def test_a_data_set_that_fails_raises_its_own_error(record, training):
+def test_an_error_of_the_data_set_is_raised_unchanged(record, training):
     class Failing(Slow):
         def __getitem__(self, index):
             raise ZeroDivisionError
@@ -156,7 +153,7 @@ def test_a_data_set_that_fails_raises_its_own_error(record, training):
     assert recording.evaluations == []
 
 
-def test_a_data_set_with_a_loader_of_its_own_counts_once(record, training):
+def test_nested_loading_counts_once(record, training):
     class Nested(IterableDataset):
         def __iter__(self):
             yield from DataLoader(Slow(), None)
@@ -166,9 +163,6 @@ def test_a_data_set_with_a_loader_of_its_own_counts_once(record, training):
         training.epoch(DataLoader(Nested(), 4))
         took = time.monotonic_ns() - began
     assert sum(step.data_ns for step in recording.steps) < took
-
-
-# -- evaluation ----------------------------------------------------------------------------------------------------
 
 
 def gradients_off(training):
@@ -188,8 +182,8 @@ def inference_mode(training):
             training.evaluate(data)
 
 
-def broken_off(training):
-    """A few batches only, as trainers do to check that validation works."""
+def stopped_early(training):
+    """Evaluate on a few batches only, as trainers do to check the validation loop."""
     with torch.no_grad():
         for number, data in enumerate(DataLoader(Slow(10), 4)):
             training.evaluate(data)
@@ -204,7 +198,7 @@ def with_workers(training):
 
 
 @pytest.mark.parametrize(
-    "evaluate", [gradients_off, gradients_off_inside, inference_mode, broken_off, with_workers]
+    "evaluate", [gradients_off, gradients_off_inside, inference_mode, stopped_early, with_workers]
 )
 def test_an_evaluation_between_epochs(record, training, evaluate):
     with record() as recording:
@@ -234,12 +228,12 @@ def test_an_evaluation_in_the_middle_of_an_epoch(record, training):
     assert len(spans(recording)) == 1
     following, (end, _) = recording.steps[3], recording.evaluations[1]
     assert following.data_ns <= following.first_backward_ns - end, (
-        "what was loaded to evaluate is not the step's"
+        "loading for the evaluation must not count for the step"
     )
 
 
-def test_a_long_evaluation_is_said_while_it_goes_on(record, training):
-    """Also where gradients are off only inside the loop's body: training never needed so many batches in a row."""
+def test_a_long_evaluation_is_announced_while_it_runs(record, training):
+    """Gradients are disabled only inside the loop's body, but training never needed so many consecutive batches."""
     with record() as recording:
         training.epoch()
         events = len(recording.events)
@@ -250,16 +244,16 @@ def test_a_long_evaluation_is_said_while_it_goes_on(record, training):
     assert len(spans(recording)) == 1
 
 
-def test_an_evaluation_is_over_when_training_goes_on_without_a_loader(record, training):
+def test_an_evaluation_ends_when_training_continues_without_a_loader(record, training):
     with record() as recording:
         training.epoch()
-        broken_off(training)
+        stopped_early(training)
         training.step(batch())
     assert len(spans(recording)) == 1
     assert recording.evaluations[-1][0] <= recording.steps[-1].first_backward_ns
 
 
-def test_the_last_evaluation_is_said_at_the_end(record, training):
+def test_the_last_evaluation_is_announced_at_the_end(record, training):
     with record() as recording:
         training.epoch()
         gradients_off_inside(training)
@@ -269,7 +263,7 @@ def test_the_last_evaluation_is_said_at_the_end(record, training):
 def test_the_last_evaluation_may_be_open(record, training):
     with record() as recording:
         training.epoch()
-        broken_off(training)
+        stopped_early(training)
     assert [begins for _, begins in recording.evaluations] == [True]
 
 
@@ -300,7 +294,7 @@ def all_batches_first(training):
 
 
 def groups_fetched_ahead(training):
-    """As trainers do to know how many tokens an accumulated step has; the last group ends the pass."""
+    """Fetch the micro-batches of a step together, as trainers do to count tokens; the last group ends the pass."""
     loader = iter(DataLoader(Slow(7), 4))
     while group := [data for _, data in zip(range(4), loader, strict=False)]:
         for data in group:
@@ -313,22 +307,22 @@ def groups_fetched_ahead(training):
     "loop",
     [several_batches_a_step, fetched_ahead, four_batches_a_backward, all_batches_first, groups_fetched_ahead],
 )
-def test_training_that_takes_several_batches_is_none(record, training, loop):
+def test_training_on_several_batches_per_step_is_no_evaluation(record, training, loop):
     with record() as recording:
         loop(training)
         loop(training)
     assert recording.evaluations == []
 
 
-def test_a_pass_before_any_training_is_none(record, training):
-    """The statistics of the data, or the sanity check of a trainer: set-up."""
+def test_a_pass_before_any_training_is_no_evaluation(record, training):
+    """Statistics of the data, or the sanity check of a trainer, belong to the setup."""
     with record() as recording:
         gradients_off(training)
         training.epoch()
     assert recording.evaluations == []
 
 
-def test_a_thread_that_only_loads_evaluates_nothing(record, training):
+def test_a_thread_that_only_loads_is_no_evaluation(record, training):
     queue = []
     with record() as recording:
         training.epoch()
@@ -343,7 +337,7 @@ def test_a_thread_that_only_loads_evaluates_nothing(record, training):
     ] * 9
 
 
-def test_a_failure_of_ours_does_not_reach_the_loop(record, training, monkeypatch):
+def test_an_internal_error_does_not_reach_the_loop(record, training, monkeypatch):
     with record():
         training.epoch()
         hooks = hook_manager()

@@ -1,10 +1,10 @@
-"""The loops of frameworks, and of several processes: the true number of steps, each with its true loss."""
+"""Loops of frameworks and of several processes: number of steps and their losses."""
 
 import pytest
 
 from tests.support import distributed_loops, framework_loops
 from tests.support.loops_page import HEAD, PAGE, is_on_page, note_of, run_distributed, run_frameworks
-from tests.support.training_loops import BY_HAND, LOOPS
+from tests.support.training_loops import LOOPS, MANUAL
 from tests.torch_hooks.test_compile import LOOPS as COMPILED
 
 pytestmark = pytest.mark.slow
@@ -16,7 +16,7 @@ EVALUATIONS = {
     "Trainer of transformers": 2,
     "Trainer of transformers, accumulating": 2,
 }
-"""How often each evaluates between its steps."""
+"""Number of evaluations between the steps of each loop."""
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def test_framework(frameworks, name):
     found = frameworks[name]
     check(found)
     assert found["evaluations"] == EVALUATIONS.get(name, 0)
-    assert all(found["loaded"]), "each step has waited for its data"
+    assert all(found["loaded"]), "each step must have a loading time"
     assert is_on_page(name, found["seen"], found["truth"], note_of(framework_loops.LOOPS[name]))
 
 
@@ -56,9 +56,9 @@ def test_several_processes(ranks, name, rank):
     assert is_on_page(name, found["seen"], found["truth"], note_of(distributed_loops.LOOPS[name]))
 
 
-def test_the_page_holds_these_loops_and_no_others():
+def test_the_page_lists_exactly_these_loops():
     table = PAGE.read_text(encoding="utf-8").partition("|---|---|---|---|\n")[2].partition("\n\n")[0]
     names = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()]
     compiled = [f"torch.compile: {loop.__name__}" for loop in COMPILED]
-    assert names == [*LOOPS, *BY_HAND, *compiled, *framework_loops.LOOPS, *distributed_loops.LOOPS]
+    assert names == [*LOOPS, *MANUAL, *compiled, *framework_loops.LOOPS, *distributed_loops.LOOPS]
     assert HEAD.partition("**")[2] in PAGE.read_text(encoding="utf-8")

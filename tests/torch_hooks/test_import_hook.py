@@ -1,4 +1,4 @@
-"""Acting when a module is imported: exactly then, once, and without a trace."""
+"""Actions at the import of a module: once, at the right time, and without side effects."""
 
 import importlib
 import importlib.util
@@ -12,7 +12,7 @@ from profiler.torch_hooks.import_hook import LateModule, when_imported
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """Writes a module that can be imported, under a name that nothing else has."""
+    """Return a function that writes an importable module with a unique name."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def write(text):
@@ -25,13 +25,13 @@ def module(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def _finders_are_left_as_they_were():
+def _finders_are_restored():
     before = list(sys.meta_path)
     yield
     assert sys.meta_path == before
 
 
-def test_it_acts_once_at_the_end_of_the_import(module):
+def test_the_action_runs_once_at_the_end_of_the_import(module):
     name = module("value = 1")
     seen = []
     when_imported(name, lambda: seen.append(sys.modules[name].value))
@@ -41,7 +41,7 @@ def test_it_acts_once_at_the_end_of_the_import(module):
     assert seen == [1]
 
 
-def test_the_module_does_not_show_that_it_was_watched(module):
+def test_the_module_shows_no_trace_of_the_hook(module):
     name = module("")
     plain = importlib.import_module(name)
     del sys.modules[name]
@@ -52,13 +52,13 @@ def test_the_module_does_not_show_that_it_was_watched(module):
     assert watched.__spec__ == plain.__spec__
 
 
-def test_a_module_that_is_there_is_acted_on_at_once():
+def test_the_action_runs_at_once_for_an_imported_module():
     seen = []
     when_imported("sys", lambda: seen.append(1))
     assert seen == [1]
 
 
-def test_an_import_that_fails_is_waited_for_again(module):
+def test_the_hook_waits_for_the_next_import_after_a_failed_one(module):
     name = module("raise RuntimeError('not yet')")
     seen = []
     when_imported(name, lambda: seen.append(1))
@@ -70,15 +70,15 @@ def test_an_import_that_fails_is_waited_for_again(module):
     assert seen == [1]
 
 
-def test_a_module_that_does_not_exist_is_missed_as_ever():
-    forget = when_imported("no_such_module_anywhere", pytest.fail)
+def test_a_missing_module_raises_the_usual_error():
+    cancel = when_imported("no_such_module_anywhere", pytest.fail)
     with pytest.raises(ModuleNotFoundError, match="No module named 'no_such_module_anywhere'"):
         importlib.import_module("no_such_module_anywhere")
-    forget()
+    cancel()
 
 
 class Rigid:
-    """A loader that takes no attribute."""
+    """A loader without settable attributes."""
 
     __slots__ = ()
 
@@ -89,21 +89,21 @@ class Rigid:
         module.value = 7
 
 
-def test_a_loader_that_cannot_be_followed_still_loads():
+def test_a_loader_that_cannot_be_wrapped_still_loads():
     class Finder:
         def find_spec(self, name, path=None, target=None):
             return ModuleSpec(name, Rigid()) if name == "imported_rigidly" else None
 
     finder = Finder()
     sys.meta_path.append(finder)
-    forget = when_imported("imported_rigidly", pytest.fail)
+    cancel = when_imported("imported_rigidly", pytest.fail)
     assert importlib.import_module("imported_rigidly").value == 7
-    forget()
+    cancel()
     sys.meta_path.remove(finder)
     del sys.modules["imported_rigidly"]
 
 
-def test_a_module_whose_specs_share_a_loader_is_acted_on_once():
+def test_the_action_runs_once_where_specs_share_a_loader():
     class Loader:
         def create_module(self, spec):
             return None
@@ -128,15 +128,15 @@ def test_a_module_whose_specs_share_a_loader_is_acted_on_once():
     del sys.modules["imported_from_a_freezer"]
 
 
-def test_a_wish_can_be_taken_back(module):
+def test_the_action_can_be_cancelled(module):
     name = module("")
-    forget = when_imported(name, pytest.fail)
-    forget()
-    forget()
+    cancel = when_imported(name, pytest.fail)
+    cancel()
+    cancel()
     importlib.import_module(name)
 
 
-def test_a_late_module_is_looked_up_when_it_is_used(module):
+def test_a_late_module_is_looked_up_on_use(module):
     late = LateModule(module("value = 3"))
     assert not hasattr(late, "value")
     importlib.import_module("imported_late")
@@ -165,7 +165,7 @@ def test_hooks_wait_for_torch_and_see_the_first_step(run_python):
     assert done.stdout == "1 None []\n"
 
 
-def test_hooks_that_never_saw_torch_leave_nothing(run_python):
+def test_hooks_leave_no_trace_without_torch(run_python):
     done = run_python(
         """
         import sys
@@ -180,7 +180,7 @@ def test_hooks_that_never_saw_torch_leave_nothing(run_python):
     assert done.stdout == "False True\n"
 
 
-def test_steps_by_hand_need_no_torch(run_python):
+def test_manual_steps_need_no_torch(run_python):
     done = run_python(
         """
         import sys

@@ -1,4 +1,4 @@
-"""Every kind of loop gives its true number of steps, each with its true loss and number of backward passes."""
+"""Steps, losses and numbers of backward passes of every kind of loop."""
 
 import threading
 from contextlib import suppress
@@ -12,8 +12,8 @@ from profiler.torch_hooks.manager import hook_manager
 from profiler.torch_hooks.step_detector import MAX_PENDING_LOSSES
 from tests.support.loops_page import is_on_page, note_of
 from tests.support.training_loops import (
-    BY_HAND,
     LOOPS,
+    MANUAL,
     STEPS,
     Gan,
     batch,
@@ -45,7 +45,7 @@ OPTIMIZERS = {
     "Adagrad fused": {"fused": True},
 }
 ELSEWHERE = {"LBFGS", "Muon", "SparseAdam"}
-"""Built-in optimizers that need a loop of their own."""
+"""Built-in optimizers with a separate test."""
 
 
 def check(recording, truth):
@@ -56,9 +56,9 @@ def approximately(loss):
     return None if loss is None else pytest.approx(loss, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", LOOPS | BY_HAND)
+@pytest.mark.parametrize("name", LOOPS | MANUAL)
 def test_loop(record, name):
-    loop = (LOOPS | BY_HAND)[name]
+    loop = (LOOPS | MANUAL)[name]
     with record() as recording:
         truth = loop()
     check(recording, truth)
@@ -75,7 +75,7 @@ def test_optimizer(record, name):
     check(recording, truth)
 
 
-def test_every_optimizer_of_torch_is_tried():
+def test_every_optimizer_of_torch_is_tested():
     kinds = [kind for kind in vars(torch.optim).values() if isinstance(kind, type)]
     there = {kind.__name__ for kind in kinds if issubclass(kind, torch.optim.Optimizer)} - {"Optimizer"}
     assert there == {name.split()[0] for name in OPTIMIZERS} | ELSEWHERE
@@ -96,7 +96,7 @@ def test_sparse_gradients(record):
 
 
 def test_two_threads_that_train(record):
-    """Each thread has steps of its own; every one of them is counted, with its own loss."""
+    """Each thread has its own steps, and all of them are counted."""
     truths, together = [], threading.Barrier(2)
 
     def train():
@@ -114,7 +114,7 @@ def test_two_threads_that_train(record):
 
 
 def test_two_threads_whose_optimizers_step_inside_backward(record):
-    """Both are inside their backward passes when either updates: each update is a step of its own thread."""
+    """Both threads are inside a backward pass when either updates; each update is a step of its own thread."""
     together = threading.Barrier(2)
 
     def train(scale):
@@ -139,9 +139,7 @@ def test_two_threads_whose_optimizers_step_inside_backward(record):
     assert sorted(recording.truth) == [(1.0, 1)] * STEPS + [(100.0, 1)] * STEPS
 
 
-def test_more_micro_batches_on_a_device_than_are_kept_have_no_loss_rather_than_a_part_of_it(
-    record, monkeypatch
-):
+def test_a_step_with_too_many_pending_losses_has_no_loss(record, monkeypatch):
     ring = PinnedRing(torch, pinned=False)
     monkeypatch.setattr(hook_manager().scalars, "_ring", ring)
     monkeypatch.setattr(hook_manager().scalars, "_read_plain", ring.put)
@@ -157,7 +155,7 @@ def test_more_micro_batches_on_a_device_than_are_kept_have_no_loss_rather_than_a
     assert recording.truth == [(None, many), (2.0 * few, few)]
 
 
-def test_a_backward_from_several_elements_has_no_loss_and_says_so_once(record):
+def test_a_backward_from_several_elements_has_no_loss_and_warns_once(record):
     model = network()
     optimizer = sgd(model)
     with record() as recording:
@@ -170,7 +168,7 @@ def test_a_backward_from_several_elements_has_no_loss_and_says_so_once(record):
     assert "several elements" in recording.warnings.pop()
 
 
-def test_updates_that_no_hook_sees_are_said(record):
+def test_unseen_updates_warn(record):
     model = network()
     with record() as recording:
         for _ in range(STEPS):
@@ -180,7 +178,7 @@ def test_updates_that_no_hook_sees_are_said(record):
     assert ["prof.step() after each update" in reason for reason in recording.warnings] == [True]
 
 
-def test_what_could_not_be_read_is_not_said_of_the_next_recording(record):
+def test_warnings_are_cleared_for_the_next_recording(record):
     with record() as first, suppress(RuntimeError):
         torch.ones(2, requires_grad=True).backward()
     with record() as second:
@@ -209,39 +207,36 @@ def test_a_loss_may_be_of_any_precision(record, dtype):
     assert recording.truth == [(0.125, 1)]
 
 
-# -- steps by hand -------------------------------------------------------------------------------------------------
-
-
 def unseen_update(model):
-    """An update that no hook sees."""
+    """Update the weights without an optimizer."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.sub_(0.01 * parameter.grad)
     model.zero_grad()
 
 
-def test_a_step_by_hand_takes_the_loss_of_its_backward(record, by_hand):
+def test_a_manual_step_has_the_loss_of_its_backward_pass(record, manual_step):
     model, truth = network(), []
     with record() as recording:
         for _ in range(STEPS):
             loss = loss_of(model)
             loss.backward()
             unseen_update(model)
-            by_hand(None)
+            manual_step(None)
             truth.append((loss.item(), 1))
     check(recording, truth)
 
 
 @pytest.mark.parametrize("kind", [float, torch.tensor])
-def test_a_step_by_hand_may_bring_its_loss(record, by_hand, kind):
+def test_a_manual_step_may_have_a_loss(record, manual_step, kind):
     with record() as recording:
         for number in range(STEPS):
-            by_hand(kind(number / 4))
+            manual_step(kind(number / 4))
     assert recording.truth == [(number / 4, 0) for number in range(STEPS)]
 
 
 @pytest.mark.parametrize("when", ["before the update", "after the update"])
-def test_a_loss_by_hand_beside_an_optimizer_replaces_the_one_that_was_seen(record, by_hand, when):
+def test_a_manual_loss_replaces_the_detected_one(record, manual_step, when):
     model = network()
     optimizer = sgd(model)
     with record() as recording:
@@ -249,27 +244,27 @@ def test_a_loss_by_hand_beside_an_optimizer_replaces_the_one_that_was_seen(recor
             optimizer.zero_grad()
             loss_of(model).backward()
             if when == "before the update":
-                by_hand(float(number))
+                manual_step(float(number))
             optimizer.step()
             if when == "after the update":
-                by_hand(float(number))
+                manual_step(float(number))
     assert recording.truth == [(float(number), 1) for number in range(STEPS)]
 
 
-def test_steps_by_hand_may_follow_those_of_an_optimizer(record, by_hand):
+def test_manual_steps_may_follow_those_of_an_optimizer(record, manual_step):
     with record() as recording:
         truth = plain()
-        by_hand(1.0)
+        manual_step(1.0)
         for _ in range(STEPS):
-            by_hand(2.0)
+            manual_step(2.0)
     truth[-1] = (1.0, 1)
     check(recording, truth + [(2.0, 0)] * STEPS)
 
 
 @pytest.mark.parametrize("loss", ["0.5x", [1, 2], torch.ones(3), object()])
-def test_a_loss_by_hand_that_is_no_number_leaves_the_step(record, by_hand, loss):
+def test_a_manual_step_with_an_unreadable_loss_is_counted(record, manual_step, loss):
     with record() as recording:
-        by_hand(loss)
+        manual_step(loss)
     assert recording.truth == [(None, 0)]
     assert len(recording.warnings) == 1
 
@@ -285,14 +280,11 @@ def test_a_backward_from_an_edge_of_the_graph_has_no_loss(record):
     assert hook_manager().failure is None
 
 
-# -- the learning rate ---------------------------------------------------------------------------------------------
-
-
 def rates(recording):
     return [step.learning_rate for step in recording.steps]
 
 
-def test_the_rate_of_a_schedule_is_the_one_that_was_used(record):
+def test_the_learning_rate_is_the_one_used_by_the_update(record):
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.8)
     schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
@@ -304,7 +296,7 @@ def test_the_rate_of_a_schedule_is_the_one_that_was_used(record):
     assert rates(recording) == [0.8 * 0.5**n for n in range(STEPS)]
 
 
-def test_the_rate_may_be_a_tensor(record):
+def test_the_learning_rate_may_be_a_tensor(record):
     model = network()
     optimizer = torch.optim.AdamW(model.parameters(), lr=torch.tensor(0.25))
     with record() as recording:
@@ -314,7 +306,7 @@ def test_the_rate_may_be_a_tensor(record):
     assert rates(recording) == [0.25] * STEPS
 
 
-def test_the_rate_of_a_step_of_two_optimizers_is_the_first_ones(record):
+def test_the_learning_rate_of_two_optimizers_is_that_of_the_first(record):
     gan = Gan()
     gan.generator_optimizer.param_groups[0]["lr"] = 0.5
     with record() as recording:
@@ -326,10 +318,7 @@ def test_the_rate_of_a_step_of_two_optimizers_is_the_first_ones(record):
     assert rates(recording) == [0.01] * STEPS
 
 
-# -- times ---------------------------------------------------------------------------------------------------------
-
-
-def test_times_of_a_step_lie_inside_it(record):
+def test_the_phases_of_a_step_lie_inside_it(record):
     with record() as recording:
         plain()
     previous = 0

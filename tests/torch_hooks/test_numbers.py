@@ -1,4 +1,4 @@
-"""The training's numbers are the same to the last bit, with and without a recording."""
+"""Numbers of a training, bit-identical with and without a recording."""
 
 import random
 
@@ -46,8 +46,8 @@ def test_weights_and_the_optimizers_state(record):
     assert all(torch.equal(one, other) for one, other in zip(recorded, undisturbed, strict=True))
 
 
-def test_what_backward_returns_and_leaves(record):
-    """Also a loss that is used after its backward is itself still, and not something of ours."""
+def test_backward_returns_none_and_leaves_the_loss_unchanged(record):
+    """The loss can be used after its backward pass."""
     with record():
         scaler = torch.amp.GradScaler("cpu")
         weight = nn.Parameter(torch.ones(()))
@@ -59,7 +59,7 @@ def test_what_backward_returns_and_leaves(record):
         assert loss.grad_fn is not None
 
 
-def test_a_backward_that_fails_raises_the_very_error(record):
+def test_an_error_in_backward_is_raised_unchanged(record):
     class OwnError(Exception):
         pass
 

@@ -1,4 +1,4 @@
-"""Whatever happens, torch is afterwards as it was before, and the training has not noticed."""
+"""Removal of the hooks, and internal errors that must not reach the training."""
 
 import functools
 import gc
@@ -28,7 +28,7 @@ def hooks():
 
 @pytest.fixture
 def untouched():
-    """A function that asserts that torch is as it was."""
+    """Return a function that asserts that torch is unchanged."""
     before = torch.autograd.backward, SCALER.step, SCALER.scale, tuple(_global_optimizer_post_hooks)
 
     def check():
@@ -38,14 +38,14 @@ def untouched():
     return check
 
 
-def test_an_exception_inside(record, untouched):
+def test_an_exception_removes_the_hooks(record, untouched):
     with pytest.raises(ZeroDivisionError), record():
         raise ZeroDivisionError
     untouched()
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
-def test_sinks_leave_in_any_order_and_each_sees_its_own_time(hooks, untouched, order):
+def test_sinks_detach_in_any_order_and_each_sees_its_own_window(hooks, untouched, order):
     events = [[], [], []]
     sinks = [one.append for one in events]
     for sink in sinks:
@@ -59,7 +59,7 @@ def test_sinks_leave_in_any_order_and_each_sees_its_own_time(hooks, untouched, o
     assert [len(one) for one in events] == [STEPS * (3 - index) + after[index] for index in range(3)]
 
 
-def test_leaving_twice(hooks, untouched):
+def test_detaching_twice(hooks, untouched):
     sink, other = [].append, [].append
     hooks.attach(sink)
     hooks.attach(other)
@@ -72,7 +72,7 @@ def test_leaving_twice(hooks, untouched):
 
 
 def wrapped(original):
-    """Somebody else's wrapper, which counts its calls."""
+    """Return a third-party wrapper that counts its calls."""
 
     @functools.wraps(original)
     def backward(*args, **kwargs):
@@ -83,38 +83,38 @@ def wrapped(original):
     return backward
 
 
-def test_somebody_who_wraps_after_us_and_leaves_before_us(record, untouched):
+def test_a_later_wrapper_that_is_removed_first(record, untouched):
     with record() as recording:
-        ours = torch.autograd.backward
-        torch.autograd.backward = theirs = wrapped(ours)
+        wrapper = torch.autograd.backward
+        torch.autograd.backward = third_party = wrapped(wrapper)
         truth = plain()
-        torch.autograd.backward = ours
+        torch.autograd.backward = wrapper
         truth += plain()
     untouched()
-    assert theirs.calls == STEPS
+    assert third_party.calls == STEPS
     assert [loss for loss, _ in recording.truth] == pytest.approx([loss for loss, _ in truth])
 
 
-def test_somebody_who_wraps_after_us_and_stays(record, untouched):
-    """Their wrapper is left alone, and ours under it passes everything through."""
+def test_a_later_wrapper_that_stays(record, untouched):
+    """It is kept, and the wrapper below it passes every call through."""
     original = torch.autograd.backward
     with record():
-        torch.autograd.backward = theirs = wrapped(torch.autograd.backward)
-    assert torch.autograd.backward is theirs
+        torch.autograd.backward = third_party = wrapped(torch.autograd.backward)
+    assert torch.autograd.backward is third_party
     plain()
-    assert theirs.calls == STEPS
+    assert third_party.calls == STEPS
     torch.autograd.backward = original
     untouched()
 
 
-@pytest.mark.parametrize("restored", [True, False], ids=["they restore ours", "they stay"])
-def test_a_further_recording_over_a_wrapper_left_behind_counts_once(record, untouched, restored):
+@pytest.mark.parametrize("restored", [True, False], ids=["restored", "kept"])
+def test_a_second_recording_over_a_kept_wrapper_counts_once(record, untouched, restored):
     original = torch.autograd.backward
     with record():
-        ours = torch.autograd.backward
-        torch.autograd.backward = wrapped(ours)
+        wrapper = torch.autograd.backward
+        torch.autograd.backward = wrapped(wrapper)
     if restored:
-        torch.autograd.backward = ours
+        torch.autograd.backward = wrapper
     with record() as recording:
         truth = plain()
     assert recording.truth == [(pytest.approx(loss), 1) for loss, _ in truth]
@@ -123,13 +123,13 @@ def test_a_further_recording_over_a_wrapper_left_behind_counts_once(record, unto
 
 
 @pytest.mark.parametrize("error", [ValueError, AttributeError, KeyError, RuntimeError, MemoryError])
-def test_a_failure_of_ours_does_not_reach_the_loop(hooks, untouched, error):
+def test_an_internal_error_does_not_reach_the_loop(hooks, untouched, error):
     calls = []
 
     def sink(event):
         calls.append(event)
         if len(calls) > 2:
-            raise error("ours")
+            raise error("internal")
 
     torch.manual_seed(0)
     undisturbed = plain()
@@ -145,7 +145,7 @@ def test_a_failure_of_ours_does_not_reach_the_loop(hooks, untouched, error):
     hooks.detach(sink)
 
 
-def test_gradients_made_in_inference_mode_do_not_reach_the_loop(record):
+def test_gradients_made_in_inference_mode_raise_nothing(record):
     models = network(), network()
     optimizers = [sgd(model) for model in models]
     with record() as recording:
@@ -172,9 +172,9 @@ BREAKABLE = {
 
 
 @pytest.mark.parametrize("part", BREAKABLE)
-def test_no_part_of_ours_that_fails_reaches_the_loop(record, untouched, monkeypatch, part):
+def test_no_failing_part_reaches_the_loop(record, untouched, monkeypatch, part):
     def broken(*_, **__):
-        raise RuntimeError("ours")
+        raise RuntimeError("internal")
 
     loops = (fused_into_backward, scaled(overflow_at=(1,)))
     undisturbed = [after_seed(loop) for loop in loops]
@@ -185,7 +185,7 @@ def test_no_part_of_ours_that_fails_reaches_the_loop(record, untouched, monkeypa
             found.append(after_seed(loop))
             failures.append(hook_manager().failure)
     assert found == undisturbed
-    assert "RuntimeError: ours" in failures
+    assert "RuntimeError: internal" in failures
     untouched()
 
 
@@ -194,11 +194,11 @@ def after_seed(loop):
     return loop()
 
 
-def test_after_a_failure_nobody_who_comes_or_goes_brings_the_hooks_back(hooks, untouched):
+def test_after_a_failure_no_new_sink_revives_the_hooks(hooks, untouched):
     events = []
     sink, other = events.append, [].append
     hooks.attach(sink)
-    hooks.context.fail(ValueError("ours"))
+    hooks.context.fail(ValueError("internal"))
     hooks.attach(other)
     plain()
     hooks.detach(other)
@@ -213,22 +213,22 @@ def test_after_a_failure_nobody_who_comes_or_goes_brings_the_hooks_back(hooks, u
     untouched()
 
 
-def test_who_joins_hears_what_others_listen_to_and_installs_nothing(hooks, untouched):
-    heard, sink = [], [].append
-    hooks.join(heard.append)
+def test_a_joined_sink_receives_events_and_installs_no_hooks(hooks, untouched):
+    received, sink = [], [].append
+    hooks.join(received.append)
     untouched()
     hooks.attach(sink)
-    hooks.join(heard.append)
+    hooks.join(received.append)
     plain()
     hooks.detach(sink)
     hooks.reset()
-    assert len(heard) == STEPS
+    assert len(received) == STEPS
     untouched()
 
 
-def test_a_failure_in_a_step_by_hand_does_not_reach_the_loop(hooks, untouched):
+def test_a_failure_in_a_manual_step_does_not_reach_the_loop(hooks, untouched):
     def sink(event):
-        raise ValueError("ours")
+        raise ValueError("internal")
 
     hooks.attach(sink)
     hooks.manual_step(1.0)
@@ -250,7 +250,7 @@ def test_an_optimizer_that_hides_its_groups_does_not_reach_the_loop(record):
 
 
 @pytest.mark.slow
-def test_an_optimizer_and_its_weights_may_die_while_we_listen(record):
+def test_an_optimizer_and_its_weights_are_not_kept_alive(record):
     with record():
         model = network()
         optimizer = sgd(model)
@@ -262,8 +262,8 @@ def test_an_optimizer_and_its_weights_may_die_while_we_listen(record):
         assert [ghost() for ghost in ghosts] == [None, None]
 
 
-def test_a_thread_that_outlives_a_recording_starts_afresh(record):
-    """Its losses that never reached an update do not enter the first step of the next recording."""
+def test_a_thread_that_outlives_a_recording_starts_anew(record):
+    """Losses without an update do not enter the first step of the next recording."""
     model = network()
     optimizer = sgd(model)
     go, done = threading.Event(), threading.Event()
@@ -291,7 +291,7 @@ def test_a_thread_that_outlives_a_recording_starts_afresh(record):
 
 @pytest.mark.slow
 def test_hooks_do_not_import_the_compiler():
-    """It takes longer to import than many a run takes to start."""
+    """Its import takes longer than the start of many runs."""
     script = """
 import sys, torch
 from profiler.torch_hooks.manager import hook_manager
@@ -306,8 +306,8 @@ print(sorted(name for name in set(sys.modules) - before if name.startswith("torc
 
 
 @pytest.mark.slow
-def test_the_random_numbers_to_come_are_the_same(run_python, tmp_path):
-    """Also those of Python itself, which some libraries draw on when they are imported."""
+def test_random_states_are_unchanged(run_python, tmp_path):
+    """Includes the state of ``random``, which some libraries use when they are imported."""
     done = run_python(
         f"""
         import random

@@ -1,4 +1,4 @@
-"""What torch's schedulers will do to the learning rate is foreseen exactly, and no scheduler notices."""
+"""Simulation of torch's learning-rate schedulers, which leaves the schedulers unchanged."""
 
 import copy
 import functools
@@ -32,7 +32,7 @@ def chained(optimizer):
 
 
 class Own(schedulers.LRScheduler):
-    """A scheduler of a user's, which keeps a thing that must not be copied and a method of its own."""
+    """A user-defined scheduler with an attribute that must not be copied and a bound method."""
 
     def __init__(self, optimizer, model):
         self.model = model
@@ -59,7 +59,7 @@ SCHEDULES = {
     "restarts": (lambda o: schedulers.CosineAnnealingWarmRestarts(o, 40), 1),
     "warmed up": (lambda o: warmed_up(o, lambda o: schedulers.CosineAnnealingLR(o, TOTAL - 10)), 1),
     "chained": (chained, 1),
-    "somebody's own": (lambda o: Own(o, torch.nn.Linear(2, 2)), 1),
+    "user-defined": (lambda o: Own(o, torch.nn.Linear(2, 2)), 1),
 }  # fmt: skip
 
 
@@ -79,14 +79,14 @@ def leaves(value):
 
 
 class Training:
-    """A loop that can be stopped and taken up again."""
+    """A loop that can be continued."""
 
-    def __init__(self, make, *, every=1, calls=1, told=()):
+    def __init__(self, make, *, every=1, calls=1, arguments=()):
         torch.manual_seed(0)
         self.model = torch.nn.Linear(4, 1)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.1, momentum=0.9)
         self.scheduler = make(self.optimizer)
-        self.every, self.calls, self.told, self.steps = every, calls, told, 0
+        self.every, self.calls, self.arguments, self.steps = every, calls, arguments, 0
 
     def go(self, steps):
         """Train; returns the learning rate of each step."""
@@ -98,7 +98,7 @@ class Training:
             self.optimizer.step()
             self.steps += 1
             for _ in range(self.calls if self.steps % self.every == 0 else 0):
-                self.scheduler.step(*self.told)
+                self.scheduler.step(*self.arguments)
         return rates
 
     @property
@@ -113,8 +113,8 @@ class Training:
         return list(leaves(parts))
 
 
-def followed(training, steps=SEEN, *, total_steps=TOTAL):
-    """Train under a recording; returns what ``run.json`` says of the schedule."""
+def plan_after(training, steps=SEEN, *, total_steps=TOTAL):
+    """Train under a recording, and return the plan's section of ``run.json``."""
     hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     try:
@@ -126,43 +126,43 @@ def followed(training, steps=SEEN, *, total_steps=TOTAL):
     return seen and lr_simulation.plan_section(seen, step=training.steps, total_steps=total_steps)
 
 
-def assert_foreseen(section, training):
-    """The plan says at which rate each of the remaining steps is taken."""
+def assert_predicted(section, training):
+    """Compare the plan with the rates of the remaining steps."""
     plan = RatePlan.read({"learning_rate_plan": section})
     ahead = range(training.steps + 1, int(plan.last_step))
     rates = training.go(len(ahead))
-    told = [plan.rate_at(step) for step in ahead]
-    assert told == pytest.approx(rates, abs=1.001e-3 * max(plan.rates))
+    planned = [plan.rate_at(step) for step in ahead]
+    assert planned == pytest.approx(rates, abs=1.001e-3 * max(plan.rates))
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_the_rest_of_a_schedule_is_foreseen(name):
+def test_the_rest_of_a_schedule_is_predicted(name):
     make, every = SCHEDULES[name]
     training = Training(make, every=every)
-    section = followed(training)
+    section = plan_after(training)
     assert (
         section["source"]
         == f"{type(training.scheduler).__module__}.{type(training.scheduler).__qualname__}, simulated"
     )
     assert section["knots"][0][0] == SEEN
     assert section["knots"][-1][0] == TOTAL
-    assert_foreseen(section, training)
+    assert_predicted(section, training)
 
 
 @pytest.mark.parametrize(
     "name", ["lambda", "cosine", "cosine of epochs", "one cycle", "polynomial", "warmed up"]
 )
-def test_a_schedule_that_comes_to_zero_says_itself_how_long_the_run_is(name):
+def test_a_schedule_that_ends_at_zero_determines_the_length_of_the_run(name):
     make, every = SCHEDULES[name]
     training = Training(make, every=every)
-    section = followed(training, total_steps=None)
+    section = plan_after(training, total_steps=None)
     assert section["knots"][-1][0] == pytest.approx(TOTAL, abs=6)
     assert section["knots"][-1][1] == pytest.approx(0.0, abs=1e-6)
-    assert_foreseen(section, training)
+    assert_predicted(section, training)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
-def test_weights_states_and_random_numbers_are_the_same_to_the_last_bit(name):
+def test_weights_and_states_are_bit_identical(name):
     make, every = SCHEDULES[name]
     alone = Training(make, every=every)
     alone.go(SEEN)
@@ -170,24 +170,24 @@ def test_weights_states_and_random_numbers_are_the_same_to_the_last_bit(name):
     watched = Training(make, every=every)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        followed(watched)
+        plan_after(watched)
     assert watched.state == undisturbed
 
 
-def test_several_calls_a_step():
-    """As where each process of a job steps a scheduler that counts the steps of all."""
+def test_several_calls_per_step():
+    """As in a job whose processes each step a scheduler that counts the steps of all."""
     training = Training(lambda o: schedulers.CosineAnnealingLR(o, 2 * TOTAL), calls=2)
-    assert_foreseen(followed(training), training)
+    assert_predicted(plan_after(training), training)
 
 
-def test_a_scheduler_that_has_been_at_work_before():
+def test_a_scheduler_that_stepped_before_the_recording():
     training = Training(SCHEDULES["cosine"][0])
     training.go(30)
-    assert_foreseen(followed(training, 30), training)
+    assert_predicted(plan_after(training, 30), training)
 
 
 @pytest.mark.slow
-def test_a_scheduler_that_is_gone_by_the_end():
+def test_a_scheduler_that_is_deleted_before_the_end():
     hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     training = Training(SCHEDULES["cosine"][0])
@@ -201,7 +201,7 @@ def test_a_scheduler_that_is_gone_by_the_end():
     assert lr_simulation.simulate(seen, step=SEEN, total_steps=TOTAL, source="").last_step == TOTAL
 
 
-def test_what_cannot_be_copied_is_shared():
+def test_attributes_that_cannot_be_copied_are_shared():
     model = torch.nn.Linear(2, 2)
     hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
@@ -212,7 +212,7 @@ def test_what_cannot_be_copied_is_shared():
     assert twin.factor.__self__ is twin
 
 
-def test_an_object_that_counts_its_calls_is_not_called():
+def test_a_callable_object_is_copied_and_not_called():
     class Counting:
         def __init__(self):
             self.calls = 0
@@ -223,13 +223,13 @@ def test_an_object_that_counts_its_calls_is_not_called():
 
     counting = Counting()
     training = Training(lambda o: schedulers.LambdaLR(o, counting))
-    section = followed(training)
+    section = plan_after(training)
     assert counting.calls == SEEN + 1
-    assert_foreseen(section, training)
+    assert_predicted(section, training)
 
 
-def drawn(kind):
-    """A function for ``LambdaLR`` that draws on something, and what tells how far that has come."""
+def with_side_effects(kind):
+    """Return a function for ``LambdaLR`` with side effects, and the objects that they change."""
     numbers, chance, table = iter(range(1, 10**6)), random.Random(0), {"rates": [iter(range(1, 10**6))]}
     held = Held(numbers)
     return {
@@ -246,7 +246,7 @@ def drawn(kind):
 
 
 class Held:
-    """Holds an iterator."""
+    """A callable that advances an iterator."""
 
     def __init__(self, numbers):
         self.numbers = numbers
@@ -279,8 +279,8 @@ def of_a_global():
         "random numbers of its own",
     ],
 )
-def test_what_a_look_ahead_would_use_up_is_left_alone(kind):
-    function, sources = drawn(kind)
+def test_functions_with_side_effects_are_not_simulated(kind):
+    function, sources = with_side_effects(kind)
     training = Training(lambda o: schedulers.LambdaLR(o, function))
     hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
@@ -302,7 +302,7 @@ def state_of(sources):
     "draw",
     [random.random, lambda: float(np.random.rand()), lambda: float(torch.rand(()))],  # noqa: NPY002
 )
-def test_random_numbers_to_come_are_the_same(draw):
+def test_random_states_are_unchanged(draw):
     training = Training(lambda o: schedulers.LambdaLR(o, lambda _: draw()))
     hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
@@ -316,7 +316,7 @@ def test_random_numbers_to_come_are_the_same(draw):
 
 
 class Table:
-    """Something to be called that says itself how it is copied."""
+    """A callable with a copy method."""
 
     copies = 0
 
@@ -331,7 +331,7 @@ class Table:
 
 
 @pytest.mark.parametrize("kind", [Table, lambda: torch.nn.Linear(2, 2)])
-def test_what_says_itself_how_it_is_copied_is_shared(kind):
+def test_objects_with_copy_methods_are_shared(kind):
     thing = kind()
     hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
@@ -341,7 +341,7 @@ def test_what_says_itself_how_it_is_copied_is_shared(kind):
     assert Table.copies == 0
 
 
-def test_a_scheduler_may_hold_what_holds_itself():
+def test_a_scheduler_may_hold_a_cyclic_structure():
     def make(optimizer):
         scheduler = FALLING(optimizer)
         scheduler.log = [{}]
@@ -349,10 +349,10 @@ def test_a_scheduler_may_hold_what_holds_itself():
         return scheduler
 
     training = Training(make)
-    assert_foreseen(followed(training), training)
+    assert_predicted(plan_after(training), training)
 
 
-def test_an_error_of_a_scheduler_is_the_loops_own_and_the_next_call_counts():
+def test_an_error_of_a_scheduler_is_raised_unchanged():
     hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     training = Training(lambda o: schedulers.OneCycleLR(o, 0.1, total_steps=20))
@@ -362,15 +362,15 @@ def test_an_error_of_a_scheduler_is_the_loops_own_and_the_next_call_counts():
     hooks.detach(sink)
 
 
-class Moody(schedulers.LRScheduler):
-    """Does what the training does."""
+class Stateful(schedulers.LRScheduler):
+    """Depends on the state of the optimizer."""
 
     def get_lr(self):
         return [base * (1.0 + float(self.optimizer.state_dict()["state"] != {})) for base in self.base_lrs]
 
 
 class Broken(Own):
-    """Fails where nobody has been yet."""
+    """Fails at a later step."""
 
     def of(self, done):
         return 1.0 / (SEEN + 5 - done)
@@ -379,7 +379,7 @@ class Broken(Own):
 @pytest.mark.parametrize(
     ("make", "steps", "total", "reason"),
     [
-        (Moody, SEEN, TOTAL, "its copy failed (AttributeError"),
+        (Stateful, SEEN, TOTAL, "its copy failed (AttributeError"),
         (
             lambda o: Broken(o, None),
             SEEN,
@@ -399,22 +399,22 @@ class Broken(Own):
         (SCHEDULES["cosine"][0], SEEN, 10**6, "a simulation would take 1,000,000 of its steps"),
     ],
 )
-def test_what_cannot_be_foreseen_is_refused_with_the_reason(make, steps, total, reason):
-    section = followed(Training(make), steps, total_steps=total)
+def test_an_unpredictable_schedule_is_refused_with_the_reason(make, steps, total, reason):
+    section = plan_after(Training(make), steps, total_steps=total)
     assert reason in section["refused"]
     assert "simulated" not in section["source"]
     assert RatePlan.read({"learning_rate_plan": section}) is None
 
 
-def test_a_scheduler_that_is_told_how_the_training_goes_is_refused():
-    section = followed(Training(schedulers.ReduceLROnPlateau, told=(1.0,)))
+def test_a_scheduler_that_takes_a_metric_is_refused():
+    section = plan_after(Training(schedulers.ReduceLROnPlateau, arguments=(1.0,)))
     assert section == {
         "source": "torch.optim.lr_scheduler.ReduceLROnPlateau",
         "refused": "scheduler.step() takes arguments (such as a metric), so its schedule depends on the training",
     }
 
 
-def test_a_rate_that_somebody_else_sets_too_is_not_believed():
+def test_a_rate_changed_outside_the_scheduler_is_refused():
     training = Training(SCHEDULES["cosine"][0])
     hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
@@ -430,7 +430,7 @@ def test_a_rate_that_somebody_else_sets_too_is_not_believed():
         lr_simulation.simulate(seen, step=60, total_steps=TOTAL, source="")
 
 
-def test_the_one_that_steps_most_often_leads():
+def test_the_scheduler_that_steps_most_often_is_used():
     hooks, sink = hook_manager(), [].append
     hooks.attach(sink)
     seldom, often = Training(FALLING, every=10), Training(SCHEDULES["cosine"][0])
@@ -442,7 +442,7 @@ def test_the_one_that_steps_most_often_leads():
     assert type(seen.copy) is schedulers.CosineAnnealingLR
 
 
-def test_a_scheduler_that_cannot_be_copied_is_said_once_and_steps_on():
+def test_a_scheduler_that_cannot_be_copied_warns_once():
     class Uncopied(dict):
         def __copy__(self):
             raise RuntimeError("mine")
@@ -457,20 +457,20 @@ def test_a_scheduler_that_cannot_be_copied_is_said_once_and_steps_on():
     training = Training(make)
     training.go(10)
     assert hooks.schedulers.most_active() is None
-    (said,) = hooks.scalars.warnings
-    assert said.startswith(
+    (warning,) = hooks.scalars.warnings
+    assert warning.startswith(
         "a scheduler of the learning rate cannot be followed (RuntimeError: mine): forecasts"
     )
     hooks.detach(sink)
     assert training.scheduler.last_epoch == 10
 
 
-def test_without_a_scheduler_nothing_is_said():
+def test_without_a_scheduler_there_is_no_plan():
     training = Training(FALLING, every=10**9)
-    assert followed(training) is None
+    assert plan_after(training) is None
 
 
-def test_afterwards_schedulers_are_as_they_were():
+def test_schedulers_are_restored():
     classes = (schedulers.LRScheduler, schedulers.SequentialLR, schedulers.ReduceLROnPlateau)
     before = [one.__dict__["step"] for one in classes]
     hooks, sink = hook_manager(), [].append
