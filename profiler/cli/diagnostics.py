@@ -142,6 +142,7 @@ def examine(
         powercap_root=powercap_root,
         system_root=system_root,
         clock=clock,
+        sleep=sleep,
         cuda_uuids=uuids if uuids and all(uuids) else None,
     )
     try:

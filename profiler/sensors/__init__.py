@@ -46,6 +46,7 @@ def discover(
     powercap_root: Path = POWERCAP_ROOT,
     system_root: Path = Path("/"),
     clock: Callable[[], int] = time.monotonic_ns,
+    sleep: Callable[[float], object] = time.sleep,
     cuda_uuids: Sequence[str] | None = None,
     sources: Sequence[Source] = SOURCES,
 ) -> Found:
@@ -58,6 +59,7 @@ def discover(
         powercap_root: Folder of the powercap zones.
         system_root: Root of the file system for all other files.
         clock: Returns monotonic nanoseconds, for the times of readings.
+        sleep: Waits for a number of seconds.
         cuda_uuids: UUIDs of the process's CUDA devices in logical order, if CUDA is initialised.
         sources: The sources to try, in order.
 
@@ -69,6 +71,7 @@ def discover(
         powercap_root=powercap_root,
         system_root=system_root,
         clock=clock,
+        sleep=sleep,
         cuda_uuids=tuple(cuda_uuids) if cuda_uuids is not None else None,
     )
     sensors: list[Sensor] = []

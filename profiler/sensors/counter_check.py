@@ -27,6 +27,25 @@ _MAX_INTERVAL = 1.75
 """In medians: during a longer interval, an update was missed."""
 _OBSERVE_PERIOD_SECONDS = 0.01
 
+DEFAULT_LIMIT_WATTS = 1_000.0
+"""Power limit of a device that does not report one."""
+_EXCESS = 0.25
+"""Relative excess of a counter's gain over its integrated power that is accepted."""
+_GAP_FACTOR = 2.0
+_GUARD_SECONDS = 1.5
+"""A counter that is constant for this long is replaced; some counters are updated only once per second."""
+_SLOW_INTERVALS = 2.5
+"""The same in units of its longest update interval."""
+_RESET_STEP = 1e-3
+_DURATIONS = (
+    (86_400, "a day"),
+    (3_600, "an hour"),
+    (600, "10 min"),
+    (60, "a minute"),
+    (10, "10 s"),
+    (1, "1 s"),
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -213,3 +232,162 @@ def _read_or_nothing(sensor: Sensor) -> Sequence[Reading]:
         return sensor.read()
     except SensorError:
         return ()
+
+
+class CounterGuard:
+    """Replaces implausible readings of a cumulative counter whose device also reports its power.
+
+    - While the counter is constant for longer than 1.5 s although power is drawn, the power readings are
+      integrated instead. When the counter changes again, its value is used, but the energy never decreases. A counter
+      that is frozen from the first reading on continues from the integrated energy, because its next value may include
+      energy from before.
+    - A gain is a jump if it exceeds 1.25 times the integrated power, or the present power over one second if that is
+      more, by the energy of 0.15 s at the power limit. The integrated power is used instead. Across a gap in the
+      readings, up to twice the power limit is accepted.
+    - A decrease is a reset, and is returned as a decrease.
+
+    Args:
+        limit_watts: Power limit of the device, in watts.
+
+    Attributes:
+        resets: Number of resets.
+        jumps: Number of rejected gains.
+        frozen_seconds: Total time in which power was integrated because the counter was frozen.
+    """
+
+    __slots__ = (
+        "_allowed",
+        "_changed_joules",
+        "_changed_ns",
+        "_energy",
+        "_has_changed",
+        "_integral",
+        "_last_ns",
+        "_limit",
+        "_longest_interval",
+        "_offset",
+        "_raw",
+        "_watts",
+        "frozen_seconds",
+        "jumps",
+        "resets",
+    )
+
+    def __init__(self, limit_watts: float = DEFAULT_LIMIT_WATTS) -> None:
+        self._limit = limit_watts
+        self._raw: float | None = None
+        self._energy = self._offset = 0.0
+        self._watts: float | None = None
+        self._last_ns = self._changed_ns = 0
+        self._changed_joules = self._integral = self._allowed = self._longest_interval = 0.0
+        self._has_changed = False
+        self.resets = self.jumps = 0
+        self.frozen_seconds = 0.0
+
+    def update(self, joules: float, watts: float | None, time_ns: int) -> float:
+        """Process one reading.
+
+        Args:
+            joules: The counter.
+            watts: The power at the same time; None if unknown.
+            time_ns: Monotonic time of the reading in nanoseconds.
+
+        Returns:
+            The plausible energy in joules, which starts at the counter's first value.
+        """
+        if self._raw is None:
+            self._energy = joules
+            self._mark_change(joules, time_ns)
+        else:
+            self._integrate(watts, time_ns)
+            if joules == self._raw:
+                self._hold(time_ns)
+            elif joules < self._raw:
+                self._reset(joules, time_ns)
+            else:
+                self._advance(joules, watts, time_ns)
+        self._watts, self._last_ns = watts, time_ns
+        return self._energy
+
+    def _integrate(self, watts: float | None, time_ns: int) -> None:
+        seconds = (time_ns - self._last_ns) / NANOSECONDS_PER_SECOND
+        known = [power for power in (self._watts, watts) if power is not None]
+        joules = seconds * sum(known) / len(known) if known else 0.0
+        self._integral += joules
+        # Power readings at the ends of a gap do not bound the power within it.
+        is_gap = not known or seconds > _GAP_SECONDS
+        self._allowed += _GAP_FACTOR * self._limit * seconds if is_gap else (1 + _EXCESS) * joules
+
+    def _hold(self, time_ns: int) -> None:
+        seconds = (time_ns - self._changed_ns) / NANOSECONDS_PER_SECOND
+        if seconds < max(_GUARD_SECONDS, _SLOW_INTERVALS * self._longest_interval) or self._integral <= 0:
+            return
+        energy = max(self._energy, self._changed_joules + self._integral)
+        if energy > self._energy:
+            # The time since the change is included once, when the counter is first found frozen.
+            since_ns = self._last_ns if self._energy > self._changed_joules else self._changed_ns
+            self.frozen_seconds += (time_ns - since_ns) / NANOSECONDS_PER_SECOND
+        self._energy = energy
+
+    def _reset(self, joules: float, time_ns: int) -> None:
+        self.resets += 1
+        self._has_changed = True
+        self._offset = 0.0
+        self._energy = max(min(joules, self._energy - _RESET_STEP), 0.0)
+        self._mark_change(joules, time_ns)
+
+    def _advance(self, joules: float, watts: float | None, time_ns: int) -> None:
+        assert self._raw is not None
+        power = max(self._watts or 0.0, watts or 0.0)
+        # Power readings may lag by a second, and a counter may be updated only once per second.
+        allowed = max(self._allowed, (1 + _EXCESS) * _POWER_LAG_SECONDS * power)
+        allowed += _COUNTER_LAG_SECONDS * self._limit
+        is_jump = joules - self._raw > allowed
+        was_frozen_from_start = not self._has_changed and self._energy > self._changed_joules
+        self._has_changed = True
+        if is_jump or was_frozen_from_start:
+            self.jumps += is_jump and not was_frozen_from_start
+            self._energy = max(self._energy, self._changed_joules + self._integral)
+            self._offset = self._energy - joules
+        else:
+            self._energy = max(self._energy, joules + self._offset)
+            self._longest_interval = max(
+                self._longest_interval,
+                min((time_ns - self._changed_ns) / NANOSECONDS_PER_SECOND, _GUARD_SECONDS),
+            )
+        self._mark_change(joules, time_ns)
+
+    def _mark_change(self, joules: float, time_ns: int) -> None:
+        self._raw, self._changed_ns, self._changed_joules = joules, time_ns, self._energy
+        self._integral = self._allowed = 0.0
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return the events as sentences, whose text changes only at a few thresholds."""
+        found = []
+        if self.resets:
+            found.append(
+                f"Its energy counter was reset {times(self.resets)}, as by a driver reload. "
+                "The energy around a reset is estimated from the power before."
+            )
+        if self.jumps:
+            found.append(
+                f"Its energy counter jumped {times(self.jumps)} by more than its power allows. "
+                "The jump is not counted: its power readings were integrated instead."
+            )
+        over = over_seconds(self.frozen_seconds)
+        if over:
+            found.append(
+                f"Its energy counter was frozen for over {over} in total while power was drawn. "
+                "Its power readings were integrated instead."
+            )
+        return tuple(found)
+
+
+def times(count: int) -> str:
+    """Return a count in words that change only once, for warnings that are reported when their text changes."""
+    return "once" if count == 1 else "several times"
+
+
+def over_seconds(seconds: float) -> str:
+    """Return the largest of a few durations that ``seconds`` reaches, in words; empty below one second."""
+    return next((text for limit, text in _DURATIONS if seconds >= limit), "")

@@ -21,6 +21,7 @@ class Environment:
         powercap_root: Folder of the powercap zones.
         system_root: Root of the file system for all other files.
         clock: Returns monotonic nanoseconds.
+        sleep: Waits for a number of seconds.
         cuda_uuids: UUIDs of the process's CUDA devices in logical order; None until CUDA is initialised.
         measured: Domains of the sources that were opened before.
     """
@@ -29,6 +30,7 @@ class Environment:
     powercap_root: Path = POWERCAP_ROOT
     system_root: Path = Path("/")
     clock: Callable[[], int] = time.monotonic_ns
+    sleep: Callable[[float], object] = time.sleep
     cuda_uuids: tuple[str, ...] | None = None
     measured: tuple[Domain, ...] = field(default=())
 

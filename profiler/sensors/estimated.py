@@ -49,7 +49,8 @@ class EstimatedSensor:
 
     Args:
         cpu: Power model of the processors.
-        ram_watts: Constant power of the memory in watts, and a sentence that states its basis.
+        ram_watts: Constant power of the memory in watts, and a sentence that states its basis; None if another sensor
+            measures the memory.
         cpu_times: Source of the load.
         clock: Returns monotonic nanoseconds.
     """
@@ -58,16 +59,15 @@ class EstimatedSensor:
         self,
         *,
         cpu: CpuPowerModel,
-        ram_watts: tuple[float, str],
+        ram_watts: tuple[float, str] | None,
         cpu_times: CpuTimes,
         clock: Callable[[], int],
     ) -> None:
         self._model = cpu
-        self._ram_watts = ram_watts[0]
-        self._domains = (
-            _domain("cpu:package-0", "load model of the processor", cpu.notes),
-            _domain("dram:package-0", "memory model", (ram_watts[1],)),
-        )
+        self._ram_watts = ram_watts[0] if ram_watts else 0.0
+        processor = _domain("cpu:package-0", "load model of the processor", cpu.notes)
+        memory = (_domain("dram:package-0", "memory model", (ram_watts[1],)),) if ram_watts else ()
+        self._domains = (processor, *memory)
         self._cpu_times = cpu_times
         self._clock = clock
         self._last_ns = clock()
@@ -79,7 +79,7 @@ class EstimatedSensor:
 
     @property
     def domains(self) -> tuple[Domain, ...]:
-        """The processors as one domain, and the memory."""
+        """The processors as one domain, and the memory if it is estimated."""
         return self._domains
 
     def read(self) -> Sequence[Reading]:
@@ -103,7 +103,7 @@ class EstimatedSensor:
         amounts = ((self._cpu_joules, watts), (self._ram_joules, self._ram_watts))
         return tuple(
             Reading(domain=domain.name, time_ns=now, energy_joules=joules, power_watts=power)
-            for domain, (joules, power) in zip(self._domains, amounts, strict=True)
+            for domain, (joules, power) in zip(self._domains, amounts, strict=False)
         )
 
     def close(self) -> None:
@@ -132,9 +132,10 @@ def open_estimated(environment: Environment) -> Found:
             "psutil", needed_for="the processor model", install="pip install psutil"
         ) from error
     host = environment.host()
+    has_dram = any(domain.kind.name == "dram" for domain in environment.measured)
     sensor = EstimatedSensor(
         cpu=model_cpu(host),
-        ram_watts=model_ram(psutil.virtual_memory().total, host),
+        ram_watts=None if has_dram else model_ram(psutil.virtual_memory().total, host),
         cpu_times=machine_cpu_times,
         clock=environment.clock,
     )

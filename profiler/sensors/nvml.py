@@ -8,6 +8,7 @@ from typing import Any
 from profiler.errors import MissingDependencyError, SensorError, SensorUnavailableError
 from profiler.records import Domain, Provenance, Reading, Refusal
 from profiler.sensors.base import Found
+from profiler.sensors.counter_check import CounterGuard, over_seconds
 from profiler.sensors.cuda_devices import Board, visible_boards
 from profiler.sensors.environment import Environment
 from profiler.sensors.nvml_device import (
@@ -19,6 +20,7 @@ from profiler.sensors.nvml_device import (
     describe_board,
     is_shared,
     plan_board,
+    power_limit_watts,
 )
 from profiler.sensors.nvml_samples import PowerBuffer, known_clocks
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -38,14 +40,6 @@ _CHECK = "Check it with: nvidia-smi -q"
 _RETRY_NS = NANOSECONDS_PER_SECOND
 _RESTART_NS = 5 * NANOSECONDS_PER_SECOND
 _MILLI = 1e-3
-_UNREAD_LIMITS = (
-    (86_400, "a day"),
-    (3_600, "an hour"),
-    (600, "10 min"),
-    (60, "a minute"),
-    (10, "10 s"),
-    (1, "1 s"),
-)
 
 _NVIDIA_VENDOR = "0x10de"
 _DISPLAY_CLASSES = ("0x03", "0x12")
@@ -91,6 +85,7 @@ class GpuMeter:
     __slots__ = (
         "_buffer",
         "_fields",
+        "_guard",
         "_handle",
         "_last_retry_ns",
         "_lost_ns",
@@ -106,6 +101,7 @@ class GpuMeter:
         self._nvml = nvml
         self._plan = plan
         self._buffer = buffer
+        self._guard = CounterGuard(power_limit_watts(nvml, handle))
         self._last_retry_ns: int | None = None
         self._lost_ns = 0
         self.unread_ns = 0
@@ -143,6 +139,8 @@ class GpuMeter:
         if (energy if self._plan.has_energy else power) is None:
             return None
         middle_ns = (before_ns + clock()) // 2
+        if energy is not None:
+            energy = self._guard.update(energy, power, middle_ns)
         return (Reading(domain=self.domain.name, time_ns=middle_ns, energy_joules=energy, power_watts=power),)
 
     def _read_buffer(self, buffer: PowerBuffer, clock: Callable[[], int]) -> Sequence[Reading]:
@@ -168,12 +166,11 @@ class GpuMeter:
             self._use(self._nvml.nvmlDeviceGetHandleByUUID(self.domain.device))
 
     def warnings(self) -> tuple[str, ...]:
-        """Return a sentence on the time without readings, whose text changes only at a few thresholds."""
-        seconds = self.unread_ns / NANOSECONDS_PER_SECOND
-        over = next((text for limit, text in _UNREAD_LIMITS if seconds >= limit), None)
-        if over is None:
-            return ()
-        return (f"{self.domain.name} could not be read for over {over} in total.",)
+        """Return problems as sentences, whose text changes only at a few thresholds."""
+        name = self.domain.name
+        over = over_seconds(self.unread_ns / NANOSECONDS_PER_SECOND)
+        unread = (f"{name} could not be read for over {over} in total.",) if over else ()
+        return (*unread, *(f"{name}: {sentence}" for sentence in self._guard.warnings()))
 
 
 def _scaled(milli: int | None) -> float | None:
@@ -183,7 +180,7 @@ def _scaled(milli: int | None) -> float | None:
 class NvmlSensor:
     """Reads every visible board.
 
-    Counters are returned unchanged; a reset, as on reloading the driver, appears as a decrease.
+    Counters pass through a :class:`CounterGuard`; a reset, as on reloading the driver, appears as a decrease.
 
     Args:
         nvml: The initialised ``pynvml`` module; the sensor shuts it down.
@@ -234,7 +231,7 @@ class NvmlSensor:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Boards that could not be read for more than a second in total."""
+        """Boards that could not be read for a while, and problems of their counters."""
         return tuple(sentence for gpu in self._gpus for sentence in gpu.warnings())
 
     def close(self) -> None:

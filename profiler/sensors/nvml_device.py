@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from profiler.sensors.counter_check import DEFAULT_LIMIT_WATTS
 from profiler.sensors.cuda_devices import Board
 
 FIELD_ENERGY = 83
@@ -205,3 +206,9 @@ def _usage_meaning(nvml: Any, handle: Any) -> str:
     model = query(nvml, lambda: str(nvml.nvmlDeviceGetName(handle)), "")
     averaged = architecture >= _AVERAGING_USAGE_SINCE and not any(ga100 in model for ga100 in _GA100_MODELS)
     return "power averaged over 1 s" if averaged else "instantaneous power"
+
+
+def power_limit_watts(nvml: Any, handle: Any) -> float:
+    """Return the enforced power limit of a board in watts, or a typical maximum if it is unknown."""
+    milliwatts = query(nvml, lambda: nvml.nvmlDeviceGetEnforcedPowerLimit(handle), 0)
+    return milliwatts * 1e-3 or DEFAULT_LIMIT_WATTS

@@ -18,7 +18,14 @@ from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Reading
 from profiler.sensors.base import Found
 from profiler.sensors.environment import Environment
-from profiler.sensors.rapl import ONE_COUNTER_NOTE, note_missing_dram, rapl_domain
+from profiler.sensors.rapl import (
+    FROZEN_REASON,
+    ONE_COUNTER_NOTE,
+    StallDetector,
+    frozen_counters,
+    note_missing_dram,
+    rapl_domain,
+)
 
 PMU = Path("sys/bus/event_source/devices/power")
 _CPUS = Path("sys/devices/system/cpu")
@@ -282,6 +289,7 @@ class PerfSensor:
     ) -> None:
         self._meters = tuple(meters)
         self._domains = note_missing_dram(meter.domain for meter, _ in meters)
+        self._stalls = {meter.domain.name: StallDetector(meter.domain.name) for meter, _ in meters}
         self._clock = clock
         self._closed = False
 
@@ -303,6 +311,11 @@ class PerfSensor:
             raise SensorError("no energy event could be read")
         return readings
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Frozen counters since the sensor was opened."""
+        return tuple(sentence for stall in self._stalls.values() for sentence in stall.warnings())
+
     def close(self) -> None:
         """Close the events."""
         self._closed = True
@@ -316,6 +329,8 @@ class PerfSensor:
         except OSError:
             return None
         time_ns = (before + self._clock()) // 2
+        if meter.domain.billed:
+            self._stalls[meter.domain.name].add(counts, time_ns)
         joules = counts * meter.event.joules_per_count
         return Reading(domain=meter.domain.name, time_ns=time_ns, energy_joules=joules)
 
@@ -337,11 +352,21 @@ def open_perf(environment: Environment, open_event: OpenEvent = open_kernel_even
     host = environment.host()
     meters = plan_meters(root, events, dies_mirror=host.vendor == "AuthenticAMD")
     opened, error = _open_all(meters, open_event)
-    if not any(meter.domain.billed for meter, _ in opened):
+    frozen = _frozen(opened, environment)
+    alive = [(meter, counter) for meter, counter in opened if meter.domain.name not in frozen]
+    if not any(meter.domain.billed for meter, _ in alive):
         for _, counter in opened:
             counter.close()
+        if frozen:
+            raise SensorUnavailableError(f"energy events cannot be used: {FROZEN_REASON}")
         raise _open_error(root, error, in_container=host.container is not None)
-    return Found(sensors=(PerfSensor(opened, clock=environment.clock),))
+    return Found(sensors=(PerfSensor(alive, clock=environment.clock),))
+
+
+def _frozen(opened: Sequence[tuple[PowerMeter, EventCounter]], environment: Environment) -> frozenset[str]:
+    """Return the names of counted domains whose event does not count."""
+    counters = {meter.domain.name: counter for meter, counter in opened if meter.domain.billed}
+    return frozen_counters(dict.fromkeys(counters, 0), lambda name: counters[name].read(), environment.sleep)
 
 
 def _open_all(

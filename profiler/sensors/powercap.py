@@ -7,16 +7,24 @@ Linux kernel. A zone is identified by the text of its ``name`` file, never by it
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Reading, Refusal
 from profiler.sensors.base import Found
+from profiler.sensors.counter_check import times
 from profiler.sensors.environment import Environment
 from profiler.sensors.host import Host
-from profiler.sensors.rapl import ONE_COUNTER_NOTE, note_missing_dram, rapl_domain
+from profiler.sensors.rapl import (
+    FROZEN_REASON,
+    ONE_COUNTER_NOTE,
+    StallDetector,
+    frozen_counters,
+    note_missing_dram,
+    rapl_domain,
+)
 from profiler.sensors.wraparound import MAX_PLATFORM_WATTS, MAX_SOCKET_WATTS, WrappingCounter
 from profiler.units import MICROJOULES_PER_JOULE
 
@@ -24,6 +32,11 @@ SOURCE = "powercap"
 
 _ZONE = re.compile(r"(?P<control>intel-rapl(?:-[a-z]+)?)(?P<numbers>(?::\d+)+)")
 _PACKAGE = re.compile(r"package-\d+(?:-die-\d+)?")
+_CONSTRAINT = "constraint_{}_power_limit_uw"
+_MAX_CONSTRAINTS = 3
+_CONSTRAINT_FACTOR = 2.0
+"""A package may exceed its power constraints, which are averages over up to a minute, by less than this factor."""
+_MIN_LIMIT_WATTS = 100.0
 _MAX_DEPTH = 3
 _MAX_VALUE_BYTES = 64
 _MIRROR_TOLERANCE_UJ = MICROJOULES_PER_JOULE
@@ -157,18 +170,20 @@ def _control(zone: Zone) -> str:
 
 
 def plan_domains(
-    zones: Sequence[Zone], mirrored: frozenset[str] = frozenset()
+    zones: Sequence[Zone], mirrored: frozenset[str] = frozenset(), names: Mapping[str, str] | None = None
 ) -> tuple[tuple[Zone, Domain], ...]:
     """Assign a domain to each readable zone.
 
     Args:
         zones: Readable zones, each counter once.
         mirrored: Identifiers of dies that represent their whole package because its other dies show the same counter.
+        names: Names of all zones by identifier, including parents that cannot be read.
 
     Returns:
         Each zone with its domain; the names are unique.
     """
-    labels = {
+    labels = dict(names or {})
+    labels |= {
         z.identifier: z.name.partition("-die-")[0] if z.identifier in mirrored else z.name for z in zones
     }
     has_packages = any(zone.is_package for zone in zones)
@@ -227,6 +242,7 @@ class _Meter:
     domain: Domain
     file: EnergyFile
     counter: WrappingCounter
+    stall: StallDetector
 
     def read(self, clock: Callable[[], int]) -> Reading | None:
         before = clock()
@@ -235,6 +251,8 @@ class _Meter:
         except (OSError, ValueError):
             return None
         time_ns = (before + clock()) // 2
+        if self.domain.billed:
+            self.stall.add(raw, time_ns)
         energy = self.counter.update(raw, time_ns)
         if energy is None:
             return None
@@ -244,19 +262,33 @@ class _Meter:
         name, counter = self.domain.name, self.counter
         if counter.ambiguous_wraps:
             yield (
-                f"{name}: {counter.ambiguous_wraps} times, two reads were so far apart that the number of counter "
-                f"wraparounds between them had to be estimated from the power before."
+                f"{name}: {times(counter.ambiguous_wraps)}, two reads were so far apart that the number of counter "
+                "wraparounds between them had to be estimated from the power before."
             )
         if counter.restarts:
             yield (
-                f"{name}: its counter was reset {counter.restarts} times. The energy around each reset is estimated "
-                f"from the power before."
+                f"{name}: its counter was reset {times(counter.restarts)}. The energy around a reset is estimated from "
+                "the power before."
             )
+        yield from self.stall.warnings()
 
 
 def _wrapping_counter(zone: Zone) -> WrappingCounter:
     max_watts = MAX_PLATFORM_WATTS if zone.name == "psys" else MAX_SOCKET_WATTS
-    return WrappingCounter(zone.max_range_uj, max_watts=max_watts)
+    return WrappingCounter(zone.max_range_uj, max_watts=min(max_watts, _constraint_watts(zone) or max_watts))
+
+
+def _constraint_watts(zone: Zone) -> float | None:
+    """Return a power that a zone cannot exceed, from its largest power constraint; None if it has none."""
+    watts = [_read_constraint(zone.folder / _CONSTRAINT.format(number)) for number in range(_MAX_CONSTRAINTS)]
+    return max(_CONSTRAINT_FACTOR * max(watts), _MIN_LIMIT_WATTS) if any(watts) else None
+
+
+def _read_constraint(path: Path) -> float:
+    try:
+        return max(int(path.read_text()), 0) / MICROJOULES_PER_JOULE
+    except (OSError, ValueError):
+        return 0.0
 
 
 class PowercapSensor:
@@ -269,7 +301,12 @@ class PowercapSensor:
 
     def __init__(self, meters: Sequence[tuple[Zone, Domain]], *, clock: Callable[[], int]) -> None:
         self._meters = tuple(
-            _Meter(domain=domain, file=EnergyFile(zone.energy_file), counter=_wrapping_counter(zone))
+            _Meter(
+                domain=domain,
+                file=EnergyFile(zone.energy_file),
+                counter=_wrapping_counter(zone),
+                stall=StallDetector(domain.name),
+            )
             for zone, domain in meters
         )
         self._clock = clock
@@ -301,7 +338,7 @@ class PowercapSensor:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Estimated wraparounds and counter resets since the sensor was opened."""
+        """Estimated wraparounds, counter resets and frozen counters since the sensor was opened."""
         return tuple(sentence for meter in self._meters for sentence in meter.warnings())
 
 
@@ -316,6 +353,9 @@ def open_powercap(environment: Environment) -> Found:
     if not zones or not hasattr(os, "pread"):
         raise no_zones_error(root, environment.host())
     values, failures = _read_each(zones)
+    for identifier in _frozen(zones, values, environment):
+        del values[identifier]
+        failures[identifier] = ValueError(FROZEN_REASON)
     distinct = without_duplicates(zones, frozenset(values))
     refusals = tuple(
         unreadable_refusal(z, failures[z.identifier]) for z in distinct if z.identifier in failures
@@ -323,7 +363,7 @@ def open_powercap(environment: Environment) -> Found:
     readable = [zone for zone in distinct if zone.identifier in values]
     if not readable:
         raise SensorUnavailableError(refusals[0].reason, remedy=refusals[0].remedy)
-    meters = _plan(readable, values)
+    meters = _plan(readable, values, {zone.identifier: zone.name for zone in zones})
     return Found(
         sensors=(PowercapSensor(meters, clock=environment.clock),), refusals=_distinct_refusals(refusals)
     )
@@ -344,10 +384,27 @@ def _read_each(zones: Sequence[Zone]) -> tuple[dict[str, int], dict[str, Excepti
     return values, failures
 
 
-def _plan(zones: Sequence[Zone], values: dict[str, int]) -> list[tuple[Zone, Domain]]:
+def _frozen(zones: Sequence[Zone], values: dict[str, int], environment: Environment) -> frozenset[str]:
+    """Return the identifiers of frozen zones, without integrated GPUs, which may be powered off."""
+    files = {
+        zone.identifier: EnergyFile(zone.energy_file)
+        for zone in zones
+        if zone.identifier in values and (zone.is_package or zone.name in ("core", "dram", "psys"))
+    }
+    try:
+        first = {identifier: values[identifier] for identifier in files}
+        return frozen_counters(first, lambda identifier: files[identifier].read(), environment.sleep)
+    finally:
+        for file in files.values():
+            file.close()
+
+
+def _plan(
+    zones: Sequence[Zone], values: dict[str, int], names: Mapping[str, str]
+) -> list[tuple[Zone, Domain]]:
     dropped, mirrored = _mirrors(zones, values)
     kept = [z for z in zones if z.identifier not in dropped and z.parent not in dropped]
-    plan = plan_domains(kept, mirrored)
+    plan = plan_domains(kept, mirrored, names)
     domains = note_missing_dram(domain for _, domain in plan)
     return [(zone, domain) for (zone, _), domain in zip(plan, domains, strict=True)]
 

@@ -1,9 +1,11 @@
 """Domains of the processor's energy counters (RAPL), common to powercap and perf events."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from profiler.records import Domain, Provenance
+from profiler.sensors.counter_check import over_seconds
+from profiler.units import NANOSECONDS_PER_SECOND
 
 UPDATE_PERIOD_SECONDS = 0.001
 """Update interval of the counters, about a millisecond (Intel SDM, volume 3B, section on RAPL)."""
@@ -14,6 +16,11 @@ DRAM_GAIN_UNCERTAINTY = 0.10
 """Relative standard deviation, chosen by this project: against instrumented memory the counter had an offset, largest
 when idle (Desrochers, Paradis and Weaver, MEMSYS 2016, doi 10.1145/2989081.2989088)."""
 ONE_COUNTER_NOTE = "All dies of this package show the same counter; it is counted once."
+FROZEN_REASON = "its counter does not change, although the processor is running"
+LIVENESS_SECONDS = 0.1
+LIVENESS_POLL_SECONDS = 0.002
+"""Time in which a counter of a running machine must change at the start, and the interval of its reads."""
+_STALL_SECONDS = 1.0
 _PLATFORM_NOTE = "Covers the whole platform: no counter of the processor alone can be read."
 _NO_DRAM_NOTE = "No memory counter can be read here: the totals leave it out."
 
@@ -53,3 +60,59 @@ def note_missing_dram(domains: Iterable[Domain]) -> tuple[Domain, ...]:
     if any(domain.kind.name == "dram" for domain in domains):
         return domains
     return tuple(replace(d, notes=(*d.notes, _NO_DRAM_NOTE)) if d.kind.name == "cpu" else d for d in domains)
+
+
+def frozen_counters(
+    first: Mapping[str, int], read: Callable[[str], int], sleep: Callable[[float], object]
+) -> frozenset[str]:
+    """Find counters that do not change within a tenth of a second, which no running processor or memory allows.
+
+    Args:
+        first: Initial values by identifier.
+        read: Reads a counter by its identifier; may raise OSError or ValueError.
+        sleep: Waits for a number of seconds.
+    """
+    pending = dict(first)
+    for _ in range(round(LIVENESS_SECONDS / LIVENESS_POLL_SECONDS)):
+        pending = {name: value for name, value in pending.items() if _read_or(value, read, name) == value}
+        if not pending:
+            break
+        sleep(LIVENESS_POLL_SECONDS)
+    return frozenset(pending)
+
+
+def _read_or(default: int, read: Callable[[str], int], name: str) -> int:
+    try:
+        return read(name)
+    except (OSError, ValueError):
+        return default
+
+
+class StallDetector:
+    """Measures the time in which a counter that is updated every millisecond does not change.
+
+    Args:
+        domain: Name of the counter's domain, for the warning.
+    """
+
+    __slots__ = ("_changed_ns", "_domain", "_stalled_ns", "_value")
+
+    def __init__(self, domain: str) -> None:
+        self._domain = domain
+        self._value: int | None = None
+        self._changed_ns = self._stalled_ns = 0
+
+    def add(self, value: int, time_ns: int) -> None:
+        """Process one reading."""
+        if value != self._value:
+            self._value, self._changed_ns = value, time_ns
+        else:
+            self._stalled_ns = max(self._stalled_ns, time_ns - self._changed_ns)
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return a sentence if the counter was frozen, whose text changes only at a few thresholds."""
+        seconds = self._stalled_ns / NANOSECONDS_PER_SECOND
+        if seconds < _STALL_SECONDS:
+            return ()
+        frozen = f"{self._domain}: its counter was frozen for over {over_seconds(seconds)}"
+        return (f"{frozen}. The energy in this time is estimated from the power before.",)

@@ -155,11 +155,11 @@ def test_a_processor_that_is_measured_beside_a_gpu_that_is_not(checkup, tree, si
     assert "it reports neither energy nor power" in " ".join(text(found).split())
 
 
-def test_a_counter_that_stands_still_has_no_power(checkup, tree, simulated_gpus):
+def test_a_constant_counter_has_no_power(checkup, tree, simulated_gpus):
     simulated_gpus([])
-    tree.add("package-0", 0.0)
-    (package,) = checkup().checked
-    assert package.watts is None
+    tree.add("uncore", 0.0, parent=tree.add("package-0", 100.0))
+    _, uncore = checkup().checked
+    assert uncore.watts is None
     assert "no change" in text(checkup())
 
 

@@ -21,6 +21,7 @@ def find(machine, fake_clock):
             powercap_root=where.powercap_root,
             system_root=where.system_root,
             clock=fake_clock,
+            sleep=fake_clock.sleep,
             sources=sources,
         )
         opened.extend(found.sensors)
@@ -78,6 +79,16 @@ def test_a_platform_counter_covers_the_processor(find, tree, simulated_gpus):
     tree.add("psys", 60.0)
     simulated_gpus([])
     assert names(find()) == ["psys"]
+
+
+def test_a_frozen_package_is_estimated_and_its_measured_memory_is_not(find, tree, simulated_gpus):
+    package = tree.add("package-0", 0.0)
+    tree.add("dram", 20.0, parent=package)
+    simulated_gpus([])
+    found = find()
+    provenances = {d.name: d.provenance for sensor in found.sensors for d in sensor.domains}
+    assert provenances == {"dram:package-0": Provenance.COUNTER, "cpu:package-0": Provenance.MODELLED}
+    assert "does not change" in next(r.reason for r in found.refusals if r.source == "powercap")
 
 
 @pytest.mark.parametrize(

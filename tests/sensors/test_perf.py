@@ -77,9 +77,26 @@ def test_dies_with_separate_counters_are_all_counted(kernel):
 def test_a_package_that_goes_offline_does_not_affect_the_others(kernel, fake_clock):
     events, environment = kernel({("energy-pkg", i): Waveform.constant(100) for i in range(2)})
     sensor = open_perf(environment, events.open_event).sensors[0]
+    before = {reading.domain: reading.energy_joules for reading in sensor.read()}
     events.opened[0].broken = True
     fake_clock.advance(2)
-    assert [(r.domain, r.energy_joules) for r in sensor.read()] == [("cpu:package-1", pytest.approx(200))]
+    (reading,) = sensor.read()
+    assert reading.domain == "cpu:package-1"
+    assert reading.energy_joules - before["cpu:package-1"] == pytest.approx(200)
+
+
+def test_a_frozen_event_is_not_used(kernel):
+    events, environment = kernel(
+        {("energy-pkg", 0): Waveform.constant(100), ("energy-pkg", 1): Waveform.constant(0)}
+    )
+    sensor = open_perf(environment, events.open_event).sensors[0]
+    assert [domain.name for domain in sensor.domains] == ["cpu:package-0"]
+
+
+def test_only_frozen_events_are_refused(kernel):
+    events, environment = kernel({("energy-pkg", 0): Waveform.constant(0)})
+    with pytest.raises(SensorUnavailableError, match="counter does not change"):
+        open_perf(environment, events.open_event)
 
 
 def test_a_refusal_names_the_setting_and_the_commands(kernel):

@@ -6,6 +6,7 @@ import pytest
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Provenance
 from profiler.sensors.powercap import open_powercap
+from profiler.sensors.rapl import LIVENESS_POLL_SECONDS, LIVENESS_SECONDS
 from profiler.testing.conformance import SensorConformance, SensorRig
 from profiler.testing.replay import Waveform
 from tests.support.powercap import FakePowercap
@@ -217,7 +218,67 @@ def test_estimated_wraparounds_and_resets_are_warnings(tree, opened, fake_clock)
     for _ in range(4):
         fake_clock.advance(0.1)
         _or_nothing(sensor)
-    assert ["wraparounds" in sensor.warnings[0], "reset 1 times" in sensor.warnings[1]] == [True, True]
+    assert ["wraparounds" in sensor.warnings[0], "reset once" in sensor.warnings[1]] == [True, True]
+
+
+def test_a_counter_that_is_frozen_at_the_start_is_refused(tree, machine, fake_clock):
+    """It must not be recorded as a measured energy of zero."""
+    package = tree.add("package-0", 0.0)
+    tree.add("core", 0.0, parent=package)
+    with pytest.raises(SensorUnavailableError, match="package-0 cannot be read: its counter does not change"):
+        open_powercap(machine())
+    assert fake_clock.seconds - 1 == pytest.approx(LIVENESS_SECONDS, abs=0.01)
+
+
+def test_a_frozen_package_is_refused_beside_the_others(tree, machine):
+    tree.add("package-0", 100.0)
+    tree.add("package-1", 0.0)
+    found = open_powercap(machine())
+    assert [domain.name for domain in found.sensors[0].domains] == ["cpu:package-0"]
+    assert [refusal.reason for refusal in found.refusals] == [
+        "energy_uj of package-1 cannot be read: its counter does not change, although the processor is running"
+    ]
+    found.sensors[0].close()
+
+
+def test_an_idle_integrated_gpu_is_not_frozen(tree, opened):
+    package = tree.add("package-0", 100.0)
+    tree.add("uncore", 0.0, parent=package)
+    assert [domain.name for domain in opened().domains] == ["cpu:package-0", "uncore:package-0"]
+
+
+def test_healthy_counters_delay_the_start_by_one_update_at_most(tree, server, machine, fake_clock):
+    found = open_powercap(machine())
+    assert fake_clock.seconds - 1 <= 2 * LIVENESS_POLL_SECONDS
+    found.sensors[0].close()
+
+
+def test_a_counter_that_freezes_during_the_run_causes_one_warning(tree, opened, fake_clock):
+    zone = tree.add("package-0", 100.0)
+    sensor = opened()
+    warnings = set()
+    for second in range(80):
+        if second == 40:
+            tree.freeze(zone)
+        fake_clock.advance(0.1)
+        sensor.read()
+        warnings.update(sensor.warnings)
+    assert len(warnings) == 1
+    assert warnings.pop().startswith("cpu:package-0: its counter was frozen for over 1 s.")
+
+
+@pytest.mark.parametrize(("limit_watts", "is_accepted"), [(None, True), (125, False)])
+def test_a_jump_above_twice_the_power_constraint_is_rejected(
+    tree, opened, fake_clock, limit_watts, is_accepted
+):
+    zone = tree.add("package-0", 100.0)
+    if limit_watts:
+        (zone.folder / "constraint_0_power_limit_uw").write_text(f"{limit_watts * 1_000_000}\n")
+    sensor = opened()
+    before = energies(sensor)["cpu:package-0"]
+    fake_clock.advance(1)
+    tree.restart(zone, before + 1_000)
+    assert ("cpu:package-0" in {reading.domain for reading in _or_nothing(sensor)}) == is_accepted
 
 
 def test_a_nested_tree_without_links_is_read(tree, server, machine):

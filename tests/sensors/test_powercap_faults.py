@@ -23,7 +23,9 @@ def read_through(faults):
     with tempfile.TemporaryDirectory() as folder:
         tree = FakePowercap(Path(folder) / "powercap", clock=clock)
         zone = tree.add("package-0", WATTS)
-        (sensor,) = open_powercap(Environment(environ={}, powercap_root=tree.root, clock=clock)).sensors
+        (sensor,) = open_powercap(
+            Environment(environ={}, powercap_root=tree.root, clock=clock, sleep=clock.sleep)
+        ).sensors
         readings = [*sensor.read()]
         for fault in faults:
             act(tree, zone, clock, fault)

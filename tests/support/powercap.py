@@ -141,6 +141,10 @@ class FakePowercap:
         zone.start_joules = joules - zone.waveform.joules(self._seconds())
         self._write(zone)
 
+    def freeze(self, zone: FakeZone) -> None:
+        """Stop the counter at its present value until ``heal``."""
+        self.tear(zone, f"{zone.shown_uj(self._seconds())}\n")
+
     def hide_maximum(self, zone: FakeZone) -> None:
         """Make the counter's range unreadable."""
         (zone.folder / "max_energy_range_uj").unlink()
