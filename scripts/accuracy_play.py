@@ -219,7 +219,7 @@ class Performance:
     @staticmethod
     def _step(end_ns: int) -> StepEvent:
         return StepEvent(
-            kind=0, end_ns=end_ns, loss=1.0, slots=(), backwards=1, first_backward_ns=end_ns, backward_ns=0,
+            kind=0, end_ns=end_ns, loss=1.0, pending_losses=(), backwards=1, first_backward_ns=end_ns, backward_ns=0,
             optimizer_ns=0, learning_rate=0.1, skipped=None,
         )  # fmt: skip
 
