@@ -1,70 +1,102 @@
-"""The command ``energy-profiler``: one file a command, one row each in ``COMMANDS``."""
+"""Command line ``energy-profiler``: one module per command, one row per command in ``COMMANDS``.
+
+The module of a command has ``configure(parser)``, ``run(options)``, which returns the exit code, and ``EXAMPLE``.
+"""
 
 import argparse
+import difflib
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from profiler._version import __version__
 from profiler.errors import ProfilerError
 
-USER_MISTAKE = 2
-"""Exit code for what the user can put right."""
+USAGE_ERROR = 2
+"""Exit code for errors that the user can correct."""
 
 
 class Command(NamedTuple):
-    """A row of the table: where a command lives and what it is for."""
+    """Module of a command, and its line in the help text."""
 
     module: str
     help: str
 
 
 COMMANDS = {
-    "run": Command("profiler.cli.run", "profile a training script that nobody edits"),
-    "report": Command("profiler.cli.report", "what a run cost, and what lower loss will cost"),
-    "watch": Command("profiler.cli.watch", "look at a run while it trains, in a terminal or a browser"),
-    "compare": Command("profiler.cli.compare", "which of several runs is the cheapest way to each loss"),
-    "merge": Command("profiler.cli.merge", "put what the processes of a job recorded together as one run"),
-    "export": Command("profiler.cli.export", "write a run in the format of another tool"),
-    "doctor": Command(
-        "profiler.cli.doctor", "what can be measured on this machine, and what would change that"
-    ),
+    "run": Command("profiler.cli.run", "profile a training script without editing it"),
+    "report": Command("profiler.cli.report", "report what a run cost and what a lower loss would cost"),
+    "watch": Command("profiler.cli.watch", "watch a run while it trains, in a terminal or a browser"),
+    "compare": Command("profiler.cli.compare", "compare the energy of several runs at equal loss"),
+    "merge": Command("profiler.cli.merge", "merge the records of the processes of one job"),
+    "export": Command("profiler.cli.export", "export a run to the format of another tool"),
+    "doctor": Command("profiler.cli.doctor", "list what this machine can measure, and how to measure more"),
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Parser that suggests the nearest option for an unknown one."""
+
+    def reject(self, words: Sequence[str]) -> NoReturn:
+        """Report unknown arguments with the usage of this command, and exit."""
+        options = [option for option in self._option_string_actions if option.startswith("--")]
+        for word in words:
+            name = word.partition("=")[0]
+            if name.startswith("-"):
+                self.error(f"unknown option {name}{_suggestion(name, options)}")
+        self.error(f"unexpected argument {words[0]}")
+
+
+def _suggestion(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code. A user's mistake is one line on stderr and exit code 2."""
+    """Run the command line and return the exit code. A user's error is one line on stderr and exit code 2."""
     words = sys.argv[1:] if arguments is None else list(arguments)
-    options = _parser(words[:1]).parse_args(words)
-    action: Callable[[argparse.Namespace], int] = options.action
+    parser, command = _parsers(words)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:
+        command.reject(unknown)
     try:
-        return action(options)
+        code: int = options.action(options)
     except ProfilerError as error:
-        print(f"energy-profiler: {error}", file=sys.stderr)
-        return USER_MISTAKE
+        return _fail(str(error))
     except BrokenPipeError:
         sys.stderr.close()
         return 0
     except OSError as error:
-        print(f"energy-profiler: {error.strerror or error}: {error.filename}", file=sys.stderr)
-        return USER_MISTAKE
+        return _fail(f"{error.strerror or error}: {error.filename}")
+    return code
 
 
-def _parser(chosen: Sequence[str]) -> argparse.ArgumentParser:
-    """Build the parser. Of the commands only the chosen one is imported: a script is run soon after."""
-    parser = argparse.ArgumentParser(
-        prog="energy-profiler", description="What training costs in joules, and what lower loss will cost."
+def _fail(message: str) -> int:
+    print(f"energy-profiler: {message}", file=sys.stderr)
+    return USAGE_ERROR
+
+
+def _parsers(words: Sequence[str]) -> tuple[_Parser, _Parser]:
+    """Build the parser and that of the chosen command, whose module alone is imported: ``run`` must start fast."""
+    parser = _Parser(
+        prog="energy-profiler",
+        description="Measure what training costs in joules, and forecast what a lower loss will cost.",
     )
     parser.add_argument("--version", action="version", version=f"energy-profiler {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    chosen = words[0] if words else ""
+    found = parser
     for name, command in COMMANDS.items():
         sub = commands.add_parser(
             name, help=command.help, formatter_class=argparse.RawDescriptionHelpFormatter
         )
-        if name in chosen:
+        if name == chosen:
+            found = sub
             module = import_module(command.module)
             sub.description, sub.epilog = module.__doc__, module.EXAMPLE
             module.configure(sub)
             sub.set_defaults(action=module.run)
-    return parser
+    if chosen and not chosen.startswith("-") and found is parser:
+        parser.error(f"unknown command {chosen}{_suggestion(chosen, tuple(COMMANDS))}")
+    return parser, found

@@ -1,21 +1,19 @@
-"""What several runs of one task paid for the same losses, which is the cheapest way to each, and where that leads."""
+"""Compare the energy that several runs of one task used for the same losses, and project the cheapest of them."""
 
 import argparse
-import sys
 from pathlib import Path
 
+from profiler.cli.common import add_partial, write_stdout
 from profiler.errors import UsageError
 
 EXAMPLE = "example:\n  energy-profiler compare energy_runs/small energy_runs/medium energy_runs/large"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the arguments."""
     parser.add_argument("runs", metavar="RUN", nargs="+", help="run directories, two or more")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument(
-        "--partial", action="store_true", help="where a file is damaged, read what stands before the damage"
-    )
+    add_partial(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -25,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
 
     paths = [Path(path).resolve() for path in options.runs]
     if repeated := [path for path in options.runs if paths.count(Path(path).resolve()) > 1]:
-        raise UsageError(f"{repeated[0]} is named twice; a comparison needs different runs.")
+        raise UsageError(f"{repeated[0]} is given twice; a comparison needs different runs.")
     comparison = compare([load_run(path, partial=options.partial) for path in options.runs])
-    sys.stdout.write(render_json(comparison) if options.json else render_text(comparison))
+    write_stdout(render_json(comparison) if options.json else render_text(comparison))
     return 0

@@ -1,4 +1,4 @@
-"""Finding out what can be measured on this machine: every sensor is opened and read for a second."""
+"""Diagnosis of this machine: every sensor is opened as a recording would open it, and read for a second."""
 
 import hashlib
 import statistics
@@ -18,21 +18,20 @@ from profiler.sensors.host import Host, describe_host
 from profiler.units import NANOSECONDS_PER_SECOND
 
 SECONDS = 1.0
-"""How long power is measured."""
+"""Time over which power is measured."""
 _PERIOD_SECONDS = 0.05
 _OBSERVE_SECONDS = 1.0
 _IDENTITY_DIGITS = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Torch:
-    """What torch says of itself.
+class TorchInfo:
+    """The installed torch and its devices.
 
     Attributes:
-        version: Its version; None when it is not installed.
-        problem: Why it cannot be imported; empty when it can.
-        devices: The model and the UUID of each CUDA device, in torch's order; the UUID is empty where torch is too
-            old to say it.
+        version: Version; None if torch is not installed.
+        problem: Error of its import; empty if there was none.
+        devices: Model and UUID of each CUDA device in torch's order; old versions of torch have no UUID (empty).
         others: Accelerators that no sensor covers: ``mps``, ``xpu``.
     """
 
@@ -43,8 +42,8 @@ class Torch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Driver:
-    """What NVIDIA's driver lists: its version, and the UUID and the model of each board."""
+class DriverInfo:
+    """NVIDIA's driver: its version, and the UUID and model of each board."""
 
     version: str | None = None
     boards: tuple[tuple[str, str], ...] = ()
@@ -52,14 +51,14 @@ class Driver:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One board, as each party calls it; None where a party does not know it.
+    """Names of one board; None where it is not visible.
 
     Attributes:
-        model: Its model's name.
-        identity: A short hash of its UUID.
-        cuda_index: torch's number: ``cuda:0``.
-        domain: The profiler's name.
-        nvml_index: The driver's number, which ``nvidia-smi`` shows.
+        model: Name of the model.
+        identity: Short hash of its UUID.
+        cuda_index: Index in torch: ``cuda:0``.
+        domain: Name of its domain in a run.
+        nvml_index: Index in the driver, as in ``nvidia-smi``.
     """
 
     model: str
@@ -70,13 +69,13 @@ class Gpu:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checked:
-    """One domain that can be read.
+class CheckedDomain:
+    """Readable domain.
 
     Attributes:
         domain: The domain.
-        watts: Its mean power over the second; None where its counter stood still.
-        read_seconds: What a reading of its sensor takes, all of the sensor's domains together.
+        watts: Mean power over the second; None if its counter did not change.
+        read_seconds: Time of one reading of its sensor, with all domains of that sensor.
     """
 
     domain: Domain
@@ -85,36 +84,36 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Checkup:
-    """Everything that was found out."""
+class Diagnosis:
+    """Result of :func:`diagnose`."""
 
     host: Host
-    torch: Torch
-    driver: Driver
+    torch: TorchInfo
+    driver: DriverInfo
     gpus: tuple[Gpu, ...]
-    checked: tuple[Checked, ...]
+    checked: tuple[CheckedDomain, ...]
     refusals: tuple[Refusal, ...]
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def measured(self) -> tuple[Checked, ...]:
-        """The domains that hardware measures and a run would be billed for."""
+    def measured(self) -> tuple[CheckedDomain, ...]:
+        """Domains that hardware measures and that a run counts."""
         return tuple(
             c for c in self.checked if c.domain.billed and c.domain.provenance is not Provenance.MODELLED
         )
 
     @property
-    def unmetered(self) -> tuple[str, ...]:
-        """The accelerators of torch that no sensor covers, as far as that is known."""
+    def devices_without_sensor(self) -> tuple[str, ...]:
+        """Accelerators that torch can use and no sensor covers, as far as known."""
         metered = any(one.domain.kind.torch_type == "cuda" for one in self.checked)
         known = [gpu for gpu in self.gpus if gpu.cuda_index is not None and (gpu.identity or not metered)]
         return (*(f"cuda:{gpu.cuda_index}" for gpu in known if gpu.domain is None), *self.torch.others)
 
 
-def examine(
+def diagnose(
     *,
-    torch: Torch,
-    driver: Driver,
+    torch: TorchInfo,
+    driver: DriverInfo,
     environ: Mapping[str, str],
     versions: Mapping[str, str],
     powercap_root: Path = POWERCAP_ROOT,
@@ -122,19 +121,19 @@ def examine(
     clock: Callable[[], int] = time.monotonic_ns,
     stopwatch: Callable[[], int] = time.perf_counter_ns,
     sleep: Callable[[float], object] = time.sleep,
-) -> Checkup:
-    """Look at the machine and measure it.
+) -> Diagnosis:
+    """Find and read all sensors.
 
     Args:
-        torch: What torch says of itself.
-        driver: What NVIDIA's driver lists.
-        environ: The environment's variables.
+        torch: The installed torch.
+        driver: NVIDIA's driver.
+        environ: Environment variables.
         versions: Versions of the software.
-        powercap_root: Where the powercap zones are.
-        system_root: The root of the file system, for everything else.
-        clock: Monotonic nanoseconds, for the readings' times.
-        stopwatch: Nanoseconds, for what a reading takes.
-        sleep: Waits for so many seconds.
+        powercap_root: Directory of the powercap zones.
+        system_root: Root of the file system, for everything else.
+        clock: Monotonic clock of the readings, in nanoseconds.
+        stopwatch: Clock for the time of a reading, in nanoseconds.
+        sleep: Function that waits for a number of seconds.
     """
     uuids = [uuid for _, uuid in torch.devices]
     found = discover(
@@ -150,7 +149,7 @@ def examine(
     finally:
         for sensor in found.sensors:
             sensor.close()
-    return Checkup(
+    return Diagnosis(
         host=describe_host(system_root, environ),
         torch=torch,
         driver=driver,
@@ -166,7 +165,7 @@ def _measure(
     clock: Callable[[], int],
     stopwatch: Callable[[], int],
     sleep: Callable[[float], object],
-) -> tuple[Checked, ...]:
+) -> tuple[CheckedDomain, ...]:
     checks = _observe(sensors, clock, sleep)
     readings: dict[str, list[Reading]] = {domain.name: [] for s in sensors for domain in s.domains}
     costs: list[list[int]] = [[] for _ in sensors]
@@ -179,7 +178,7 @@ def _measure(
             cost.append(stopwatch() - began)
         sleep(_PERIOD_SECONDS)
     return tuple(
-        Checked(
+        CheckedDomain(
             domain=_refined(domain, checks.get(domain.name)),
             watts=_watts(readings[domain.name]),
             read_seconds=statistics.median(cost) / NANOSECONDS_PER_SECOND,
@@ -218,7 +217,7 @@ def _read(sensor: Sensor) -> Sequence[Reading]:
 
 
 def _watts(readings: Sequence[Reading]) -> float | None:
-    """Mean power between the first and the last moment at which a counter was seen to move; else of the readings."""
+    """Return the mean power between the first and the last change of a counter, or else of the power readings."""
     energies = [(r.time_ns, r.energy_joules) for r in readings if r.energy_joules is not None]
     moves = [after for before, after in pairwise(energies) if after[1] != before[1]]
     if len(moves) > 1:
@@ -228,8 +227,8 @@ def _watts(readings: Sequence[Reading]) -> float | None:
     return statistics.fmean(powers) if powers else None
 
 
-def _gpus(torch: Torch, driver: Driver, domains: Sequence[Domain]) -> tuple[Gpu, ...]:
-    """Every board that torch or the driver knows, torch's first."""
+def _gpus(torch: TorchInfo, driver: DriverInfo, domains: Sequence[Domain]) -> tuple[Gpu, ...]:
+    """Return every board that torch or the driver lists, those of torch first."""
     names = {domain.device: domain.name for domain in domains if domain.device}
     listed = [uuid for uuid, _ in driver.boards]
     visible = [uuid for _, uuid in torch.devices]
@@ -247,45 +246,45 @@ def _gpus(torch: Torch, driver: Driver, domains: Sequence[Domain]) -> tuple[Gpu,
     )
 
 
-def ask_torch() -> Torch:
-    """Import torch, if it is installed, and ask it for its devices. This starts CUDA."""
+def read_torch() -> TorchInfo:
+    """Import torch, if it is installed, and list its devices, which starts CUDA."""
     try:
         import torch
     except ImportError as error:
         installed = getattr(error, "name", None) != "torch"
-        return Torch(problem=str(error) if installed else "")
+        return TorchInfo(problem=str(error) if installed else "")
     except OSError as error:
-        return Torch(problem=str(error))
+        return TorchInfo(problem=str(error))
     devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
     named = tuple(
         (str(one.name), f"GPU-{uuid}" if (uuid := getattr(one, "uuid", None)) else "") for one in devices
     )
     others = tuple(name for name in ("mps", "xpu") if _is_there(getattr(torch, name, None)))
-    return Torch(version=str(torch.__version__), devices=named, others=others)
+    return TorchInfo(version=str(torch.__version__), devices=named, others=others)
 
 
 def _is_there(backend: Any) -> bool:
     return backend is not None and hasattr(backend, "device_count") and backend.device_count() > 0
 
 
-def ask_driver() -> Driver:
-    """Ask NVIDIA's driver, if it is there, for its version and its boards."""
+def read_driver() -> DriverInfo:
+    """Read the version and the boards of NVIDIA's driver, if there is one."""
     try:
         import pynvml
     except ImportError:
-        return Driver()
+        return DriverInfo()
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError:
-        return Driver()
+        return DriverInfo()
     try:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
         boards = tuple(
             (_text(pynvml.nvmlDeviceGetUUID(h)), _text(pynvml.nvmlDeviceGetName(h))) for h in handles
         )
-        return Driver(version=_text(pynvml.nvmlSystemGetDriverVersion()), boards=boards)
+        return DriverInfo(version=_text(pynvml.nvmlSystemGetDriverVersion()), boards=boards)
     except pynvml.NVMLError:
-        return Driver()
+        return DriverInfo()
     finally:
         pynvml.nvmlShutdown()
 

@@ -1,17 +1,21 @@
-"""What can be measured on this machine, what cannot, and the command that changes it.
+"""List what this machine can measure, what it cannot, and the command that changes that.
 
-Every sensor is opened as a recording would open it and read for a second. The exit code is 0 when hardware measures at
-least one device, and 1 when everything here is estimated or nothing can be had.
+Every sensor is opened as a recording would open it, and read for a second. The exit code is 0 if hardware measures at
+least one device, and 1 if everything is estimated or no sensor can be read.
 """
 
 import argparse
 import io
+import json
 import os
 from collections.abc import Iterator
+from dataclasses import asdict
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from profiler.cli.diagnostics import Checkup, Gpu, ask_driver, ask_torch, examine
+from profiler.cli.common import write_stdout
+from profiler.cli.diagnostics import Diagnosis, Gpu, diagnose, read_driver, read_torch
+from profiler.records import Provenance
 from profiler.units import format_seconds, format_watts
 
 if TYPE_CHECKING:
@@ -21,42 +25,74 @@ EXAMPLE = "example:\n  energy-profiler doctor"
 WIDTH = 80
 _MEASURED, _NOTHING_MEASURED = 0, 1
 _HANGING = " " * 12
+_PROVENANCE = {Provenance.MODELLED: "estimated"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """There are no options: what is found is what a recording would use."""
-    del parser
+    """Add the arguments."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Examine the machine and say what was found."""
+    """Print the diagnosis."""
     from rich.console import Console
 
     from profiler.recording.metadata import versions
 
-    del options
-    torch, driver = ask_torch(), ask_driver()
-    checkup = examine(torch=torch, driver=driver, environ=os.environ, versions=versions())
+    torch, driver = read_torch(), read_driver()
+    diagnosis = diagnose(torch=torch, driver=driver, environ=os.environ, versions=versions())
+    if options.json:
+        write_stdout(json.dumps(as_dict(diagnosis), indent=1) + "\n")
+        return _MEASURED if diagnosis.measured else _NOTHING_MEASURED
     console = Console(highlight=False, markup=False, emoji=False)
-    for text, style in lines(checkup, console.width if console.is_terminal else WIDTH):
+    for text, style in lines(diagnosis, console.width if console.is_terminal else WIDTH):
         console.print(text, style=style, soft_wrap=True)
-    return _MEASURED if checkup.measured else _NOTHING_MEASURED
+    return _MEASURED if diagnosis.measured else _NOTHING_MEASURED
 
 
-def lines(checkup: Checkup, width: int) -> Iterator[tuple[str, str]]:
-    """Every line with its style. What a user is to type stands on one line, however long."""
-    yield from ((text, "") for text in _machine(checkup))
-    if checkup.checked:
-        yield from (("", ""), ("energy can be read from", "bold"))
-        yield from ((text, "") for text in (*_printed(_domains(checkup), width), *_notes(checkup, width)))
-    if checkup.gpus:
+def as_dict(diagnosis: Diagnosis) -> dict[str, Any]:
+    """Return the diagnosis for JSON, without the serial numbers of devices."""
+    domains = [
+        {
+            "name": one.domain.name,
+            "source": one.domain.source,
+            "provenance": one.domain.provenance.value,
+            "billed": one.domain.billed,
+            "watts": one.watts,
+            "update_period_seconds": one.domain.update_period_seconds,
+            "read_seconds": one.read_seconds,
+            "notes": list(one.domain.notes),
+        }
+        for one in diagnosis.checked
+    ]
+    return {
+        "versions": dict(diagnosis.versions),
+        "host": asdict(diagnosis.host),
+        "torch": {"version": diagnosis.torch.version, "problem": diagnosis.torch.problem},
+        "driver": diagnosis.driver.version,
+        "domains": domains,
+        "gpus": [asdict(gpu) for gpu in diagnosis.gpus],
+        "refusals": [asdict(refusal) for refusal in diagnosis.refusals],
+        "devices_without_sensor": list(diagnosis.devices_without_sensor),
+        "measured": [one.domain.name for one in diagnosis.measured],
+        "summary": summary(diagnosis),
+    }
+
+
+def lines(diagnosis: Diagnosis, width: int) -> Iterator[tuple[str, str]]:
+    """Yield every line with its style. Commands to be typed are not wrapped."""
+    yield from ((text, "") for text in _machine(diagnosis))
+    if diagnosis.checked:
+        yield from (("", ""), ("readable domains", "bold"))
+        yield from ((text, "") for text in (*_printed(_domains(diagnosis), width), *_notes(diagnosis, width)))
+    if diagnosis.gpus:
         yield from (("", ""), ("GPUs", "bold"))
-        yield from ((text, "") for text in _printed(_devices(checkup.gpus), width))
-    if checkup.refusals:
-        yield from (("", ""), ("not used", "bold"))
-        yield from ((text, "") for text in _refusals(checkup, width))
+        yield from ((text, "") for text in _printed(_devices(diagnosis.gpus), width))
+    if diagnosis.refusals:
+        yield from (("", ""), ("unavailable", "bold"))
+        yield from ((text, "") for text in _refusals(diagnosis, width))
     yield "", ""
-    yield from ((text, "bold") for text in wrap(verdict(checkup), width))
+    yield from ((text, "bold") for text in wrap(summary(diagnosis), width))
 
 
 def _printed(table: "Table", width: int) -> list[str]:
@@ -68,16 +104,16 @@ def _printed(table: "Table", width: int) -> list[str]:
     return [line.rstrip() for line in seen.get().splitlines()]
 
 
-def _refusals(checkup: Checkup, width: int) -> Iterator[str]:
-    for refusal in checkup.refusals:
+def _refusals(diagnosis: Diagnosis, width: int) -> Iterator[str]:
+    for refusal in diagnosis.refusals:
         head = f"  {refusal.source:<9} "
         yield from wrap(refusal.reason, width, initial_indent=head, subsequent_indent=_HANGING)
         if refusal.remedy:
             yield f"{_HANGING}-> {refusal.remedy}"
 
 
-def _machine(checkup: Checkup) -> Iterator[str]:
-    host, versions = checkup.host, checkup.versions
+def _machine(diagnosis: Diagnosis) -> Iterator[str]:
+    host, versions = diagnosis.host, diagnosis.versions
     where = [
         *(["virtual machine"] if host.virtual else []),
         *([f"{host.container} container"] if host.container else []),
@@ -86,15 +122,16 @@ def _machine(checkup: Checkup) -> Iterator[str]:
     yield f"system     {host.system} {host.machine}" + (f" ({', '.join(where)})" if where else "")
     sockets = f"{host.sockets} socket{'s' if host.sockets > 1 else ''}"
     yield f"processor  {host.cpu_model or 'unknown'}, {sockets}, {host.threads} threads"
-    yield f"torch      {_torch(checkup)}"
-    if checkup.driver.version:
-        yield f"driver     NVIDIA {checkup.driver.version}"
-    if checkup.unmetered:
-        yield f"! nothing measures {', '.join(checkup.unmetered)}: totals of runs that use it are incomplete"
+    yield f"torch      {_torch(diagnosis)}"
+    if diagnosis.driver.version:
+        yield f"driver     NVIDIA {diagnosis.driver.version}"
+    if diagnosis.devices_without_sensor:
+        devices = ", ".join(diagnosis.devices_without_sensor)
+        yield f"! no sensor covers {devices}: totals of runs that use it are incomplete"
 
 
-def _torch(checkup: Checkup) -> str:
-    torch = checkup.torch
+def _torch(diagnosis: Diagnosis) -> str:
+    torch = diagnosis.torch
     if torch.problem:
         return f"cannot be imported: {torch.problem}"
     if torch.version is None:
@@ -103,9 +140,9 @@ def _torch(checkup: Checkup) -> str:
     return f"{torch.version}, {number or 'no'} CUDA device{'s' if number > 1 else ''}"
 
 
-def _domains(checkup: Checkup) -> "Table":
-    table = _table("domain", ">power", ">renewed", ">a reading", "", "source")
-    for one in checkup.checked:
+def _domains(diagnosis: Diagnosis) -> "Table":
+    table = _table("domain", ">power", ">update", ">reading", "", "source")
+    for one in diagnosis.checked:
         domain = one.domain
         period = domain.update_period_seconds
         table.add_row(
@@ -113,7 +150,8 @@ def _domains(checkup: Checkup) -> "Table":
             "no change" if one.watts is None else format_watts(one.watts),
             "-" if period is None else format_seconds(period),
             format_seconds(one.read_seconds),
-            domain.provenance.value + ("" if domain.billed else ", not billed"),
+            _PROVENANCE.get(domain.provenance, domain.provenance.value)
+            + ("" if domain.billed else ", not counted"),
             domain.source,
         )
     return table
@@ -143,20 +181,20 @@ def _table(*heads: str) -> "Table":
     return table
 
 
-def _notes(checkup: Checkup, width: int) -> Iterator[str]:
-    """What must be known to trust a domain, once each."""
+def _notes(diagnosis: Diagnosis, width: int) -> Iterator[str]:
+    """Yield the notes about the domains, each once."""
     notes: dict[str, list[str]] = {}
-    for one in checkup.checked:
+    for one in diagnosis.checked:
         for note in one.domain.notes:
             notes.setdefault(note, []).append(one.domain.name)
     for note, names in notes.items():
         yield from wrap(f"{', '.join(names)}: {note}", width, initial_indent="! ", subsequent_indent="  ")
 
 
-def verdict(checkup: Checkup) -> str:
-    """What it comes to, in a sentence."""
-    measured = [one.domain.name for one in checkup.measured]
-    modelled = [c.domain.name for c in checkup.checked if c.domain.billed and c not in checkup.measured]
+def summary(diagnosis: Diagnosis) -> str:
+    """Summarize the diagnosis in a sentence."""
+    measured = [one.domain.name for one in diagnosis.measured]
+    modelled = [c.domain.name for c in diagnosis.checked if c.domain.billed and c not in diagnosis.measured]
     estimated = f"{', '.join(modelled)} {'is' if len(modelled) == 1 else 'are'} estimated, good to about 50 %"
     if measured and modelled:
         return f"A run here measures {', '.join(measured)}; {estimated}."
@@ -164,4 +202,4 @@ def verdict(checkup: Checkup) -> str:
         return f"A run here measures {', '.join(measured)}."
     if modelled:
         return f"Nothing here is measured: {estimated}."
-    return "Nothing here can be metered: a run records its steps and losses, and no energy."
+    return "No sensor can be read here: a run records steps and losses, and no energy."

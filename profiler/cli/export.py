@@ -1,11 +1,10 @@
-"""Write a recorded run in the format of another tool: to stdout, or to FILE."""
+"""Export a recorded run to the format of another tool, on stdout or in FILE."""
 
 import argparse
-import sys
 from pathlib import Path
 
 from profiler._compat import write_atomically
-from profiler.cli.output import refuse_to_overwrite, saying_where
+from profiler.cli.common import add_partial, check_output, explain_write_error, write_stdout
 from profiler.errors import UsageError
 from profiler.export import FORMATS
 
@@ -20,14 +19,14 @@ examples:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the arguments."""
     parser.add_argument("run", metavar="RUN", help="a run directory")
-    parser.add_argument("--format", metavar="FORMAT", choices=FORMATS, required=True, help=", ".join(FORMATS))
-    parser.add_argument("-o", "--output", metavar="FILE", default="-", help="write to FILE; - is stdout")
-    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    parser.add_argument("--format", metavar="FORMAT", choices=FORMATS, help=", ".join(FORMATS))
     parser.add_argument(
-        "--partial", action="store_true", help="where a file is damaged, read what stands before the damage"
+        "-o", "--output", metavar="FILE", default="-", help="write to FILE; - is stdout, the default"
     )
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    add_partial(parser)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -35,15 +34,17 @@ def run(options: argparse.Namespace) -> int:
     from profiler.export import export
     from profiler.run import load_run
 
+    if options.format is None:
+        raise UsageError(f"name a format with --format: {', '.join(FORMATS)}.")
     is_file = options.output != "-"
     if not is_file and not FORMATS[options.format].is_text:
-        raise UsageError(f"{options.format} is not text; name a file with -o.")
+        raise UsageError(f"{options.format} is a binary format; name a file with -o.")
     if is_file:
-        refuse_to_overwrite(Path(options.output), force=options.force)
+        check_output(Path(options.output), force=options.force)
     content = export(load_run(options.run, partial=options.partial), options.format)
     if is_file:
-        with saying_where(Path(options.output)):
+        with explain_write_error(Path(options.output)):
             write_atomically(Path(options.output), content)
     else:
-        sys.stdout.write(content.decode())
+        write_stdout(content.decode())
     return 0

@@ -1,12 +1,13 @@
-"""Put what the processes of a job recorded together as one run, each device counted once.
+"""Merge the records of the processes of one job into one run, in which each device is counted once.
 
-Name the run's directory, or, where hosts have no file system in common, all the directories that were copied here.
+Name the directory of the run or, if the hosts share no file system, all the directories that were copied here.
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from profiler.cli.common import add_partial
 from profiler.errors import RunNotFoundError, UsageError
 
 EXAMPLE = (
@@ -16,22 +17,20 @@ EXAMPLE = (
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the arguments."""
     parser.add_argument("runs", metavar="RUN", nargs="+", type=Path, help="run directories of one job")
     parser.add_argument(
         "-o",
         "--output",
         metavar="DIR",
         type=Path,
-        help="write the merged run here; by default into the only RUN",
+        help="directory of the merged run; by default the only RUN",
     )
-    parser.add_argument(
-        "--partial", action="store_true", help="where a file is damaged, read what stands before the damage"
-    )
+    add_partial(parser)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Merge and say where the run is."""
+    """Merge, and print the directory of the run."""
     from profiler.merging.discovery import children
     from profiler.merging.merge import merge
     from profiler.merging.write import write
@@ -50,8 +49,8 @@ def run(options: argparse.Namespace) -> int:
     output.mkdir(parents=True, exist_ok=True)
     write(merged, output)
     ranks, hosts = len(merged.meta["ranks"]), len(merged.meta["merged"]["clocks"])
-    told = f"{ranks} records of {hosts} host{'s' if hosts > 1 else ''}"
-    print(f"{output}: {told if ranks > 1 else 'a copy of the only record; there was nothing to merge'}")
+    summary = f"{ranks} records of {hosts} host{'s' if hosts > 1 else ''}"
+    print(f"{output}: {summary if ranks > 1 else 'a copy of the only record; nothing to merge'}")
     for line in merged.meta["warnings"]:
         print(f"energy-profiler: {line}", file=sys.stderr)
     return 0

@@ -1,11 +1,10 @@
-"""What a run cost, and what lower loss will cost. Reads the run directory alone; torch is not needed."""
+"""Report what a run cost and what a lower loss would cost. Reads the run directory only; torch is not needed."""
 
 import argparse
 import math
-import sys
 from pathlib import Path
 
-from profiler.cli.output import refuse_to_overwrite, saying_where
+from profiler.cli.common import add_partial, check_output, explain_write_error, write_stdout
 from profiler.errors import UsageError
 
 EXAMPLE = """\
@@ -15,7 +14,7 @@ examples:
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the arguments."""
     parser.add_argument("run", metavar="RUN", help="a run directory")
     output = parser.add_mutually_exclusive_group()
     output.add_argument(
@@ -23,23 +22,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output",
         metavar="FILE",
         type=Path,
-        help="write to FILE; .html, .txt or .json picks the format",
+        help="write to FILE; its extension selects the format: .html, .txt or .json",
     )
     output.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--target", metavar="LOSS", action="append", default=[], help="also price this loss; may be repeated"
+        "--target",
+        metavar="LOSS",
+        action="append",
+        default=[],
+        help="also forecast the energy of this loss; may be repeated",
     )
-    parser.add_argument(
-        "--partial", action="store_true", help="where a file is damaged, read what stands before the damage"
-    )
+    add_partial(parser)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.add_argument(
         "--plotlyjs",
         metavar="PLACE",
         choices=("inline", "cdn", "directory"),
         default="inline",
-        help="where a page has the script of its figures: inline (in itself, the default; 5 MB), directory (in a file"
-        " beside it) or cdn (at plotly's server, which each reader's browser then asks)",
+        help="source of the script that draws the figures of a page: inline (in the page, 5 MB, the default), directory"
+        " (a file beside the page) or cdn (loaded from plotly's server by each reader's browser)",
     )
 
 
@@ -51,12 +52,12 @@ def run(options: argparse.Namespace) -> int:
     targets = [_number(text) for text in options.target]
     output: Path | None = options.output
     if output is not None:
-        refuse_to_overwrite(output, force=options.force)
+        check_output(output, force=options.force)
     report = report_of(load_run(options.run, partial=options.partial), targets)
     if output is None:
-        sys.stdout.write(render(report, ".json" if options.json else ".txt"))
+        write_stdout(render(report, ".json" if options.json else ".txt"))
     else:
-        with saying_where(output):
+        with explain_write_error(output):
             write(report, output, plotlyjs=options.plotlyjs)
     return 0
 

@@ -72,11 +72,11 @@ def run(options: argparse.Namespace) -> int:
         ending.error = SystemExit(error.code)
         raise
     except KeyboardInterrupt as error:
-        script.show(error)
+        script.print_exception(error)
         ending.error = error
-        script.die_of(error)
+        script.exit_by(error)
     except BaseException as error:  # noqa: BLE001 - python prints any exception and exits with 1
-        script.show(error)
+        script.print_exception(error)
         ending.error = error
         return 1
     return 0

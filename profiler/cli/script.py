@@ -1,4 +1,4 @@
-"""Somebody's script or module, run in this process as ``python`` would run it."""
+"""Execution of a script or module in this process, as ``python`` would run it."""
 
 import builtins
 import importlib.util
@@ -20,12 +20,12 @@ _OURS = "profiler.cli."
 
 
 class Program:
-    """A script, a folder or archive with a ``__main__``, or a module (``python -m``).
+    """Script, directory or archive with a ``__main__``, or module (``python -m``).
 
     Args:
-        target: The path, or the module's dotted name.
-        arguments: What it finds in ``sys.argv`` after its own name.
-        is_module: Whether ``target`` is a module's name.
+        target: Path, or dotted name of the module.
+        arguments: Its arguments, ``sys.argv[1:]``.
+        is_module: Whether ``target`` is the name of a module.
 
     Raises:
         UsageError: There is no such script or module.
@@ -40,7 +40,7 @@ class Program:
         self._check()
 
     def _folder(self) -> str:
-        """Where the program looks for its own modules first."""
+        """Return ``sys.path[0]`` of the program."""
         if self._is_module:
             return str(Path.cwd())
         target = Path(self._target)
@@ -56,7 +56,7 @@ class Program:
         _refuse_our_name(Path(self._folder()))
 
     def run(self) -> None:
-        """Run it to its end, in a ``__main__`` of its own. What it raises is raised."""
+        """Run it in a ``__main__`` of its own; its exceptions propagate."""
         sys.argv[:] = [self._target, *self._arguments]
         sys.modules["__main__"] = main = _fresh_main()
         if self._is_module:
@@ -69,20 +69,20 @@ class Program:
 
 
 def _refuse_our_name(folder: Path) -> None:
-    """Under python, a module called as this package is would be found by the program; here it would find this one.
+    """Refuse a program with a module named like this package, which it would import by mistake.
 
     Raises:
-        UsageError: There is one.
+        UsageError: There is such a module.
     """
     for theirs in (folder / f"{_PACKAGE}.py", folder / _PACKAGE / "__init__.py"):
         if theirs.exists() and not theirs.samefile(profiler.__file__):
             raise UsageError(
-                f"{theirs} has the name of this package; rename it, or its import finds the wrong one."
+                f"{theirs} has the name of this package; rename it, or the script would import this package instead."
             )
 
 
-def show(error: BaseException) -> None:
-    """Show an error that ended the program as python does, without the frames that lead to the program."""
+def print_exception(error: BaseException) -> None:
+    """Print an uncaught exception as python does, without the frames above the program."""
     error.__traceback__ = shown = _without_ours(error.__traceback__)
     sys.last_type, sys.last_value, sys.last_traceback = type(error), error, shown
     if sys.version_info >= (3, 12):
@@ -90,8 +90,8 @@ def show(error: BaseException) -> None:
     sys.excepthook(type(error), error, shown)
 
 
-def die_of(error: KeyboardInterrupt) -> NoReturn:
-    """End the process as an interrupt ends python; the error has been shown."""
+def exit_by(error: KeyboardInterrupt) -> NoReturn:
+    """End the process as an interrupt ends python, after the traceback was printed."""
     hook = sys.excepthook
 
     def show_nothing(*_: object) -> None:
@@ -102,7 +102,7 @@ def die_of(error: KeyboardInterrupt) -> NoReturn:
 
 
 def _search_first(folder: str) -> None:
-    """Put ``folder`` where python puts it, in the place of the command's own."""
+    """Set ``sys.path[0]``, which holds the directory of this command."""
     if not sys.flags.safe_path:
         sys.path[0] = folder
 
@@ -116,17 +116,17 @@ def _fresh_main() -> ModuleType:
 
 
 def _run_file(path: str, main: ModuleType) -> None:
-    absolute = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH117, PTH118 - as python writes it, dots kept
+    absolute = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)  # noqa: PTH109, PTH117, PTH118 - python keeps the dots of the path
     loader = (SourcelessFileLoader if path.endswith(".pyc") else SourceFileLoader)("__main__", absolute)
     main.__dict__.update({"__file__": absolute, "__cached__": None, "__loader__": loader})
     if isinstance(loader, SourceFileLoader):
-        exec(compile(loader.get_data(absolute), absolute, "exec", dont_inherit=True), main.__dict__)  # noqa: S102 - it was asked for
+        exec(compile(loader.get_data(absolute), absolute, "exec", dont_inherit=True), main.__dict__)  # noqa: S102 - running code is the purpose
     else:
-        exec(loader.get_code("__main__") or "", main.__dict__)  # noqa: S102 - it was asked for
+        exec(loader.get_code("__main__") or "", main.__dict__)  # noqa: S102 - running code is the purpose
 
 
 def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
-    """Drop the frames at the top that belong to this command."""
+    """Remove the frames at the top that belong to this command."""
     while traceback is not None and str(traceback.tb_frame.f_globals.get("__name__")).startswith(_OURS):
         traceback = traceback.tb_next
     return traceback

@@ -1,6 +1,7 @@
-"""Look at a run while it trains, from another terminal. The run does not notice; a finished or killed one is shown too.
+"""Watch a run while it trains, from another terminal. It only reads the run directory; ended runs are shown too.
 
-Ctrl-C ends the view, not the run, and is no error. Without a terminal it prints a line now and then until the run ends.
+Ctrl-C ends the view and not the run, with exit code 0. Without a terminal, a line is printed every ten seconds until
+the run ends.
 """
 
 import argparse
@@ -21,32 +22,32 @@ examples:
   energy-profiler watch energy_runs/20261121-101500-a1b2c3 --once"""
 
 _ON_TERMINAL, _ELSEWHERE = 1.0, 10.0
-"""Seconds between two looks."""
+"""Update interval in seconds."""
 _SHORTEST = 0.1
-_LOOK_SHARE = 0.1
-"""The most of one processor that looking may take."""
+_POLL_SHARE = 0.1
+"""Largest share of one processor that polling may take."""
 _LAST_PORT = 65_535
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    """Declare the options."""
+    """Add the arguments."""
     parser.add_argument("run", metavar="RUN", help="a run directory")
     parser.add_argument(
-        "--every", metavar="SECONDS", type=float, help="between two looks; 1, or 10 without a terminal"
+        "--every", metavar="SECONDS", type=float, help="update interval; 1, or 10 without a terminal"
     )
-    parser.add_argument("--once", action="store_true", help="print a line and leave")
-    parser.add_argument("--web", action="store_true", help="show a page on 127.0.0.1 instead")
+    parser.add_argument("--once", action="store_true", help="print one line and exit")
+    parser.add_argument("--web", action="store_true", help="serve a page on 127.0.0.1")
     parser.add_argument(
-        "--port", metavar="PORT", type=int, default=0, help="for --web; any free one by default"
+        "--port", metavar="PORT", type=int, default=0, help="port for --web; by default any free one"
     )
 
 
 def run(options: argparse.Namespace) -> int:
-    """Show the run until it ends or the user has seen enough."""
+    """Show the run until it ends or Ctrl-C."""
     if options.every is not None and not options.every >= _SHORTEST:
         raise UsageError(f"--every must be at least {_SHORTEST:g} s, not {options.every:g}.")
     if not 0 <= options.port <= _LAST_PORT:
-        raise UsageError(f"--port must lie between 0 and {_LAST_PORT}, not {options.port}.")
+        raise UsageError(f"--port must be between 0 and {_LAST_PORT}, not {options.port}.")
     with suppress(KeyboardInterrupt):
         _show(options)
     return 0
@@ -80,7 +81,7 @@ def _draw(watch: "Watch", every: float) -> None:
             view = watch.poll()
             live.update(screen(view), refresh=True)
             took = time.monotonic() - began
-            time.sleep(max(every - took, took / _LOOK_SHARE))
+            time.sleep(max(every - took, took / _POLL_SHARE))
 
 
 def _print(watch: "Watch", every: float, *, once: bool) -> None:

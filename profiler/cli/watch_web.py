@@ -1,4 +1,4 @@
-"""The live page: a server for this machine alone, that can only be read from, and that only its own page may read."""
+"""Server of the live page: read-only, for this machine, and readable only by its own page."""
 
 import errno
 import json
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 ADDRESS = "127.0.0.1"
 _HOSTS = {ADDRESS, "localhost"}
-"""Names under which a browser on this machine knows it. A page that rebinds its own name to it has another."""
+"""Accepted ``Host`` headers; a page that rebinds its own name to this address sends another (DNS rebinding)."""
 SNAPSHOT = "/snapshot.json"
-_LOOK_SHARE = 0.1
-"""The most of one processor that looking may take."""
+_POLL_SHARE = 0.1
+"""Largest share of one processor that polling may take."""
 _HEADERS = {
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
@@ -34,11 +34,11 @@ _HEADERS = {
 
 
 class Latest:
-    """The last look at a run, shared by every open page; renewed when it is asked for and old enough.
+    """Latest snapshot of a run, shared by all open pages and renewed on request.
 
     Args:
-        watch: What looks.
-        every: Seconds that a look is good for, at least.
+        watch: Source of snapshots.
+        every: Shortest time between snapshots, in seconds.
     """
 
     def __init__(self, watch: "Watch", every: float) -> None:
@@ -49,16 +49,16 @@ class Latest:
         self._answer = HTTPStatus.OK, b""
 
     def get(self) -> tuple[HTTPStatus, bytes]:
-        """The answer to a page that asks how the run stands."""
+        """Return the status and the body for a page that requests the snapshot."""
         with self._lock:
             began = time.monotonic()
             if began >= self._until:
-                self._answer = self._look()
+                self._answer = self._poll()
                 ended = time.monotonic()
-                self._until = max(began + self._every, ended + (ended - began) / _LOOK_SHARE)
+                self._until = max(began + self._every, ended + (ended - began) / _POLL_SHARE)
             return self._answer
 
-    def _look(self) -> tuple[HTTPStatus, bytes]:
+    def _poll(self) -> tuple[HTTPStatus, bytes]:
         try:
             return HTTPStatus.OK, watch_page.snapshot(self._watch.poll())
         except ProfilerError as error:
@@ -66,14 +66,14 @@ class Latest:
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the page of one run.
+    """HTTP server of the page of one run.
 
     Args:
-        latest: The last look at it.
-        port: On which port; 0 for any free one.
+        latest: Latest snapshot.
+        port: Port; 0 for any free one.
 
     Raises:
-        UsageError: The port cannot be had.
+        UsageError: The port cannot be opened.
     """
 
     daemon_threads = True
@@ -89,7 +89,7 @@ class Server(ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """Address of the page."""
         return f"http://{ADDRESS}:{self.server_port}/"
 
 
@@ -100,9 +100,9 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 30
 
     def do_GET(self) -> None:
-        """Answer what the page asks for."""
+        """Serve the page and its snapshot."""
         if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in _HOSTS:
-            self._send(HTTPStatus.FORBIDDEN, b"This page is for this machine alone.\n", "text/plain")
+            self._send(HTTPStatus.FORBIDDEN, b"This page is for this machine only.\n", "text/plain")
             return
         path = urlsplit(self.path).path
         if path == SNAPSHOT:
@@ -110,9 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif (found := watch_page.resource(path)) is not None:
             self._send(HTTPStatus.OK, *found)
         else:
-            self._send(HTTPStatus.NOT_FOUND, b"There is nothing here.\n", "text/plain")
+            self._send(HTTPStatus.NOT_FOUND, b"Not found.\n", "text/plain")
 
-    do_HEAD = do_GET  # noqa: N815 - the name that http.server looks for
+    do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
 
     def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
         self.send_response(status)
@@ -125,10 +125,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name that http.server gives it
-        """Say nothing of each request."""
+        """Log nothing."""
 
     def handle(self) -> None:
-        """Answer one connection; a browser that leaves in the middle is no error."""
+        """Handle one connection; a client that disconnects is not an error."""
         try:
             super().handle()
         except ConnectionError:
@@ -139,7 +139,7 @@ def serve(watch: "Watch", *, port: int, every: float) -> None:
     """Serve the page until Ctrl-C.
 
     Raises:
-        UsageError: The port cannot be had.
+        UsageError: The port cannot be opened.
     """
     with Server(Latest(watch, every), port) as server:
         print(f"{server.url} shows the run until Ctrl-C", flush=True)

@@ -1,5 +1,5 @@
-"""Callbacks for training frameworks: thin, imported only when asked for, never registering themselves.
+"""Callbacks for training frameworks, imported only on request and never registered automatically.
 
-The bare ``with EnergyProfiler():`` around a framework's training sees every step as well; a callback starts and stops
-with the training, puts its numbers into the framework's own logs, and ends the training on an energy budget.
+``with EnergyProfiler():`` around a framework's training records every step without them. A callback starts and stops
+with the training, adds its metrics to the framework's logs, and ends the training when the energy budget is used.
 """

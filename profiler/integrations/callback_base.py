@@ -1,4 +1,4 @@
-"""What every callback does: record from the start of a training to its end, once, and know when to stop."""
+"""Recording of a training by a callback, shared by all frameworks."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ from profiler.energy_profiler import EnergyProfiler, running
 
 
 class Recording:
-    """A profiler for each training, or the one that records already.
+    """Profiler of each training, or the profiler that is recording already.
 
     Args:
         options: Keywords of :class:`profiler.EnergyProfiler`.
 
     Attributes:
-        profiler: The profiler of the training that runs or ran last; None before the first.
-        has_budget: Whether the options may end the training, which ranks then have to agree on: it is the same on each,
-            whatever else records on one of them.
+        profiler: Profiler of the current or last training; None before the first.
+        has_budget: Whether the options may end the training, so that ranks must agree. It depends on the options only,
+            because all ranks must take part in the agreement.
 
     Raises:
-        UsageError: An option that cannot mean anything.
+        UsageError: An option is out of range.
     """
 
     def __init__(self, options: dict[str, Any]) -> None:
@@ -28,41 +28,43 @@ class Recording:
         self.profiler: EnergyProfiler | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Frameworks copy callbacks into other processes, where a recording cannot follow."""
+        """Return the state without the recording, for frameworks that copy callbacks to other processes."""
         return vars(self) | {"_is_ours": False, "profiler": None}
 
     def start(self) -> None:
-        """Begin to record, unless somebody does already: joules are counted once."""
-        self.stop(RuntimeError("the training before never said that it ended"))
+        """Start recording, unless another profiler of this process is recording, so that joules are counted once."""
+        self.stop(RuntimeError("the previous training never reported its end"))
         outer = running()
         self._is_ours = outer is None
         self.profiler = EnergyProfiler(**self._options).start() if outer is None else outer
         if outer is not None and self._options:
             ignored = ", ".join(f"{name}=" for name in self._options)
-            write_stderr(f"energy-profiler: recording already; the callback's {ignored} is left aside")
+            write_stderr(
+                f"energy-profiler: another profiler is recording; options of the callback are ignored: {ignored}"
+            )
 
     def stop(self, error: BaseException | None = None) -> None:
-        """End what was started here; ``error`` is what ended the training."""
+        """Stop the recording if this callback started it; ``error`` ended the training, if any."""
         if self._is_ours and self.profiler is not None:
             self.profiler.__exit__(None if error is None else type(error), error, None)
         self._is_ours = False
 
     def metrics(self) -> dict[str, float]:
-        """The numbers by now."""
+        """Return the metrics of the profiler."""
         return {} if self.profiler is None else self.profiler.metrics()
 
     @property
     def should_stop(self) -> bool:
-        """Whether this process says that the training should stop."""
+        """Whether this process requests the end of the training."""
         return self.profiler is not None and self.profiler.should_stop
 
 
-def any_rank(*, says: bool, device: Any) -> bool:
-    """Whether any rank says so. Every rank must ask at the same moment, or all of them wait for ever."""
+def any_rank(value: bool, device: Any) -> bool:  # noqa: FBT001 - like the built-in any()
+    """Return whether ``value`` is true on any rank. A collective operation: every rank must call it."""
     import torch
 
     if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return says
-    flag = torch.tensor(float(says), device=device)
+        return value
+    flag = torch.tensor(float(value), device=device)
     torch.distributed.all_reduce(flag)
     return bool(flag.item())

@@ -18,16 +18,16 @@ except ImportError:
 
 
 class EnergyProfilerCallback(Callback):
-    """Records every fit, and logs where it stands with Lightning's own loggers at its own logging steps.
+    """Callback that records every fit and logs its metrics with Lightning's loggers at their logging steps.
 
-    With ``energy_budget=`` it ends the fit, on every rank, at a logging step after the budget is used or the target
-    out of reach. Inside a running ``with EnergyProfiler():`` it adds its logs to that recording and starts none.
+    With ``energy_budget=`` it ends the fit, on every rank, at a logging step after the budget is used or the target is
+    out of reach. Inside ``with EnergyProfiler():`` it uses that recording instead of starting one.
 
     Args:
         options: Keywords of :class:`profiler.EnergyProfiler`.
 
     Raises:
-        UsageError: An option that cannot mean anything.
+        UsageError: An option is out of range.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -37,16 +37,16 @@ class EnergyProfilerCallback(Callback):
 
     @property
     def profiler(self) -> Any:
-        """The profiler of the fit that runs or ran last, with its ``run``; None before the first."""
+        """Profiler of the current or last fit, with its ``run``; None before the first."""
         return self._recording.profiler
 
     def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - Lightning's signature
-        """Begin to record."""
+        """Start recording."""
         self._recording.start()
         self._logged = trainer.global_step
 
     def on_train_batch_end(self, trainer: Any, *_: Any, **__: Any) -> None:
-        """Log at Lightning's logging steps."""
+        """Log the metrics at logging steps, and stop the fit on a used budget."""
         every, done = trainer.log_every_n_steps, trainer.global_step
         if not every or done // every == self._logged // every:
             return
@@ -60,9 +60,9 @@ class EnergyProfilerCallback(Callback):
             trainer.should_stop = trainer.should_stop or stop
 
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - Lightning's signature
-        """End the recording."""
+        """Stop recording."""
         self._recording.stop()
 
     def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:  # noqa: ARG002 - same
-        """End the recording of a fit that failed or was interrupted."""
+        """Stop the recording of a fit that failed or was interrupted."""
         self._recording.stop(exception)

@@ -16,21 +16,21 @@ _EVALUATED = "eval_"
 
 
 class EnergyProfilerCallback(TrainerCallback):
-    """Records every training, and adds where it stands to the Trainer's logs.
+    """Callback that records every training and adds its metrics to the Trainer's logs.
 
-    The numbers go to ``trainer.state.log_history``, to the console, and to every reporter that comes behind this
-    callback; :meth:`attach` puts it in front of them all. With ``energy_budget=`` it ends the training when the budget
-    is used or the target out of reach; several ranks agree on it at a logging step. Inside a running
-    ``with EnergyProfiler():`` it adds its logs to that recording and starts none.
+    The metrics go to ``trainer.state.log_history``, to the console, and to every reporter after this callback;
+    :meth:`attach` puts it before all of them. With ``energy_budget=`` it ends the training when the budget is used or
+    the target is out of reach; several ranks agree at a logging step. Inside ``with EnergyProfiler():`` it uses that
+    recording instead of starting one.
 
-    The Trainer tells no callback of an exception: the recording of a training that failed ends with the process or
-    with the next training. ``with EnergyProfiler(): trainer.train()`` ends it at once.
+    The Trainer reports exceptions to no callback: the recording of a failed training ends with the process or with the
+    next training. ``with EnergyProfiler(): trainer.train()`` ends it at once.
 
     Args:
         options: Keywords of :class:`profiler.EnergyProfiler`.
 
     Raises:
-        UsageError: An option that cannot mean anything.
+        UsageError: An option is out of range.
     """
 
     def __init__(self, **options: Any) -> None:
@@ -38,27 +38,27 @@ class EnergyProfilerCallback(TrainerCallback):
 
     @property
     def profiler(self) -> Any:
-        """The profiler of the training that runs or ran last, with its ``run``; None before the first."""
+        """Profiler of the current or last training, with its ``run``; None before the first."""
         return self._recording.profiler
 
     def attach(self, trainer: Any) -> Self:
-        """Register with a Trainer, in front of its reporters, so that TensorBoard and its like see the numbers."""
+        """Register with a Trainer before its reporters, so that TensorBoard and others receive the metrics."""
         trainer.callback_handler.callbacks.insert(0, self)
         return self
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - its signature
-        """Begin to record."""
+        """Start recording."""
         self._recording.start()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - its signature
-        """End the training of a single process that has used its budget."""
+        """Stop the training of a single process on a used budget."""
         if args.world_size == 1 and self._recording.should_stop:
             control.should_training_stop = True
 
     def on_log(
         self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any
     ) -> None:
-        """Add to the logs of a training step; the ranks agree on whether to go on."""
+        """Add the metrics to the logs of a training step; the ranks agree whether to stop."""
         if logs is None or any(name.startswith(_EVALUATED) for name in logs):
             return
         metrics = self._recording.metrics()
@@ -66,8 +66,8 @@ class EnergyProfilerCallback(TrainerCallback):
         if state.log_history:
             state.log_history[-1].update(metrics)
         if args.world_size > 1 and self._recording.has_budget:
-            control.should_training_stop |= any_rank(says=self._recording.should_stop, device=args.device)
+            control.should_training_stop |= any_rank(self._recording.should_stop, args.device)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - its signature
-        """End the recording."""
+        """Stop recording."""
         self._recording.stop()

@@ -1,4 +1,4 @@
-"""What every command has in common."""
+"""Behaviour that all commands share."""
 
 import os
 import tempfile
@@ -24,7 +24,7 @@ def test_help_shows_an_example(name, capsys):
     assert max(map(len, out.splitlines())) <= 120
 
 
-def test_the_list_of_commands_is_frozen(capsys):
+def test_list_of_commands(capsys):
     assert list(COMMANDS) == ["run", "report", "watch", "compare", "merge", "export", "doctor"]
     with pytest.raises(SystemExit):
         main(["--help"])
@@ -34,7 +34,7 @@ def test_the_list_of_commands_is_frozen(capsys):
 
 @contextmanager
 def plain_user():
-    """Root may read everything: become somebody else where the tests run as root."""
+    """Drop the rights of root, which may read everything."""
     if os.geteuid() != 0:
         yield
         return
@@ -47,7 +47,7 @@ def plain_user():
 
 @pytest.fixture
 def run_dir(monkeypatch):
-    """A run directory, and another one, at whose doors anybody may come."""
+    """Two run directories that other users may reach."""
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         monkeypatch.chdir(folder)
@@ -68,7 +68,7 @@ READERS = {
 
 @pytest.mark.parametrize("closed", ["run", "run/steps.csv"])
 @pytest.mark.parametrize("arguments", READERS.values(), ids=READERS)
-def test_what_may_not_be_read_is_one_line_and_exit_code_2(run_dir, capsys, arguments, closed):
+def test_unreadable_file_is_one_line_and_exit_code_2(run_dir, capsys, arguments, closed):
     assert main(arguments) == 0, "everything is imported while it still may be"
     capsys.readouterr()
     Path(closed).chmod(0)
@@ -78,3 +78,35 @@ def test_what_may_not_be_read_is_one_line_and_exit_code_2(run_dir, capsys, argum
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith("energy-profiler: ")
     assert closed in err
+
+
+MISTYPED = {
+    "an option": (
+        ["export", "run", "--formt", "csv"],
+        "export",
+        "unknown option --formt; did you mean --format?",
+    ),
+    "with a value": (
+        ["report", "run", "--ouput=x"],
+        "report",
+        "unknown option --ouput; did you mean --output?",
+    ),
+    "an option of run": (
+        ["run", "--nmae", "x", "train.py"],
+        "run",
+        "unknown option --nmae; did you mean --name?",
+    ),
+    "nothing alike": (["doctor", "--zzz"], "doctor", "unknown option --zzz\n"),
+    "a second run": (["report", "one", "two"], "report", "unexpected argument two"),
+    "a command": (["reprot", "run"], "", "unknown command reprot; did you mean report?"),
+}
+
+
+@pytest.mark.parametrize(("words", "command", "message"), MISTYPED.values(), ids=MISTYPED)
+def test_usage_error_shows_the_usage_of_its_command_and_a_suggestion(capsys, words, command, message):
+    with pytest.raises(SystemExit) as raised:
+        main(words)
+    out, err = capsys.readouterr()
+    assert (raised.value.code, out) == (2, "")
+    assert err.startswith(f"usage: energy-profiler {command}")
+    assert message in err.splitlines()[-1] + "\n"

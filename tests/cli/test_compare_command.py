@@ -1,4 +1,4 @@
-"""The comparison on the command line."""
+"""``energy-profiler compare``."""
 
 import json
 
@@ -19,14 +19,14 @@ def folders(tmp_path, monkeypatch):
     write_run(tmp_path / "apart", loss=lambda step: law(step) / 100)
 
 
-def test_it_prints_the_comparison(folders, capsys):
+def test_prints_the_comparison(folders, capsys):
     assert main(["compare", "one", "two"]) == 0
     out, err = capsys.readouterr()
     assert out == render_text(compare([load_run("one"), load_run("two")]))
     assert err == ""
 
 
-def test_it_prints_json(folders, capsys):
+def test_prints_json(folders, capsys):
     assert main(["compare", "one", "two", "short", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert [run["name"] for run in found["runs"]] == ["one", "two", "scripted"]
@@ -37,16 +37,16 @@ MISTAKES = {
     "one run": (["one"], "needs two runs"),
     "one usable run": (["one", "short"], "has 3"),
     "no such run": (["one", "nowhere"], "there is no such directory"),
-    "a run twice": (["one", "./one"], "named twice"),
+    "a run twice": (["one", "./one"], "given twice"),
     "not a run": (["one", "."], "it has no run.json"),
     "no loss in common": (["one", "apart"], "reached the same loss"),
 }
 
 
-@pytest.mark.parametrize(("names", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(folders, capsys, names, said):
+@pytest.mark.parametrize(("names", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_user_error_is_one_line_and_exit_code_2(folders, capsys, names, message):
     assert main(["compare", *names]) == 2
     out, err = capsys.readouterr()
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
     assert out == ""

@@ -1,6 +1,7 @@
-"""``energy-profiler doctor`` on machines that are made up: every line it prints, at width 80."""
+"""``energy-profiler doctor`` on simulated machines: every line that it prints, at width 80."""
 
 import itertools
+import json
 import os
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from profiler.cli.diagnostics import Driver, Torch, ask_driver, ask_torch, examine
-from profiler.cli.doctor import lines
+from profiler.cli import main
+from profiler.cli.diagnostics import DriverInfo, TorchInfo, diagnose, read_driver, read_torch
+from profiler.cli.doctor import as_dict, lines
 from profiler.records import Refusal
 from profiler.sensors.powercap import permission_remedy
 from profiler.testing.replay import Waveform
@@ -19,7 +21,7 @@ from tests.support.simulated_nvml import hopper, pascal
 
 VERSIONS = {"energy-profiler": "1.2.3", "python": "3.12.1"}
 MODEL = "Intel(R) Xeon(R) Gold 6248R CPU @ 3.00GHz"
-CPU_TORCH = Torch(version="2.9.0+cpu")
+CPU_TORCH = TorchInfo(version="2.9.0+cpu")
 
 
 @pytest.fixture
@@ -28,8 +30,8 @@ def tree(tmp_path, fake_clock):
 
 
 @pytest.fixture
-def checkup(tmp_path, fake_clock, monkeypatch):
-    """Examines a machine with one Xeon and four threads; a reading takes 45 us."""
+def diagnosis(tmp_path, fake_clock, monkeypatch):
+    """Function that diagnoses a machine with one Xeon and four threads; a reading takes 45 us."""
     monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     monkeypatch.setattr("psutil.cpu_percent", lambda *_, **__: 50.0)
@@ -39,9 +41,9 @@ def checkup(tmp_path, fake_clock, monkeypatch):
         (root / "proc").mkdir(parents=True, exist_ok=True)
         fields = f"vendor_id : GenuineIntel\nmodel name : {MODEL}\nphysical id : 0\nflags : {flags}\n"
         (root / "proc/cpuinfo").write_text("\n".join(f"processor : {i}\n{fields}" for i in range(4)))
-        return examine(
+        return diagnose(
             torch=torch,
-            driver=driver or ask_driver(),
+            driver=driver or read_driver(),
             environ=environ or {},
             versions=VERSIONS,
             powercap_root=tmp_path / "powercap",
@@ -68,17 +70,17 @@ EVERYTHING = f"""\
 {HEAD}torch      2.9.0+cu128, 2 CUDA devices
 driver     NVIDIA 550.54.15
 
-energy can be read from
-domain           power  renewed  a reading              source
-gpu:0            300 W   100 ms    45.0 us  counter     NVML total energy
-                                                        counter (Simulated H100)
-gpu:1            150 W        -    45.0 us  integrated  NVML instantaneous
-                                                        power, integrated
-                                                        (Simulated P100)
-cpu:package-0    100 W  1.00 ms    45.0 us  counter     powercap intel-rapl:0
-                                                        (package-0)
-dram:package-0  20.0 W  1.00 ms    45.0 us  counter     powercap intel-rapl:0:0
-                                                        (dram)
+readable domains
+domain           power   update  reading              source
+gpu:0            300 W   100 ms  45.0 us  counter     NVML total energy counter
+                                                      (Simulated H100)
+gpu:1            150 W        -  45.0 us  integrated  NVML instantaneous power,
+                                                      integrated (Simulated
+                                                      P100)
+cpu:package-0    100 W  1.00 ms  45.0 us  counter     powercap intel-rapl:0
+                                                      (package-0)
+dram:package-0  20.0 W  1.00 ms  45.0 us  counter     powercap intel-rapl:0:0
+                                                      (dram)
 
 GPUs
 torch   here   nvidia-smi  identity  model
@@ -89,22 +91,24 @@ A run here measures gpu:0, gpu:1, cpu:package-0, dram:package-0.
 """
 
 
-def test_a_machine_with_everything(checkup, tree, simulated_gpus):
+def test_machine_with_all_sensors(diagnosis, tree, simulated_gpus):
     tree.add("dram", 20.0, parent=tree.add("package-0", 100.0))
     simulated_gpus([
         pascal(Waveform.constant(150), uuid="GPU-bbbb", bus="00000000:02:00.0"),
         hopper(Waveform.constant(300), uuid="GPU-aaaa", bus="00000000:01:00.0"),
     ])  # fmt: skip
     devices = (("Simulated H100", "GPU-aaaa"), ("Simulated P100", "GPU-bbbb"))
-    assert text(checkup(torch=Torch(version="2.9.0+cu128", devices=devices))) == EVERYTHING
+    assert text(diagnosis(torch=TorchInfo(version="2.9.0+cu128", devices=devices))) == EVERYTHING
 
 
-def test_a_gpu_that_torch_may_not_see_is_listed_as_such(checkup, tree, simulated_gpus):
+def test_gpu_hidden_from_torch_is_listed(diagnosis, tree, simulated_gpus):
     tree.add("package-0", 100.0)
     simulated_gpus([hopper(Waveform.constant(300)), hopper(Waveform.constant(100))])
-    driver = ask_driver()
+    driver = read_driver()
     devices = (("Simulated H100", driver.boards[1][0]),)
-    found = checkup(torch=Torch(version="2.9.0", devices=devices), environ={"CUDA_VISIBLE_DEVICES": "1"})
+    found = diagnosis(
+        torch=TorchInfo(version="2.9.0", devices=devices), environ={"CUDA_VISIBLE_DEVICES": "1"}
+    )
     assert [(gpu.cuda_index, gpu.domain, gpu.nvml_index) for gpu in found.gpus] == [
         (0, "gpu:0", 1),
         (None, None, 0),
@@ -113,14 +117,14 @@ def test_a_gpu_that_torch_may_not_see_is_listed_as_such(checkup, tree, simulated
     assert driver.boards[0][0] not in text(found), "identities are shown as short hashes"
 
 
-def test_a_virtual_machine_measures_nothing(checkup, simulated_gpus):
+def test_virtual_machine_measures_nothing(diagnosis, simulated_gpus):
     simulated_gpus([])
-    found = checkup(flags="fpu hypervisor", environ={"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
-    said = text(found)
-    assert said.startswith(HEAD.replace("x86_64", "x86_64 (virtual machine, Kubernetes container)"))
+    found = diagnosis(flags="fpu hypervisor", environ={"KUBERNETES_SERVICE_HOST": "10.0.0.1"})
+    message = text(found)
+    assert message.startswith(HEAD.replace("x86_64", "x86_64 (virtual machine, Kubernetes container)"))
     assert (
         """\
-not used
+unavailable
   nvml      the NVIDIA driver lists no GPU
   powercap  this is a virtual machine (Kubernetes container), and hypervisors do
             not expose the processor's energy counters
@@ -131,72 +135,94 @@ not used
 Nothing here is measured: cpu:package-0, dram:package-0 are estimated, good to
 about 50 %.
 """
-        in said
+        in message
     )
     assert found.measured == ()
-    assert max(map(len, said.splitlines())) <= 80
+    assert max(map(len, message.splitlines())) <= 80
 
 
-def test_what_is_to_be_typed_stands_on_one_line(checkup, tree, simulated_gpus):
+def test_commands_to_type_are_not_wrapped(diagnosis, tree, simulated_gpus):
     simulated_gpus([])
     zone = tree.add("package-0", 100.0)
     remedy = permission_remedy(zone.folder.parent)
-    found = checkup()
+    found = diagnosis()
     refused = replace(found, refusals=(Refusal(source="powercap", reason="root only", remedy=remedy),))
     assert f"            -> {remedy}\n" in text(refused)
     assert f"{remedy}\n" in text(refused, width=40)
 
 
-def test_a_processor_that_is_measured_beside_a_gpu_that_is_not(checkup, tree, simulated_gpus):
+def test_measured_cpu_beside_an_unmeasured_gpu(diagnosis, tree, simulated_gpus):
     tree.add("package-0", 100.0)
     simulated_gpus([hopper(Waveform.constant(300), counter="none", usage="none", fields="none")])
-    found = checkup()
+    found = diagnosis()
     assert [one.domain.name for one in found.measured] == ["cpu:package-0"]
     assert "it reports neither energy nor power" in " ".join(text(found).split())
 
 
-def test_a_constant_counter_has_no_power(checkup, tree, simulated_gpus):
+def test_constant_counter_has_no_power(diagnosis, tree, simulated_gpus):
     simulated_gpus([])
     tree.add("uncore", 0.0, parent=tree.add("package-0", 100.0))
-    _, uncore = checkup().checked
+    _, uncore = diagnosis().checked
     assert uncore.watts is None
-    assert "no change" in text(checkup())
+    assert "no change" in text(diagnosis())
 
 
-def test_nothing_at_all_is_said(checkup, tree, simulated_gpus):
+def test_machine_without_sensors(diagnosis, tree, simulated_gpus):
     simulated_gpus([])
     tree.add("package-0", 1.0)
-    empty = replace(checkup(), checked=(), torch=Torch(), driver=Driver())
-    said = text(empty)
-    assert "torch      not installed, which recording needs: pip install" in said
-    assert said.endswith("Nothing here can be metered: a run records its steps and losses, and no energy.\n")
+    empty = replace(diagnosis(), checked=(), torch=TorchInfo(), driver=DriverInfo())
+    message = text(empty)
+    assert "torch      not installed, which recording needs: pip install" in message
+    assert message.endswith("No sensor can be read here: a run records steps and losses, and no energy.\n")
 
 
-def test_what_torch_says_is_told_apart(checkup, tree, simulated_gpus):
+def test_states_of_torch(diagnosis, tree, simulated_gpus):
     simulated_gpus([])
     tree.add("package-0", 1.0)
-    found = checkup(torch=Torch(problem="libcudart.so.12: cannot open shared object file"))
+    found = diagnosis(torch=TorchInfo(problem="libcudart.so.12: cannot open shared object file"))
     assert "torch      cannot be imported: libcudart.so.12: cannot open" in text(found)
-    found = checkup(torch=Torch(version="2.9.0", others=("mps",)))
-    assert "! nothing measures mps: totals of runs that use it are incomplete" in text(found)
+    found = diagnosis(torch=TorchInfo(version="2.9.0", others=("mps",)))
+    assert "! no sensor covers mps: totals of runs that use it are incomplete" in text(found)
 
 
-def test_gpus_that_no_sensor_covers_are_told_one_by_one(checkup, tree, simulated_gpus):
+def test_gpus_without_sensor_are_listed_one_by_one(diagnosis, tree, simulated_gpus):
     simulated_gpus([])
     tree.add("package-0", 1.0)
-    found = checkup(torch=Torch(version="2.9.0+rocm6.4", devices=(("MI300X", ""), ("MI300X", ""))))
+    found = diagnosis(torch=TorchInfo(version="2.9.0+rocm6.4", devices=(("MI300X", ""), ("MI300X", ""))))
     assert [gpu.cuda_index for gpu in found.gpus] == [0, 1]
-    assert "! nothing measures cuda:0, cuda:1: totals" in text(found)
+    assert "! no sensor covers cuda:0, cuda:1: totals" in text(found)
 
 
-def test_torch_is_asked_for_real():
-    found = ask_torch()
+def test_json_holds_the_diagnosis_without_serial_numbers(diagnosis, tree, simulated_gpus):
+    tree.add("package-0", 100.0)
+    simulated_gpus([hopper(Waveform.constant(300), uuid="GPU-aaaa")])
+    devices = (("Simulated H100", "GPU-aaaa"),)
+    found = json.loads(json.dumps(as_dict(diagnosis(torch=TorchInfo(version="2.9.0", devices=devices)))))
+    assert [(one["name"], one["provenance"]) for one in found["domains"]] == [
+        ("gpu:0", "counter"),
+        ("cpu:package-0", "counter"),
+    ]
+    assert found["domains"][1]["watts"] == pytest.approx(100.0, rel=0.01)
+    assert found["measured"] == ["gpu:0", "cpu:package-0"]
+    assert "GPU-aaaa" not in json.dumps(found)
+
+
+def test_command_prints_json(capsys):
+    code = main(["doctor", "--json"])
+    out, err = capsys.readouterr()
+    found = json.loads(out)
+    assert code == (0 if found["measured"] else 1)
+    assert (found["torch"]["version"], err) == (str(torch.__version__), "")
+
+
+def test_installed_torch_is_read():
+    found = read_torch()
     assert (found.version, found.problem) == (str(torch.__version__), "")
     assert len(found.devices) == torch.cuda.device_count()
 
 
 @pytest.mark.slow
-def test_the_command_leaves_every_sensor_closed_and_says_by_its_exit_code(tmp_path):
+def test_command_closes_every_sensor_and_returns_the_exit_code(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "profiler", "doctor"],
         capture_output=True,

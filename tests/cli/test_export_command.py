@@ -1,4 +1,4 @@
-"""``energy-profiler export``: text to stdout, anything to a file, nothing overwritten."""
+"""``energy-profiler export``: text to stdout, any format to a file, no silent overwriting."""
 
 import json
 
@@ -17,7 +17,7 @@ def run_dir(tmp_path):
 
 @pytest.mark.parametrize("name", [name for name, one in FORMATS.items() if one.is_text])
 @pytest.mark.parametrize("output", [[], ["-o", "-"]])
-def test_text_goes_to_stdout(run_dir, capsys, name, output):
+def test_text_formats_go_to_stdout(run_dir, capsys, name, output):
     assert main(["export", "run", "--format", name, *output]) == 0
     out, err = capsys.readouterr()
     assert out.encode() == export(load_run("run"), name)
@@ -25,7 +25,7 @@ def test_text_goes_to_stdout(run_dir, capsys, name, output):
 
 
 @pytest.mark.parametrize("name", ["csv", "chrome-trace"])
-def test_a_file_is_written_once_unless_forced(run_dir, tmp_path, capsys, name):
+def test_existing_file_needs_force(run_dir, tmp_path, capsys, name):
     file = tmp_path / "made"
     assert main(["export", "run", "--format", name, "-o", str(file)]) == 0
     assert file.read_bytes() == export(load_run("run"), name)
@@ -39,7 +39,10 @@ def test_a_file_is_written_once_unless_forced(run_dir, tmp_path, capsys, name):
 
 MISTAKES = {
     "no such run": (["nothing", "--format", "csv"], "there is no such directory"),
-    "parquet on a terminal": (["run", "--format", "parquet"], "parquet is not text; name a file with -o."),
+    "parquet on a terminal": (
+        ["run", "--format", "parquet"],
+        "parquet is a binary format; name a file with -o.",
+    ),
     "a directory": (["run", "--format", "csv", "-o", "run"], "run is a directory; name a file in it."),
     "no such folder": (
         ["run", "--format", "csv", "-o", "no/where.csv"],
@@ -48,15 +51,15 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(capsys, arguments, said):
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_user_error_is_one_line_and_exit_code_2(capsys, arguments, message):
     assert main(["export", *arguments]) == 2
     out, err = capsys.readouterr()
-    assert said in err
+    assert message in err
     assert (out, err.count("\n")) == ("", 1)
 
 
-def test_damage_offers_the_rest(run_dir, capsys):
+def test_partial_reads_the_rows_before_the_damage(run_dir, capsys):
     file = run_dir / "steps.csv"
     file.write_text(file.read_text().replace("\n20,", "\ntwenty,"))
     assert main(["export", "run", "--format", "chrome-trace"]) == 2
@@ -66,7 +69,7 @@ def test_damage_offers_the_rest(run_dir, capsys):
     assert sum(event["name"].startswith("step ") for event in events) == 19
 
 
-def test_help_lists_the_formats(capsys):
+def test_help_lists_all_formats(capsys):
     with pytest.raises(SystemExit):
         main(["export", "--help"])
     out = capsys.readouterr().out

@@ -1,12 +1,12 @@
-"""Merging what needs no merging."""
+"""``energy-profiler merge`` of a single record."""
 
 from profiler import load_run
 from profiler.cli import main
 from tests.support.runs import write_run
 
 
-def test_a_single_record_is_copied_and_that_is_said(tmp_path, capsys):
+def test_single_record_is_copied_with_a_message(tmp_path, capsys):
     run, copy = write_run(tmp_path / "run"), tmp_path / "copy"
     assert main(["merge", str(run), "-o", str(copy)]) == 0
-    assert capsys.readouterr().out == f"{copy}: a copy of the only record; there was nothing to merge\n"
+    assert capsys.readouterr().out == f"{copy}: a copy of the only record; nothing to merge\n"
     assert load_run(copy).total_joules == load_run(run).total_joules

@@ -1,4 +1,4 @@
-"""The command line: results on stdout, the rest on stderr, a user's mistake is one line and exit code 2."""
+"""``energy-profiler report``: results on stdout, the rest on stderr, user errors in one line with exit code 2."""
 
 import json
 import re
@@ -18,14 +18,14 @@ def run_dir(tmp_path):
     return write_run(tmp_path / "run")
 
 
-def test_it_prints_the_report(run_dir, capsys):
+def test_prints_the_report(run_dir, capsys):
     assert main(["report", str(run_dir)]) == 0
     out, err = capsys.readouterr()
     assert out == render(report_of(load_run(run_dir)), ".txt")
     assert err == ""
 
 
-def test_targets_are_priced(run_dir, capsys):
+def test_targets_are_forecast(run_dir, capsys):
     assert main(["report", str(run_dir), "--json", "--target", "1.7", "--target", "9"]) == 0
     asked = json.loads(capsys.readouterr().out)["outlook"]["asked"]
     assert [(target["loss"], target["forecast"]["verdict"]) for target in asked] == [
@@ -36,7 +36,7 @@ def test_targets_are_priced(run_dir, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("extension", ["txt", "html", "json"])
-def test_the_extension_picks_the_format_and_nothing_is_overwritten(run_dir, tmp_path, capsys, extension):
+def test_extension_selects_the_format_and_existing_file_needs_force(run_dir, tmp_path, capsys, extension):
     output = tmp_path / f"report.{extension}"
     assert main(["report", str(run_dir), "-o", str(output)]) == 0
     written = output.read_text()
@@ -52,7 +52,7 @@ SCRIPTS = {"inline": 4_000_000, "directory": 0, "cdn": 0}
 
 
 @pytest.mark.parametrize(("place", "least"), SCRIPTS.items())
-def test_the_script_of_the_figures_is_put_where_it_was_asked_for(run_dir, tmp_path, place, least):
+def test_plotlyjs_selects_the_place_of_the_script(run_dir, tmp_path, place, least):
     folder = tmp_path / "page"
     folder.mkdir()
     assert main(["report", str(run_dir), "-o", str(folder / "report.html"), "--plotlyjs", place]) == 0
@@ -78,16 +78,16 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(run_dir, capsys, arguments, said):
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_user_error_is_one_line_and_exit_code_2(run_dir, capsys, arguments, message):
     assert main([str(run_dir) if argument == "RUN" else argument for argument in arguments]) == 2
     out, err = capsys.readouterr()
-    assert said in err
+    assert message in err
     assert err.count("\n") == 1
     assert out == ""
 
 
-def test_damage_offers_the_rest(run_dir, capsys):
+def test_partial_reads_the_rows_before_the_damage(run_dir, capsys):
     file = run_dir / "steps.csv"
     file.write_text(file.read_text().replace("\n300,", "\nthree hundred,"))
     assert main(["report", str(run_dir)]) == 2
@@ -106,7 +106,7 @@ sys.exit(main(sys.argv[1:]))
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [["report"], ["export", "--format", "chrome-trace"]], ids=lambda c: c[0])
-def test_a_file_for_which_there_is_no_room_is_not_left_half_written(run_dir, tmp_path, command):
+def test_full_disk_leaves_no_partial_file(run_dir, tmp_path, command):
     page = tmp_path / "page.json"
     for before in (None, "an earlier report"):
         if before:
@@ -117,21 +117,19 @@ def test_a_file_for_which_there_is_no_room_is_not_left_half_written(run_dir, tmp
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         assert done.returncode == 2
-        assert (
-            f"cannot write {page}: File too large. No part of it was left; name another place" in done.stderr
-        )
+        assert f"cannot write {page}: File too large. Nothing was written; choose another path" in done.stderr
         assert (page.read_text() if page.exists() else None) == before
         assert {file.name for file in tmp_path.iterdir()} - {page.name} == {run_dir.name}
 
 
-def test_what_is_no_file_is_written_to_as_it_is(run_dir):
+def test_device_is_written_in_place(run_dir):
     command = ["-m", "profiler", "export", run_dir, "--format", "codecarbon", "-o", "/dev/stdout", "--force"]
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, check=True)
     assert done.stdout.count("\n") == 2
 
 
 @pytest.mark.parametrize("arguments", [[], ["reprot"], ["report"], ["report", "a", "--what"]])
-def test_what_argparse_refuses_is_exit_code_2(arguments, capsys):
+def test_usage_error_is_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
@@ -145,7 +143,7 @@ def test_help_shows_an_example(capsys):
 
 
 @pytest.mark.slow
-def test_it_runs_as_a_module_and_a_reader_that_leaves_is_no_error(run_dir):
+def test_runs_as_a_module_and_accepts_a_closed_pipe(run_dir):
     script = (
         f'"{sys.executable}" -m profiler report "{run_dir}" --json | head -n 1; exit "${{PIPESTATUS[0]}}"'
     )

@@ -1,4 +1,4 @@
-"""``energy-profiler run``: a script must not notice, and its energy must be there afterwards."""
+"""``energy-profiler run``: scripts behave as under python, and their energy is recorded."""
 
 import json
 import os
@@ -27,7 +27,7 @@ ENVIRONMENT = {
 }
 PROFILED = ["-m", "profiler", "run", "--run-dir", "recorded"]
 OURS = re.compile(r"^energy-profiler: .*\n|^== (?:.*\n)+?record  .*\n", re.MULTILINE)
-"""What the profiler says on stderr: lines of its own, and the block at the end."""
+"""Output of the profiler on stderr: its messages and the block at the end."""
 
 
 def start(arguments, folder):
@@ -43,7 +43,7 @@ def ended(process, typed="typed\n"):
 
 
 def both(arguments, folder):
-    """Run it under python and under the profiler; returns code, stdout and stderr of both."""
+    """Run it under python and under the profiler; return code, stdout and stderr of both."""
     plain, profiled = start(arguments, folder), start([*PROFILED, *arguments], folder)
     code, out, err = ended(profiled)
     assert "cannot" not in "".join(OURS.findall(err)), err
@@ -69,7 +69,7 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("text", PLAIN.values(), ids=PLAIN)
-def test_a_script_does_as_under_python(folder, text):
+def test_script_behaves_as_under_python(folder, text):
     (folder / "script.py").write_bytes(dedent(text).encode("latin-1"))
     plain, profiled = both(["script.py", "--name", "-m", "--", "x y"], folder)
     assert profiled == plain
@@ -77,7 +77,7 @@ def test_a_script_does_as_under_python(folder, text):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", WITH_TORCH.values(), ids=WITH_TORCH)
-def test_a_training_script_does_as_under_python(folder, text):
+def test_training_script_behaves_as_under_python(folder, text):
     (folder / "script.py").write_text(dedent(text))
     plain, profiled = both(["script.py"], folder)
     assert profiled == (plain[0], plain[1], OURS.sub("", plain[2]))
@@ -98,7 +98,7 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("arguments", TARGETS.values(), ids=TARGETS)
-def test_whatever_python_runs_can_be_run(folder, arguments):
+def test_every_kind_of_target_runs_as_under_python(folder, arguments):
     import py_compile
 
     script = folder / "script.py"
@@ -114,7 +114,7 @@ def test_whatever_python_runs_can_be_run(folder, arguments):
 
 
 @pytest.mark.slow
-def test_the_energy_of_a_script_without_torch_is_in_its_spans(folder):
+def test_energy_of_a_script_without_torch_is_in_spans(folder):
     (folder / "script.py").write_text("import sys, time; time.sleep(0.3); print('torch' in sys.modules)\n")
     code, out, err = ended(start([*PROFILED, "--name", "no torch", "script.py"], folder))
     assert (code, out) == (0, "False\n"), err
@@ -143,7 +143,7 @@ main()
 
 
 @pytest.mark.slow
-def test_a_script_that_imports_torch_decides_how_and_every_step_is_seen(folder):
+def test_script_configures_torch_itself_and_every_step_is_recorded(folder):
     (folder / "script.py").write_text(TRAIN)
     code, out, err = ended(start([*PROFILED, "script.py"], folder))
     assert (code, out) == (0, "2\n"), err
@@ -161,7 +161,7 @@ STATUSES = {
 
 
 @pytest.mark.parametrize(("text", "status"), STATUSES.values(), ids=STATUSES)
-def test_the_record_says_how_the_script_ended(folder, text, status):
+def test_status_of_the_run_follows_the_end_of_the_script(folder, text, status):
     (folder / "script.py").write_text(text)
     _, _, err = ended(start([*PROFILED, "script.py"], folder))
     assert json.loads((folder / "recorded" / "run.json").read_text())["status"] == status
@@ -169,7 +169,7 @@ def test_the_record_says_how_the_script_ended(folder, text, status):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_ends_it_as_it_ends_python(folder, number):
+def test_signal_ends_the_process_as_it_ends_python(folder, number):
     (folder / "script.py").write_text("import time\nprint('ready', flush=True)\ntime.sleep(30)\n")
     ends = []
     for process in (start(["script.py"], folder), start([*PROFILED, "script.py"], folder)):
@@ -192,19 +192,19 @@ MISTAKES = {
 }
 
 
-@pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(folder, capsys, monkeypatch, arguments, said):
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_user_error_is_one_line_and_exit_code_2(folder, capsys, monkeypatch, arguments, message):
     monkeypatch.chdir(folder)
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     assert main(["run", *arguments]) == 2
     out, err = capsys.readouterr()
-    assert said in err
+    assert message in err
     assert (out, err.count("\n")) == ("", 1)
     assert not (folder / "energy_runs").exists()
 
 
 @pytest.mark.parametrize("name", ["profiler.py", "profiler/__init__.py"])
-def test_a_module_with_our_name_is_refused_before_anything_runs(folder, capsys, monkeypatch, name):
+def test_module_with_the_name_of_this_package_is_refused(folder, capsys, monkeypatch, name):
     monkeypatch.setattr(sys, "path", ["", *sys.path])
     (folder / name).parent.mkdir(exist_ok=True)
     (folder / name).touch()
@@ -215,7 +215,7 @@ def test_a_module_with_our_name_is_refused_before_anything_runs(folder, capsys, 
     assert out == ""
 
 
-def test_nothing_is_imported_that_recording_does_not_need(folder):
+def test_run_imports_only_what_recording_needs(folder):
     (folder / "script.py").write_text("import sys; print(*sys.modules)")
     modules = set(ended(start([*PROFILED, "script.py"], folder))[1].split())
     assert not modules & {"torch", "numpy", "pandas", "plotly", "rich", "codecarbon", "profiler.cli.doctor"}
@@ -239,9 +239,9 @@ def test_flags_convert_to_the_type_of_their_keyword():
             assert keyword.unit or keyword.type is not int, keyword.name
 
 
-def test_what_is_said_of_the_run_is_in_its_record(folder):
+def test_flags_are_stored_in_run_json(folder):
     (folder / "script.py").write_text("print('ran')\n")
-    said = [
+    message = [
         "--pue",
         "1.5",
         "--price-per-kwh",
@@ -252,7 +252,7 @@ def test_what_is_said_of_the_run_is_in_its_record(folder):
         "70",
         "--live",
     ]
-    code, out, err = ended(start([*PROFILED, *said, "script.py"], folder))
+    code, out, err = ended(start([*PROFILED, *message, "script.py"], folder))
     assert (code, out) == (0, "ran\n"), err
     meta = load_run(folder / "recorded").meta
     assert meta["prices"] == {
@@ -261,7 +261,7 @@ def test_what_is_said_of_the_run_is_in_its_record(folder):
     assert meta["total_steps"] == 70
 
 
-def test_no_record_is_promised_where_none_can_be_written(folder):
+def test_unwritable_directory_is_reported_before_the_start(folder):
     (folder / "file").write_text("")
     (folder / "plain.py").write_text("print(1)\n")
     code, out, err = ended(start(["-m", "profiler", "run", "--run-dir", "file/run", "plain.py"], folder))

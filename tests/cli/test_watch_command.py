@@ -1,4 +1,4 @@
-"""``energy-profiler watch``: the run's own numbers, in a terminal, in a log, for running, finished and killed runs."""
+"""``energy-profiler watch`` on a terminal and in a log, for running, finished and killed runs."""
 
 import io
 import itertools
@@ -43,7 +43,7 @@ steps   300, 100 J and 250 ms per step
 """
 
 
-def test_the_screen_of_a_run_that_goes_on(growing):
+def test_screen_of_a_running_run(growing):
     growing.grow(300)
     text = "\n".join(drawn(Watch("run").poll()))
     assert text.startswith(RUNNING + "loss    1.806, level 1.80")
@@ -53,7 +53,7 @@ def test_the_screen_of_a_run_that_goes_on(growing):
     assert "\x1b" not in text
 
 
-def test_the_numbers_are_those_of_the_report(growing, capsys):
+def test_numbers_equal_those_of_the_report(growing, capsys):
     growing.grow(400)
     growing.say("completed")
     main(["report", "run"])
@@ -65,7 +65,7 @@ def test_the_numbers_are_those_of_the_report(growing, capsys):
         ]
 
 
-def test_what_the_run_is_for_is_answered_while_it_goes_on(tmp_path):
+def test_target_of_the_run_is_forecast(tmp_path):
     growing = GrowingRun(tmp_path / "aim", steps=400, meta={"goals": {"target_loss": 1.5}})
     growing.grow(300)
     view = Watch(tmp_path / "aim").poll()
@@ -73,7 +73,7 @@ def test_what_the_run_is_for_is_answered_while_it_goes_on(tmp_path):
     assert "loss 1.500" in line(view).lower()
 
 
-def test_power_that_moves_is_drawn(growing):
+def test_changing_power_is_drawn(growing):
     growing.grow(200)
     rows = (growing.path / "samples.csv").read_text().splitlines(keepends=True)
     for number, row in enumerate(rows):
@@ -86,7 +86,7 @@ def test_power_that_moves_is_drawn(growing):
     assert (len(bars), bars[0], bars[-1], sorted(bars)) == (40, "▁", "█", list(bars))
 
 
-def test_a_run_without_anything_is_shown(growing):
+def test_empty_run_is_shown(growing):
     (growing.path / "samples.csv").unlink()
     growing.say("running", domains=[], name="")
     seen = drawn(Watch("run").poll())
@@ -96,7 +96,7 @@ def test_a_run_without_anything_is_shown(growing):
     assert line(Watch("run").poll()) == "0:00:02 running, 0 steps"
 
 
-def test_a_line_says_where_a_run_stands(growing, capsys):
+def test_once_prints_one_line(growing, capsys):
     growing.grow(300)
     assert main(["watch", "run", "--once"]) == 0
     out, err = capsys.readouterr()
@@ -104,7 +104,7 @@ def test_a_line_says_where_a_run_stands(growing, capsys):
     assert (out.count("\n"), err) == (1, "")
 
 
-def test_without_a_terminal_it_prints_lines_until_the_run_ends(growing, capsys, monkeypatch):
+def test_without_a_terminal_lines_are_printed_until_the_end(growing, capsys, monkeypatch):
     steps, waited = iter((100, 200, 400)), []
 
     def go_on(seconds):
@@ -122,7 +122,7 @@ def test_without_a_terminal_it_prints_lines_until_the_run_ends(growing, capsys, 
     assert waited == [10.0] * 3
 
 
-def test_a_killed_run_is_shown_as_interrupted_and_ends_the_view(growing, capsys):
+def test_killed_run_is_interrupted_and_ends_the_view(growing, capsys):
     growing.grow(50)
     old = time.time() - 60
     for file in growing.path.iterdir():
@@ -132,7 +132,7 @@ def test_a_killed_run_is_shown_as_interrupted_and_ends_the_view(growing, capsys)
 
 
 @pytest.mark.parametrize(("costs", "pause"), [(0.1, 2.0), (10.0, 15.0)])
-def test_forecasts_are_rare_beside_the_training_and_never_old(growing, costs, pause):
+def test_forecasts_are_limited_in_cost_and_in_age(growing, costs, pause):
     now, work = [100.0], itertools.count(0.0, costs)
     watch = Watch("run", clock=lambda: now[0], work=work.__next__)
 
@@ -152,7 +152,7 @@ def test_forecasts_are_rare_beside_the_training_and_never_old(growing, costs, pa
 
 
 def terminal(arguments):
-    """Start the command on a terminal of its own; returns the process and the terminal's other end."""
+    """Start the command on a pseudo-terminal; return the process and the other end of the terminal."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "profiler", *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
@@ -174,7 +174,7 @@ def read_until(end, words, seconds=20.0):
 
 
 @pytest.mark.slow
-def test_on_a_terminal_it_draws_itself_again_until_ctrl_c(growing):
+def test_terminal_view_updates_until_ctrl_c(growing):
     growing.grow(100)
     process, end = terminal(["watch", "run", "--every", "0.2"])
     assert "100, 100 J" in read_until(end, "record")
@@ -193,19 +193,19 @@ MISTAKES = {
     "not a run": (["."], "it has no run.json"),
     "too often": (["run", "--every", "0"], "--every must be at least 0.1 s"),
     "no number": (["run", "--every", "nan"], "--every must be at least 0.1 s"),
-    "no port": (["run", "--web", "--port", "70000"], "--port must lie between 0 and 65535"),
+    "no port": (["run", "--web", "--port", "70000"], "--port must be between 0 and 65535"),
 }
 
 
-@pytest.mark.parametrize(("arguments", "said"), MISTAKES.values(), ids=MISTAKES)
-def test_a_mistake_is_one_line_and_exit_code_2(growing, capsys, arguments, said):
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_user_error_is_one_line_and_exit_code_2(growing, capsys, arguments, message):
     assert main(["watch", *arguments]) == 2
     out, err = capsys.readouterr()
-    assert said in err
+    assert message in err
     assert (out, err.count("\n")) == ("", 1)
 
 
-def test_a_damaged_run_is_one_line_and_exit_code_2(growing, capsys):
+def test_damaged_run_is_one_line_and_exit_code_2(growing, capsys):
     with (growing.path / "steps.csv").open("a") as file:
         file.write("nonsense\n")
     assert main(["watch", "run"]) == 2

@@ -1,4 +1,4 @@
-"""The live page's server: what it shows, to whom, and how it ends."""
+"""Server of the live page: content, access and shutdown."""
 
 import http.client
 import json
@@ -52,7 +52,7 @@ def snapshot(server):
 
 
 @pytest.mark.slow
-def test_it_shows_the_run_as_it_grows(server, growing):
+def test_snapshot_follows_the_run(server, growing):
     growing.grow(100)
     first = snapshot(server)
     growing.grow(400)
@@ -73,7 +73,7 @@ def test_it_shows_the_run_as_it_grows(server, growing):
     assert len(last["targets"]["rows"]) == 5
 
 
-def test_a_name_stays_text(server):
+def test_name_is_escaped(server):
     answer, content = ask(server, "/snapshot.json")
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
     assert json.loads(content)["name"] == NAME.replace("\n", " ").replace("\x1b", " ")
@@ -89,7 +89,7 @@ FILES = {
 
 
 @pytest.mark.parametrize(("path", "kind", "name"), [(path, *rest) for path, rest in FILES.items()])
-def test_its_files_are_its_own_and_bound_to_it(server, path, kind, name):
+def test_resources_carry_the_security_headers(server, path, kind, name):
     answer, content = ask(server, path)
     assert (answer.status, answer.headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
     assert content.strip() == files("profiler.reporting").joinpath(name).read_bytes().strip()
@@ -101,7 +101,7 @@ def test_its_files_are_its_own_and_bound_to_it(server, path, kind, name):
     assert b"https://" not in content
 
 
-def test_the_script_of_the_figures_comes_from_here(server):
+def test_plotly_is_served_locally(server):
     from plotly.offline import get_plotlyjs
 
     assert ask(server, "/plotly.js")[1].decode() == get_plotlyjs()
@@ -111,40 +111,40 @@ def test_the_script_of_the_figures_comes_from_here(server):
     "host", ["evil.example", "evil.example:80", "127.0.0.1.evil.example", "10.0.0.1", ""]
 )
 @pytest.mark.parametrize("path", ["/", "/snapshot.json"])
-def test_a_page_that_rebinds_its_name_gets_nothing(server, path, host):
+def test_foreign_host_header_is_refused(server, path, host):
     answer, content = ask(server, path, Host=host)
     assert answer.status == 403
-    assert content == b"This page is for this machine alone.\n"
+    assert content == b"This page is for this machine only.\n"
 
 
 @pytest.mark.parametrize("host", ["localhost:9000", "127.0.0.1", "LOCALHOST"])
-def test_a_forwarded_port_may_have_another_number(server, host):
+def test_forwarded_port_may_differ(server, host):
     assert ask(server, "/", Host=host)[0].status == 200
 
 
 @pytest.mark.parametrize(
     "path", ["/../run.json", "/run.json", "/steps.csv", "//etc/passwd", "/watch.py", "/%2e%2e/x"]
 )
-def test_nothing_else_is_there(server, path):
+def test_other_paths_are_not_found(server, path):
     assert ask(server, path)[0].status == 404
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
-def test_it_can_only_be_read(server, method):
+def test_only_reading_methods_are_allowed(server, method):
     assert ask(server, "/", method)[0].status == 501
 
 
-def test_head_is_answered_without_content(server):
+def test_head_has_no_content(server):
     answer, content = ask(server, "/", "HEAD")
     assert (answer.status, content) == (200, b"")
     assert int(answer.headers["Content-Length"]) > 100
 
 
-def test_it_listens_on_this_machine_alone(server):
+def test_server_listens_on_the_loopback_address(server):
     assert server.socket.getsockname()[0] == "127.0.0.1"
 
 
-def test_damage_is_told_to_the_page(server, growing):
+def test_page_receives_the_error_of_a_damaged_run(server, growing):
     with (growing.path / "steps.csv").open("a") as file:
         file.write("nonsense\n")
     answer, content = ask(server, "/snapshot.json")
@@ -152,7 +152,7 @@ def test_damage_is_told_to_the_page(server, growing):
     assert "steps.csv, line 2" in json.loads(content)["error"]
 
 
-def test_pages_share_a_look(growing, monkeypatch):
+def test_pages_share_a_snapshot(growing, monkeypatch):
     watch = Watch(growing.path)
     looks = []
     monkeypatch.setattr(watch, "poll", lambda poll=watch.poll: looks.append(1) or poll())
@@ -161,7 +161,7 @@ def test_pages_share_a_look(growing, monkeypatch):
     assert len(looks) == 1
 
 
-def test_a_port_in_use_is_one_line_and_exit_code_2(growing, capsys):
+def test_port_in_use_is_one_line_and_exit_code_2(growing, capsys):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert main(["watch", "run", "--web", "--port", str(port)]) == 2
@@ -171,7 +171,7 @@ def test_a_port_in_use_is_one_line_and_exit_code_2(growing, capsys):
 
 
 @pytest.mark.slow
-def test_it_says_where_it_is_and_ctrl_c_ends_it_well(growing):
+def test_prints_its_address_and_ends_at_ctrl_c(growing):
     process = subprocess.Popen(
         [sys.executable, "-m", "profiler", "watch", "run", "--web"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env={**os.environ},

@@ -1,4 +1,4 @@
-"""The examples with frameworks run as they stand, and a framework that is missing is named with its install line."""
+"""Examples with frameworks, and messages for missing frameworks."""
 
 import json
 import runpy
@@ -19,7 +19,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
     ("example", "arguments", "steps"),
     [("train_transformers.py", ["--steps", "12"], 12), ("train_lightning.py", ["--epochs", "1"], 57)],
 )
-def test_an_example_records_its_run(example, arguments, steps, monkeypatch, capsys):
+def test_example_records_its_run(example, arguments, steps, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [example, *arguments])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the frameworks' own
@@ -31,7 +31,7 @@ def test_an_example_records_its_run(example, arguments, steps, monkeypatch, caps
 
 
 @pytest.mark.parametrize("framework", ["lightning", "transformers"])
-def test_a_framework_that_is_not_installed_is_named_with_its_install_line(framework):
+def test_missing_framework_is_named_with_its_install_command(framework):
     script = (
         f"import sys; sys.modules['{framework}'] = sys.modules['{framework}.pytorch'] = None\n"
         f"import profiler.integrations.{framework}\n"
@@ -44,7 +44,7 @@ def test_a_framework_that_is_not_installed_is_named_with_its_install_line(framew
     )
 
 
-def test_importing_the_package_imports_no_framework():
+def test_package_imports_no_framework():
     script = "import profiler, profiler.integrations, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"lightning", "transformers", "torch"} & set(done.stdout.split())

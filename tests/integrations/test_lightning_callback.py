@@ -1,4 +1,4 @@
-"""The Lightning callback beside real fits."""
+"""Lightning callback in real fits."""
 
 import logging
 import time
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore
 
 
 class Plane(pl.LightningModule):
-    """A linear model whose losses are kept."""
+    """Linear model that stores its losses."""
 
     def __init__(self, *, fails_at=None, optimizers=1):
         super().__init__()
@@ -44,7 +44,7 @@ class Plane(pl.LightningModule):
 
 
 class Kept(Logger):
-    """A logger that keeps what it is given."""
+    """Logger that stores its input."""
 
     name = version = "kept"
 
@@ -60,7 +60,7 @@ class Kept(Logger):
 
 
 class Slow(Callback):
-    """Gives sensors time to tell."""
+    """Callback that waits for the sensors."""
 
     def on_train_batch_end(self, *args):
         time.sleep(0.05)
@@ -89,7 +89,7 @@ def fit(tmp_path):
     return run
 
 
-def test_a_fit_is_a_run(fit, tmp_path):
+def test_fit_is_a_run(fit, tmp_path):
     callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
     assert callback.profiler is None
     model = Plane()
@@ -101,7 +101,7 @@ def test_a_fit_is_a_run(fit, tmp_path):
 
 
 @pytest.mark.slow
-def test_its_numbers_go_to_every_logger_at_its_logging_steps(fit, tmp_path):
+def test_metrics_go_to_every_logger_at_logging_steps(fit, tmp_path):
     one, other = Kept(), Kept()
     callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
     fit(Plane(), callback, Slow(), logger=[one, other])
@@ -118,7 +118,7 @@ def test_its_numbers_go_to_every_logger_at_its_logging_steps(fit, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_fit_ends_on_its_budget(fit, tmp_path):
+def test_fit_ends_on_its_budget(fit, tmp_path):
     callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0)
     model = Plane()
     fit(model, callback, Slow(), max_epochs=50)
@@ -127,7 +127,7 @@ def test_a_fit_ends_on_its_budget(fit, tmp_path):
     assert callback.profiler.run.status is Status.COMPLETED
 
 
-def test_a_fit_that_raises_ends_its_run(fit, tmp_path):
+def test_failed_fit_ends_its_run(fit, tmp_path):
     callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
     with pytest.raises(ZeroDivisionError, match="theirs"):
         fit(Plane(fails_at=15), callback)
@@ -136,7 +136,7 @@ def test_a_fit_that_raises_ends_its_run(fit, tmp_path):
 
 
 @pytest.mark.slow
-def test_inside_a_recording_joules_are_counted_once(fit, tmp_path, capsys):
+def test_joules_are_counted_once_inside_a_recording(fit, tmp_path, capsys):
     kept = Kept()
     callback = EnergyProfilerCallback(name="ignored")
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
@@ -147,11 +147,13 @@ def test_inside_a_recording_joules_are_counted_once(fit, tmp_path, capsys):
     assert len(prof.run.steps) == 3 + 40
     assert [path.name for path in tmp_path.glob("**/run.json")] == ["run.json"]
     assert any("energy/total_joules" in values for _, values in kept.metrics)
-    assert "recording already; the callback's name= is left aside" in capsys.readouterr().err
+    assert (
+        "another profiler is recording; options of the callback are ignored: name=" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.slow
-def test_the_budget_of_the_recording_that_it_joins_ends_the_fit(fit, tmp_path):
+def test_budget_of_the_outer_recording_ends_the_fit(fit, tmp_path):
     model = Plane()
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0):
         fit(model, EnergyProfilerCallback(), Slow(), max_epochs=50)
@@ -159,7 +161,7 @@ def test_the_budget_of_the_recording_that_it_joins_ends_the_fit(fit, tmp_path):
 
 
 @pytest.mark.slow
-def test_each_fit_is_a_run_of_its_own(fit, tmp_path):
+def test_each_fit_is_its_own_run(fit, tmp_path):
     callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
     fit(Plane(), callback)
     first = callback.profiler.run
@@ -169,11 +171,11 @@ def test_each_fit_is_a_run_of_its_own(fit, tmp_path):
     assert len(callback.profiler.run.steps) == len(first.steps) == 40
 
 
-def test_without_the_callback_nothing_records(fit, tmp_path):
+def test_no_recording_without_the_callback(fit, tmp_path):
     fit(Plane())
     assert not list(tmp_path.glob("**/run.json"))
 
 
-def test_a_wrong_option_is_refused_at_once():
+def test_invalid_option_is_refused_at_once():
     with pytest.raises(UsageError, match="energy_budget"):
         EnergyProfilerCallback(energy_budget=-1.0)

@@ -1,4 +1,4 @@
-"""Whether to stop is agreed on by every rank, or a job would wait for the one that left."""
+"""Agreement of all ranks on the end of a training."""
 
 import sys
 
@@ -9,19 +9,19 @@ from profiler.integrations.callback_base import any_rank
 from tests.support.warm_python import WarmPython
 
 
-@pytest.mark.parametrize("says", [True, False])
-def test_a_single_process_decides_for_itself(says):
-    assert any_rank(says=says, device=torch.device("cpu")) is says
+@pytest.mark.parametrize("value", [True, False])
+def test_single_process_decides_alone(value):
+    assert any_rank(value, torch.device("cpu")) is value
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="forks its processes")
-def test_one_rank_is_enough(tmp_path):
+def test_one_rank_is_sufficient(tmp_path):
     script = """
         import torch
         from profiler.integrations.callback_base import any_rank
         torch.distributed.init_process_group("gloo", init_method="file://{store}", rank={rank}, world_size=2)
-        print(any_rank(says={rank} == 1, device="cpu"), any_rank(says=False, device="cpu"))
+        print(any_rank({rank} == 1, "cpu"), any_rank(False, "cpu"))
         torch.distributed.destroy_process_group()
     """
     servers = [WarmPython() for _ in range(2)]

@@ -1,4 +1,4 @@
-"""The transformers callback beside real trainings of a model with random weights."""
+"""transformers callback in real trainings of a model with random weights."""
 
 import copy
 import pickle
@@ -17,14 +17,14 @@ transformers.logging.set_verbosity_error()
 
 
 class Slow(transformers.TrainerCallback):
-    """Gives sensors time to tell."""
+    """Callback that waits for the sensors."""
 
     def on_step_end(self, args, state, control, **kwargs):
         time.sleep(0.05)
 
 
 class Reporter(transformers.TrainerCallback):
-    """Stands where TensorBoard's callback stands: among the first."""
+    """Reporter at the place of TensorBoard's callback, among the first."""
 
     def __init__(self):
         self.seen = []
@@ -67,7 +67,7 @@ def callback(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_is_a_run(trainer_of, callback):
+def test_training_is_a_run(trainer_of, callback):
     trainer = trainer_of(callback, gradient_accumulation_steps=2)
     trainer.train()
     run = callback.profiler.run
@@ -79,7 +79,7 @@ def test_a_training_is_a_run(trainer_of, callback):
 
 
 @pytest.mark.slow
-def test_its_numbers_stand_in_the_trainer_s_logs(trainer_of, callback, capsys):
+def test_metrics_are_in_the_logs_of_the_trainer(trainer_of, callback, capsys):
     trainer = trainer_of(callback, Slow(), eval_strategy="steps", eval_steps=10)
     trainer.train()
     steps = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -93,7 +93,7 @@ def test_its_numbers_stand_in_the_trainer_s_logs(trainer_of, callback, capsys):
 
 
 @pytest.mark.slow
-def test_attached_it_stands_before_the_reporters(trainer_of, tmp_path):
+def test_attach_puts_it_before_the_reporters(trainer_of, tmp_path):
     reporter = Reporter()
     trainer = trainer_of(reporter, Slow())
     attached = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()]).attach(trainer)
@@ -103,7 +103,7 @@ def test_attached_it_stands_before_the_reporters(trainer_of, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_ends_on_its_budget(trainer_of, tmp_path):
+def test_training_ends_on_its_budget(trainer_of, tmp_path):
     spender = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0)
     trainer = trainer_of(spender, Slow(), max_steps=2000)
     trainer.train()
@@ -113,7 +113,7 @@ def test_a_training_ends_on_its_budget(trainer_of, tmp_path):
 
 
 @pytest.mark.slow
-def test_inside_a_recording_joules_are_counted_once(trainer_of, tmp_path):
+def test_joules_are_counted_once_inside_a_recording(trainer_of, tmp_path):
     joined = EnergyProfilerCallback()
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
         train(3)
@@ -125,7 +125,7 @@ def test_inside_a_recording_joules_are_counted_once(trainer_of, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_that_raised_does_not_run_into_the_next(trainer_of, callback):
+def test_failed_training_ends_before_the_next(trainer_of, callback):
     with pytest.raises(ZeroDivisionError, match="theirs"):
         trainer_of(callback, FailsAt(7)).train()
     first = callback.profiler
@@ -136,7 +136,7 @@ def test_a_training_that_raised_does_not_run_into_the_next(trainer_of, callback)
     assert len(callback.profiler.run.steps) == 20
 
 
-def test_a_callback_can_be_copied_to_other_processes(callback):
+def test_callback_can_be_pickled(callback):
     copied = pickle.loads(pickle.dumps(EnergyProfilerCallback(name="one")))
     assert copied.profiler is None
     assert copy.deepcopy(callback).profiler is None

@@ -1,4 +1,4 @@
-"""What is known of a run while it goes on: its numbers, its line, its budget. The training must not notice."""
+"""Monitoring during a run: metrics, status line, budget, and no effect on the training."""
 
 import io
 import math
@@ -62,7 +62,7 @@ def live_forecast(answer=None, *, target=1.25, at_budget=None, is_tested=True, i
 
 
 def row(step, joules, loss, *, total=1.0, count=1, rate=None):
-    """A finished row as the recorder hands it over: joules in whole microjoules."""
+    """Finished row as the recorder passes it, with energies in microjoules."""
     return StepRow(
         **dict.fromkeys(StepRow.__dataclass_fields__)
         | {
@@ -96,7 +96,7 @@ def flatten(now, before=NOTHING, **options):
     return metrics.flatten(now, before, **defaults | options)
 
 
-def test_the_numbers_have_the_keys_of_trackers():
+def test_metrics_have_the_keys_of_trackers():
     found = flatten(
         progress(),
         progress(50.0, joules=5000.0, steps=250),
@@ -125,7 +125,7 @@ def test_the_numbers_have_the_keys_of_trackers():
     }
 
 
-def test_the_docs_name_every_key():
+def test_every_key_is_documented():
     found = flatten(
         progress(),
         forecast=live_forecast(),
@@ -137,11 +137,11 @@ def test_the_docs_name_every_key():
     assert set(re.findall(r"`([a-z]+/\w+)`", text)) == set(found)
 
 
-def test_what_is_not_known_is_absent():
+def test_unknown_values_are_absent():
     assert flatten(progress(joules=None, steps=0, watts={}), forecast=live_forecast()) == {}
 
 
-def test_never_is_no_number_that_a_tracker_could_draw():
+def test_infinite_values_are_absent():
     never = forecast(Verdict.UNDETERMINED, median=math.inf, high=math.inf, p=0.6)
     found = flatten(progress(), forecast=live_forecast(never))
     assert "forecast/more_joules" not in found
@@ -151,7 +151,7 @@ def test_never_is_no_number_that_a_tracker_could_draw():
 
 @pytest.mark.slow
 @given(st.text(min_size=1, max_size=30))
-def test_a_power_key_is_one_that_every_tracker_takes(domain):
+def test_power_keys_are_valid_for_trackers(domain):
     assert re.fullmatch(r"power/[A-Za-z0-9_]*_watts", metrics.power_key(domain))
 
 
@@ -174,13 +174,13 @@ def test_a_power_key_is_one_that_every_tracker_takes(domain):
     ],
     ids=lambda part: str(getattr(part, "verdict", "")),
 )
-def test_the_line_says_where_the_run_stands_and_what_comes_next(answer, words):
+def test_status_line_with_each_verdict(answer, words):
     before = progress(3715.0, joules=4000.0)
-    said = status_line.format_status(progress(3725.0), before, level=1.5, forecast=live_forecast(answer))
-    assert said == f"1:02:05, 300 steps, 200 W, 6.00 kJ, loss 1.500, {words}"
+    message = status_line.format_status(progress(3725.0), before, level=1.5, forecast=live_forecast(answer))
+    assert message == f"1:02:05, 300 steps, 200 W, 6.00 kJ, loss 1.500, {words}"
 
 
-def test_the_line_leaves_out_what_is_not_known():
+def test_status_line_without_unknown_values():
     nothing = progress(12.0, joules=None, steps=0, watts={})
     assert status_line.format_status(nothing, NOTHING, level=None, forecast=None) == "0:00:12, 0 steps"
     assert (
@@ -189,7 +189,7 @@ def test_the_line_leaves_out_what_is_not_known():
     )
 
 
-def test_a_loss_that_nobody_asked_for_is_not_said_to_be_reached():
+def test_reached_default_target_is_not_reported():
     reached = live_forecast(forecast(Verdict.REACHED), is_asked=False)
     assert status_line.format_status(progress(), NOTHING, level=1.5, forecast=reached).endswith("loss 1.500")
 
@@ -199,7 +199,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_line_takes_the_place_of_a_progress_bar_on_a_terminal(monkeypatch):
+def test_line_replaces_a_progress_bar_on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with tqdm.tqdm(total=2, file=sys.stderr) as bar:
         bar.update()
@@ -210,7 +210,7 @@ def test_a_line_takes_the_place_of_a_progress_bar_on_a_terminal(monkeypatch):
     assert whole.split("12 steps\n")[1].startswith("\r")
 
 
-def test_a_line_is_a_line_of_a_file(monkeypatch):
+def test_line_stands_alone_in_a_file(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with tqdm.tqdm(total=2, file=sys.stderr) as bar:
         bar.update()
@@ -219,7 +219,7 @@ def test_a_line_is_a_line_of_a_file(monkeypatch):
 
 
 @pytest.mark.parametrize("stream", [None, "closed"])
-def test_a_standard_error_that_is_gone_harms_nothing(monkeypatch, stream):
+def test_closed_stderr_is_ignored(monkeypatch, stream):
     gone = None if stream is None else io.StringIO()
     if gone is not None:
         gone.close()
@@ -240,7 +240,7 @@ def test_the_live_loss_curveis_that_of_the_record():
     assert loss_curve.copy()[0].bins == expected.bins
 
 
-def test_a_row_without_energy_or_loss_is_no_point():
+def test_row_without_energy_or_loss_is_ignored():
     loss_curve = LiveCurve()
     loss_curve.add_row(row(1, 1.0, None))
     unmetered = row(2, 1.0, 2.0)
@@ -251,21 +251,21 @@ def test_a_row_without_energy_or_loss_is_no_point():
 
 
 @given(st.lists(st.floats(0.01, 100.0), min_size=1, max_size=50))
-def test_the_level_lies_among_the_losses(losses):
+def test_level_is_between_the_losses(losses):
     loss_curve = LiveCurve()
     for step, loss in enumerate(losses, 1):
         loss_curve.add_row(row(step, float(step), loss, total=0.1))
     assert min(losses) * (1 - 1e-9) <= loss_curve.level() <= max(losses) * (1 + 1e-9)
 
 
-def test_the_level_is_the_recent_one():
+def test_level_is_recent():
     loss_curve = LiveCurve()
     for step in range(1, 2001):
         loss_curve.add_row(row(step, float(step), 5.0 if step < 1800 else 1.0))
     assert loss_curve.level() == pytest.approx(1.0)
 
 
-def test_a_copy_stays_as_it_is_while_the_run_goes_on():
+def test_copy_does_not_change():
     loss_curve, stop = LiveCurve(), threading.Event()
 
     def record():
@@ -290,20 +290,20 @@ def test_a_copy_stays_as_it_is_while_the_run_goes_on():
 # -- what the curve says -------------------------------------------------------------------------------------------
 
 
-def test_without_a_target_the_next_lower_loss_is_priced():
+def test_default_target_is_the_next_lower_loss():
     found = forecast_run(curve(2000), RateTrace(), Budget())
     assert found.floor.median < found.target < law(2000)
     assert found.forecast.median > 2000
 
 
-def test_a_target_is_priced_and_the_budget_looked_up():
+def test_target_and_budget_are_forecast():
     found = forecast_run(curve(2000), RateTrace(), Budget(target_loss=1.1, energy_joules=3000.0))
     assert found.target == 1.1
     assert found.at_budget.median == pytest.approx(law(3000), rel=0.02)
     assert found.is_tested
 
 
-def test_a_curve_that_supports_no_forecast_yields_none():
+def test_short_curve_has_no_forecast():
     assert forecast_run(curve(3), RateTrace(), Budget()) is None
 
 
@@ -311,13 +311,13 @@ def test_a_curve_that_supports_no_forecast_yields_none():
     ("target", "budget", "out"),
     [(1.05, 2200.0, True), (1.05, 1e5, False), (1.05, None, False), (0.9, None, True), (1.4, 2200.0, False)],
 )
-def test_what_is_out_of_reach(target, budget, out):
-    """Of 1 + 3 J^-0.4 after 2,000 J: 1.05 takes 27.9 kJ in all, 0.9 lies under the floor, 1.4 was reached."""
+def test_targets_out_of_reach(target, budget, out):
+    """For 1 + 3 J^-0.4 after 2,000 J: 1.05 takes 27.9 kJ in all, 0.9 is below the floor, 1.4 was reached."""
     wanted = Budget(target_loss=target, energy_joules=budget)
     assert forecast_run(curve(2000), RateTrace(), wanted).is_out_of_reach(wanted) is out
 
 
-def test_nothing_is_out_of_reach_of_a_run_too_short_to_test_a_forecast():
+def test_untested_forecast_is_never_out_of_reach():
     never = live_forecast(forecast(Verdict.UNREACHABLE, p=0.99), is_tested=False)
     assert not never.is_out_of_reach(Budget(target_loss=0.5))
 
@@ -327,7 +327,7 @@ def test_nothing_is_out_of_reach_of_a_run_too_short_to_test_a_forecast():
 
 @pytest.fixture
 def watched(monkeypatch):
-    """Make a view that beats fast; it is closed at the end."""
+    """Function that makes a monitor with a short period, closed at the end."""
     monkeypatch.setattr(monitor, "_FIT_SHARE", 1.0)
     monkeypatch.setattr(monitor, "PERIOD_SECONDS", 0.02)
     made = []
@@ -356,7 +356,7 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-def test_nothing_is_done_until_somebody_asks(watched):
+def test_thread_starts_with_the_first_request(watched):
     live, _ = watched()
     feed(live, 1, 100)
     assert "energy-profiler-live" not in [thread.name for thread in threading.enumerate()]
@@ -365,18 +365,18 @@ def test_nothing_is_done_until_somebody_asks(watched):
     wait_for(lambda: "forecast/floor" in live.metrics())
 
 
-def test_before_the_start_there_are_no_numbers(watched):
+def test_no_metrics_before_the_start(watched):
     assert watched()[0].metrics() == {}
 
 
-def test_a_view_that_does_not_speak_is_silent(watched, capsys):
+def test_monitor_without_status_line_is_silent(watched, capsys):
     live, _ = watched(target_loss=1.05)
     feed(live, 1, 500)
     wait_for(lambda: "forecast/floor" in live.metrics())
     assert capsys.readouterr().err == ""
 
 
-def test_the_budget_is_said_to_be_used_once(watched):
+def test_used_budget_is_reported_once(watched):
     live, alarms = watched(energy_budget=50.0)
     feed(live, 1, 49)
     assert not live.should_stop
@@ -386,7 +386,7 @@ def test_the_budget_is_said_to_be_used_once(watched):
     assert alarms == ["the energy budget of 50.0 J is used"]
 
 
-def test_a_target_out_of_reach_is_said_after_two_fits_agree(watched):
+def test_target_out_of_reach_is_reported_after_two_fits(watched):
     live, alarms = watched(target_loss=0.5, energy_budget=1e6)
     last = 500
     while not live.should_stop and last < 20_000:
@@ -397,7 +397,7 @@ def test_a_target_out_of_reach_is_said_after_two_fits_agree(watched):
     assert last > 1000, "one fit is not enough"
 
 
-def test_a_fault_of_the_view_is_said_and_ends_only_the_view(watched, monkeypatch, capsys):
+def test_failure_of_the_monitor_does_not_end_the_recording(watched, monkeypatch, capsys):
     monkeypatch.setattr(monitor, "forecast_run", lambda *_: 1 / 0)
     live, _ = watched(live=True)
     feed(live, 1, 100)
@@ -419,7 +419,7 @@ def fast(monkeypatch):
 
 
 def descend(steps, prof, *, pause=0.002):
-    """A loop whose loss follows a law; returns the steps it made before it was told to stop."""
+    """Train with a loss that follows a power law; return the number of steps before ``should_stop``."""
     weight = torch.nn.Parameter(torch.ones(1))
     optimizer = torch.optim.SGD([weight], lr=0.0)
     for step in range(1, steps + 1):
@@ -434,19 +434,19 @@ def descend(steps, prof, *, pause=0.002):
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fast")
-def test_live_lines_stand_between_the_first_line_and_the_report(tmp_path, capsys):
+def test_status_lines_between_the_first_line_and_the_report(tmp_path, capsys):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], live=True) as prof:
         descend(400, prof)
-    said = capsys.readouterr().err.splitlines()
-    lines = [one for one in said if re.match(r"energy-profiler: \d+:\d\d:\d\d, [\d,]+ steps", one)]
+    message = capsys.readouterr().err.splitlines()
+    lines = [one for one in message if re.match(r"energy-profiler: \d+:\d\d:\d\d, [\d,]+ steps", one)]
     assert lines
-    assert said[0].startswith("energy-profiler: recording")
+    assert message[0].startswith("energy-profiler: recording")
     assert any(re.search(r", 100 W, \S+ k?J, loss \d\.\d+", one) for one in lines)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fast")
-def test_ranks_other_than_the_first_say_nothing(tmp_path, capsys, monkeypatch):
+def test_other_ranks_write_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(Identity, "is_main", False)
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], live=True) as prof:
         descend(300, prof)
@@ -455,7 +455,7 @@ def test_ranks_other_than_the_first_say_nothing(tmp_path, capsys, monkeypatch):
 
 
 @pytest.mark.slow
-def test_nothing_is_said_while_it_runs_unless_asked(tmp_path, capsys, monkeypatch):
+def test_no_status_line_by_default(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(monitor, "PERIOD_SECONDS", 0.05)
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
         capsys.readouterr()
@@ -466,7 +466,7 @@ def test_nothing_is_said_while_it_runs_unless_asked(tmp_path, capsys, monkeypatc
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("fast")
-def test_the_numbers_agree_with_the_record(tmp_path):
+def test_metrics_agree_with_the_record(tmp_path):
     prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()])
     assert prof.metrics() == {}
     with prof:
@@ -480,7 +480,7 @@ def test_the_numbers_agree_with_the_record(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_second_run_starts_from_nothing(tmp_path):
+def test_second_run_starts_empty(tmp_path):
     prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=1.0)
     with prof:
         assert descend(1000, prof) < 1000
@@ -490,7 +490,7 @@ def test_a_second_run_starts_from_nothing(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_loop_that_asks_stops_at_its_budget(tmp_path, capsys):
+def test_loop_stops_at_its_budget(tmp_path, capsys):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=30.0) as prof:
         assert descend(5000, prof) < 5000
     assert 30 <= prof.run.total_joules < 1000
@@ -500,7 +500,7 @@ def test_a_loop_that_asks_stops_at_its_budget(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_budget_is_that_of_all_runs_that_go_on_from_each_other(tmp_path):
+def test_budget_includes_the_resumed_run(tmp_path):
     with EnergyProfiler(run_dir=tmp_path / "one", sensors=[scripted()]) as first:
         train(3)
         checkpoint = first.state_dict()
@@ -513,7 +513,7 @@ def test_the_budget_is_that_of_all_runs_that_go_on_from_each_other(tmp_path):
 
 
 @pytest.mark.slow
-def test_on_budget_is_called_once_on_the_training_thread_between_two_steps(tmp_path):
+def test_on_budget_runs_once_on_the_training_thread(tmp_path):
     calls = []
 
     def on_budget(sentence):
@@ -533,7 +533,7 @@ def test_on_budget_is_called_once_on_the_training_thread_between_two_steps(tmp_p
 
 
 @pytest.mark.slow
-def test_on_budget_is_called_at_the_end_when_no_step_follows(tmp_path):
+def test_on_budget_runs_at_the_end_without_a_further_step(tmp_path):
     calls = []
     prof = EnergyProfiler(
         run_dir=tmp_path / "run", sensors=[scripted()], energy_budget=20.0, on_budget=calls.append
@@ -545,7 +545,7 @@ def test_on_budget_is_called_at_the_end_when_no_step_follows(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_on_budget_raises_is_said_and_not_raised_into_the_loop(tmp_path, capsys):
+def test_exception_of_on_budget_is_logged(tmp_path, capsys):
     def on_budget(sentence):
         raise ValueError(sentence)
 
@@ -561,7 +561,7 @@ def test_what_on_budget_raises_is_said_and_not_raised_into_the_loop(tmp_path, ca
 
 
 @pytest.mark.parametrize("on_budget", ["warn", lambda sentence: None])
-def test_a_budget_used_up_at_the_very_end_hides_no_warning(tmp_path, on_budget):
+def test_budget_used_at_the_end_hides_no_warning(tmp_path, on_budget):
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([weight], lr=0.1)
     with EnergyProfiler(
@@ -574,7 +574,7 @@ def test_a_budget_used_up_at_the_very_end_hides_no_warning(tmp_path, on_budget):
     assert any("several elements" in status_line for status_line in prof.run.warnings)
 
 
-def test_a_fit_that_ends_after_the_run_calls_nothing_and_leaves_no_hook(tmp_path, monkeypatch):
+def test_late_fit_calls_nothing_and_leaves_no_hook(tmp_path, monkeypatch):
     calls, close, backward = [], Monitor.close, torch.autograd.backward
 
     def late(live):
@@ -594,7 +594,7 @@ def test_a_fit_that_ends_after_the_run_calls_nothing_and_leaves_no_hook(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("steps", "code"), [(300, 3), (2, None)], ids=["a step follows", "at the end"])
-def test_on_budget_may_end_the_training_and_the_record_is_whole(tmp_path, steps, code):
+def test_on_budget_may_end_the_training(tmp_path, steps, code):
     def go():
         with prof:
             train(steps, pause=0.003)
@@ -610,14 +610,14 @@ def test_on_budget_may_end_the_training_and_the_record_is_whole(tmp_path, steps,
 
 
 def exit_code_of(action):
-    """What it ends the program with; None where it does not."""
+    """Return the exit code of a SystemExit; None without one."""
     try:
         action()
     except SystemExit as end:
         return end.code
 
 
-def test_a_budget_without_a_meter_says_that_it_means_nothing(tmp_path, capsys):
+def test_budget_without_sensors_is_reported(tmp_path, capsys):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[], energy_budget=20.0) as prof:
         train(3)
     assert not prof.should_stop
@@ -626,7 +626,7 @@ def test_a_budget_without_a_meter_says_that_it_means_nothing(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_target_is_priced_in_every_report_of_the_run(tmp_path, capsys):
+def test_target_is_in_every_report(tmp_path, capsys):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], target_loss=1.0777) as prof:
         descend(400, prof, pause=0.001)
     printed = capsys.readouterr().err
@@ -634,7 +634,7 @@ def test_the_target_is_priced_in_every_report_of_the_run(tmp_path, capsys):
     assert prof.run.report(tmp_path / "report.txt").read_text().rstrip() in printed
 
 
-def test_losses_and_weights_are_the_same_with_and_without(tmp_path):
+def test_losses_are_the_same_with_monitoring(tmp_path):
     with EnergyProfiler(
         run_dir=tmp_path / "run", sensors=[scripted()], live=True, energy_budget=5.0, target_loss=0.1
     ):
@@ -655,12 +655,12 @@ def test_losses_and_weights_are_the_same_with_and_without(tmp_path):
     ],
     ids=str,
 )
-def test_a_goal_that_cannot_mean_anything_is_refused(options):
+def test_invalid_budget_is_refused(options):
     with pytest.raises(UsageError):
         EnergyProfiler(**options)
 
 
-def test_it_says_what_it_is(tmp_path):
+def test_repr(tmp_path):
     prof = EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()])
     assert repr(prof) == "EnergyProfiler(not started)"
     with prof:
