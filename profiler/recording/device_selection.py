@@ -4,11 +4,12 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from profiler.records import Domain
+from profiler.records import DOMAIN_KINDS, Domain, kind_of
 from profiler.sensors.nvml import MIG_NOTE
 
 _GPU = "gpu:"
 _CUDA = "cuda"
+_KIND_OF_TORCH_TYPE = {kind.torch_type: kind.name for kind in DOMAIN_KINDS.values() if kind.torch_type}
 UNUSED_GPUS = "This process did not use CUDA before its first step, so every visible GPU is counted."
 
 
@@ -42,18 +43,26 @@ def select(
         cuda_uuids: Identifiers of CUDA's devices in its own order; None until CUDA is initialised.
     """
     sampled = [domain for domain in domains if domain.billed]
-    gpus = {domain.name: domain for domain in sampled if domain.name.startswith(_GPU)}
+    accelerators = {domain.name: domain for domain in sampled if domain.kind.is_accelerator}
+    gpus = {name: domain for name, domain in accelerators.items() if domain.kind.torch_type == _CUDA}
     used = {_index(device) for device in devices if device.startswith(_CUDA)} | set(used_gpus)
     meters = {index: _meter(index, gpus, cuda_uuids) for index in sorted(used)}
-    working = {device for device in devices if device not in ("cpu", "meta") and not device.startswith(_CUDA)}
-    working |= set(meters.values())
-    all_visible = not meters and bool(gpus)
-    billed = [d.name for d in sampled if d.name not in gpus or d.name in working or all_visible]
+    others = {device for device in devices if device not in ("cpu", "meta") and not device.startswith(_CUDA)}
+    working = {_domain_name(device) for device in others} | set(meters.values())
+    uses_accelerator = bool(meters) or any(kind_of(name).is_accelerator for name in working)
+    all_visible = bool(accelerators) and not uses_accelerator
+    billed = [d.name for d in sampled if d.name not in accelerators or d.name in working or all_visible]
     missing = sorted(working - {d.name for d in sampled})
-    if not any(name == "psys" or name.startswith("cpu:") for name in billed):
+    if not any(kind_of(name).name in ("cpu", "psys") for name in billed):
         missing.append("cpu")
     warnings = [UNUSED_GPUS] if all_visible else [*_renumbered(meters)]
     return Selection(billed=tuple(billed), missing=tuple(missing), warnings=tuple(warnings))
+
+
+def _domain_name(device: str) -> str:
+    """Return the domain of a torch device; the device itself if no sensor measures its type."""
+    kind = _KIND_OF_TORCH_TYPE.get(device.partition(":")[0])
+    return device if kind is None else f"{kind}:{_index(device)}"
 
 
 def _index(device: str) -> int:

@@ -248,7 +248,8 @@ class Meters:
         """
         if since > self._start_ns:
             return since
-        return self._start_ns if since and not name.startswith("gpu:") else start_ns
+        is_shared = not self._meters[name].domain.kind.is_accelerator
+        return self._start_ns if since and is_shared else start_ns
 
     def interpolate(self, tile: Tile, following: Sequence[Tile]) -> None:
         """Fix the energy of each counted domain at the end of a tile that all of them have passed."""

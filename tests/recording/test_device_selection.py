@@ -2,6 +2,7 @@
 
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -44,6 +45,25 @@ WHOLE = board(0, "GPU-aaaa", MIG_NOTE)
 def test_board_is_counted_by_its_identifier(boards, device, uuids, billed, missing):
     selection = select([CPU, *boards], [device], [], uuids)
     assert selection.billed == ("cpu:package-0", *filter(None, [billed]))
+    assert list(selection.missing) == missing
+
+
+@pytest.mark.parametrize(
+    ("devices", "billed", "missing"),
+    [
+        (["xpu:1"], ["xpu:1"], []),
+        (["xpu"], ["xpu:0"], []),
+        (["xpu:2"], [], ["xpu:2"]),
+        (["npu:0"], ["npu:0"], []),
+        (["mps"], ["gpu:0", "xpu:0", "xpu:1", "npu:0"], ["mps"]),
+        (["cuda:0"], ["gpu:0"], []),
+        (["cpu"], ["gpu:0", "xpu:0", "xpu:1", "npu:0"], []),
+    ],
+)
+def test_accelerators_of_every_kind_are_counted_if_used(devices, billed, missing):
+    others = [replace(FIRST, name=name) for name in ("xpu:0", "xpu:1", "npu:0")]
+    selection = select([CPU, FIRST, *others], devices, [])
+    assert selection.billed == ("cpu:package-0", *billed)
     assert list(selection.missing) == missing
 
 
