@@ -40,7 +40,7 @@ def stage(nvml_library, tmp_path_factory):
     ],
 )
 def test_totals_with_a_faulty_counter(stage, scene, fault, tolerance):
-    """The waveform starts 1 to 2 s before the recording; all tolerances are below 8 %, the interval due to the gain alone."""
+    """The waveform starts 1 to 2 s before the recording; the gain alone allows 8 %."""
     from accuracy_scenes import SENSORS, scenes
 
     chosen = next(one for one in scenes(20, 0) if one.name == scene)
