@@ -14,7 +14,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 
 
 @pytest.fixture(autouse=True)
-def _empty_working_directory(tmp_path, monkeypatch):
+def _empty_working_directory(
+    _nothing_remains, tmp_path, monkeypatch
+):  # which is then torn down after monkeypatch
     """Runs are written to ``energy_runs`` in the working directory."""
     monkeypatch.chdir(tmp_path)
 
