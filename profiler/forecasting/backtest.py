@@ -12,14 +12,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiler.errors import ForecastRefusedError, UsageError
+from profiler.errors import UsageError
 from profiler.forecasting.context import FitContext
 from profiler.forecasting.curve import FineBins, coarsen
 from profiler.forecasting.metric import Metric
 from profiler.forecasting.posterior import infer
 from profiler.forecasting.predictive import predictives
 from profiler.forecasting.priors import Z_90, ModelError
-from profiler.forecasting.smoothing import refuse_rising
+from profiler.forecasting.states import rise
 from profiler.records import Interval
 
 SHARES = (0.25, 0.5, 0.7)
@@ -86,14 +86,15 @@ class History:
                 continue
             try:
                 yield from self._test(self.fine.first(int(before.sum())), context)
-            except (ForecastRefusedError, UsageError):
+            except UsageError:  # the lower bound is not under this part of the curve
                 continue
 
     def _test(self, prefix: FineBins, context: FitContext) -> Iterator[Backtest]:
         curve = coarsen(prefix)
-        if curve.joules.size < FEWEST_BINS or curve.span < SHORTEST_SPAN:
+        if curve is None or curve.joules.size < FEWEST_BINS or curve.span < SHORTEST_SPAN:
             return
-        refuse_rising(curve, (curve.joules / curve.last_joules) ** context.priors.recency)
+        if rise(curve, context.priors.recency):
+            return
         nodes = infer(curve, context, refine=COARSE).nodes
         predictive = next(iter(predictives(nodes, context, curve.last_joules).values()))
         log_ratio = math.log(self.fine.last_joules / curve.last_joules)

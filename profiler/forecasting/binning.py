@@ -5,9 +5,11 @@ added to one of the fine bins, 64 per octave of joules. The mean inside a bin is
 steps upstream does not shift the level.
 """
 
+import copy
 import math
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 BINS_PER_OCTAVE = 64
 """Bins 1.1 % wide, far below the resolution of a forecast."""
@@ -40,6 +42,33 @@ class Dropped:
         return self.nonfinite + self.nonpositive_joules + self.nonpositive_values
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveFacts:
+    """Counts over all finite and non-finite points in order, for the state of the curve.
+
+    Joules count from the first step. The ``tail`` counts are of the points after the last other one.
+
+    Attributes:
+        finite: Points with a finite value.
+        negative: Points with a negative value.
+        sign_changes: Changes of sign from one finite value to the next, zeros ignored.
+        tail_nonfinite: Non-finite values at the end.
+        tail_zeros: Zeros at the end.
+        first_nonfinite_joules: Joules of the first of the non-finite values at the end.
+        last_nonzero_joules: Joules of the last point before the zeros at the end; 0 where there is none.
+        end_joules: Joules of the last point of any value.
+    """
+
+    finite: int = 0
+    negative: int = 0
+    sign_changes: int = 0
+    tail_nonfinite: int = 0
+    tail_zeros: int = 0
+    first_nonfinite_joules: float = 0.0
+    last_nonzero_joules: float = 0.0
+    end_joules: float = 0.0
+
+
 class CurveBins:
     """Streaming accumulator of (joules, value) points.
 
@@ -56,6 +85,8 @@ class CurveBins:
 
     __slots__ = (
         "_counts",
+        "_facts",
+        "_last",
         "anchor",
         "bins",
         "disordered",
@@ -74,6 +105,8 @@ class CurveBins:
         self.points = 0
         self.disordered = 0
         self.repeated = 0
+        self._facts: dict[str, Any] = asdict(CurveFacts())
+        self._last = 0.0
         self.bins: dict[int, list[float]] = {}
         self._counts = {"nonfinite": 0, "nonpositive_joules": 0, "nonpositive_values": 0}
 
@@ -93,6 +126,8 @@ class CurveBins:
         if weight <= 0.0:
             return
         since = joules - self.origin_joules
+        if since > 0.0 and math.isfinite(since):
+            self._count(since, value)
         reason = _unusable(since, value)
         if reason:
             self._counts[reason] += 1
@@ -107,6 +142,37 @@ class CurveBins:
         sums[0] += weight
         sums[1] += weight * since
         sums[2] += weight * value
+
+    def _count(self, since: float, value: float) -> None:
+        facts = self._facts
+        facts["end_joules"] = since
+        if not math.isfinite(value):
+            if not facts["tail_nonfinite"]:
+                facts["first_nonfinite_joules"] = since
+            facts["tail_nonfinite"] += 1
+            facts["tail_zeros"], facts["last_nonzero_joules"] = 0, since
+            return
+        facts["finite"] += 1
+        facts["tail_nonfinite"] = 0
+        if value == 0.0:
+            facts["tail_zeros"] += 1
+            return
+        facts["tail_zeros"], facts["last_nonzero_joules"] = 0, since
+        facts["negative"] += value < 0.0
+        facts["sign_changes"] += value * self._last < 0.0
+        self._last = math.copysign(1.0, value)
+
+    @property
+    def facts(self) -> CurveFacts:
+        """Counts for the state of the curve."""
+        return CurveFacts(**self._facts)
+
+    def copy(self) -> "CurveBins":
+        """Return an independent copy."""
+        other = copy.copy(self)
+        other.bins = {index: sums.copy() for index, sums in self.bins.items()}
+        other._counts, other._facts = self._counts.copy(), self._facts.copy()  # noqa: SLF001 - a copy of the same class
+        return other
 
 
 def _unusable(joules: float, value: float) -> str:

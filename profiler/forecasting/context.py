@@ -1,10 +1,14 @@
 """Facts that accompany the points of a curve: the metric, bounds, priors and the learning rate."""
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from profiler.forecasting.metric import Metric
 from profiler.forecasting.priors import Priors
 from profiler.forecasting.schedule import Schedule
+
+if TYPE_CHECKING:
+    from profiler.forecasting.states import StepAt
 
 AHEAD = 0.01
 """A plan whose remaining part is shorter than this part of the joules so far has ended."""
@@ -24,6 +28,8 @@ class FitContext:
         ended: Whether the learning rate fell to zero. The schedule is then ignored: nothing would be learned at zero.
         over: Whether a plan existed and the curve has reached its end.
         origin_joules: Joules at which the first step began; all other joules here count from it.
+        step_at: Steps against joules, for messages.
+        alternating: Whether several optimizers take turns, each with a loss of its own.
     """
 
     metric: Metric
@@ -35,6 +41,8 @@ class FitContext:
     ended: bool = False
     over: bool = False
     origin_joules: float = 0.0
+    step_at: "StepAt | None" = None
+    alternating: bool = False
 
     def until(self, last_joules: float) -> "FitContext":
         """Return the context of a curve that ends at ``last_joules``."""

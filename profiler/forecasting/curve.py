@@ -1,12 +1,11 @@
 """The binned curve that a fit uses: at most 64 log-spaced bins of the mean logarithm."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from profiler.errors import ForecastRefusedError
-from profiler.forecasting.binning import BINS_PER_OCTAVE, EDGES, CurveBins, Dropped
+from profiler.forecasting.binning import BINS_PER_OCTAVE, EDGES, CurveBins, CurveFacts, Dropped
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -16,7 +15,6 @@ START_SHARE = 0.01
 """Points before this part of the joules are ignored: they carry no information on the trend."""
 MIN_POINTS = 6
 MIN_BINS = 3
-CONSTANT_SPREAD = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,6 +30,7 @@ class FineBins:
         dropped: Unusable points.
         disordered: Usable points at fewer joules than an earlier one.
         repeated: Usable points at the same joules as the latest one.
+        facts: Counts for the state of the curve.
     """
 
     joules: FloatArray
@@ -42,6 +41,7 @@ class FineBins:
     dropped: Dropped
     disordered: int = 0
     repeated: int = 0
+    facts: CurveFacts = field(default_factory=CurveFacts)
 
     def only(self, kept: BoolArray) -> "FineBins":
         """Return the chosen bins with unchanged counts."""
@@ -91,7 +91,7 @@ def from_stream(bins: CurveBins) -> FineBins:
     sums = np.array([bins.bins[index] for index in sorted(bins.bins)], dtype=float).reshape(-1, 3)
     last = bins.last_joules - bins.origin_joules if bins.points else 0.0
     fine = _fine(sums.T, last_joules=last, points=bins.points, dropped=bins.dropped)
-    return replace(fine, disordered=bins.disordered, repeated=bins.repeated)
+    return replace(fine, disordered=bins.disordered, repeated=bins.repeated, facts=bins.facts)
 
 
 def bin_arrays(
@@ -120,12 +120,13 @@ def bin_arrays(
         nonpositive_joules=int(np.sum(finite & (since <= 0))),
         nonpositive_values=int(np.sum(finite & (since > 0) & (y <= 0))),
     )
+    facts = _facts(since, y)
     x, y, w = x[usable], y[usable], w[usable]
     most = np.maximum.accumulate(x)
     last = float(most[-1] - origin_joules) if x.size else 0.0
     fine = _fine(_sums(since[usable], y, w), last_joules=last, points=x.size, dropped=dropped)
     disordered, repeated = int(np.sum(x[1:] < most[:-1])), int(np.sum(x[1:] == most[:-1]))
-    return replace(fine, disordered=disordered, repeated=repeated)
+    return replace(fine, disordered=disordered, repeated=repeated, facts=facts)
 
 
 def as_errors(fine: FineBins, best: float | None) -> FineBins:
@@ -139,6 +140,30 @@ def as_errors(fine: FineBins, best: float | None) -> FineBins:
         errors,
         points=fine.points - beyond,
         dropped=replace(fine.dropped, nonpositive_values=fine.dropped.nonpositive_values + beyond),
+    )
+
+
+def _facts(since: FloatArray, y: FloatArray) -> CurveFacts:
+    """Return the facts that a `CurveBins` counts over the same points."""
+    counted = np.isfinite(since) & (since > 0)
+    x, y = since[counted], y[counted]
+    if not x.size:
+        return CurveFacts()
+    finite, zero = np.isfinite(y), y == 0.0
+    signs = np.sign(y[finite & ~zero])
+    others, nonzero = np.flatnonzero(finite), np.flatnonzero(~zero)
+    tail_nonfinite = x.size - 1 - int(others[-1]) if others.size else x.size
+    # The first of the latest run of non-finite values, which need not reach the end.
+    starts = np.flatnonzero(~finite & np.append(True, finite[:-1]))
+    return CurveFacts(
+        finite=int(finite.sum()),
+        negative=int(np.sum(signs < 0)),
+        sign_changes=int(np.sum(signs[1:] * signs[:-1] < 0)),
+        tail_nonfinite=tail_nonfinite,
+        tail_zeros=x.size - 1 - int(nonzero[-1]) if nonzero.size else x.size,
+        first_nonfinite_joules=float(x[starts[-1]]) if starts.size else 0.0,
+        last_nonzero_joules=float(x[nonzero[-1]]) if nonzero.size else 0.0,
+        end_joules=float(x[-1]),
     )
 
 
@@ -163,20 +188,19 @@ def _fine(sums: FloatArray, *, last_joules: float, points: int, dropped: Dropped
     )
 
 
-def coarsen(fine: FineBins) -> Curve:
-    """Average fine bins into at most 64 log-spaced bins of the mean logarithm.
-
-    Raises:
-        ForecastRefusedError: ``too_few_points``, ``span_too_short`` or ``constant``.
-    """
-    _refuse_few(fine)
+def coarsen(fine: FineBins) -> Curve | None:
+    """Average fine bins into at most 64 log-spaced bins of the mean logarithm; None with too few points or bins."""
+    if fine.points < MIN_POINTS:
+        return None
     kept = fine.joules >= START_SHARE * fine.last_joules
     log_x, log_y, w = np.log(fine.joules[kept]), np.log(fine.values[kept]), fine.weights[kept]
     index = _coarse_index(log_x)
     weight = np.bincount(index, weights=w).astype(float)
     full = weight > 0
     x, y = (np.bincount(index, weights=w * part)[full] / weight[full] for part in (log_x, log_y))
-    curve = Curve(
+    if x.size < MIN_BINS:
+        return None
+    return Curve(
         joules=np.exp(x),
         log_values=y,
         weights=weight[full],
@@ -185,8 +209,6 @@ def coarsen(fine: FineBins) -> Curve:
         points=fine.points,
         dropped=fine.dropped,
     )
-    _refuse_uninformative(curve)
-    return curve
 
 
 def _coarse_index(log_x: FloatArray) -> npt.NDArray[np.int64]:
@@ -195,39 +217,6 @@ def _coarse_index(log_x: FloatArray) -> npt.NDArray[np.int64]:
         (log_x - log_x[0]) / span * COARSE_BINS, COARSE_BINS - 1
     ).astype(np.int64)
     return index
-
-
-def _refuse_few(fine: FineBins) -> None:
-    if fine.points >= MIN_POINTS and fine.joules.size:
-        return
-    also = (
-        f" ({fine.dropped.total} more are unusable: {describe(fine.dropped)})" if fine.dropped.total else ""
-    )
-    remedy = "Train longer, or record the metric more often."
-    if not fine.points and not fine.dropped.total:
-        remedy = "If the profiler does not detect the loss, pass it with prof.step(loss=...)."
-    if fine.dropped.nonpositive_values > fine.points:
-        remedy = "Forecast a metric that stays above zero, such as its distance to the best possible value."
-    raise ForecastRefusedError(
-        "too_few_points",
-        f"A forecast needs {MIN_POINTS} points and the curve has {fine.points}{also}.",
-        remedy=remedy,
-    )
-
-
-def _refuse_uninformative(curve: Curve) -> None:
-    if curve.joules.size < MIN_BINS:
-        raise ForecastRefusedError(
-            "span_too_short",
-            f"The points lie within a factor of {curve.span:.3g} in joules, too close together to show a trend.",
-            remedy="Train longer before forecasting.",
-        )
-    if np.ptp(curve.log_values) < CONSTANT_SPREAD:
-        raise ForecastRefusedError(
-            "constant",
-            "The curve is constant, so there is no trend to extrapolate.",
-            remedy="Check that the recorded value is the one that training improves.",
-        )
 
 
 def describe(dropped: Dropped) -> str:

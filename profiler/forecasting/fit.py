@@ -3,35 +3,53 @@
 Repaired and counted (`CurveFit.repairs`, `CurveFit.dropped`): joules out of order or repeated, values that are not
 finite, zero or negative values and joules, short spikes of the loss.
 
+Stated in `CurveFit.state`: no progress measure, too few points, divergence, a rise, a standstill.
+
 Reported in a note (`CurveFit.notes`): a short span, a curve that left an earlier trend, a loss that jumps, systematic
 misfit, a learning rate that falls without a plan or has fallen to zero, a plan that has ended.
 
-Refused with a reason and a remedy (`ForecastRefusedError`): too few points, points at nearly the same joules, a
-constant curve, a curve that rises at its end.
+Refused with a reason and a remedy (`ForecastRefusedError`): a curve without a finite point.
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from profiler.errors import UsageError
+from profiler.errors import ForecastRefusedError, UsageError
 from profiler.forecasting.backtest import History
 from profiler.forecasting.binning import CurveBins
-from profiler.forecasting.cleaning import clean
+from profiler.forecasting.cleaning import Repairs, clean
 from profiler.forecasting.context import FitContext
-from profiler.forecasting.curve import FineBins, as_errors, bin_arrays, coarsen, from_stream
+from profiler.forecasting.curve import (
+    Curve,
+    FineBins,
+    as_errors,
+    bin_arrays,
+    coarsen,
+    describe,
+    from_stream,
+)
 from profiler.forecasting.diagnostics import notes
 from profiler.forecasting.metric import Metric, declared
 from profiler.forecasting.posterior import Nodes, infer
-from profiler.forecasting.predictive import predictives
+from profiler.forecasting.predictive import LOWEST, Predictive, Standstill, predictives
 from profiler.forecasting.priors import Priors
 from profiler.forecasting.result import CurveFit, number, probabilities
 from profiler.forecasting.schedule import Schedule, build
-from profiler.forecasting.smoothing import refuse_rising, smooth
+from profiler.forecasting.smoothing import smooth, smooth_bins
+from profiler.forecasting.states import Assessment, StepAt, assess
 from profiler.records import CurveState, Interval
 
 Rate = tuple[npt.ArrayLike, npt.ArrayLike]
+
+UNFITTED = (CurveState.NOT_A_PROGRESS_MEASURE, CurveState.DIVERGED, CurveState.RISING)
+"""States whose curves have no trend to extrapolate."""
+MOST_BEYOND = 0.5
+"""Largest part of the values that may exceed the best possible one."""
+SAME_RATE = 0.01
+"""Relative change of a planned rate that counts as none."""
 
 
 def fit_curve(
@@ -47,6 +65,8 @@ def fit_curve(
     best: float | None = None,
     level: float = 0.9,
     priors: Priors | None = None,
+    steps: Rate | None = None,
+    alternating: bool = False,
 ) -> CurveFit:
     """Fit a curve from arrays.
 
@@ -63,9 +83,11 @@ def fit_curve(
         best: The best possible value of a metric that rises; 1.0 for an accuracy.
         level: Probability inside the intervals.
         priors: Assumptions before the curve is seen; the package's own by default.
+        steps: ``(joules, step)`` of the run, for messages.
+        alternating: Whether several optimizers take turns, each with a loss of its own.
 
     Raises:
-        ForecastRefusedError: The curve does not support a forecast.
+        ForecastRefusedError: The curve has no finite point.
         UsageError: An argument is invalid.
     """
     sizes = {np.size(part) for part in (joules, values, weights, learning_rate) if part is not None}
@@ -78,6 +100,7 @@ def fit_curve(
     origin = number("origin_joules", origin_joules)
     schedule = _schedule(known, planned_learning_rate, origin)
     context = _context(metric, lower_bound, level, priors, schedule, origin=origin)
+    context = replace(context, step_at=_steps(steps), alternating=alternating)
     values = np.asarray(values, dtype=float)
     errors = values if metric.best is None else metric.best - values
     return _fit(bin_arrays(joules, errors, weights, origin_joules=origin), context)
@@ -93,6 +116,8 @@ def fit_bins(
     best: float | None = None,
     level: float = 0.9,
     priors: Priors | None = None,
+    steps: Rate | None = None,
+    alternating: bool = False,
 ) -> CurveFit:
     """Fit a curve from a streaming accumulator, with the same result as `fit_curve` on the same points.
 
@@ -105,15 +130,24 @@ def fit_bins(
         best: The best possible value of a metric that rises.
         level: Probability inside the intervals.
         priors: Assumptions before the curve is seen.
+        steps: ``(joules, step)`` of the run, for messages.
+        alternating: Whether several optimizers take turns, each with a loss of its own.
 
     Raises:
-        ForecastRefusedError: The curve does not support a forecast.
+        ForecastRefusedError: The curve has no finite point.
         UsageError: An argument is invalid.
     """
     metric = declared(goal, best, lower_bound)
     schedule = _schedule(learning_rate, planned_learning_rate, bins.origin_joules)
     context = _context(metric, lower_bound, level, priors, schedule, origin=bins.origin_joules)
+    context = replace(context, step_at=_steps(steps), alternating=alternating)
     return _fit(as_errors(from_stream(bins), metric.best), context)
+
+
+def _steps(steps: Rate | None) -> StepAt | None:
+    if steps is None or not np.size(steps[0]):
+        return None
+    return StepAt(joules=np.asarray(steps[0], dtype=float), steps=np.asarray(steps[1], dtype=float))
 
 
 def _schedule(known: Rate | None, plan: Rate | None, origin: float) -> tuple[Schedule | None, bool]:
@@ -147,18 +181,63 @@ def _context(
 
 
 def _fit(raw: FineBins, given: FitContext) -> CurveFit:
+    if not raw.facts.finite:
+        raise _no_points(raw)
+    _check_best(raw, given.metric)
     fine, repairs = clean(raw)
     context = given.until(fine.last_joules)
-    curve, metric = coarsen(fine), context.metric
-    refuse_rising(curve, (curve.joules / curve.last_joules) ** context.priors.recency)
+    curve = coarsen(fine)
+    assessment = assess(
+        fine,
+        curve,
+        metric=context.metric,
+        recency=context.priors.recency,
+        schedule=context.schedule,
+        alternating=context.alternating,
+        step_at=context.step_at,
+        origin=context.origin_joules,
+    )
+    if curve is None or assessment.state in UNFITTED or math.isinf(assessment.log_level):
+        return _unfitted(fine, repairs, context, assessment)
+    return _fitted(fine, curve, repairs, context, assessment)
+
+
+def _no_points(fine: FineBins) -> ForecastRefusedError:
+    also = f" ({fine.dropped.total} are unusable: {describe(fine.dropped)})" if fine.dropped.total else ""
+    remedy = "Train longer, or record the metric more often."
+    if not fine.dropped.total:
+        remedy = "If the profiler does not detect the loss, pass it with prof.step(loss=...)."
+    return ForecastRefusedError("too_few_points", f"The curve has no finite point{also}.", remedy=remedy)
+
+
+def _check_best(fine: FineBins, metric: Metric) -> None:
+    beyond = fine.facts.negative
+    if metric.best is not None and beyond > MOST_BEYOND * fine.facts.finite:
+        raise UsageError(
+            f"best={metric.best:g} is exceeded by {beyond} of {fine.facts.finite} values. "
+            "Pass the best possible value in the unit of the metric, such as best=100 for a percentage."
+        )
+
+
+def _fitted(
+    fine: FineBins, curve: Curve, repairs: Repairs, context: FitContext, assessment: Assessment
+) -> CurveFit:
+    metric = context.metric
     posterior = infer(curve, context)
-    untested = predictives(posterior.nodes, context, curve.last_joules)
-    default = next(iter(untested.values()))
-    log_now = tuple(default.log_quantile(0.0, p) for p in probabilities(context.level))
-    # Short, constant and rising curves were refused above, so that every fit improves.
+    untested: dict[str, Predictive | Standstill] = {
+        **predictives(posterior.nodes, context, curve.last_joules)
+    }
+    if assessment.state is CurveState.FLAT:
+        still = _standstill(assessment)
+        untested = {
+            name: still if _keeps_the_rate(name, context, curve.last_joules) else one
+            for name, one in untested.items()
+        }
+    here = _standstill(assessment) if assessment.state is CurveState.FLAT else next(iter(untested.values()))
+    log_now = tuple(here.log_quantile(0.0, p) for p in probabilities(context.level))
     return CurveFit(
-        state=CurveState.IMPROVING,
-        state_reason=_improving(metric, curve.first_value, math.exp(log_now[1])),
+        state=assessment.state,
+        state_reason=assessment.reason,
         joules=context.origin_joules + curve.last_joules,
         level=metric.value(math.exp(log_now[1])),
         first_level=metric.value(curve.first_value),
@@ -180,6 +259,71 @@ def _fit(raw: FineBins, given: FitContext) -> CurveFit:
     )
 
 
+def _standstill(assessment: Assessment) -> Standstill:
+    return Standstill(
+        log_level=max(assessment.log_level, LOWEST),
+        log_error=assessment.log_error,
+        log_drift=assessment.log_drift,
+        p_still=assessment.p_still,
+    )
+
+
+def _keeps_the_rate(scenario: str, context: FitContext, last: float) -> bool:
+    if scenario != "planned" or context.schedule is None:
+        return scenario in ("onward", "held")
+    ahead = np.linspace(last, context.schedule.end, 64)
+    rates = np.array([context.schedule.rate_at(float(x)) for x in ahead])
+    return bool(np.ptp(rates) <= SAME_RATE * rates[0])
+
+
+def _unfitted(fine: FineBins, repairs: Repairs, context: FitContext, assessment: Assessment) -> CurveFit:
+    """Return a fit without a forecast: the recorded curve and its state."""
+    metric, origin, facts = context.metric, context.origin_joules, fine.facts
+    smoothed = smooth_bins(fine, origin)
+    log_now = math.nan if not smoothed.log_values.size else float(smoothed.log_values[-1])
+    untested: dict[str, Predictive | Standstill] = {}
+    if math.isinf(assessment.log_level):
+        # Values of zero have no logarithm; `LOWEST` stands for it.
+        smoothed = smoothed.extended(facts.end_joules, LOWEST)
+        log_now, untested = LOWEST, {"onward": _standstill(assessment)}
+    if assessment.state is CurveState.NOT_A_PROGRESS_MEASURE and facts.negative:
+        log_now = math.nan
+    now = (log_now,) * 3
+    nothing = Interval(low=math.nan, median=math.nan, high=math.nan)
+    values = np.log(fine.values)
+    curve = Curve(
+        joules=fine.joules,
+        log_values=values,
+        weights=fine.weights,
+        last_joules=facts.end_joules,
+        first_value=float(fine.values[0]) if fine.values.size else math.nan,
+        points=fine.points,
+        dropped=fine.dropped,
+    )
+    return CurveFit(
+        state=assessment.state,
+        state_reason=assessment.reason,
+        joules=origin + facts.end_joules,
+        level=metric.value(math.exp(log_now)),
+        first_level=metric.value(curve.first_value),
+        exponent=nothing,
+        families={},
+        points=fine.points,
+        dropped=fine.dropped,
+        repairs=repairs,
+        notes=(),
+        confidence=context.level,
+        lower_bound=context.lower_bound,
+        metric=metric,
+        priors=context.priors,
+        curve=curve.shifted(origin),
+        smoothed=smoothed,
+        log_now=now,
+        untested=untested,
+        history=History(fine=fine, context=context, log_now=log_now),
+    )
+
+
 def _exponent(nodes: Nodes) -> Interval:
     order = np.argsort(nodes.slope)
     cumulative = np.cumsum(nodes.mass[order])
@@ -187,7 +331,3 @@ def _exponent(nodes: Nodes) -> Interval:
         np.searchsorted(cumulative, probabilities(0.9)).clip(max=order.size - 1)
     ]
     return Interval(low=float(low), median=float(median), high=float(high))
-
-
-def _improving(metric: Metric, first: float, now: float) -> str:
-    return f"The level went from {metric.value(first):.4g} to {metric.value(now):.4g} and is still improving."

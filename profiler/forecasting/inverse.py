@@ -16,7 +16,7 @@ from profiler.forecasting import verdict
 from profiler.forecasting.curve import FloatArray
 from profiler.forecasting.priors import HORIZON_LIMIT
 from profiler.forecasting.result import CurveFit
-from profiler.records import Forecast, Interval
+from profiler.records import CurveState, Forecast, Interval
 
 _NEAR, _FAR = 30, 30
 """Numbers of energies up to the horizon limit, and beyond it."""
@@ -77,7 +77,9 @@ class Inverse:
         )
 
     def _is_known(self, loss: float) -> bool:
-        """Whether the target was reached or a bound excludes it, so that no quantile is needed."""
+        """Whether the state, a bound or the measured part answers, so that no quantile is needed."""
+        if self.fit.state is not CurveState.IMPROVING:
+            return True
         error = self.fit.metric.error(loss)
         if error <= 0.0 or error < self.fit.lower_bound:
             return True

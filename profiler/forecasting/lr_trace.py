@@ -1,5 +1,6 @@
 """The learning rate of a run over its joules, recorded and planned, in constant memory and pure standard library."""
 
+import copy
 import math
 from typing import Any, NamedTuple
 
@@ -76,6 +77,12 @@ class RateTrace:
             self.points.append(self.last)
             if len(self.points) > LIMIT:
                 self._thin()
+
+    def copy(self) -> "RateTrace":
+        """Return an independent copy."""
+        other = copy.copy(self)
+        other.points = self.points.copy()
+        return other
 
     def _thin(self) -> None:
         first, last = self.points[0].joules, self.points[-1].joules

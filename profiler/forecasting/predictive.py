@@ -1,7 +1,9 @@
 """The predictive distribution: levels at given joules and joules at given levels, from one distribution."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -129,6 +131,28 @@ class Predictive:
         below = own + np.square(error.below * gain) * come + error.least_below**2 * walk
         above = own + (np.square(error.above * gain) + error.least_above**2) * walk
         return _Levels(center=center, below=np.sqrt(below), above=np.sqrt(above))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standstill:
+    """The future of a flat curve at the present learning rate.
+
+    Attributes:
+        log_level: Mean log level.
+        log_error: Its standard error.
+        log_drift: Standard error of the change up to the horizon limit.
+        p_still: Probability that the level does not fall by 1 % within it.
+    """
+
+    log_level: float
+    log_error: float
+    log_drift: float
+    p_still: float
+
+    def log_quantile(self, log_ratio: float, probability: float) -> float:
+        """Return a quantile of the log level at ln(joules / last joules)."""
+        drift = self.log_drift * min(max(log_ratio, 0.0), LOG_HORIZON) / LOG_HORIZON
+        return self.log_level + NormalDist().inv_cdf(probability) * math.hypot(self.log_error, drift)
 
 
 def predictives(nodes: "Nodes", context: "FitContext", last_joules: float) -> dict[str, Predictive]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, SupportsFloat
 from profiler.errors import UsageError
 from profiler.forecasting import verdict
 from profiler.forecasting.metric import Metric
-from profiler.forecasting.predictive import FARTHEST, Predictive
+from profiler.forecasting.predictive import FARTHEST, LOWEST, Predictive, Standstill
 from profiler.forecasting.priors import HORIZON_LIMIT, Priors
 from profiler.forecasting.smoothing import Smoothed
 from profiler.records import CurveState, Forecast, Interval
@@ -76,11 +76,13 @@ class CurveFit:
     curve: "Curve"
     smoothed: Smoothed
     log_now: tuple[float, ...]
-    untested: Mapping[str, Predictive]
+    untested: Mapping[str, Predictive | Standstill]
     history: "History"
 
     def __repr__(self) -> str:
         levels = f"level {self.first_level:.4g} -> {self.level:.4g} at {format_joules(self.joules)}"
+        if self.state is not CurveState.IMPROVING:
+            return f"{type(self).__name__}({levels}, {self.state})"
         floor = f"floor {self.floor.median:.4g} [{self.floor.low:.4g}, {self.floor.high:.4g}]"
         return f"{type(self).__name__}({levels}, {floor})"
 
@@ -105,14 +107,19 @@ class CurveFit:
 
     @cached_property
     def backtest(self) -> "tuple[Backtest, ...]":
-        """Forecasts for the present from earlier parts of the run; empty when these are too short."""
-        return self.history.backtest()
+        """Forecasts for the present from earlier parts of the run; empty when these are too short.
+
+        It is empty in states other than ``improving`` as well: on a flat curve every forecast of a constant holds.
+        """
+        return self.history.backtest() if self.state is CurveState.IMPROVING else ()
 
     @cached_property
-    def predictives(self) -> Mapping[str, Predictive]:
+    def predictives(self) -> Mapping[str, Predictive | Standstill]:
         """The predictive distribution under each scenario, widened by the backtest."""
         return {
             name: replace(one, error=self.history.widened(one.error, self.backtest))
+            if isinstance(one, Predictive)
+            else one
             for name, one in self.untested.items()
         }
 
@@ -126,7 +133,9 @@ class CurveFit:
 
     @cached_property
     def floor(self) -> Interval:
-        """The level that infinite energy would approach; 90 % interval."""
+        """The level that infinite energy would approach; 90 % interval, NaN in states without a forecast."""
+        if not self.scenarios:
+            return Interval(low=math.nan, median=math.nan, high=math.nan)
         predictive = self.predictives[self.scenarios[0]]
         logs = [predictive.log_quantile(math.inf, p) for p in probabilities(FLOOR_LEVEL)]
         return self._interval(logs, FLOOR_LEVEL)
@@ -145,6 +154,10 @@ class CurveFit:
         if energy <= 0.0:
             raise UsageError(f"joules must be positive, not {joules!r}.")
         name = self._checked(scenario)
+        if not self.smoothed.log_joules.size:
+            return Interval(low=math.nan, median=math.nan, high=math.nan, level=self.confidence)
+        if energy > self.joules and not name:
+            return Interval(low=self.lower_bound, median=math.nan, high=math.inf, level=self.confidence)
         if energy > self.joules:
             predictive = self.predictives[name]
             log_ratio = math.log((energy - self.origin_joules) / self.history.fine.last_joules)
@@ -167,15 +180,22 @@ class CurveFit:
         """
         target, name = number("loss", loss), self._checked(scenario)
         error = self.metric.error(target)
+        if self.state is CurveState.NOT_A_PROGRESS_MEASURE:
+            return verdict.undetermined(self.joules, self.state_reason, self.confidence)
         if self._excluded(error):
             return verdict.excluded(target, self._bound(), self.confidence)
-        log_level = math.log(error)
+        log_level = _log(error)
         past = [self.smoothed.first_crossing(log_level - q + self.log_now[1]) for q in self.log_now]
         if past[1] <= self.joules:
             return verdict.reached(
                 past[1], (past[0], min(past[2], self.joules)), self.joules, self.confidence
             )
-        predictive, ahead = self.predictives[name], self._ahead(log_level, name)
+        if self.state not in (CurveState.IMPROVING, CurveState.FLAT):
+            return verdict.undetermined(self.joules, self.state_reason, self.confidence)
+        predictive = self.predictives[name]
+        if isinstance(predictive, Standstill):
+            return verdict.out_of_reach(predictive.p_still, self.state_reason, self.confidence)
+        ahead = self._ahead(log_level, name)
         low, median, high = sorted(min(p, self.joules_after(a)) for p, a in zip(past, ahead, strict=True))
         return verdict.extrapolated(
             (low, median, high),
@@ -188,6 +208,8 @@ class CurveFit:
     def p_unreachable(self, loss: float, *, scenario: str | None = None) -> float:
         """Return the probability that no finite energy reaches a level; 0 for one that was reached.
 
+        It is NaN where the state of the curve supports no forecast.
+
         Args:
             loss: The target, in the unit of the metric.
             scenario: One of `scenarios`; the first by default.
@@ -196,11 +218,20 @@ class CurveFit:
             UsageError: Not a number, or no such scenario.
         """
         error, name = self.metric.error(number("loss", loss)), self._checked(scenario)
+        if self.state is CurveState.NOT_A_PROGRESS_MEASURE:
+            return math.nan
         if self._excluded(error):
             return 1.0
-        if self.smoothed.first_crossing(math.log(error)) <= self.joules:
+        if self.smoothed.first_crossing(_log(error)) <= self.joules:
             return 0.0
-        return self.predictives[name].p_unreachable(math.log(error))
+        if self.state not in (CurveState.IMPROVING, CurveState.FLAT):
+            return math.nan
+        predictive = self.predictives[name]
+        return (
+            predictive.p_still
+            if isinstance(predictive, Standstill)
+            else predictive.p_unreachable(_log(error))
+        )
 
     def joules_down_to(self, loss: float) -> Interval:
         """Return the further joules that lower the present level to ``loss``; infinite if out of reach.
@@ -208,7 +239,9 @@ class CurveFit:
         Unlike `joules_at`, it ignores whether the run was lower before.
         """
         error = self.metric.error(number("loss", loss))
-        ratios = [math.inf] * 3 if self._excluded(error) else self._ahead(math.log(error), self.scenarios[0])
+        if self.state not in (CurveState.IMPROVING, CurveState.FLAT):
+            return Interval(low=0.0, median=math.nan, high=math.inf, level=self.confidence)
+        ratios = [math.inf] * 3 if self._excluded(error) else self._ahead(_log(error), self.scenarios[0])
         low, median, high = sorted(self.history.fine.last_joules * expm1(ratio) for ratio in ratios)
         return Interval(low=low, median=median, high=high, level=self.confidence)
 
@@ -218,10 +251,14 @@ class CurveFit:
 
     def _ahead(self, log_level: float, scenario: str) -> list[float]:
         """Return ln(joules / present joules) at which each quantile of the level first reaches ``log_level``."""
-        return [self.predictives[scenario].crossing(log_level, p) for p in probabilities(self.confidence)]
+        predictive = self.predictives[scenario]
+        if isinstance(predictive, Standstill):
+            return [0.0 if log_level >= predictive.log_level else math.inf] * 3
+        return [predictive.crossing(log_level, p) for p in probabilities(self.confidence)]
 
     def _excluded(self, error: float) -> bool:
-        return error <= 0.0 or error < self.lower_bound
+        is_zero_recorded = error == 0.0 and self.log_now[1] == LOWEST
+        return (error <= 0.0 and not is_zero_recorded) or error < self.lower_bound
 
     def _bound(self) -> str:
         """Describe the exact bound of the metric as a clause."""
@@ -232,7 +269,9 @@ class CurveFit:
         return "the metric cannot be zero or less"
 
     def _checked(self, scenario: str | None) -> str:
-        name = self.scenarios[0] if scenario is None else scenario
+        if scenario is None:
+            return self.scenarios[0] if self.scenarios else ""
+        name = scenario
         if name not in self.scenarios:
             raise UsageError(f"scenario must be one of {', '.join(self.scenarios)}, not {name!r}.")
         return name
@@ -259,6 +298,10 @@ def number(name: str, value: object) -> float:
     if math.isnan(converted):
         raise UsageError(f"{name} must be a number, not NaN.")
     return converted
+
+
+def _log(error: float) -> float:
+    return math.log(error) if error > 0.0 else LOWEST
 
 
 def exp(exponent: float) -> float:

@@ -1,25 +1,17 @@
-"""The observed part of a curve: smoothed, inverted, and refused when it rises."""
+"""The observed part of a curve: smoothed and inverted."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from profiler.errors import ForecastRefusedError
-from profiler.forecasting.curve import Curve, FloatArray
+from profiler.forecasting.curve import Curve, FineBins, FloatArray
 
 NEIGHBOURS = 2
 """Bins on either side that are averaged, so that one noisy value is not a level."""
 CLEAR = 3.0
 """Standard errors by which a dip must lie below the present level to count."""
 LEAST_OTHERS = 1e-9
-RISE = 0.01
-RISE_ERRORS = 3.0
-LAST, BEFORE = 3, 8
-"""Bins at the end, and the bins before them that they are compared with."""
-LEAST_BLOW = 0.1
-BLOW_DEVIATIONS = 8.0
-"""Median absolute deviations of the bins before."""
 SMALLEST = 1e-300
 """Lowest joules, in place of zero and less."""
 
@@ -47,6 +39,14 @@ class Smoothed:
         """Return the log level at joules within the curve, and its end values outside."""
         since = max(joules - self.origin_joules, SMALLEST)
         return float(np.interp(math.log(since), self.log_joules, self.log_values))
+
+    def extended(self, joules: float, log_value: float) -> "Smoothed":
+        """Return the curve with one more point, at joules since the first step."""
+        return replace(
+            self,
+            log_joules=np.append(self.log_joules, math.log(joules)),
+            log_values=np.append(self.log_values, log_value),
+        )
 
     def first_crossing(self, log_level: float) -> float:
         """Return the joules at which the curve first fell to the level; infinity if it did not."""
@@ -102,44 +102,10 @@ def _windowed(residual: FloatArray, weights: FloatArray) -> tuple[FloatArray, Fl
     return mean, np.sqrt(np.maximum(spread, np.median(spread)) / others)
 
 
-def _blown_up(log_values: FloatArray) -> float:
-    """Return the rise of the last bins above all those before them, in log levels; 0 without one."""
-    before, after = log_values[-LAST - BEFORE : -LAST], log_values[-LAST:]
-    if before.size < BEFORE or after.min() <= before.max():
-        return 0.0
-    middle = float(np.median(before))
-    noise = float(np.median(np.abs(before - middle)))
-    rise = float(np.median(after)) - middle
-    return rise if rise > max(LEAST_BLOW, BLOW_DEVIATIONS * noise) else 0.0
-
-
-def refuse_rising(curve: Curve, weight: FloatArray) -> None:
-    """Raise for a curve whose recent part rises beyond its noise.
-
-    Args:
-        curve: The binned curve.
-        weight: Recency weight of each bin.
-
-    Raises:
-        ForecastRefusedError: ``diverging``.
-    """
-    blown = _blown_up(curve.log_values)
-    if blown:
-        raise _diverging(f"its end lies {math.expm1(blown):.0%} above the part before")
-    slope, error = _slope(curve, weight / weight.sum())
-    if slope > RISE + RISE_ERRORS * error:
-        raise _diverging(f"by {math.expm1(slope * math.log(2.0)):.1%} per doubling of joules at its end")
-
-
-def _diverging(how: str) -> ForecastRefusedError:
-    remedy = "Lower the learning rate, or forecast an earlier part of the run."
-    return ForecastRefusedError("diverging", f"The curve rises: {how}.", remedy=remedy)
-
-
-def _slope(curve: Curve, weight: FloatArray) -> tuple[float, float]:
-    """Return the slope of the weighted line through the log levels, and its standard error."""
-    x, y = np.log(curve.joules), curve.log_values
-    dx, dy = x - weight @ x, y - weight @ y
-    slope = float(weight @ (dx * dy)) / float(weight @ dx**2)
-    left = dy - slope * dx
-    return slope, math.sqrt(float(weight**2 @ (dx * left) ** 2)) / float(weight @ dx**2)
+def smooth_bins(fine: FineBins, origin_joules: float = 0.0) -> Smoothed:
+    """Smooth the bins themselves, for curves that have no fit."""
+    if not fine.values.size:
+        empty = np.zeros(0)
+        return Smoothed(log_joules=empty, log_values=empty, origin_joules=origin_joules)
+    mean, _ = _windowed(np.log(fine.values), fine.weights)
+    return Smoothed(log_joules=np.log(fine.joules), log_values=mean, origin_joules=origin_joules)

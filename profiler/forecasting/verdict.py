@@ -44,6 +44,36 @@ def excluded(target: float, bound: str, level: float) -> Forecast:
     )
 
 
+def out_of_reach(p_unreachable: float, reason: str, level: float) -> Forecast:
+    """Return the forecast of a target beyond the level of a flat curve."""
+    return Forecast(
+        verdict=Verdict.UNREACHABLE,
+        low=math.inf,
+        median=math.inf,
+        high=math.inf,
+        p_unreachable=p_unreachable,
+        certain=False,
+        energy_ratio=math.inf,
+        reason=reason,
+        level=level,
+    )
+
+
+def undetermined(joules: float, reason: str, level: float) -> Forecast:
+    """Return the forecast of a target for a curve whose state supports none; ``joules`` were spent so far."""
+    return Forecast(
+        verdict=Verdict.UNDETERMINED,
+        low=joules,
+        median=math.nan,
+        high=math.inf,
+        p_unreachable=math.nan,
+        certain=False,
+        energy_ratio=math.nan,
+        reason=reason,
+        level=level,
+    )
+
+
 def reached(joules: float, ends: tuple[float, float], measured: float, level: float) -> Forecast:
     """Return the forecast of a target that the smoothed curve reached.
 

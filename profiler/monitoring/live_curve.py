@@ -1,6 +1,5 @@
 """Loss curve of a running run, filled by one thread and copied by another."""
 
-import copy
 import threading
 
 from profiler.forecasting.accumulator import RunCurve
@@ -48,10 +47,7 @@ class LiveCurve:
     def copy(self) -> tuple[CurveBins, RateTrace]:
         """Return copies of both that do not change when rows are added."""
         with self._lock:
-            bins, rates = copy.copy(self.bins), copy.copy(self.rates)
-            bins.bins = {index: sums.copy() for index, sums in bins.bins.items()}
-            rates.points = rates.points.copy()
-        return bins, rates
+            return self.bins.copy(), self.rates.copy()
 
     def level(self) -> float | None:
         """Return the mean loss over the last twelfth of the energy; None before the first loss.
