@@ -1,6 +1,6 @@
 """States of synthetic curves whose right state is known: a confusion table.
 
-    python scripts/forecast_states.py [--curves N]
+python scripts/forecast_states.py [--curves N]
 """
 
 import argparse

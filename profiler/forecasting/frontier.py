@@ -19,7 +19,7 @@ from profiler.forecasting.curve import FloatArray
 from profiler.forecasting.fit import fit_curve
 from profiler.forecasting.result import CurveFit
 from profiler.forecasting.smoothing import Smoothed
-from profiler.records import Forecast, Interval
+from profiler.records import CurveState, Forecast, Interval
 from profiler.units import format_joules
 
 POINTS = 256
@@ -195,16 +195,25 @@ def extrapolate(envelope: Envelope, *, lower_bound: float | None = None, level: 
     fit = fit_curve(
         envelope.joules, envelope.losses, origin_joules=origin, lower_bound=lower_bound, level=level
     )
+    if not fit.has_forecast:
+        raise ForecastRefusedError(
+            str(fit.state), fit.state_reason, remedy="Add runs that reach lower losses."
+        )
     return Frontier(envelope=envelope, fit=fit, notes=(*_alone(envelope), *fit.notes))
 
 
 def _fitted(run: Fittable) -> tuple[CurveFit | None, str]:
     try:
-        if isinstance(run, CurveFit):
-            return run, ""
-        return (fit_curve(*run) if isinstance(run, tuple) else run.fit()), ""
+        fit = run if isinstance(run, CurveFit) else _fit(run)
     except ForecastRefusedError as error:
         return None, str(error)
+    # A curve without an exponent was not fitted, so that its levels are those of single points.
+    unusable = fit.state in (CurveState.NOT_A_PROGRESS_MEASURE, CurveState.TOO_EARLY) and not fit.families
+    return (None, fit.state_reason) if unusable else (fit, "")
+
+
+def _fit(run: SupportsFit | tuple[npt.ArrayLike, npt.ArrayLike]) -> CurveFit:
+    return fit_curve(*run) if isinstance(run, tuple) else run.fit()
 
 
 def _refuse_few(given: int, known: int, reasons: list[str]) -> None:

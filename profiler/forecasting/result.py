@@ -101,6 +101,13 @@ class CurveFit:
         return self.origin_joules + self.history.fine.last_joules * exp(log_ratio)
 
     @property
+    def has_forecast(self) -> bool:
+        """Whether the default scenario forecasts further progress."""
+        return any(isinstance(self.untested[name], Predictive) for name in self.scenarios[:1]) and (
+            self.state in (CurveState.IMPROVING, CurveState.FLAT)
+        )
+
+    @property
     def scenarios(self) -> tuple[str, ...]:
         """Names of the futures of the learning rate, the default one first."""
         return tuple(self.untested)

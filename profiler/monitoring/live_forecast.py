@@ -49,6 +49,8 @@ def forecast_run(bins: CurveBins, rates: RateTrace, budget: Budget) -> LiveForec
         fit = fit_bins(bins, **rates.as_fit_kwargs())
     except ProfilerError:
         return None
+    if not fit.has_forecast and budget.target_loss is None:
+        return None
     target = next_target(fit) if budget.target_loss is None else budget.target_loss
     joules = budget.energy_joules or 0.0
     return LiveForecast(

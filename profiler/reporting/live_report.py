@@ -109,7 +109,9 @@ class Watch:
             fit, refused = attempt(lambda: fit_metric(run, rates))
             targets, notes = Budget.from_run_json(run.meta).targets, rates.notes()
             self._forecast = build(run.summary(), fit, refused, targets=targets, notes=notes)
-            self._chart = chart_of(run, fit) if fit is not None and self._charted else None
+            self._chart = (
+                chart_of(run, fit) if fit is not None and fit.has_forecast and self._charted else None
+            )
             wait = min((self._work() - began) / FIT_SHARE, LONGEST_SECONDS)
             self._next_fit = self._clock() + wait
         return self._forecast

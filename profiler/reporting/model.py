@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from profiler import uncertainty
 from profiler.emissions import Prices
 from profiler.errors import ForecastRefusedError
-from profiler.records import Interval, Metered, Provenance, Refusal, Status, Summary
+from profiler.records import CurveState, Interval, Metered, Provenance, Refusal, Status, Summary
 from profiler.reporting.forecast_section import Outlook, outlook_of
 
 if TYPE_CHECKING:
@@ -63,6 +63,19 @@ class Cost:
     prices: Prices
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForecastState:
+    """State of the curve, which decides whether there is a forecast.
+
+    Attributes:
+        state: The state.
+        reason: One sentence that states the reason.
+    """
+
+    state: CurveState
+    reason: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything that renderers need. The details are computed on first access.
@@ -78,6 +91,7 @@ class Report:
         step_seconds: Mean duration of a step, without the time between steps; None without steps.
         cost: The total as electricity, carbon and money.
         domains: The sampled domains, counted ones first.
+        forecast: State of the curve; None without one.
         outlook: The forecast; None when the curve does not support one.
         refused: Reason why there is no outlook, with the remedy.
         refusals: Sources that are not used, with the reason.
@@ -94,6 +108,7 @@ class Report:
     step_seconds: float | None
     cost: Cost
     domains: tuple[DomainLine, ...]
+    forecast: ForecastState | None = None
     outlook: Outlook | None
     refused: str
     refusals: tuple[Refusal, ...]
@@ -148,8 +163,9 @@ def build(
         step_seconds=summary.step_seconds / steps if steps else None,
         cost=_cost(energy, prices or Prices()),
         domains=tuple(_line(m, window) for m in sorted(summary.metered, key=lambda m: not m.domain.billed)),
-        outlook=None if fit is None else outlook_of(fit, targets, notes),
-        refused="" if fit is not None else _refused(summary, refused),
+        forecast=None if fit is None else ForecastState(state=fit.state, reason=fit.state_reason),
+        outlook=outlook_of(fit, targets, notes) if fit is not None and fit.has_forecast else None,
+        refused=_refused(summary, refused if fit is None else "" if fit.has_forecast else fit.state_reason),
         refusals=summary.refusals,
         warnings=summary.warnings,
         examine=examine or _no_details,

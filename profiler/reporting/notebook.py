@@ -26,6 +26,10 @@ def run_html(run: "StoredRun") -> str:
 
 def fit_html(fit: "CurveFit") -> str:
     """Render a fit: its level and floor, and the cost of lower losses."""
+    if not fit.has_forecast:
+        return render_template(
+            "notebook.html", title="Loss against energy", text=fit.state_reason, cards=(), table=None
+        )
     outlook = outlook_of(fit, (), ())
     return render_template(
         "notebook.html",
