@@ -5,9 +5,10 @@ import re
 from pathlib import Path
 
 from profiler.emissions import Prices
-from profiler.records import Interval, Verdict
+from profiler.records import CurveState, Interval, Verdict
 from profiler.reporting import render
 from profiler.reporting.forecast_section import PlannedEnd, Scenario
+from profiler.reporting.model import ForecastState
 from tests.support.scripted_reports import outlook, summary, target
 
 PAGE = (Path(__file__).parents[2] / "docs" / "report-json.md").read_text()
@@ -40,7 +41,12 @@ def full(report):
     noted = summary(warnings=("w",))
     return json.loads(
         render(
-            report(prices=prices, summary=noted, outlook=outlook(scenarios=(scenario,), planned_end=END)),
+            report(
+                prices=prices,
+                summary=noted,
+                forecast=ForecastState(state=CurveState.IMPROVING, reason="It improves."),
+                outlook=outlook(scenarios=(scenario,), planned_end=END),
+            ),
             ".json",
         )
     )

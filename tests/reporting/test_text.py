@@ -74,7 +74,7 @@ def test_the_notes_begin_with_what_contradicts_the_forecast(tmp_path):
 def test_a_run_without_a_loss_says_how_to_hand_one_over(tmp_path):
     report = report_of(load_run(write_run(tmp_path / "run", steps=60, loss=lambda _: None)))
     assert report.refused.endswith(
-        "has 0. If the profiler does not detect the loss, pass it with prof.step(loss=...)."
+        "no finite point. If the profiler does not detect the loss, pass it with prof.step(loss=...)."
     )
 
 
