@@ -1,8 +1,14 @@
 """Frozen dataclasses that the packages exchange."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
+
+from profiler.errors import UsageError
+
+_LARGEST_RATIO = 10.0
 
 
 class Provenance(StrEnum):
@@ -199,6 +205,8 @@ class Forecast:
         energy_ratio: ``median`` divided by the energy measured so far.
         reason: One sentence for people.
         level: Probability inside the interval.
+        reach: Probabilities of reaching the level within multiples of the present energy: pairs ``(ratio, p)`` with
+            increasing ratios, both since the first step; empty if unknown.
     """
 
     verdict: Verdict
@@ -210,6 +218,30 @@ class Forecast:
     energy_ratio: float
     reason: str
     level: float = 0.9
+    reach: tuple[tuple[float, float], ...] = ()
+
+    def p_within(self, ratio: float) -> float:
+        """Return the probability of reaching the level within a multiple of the present energy.
+
+        It is interpolated in the logarithm of the ratio, and NaN where the state of the curve supports no forecast.
+
+        Args:
+            ratio: Energy over the present energy, both since the first step; from 1 to 10.
+
+        Raises:
+            UsageError: The ratio is outside 1 to 10.
+        """
+        if not 1.0 <= ratio <= _LARGEST_RATIO:
+            raise UsageError(f"ratio must lie between 1 and {_LARGEST_RATIO:g}, not {ratio!r}.")
+        if self.verdict is Verdict.REACHED:
+            return 1.0
+        if self.certain:
+            return 0.0
+        for (low, p_low), (high, p_high) in pairwise(self.reach):
+            if ratio <= high:
+                part = math.log(ratio / low) / math.log(high / low)
+                return p_low + part * (p_high - p_low)
+        return math.nan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,10 +87,22 @@ class Run(StoredRun):
             options: Passed on to :func:`profiler.forecasting.fit_curve`.
 
         Raises:
-            ForecastRefusedError: The curve does not support a forecast.
+            ForecastRefusedError: The curve has no finite point.
             UsageError: There is no such metric.
         """
         return curve.fit_metric(self, self.learning_rate, metric, **options)
+
+    def fits(self, metric: str = "loss", **options: Any) -> "tuple[CurveFit, ...]":
+        """Fit a metric of each training in the process, in order; :meth:`fit` is that of the last one.
+
+        Args:
+            metric: ``loss``, or a name given to ``prof.log``.
+            options: Passed on to :func:`profiler.forecasting.fit_curve`.
+
+        Raises:
+            UsageError: There is no such metric.
+        """
+        return curve.fit_trainings(self, metric, **options)
 
     @cached_property
     def learning_rate(self) -> "RateTrace":

@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from profiler import lr_plan
-from profiler.errors import RunDamagedError, UsageError
+from profiler.errors import ForecastRefusedError, RunDamagedError, UsageError
 from profiler.forecasting.accumulator import RunCurve
 from profiler.forecasting.lr_trace import RateTrace
 from profiler.storage.schema import RUN_FILE
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     Column = pd.Series[float]
 
+_TRAINING = "training"
 _COLUMNS = (
     "cumulative_joules",
     "total_joules",
@@ -28,34 +29,67 @@ _COLUMNS = (
 )
 
 
-def metric_points(run: "StoredRun", metric: str = "loss") -> "tuple[Column, Column, Column]":
+def trainings(run: "StoredRun") -> tuple[int, ...]:
+    """Return the indices of the trainings in the process, in order; one without the column ``training``."""
+    if _TRAINING not in run.steps:
+        return (0,)
+    return tuple(int(index) for index in run.steps[_TRAINING].dropna().unique()) or (0,)
+
+
+def _steps_of(run: "StoredRun", training: int | None) -> "pd.DataFrame":
+    """Return the rows of a training; of the last one by default."""
+    known = trainings(run)
+    if len(known) == 1:
+        return run.steps
+    chosen = known[-1] if training is None else training
+    if chosen not in known:
+        raise UsageError(f"this run has no training {chosen}; it has {', '.join(map(str, known))}.")
+    return run.steps[run.steps[_TRAINING] == chosen]
+
+
+def metric_points(
+    run: "StoredRun", metric: str = "loss", training: int | None = None
+) -> "tuple[Column, Column, Column]":
     """Return joules since the start, values, and the number of steps that each value is the mean of.
 
     The loss of a row of steps belongs to the middle of the row's joules.
 
+    Args:
+        run: The run.
+        metric: ``loss``, or a logged name.
+        training: Index of the training; the last one by default.
+
     Raises:
-        UsageError: The run has no such metric.
+        UsageError: The run has no such metric or training.
     """
+    steps = _steps_of(run, training)
     if metric == "loss":
-        seen = run.steps[run.steps["loss"].notna() | (run.steps["nonfinite_count"] > 0)]
+        seen = steps[steps["loss"].notna() | (steps["nonfinite_count"] > 0)]
         weights = (seen["step_count"] - seen["nonfinite_count"]).clip(lower=1).astype("float64")
         return seen["cumulative_joules"] - seen["total_joules"] / 2, seen["loss"], weights
     chosen = run.metrics[run.metrics["name"] == metric]
     if chosen.empty:
         known = ", ".join(["loss", *sorted(run.metrics["name"].unique())])
         raise UsageError(f"this run has no metric {metric!r}; it has: {known}.")
+    if len(steps) < len(run.steps):
+        # Logged metrics carry no training, so those logged between its first and last step belong to it.
+        first, last = steps["cumulative_joules"].min(), steps["cumulative_joules"].max()
+        chosen = chosen[chosen["cumulative_joules"].between(first, last)]
     return chosen["cumulative_joules"], chosen["value"], chosen["value"] * 0.0 + 1.0
 
 
-def learning_rate_trace(run: "StoredRun") -> RateTrace:
-    """Return the learning rate over joules, recorded and planned."""
-    return run_curve(run).rates
+def learning_rate_trace(run: "StoredRun", training: int | None = None) -> RateTrace:
+    """Return the learning rate of a training over joules, recorded and planned; of the last one by default."""
+    return run_curve(run, training).rates
 
 
-def run_curve(run: "StoredRun") -> RunCurve:
-    """Feed the stored steps of a run to the accumulator that also runs beside a training."""
-    curve = RunCurve(RateTrace(_plan(run)))
-    steps = run.steps[run.steps["cumulative_joules"].notna()]
+def run_curve(run: "StoredRun", training: int | None = None) -> RunCurve:
+    """Feed the stored steps of a training to the accumulator that also runs beside one; the last one by default."""
+    # The plan describes the scheduler at work when the recording stopped.
+    is_last = training is None or training == trainings(run)[-1]
+    curve = RunCurve(RateTrace(_plan(run) if is_last else None))
+    steps = _steps_of(run, training)
+    steps = steps[steps["cumulative_joules"].notna()]
     for values in zip(*(steps[name].tolist() for name in _COLUMNS), strict=True):
         row = dict(zip(_COLUMNS, values, strict=True))
         # An empty cell is a missing loss; in a row with non-finite losses it is the mean of no finite ones.
@@ -78,23 +112,27 @@ def planned_joules(run: "StoredRun", trace: RateTrace) -> float | None:
     return trace.joules_at(total) if trace.last.step and total > trace.last.step else None
 
 
-def fit_metric(run: "StoredRun", trace: RateTrace, metric: str = "loss", **options: Any) -> "CurveFit":
+def fit_metric(
+    run: "StoredRun", trace: RateTrace, metric: str = "loss", training: int | None = None, **options: Any
+) -> "CurveFit":
     """Fit a metric against the joules since the first step, with the learning rate where it is informative.
 
     Args:
         run: The run.
         trace: Its :func:`learning_rate_trace`.
         metric: ``loss``, or a name given to ``prof.log``.
+        training: Index of the training; the last one by default.
         options: Keyword arguments of :func:`profiler.forecasting.fit_curve`.
 
     Raises:
-        ForecastRefusedError: The curve does not support a forecast.
-        UsageError: There is no such metric.
+        ForecastRefusedError: The curve has no finite point.
+        UsageError: There is no such metric or training.
     """
     from profiler.forecasting import CurveBins, fit_bins, fit_curve
 
-    points = [column.to_numpy() for column in metric_points(run, metric)]
-    origin = trace.origin_joules
+    points = [column.to_numpy() for column in metric_points(run, metric, training)]
+    origin, steps = trace.origin_joules, run.steps[run.steps["cumulative_joules"].notna()]
+    options.setdefault("steps", (steps["cumulative_joules"].to_numpy(), steps["step"].to_numpy()))
     given = not options.keys().isdisjoint(("learning_rate", "planned_learning_rate"))
     rates = {} if given else trace.as_fit_kwargs()
     if "learning_rate" not in rates:
@@ -104,3 +142,14 @@ def fit_metric(run: "StoredRun", trace: RateTrace, metric: str = "loss", **optio
     for joules, value, weight in zip(*(column.tolist() for column in points), strict=True):
         bins.add(joules, value, weight)
     return fit_bins(bins, **rates, **options)
+
+
+def fit_trainings(run: "StoredRun", metric: str = "loss", **options: Any) -> "tuple[CurveFit, ...]":
+    """Fit a metric of each training in the process; those without a finite point have no fit."""
+    fits = []
+    for index in trainings(run):
+        try:
+            fits.append(fit_metric(run, learning_rate_trace(run, index), metric, index, **options))
+        except ForecastRefusedError:
+            continue
+    return tuple(fits)

@@ -73,7 +73,7 @@ class Inverse:
         low, median, high = sorted(min(pair) for pair in zip(past, ahead, strict=True))
         chance = float(np.interp(-log_level, *self._chances))
         return verdict.extrapolated(
-            (low, median, high), chance, fit.joules, fit.confidence, fit.origin_joules
+            (low, median, high), chance, fit.joules, fit.confidence, origin=fit.origin_joules
         )
 
     def _is_known(self, loss: float) -> bool:

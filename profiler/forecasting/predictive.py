@@ -84,10 +84,14 @@ class Predictive:
 
     def p_unreachable(self, log_level: float) -> float:
         """Return the probability that no finite energy lowers the level to ``log_level``."""
-        levels = self._levels(STEPS)
-        less, own, more = (self._chance(levels, log_level, p).max() for p in (0.0, HALF, 1.0))
-        reached = min(less, HALF) if own < HALF else max(more, HALF)
-        return float(np.clip(1.0 - reached, 0.0, 1.0))
+        return float(np.clip(1.0 - self.p_reached(log_level, STEPS)[-1], 0.0, 1.0))
+
+    def p_reached(self, log_level: float, log_ratios: FloatArray) -> FloatArray:
+        """Return the probability that the level is reached by each of increasing ln(joules / last joules)."""
+        levels = self._levels(log_ratios)
+        less, own, more = (self._chance(levels, log_level, p) for p in (0.0, HALF, 1.0))
+        chance = np.where(own < HALF, np.minimum(less, HALF), np.maximum(more, HALF))
+        return np.asarray(np.maximum.accumulate(chance))
 
     def crossing(self, log_level: float, probability: float) -> float:
         """Return the first ln(joules / last joules) >= 0 at which the level is reached with a probability, or inf."""

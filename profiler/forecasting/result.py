@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, SupportsFloat
 
+import numpy as np
+
 from profiler.errors import UsageError
 from profiler.forecasting import verdict
 from profiler.forecasting.metric import Metric
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 FLOOR_LEVEL = 0.9
 PERCENT = 0.01
+RATIOS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, HORIZON_LIMIT)
+"""Multiples of the present energy within which the probability of reaching a target is given."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -209,7 +213,8 @@ class CurveFit:
             predictive.p_unreachable(log_level),
             self.joules,
             self.confidence,
-            self.origin_joules,
+            origin=self.origin_joules,
+            reach=tuple(zip(RATIOS, predictive.p_reached(log_level, np.log(RATIOS)).tolist(), strict=True)),
         )
 
     def p_unreachable(self, loss: float, *, scenario: str | None = None) -> float:

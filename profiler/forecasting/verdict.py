@@ -56,6 +56,7 @@ def out_of_reach(p_unreachable: float, reason: str, level: float) -> Forecast:
         energy_ratio=math.inf,
         reason=reason,
         level=level,
+        reach=((1.0, 0.0), (HORIZON_LIMIT, 1.0 - p_unreachable)),
     )
 
 
@@ -101,7 +102,9 @@ def extrapolated(
     p_unreachable: float,
     measured: float,
     level: float,
+    *,
     origin: float = 0.0,
+    reach: tuple[tuple[float, float], ...] = (),
 ) -> Forecast:
     """Return the forecast of a level that was not reached yet.
 
@@ -113,6 +116,7 @@ def extrapolated(
         measured: Joules of the whole curve so far.
         level: Probability inside the interval.
         origin: Joules at which the first step began.
+        reach: See :class:`~profiler.records.Forecast`.
     """
     ratio = joules[1] / measured
     verdict = decide(p_unreachable, (joules[1] - origin) / (measured - origin))
@@ -126,6 +130,7 @@ def extrapolated(
         energy_ratio=ratio,
         reason=_reason(verdict, p_unreachable, ratio),
         level=level,
+        reach=reach,
     )
 
 

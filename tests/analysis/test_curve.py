@@ -1,0 +1,52 @@
+"""Curves and fits of stored runs, with several trainings in one process."""
+
+import math
+
+import pytest
+
+from profiler import load_run
+from profiler.analysis import curve
+from profiler.errors import UsageError
+from profiler.records import CurveState
+from tests.support.runs import write_run
+
+
+@pytest.fixture
+def run(tmp_path):
+    return load_run(
+        write_run(tmp_path / "run", steps=600, loss=lambda step: 1.0 + 3.0 * (step % 300 + 1) ** -0.4)
+    )
+
+
+def add_trainings(run):
+    run.steps["training"] = (run.steps["step"] > 300).astype(int)
+
+
+def test_run_without_the_column_is_one_training(run):
+    assert curve.trainings(run) == (0,)
+    (fit,) = run.fits()
+    assert fit.level == run.fit().level
+
+
+def test_each_training_has_its_own_fit(run):
+    add_trainings(run)
+    first, last = run.fits()
+    assert first.joules < last.origin_joules < last.joules
+    assert (first.state, last.state) == (CurveState.IMPROVING,) * 2
+    assert last.level == pytest.approx(first.level, rel=0.01)
+    assert curve.fit_metric(run, curve.learning_rate_trace(run)).level == last.level
+
+
+def test_unknown_training_is_rejected(run):
+    add_trainings(run)
+    with pytest.raises(UsageError, match="no training 7; it has 0, 1"):
+        curve.metric_points(run, "loss", 7)
+
+
+def test_diverged_run_names_the_step(tmp_path):
+    def loss(step):
+        return 1.0 + 3.0 / step if step < 361 else math.nan
+
+    fit = load_run(write_run(tmp_path / "run", steps=600, loss=loss)).fit()
+    assert fit.state is CurveState.DIVERGED
+    assert "step 361" in fit.state_reason
