@@ -81,7 +81,7 @@ def child(folder: Path, seconds: float, seed: int, disk: str) -> None:
     from profiler.testing.replay import ReplaySensor, ScriptedMeter
     from tests.support.faults import FaultyCalls
 
-    dice, counts = random.Random(seed), Counter[str]()
+    dice, counts = random.Random(seed), Counter[str]()  # noqa: S311 - not for secrets
     origin = time.monotonic_ns()
     sensors = []
     for name, wave in waveforms().items():
@@ -148,7 +148,7 @@ def true_joules(origin: int, begun: int, ended: int) -> float:
 
 def run_round(folder: Path, seconds: float, seed: int) -> dict[str, Any]:
     """Run one round and return its results; ``faults`` lists broken promises."""
-    dice, counts = random.Random(seed + 1), Counter[str]()
+    dice, counts = random.Random(seed + 1), Counter[str]()  # noqa: S311 - not for secrets
     disk = dice.choices(["good", "slow", "full"], [6, 3, 2])[0]
     kills = dice.random() < 0.2
     command = [sys.executable, __file__, "--child", str(folder), str(seconds), str(seed), disk]
