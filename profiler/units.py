@@ -53,9 +53,9 @@ def format_watts(watts: float) -> str:
     return format_si(watts, "W")
 
 
-def format_seconds(seconds: float) -> str:
+def format_seconds(seconds: float, digits: int = 3) -> str:
     """Format a duration: ``"85.0 ms"``, ``"12.0 s"``, ``"2.05 min"``, ``"3.10 h"``, ``"1.20 days"``."""
     for length, name in _DURATIONS:
         if abs(seconds) >= length * (2 if name == "min" else 1):
-            return f"{significant(seconds / length)} {name}"
-    return format_si(seconds, "s")
+            return f"{significant(seconds / length, digits)} {name}"
+    return format_si(seconds, "s", digits)

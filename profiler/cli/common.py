@@ -16,6 +16,20 @@ def add_partial(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_metric(parser: argparse.ArgumentParser) -> None:
+    """Add ``--metric`` and ``--goal``."""
+    parser.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="the metric at the top; by default the only logged validation metric, or the loss",
+    )
+    parser.add_argument(
+        "--goal",
+        choices=("min", "max"),
+        help="the direction in which that metric improves; by default known from its name",
+    )
+
+
 def write_stdout(text: str) -> None:
     """Write text to stdout; characters that its encoding lacks are replaced."""
     stream = sys.stdout

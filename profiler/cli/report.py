@@ -4,7 +4,7 @@ import argparse
 import math
 from pathlib import Path
 
-from profiler.cli.common import add_partial, check_output, explain_write_error, write_stdout
+from profiler.cli.common import add_metric, add_partial, check_output, explain_write_error, write_stdout
 from profiler.errors import UsageError
 
 EXAMPLE = """\
@@ -25,6 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="write to FILE; its extension selects the format: .html, .txt or .json",
     )
     output.add_argument("--json", action="store_true", help="print JSON")
+    add_metric(parser)
     parser.add_argument(
         "--target",
         metavar="LOSS",
@@ -53,7 +54,8 @@ def run(options: argparse.Namespace) -> int:
     output: Path | None = options.output
     if output is not None:
         check_output(output, force=options.force)
-    report = report_of(load_run(options.run, partial=options.partial), targets)
+    run = load_run(options.run, partial=options.partial)
+    report = report_of(run, targets, metric=options.metric, goal=options.goal)
     if output is None:
         write_stdout(render(report, ".json" if options.json else ".txt"))
     else:

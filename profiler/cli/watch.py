@@ -10,6 +10,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from profiler.cli.common import add_metric
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _LAST_PORT = 65_535
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("run", metavar="RUN", help="a run directory")
+    add_metric(parser)
     parser.add_argument(
         "--every", metavar="SECONDS", type=float, help="update interval; 1, or 10 without a terminal"
     )
@@ -56,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> None:
     from profiler.reporting.live_report import Watch
 
-    watch = Watch(options.run, charted=options.web)
+    watch = Watch(options.run, charted=options.web, metric=options.metric, goal=options.goal)
     on_terminal = sys.stdout.isatty() and not options.once
     every = options.every or (_ON_TERMINAL if on_terminal or options.web else _ELSEWHERE)
     if options.web:

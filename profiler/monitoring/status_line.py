@@ -5,7 +5,8 @@ from datetime import timedelta
 
 from profiler.monitoring.live_forecast import LiveForecast
 from profiler.records import Progress, Verdict
-from profiler.reporting.text import live_price, loss
+from profiler.reporting.text import level as level_text
+from profiler.reporting.text import live_price
 from profiler.units import format_joules, format_watts
 
 
@@ -27,7 +28,7 @@ def format_status(
             parts.append(format_watts((now.total_joules - (before.total_joules or 0.0)) / seconds))
         parts.append(format_joules(now.total_joules))
     if level is not None:
-        parts.append(f"loss {loss(level)}")
+        parts.append(f"loss {level_text(level)}")
     if forecast is not None and now.total_joules is not None and _is_news(forecast):
         parts.append(live_price(forecast.target, forecast.forecast, now.total_joules))
     return ", ".join(parts)

@@ -14,6 +14,7 @@ from profiler.reporting.renderer import PLOTLYJS, Rendered, RenderOptions
 
 if TYPE_CHECKING:
     from profiler.emissions import Prices
+    from profiler.forecasting import CurveFit
     from profiler.forecasting.binning import CurveBins
     from profiler.forecasting.lr_trace import RateTrace
     from profiler.records import Summary
@@ -54,23 +55,38 @@ def _rendered(report: "Report", extension: str, plotlyjs: str) -> Rendered:
     return rendered
 
 
-def report_of(run: "StoredRun", targets: Sequence[float] = ()) -> "Report":
-    """Build the report of a recorded run, with a forecast of each asked target and of the run's own goal."""
-    from profiler.analysis.curve import fit_metric, learning_rate_trace
-    from profiler.budget import Budget
+def report_of(
+    run: "StoredRun",
+    targets: Sequence[float] = (),
+    *,
+    metric: str | None = None,
+    goal: str | None = None,
+    prices: "Prices | None" = None,
+) -> "Report":
+    """Build the report of a recorded run.
+
+    Args:
+        run: The run.
+        targets: Levels of the headline's metric to price, beside the run's own goal.
+        metric: The headline's metric; by default the only validation metric that was logged, else the loss.
+        goal: ``min`` or ``max``, the direction of that metric; by default known from its name.
+        prices: Prices of a kilowatt-hour instead of the recorded ones.
+
+    Raises:
+        UsageError: The run has no such metric, or the goal is neither ``min`` nor ``max``.
+    """
     from profiler.emissions import read_prices
     from profiler.reporting.details import details_of
-    from profiler.reporting.model import attempt, build
+    from profiler.reporting.metrics import metrics_of
+    from profiler.reporting.model import build
 
-    rates = learning_rate_trace(run)
-    fit, refused = attempt(lambda: fit_metric(run, rates))
-    summary, prices = run.summary(), read_prices(run.meta)
+    summary, prices = run.summary(), prices or read_prices(run.meta)
+    found, note = metrics_of(run, targets, metric, goal)
 
-    def examine(outlook: "Outlook | None") -> "Details":
-        return details_of(run, summary, fit, outlook, prices)
+    def examine() -> "Details":
+        return details_of(run, summary, found, prices)
 
-    targets = tuple(dict.fromkeys((*targets, *Budget.from_run_json(run.meta).targets)))
-    return build(summary, fit, refused, targets=targets, notes=rates.notes(), prices=prices, examine=examine)
+    return build(summary, [known for known, _ in found], note=note, prices=prices, examine=examine)
 
 
 def write(report: "Report", path: Path, *, plotlyjs: str = "inline") -> Path:
@@ -100,8 +116,15 @@ def exit_block(
 ) -> str:
     """Render the text report of a run from memory; it equals the one that its directory gives."""
     from profiler.forecasting import fit_bins
-    from profiler.reporting.model import attempt, build
+    from profiler.reporting.forecast_section import outlook_of, step_at
+    from profiler.reporting.metric_choice import LOSS
+    from profiler.reporting.model import build, metric_report
 
-    fit, refused = attempt(lambda: fit_bins(bins, **rates.as_fit_kwargs()))
-    report = build(summary, fit, refused, targets=targets, notes=rates.notes(), prices=prices)
-    return render(report, ".txt").rstrip("\n")
+    def fit() -> "CurveFit":
+        return fit_bins(bins, **rates.as_fit_kwargs())
+
+    def forecast(fit: "CurveFit") -> "Outlook":
+        return outlook_of(fit, targets, rates.notes(), step_at=lambda joules: step_at(rates, joules))
+
+    loss, _ = metric_report(LOSS, "min", fit, forecast, has_points=bins.points > 0)
+    return render(build(summary, [loss], prices=prices), ".txt").rstrip("\n")

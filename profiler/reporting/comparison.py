@@ -162,12 +162,12 @@ def render_text(comparison: Comparison) -> str:
 
 
 def _text(comparison: Comparison) -> Iterator[str]:
-    heads = [f"to {text.loss(milestone.loss)}" for milestone in comparison.milestones]
+    heads = [f"to {text.level(milestone.loss)}" for milestone in comparison.milestones]
     yield _row("run", "joules", "last loss", *heads)
     for index, line in enumerate(comparison.runs):
         prices = [_price(milestone, index) for milestone in comparison.milestones]
         joules = "-" if line.joules is None else format_joules(line.joules)
-        yield _row(line.name, joules, "-" if line.last_loss is None else text.loss(line.last_loss), *prices)
+        yield _row(line.name, joules, "-" if line.last_loss is None else text.level(line.last_loss), *prices)
     yield "* the cheapest run to that loss"
     for line in comparison.runs:
         if line.refused:
@@ -202,7 +202,7 @@ def _ways(comparison: Comparison) -> Iterator[str]:
     for stretch in comparison.cheapest:
         if math.log(stretch.end_joules / stretch.start_joules) < least:
             continue
-        losses = f"{text.loss(stretch.first_loss)} -> {text.loss(stretch.last_loss)}"
+        losses = f"{text.level(stretch.first_loss)} -> {text.level(stretch.last_loss)}"
         joules = f"{format_joules(stretch.start_joules)} to {format_joules(stretch.end_joules)}"
         yield f"  {losses:<20}{joules:<24}{text.one_line(comparison.runs[stretch.run].name)}"
 
@@ -211,8 +211,8 @@ def _frontier(comparison: Comparison) -> Iterator[str]:
     if comparison.floor is None:
         yield from textwrap.wrap(f"no frontier: {comparison.refused}", WIDTH, subsequent_indent="  ")
         return
-    yield f"projection of the cheapest [90 %], floor {text.spread(comparison.floor)}:"
+    yield f"projection of the cheapest [90 %], floor {text.levels(comparison.floor)}:"
     for ahead in comparison.ahead:
-        yield f"  {format_joules(ahead.joules):<10}loss {text.spread(ahead.loss)}"
+        yield f"  {format_joules(ahead.joules):<10}loss {text.levels(ahead.loss)}"
     for note in comparison.notes:
         yield from textwrap.wrap(f"projection: {note}", WIDTH, subsequent_indent="  ")

@@ -1,6 +1,6 @@
 """Details that only the page and JSON show, computed from the run directory when they are rendered."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from profiler.emissions import Prices
     from profiler.forecasting import CurveFit
     from profiler.forecasting.inverse import Inverse
-    from profiler.reporting.forecast_section import Outlook
+    from profiler.reporting.model import MetricReport
     from profiler.storage.reader import StoredRun
 
 _ROUNDING = 1e-9
@@ -95,6 +95,23 @@ class Assumptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CurveDetails:
+    """Details of one metric; absent parts are None.
+
+    Attributes:
+        name: Its name.
+        chart: Its values against joules.
+        target_table: Price of any level.
+        assumptions: Assumptions of the forecast.
+    """
+
+    name: str
+    chart: Chart | None = None
+    target_table: TargetTable | None = None
+    assumptions: Assumptions | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
     """One process and attempt of a job of several.
 
@@ -120,9 +137,7 @@ class Details:
     """Everything beyond the terminal; absent parts are empty or None.
 
     Attributes:
-        chart: Loss against joules.
-        target_table: Price of any loss.
-        assumptions: Assumptions of the forecast.
+        curves: The curve of each metric, the headline's first.
         power: Power over time by domain.
         stretches: Named stretches of time: outside steps, and phases that the user named.
         step_joules_over_time: Joules per step.
@@ -133,9 +148,7 @@ class Details:
         overhead: Cost of the profiler itself.
     """
 
-    chart: Chart | None = None
-    target_table: TargetTable | None = None
-    assumptions: Assumptions | None = None
+    curves: tuple[CurveDetails, ...] = ()
     power: Power | None = None
     stretches: tuple[Stretch, ...] = ()
     step_joules_over_time: Band | None = None
@@ -145,23 +158,30 @@ class Details:
     learning_rate: Series | None = None
     overhead: Overhead = Overhead()
 
+    @property
+    def headline(self) -> CurveDetails:
+        """The curve of the headline's metric."""
+        return self.curves[0] if self.curves else CurveDetails(name="loss")
+
 
 def details_of(
-    run: "StoredRun", summary: Summary, fit: "CurveFit | None", outlook: "Outlook | None", prices: "Prices"
+    run: "StoredRun",
+    summary: Summary,
+    curves: "Sequence[tuple[MetricReport, CurveFit | None]]",
+    prices: "Prices",
 ) -> Details:
     """Compute the details of a recorded run.
 
     Args:
         run: The run.
         summary: Its totals.
-        fit: Its fitted curve; None when that is refused.
-        outlook: The forecast; None when it is refused.
+        curves: Its metrics, each with its fit; None where that is refused.
         prices: Prices of a kilowatt-hour.
     """
     steps, spans = run.steps, run.spans
     billed = [domain.name for domain in run.domains.values() if domain.billed]
-    known = Details(
-        chart=_unfitted(run),
+    return Details(
+        curves=tuple(_curve(run, known, fit, summary, prices) for known, fit in curves),
         power=power_of(run.samples, billed),
         stretches=stretches(steps, spans),
         step_joules_over_time=_step_joules(steps),
@@ -171,49 +191,68 @@ def details_of(
         learning_rate=_learning_rate(steps),
         overhead=_overhead(run.meta.get("overhead") or {}, summary),
     )
-    if fit is None or outlook is None:
-        return known
+
+
+def _curve(
+    run: "StoredRun",
+    known: "MetricReport",
+    fit: "CurveFit | None",
+    summary: Summary,
+    prices: "Prices",
+) -> CurveDetails:
+    if fit is None or known.outlook is None or not known.outlook.has_trend:
+        return CurveDetails(name=known.name, chart=drawn_curve(run, known, fit))
     from profiler.forecasting.inverse import Inverse
 
     inverse = Inverse(fit=fit)
-    return replace(
-        known,
-        chart=chart_of(run, fit, inverse),
-        target_table=table_of(inverse, outlook, prices, summary.training_watts),
+    return CurveDetails(
+        name=known.name,
+        chart=_chart(run, fit, known.name, inverse),
+        target_table=table_of(inverse, known.outlook, prices, summary.training_watts),
         assumptions=_assumptions(fit),
     )
 
 
-def _unfitted(run: "StoredRun") -> Chart | None:
-    seen = _seen(run)
-    return Chart(seen=seen, joules=(), losses=(), law_joules=(), law=()) if len(seen.x) > 1 else None
-
-
-def _seen(run: "StoredRun") -> Series:
-    import numpy as np
-
-    joules, losses = (np.asarray(column, dtype=np.float64) for column in metric_points(run)[:2])
-    drawable = (joules > 0.0) & (losses > 0.0)
-    return thinned(joules[drawable], losses[drawable], pieces=_LOSSES, at=np.log(joules[drawable]))
-
-
-def chart_of(run: "StoredRun", fit: "CurveFit", inverse: "Inverse | None" = None) -> Chart:
-    """Lay out a fitted curve for drawing; ``inverse`` is computed where it is not given."""
-    import numpy as np
-
+def drawn_curve(run: "StoredRun", known: "MetricReport", fit: "CurveFit | None") -> Chart | None:
+    """Lay out a metric for drawing; None with fewer than two recorded values."""
+    if fit is None or known.outlook is None:
+        seen = _seen(run, known.name)
+        return Chart(seen=seen, joules=(), losses=(), law_joules=(), law=()) if len(seen.x) > 1 else None
     from profiler.forecasting.inverse import Inverse
 
-    inverse = inverse or Inverse(fit=fit)
-    past = (*floats(fit.curve.joules[fit.curve.joules < fit.joules]), fit.joules)
+    return _chart(run, fit, known.name, Inverse(fit=fit) if known.outlook.has_trend else None)
+
+
+def _seen(run: "StoredRun", metric: str) -> Series:
+    import numpy as np
+
+    joules, values = (np.asarray(column, dtype=np.float64) for column in metric_points(run, metric)[:2])
+    drawable = (joules > 0.0) & np.isfinite(values)
+    return thinned(joules[drawable], values[drawable], pieces=_LOSSES, at=np.log(joules[drawable]))
+
+
+def _chart(run: "StoredRun", fit: "CurveFit", metric: str, inverse: "Inverse | None") -> Chart:
+    """Lay out a fitted curve for drawing; without an inverse, only the recorded and binned values."""
+    import numpy as np
+
+    values = [fit.metric.value(error) for error in np.exp(fit.curve.log_values).tolist()]
+    plain = Chart(
+        seen=_seen(run, metric),
+        joules=floats(fit.origin_joules + fit.curve.joules),
+        losses=tuple(values),
+        law_joules=(),
+        law=(),
+    )
+    if inverse is None:
+        return plain
+    past = [joules for joules in plain.joules if joules < fit.joules] + [fit.joules]
     ahead = [
         (joules, level)
         for joules, level in zip(inverse.joules, inverse.levels, strict=True)
         if joules <= fit.horizon_joules * (1.0 + _ROUNDING)
     ]
-    return Chart(
-        seen=_seen(run),
-        joules=floats(fit.curve.joules),
-        losses=floats(np.exp(fit.curve.log_values)),
+    return replace(
+        plain,
         law_joules=(*past, *(joules for joules, _ in ahead)),
         law=(*(fit.loss_at(joules) for joules in past), *(level for _, level in ahead)),
     )

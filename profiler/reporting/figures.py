@@ -55,8 +55,9 @@ def script_name() -> str:
 
 def figures_of(outlook: "Outlook | None", details: "Details") -> dict[str, Figure]:
     """Return every figure that the run has, by the id of its element."""
+    headline = details.headline
     found = {
-        "curve": _curve(outlook, details.chart) if details.chart else None,
+        "curve": metric(outlook, headline.chart, headline.name) if headline.chart else None,
         "power": power(details.power, details.stretches) if details.power else None,
         "step-joules": step_joules(details.step_joules_over_time) if details.step_joules_over_time else None,
         "where": where(details.where) if any(part.joules for part in details.where) else None,
@@ -65,17 +66,17 @@ def figures_of(outlook: "Outlook | None", details: "Details") -> dict[str, Figur
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _curve(outlook: "Outlook | None", chart: "Chart") -> Figure:
-    return recorded(chart) if outlook is None else curve(outlook, chart)
+def metric(outlook: "Outlook | None", chart: "Chart", name: str) -> Figure:
+    """Draw a metric against joules, with its forecast where the curve supports one."""
+    return recorded(chart, name) if outlook is None or not chart.law else curve(outlook, chart)
 
 
-def recorded(chart: "Chart") -> Figure:
-    """Draw loss against joules on log axes, without a forecast."""
+def recorded(chart: "Chart", metric: str = "loss") -> Figure:
+    """Draw a metric against joules without a forecast."""
     seen = chart.seen
     x = {**_si("energy since the start, J"), **_joules(seen.x[0] / _MARGIN, seen.x[-1] * _MARGIN)}
-    y = _losses(min(seen.y) / _MARGIN, max(seen.y) * _MARGIN)
     dots = _dots(seen.x, seen.y, "recorded", {"size": 4, "color": _BINS})
-    return {"data": [dots], "layout": {"xaxis": x, "yaxis": y}}
+    return {"data": [dots], "layout": {"xaxis": x, "yaxis": _levels(metric, min(seen.y), max(seen.y))}}
 
 
 def curve(outlook: "Outlook", chart: "Chart") -> Figure:
@@ -84,7 +85,7 @@ def curve(outlook: "Outlook", chart: "Chart") -> Figure:
     known = sum(x <= outlook.joules for x, _ in law)
     fit, dashed = {"color": _LINE, "width": 2.5}, {"color": _LINE, "width": 2.5, "dash": "dash"}
     data = [
-        *_floor(outlook.floor, chart),
+        *(_floor(outlook.floor, chart) if outlook.floor is not None else ()),
         *_between(chart.law_joules, [i.low for i in chart.law], [i.high for i in chart.law], "90 % band"),
         _dots(chart.seen.x, chart.seen.y, "recorded", {"size": 3, "color": _SEEN}),
         _dots(chart.joules, chart.losses, "mean in a bin", {"size": 5, "color": _BINS}),
@@ -93,13 +94,13 @@ def curve(outlook: "Outlook", chart: "Chart") -> Figure:
     ]
     first = min(chart.seen.x, default=chart.law_joules[0])
     x = {**_si("energy since the start, J"), **_joules(first / _MARGIN, chart.law_joules[-1])}
-    y = _losses(*_range(outlook, chart))
+    y = _levels(outlook.metric, *_range(outlook, chart))
     return {"data": data, "layout": {"xaxis": x, "yaxis": y}}
 
 
 def _floor(floor: Interval, chart: "Chart") -> list[Figure]:
     ends = [min(chart.seen.x, default=chart.law_joules[0]), chart.law_joules[-1]]
-    least = min(chart.losses) * 1e-6
+    least = max(min(chart.losses), 0.0) * 1e-6
     low, high = (max(level, least) for level in (floor.low, floor.high))
     return [
         *_between(ends, [low] * 2, [high] * 2, "floor, 90 %", fill=_FLOOR_BAND),
@@ -110,9 +111,9 @@ def _floor(floor: Interval, chart: "Chart") -> list[Figure]:
 def _range(outlook: "Outlook", chart: "Chart") -> tuple[float, float]:
     """Return the range of losses: all that were measured and forecast, and the median floor where it is near."""
     lowest = min(*chart.losses, *(i.low for i in chart.law if i.low > 0.0))
-    floor = max(outlook.floor.median, lowest / _FARTHEST_FLOOR)
+    floor = lowest if outlook.floor is None else max(outlook.floor.median, lowest / _FARTHEST_FLOOR)
     highest = max(*chart.losses, *chart.seen.y)
-    return min(lowest, floor) / _MARGIN, highest * _MARGIN
+    return min(lowest, floor), highest
 
 
 def power(known: Power, stretches: Sequence[Stretch]) -> Figure:
@@ -228,11 +229,14 @@ def _joules(lowest: float, highest: float) -> Figure:
     return {**_log(lowest, highest), **ticks}
 
 
-def _losses(lowest: float, highest: float) -> Figure:
-    """Return a log axis in plain numbers: a loss has no unit that could take a prefix."""
-    ticks = {"dtick": "D2"} if _A_DECADE * lowest < highest < _FEW_DECADES * lowest else {"nticks": 8}
-    plain = {"tickformat": "~g", "hoverformat": ".4~g"}
-    return {"title": {"text": "loss"}, **_log(lowest, highest), **plain, **ticks}
+def _levels(metric: str, lowest: float, highest: float) -> Figure:
+    """Return an axis in plain numbers: logarithmic for positive values, since a level has no unit."""
+    title = {"title": {"text": escape(metric, quote=False)}, "tickformat": "~g", "hoverformat": ".4~g"}
+    if lowest <= 0.0:
+        return title
+    low, high = lowest / _MARGIN, highest * _MARGIN
+    ticks = {"dtick": "D2"} if _A_DECADE * low < high < _FEW_DECADES * low else {"nticks": 8}
+    return {**title, **_log(low, high), **ticks}
 
 
 def _log(lowest: float, highest: float) -> Figure:

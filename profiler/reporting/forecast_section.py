@@ -1,37 +1,42 @@
-"""The forecast of a fitted curve: prices of lower losses, the floor, and the backtest."""
+"""The forecast of a fitted curve: its state and history, the prices of targets, and the backtest."""
 
-from collections.abc import Sequence
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiler.emissions import WORLD_ELECTRICITY, ReferenceEnergy
-from profiler.records import Forecast, Interval, Verdict
+from profiler.records import CurveState, Forecast, Interval, Verdict
 
 if TYPE_CHECKING:
     from profiler.forecasting import CurveFit
     from profiler.forecasting.backtest import Backtest
+    from profiler.forecasting.lr_trace import RateTrace
 
-_WAYS_DOWN = (0.10, 0.25, 0.50, 0.75)
-_UNDER = 1.10
-_COMPARED = 0.25
-"""Position, from the present level (0) to the floor (1), of the target that scenarios and live forecasts price."""
+CHANGES = (0.01, 0.05, 0.10, 0.25)
+"""Targets, as relative reductions of the present level, or of the error of a metric that rises."""
+_COMPARED = 0.05
+"""Reduction at which the scenarios of the learning rate are compared."""
 _SCENARIOS = ("planned", "held", "annealed")
 _DIGITS = 4
+_AHEAD = 2.0
+"""Multiple of the present energy at which the width of the forecast decides the confidence."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A target loss and its price.
+    """A target and its price.
 
     Attributes:
-        loss: The target.
-        way: Its position from the present level (0) to the median floor (1); None for one asked for.
+        loss: The target, in the unit of the metric.
+        change: Its relative distance from the present level; None for one asked for.
         forecast: The answer, in joules since the start.
         more: Joules from now on; None when reached or out of reach.
     """
 
     loss: float
-    way: float | None
+    change: float | None
     forecast: Forecast
     more: Interval | None
 
@@ -63,19 +68,43 @@ class PlannedEnd:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """The forecast of a fitted curve.
+class Best:
+    """The best level that the curve reached.
 
     Attributes:
+        level: The smoothed level.
+        joules: Joules since the start, where it was reached.
+        step: The step; None where it is unknown.
+        share_after: Share of the curve's energy that was spent after it.
+    """
+
+    level: float
+    joules: float
+    step: int | None
+    share_after: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """The forecast of one metric.
+
+    Attributes:
+        metric: Its name.
+        goal: ``min`` for a metric that falls, ``max`` for one that rises.
+        state: State of the curve. Only an improving or flat curve has prices.
+        state_reason: One sentence that states the reason for it.
         first_loss: Level at the start of the curve.
         last_loss: Level now.
+        half: Level after half of the curve's energy; None where it is unknown.
+        best: The best level; None where it is the present one.
+        diverged_step: The last step before a diverged curve got worse; None in other states.
         joules: Energy up to the last point of the curve, in joules.
-        floor: The level that infinite energy would approach.
-        targets: Lower losses on the way to the floor, and one under it.
+        floor: The level that infinite energy would approach; None without a trend.
+        targets: Levels by round reductions of the present one.
         asked: Targets that were asked for.
-        perfection: Level after the energy of `yardstick`, extrapolated.
+        ahead: Level after twice the energy; None without a trend.
+        perfection: Level after the energy of `yardstick`, extrapolated; None without a trend.
         yardstick: An enormous amount of energy.
-        next_percent: Further joules that lower the present loss by one percent.
         notes: Caveats of the fit.
         backtest: Forecasts for the present that earlier parts of the run would have given.
         scenarios: The price of one target if the learning rate continues as planned, is held, or is annealed;
@@ -83,69 +112,126 @@ class Outlook:
         planned_end: The end of the planned run; None without a plan ahead.
     """
 
+    metric: str
+    goal: str
+    state: CurveState
+    state_reason: str
     first_loss: float
     last_loss: float
+    half: float | None
+    best: Best | None
+    diverged_step: int | None
     joules: float
-    floor: Interval
+    floor: Interval | None
     targets: tuple[Target, ...]
     asked: tuple[Target, ...]
-    perfection: Interval
+    ahead: Interval | None
+    perfection: Interval | None
     yardstick: ReferenceEnergy
-    next_percent: Interval
     notes: tuple[str, ...]
     backtest: "tuple[Backtest, ...]" = ()
     scenarios: tuple[Scenario, ...] = ()
     planned_end: PlannedEnd | None = None
 
     @property
+    def has_trend(self) -> bool:
+        """True if the curve improves and can be extrapolated."""
+        return self.floor is not None
+
+    @property
     def rows(self) -> tuple[Target, ...]:
         """All targets, from the easiest to the hardest; an asked target replaces its equal."""
         every = {row.loss: row for row in (*self.targets, *self.asked)}
-        falls = self.floor.median <= self.last_loss
-        return tuple(every[loss] for loss in sorted(every, reverse=falls))
+        return tuple(every[loss] for loss in sorted(every, reverse=self.goal == "min"))
+
+    @property
+    def all_reached(self) -> bool:
+        """True if every asked target is reached."""
+        return all(row.forecast.verdict is Verdict.REACHED for row in self.asked)
 
     @property
     def is_guess(self) -> bool:
         """True if most intervals of the backtest missed the present level."""
-        return is_guess(self.backtest)
+        return 2 * sum(test.held for test in self.backtest) < len(self.backtest)
 
 
-def outlook_of(fit: "CurveFit", targets: Sequence[float], notes: Sequence[str]) -> Outlook:
+def outlook_of(
+    fit: "CurveFit",
+    targets: Sequence[float],
+    notes: Sequence[str],
+    *,
+    metric: str = "loss",
+    step_at: Callable[[float], int | None] = lambda _: None,
+) -> Outlook:
     """Compute the forecast of a fit.
 
     Args:
         fit: The fitted curve.
-        targets: Losses whose price is asked for.
+        targets: Levels whose price is asked for.
         notes: Caveats beside those of the fit.
+        metric: Name of the metric.
+        step_at: Returns the step at joules since the start, or None.
     """
+    has_trend = fit.state is CurveState.IMPROVING and fit.has_forecast
+    priced = has_trend or fit.state is CurveState.FLAT
+    goal = "min" if fit.metric.best is None else "max"
+    backtest = fit.backtest if has_trend else ()
+    best = _best(fit, step_at)
     return Outlook(
+        metric=metric,
+        goal=goal,
+        state=fit.state,
+        state_reason=fit.state_reason,
         first_loss=fit.first_level,
         last_loss=fit.level,
+        half=_half(fit),
+        best=best,
+        diverged_step=_diverged_step(fit, best, step_at),
         joules=fit.joules,
-        floor=fit.floor,
-        targets=tuple(target_of(fit, loss, way) for way, loss in _ways_down(fit)),
+        floor=fit.floor if has_trend else None,
+        targets=tuple(target_of(fit, loss, change) for change, loss in _round_targets(fit)) if priced else (),
         asked=tuple(target_of(fit, loss) for loss in targets),
-        perfection=fit.loss_at(max(WORLD_ELECTRICITY.joules, fit.joules)),
+        ahead=fit.loss_at(fit.joules_after(math.log(_AHEAD))) if has_trend else None,
+        perfection=fit.loss_at(max(WORLD_ELECTRICITY.joules, fit.joules)) if has_trend else None,
         yardstick=WORLD_ELECTRICITY,
-        next_percent=fit.price_of_percent(),
-        notes=(*_contradicted(fit.backtest), *notes, *fit.notes),
-        backtest=fit.backtest,
-        scenarios=_scenarios(fit),
-        planned_end=_planned_end(fit),
+        notes=(*notes, *(fit.notes if priced else ())),
+        backtest=backtest,
+        scenarios=_scenarios(fit) if priced else (),
+        planned_end=_planned_end(fit) if priced else None,
     )
 
 
-def is_guess(backtest: "Sequence[Backtest]") -> bool:
-    """Return True if most intervals missed the measured level."""
-    return 2 * sum(test.held for test in backtest) < len(backtest)
+def _half(fit: "CurveFit") -> float | None:
+    middle = fit.origin_joules + (fit.joules - fit.origin_joules) / 2.0
+    half = fit.loss_at(middle).median if middle > 0.0 else math.nan
+    return half if math.isfinite(half) else None
 
 
-def _contradicted(backtest: "Sequence[Backtest]") -> tuple[str, ...]:
-    if not is_guess(backtest):
-        return ()
-    held = sum(test.held for test in backtest)
-    count = f"Only {held} of {len(backtest)} forecasts made earlier in this run held."
-    return (f"{count} Treat this forecast as a guess until the run is longer.",)
+def _best(fit: "CurveFit", step_at: Callable[[float], int | None]) -> Best | None:
+    """Return the best smoothed level; None where it is not clearly before the end."""
+    if not len(fit.smoothed.log_values):
+        return None
+    lowest = int(fit.smoothed.log_values.argmin())
+    joules = float(fit.smoothed.joules[lowest])
+    length = fit.joules - fit.origin_joules
+    if lowest == len(fit.smoothed.log_values) - 1 or length <= 0.0:
+        return None
+    return Best(
+        level=fit.metric.value(math.exp(float(fit.smoothed.log_values[lowest]))),
+        joules=joules,
+        step=step_at(joules),
+        share_after=min(max((fit.joules - joules) / length, 0.0), 1.0),
+    )
+
+
+def _diverged_step(fit: "CurveFit", best: Best | None, step_at: Callable[[float], int | None]) -> int | None:
+    """Return the step of the last finite loss before a non-finite tail, else that of the best level."""
+    if fit.state is not CurveState.DIVERGED:
+        return None
+    last_finite = fit.origin_joules + fit.history.fine.last_joules
+    if last_finite < fit.joules or best is None:
+        return step_at(last_finite)
+    return step_at(best.joules)
 
 
 def _planned_end(fit: "CurveFit") -> PlannedEnd | None:
@@ -154,34 +240,38 @@ def _planned_end(fit: "CurveFit") -> PlannedEnd | None:
 
 
 def target_of(
-    fit: "CurveFit", loss: float, way: float | None = None, *, scenario: str | None = None
+    fit: "CurveFit", loss: float, change: float | None = None, *, scenario: str | None = None
 ) -> Target:
-    """Price a loss."""
+    """Price a target."""
     forecast = fit.joules_at(loss, scenario=scenario)
-    return Target(loss=loss, way=way, forecast=forecast, more=more_of(forecast, fit.joules))
+    return Target(loss=loss, change=change, forecast=forecast, more=more_of(forecast, fit.joules))
 
 
 def more_of(forecast: Forecast, now: float) -> Interval | None:
     """Return joules from ``now`` on; None when reached or out of reach."""
     if forecast.verdict in (Verdict.REACHED, Verdict.UNREACHABLE):
         return None
-    low, median, high = (max(joules - now, 0.0) for joules in (forecast.low, forecast.median, forecast.high))
+    # NaN stays NaN: the median of a forecast without a trend is unknown.
+    low, median, high = (
+        joules if math.isnan(joules) else max(joules - now, 0.0)
+        for joules in (forecast.low, forecast.median, forecast.high)
+    )
     return Interval(low=low, median=median, high=high, level=forecast.level)
 
 
-def _ways_down(fit: "CurveFit") -> list[tuple[float, float]]:
-    """Return losses between the present level and the median floor, and one under it, as short numbers."""
-    ways = [(way, _loss_at(fit, way)) for way in (*_WAYS_DOWN, _UNDER)]
-    return [(way, loss) for way, loss in ways if loss > 0]
+def _round_targets(fit: "CurveFit") -> list[tuple[float, float]]:
+    """Return levels below the present one by round shares of it, as short numbers."""
+    return [(change, _lowered(fit, change)) for change in CHANGES if fit.metric.error(fit.level) > 0.0]
 
 
-def _loss_at(fit: "CurveFit", way: float) -> float:
-    return float(f"{fit.level - way * (fit.level - fit.floor.median):.{_DIGITS - 1}e}")
+def _lowered(fit: "CurveFit", change: float) -> float:
+    value = fit.metric.value(fit.metric.error(fit.level) * (1.0 - change))
+    return float(f"{value:.{_DIGITS - 1}e}") if fit.metric.best is None else float(f"{value:.{_DIGITS + 1}g}")
 
 
 def next_target(fit: "CurveFit") -> float:
     """Return the target that a live forecast prices where the user named none."""
-    return _loss_at(fit, _COMPARED)
+    return _lowered(fit, _COMPARED)
 
 
 def _scenarios(fit: "CurveFit") -> tuple[Scenario, ...]:
@@ -192,3 +282,10 @@ def _scenarios(fit: "CurveFit") -> tuple[Scenario, ...]:
         for name in _SCENARIOS
         if name in fit.scenarios
     )
+
+
+def step_at(trace: "RateTrace", joules: float) -> int | None:
+    """Return the recorded step that was running at an energy since the start; None where steps are unknown."""
+    points = trace.points
+    running = bisect_left(points, joules, key=lambda point: point.joules)
+    return points[min(running, len(points) - 1)].step if points else None

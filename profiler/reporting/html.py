@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from profiler._version import __version__
 from profiler.reporting import figures, methodology, tables, target_table, text
+from profiler.reporting.answer import weighed
 from profiler.reporting.renderer import Rendered, RenderOptions
 from profiler.reporting.templating import render_template, trusted
-from profiler.units import format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -61,19 +61,19 @@ class Section:
 def render(report: "Report", options: RenderOptions) -> Rendered:
     """Render the page; with ``plotlyjs="directory"`` plotly's script accompanies it."""
     drawn = figures.figures_of(report.outlook, report.details)
-    known = report.details.target_table
-    slider = target_table.slider(known) if known else None
+    known = report.details.headline.target_table
+    slider = target_table.slider(known, report.outlook.targets if report.outlook else ()) if known else None
     page = render_template(
         "page.html",
         policy=_POLICY,
         style=trusted("page.css"),
         name=report.summary.name or "unnamed run",
         state=_state(report),
-        answer=text.answer(report),
+        answer=" ".join(text.sentences(report.answer)),
         warnings=report.warnings,
         top_cards=tables.cards_of(report),
         sections=[part for part in _sections(report, drawn, slider) if not part.is_empty],
-        start=_start(report),
+        start=_start(report, slider),
         version=__version__,
         data={"figures": drawn, "slider": slider},
         plotly=_plotly(options.plotlyjs),
@@ -115,34 +115,37 @@ def _plotly(place: str) -> dict[str, Any]:
 def _state(report: "Report") -> str:
     summary = report.summary
     begun = f", begun {text.when(summary.started_at)}" if summary.started_at else ""
-    return f"{summary.status.value} after {format_seconds(summary.window_seconds)}{begun}"
+    return f"{report.answer.status}{begun}"
 
 
-def _start(report: "Report") -> int:
-    """Return the row that the slider shows first."""
-    outlook, table = report.outlook, report.details.target_table
-    if outlook is None or table is None:
+def _start(report: "Report", slider: "Mapping[str, Any] | None") -> int:
+    """Return the row that the slider shows first: an asked target, else 5 % lower."""
+    outlook = report.outlook
+    if outlook is None or slider is None:
         return 0
-    return table.nearest((*outlook.asked, *outlook.targets)[0].loss)
+    wanted = weighed(outlook) or outlook.rows[0]
+    return min(range(len(slider["losses"])), key=lambda row: abs(slider["losses"][row] - wanted.loss))
 
 
 def _sections(
     report: "Report", drawn: "Mapping[str, Any]", slider: "Mapping[str, Any] | None"
 ) -> "list[Section]":
     outlook, details = report.outlook, report.details
+    spent = report.summary.total_joules or 0.0
 
     def section(name: str, title: str, tables: "Iterable[Table | None]" = (), **parts: Any) -> Section:
         figure = _HEIGHTS.get(name, "high") if name in drawn else ""
         return Section(name=name, title=title, figure=figure, tables=list(filter(None, tables)), **parts)
 
     priced = (
-        [tables.targets(outlook, report.training_watts), tables.scenarios(outlook)]
+        [tables.targets(outlook, spent, report.training_watts), tables.scenarios(outlook, spent)]
         if outlook and slider
         else []
     )
     return [
         section("curve", "Loss against energy", paragraphs=_curve(report)),
         section("targets", "What a lower loss costs", slider=slider, tables=priced),
+        section("metrics", "Metrics", tables=[tables.metrics(report)] if len(report.metrics) > 1 else []),
         section("power", "Power over time", paragraphs=[_power(report)]),
         section("step-joules", "Energy per step over time"),
         section("where", "Where the energy went", tables=[tables.where(details), tables.phases(details)]),

@@ -8,26 +8,66 @@ from typing import TYPE_CHECKING, Any
 from profiler.reporting.renderer import Rendered, RenderOptions
 
 if TYPE_CHECKING:
-    from profiler.reporting.model import Report
+    from profiler.reporting.model import MetricReport, Report
 
-REPORT_VERSION = 1
-_INTERNAL = ("examine",)
+REPORT_VERSION = 2
+_REPORTED = (
+    "summary", "energy", "modelled_share", "watts", "training_watts", "step_joules", "step_seconds", "cost",
+    "domains", "note", "refusals", "warnings",
+)  # fmt: skip
 _REPEATED = ("metered", "refusals", "warnings")
 """Keys of the summary that the report repeats, without identifiers of devices."""
 
 
 def render(report: "Report", _: RenderOptions) -> Rendered:
     """Render the report."""
-    body = {"report_version": REPORT_VERSION, **plain(report), **plain(report.details)}
+    first, details = report.metrics[0], report.details
+    body = {
+        "report_version": REPORT_VERSION,
+        "answer": plain(report.answer),
+        **{name: plain(getattr(report, name)) for name in _REPORTED},
+        "metric": first.name,
+        "forecast": _forecast(first),
+        "outlook": plain(first.outlook),
+        "refused": first.refused,
+        "metrics": [_metric(report, number) for number in range(len(report.metrics))],
+        **{name: plain(getattr(details.headline, name)) for name in ("target_table", "assumptions", "chart")},
+        **{
+            field.name: plain(getattr(details, field.name))
+            for field in fields(details)
+            if field.name != "curves"
+        },
+    }
     for name in _REPEATED:
         del body["summary"][name]
     return Rendered(content=f"{json.dumps(body, indent=1, allow_nan=False)}\n".encode())
 
 
+def _forecast(known: "MetricReport") -> dict[str, Any] | None:
+    """Return the state of a metric's curve and the reason for it; None without a curve."""
+    if known.state is None:
+        return None
+    return {
+        "state": known.state,
+        "reason": known.refused if known.outlook is None else known.outlook.state_reason,
+    }
+
+
+def _metric(report: "Report", number: int) -> dict[str, Any]:
+    """Convert one metric; the details of the headline's are at the top level."""
+    known: dict[str, Any] = plain(report.metrics[number])
+    curves = report.details.curves
+    if number == 0:
+        del known["outlook"]
+    elif number < len(curves):
+        known |= {name: plain(getattr(curves[number], name)) for name in ("target_table", "chart")}
+    return known
+
+
 def plain(value: Any) -> Any:
     """Convert dataclasses to mappings and numbers that JSON cannot hold to null."""
     if is_dataclass(value) and not isinstance(value, type):
-        names = (field.name for field in fields(value) if field.name not in _INTERNAL)
+        names = (field.name for field in fields(value))
         return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, tuple):
         return [plain(item) for item in value]

@@ -2,17 +2,16 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profiler.analysis.curve import fit_metric, learning_rate_trace
-from profiler.budget import Budget
 from profiler.emissions import read_prices
 from profiler.merging.follow import Follower
 from profiler.records import Status
-from profiler.reporting.details import chart_of
-from profiler.reporting.model import Report, attempt, build
+from profiler.reporting.details import drawn_curve
+from profiler.reporting.metrics import Found, metrics_of
+from profiler.reporting.model import Report, build
 
 if TYPE_CHECKING:
     from profiler.reporting.details import Chart
@@ -34,6 +33,7 @@ class View:
         chart: The curve, for renderers that draw; None where it was not requested or there is no forecast.
         watts: Power of each counted domain at its last reading.
         loss: The last loss; None before the first.
+        forecast_age_seconds: Time since the forecast in the report was computed.
         is_over: True if the run has ended.
     """
 
@@ -42,6 +42,7 @@ class View:
     chart: "Chart | None"
     watts: dict[str, float]
     loss: float | None
+    forecast_age_seconds: float
     is_over: bool
 
     @property
@@ -50,12 +51,22 @@ class View:
         return sum(self.watts.values()) if self.watts else None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Forecast:
+    found: Found
+    note: str
+    chart: "Chart | None"
+    at_seconds: float
+
+
 class Watch:
     """Follows one run directory.
 
     Args:
         path: The directory.
         charted: Compute the curve for drawing.
+        metric: The headline's metric; chosen as in a report by default.
+        goal: Its direction.
         clock: Seconds; limits how often the curve is fitted.
         work: Seconds of this thread's processor time; measures the cost of a fit.
 
@@ -68,14 +79,16 @@ class Watch:
         path: str | Path,
         *,
         charted: bool = False,
+        metric: str | None = None,
+        goal: str | None = None,
         clock: Callable[[], float] = time.monotonic,
         work: Callable[[], float] = time.thread_time,
     ) -> None:
         self._follower = Follower(path)
         self._charted = charted
+        self._metric, self._goal = metric, goal
         self._clock, self._work = clock, work
-        self._forecast: Report | None = None
-        self._chart: Chart | None = None
+        self._forecast: _Forecast | None = None
         self._points = -1
         self._next_fit = -float("inf")
 
@@ -88,29 +101,36 @@ class Watch:
         run = self._follower.poll()
         is_over = run.status is not Status.RUNNING
         forecast = self._latest_forecast(run, is_over=is_over)
-        now = build(run.summary(), None, forecast.refused, prices=read_prices(run.meta))
+        report = build(
+            run.summary(),
+            [known for known, _ in forecast.found],
+            note=forecast.note,
+            prices=read_prices(run.meta),
+        )
         losses = run.steps["loss"].dropna()
         return View(
             run=run,
-            report=replace(now, outlook=forecast.outlook),
-            chart=self._chart,
+            report=report,
+            chart=forecast.chart,
             watts=_watts(run),
             loss=float(losses.iloc[-1]) if len(losses) else None,
+            forecast_age_seconds=self._clock() - forecast.at_seconds,
             is_over=is_over,
         )
 
-    def _latest_forecast(self, run: "StoredRun", *, is_over: bool) -> Report:
-        """Return the report of the last fit; fit again if there are new points and enough time has passed."""
+    def _latest_forecast(self, run: "StoredRun", *, is_over: bool) -> "_Forecast":
+        """Return the last forecast; compute it again if there are new points and enough time has passed."""
         points = len(run.steps)
         is_time = points != self._points and (is_over or self._clock() >= self._next_fit)
         if self._forecast is None or is_time:
             self._points, began = points, self._work()
-            rates = learning_rate_trace(run)
-            fit, refused = attempt(lambda: fit_metric(run, rates))
-            targets, notes = Budget.from_run_json(run.meta).targets, rates.notes()
-            self._forecast = build(run.summary(), fit, refused, targets=targets, notes=notes)
-            self._chart = (
-                chart_of(run, fit) if fit is not None and fit.has_forecast and self._charted else None
+            found, note = metrics_of(run, (), self._metric, self._goal)
+            (known, fit), *_ = found
+            self._forecast = _Forecast(
+                found=found,
+                note=note,
+                chart=drawn_curve(run, known, fit) if self._charted else None,
+                at_seconds=self._clock(),
             )
             wait = min((self._work() - began) / FIT_SHARE, LONGEST_SECONDS)
             self._next_fit = self._clock() + wait

@@ -19,7 +19,7 @@ def methods(report: "Report") -> tuple[Entry, ...]:
     entries = [*_ENERGY, *_cost(report)]
     if report.outlook is not None:
         entries += [*_FORECAST, ("Yardstick", f"{report.outlook.yardstick.source}.")]
-        entries += _assumed(report.details.assumptions)
+        entries += _assumed(report.details.headline.assumptions)
     return tuple(entries)
 
 
@@ -65,7 +65,7 @@ _FORECAST = (
         ),
     ),
     (
-        "P(never)",
+        "Out of reach",
         (
             "The probability that no finite amount of energy lowers the smoothed loss to a target, "
             "because the floor is higher."
@@ -94,7 +94,7 @@ def _cost(report: "Report") -> list[Entry]:
     if prices.grid_gco2e_per_kwh is None:
         parts.append("No carbon: pass country= or grid_gco2e_per_kwh= to EnergyProfiler.")
     else:
-        parts.append(f"Carbon is kilowatt-hours times {text.carbon_source(report)}.")
+        parts.append(f"Carbon is kilowatt-hours times {text.carbon_source(prices)}.")
     if prices.price_per_kwh is None:
         parts.append("No money: pass price_per_kwh= to EnergyProfiler.")
     else:
@@ -108,7 +108,7 @@ def _assumed(assumptions: "Assumptions | None") -> list[Entry]:
     if assumptions is None:
         return []
     families = ", ".join(f"{name} {text.percent(p)}" for name, p in assumptions.families)
-    curve = f"Exponent at the last point {text.spread(assumptions.exponent)}. Families: {families}."
+    curve = f"Exponent at the last point {text.levels(assumptions.exponent)}. Families: {families}."
     entries = [("Fitted curve", curve)]
     if assumptions.priors:
         entries.append(("Prior assumptions", " ".join(assumptions.priors)))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,9 @@ from profiler import uncertainty
 from profiler.emissions import Prices
 from profiler.errors import ForecastRefusedError
 from profiler.records import CurveState, Interval, Metered, Provenance, Refusal, Status, Summary
-from profiler.reporting.forecast_section import Outlook, outlook_of
+from profiler.reporting.answer import Answer, answer_of
+from profiler.reporting.forecast_section import Outlook
+from profiler.reporting.metric_choice import LOSS
 
 if TYPE_CHECKING:
     from profiler.forecasting import CurveFit
@@ -64,16 +66,24 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ForecastState:
-    """State of the curve, which decides whether there is a forecast.
+class MetricReport:
+    """One metric of a run.
 
     Attributes:
-        state: The state.
-        reason: One sentence that states the reason.
+        name: Its name.
+        goal: ``min``, ``max``, or None where the direction is unknown.
+        outlook: The forecast; None when the curve does not support one.
+        state: State of the curve; None without a usable point.
+        refused: Reason why there is no outlook, with the remedy.
+        last: The last recorded value; None without one.
     """
 
-    state: CurveState
-    reason: str
+    name: str
+    goal: str | None
+    outlook: Outlook | None
+    state: CurveState | None
+    refused: str
+    last: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +101,11 @@ class Report:
         step_seconds: Mean duration of a step, without the time between steps; None without steps.
         cost: The total as electricity, carbon and money.
         domains: The sampled domains, counted ones first.
-        forecast: State of the curve; None without one.
-        outlook: The forecast; None when the curve does not support one.
-        refused: Reason why there is no outlook, with the remedy.
+        metrics: The metrics; the first one is the headline's.
+        note: One sentence that explains the choice of the headline's metric; empty where it is evident.
         refusals: Sources that are not used, with the reason.
         warnings: Warnings of the run.
-        examine: Computes the details, given the outlook.
+        examine: Computes the details.
     """
 
     summary: Summary
@@ -108,51 +117,116 @@ class Report:
     step_seconds: float | None
     cost: Cost
     domains: tuple[DomainLine, ...]
-    forecast: ForecastState | None = None
-    outlook: Outlook | None
-    refused: str
+    metrics: tuple[MetricReport, ...]
+    note: str
     refusals: tuple[Refusal, ...]
     warnings: tuple[str, ...]
-    examine: "Callable[[Outlook | None], Details]"
+    examine: "Callable[[], Details]"
+
+    @property
+    def metric(self) -> str:
+        """Name of the headline's metric."""
+        return self.metrics[0].name
+
+    @property
+    def outlook(self) -> Outlook | None:
+        """The forecast of the headline's metric."""
+        return self.metrics[0].outlook
+
+    @property
+    def state(self) -> CurveState | None:
+        """State of the headline's metric."""
+        return self.metrics[0].state
+
+    @property
+    def refused(self) -> str:
+        """Reason why the headline's metric has no outlook."""
+        return self.metrics[0].refused
+
+    @property
+    def measured_share(self) -> float | None:
+        """The measured part of the total; None without energy."""
+        if self.modelled_share is None:
+            return None
+        return max(1.0 - self.modelled_share, 0.0)
+
+    @cached_property
+    def answer(self) -> Answer:
+        """The report in a few sentences."""
+        return answer_of(self)
 
     @cached_property
     def details(self) -> "Details":
         """Details that only the page and JSON show."""
-        return self.examine(self.outlook)
+        return self.examine()
 
 
-def attempt(fit: "Callable[[], CurveFit]") -> "tuple[CurveFit | None, str]":
-    """Return a fit, or None and the reason why it is refused."""
+_STATES = {
+    "too_few_points": CurveState.TOO_EARLY,
+    "span_too_short": CurveState.TOO_EARLY,
+    "constant": CurveState.FLAT,
+    "diverging": CurveState.RISING,
+}
+"""State of a curve whose fit is refused, by the code of the refusal."""
+
+
+def metric_report(
+    name: str,
+    goal: str | None,
+    fit: "Callable[[], CurveFit]",
+    forecast: "Callable[[CurveFit], Outlook]",
+    *,
+    has_points: bool,
+    last: float | None = None,
+) -> "tuple[MetricReport, CurveFit | None]":
+    """Fit a metric and compute its forecast; a refused fit leaves the reason.
+
+    Args:
+        name: Name of the metric.
+        goal: Its direction.
+        fit: Fits the curve.
+        forecast: Computes the forecast of a fit.
+        has_points: True if at least one value was recorded.
+        last: The last recorded value.
+    """
     try:
-        return fit(), ""
+        known = fit()
     except ForecastRefusedError as error:
-        return None, str(error)
+        state = _STATES.get(error.code) if has_points else None
+        return MetricReport(
+            name=name, goal=goal, outlook=None, state=state, refused=str(error), last=last
+        ), None
+    outlook = forecast(known)
+    return MetricReport(
+        name=name, goal=goal, outlook=outlook, state=outlook.state, refused="", last=last
+    ), known
 
 
 def build(
     summary: Summary,
-    fit: "CurveFit | None",
-    refused: str = "",
+    metrics: Sequence[MetricReport] = (),
     *,
-    targets: Sequence[float] = (),
-    notes: Sequence[str] = (),
+    note: str = "",
     prices: Prices | None = None,
-    examine: "Callable[[Outlook | None], Details] | None" = None,
+    examine: "Callable[[], Details] | None" = None,
 ) -> Report:
     """Build the report of a run.
 
     Args:
         summary: The run.
-        fit: The fit of its loss against its joules; None when it is refused.
-        refused: The reason.
-        targets: Losses whose price is asked for.
-        notes: Caveats of the forecast beside those of the fit.
+        metrics: Its metrics, the headline's first.
+        note: One sentence that explains the choice of the headline's metric.
         prices: Prices of a kilowatt-hour; unknown by default.
-        examine: Computes the details, given the outlook; there are none by default.
+        examine: Computes the details; there are none by default.
     """
     total, window, steps = summary.total_joules, summary.window_seconds, summary.steps
     modelled = summary.modelled_joules
     energy = _energy(summary)
+    first, *others = metrics or (MetricReport(name=LOSS, goal="min", outlook=None, state=None, refused=""),)
+    if first.outlook is None:
+        has_curve = summary.steps > 0 and total is not None
+        state = first.state if has_curve else None
+        first = replace(first, state=state, refused=_refused(summary, first.refused))
     return Report(
         summary=summary,
         energy=energy,
@@ -163,16 +237,15 @@ def build(
         step_seconds=summary.step_seconds / steps if steps else None,
         cost=_cost(energy, prices or Prices()),
         domains=tuple(_line(m, window) for m in sorted(summary.metered, key=lambda m: not m.domain.billed)),
-        forecast=None if fit is None else ForecastState(state=fit.state, reason=fit.state_reason),
-        outlook=outlook_of(fit, targets, notes) if fit is not None and fit.has_forecast else None,
-        refused=_refused(summary, refused if fit is None else "" if fit.has_forecast else fit.state_reason),
+        metrics=(first, *others),
+        note=note,
         refusals=summary.refusals,
         warnings=summary.warnings,
         examine=examine or _no_details,
     )
 
 
-def _no_details(_: Outlook | None) -> "Details":
+def _no_details() -> "Details":
     from profiler.reporting.details import Details
 
     return Details()
@@ -182,10 +255,10 @@ def _refused(summary: Summary, refused: str) -> str:
     """Return the reason for a missing forecast: missing steps or energy come before a short curve."""
     if not summary.steps:
         if summary.status is Status.RUNNING:
-            return "No optimizer update was seen yet."
-        return "No optimizer update was seen. Where a loop does not use torch.optim, call prof.step(loss=...) in it."
+            return "No optimizer update was detected yet."
+        return "No optimizer update was detected. In a loop without torch.optim, call prof.step(loss=...)."
     if summary.total_joules is None:
-        return "Without joules there is no curve. `energy-profiler doctor` says how to meter this machine."
+        return "Without measured energy there is no curve; `energy-profiler doctor` shows how to measure this machine."
     return refused
 
 

@@ -17,10 +17,14 @@ def run_html(run: "StoredRun") -> str:
     outlook = report.outlook
     return render_template(
         "notebook.html",
-        title=f"{report.summary.name}, {report.summary.status.value}",
-        text=text.answer(report),
+        title=report.summary.name,
+        tone=report.answer.tone.value,
+        status=report.answer.status,
+        sentences=text.sentences(report.answer),
         cards=tables.cards_of(report),
-        table=tables.targets(outlook, report.training_watts) if outlook else None,
+        tables=[tables.targets(outlook, report.summary.total_joules or 0.0, report.training_watts)]
+        if outlook
+        else [],
     )
 
 
@@ -31,10 +35,13 @@ def fit_html(fit: "CurveFit") -> str:
             "notebook.html", title="Loss against energy", text=fit.state_reason, cards=(), table=None
         )
     outlook = outlook_of(fit, (), ())
+    spent = outlook.joules
     return render_template(
         "notebook.html",
         title="Loss against energy",
-        text=" ".join(outlook.notes),
+        tone="good" if outlook.has_trend else "caution",
+        status=text.curve_state(outlook.state, outlook.metric, outlook.goal),
+        sentences=[*text.worth_sentences(outlook, spent), *outlook.notes],
         cards=tables.forecast_cards(outlook),
-        table=tables.targets(outlook, None),
+        tables=[tables.targets(outlook, spent, None)],
     )

@@ -1,6 +1,5 @@
 """Cards and tables as text: labels, values and cells that renderers lay out."""
 
-import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -66,22 +65,22 @@ def _spent(report: "Report") -> tuple[Card | None, ...]:
     mean = "" if report.watts is None else f"{format_watts(report.watts)} on average"
     pue = f"at the meter, PUE {prices.pue:g}" if prices.pue != 1.0 else "at the devices, PUE 1"
     return (
-        Card(label="Energy", value=text.NOT_METERED, note="")
+        Card(label="Energy", value="not measured", note="")
         if energy is None
         else Card(
             label="Energy",
-            value=format_joules(energy.median),
-            note=f"{text.within(energy)}; {_provenances(report)}",
+            value=text.joules(energy.median, text.digits_of(energy)),
+            note=f"{text.within(energy)}; {text.measured(report.measured_share)}",
         ),
         None if cost.kwh is None else Card(label="Electricity", value=text.kwh(cost.kwh.median), note=pue),
         None
         if cost.gco2e is None
-        else Card(label="Carbon", value=text.carbon(cost.gco2e.median), note=text.carbon_source(report)),
+        else Card(label="Carbon", value=text.carbon(cost.gco2e.median), note=text.carbon_source(prices)),
         None
         if cost.money is None
         else Card(
             label="Money",
-            value=text.money(cost.money.median),
+            value=f"{text.money(cost.money.median)}{text.currency(prices)}",
             note=f"at {prices.price_per_kwh:g} per kWh",
         ),
         Card(label="Time", value=length, note=mean),
@@ -91,7 +90,7 @@ def _spent(report: "Report") -> tuple[Card | None, ...]:
 
 def _steps(report: "Report") -> Card:
     if report.step_seconds is None:
-        return Card(label="Steps", value="none seen", note="")
+        return Card(label="Steps", value="none detected", note="")
     each = [] if report.step_joules is None else [format_joules(report.step_joules)]
     each.append(format_seconds(report.step_seconds))
     return Card(label="Steps", value=f"{report.summary.steps:,}", note=f"{' and '.join(each)} per step")
@@ -99,82 +98,88 @@ def _steps(report: "Report") -> Card:
 
 def forecast_cards(outlook: "Outlook") -> tuple[Card, ...]:
     """Return the numbers of a forecast."""
-    floor, percent, end = outlook.floor, outlook.next_percent, outlook.planned_end
-    planned = () if end is None else (_planned(end),)
-    point = "perhaps out of reach" if percent.median == math.inf else format_joules(percent.median)
-    return (
+    name = text.one_line(outlook.metric)
+    cards = [
         Card(
-            label="Loss",
-            value=f"{text.loss(outlook.first_loss)} \N{RIGHTWARDS ARROW} {text.loss(outlook.last_loss)}",
-            note="smoothed",
-        ),
-        Card(label="Floor", value=text.loss(floor.median), note=f"90 % in {text.ends(floor, text.loss)}"),
-        Card(
-            label="The next 1 % of loss",
-            value=point,
-            note=f"90 % in {text.ends(percent, format_joules)}",
-        ),
-        *planned,
-    )
+            label=f"{name[:1].upper()}{name[1:]}",
+            value=f"{text.level(outlook.first_loss)} \N{RIGHTWARDS ARROW} {text.level(outlook.last_loss)}",
+            note=f"smoothed; {text.curve_state(outlook.state, name, outlook.goal)}",
+        )
+    ]
+    if outlook.floor is not None:
+        digits = text.digits_of(outlook.floor)
+        label = "Floor" if outlook.goal == "min" else "Ceiling"
+        note = f"90 % in {text.ends(outlook.floor, text.level)}"
+        cards.append(Card(label=label, value=text.level(outlook.floor.median, digits), note=note))
+    if outlook.planned_end is not None:
+        cards.append(_planned(outlook.planned_end, name))
+    return tuple(cards)
 
 
-def _planned(end: "PlannedEnd") -> Card:
-    note = f"90 % in {text.ends(end.loss, text.loss)}, after {format_joules(end.joules)}"
-    return Card(label="Loss at the end of the plan", value=text.loss(end.loss.median), note=note)
+def _planned(end: "PlannedEnd", name: str) -> Card:
+    note = f"90 % in {text.ends(end.loss, text.level)}, after {text.joules(end.joules)}"
+    value = text.level(end.loss.median, text.digits_of(end.loss))
+    return Card(label=f"{name[:1].upper()}{name[1:]} at the end of the plan", value=value, note=note)
 
 
-def _provenances(report: "Report") -> str:
-    billed = [line for line in report.domains if line.billed]
-    total = sum(line.joules for line in billed)
-    if not total:
-        return "nothing counted"
-    kinds = dict.fromkeys(line.provenance.value for line in billed)
-    shares = {kind: sum(x.joules for x in billed if x.provenance.value == kind) / total for kind in kinds}
-    parts = [f"{text.percent(share)} {kind}" for kind, share in shares.items()]
-    return ", ".join(parts + (["incomplete"] if report.summary.missing else []))
-
-
-def targets(outlook: "Outlook", watts: float | None) -> Table:
-    """Tabulate lower losses and their prices, in time too where the mean power is known."""
+def targets(outlook: "Outlook", spent: float, watts: float | None) -> Table:
+    """Tabulate targets and their prices, in time too where the mean power is known."""
     time = ("time more",) if watts else ()
     return Table(
-        caption="Cost of lower losses",
-        head=("target loss", "energy more", "90 % interval", *time, "P(never)", "verdict"),
-        rows=tuple(_target(row, watts) for row in outlook.rows),
+        caption=f"Cost of a {'lower' if outlook.goal == 'min' else 'higher'} {text.one_line(outlook.metric)}",
+        head=("target", "change", "energy more", "90 % interval", *time, text.OUT_OF_REACH),
+        rows=tuple(_target(row, outlook.goal, spent, watts) for row in outlook.rows),
     )
 
 
-def _target(row: "Target", watts: float | None) -> Row:
-    loss, _, never, verdict = text.target(row)
-    energy, ends = text.price(row.forecast.verdict, row.more, format_joules)
-    return (loss, energy, ends or _UNKNOWN, *_time(row, watts), never, verdict)
+def _target(row: "Target", goal: str, spent: float, watts: float | None) -> Row:
+    level, change, energy, ends, never = text.target(row, goal, spent)
+    return (level, change, energy, ends, *_time(row, spent, watts), never)
 
 
-def _time(row: "Target", watts: float | None) -> Row:
+def _time(row: "Target", spent: float, watts: float | None) -> Row:
     if not watts:
         return ()
     more = None if row.more is None else text.scaled(row.more, 1.0 / watts)
-    return text.price(row.forecast.verdict, more, format_seconds)[:1]
+    return text.price(row.forecast.verdict, more, text.seconds, spent / watts)[:1]
 
 
-def scenarios(outlook: "Outlook") -> Table:
+def scenarios(outlook: "Outlook", spent: float) -> Table:
     """Tabulate the price of one target under each future of the learning rate."""
     rows = [
-        (row, text.price(row.target.forecast.verdict, row.target.more, format_joules))
+        (row, text.price(row.target.forecast.verdict, row.target.more, text.joules, spent))
         for row in outlook.scenarios
     ]
     return Table(
         caption="If the learning rate continues as planned, is held, or is annealed to zero at the target",
-        head=("future", "target loss", "energy more", "90 % interval", "P(never)"),
+        head=("future", "target", "energy more", "90 % interval", text.OUT_OF_REACH),
         rows=tuple(
             (
                 text.FUTURES[row.name],
-                text.loss(row.target.loss),
+                text.level(row.target.loss),
                 energy,
                 ends or _UNKNOWN,
-                text.percent(row.target.forecast.p_unreachable),
+                text.chance(row.target.forecast.p_unreachable),
             )
             for row, (energy, ends) in rows
+        ),
+    )
+
+
+def metrics(report: "Report") -> Table:
+    """Tabulate every metric with its state and last value."""
+    return Table(
+        caption="All recorded metrics",
+        head=("metric", "last value", "state"),
+        rows=tuple(
+            (
+                text.one_line(known.name),
+                _UNKNOWN if known.last is None else text.level(known.last),
+                known.refused
+                if known.state is None
+                else text.curve_state(known.state, "curve", known.goal or "min"),
+            )
+            for known in report.metrics
         ),
     )
 
@@ -205,8 +210,10 @@ def phases(details: "Details") -> Table | None:
     rows = tuple(
         (
             phase.name,
-            _UNKNOWN if phase.joules is None else format_joules(phase.joules.median),
-            _UNKNOWN if phase.joules is None else text.ends(phase.joules, format_joules),
+            _UNKNOWN
+            if phase.joules is None
+            else text.joules(phase.joules.median, text.digits_of(phase.joules)),
+            _UNKNOWN if phase.joules is None else text.ends(phase.joules, text.joules),
             format_seconds(phase.seconds),
         )
         for phase in details.phases

@@ -1,19 +1,18 @@
 """Prices of about four hundred target losses, as columns for JSON and as finished strings for the page's slider."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profiler.records import Interval, Verdict
 from profiler.reporting import text
-from profiler.units import format_joules, format_seconds
 
 if TYPE_CHECKING:
     from profiler.emissions import Prices
     from profiler.forecasting import CurveFit
     from profiler.forecasting.inverse import Inverse
-    from profiler.reporting.forecast_section import Outlook
+    from profiler.reporting.forecast_section import Outlook, Target
 
 _BEHIND, _AHEAD = 110, 280
 """Numbers of losses that were reached, and of losses that were not."""
@@ -107,9 +106,12 @@ def _losses(fit: "CurveFit", listed: Iterable[float]) -> list[float]:
     first, now = error(fit.first_level), error(fit.level)
     least = min(error(fit.floor.low), error(fit.floor.high))
     last = now - _BEYOND * (now - least)
+    if fit.metric.best is None:
+        # A loss that has been positive so far is not extrapolated to zero or below.
+        last = max(last, now * 10.0**-_DECADES)
     errors = {*_even(max(first, now), now, last), *_decades(now, last)}
     losses = {*(fit.metric.value(value) for value in errors), *listed}
-    return sorted(losses, reverse=fit.first_level > fit.floor.median)
+    return sorted(losses, reverse=fit.metric.best is None)
 
 
 def _even(first: float, now: float, last: float) -> Iterator[float]:
@@ -123,28 +125,36 @@ def _decades(now: float, last: float) -> Iterator[float]:
     yield from (value for value in down if value > last)
 
 
-def slider(table: TargetTable) -> dict[str, Any]:
-    """Return the rows of the page's slider as finished strings.
+def slider(table: TargetTable, marked: "Sequence[Target]" = ()) -> dict[str, Any]:
+    """Return the rows of the page's slider, from the present level on, as finished strings.
 
     ``labels`` are the quantities; row k of ``cells`` holds a value and a note for each; ``marks`` are the ends of the
-    interval that the figure shows, and its median where that is a point.
+    interval that the figure shows, and its median where that is a point; ``ticks`` are rows with a label.
     """
-    rows = range(len(table.losses))
+    rows = [row for row, verdict in enumerate(table.verdicts) if verdict is not Verdict.REACHED]
+    if not rows:
+        rows = [len(table.losses) - 1]
+    known = [table.losses[row] for row in rows]
     quantities = _quantities(table.per_joule)
     return {
-        "losses": list(table.losses),
-        "names": [text.loss(loss) for loss in table.losses],
+        "losses": known,
+        "names": [text.level(loss) for loss in known],
         "labels": list(quantities),
-        "cells": [[_cell(table, row, *known) for known in quantities.values()] for row in rows],
+        "cells": [[_cell(table, row, *one) for one in quantities.values()] for row in rows],
         "sentences": [_sentence(table, row) for row in rows],
         "marks": [_mark(table, row) for row in rows],
+        "ticks": [
+            [known.index(one.loss), f"{100 * one.change:g} %"]
+            for one in marked
+            if one.change and one.loss in known
+        ],
     }
 
 
-def _quantities(per_joule: PerJoule) -> dict[str, tuple[float, Callable[[float], str]]]:
+def _quantities(per_joule: PerJoule) -> dict[str, tuple[float, text.Format]]:
     known = {
-        "Energy": (1.0, format_joules),
-        "Time": (per_joule.seconds, format_seconds),
+        "Energy": (1.0, text.joules),
+        "Time": (per_joule.seconds, text.seconds),
         "Electricity": (per_joule.kwh, text.kwh),
         "Carbon": (per_joule.gco2e, text.carbon),
         "Money": (per_joule.money, text.money),
@@ -152,11 +162,11 @@ def _quantities(per_joule: PerJoule) -> dict[str, tuple[float, Callable[[float],
     return {name: (factor, unit) for name, (factor, unit) in known.items() if factor is not None}
 
 
-def _cell(table: TargetTable, row: int, factor: float, unit: Callable[[float], str]) -> tuple[str, str]:
+def _cell(table: TargetTable, row: int, factor: float, unit: text.Format) -> tuple[str, str]:
     ends = (table.low[row], table.median[row], table.high[row])
     low, median, high = (max(joules - table.joules_now, 0.0) for joules in ends)
     more = text.scaled(Interval(low=low, median=median, high=high), factor)
-    return text.price(table.verdicts[row], more, unit)
+    return text.price(table.verdicts[row], more, unit, table.joules_now * factor)
 
 
 def _sentence(table: TargetTable, row: int) -> str:

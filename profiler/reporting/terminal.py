@@ -1,27 +1,31 @@
-"""The report as plain text: 80 columns and at most 25 lines."""
+"""The report as plain text: 80 columns and at most 15 lines for a healthy run."""
 
-import io
 import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from profiler._compat import display_path
+from profiler.records import CurveState
 from profiler.reporting import text
 from profiler.reporting.renderer import Rendered, RenderOptions
-from profiler.units import format_joules, format_watts
 
 if TYPE_CHECKING:
+    from profiler.records import Summary
     from profiler.reporting.forecast_section import Outlook
     from profiler.reporting.model import Report
 
 WIDTH = 80
-MOST_LINES = 25
+_LABEL = 8
 _DOMAINS_SHOWN = 4
-_NOTES_SHOWN = 2
-_LINES_A_TEXT = 3
+_ROUND_SHOWN = 3
+_METRICS_SHOWN = 4
+_CAVEATS_SHOWN = 3
+_LINES_PER_TEXT = 3
 _GAP = "..."
+_NO_BREAK = "\0"
+"""Space at which no line breaks while a text is wrapped."""
 _BEFORE_THE_GAP = 9
-"""Words kept of a text that is too long: its end says what to do."""
+"""Words kept of a text that is too long: its end names the remedy."""
 
 
 def render(report: "Report", _: RenderOptions) -> Rendered:
@@ -31,123 +35,150 @@ def render(report: "Report", _: RenderOptions) -> Rendered:
 
 def text_of(report: "Report") -> str:
     """Return the report as text; ends with a newline."""
-    asked = len(report.outlook.rows) - len(report.outlook.targets) if report.outlook else 0
-    most, warnings = MOST_LINES + asked - 1, _all_warnings(report)
-    room = most - bool(warnings)
-    lines = _needed(report, room)
-    for note in _notes(report.outlook) if report.outlook else ():
-        wrapped = _wrapped(note)
-        lines += wrapped if len(lines) + len(wrapped) <= room else []
-    lines += _warnings(warnings, room=most - len(lines))
-    if report.summary.path:
-        lines += _printed(f"record  {text.one_line(display_path(report.summary.path))}")
-    return "\n".join(lines) + "\n"
+    return "\n".join(_lines(report)) + "\n"
 
 
-def _notes(outlook: "Outlook") -> list[str]:
-    """Return the first notes of a forecast, marked where they contradict it."""
-    mark = "! " if outlook.is_guess else ""
-    return [mark * (not number) + note for number, note in enumerate(outlook.notes[:_NOTES_SHOWN])]
+def _lines(report: "Report") -> Iterator[str]:
+    yield headline(report)
+    yield from body(report)
+    yield from _path(report.summary)
 
 
-def _needed(report: "Report", room: int) -> list[str]:
-    """Return all but notes and warnings, with as many domains as fit into ``room`` lines."""
-    lines: list[str] = []
-    for domains in range(_DOMAINS_SHOWN, 0, -1):
-        lines = [line for part in _parts(report, domains) for line in _printed(part)]
-        if len(lines) <= room:
-            break
-    return lines
+def headline(report: "Report") -> str:
+    """Return the first line: the run's name and status."""
+    status = report.answer.status
+    return text.title(report.summary, f"{status[0].lower()}{status[1:]}", WIDTH)
 
 
-def _printed(part: object) -> list[str]:
-    from rich.console import Console
-
-    out = io.StringIO()
-    console = Console(file=out, width=WIDTH, color_system=None, highlight=False, markup=False, emoji=False)
-    console.print(part, no_wrap=True, overflow="ellipsis", crop=True)
-    return [line.rstrip() for line in out.getvalue().splitlines()]
-
-
-def _parts(report: "Report", domains: int) -> Iterator[object]:
-    summary = report.summary
-    yield text.title(summary)
-    yield f"energy  {text.energy(report)}"
-    yield from _domains(report, domains)
-    if cost := text.cost(report):
-        yield from _wrapped(f"cost    {cost}")
-    yield f"steps   {text.steps(report)}"
-    if report.outlook is not None:
-        yield from _forecast(report.outlook)
-    else:
-        yield from _wrapped(f"no forecast: {report.refused}")
+def body(report: "Report") -> Iterator[str]:
+    """Yield the lines between the headline and the path of the run."""
+    answer, outlook = report.answer, report.outlook
+    yield from _labelled("cost", text.cost_sentence(report))
+    yield from _labelled("", _domains(report))
+    yield from _labelled("where", _where(report.summary))
+    table = list(_targets(outlook, report.summary.total_joules or 0.0)) if outlook is not None else []
+    # The table of targets holds the prices that follow the first sentence.
+    worth = answer.worth[:1] if table and len(answer.worth) > 1 else answer.worth
+    for number, sentence in enumerate(worth):
+        yield from _labelled("" if number else "worth", sentence)
+    if advice := text.advice(answer):
+        yield from _labelled("advice", advice)
+    yield from table
+    if outlook is not None and outlook.scenarios:
+        yield from _labelled("rate", text.scenarios(outlook, report.summary.total_joules or 0.0))
+    yield from _others(report)
+    yield from _caveats(report)
 
 
-def _domains(report: "Report", shown: int) -> Iterator[str]:
-    billed = [line for line in report.domains if line.billed]
-    for line in billed[:shown]:
-        joules, watts = format_joules(line.joules), format_watts(line.watts)
-        name, source = text.one_line(line.name), text.one_line(line.source)
-        yield f"  {name:<16} {joules:>8} {watts:>8}  {text.provenance(line)} ({source})"
-    if rest := billed[shown:]:
-        yield f"  and {len(rest)} more {format_joules(sum(line.joules for line in rest)):>17}"
-
-
-def _forecast(outlook: "Outlook") -> Iterator[object]:
-    losses = f"{text.loss(outlook.first_loss)} -> {text.loss(outlook.last_loss)}"
-    yield f"loss    {losses}, floor {text.spread(outlook.floor)}"
-    if outlook.planned_end is not None:
-        yield f"planned {text.planned_end(outlook.planned_end)}"
-    yield _table(outlook)
-    yield from (text.scenario(scenario) for scenario in outlook.scenarios)
-    yield text.backtest(outlook)
-    yield from _wrapped(
-        f"Even {outlook.yardstick.name} would not bring it below {text.spread(outlook.perfection)}."
-    )
-
-
-def _table(outlook: "Outlook") -> object:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for title, justify in zip(text.TARGET_HEAD, ("right", "left", "right", "left"), strict=True):
-        table.add_column(title, justify=justify)  # type: ignore[arg-type]
-    for target in outlook.rows:
-        table.add_row(*text.target(target))
-    return table
-
-
-def _all_warnings(report: "Report") -> list[str]:
-    """Return warnings, the remedy for estimated joules first."""
-    useful = [refusal for refusal in report.refusals if refusal.remedy and report.modelled_share]
-    return [f"estimated because {refusal.reason}. {refusal.remedy}" for refusal in useful[:1]] + [
-        *report.warnings
+def _domains(report: "Report") -> str:
+    """Return the counted domains; a provenance that all of them share is named once."""
+    counted = [line for line in report.domains if line.billed]
+    shown, rest = counted[:_DOMAINS_SHOWN], counted[_DOMAINS_SHOWN:]
+    origins = [text.provenance(line) for line in shown]
+    is_shared = len(set(origins)) == 1 and not rest
+    parts = [
+        _unbroken(
+            f"{text.one_line(line.name)} {text.domain_joules(line)}" + (f" {origin}" if not is_shared else "")
+        )
+        for line, origin in zip(shown, origins, strict=True)
     ]
+    if rest:
+        joules = text.joules(sum(line.joules for line in rest))
+        parts.append(_unbroken(f"{text.counted(len(rest), 'more domain')} {joules}"))
+    return ", ".join(parts) + (f" ({origins[0]})" if is_shared else "")
 
 
-def _warnings(warnings: list[str], room: int) -> list[str]:
-    """Wrap as many warnings as fit into ``room`` lines; the last line counts the rest."""
-    lines: list[str] = []
-    for number, line in enumerate(warnings):
-        wrapped = _wrapped(f"! {line}")
-        last = number == len(warnings) - 1
-        if len(lines) + len(wrapped) > (room if last else room - 1):
-            return [*lines, f"! and {len(warnings) - number} more in the JSON report"]
-        lines += wrapped
-    return lines
+def _unbroken(words: str) -> str:
+    return words.replace(" ", _NO_BREAK)
 
 
-def _wrapped(text: str) -> list[str]:
+def _where(summary: "Summary") -> str:
+    total, steps = summary.total_joules, text.counted(summary.steps, "step")
+    if not summary.steps:
+        return "no steps detected"
+    if not total or summary.step_joules is None:
+        return f"{steps} of {text.seconds(summary.step_seconds / summary.steps)}"
+    inside = summary.step_joules / total
+    each = (
+        f"{text.joules(summary.step_joules / summary.steps)} and "
+        f"{text.seconds(summary.step_seconds / summary.steps)} per step"
+    )
+    return f"{text.percent(inside)} in {steps} ({each}), {text.percent(1.0 - inside)} outside steps"
+
+
+def _targets(outlook: "Outlook", spent: float) -> Iterator[str]:
+    shown = [row for row in outlook.rows if row in outlook.asked or row in outlook.targets[:_ROUND_SHOWN]]
+    if not outlook.has_trend:
+        shown = list(outlook.asked)
+    if not shown:
+        return
+    cells: list[tuple[str, ...]] = [(outlook.metric, "", "energy more", "90 % interval", text.OUT_OF_REACH)]
+    cells += [text.target(row, outlook.goal, spent) for row in shown]
+    cells = [(text.shortened(row[0], 24), *row[1:]) for row in cells]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        first, *rest = (
+            cell.rjust(width) if number == 0 else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join((first, *rest)).rstrip()[:WIDTH]
+
+
+def _others(report: "Report") -> Iterator[str]:
+    """Name the other metrics, each with its state or last value."""
+    parts = []
+    for known in report.metrics[1:]:
+        name = text.shortened(known.name, 24)
+        last = "" if known.last is None else f" {text.level(known.last, 3)}"
+        if known.state is None or known.state is CurveState.IMPROVING:
+            parts.append(f"{name}{last}")
+        else:
+            parts.append(f"{text.curve_state(known.state, name)}{last}")
+    if rest := parts[_METRICS_SHOWN:]:
+        parts = [*parts[:_METRICS_SHOWN], f"{text.counted(len(rest), 'more metric')}"]
+    if parts:
+        yield from _labelled("also", f"{', '.join(parts)} (select with --metric)")
+
+
+def _caveats(report: "Report") -> Iterator[str]:
+    """Return the most important caveats and the number of further ones; warnings of the record come first."""
+    answer, outlook = report.answer, report.outlook
+    caveats = [*report.warnings, *filter(None, (answer.measuring, report.note))]
+    caveats += outlook.notes if outlook is not None else ()
+    for caveat in caveats[:_CAVEATS_SHOWN]:
+        yield from _wrapped(f"! {caveat}")
+    rest = len(caveats) - _CAVEATS_SHOWN
+    if rest > 0:
+        yield f"! {text.counted(rest, 'more note')} in the HTML report"
+
+
+def _path(summary: "Summary") -> Iterator[str]:
+    if not summary.path:
+        return
+    # These lines are copied from the terminal, so that they are never wrapped.
+    path = text.one_line(display_path(summary.path))
+    yield f"{'next':<{_LABEL}}energy-profiler report {path} -o report.html"
+    yield f"{'record':<{_LABEL}}{path}"
+
+
+def _labelled(label: str, sentence: str) -> Iterator[str]:
+    lines = _wrap(sentence.split(" "), WIDTH - _LABEL) if sentence else []
+    for number, line in enumerate(lines):
+        yield f"{'' if number else label:<{_LABEL}}{line}"
+
+
+def _wrapped(sentence: str) -> list[str]:
     """Wrap a text; the middle of a long one is elided, since its end names the remedy."""
-    words = text.split(" ")
-    lines = _wrap(words)
+    words = sentence.split(" ")
+    lines = _wrap(words, WIDTH, indent="  ")
     head, tail = words[:_BEFORE_THE_GAP], words[_BEFORE_THE_GAP:]
-    while len(lines) > _LINES_A_TEXT and tail:
+    while len(lines) > _LINES_PER_TEXT and tail:
         tail = tail[1:]
-        lines = _wrap([*head, _GAP, *tail])
-    return lines[:_LINES_A_TEXT]
+        lines = _wrap([*head, _GAP, *tail], WIDTH, indent="  ")
+    return lines[:_LINES_PER_TEXT]
 
 
-def _wrap(words: list[str]) -> list[str]:
-    return textwrap.wrap(" ".join(words), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+def _wrap(words: list[str], width: int, indent: str = "") -> list[str]:
+    sentence = _NO_BREAK.join(text.one_line(part) for part in " ".join(words).split(_NO_BREAK))
+    lines = textwrap.wrap(sentence, width, subsequent_indent=indent, break_on_hyphens=False)
+    return [line.replace(_NO_BREAK, " ") for line in lines]

@@ -1,47 +1,101 @@
-"""The wording of numbers, verdicts and states: the only one, for every renderer and the live line."""
+"""The wording of numbers, verdicts, states and answers: the only one, for every renderer and the live line."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from profiler.forecasting.priors import HORIZON_LIMIT
-from profiler.records import Forecast, Interval, Summary, Verdict
-from profiler.units import JOULES_PER_KWH, format_joules, format_seconds, format_si, significant
+from profiler.records import CurveState, Forecast, Interval, Provenance, Status, Verdict
+from profiler.units import JOULES_PER_KWH, format_seconds, format_si, significant
 
 if TYPE_CHECKING:
+    from profiler.emissions import Prices
+    from profiler.forecasting.backtest import Backtest
+    from profiler.records import Summary
+    from profiler.reporting.answer import Answer
     from profiler.reporting.forecast_section import Outlook, PlannedEnd, Scenario, Target
-    from profiler.reporting.model import DomainLine, Report
+    from profiler.reporting.model import Cost, DomainLine, Report
+
+Format = Callable[[float, int], str]
+"""Formats a quantity with a number of significant digits."""
+
+NOT_MEASURED = "not measured: no sensor on this machine can be read"
+OUT_OF_REACH = "out of reach"
+UNKNOWN = "unknown"
+ABSENT = "-"
+NO_BACKTEST = "The run is too short to test forecasts on its own past."
 
 _HALF_A_PERCENT = 0.005
 _SMALLEST_PERCENT = 0.1
-_SMALLEST_KWH = 0.001
+_ALMOST_ALL = 0.995
+_WIDE = 0.1
+"""Width of an interval, as a share of its median, above which two digits are shown instead of three."""
+_NOTHING = 0.01
+"""Share of the energy spent below which the lower end of a price is as good as zero."""
+_SMALLEST_KWH = 0.1
+_SMALLEST_GRAM = 0.001
+_GRAMS_PER_KILOGRAM = 1000.0
+_SMALLEST_MONEY = 0.0001
 _WH_PER_KWH = 1000.0
-_FAR_OFF = math.log(1.999)
-_BEYOND = f"over {HORIZON_LIMIT:g}x the energy"
-_MOST_ASKED = 3
+
+
+# Numbers
 
 
 def percent(share: float) -> str:
     """Format a probability or a share; only 0 and 1 are written as 0 % and 100 %."""
     if 0 < share < _HALF_A_PERCENT:
         return "< 1 %"
-    if 1 - _HALF_A_PERCENT <= share < 1:
+    if _ALMOST_ALL <= share < 1:
         return "> 99 %"
     return f"{100 * share:.0f} %"
 
 
-def energy(report: "Report") -> str:
-    """Format the total with its uncertainty."""
-    if report.energy is None:
-        return NOT_METERED
-    joules = report.energy.median
-    amounts = ", ".join((kwh(joules / JOULES_PER_KWH), *_caveats(report)))
-    return f"{format_joules(joules)} {within(report.energy)} ({amounts})"
+def joules(value: float, digits: int = 3) -> str:
+    """Format joules."""
+    return format_si(value, "J", digits)
 
 
-NOT_METERED = "not measured: no sensor on this machine can be read"
+def seconds(value: float, digits: int = 3) -> str:
+    """Format a duration."""
+    return format_seconds(value, digits)
+
+
+def kwh(value: float, digits: int = 3) -> str:
+    """Format kilowatt-hours, in watt-hours below 0.1 kWh."""
+    if value >= _SMALLEST_KWH:
+        return f"{significant(value, digits)} kWh"
+    return format_si(value * _WH_PER_KWH, "Wh", digits)
+
+
+def carbon(grams: float, digits: int = 3) -> str:
+    """Format grams of CO2 equivalent, in kilograms from 1 kg on."""
+    if 0 < grams < _SMALLEST_GRAM:
+        return f"< {_SMALLEST_GRAM:g} gCO2e"
+    if grams >= _GRAMS_PER_KILOGRAM:
+        return f"{significant(grams / _GRAMS_PER_KILOGRAM, digits)} kgCO2e"
+    return f"{significant(grams, digits)} gCO2e"
+
+
+def money(value: float, digits: int = 3) -> str:
+    """Format money without an exponent and without a currency."""
+    if 0 < value < _SMALLEST_MONEY:
+        return f"< {Decimal(str(_SMALLEST_MONEY)):f}"
+    return f"{Decimal(significant(value, digits)):f}" if value < 1.0 else significant(value, digits)
+
+
+def level(value: float, digits: int = 4) -> str:
+    """Format a value of a metric."""
+    return significant(value, digits)
+
+
+def digits_of(interval: Interval) -> int:
+    """Return the significant digits that an interval supports."""
+    if not (math.isfinite(interval.high) and math.isfinite(interval.median)):
+        return 2
+    return 2 if interval.high - interval.low > _WIDE * abs(interval.median) else 3
 
 
 def within(interval: Interval) -> str:
@@ -50,205 +104,18 @@ def within(interval: Interval) -> str:
     return f"± {significant(half, 2)} %" if half >= _SMALLEST_PERCENT else f"± < {_SMALLEST_PERCENT} %"
 
 
-def _caveats(report: "Report") -> list[str]:
-    estimated = [f"{percent(report.modelled_share)} estimated"] if report.modelled_share else []
-    return estimated + (["incomplete"] if report.summary.missing else [])
-
-
-def cost(report: "Report") -> str:
-    """Format the total as electricity, carbon and money; empty where neither prices nor a PUE are known."""
-    known, prices = report.cost, report.cost.prices
-    parts = []
-    if known.kwh is not None and prices.pue != 1.0:
-        parts.append(f"{kwh(known.kwh.median)} at the meter (PUE {prices.pue:g})")
-    if known.gco2e is not None:
-        parts.append(f"{carbon(known.gco2e.median)} ({carbon_source(report)})")
-    if known.money is not None:
-        parts.append(f"{money(known.money.median)} (at {prices.price_per_kwh:g} per kWh)")
-    return ", ".join(parts)
-
-
-def kwh(value: float) -> str:
-    """Format kilowatt-hours, in watt-hours below 0.001 kWh."""
-    return f"{significant(value)} kWh" if value >= _SMALLEST_KWH else format_si(value * _WH_PER_KWH, "Wh")
-
-
-def carbon(grams: float) -> str:
-    """Format grams of CO2 equivalent."""
-    return format_si(grams, "gCO2e")
-
-
-def money(value: float) -> str:
-    """Format money without an exponent."""
-    text = significant(value)
-    return text if value >= 1.0 else f"{Decimal(text):f}"
-
-
-def carbon_source(report: "Report") -> str:
-    """Format the carbon intensity and its source."""
-    prices = report.cost.prices
-    intensity = significant(prices.grid_gco2e_per_kwh or 0.0)
-    return f"{intensity} g/kWh, {prices.grid_source}"
-
-
-def steps(report: "Report") -> str:
-    """Format the number of steps, and the mean energy and duration of one."""
-    if report.step_seconds is None:
-        return "none seen"
-    each = f"{format_joules(report.step_joules)} and " if report.step_joules is not None else ""
-    return f"{report.summary.steps:,}, {each}{format_seconds(report.step_seconds)} per step"
-
-
-def provenance(line: "DomainLine") -> str:
-    """Format the provenance of a domain's joules, and the share of them that was bridged."""
-    bridged = f", {percent(line.bridged_share)} bridged" if line.bridged_share >= _HALF_A_PERCENT else ""
-    return f"{line.provenance.value}{bridged}"
-
-
-def loss(value: float) -> str:
-    """Format a loss with four significant digits."""
-    return significant(value, 4)
-
-
-def spread(interval: Interval) -> str:
-    """Format a loss with its interval."""
-    return f"{loss(interval.median)} [{loss(interval.low)}, {loss(interval.high)}]"
-
-
-def price(verdict: Verdict, more: Interval | None, unit: Callable[[float], str]) -> tuple[str, str]:
-    """Format a further amount and its interval; past the horizon only a lower bound."""
-    if verdict is Verdict.REACHED:
-        return "none", ""
-    if more is None or verdict is Verdict.UNREACHABLE or not math.isfinite(more.low):
-        return "never", ""
-    point = unit(more.median) if verdict is Verdict.REACHABLE else f"over {unit(more.low)}"
-    return point, ends(more, unit)
+def levels(interval: Interval) -> str:
+    """Format a level with its interval, with four digits where it is known to 1 %."""
+    known = interval.high - interval.low <= _WIDE * _WIDE * abs(interval.median)
+    digits = 4 if known else digits_of(interval)
+    low, median, high = (level(end, digits) for end in (interval.low, interval.median, interval.high))
+    return median if low == high else f"{median} ({low} to {high})"
 
 
 def scaled(interval: Interval, factor: float) -> Interval:
     """Multiply an interval by a positive factor."""
     low, median, high = (end * factor for end in (interval.low, interval.median, interval.high))
     return Interval(low=low, median=median, high=high, level=interval.level)
-
-
-TARGET_HEAD = ("target loss", "joules more [90 %]", "P(never)", "verdict")
-
-
-def target(row: "Target") -> tuple[str, str, str, str]:
-    """Return the cells of a target, under ``TARGET_HEAD``."""
-    forecast = row.forecast
-    verdict = _BEYOND if forecast.verdict is Verdict.BEYOND_HORIZON else forecast.verdict.value
-    certainly = " for certain" if forecast.certain else ""
-    asked = "asked " if row.way is None else ""
-    return asked + loss(row.loss), _price(row), percent(forecast.p_unreachable), verdict + certainly
-
-
-def _price(row: "Target") -> str:
-    forecast, more = row.forecast, row.more
-    if forecast.verdict is Verdict.REACHED:
-        return f"none: there by {format_joules(forecast.median)}"
-    if more is None:
-        return "no finite amount"
-    point = format_joules(more.median) if forecast.verdict is Verdict.REACHABLE else "-"
-    return f"{point:<8} {_ends(more)}"
-
-
-def _ends(interval: Interval) -> str:
-    return ends(interval, format_joules)
-
-
-def ends(interval: Interval, unit: Callable[[float], str]) -> str:
-    """Format both ends of an interval."""
-    low, high = (unit(end) if math.isfinite(end) else "never" for end in (interval.low, interval.high))
-    return f"[{low}, {high}]"
-
-
-_SENTENCES = {
-    Verdict.REACHED: "Reached: the smoothed curve was there by {joules}.",
-    Verdict.REACHABLE: "Reachable. P(never) is {never}.",
-    Verdict.BEYOND_HORIZON: "More than ten times the energy spent: only the interval counts. P(never) is {never}.",
-    Verdict.UNDETERMINED: "Undetermined: the curve does not tell whether it can be reached. P(never) is {never}.",
-    Verdict.UNREACHABLE: "Unreachable: the floor lies above it with a probability of {never}.",
-}
-
-
-def verdict_sentence(verdict: Verdict, joules: float, p_unreachable: float) -> str:
-    """Format the verdict on a target that takes ``joules`` since the start."""
-    return _SENTENCES[verdict].format(never=percent(p_unreachable), joules=format_joules(joules))
-
-
-def live_price(target: float, forecast: Forecast, spent: float) -> str:
-    """Format the price of a target for the live line.
-
-    Args:
-        target: The loss.
-        forecast: Its forecast.
-        spent: Joules since the start.
-    """
-    name, never = f"loss {loss(target)}", percent(forecast.p_unreachable)
-    if forecast.verdict is Verdict.REACHED:
-        return f"{name} was reached at {format_joules(forecast.median)}"
-    if forecast.verdict is Verdict.UNREACHABLE:
-        return f"no finite energy reaches {name} ({never})"
-    low, median, high = (
-        max(joules - spent, 0.0) for joules in (forecast.low, forecast.median, forecast.high)
-    )
-    interval = _ends(Interval(low=low, median=median, high=high))
-    if forecast.verdict is Verdict.REACHABLE:
-        return f"{name} needs {format_joules(median)} more {interval}"
-    doubt = f", P(never) {never}" if forecast.verdict is Verdict.UNDETERMINED else ""
-    return f"{name} needs {interval} more{doubt}"
-
-
-NO_BACKTEST = "The run is too short to test forecasts on its own past."
-BACKTEST_HEAD = ("known then", "forecast for now", "measured now", "off by", "in its 90 % interval")
-FUTURES = {"planned": "rate planned", "held": "rate held", "annealed": "rate annealed"}
-
-
-def planned_end(end: "PlannedEnd") -> str:
-    """Format the end of the planned run."""
-    return f"ends at loss {spread(end.loss)} after {format_joules(end.joules)}"
-
-
-def scenario(row: "Scenario") -> str:
-    """Format the price of a target under one future of the learning rate."""
-    forecast, more = row.target.forecast, row.target.more
-    price = "no finite amount" if more is None else f"{format_joules(more.median)} more {_ends(more)}"
-    if more is not None and forecast.verdict is not Verdict.REACHABLE:
-        price = f"{_ends(more)} more"
-    if forecast.verdict is Verdict.REACHED:
-        price = "nothing more"
-    name = FUTURES[row.name]
-    return f"{name:<14}loss {loss(row.target.loss)} for {price}, P(never) {percent(forecast.p_unreachable)}"
-
-
-def backtest(outlook: "Outlook") -> str:
-    """Format the backtest in a line."""
-    tests = outlook.backtest
-    if not tests:
-        return f"backtest none: {NO_BACKTEST[0].lower()}{NO_BACKTEST[1:-1]}"
-    shares = " / ".join(f"{100 * test.share:.0f}" for test in tests)
-    errors = " / ".join(_off(test.error) for test in tests)
-    held = sum(test.held for test in tests)
-    return f"backtest at {shares} % of the joules: {errors} % off, {held} of {len(tests)} held"
-
-
-def backtest_rows(outlook: "Outlook") -> list[tuple[str, ...]]:
-    """Return the rows of the backtest, under ``BACKTEST_HEAD``."""
-    return [
-        (
-            f"{percent(test.share)} of the joules",
-            spread(test.forecast),
-            loss(test.measured),
-            f"{_off(test.error)} %",
-            "yes" if test.held else "no",
-        )
-        for test in outlook.backtest
-    ]
-
-
-def _off(error: float) -> str:
-    return f"{100.0 * math.expm1(abs(error)):.1f}" if abs(error) < _FAR_OFF else ">99"
 
 
 def when(moment: str) -> str:
@@ -274,52 +141,450 @@ def shortened(text: str, width: int) -> str:
     return f"{plain[: width - 1 - end]}…{plain[len(plain) - end :]}"
 
 
-def title(summary: Summary, width: int = 80) -> str:
+def counted(number: int, noun: str) -> str:
+    """Format a number of things: ``1 warning``, ``2 warnings``."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+# Prices of targets
+
+
+def is_unknown(more: Interval, spent: float) -> bool:
+    """Return True if an interval of further joules excludes nothing: from none to out of reach."""
+    return math.isnan(more.median) or (math.isinf(more.high) and more.low <= _NOTHING * spent)
+
+
+def price(verdict: Verdict, more: Interval | None, unit: Format, spent: float = 0.0) -> tuple[str, str]:
+    """Format a further amount, and its 90 % interval.
+
+    Args:
+        verdict: Verdict on the target.
+        more: The further amount, in the unit of ``unit``; None when reached or out of reach.
+        unit: Its format.
+        spent: The amount spent so far, in the same unit.
+    """
+    if verdict is Verdict.REACHED:
+        return "none", ""
+    if more is None or verdict is Verdict.UNREACHABLE or more.low == math.inf:
+        return OUT_OF_REACH, ""
+    if is_unknown(more, spent):
+        return UNKNOWN, ""
+    digits = digits_of(more)
+    point = unit(more.median, digits) if verdict is Verdict.REACHABLE else f"over {unit(more.low, digits)}"
+    return point, ends(more, unit)
+
+
+def ends(interval: Interval, unit: Format) -> str:
+    """Format both ends of an interval."""
+    digits = digits_of(interval)
+    low, high = (
+        unit(end, digits) if math.isfinite(end) else OUT_OF_REACH for end in (interval.low, interval.high)
+    )
+    return f"{low} to {high}"
+
+
+def about(verdict: Verdict, more: Interval, unit: Format) -> str:
+    """Format a further amount with its interval in a sentence; only a target within reach has a point."""
+    digits = digits_of(more)
+    least = unit(more.low, digits)
+    if verdict is not Verdict.REACHABLE:
+        return f"at least {least}"
+    if math.isinf(more.high):
+        return f"about {unit(more.median, digits)} (at least {least})"
+    return f"about {unit(more.median, digits)} ({least} to {unit(more.high, digits)})"
+
+
+def change(row: "Target", goal: str) -> str:
+    """Format the distance of a target from the present level; empty for an asked one."""
+    if row.change is None:
+        return "asked"
+    return f"{100 * row.change:g} % {'lower' if goal == 'min' else 'less error'}"
+
+
+_VERDICTS = {
+    Verdict.REACHED: "reached",
+    Verdict.REACHABLE: "within reach",
+    Verdict.BEYOND_HORIZON: f"over {HORIZON_LIMIT:g}x the energy",
+    Verdict.UNDETERMINED: "undetermined",
+    Verdict.UNREACHABLE: OUT_OF_REACH,
+}
+
+
+def verdict(forecast: Forecast) -> str:
+    """Format a verdict."""
+    return _VERDICTS[forecast.verdict] + (" for certain" if forecast.certain else "")
+
+
+def chance(p_unreachable: float) -> str:
+    """Format the probability that a target is out of reach."""
+    return UNKNOWN if math.isnan(p_unreachable) else percent(p_unreachable)
+
+
+TARGET_HEAD = ("target", "", "energy more", "90 % interval", OUT_OF_REACH)
+
+
+def target(row: "Target", goal: str, spent: float) -> tuple[str, ...]:
+    """Return the cells of a target, under ``TARGET_HEAD``."""
+    value, interval = price(row.forecast.verdict, row.more, joules, spent)
+    if row.forecast.verdict is Verdict.REACHED:
+        value, interval = "reached", f"after {joules(row.forecast.median)}"
+    return (
+        level(row.loss),
+        change(row, goal),
+        value,
+        interval or ABSENT,
+        chance(row.forecast.p_unreachable),
+    )
+
+
+_SENTENCES = {
+    Verdict.REACHED: "Reached after {joules}.",
+    Verdict.REACHABLE: "Within reach; the probability that it is out of reach is {never}.",
+    Verdict.BEYOND_HORIZON: (
+        f"Needs more than {HORIZON_LIMIT:g} times the energy spent. "
+        "The probability that it is out of reach is {never}."
+    ),
+    Verdict.UNDETERMINED: "Undetermined: the probability that it is out of reach is {never}.",
+    Verdict.UNREACHABLE: "Out of reach: the probability that the floor is higher is {never}.",
+}
+
+
+def verdict_sentence(verdict: Verdict, joules_since_start: float, p_unreachable: float) -> str:
+    """Format the verdict on a target that takes ``joules_since_start``."""
+    return _SENTENCES[verdict].format(never=chance(p_unreachable), joules=joules(joules_since_start))
+
+
+FUTURES = {
+    "onward": "as before",
+    "planned": "rate as planned",
+    "held": "rate held",
+    "annealed": "rate annealed",
+}
+
+
+def scenario(row: "Scenario", spent: float) -> str:
+    """Format the price of a target under one future of the learning rate."""
+    return f"{level(row.target.loss)} with the {FUTURES[row.name]}: {_more(row, spent)}"
+
+
+def scenarios(outlook: "Outlook", spent: float) -> str:
+    """Format the price of one target under each future of the learning rate."""
+    prices = "; ".join(f"{FUTURES[row.name]}: {_more(row, spent)}" for row in outlook.scenarios)
+    return f"{level(outlook.scenarios[0].target.loss)} with the {prices}" if prices else ""
+
+
+def _more(row: "Scenario", spent: float) -> str:
+    forecast = row.target.forecast
+    value, interval = price(forecast.verdict, row.target.more, joules, spent)
+    known = f"{value} more" if value not in (OUT_OF_REACH, UNKNOWN) else value
+    return known + (f" ({interval})" if interval else "")
+
+
+def live_price(
+    target: float,
+    forecast: Forecast,
+    spent: float,
+    *,
+    present: float | None = None,
+    age_seconds: float | None = None,
+) -> str:
+    """Format the price of a target for the live line; a target that the present level has reached has none.
+
+    Args:
+        target: The loss.
+        forecast: Its forecast.
+        spent: Joules since the start.
+        present: The present level; None where it is unknown.
+        age_seconds: Age of the forecast; None where it is new.
+    """
+    name = f"loss {level(target)}"
+    if present is not None and present <= target:
+        return f"{name} is reached"
+    if forecast.verdict is Verdict.REACHED:
+        return f"{name} was reached at {joules(forecast.median)}"
+    age = "" if age_seconds is None else f" [forecast {seconds(float(round(age_seconds)), 2)} old]"
+    if forecast.verdict is Verdict.UNREACHABLE:
+        return f"{name} is {OUT_OF_REACH} ({chance(forecast.p_unreachable)}){age}"
+    low, median, high = (
+        end if math.isnan(end) else max(end - spent, 0.0)
+        for end in (forecast.low, forecast.median, forecast.high)
+    )
+    more = Interval(low=low, median=median, high=high)
+    value, interval = price(forecast.verdict, more, joules, spent)
+    if value == UNKNOWN:
+        return f"cost of {name} {UNKNOWN}{age}"
+    if forecast.verdict is Verdict.REACHABLE:
+        return f"{name} needs {value} more ({interval}){age}"
+    doubt = f", {OUT_OF_REACH} {chance(forecast.p_unreachable)}" if forecast.p_unreachable else ""
+    return f"{name} needs {value} more{doubt}{age}"
+
+
+# The run
+
+
+def run_status(status: Status) -> str:
+    """Format a status at the start of a sentence."""
+    return {
+        Status.COMPLETED: "Completed",
+        Status.RUNNING: "Running",
+        Status.FAILED: "Failed",
+        Status.INTERRUPTED: "Interrupted",
+    }[status]
+
+
+_STATES = {
+    CurveState.NOT_A_PROGRESS_MEASURE: "{metric} does not measure progress",
+    CurveState.TOO_EARLY: "too early to forecast",
+    CurveState.DIVERGED: "{metric} DIVERGED",
+    CurveState.RISING: "{metric} RISING",
+    CurveState.FLAT: "{metric} flat",
+    CurveState.IMPROVING: "{metric} improving",
+}
+_WORSENING = "{metric} FALLING"
+
+
+def curve_state(state: CurveState, metric: str, goal: str = "min", step: int | None = None) -> str:
+    """Format the state of a metric's curve, with the step at which it diverged."""
+    if state is CurveState.RISING and goal == "max":
+        return _WORSENING.format(metric=one_line(metric))
+    after = f" after step {step:,}" if state is CurveState.DIVERGED and step else ""
+    return _STATES[state].format(metric=one_line(metric)) + after
+
+
+def measured(share: float | None, *, incomplete: bool = False) -> str:
+    """Format the measured share of the energy in a word or two."""
+    if share is None:
+        return "not measured"
+    words = "measured" if share == 1.0 else "estimated" if share == 0.0 else f"{percent(share)} measured"
+    return f"{words}, incomplete" if incomplete else words
+
+
+def title(summary: "Summary", status: str, width: int = 80) -> str:
     """Format the headline of a run: its name and status."""
-    state = f": {summary.status.value} after {format_seconds(summary.window_seconds)} =="
+    state = f": {status} =="
     return f"== {shortened(summary.name, width - len(state) - 3)}{state}"
 
 
-def answer(report: "Report") -> str:
-    """Format the report in one sentence."""
-    outlook = report.outlook
-    if outlook is None:
-        return f"This run took {energy(report)}. No forecast: {report.refused}"
-    end = outlook.planned_end
-    planned = [] if end is None else [f"the run as planned {planned_end(end)}"]
-    asked, chosen = (
-        [_clause(row, report.training_watts) for row in rows] for rows in _headline_targets(outlook)
+def energy(interval: Interval | None) -> str:
+    """Format the total with its uncertainty."""
+    if interval is None:
+        return NOT_MEASURED
+    digits = digits_of(interval)
+    amount = f"{joules(interval.median, digits)} ({kwh(interval.median / JOULES_PER_KWH, digits)})"
+    return f"{amount} {within(interval)}"
+
+
+def currency(prices: "Prices") -> str:
+    """Return the currency of a price with a leading space; empty where it is unknown."""
+    known = getattr(prices, "currency", None)
+    return f" {one_line(known)}" if known else ""
+
+
+def elsewhere(cost: "Cost") -> list[str]:
+    """Format the total as electricity at the meter, carbon and money, where prices are known."""
+    prices, parts = cost.prices, []
+    digits = 3 if cost.kwh is None else digits_of(cost.kwh)
+    if cost.kwh is not None and prices.pue != 1.0:
+        parts.append(f"{kwh(cost.kwh.median, digits)} at the meter (PUE {prices.pue:g})")
+    if cost.gco2e is not None:
+        parts.append(carbon(cost.gco2e.median, digits))
+    if cost.money is not None:
+        parts.append(f"{money(cost.money.median, digits)}{currency(prices)}")
+    return parts
+
+
+def carbon_source(prices: "Prices") -> str:
+    """Format the carbon intensity and its source."""
+    return f"{significant(prices.grid_gco2e_per_kwh or 0.0)} g/kWh, {prices.grid_source}"
+
+
+def steps(report: "Report") -> str:
+    """Format the number of steps, and the mean energy and duration of one."""
+    if report.step_seconds is None:
+        return "no steps detected"
+    each = f"{joules(report.step_joules)} and " if report.step_joules is not None else ""
+    return f"{counted(report.summary.steps, 'step')}, {each}{seconds(report.step_seconds)} per step"
+
+
+_PROVENANCES = {
+    Provenance.COUNTER: "counter",
+    Provenance.INTEGRATED: "integrated power",
+    Provenance.MODELLED: "estimated",
+    Provenance.MISSING: "missing",
+}
+
+
+def provenance(line: "DomainLine") -> str:
+    """Format the provenance of a domain's joules, and the share of them that was bridged."""
+    bridged = f", {percent(line.bridged_share)} bridged" if line.bridged_share >= _HALF_A_PERCENT else ""
+    return f"{_PROVENANCES[line.provenance]}{bridged}"
+
+
+def domain_joules(line: "DomainLine") -> str:
+    """Format the joules of a domain as precisely as its sensor allows."""
+    return joules(line.joules, 2 if 2 * line.gain_share > _WIDE else 3)
+
+
+# The answer
+
+
+def sentences(answer: "Answer") -> list[str]:
+    """Return cost, worth, advice and how to measure more, as sentences."""
+    return [
+        sentence for sentence in (answer.cost, *answer.worth, advice(answer), answer.measuring) if sentence
+    ]
+
+
+def advice(answer: "Answer") -> str:
+    """Return the advice with the confidence behind it."""
+    if answer.confidence is None:
+        return answer.advice
+    return f"{answer.advice} Confidence: {answer.confidence.value}."
+
+
+def cost_sentence(report: "Report") -> str:
+    """Return the cost of the run in a sentence."""
+    length = seconds(report.summary.window_seconds)
+    if report.energy is None:
+        return f"The energy was {NOT_MEASURED}; the run took {length}."
+    digits = digits_of(report.energy)
+    amounts = [kwh(report.energy.median / JOULES_PER_KWH, digits), *elsewhere(report.cost)]
+    origin = measured(report.measured_share, incomplete=bool(report.summary.missing))
+    return (
+        f"{joules(report.energy.median, digits)} ({', '.join(amounts)}) in {length}; "
+        f"{origin}, {within(report.energy).replace('± ', '±')}."
     )
-    sentence = "; ".join([*asked, *planned, *chosen])
-    guess = " This is a guess: forecasts made earlier in this run did not hold." if outlook.is_guess else ""
-    return f"{sentence[0].upper()}{sentence[1:]}.{guess}"
 
 
-def _headline_targets(outlook: "Outlook") -> "tuple[tuple[Target, ...], tuple[Target, ...]]":
-    """Return the asked targets, or without any the farthest reachable one and the last."""
-    if outlook.asked:
-        return outlook.asked[:_MOST_ASKED], ()
-    reachable = [row for row in outlook.targets if row.forecast.verdict is Verdict.REACHABLE]
-    first, last = (*reversed(reachable), *outlook.targets)[0], outlook.targets[-1]
-    return (), (first,) if outlook.planned_end is not None or first is last else (first, last)
+def worth_sentences(outlook: "Outlook", spent: float) -> list[str]:
+    """Return what the past energy bought, and the price of further progress.
+
+    Args:
+        outlook: The forecast.
+        spent: Joules of the run so far.
+    """
+    if outlook.state in (CurveState.IMPROVING, CurveState.FLAT):
+        return [*_history(outlook), *_next(outlook, spent)]
+    if outlook.state in (CurveState.DIVERGED, CurveState.RISING):
+        return [outlook.state_reason]
+    # The other states have no trend to report; the advice names what is missing.
+    return []
 
 
-def _clause(row: "Target", watts: float | None) -> str:
-    forecast, more, target = row.forecast, row.more, loss(row.loss)
-    never = percent(forecast.p_unreachable)
-    if forecast.verdict is Verdict.REACHED:
-        return f"loss {target} was reached by {format_joules(forecast.median)}"
-    if more is None:
-        under = (
-            "lies under an exact bound"
-            if forecast.certain
-            else f"is under the floor with {never} probability"
+def _history(outlook: "Outlook") -> list[str]:
+    if outlook.half is None:
+        return []
+    metric = one_line(outlook.metric)
+    gain = _relative(outlook.half, outlook.last_loss)
+    move = f"from {level(outlook.half, 3)} to {level(outlook.last_loss, 3)}"
+    if gain < _HALF_A_PERCENT:
+        return [f"The second half of the energy changed the {metric} by less than 1 %."]
+    word = "lowered" if outlook.last_loss < outlook.half else "raised"
+    return [f"The second half of the energy {word} the {metric} by {percent(gain)} ({move})."]
+
+
+def _relative(before: float, after: float) -> float:
+    return abs(after - before) / abs(before) if before else 0.0
+
+
+def _next(outlook: "Outlook", spent: float) -> list[str]:
+    """Return the prices of the first two round targets; unknown ones share a clause."""
+    if outlook.state is CurveState.FLAT:
+        return [outlook.state_reason]
+    clauses: dict[str, list[str]] = {}
+    for row in outlook.targets[:2]:
+        clauses.setdefault(_next_price(row, spent), []).append(f"{100 * (row.change or 0.0):g} %")
+    if not clauses:
+        return []
+    sentence = "; ".join(f"the next {_listed(names)} {clause}" for clause, names in clauses.items())
+    return [f"{sentence[0].upper()}{sentence[1:]}."]
+
+
+def _next_price(row: "Target", spent: float) -> str:
+    if row.forecast.verdict is Verdict.REACHED:
+        return "was reached before"
+    if row.more is None:
+        return f"is {OUT_OF_REACH}"
+    if is_unknown(row.more, spent):
+        return f"has an {UNKNOWN} cost"
+    within_reach = row.forecast.verdict is Verdict.REACHABLE
+    times = share_of(row.more.median if within_reach else row.more.low, spent)
+    return f"needs {about(row.forecast.verdict, row.more, joules)}, {times}"
+
+
+def share_of(more: float, spent: float) -> str:
+    """Format further joules in relation to those of the run."""
+    ratio = more / spent if spent else math.inf
+    if ratio < 1.0:
+        return f"{percent(ratio)} of this run's energy"
+    return f"{significant(ratio, 2)} times this run's energy"
+
+
+def weighed_advice(row: "Target", metric: str, spent: float, *, stop: bool) -> str:
+    """Return the advice that follows from the price of a target.
+
+    Args:
+        row: The target.
+        metric: Name of the metric.
+        spent: Joules of the run so far.
+        stop: True if the price is too high.
+    """
+    goal = (
+        f"{metric} {level(row.loss)}" if row.change is None else f"a {100 * row.change:g} % better {metric}"
+    )
+    if row.more is None:
+        return f"Stop: {goal} is {OUT_OF_REACH}." if stop else f"Go on towards {goal}."
+    amount = price(row.forecast.verdict, row.more, joules, spent)[0]
+    known = row.forecast.verdict is Verdict.REACHABLE
+    times = share_of(row.more.median if known else row.more.low, spent)
+    if stop:
+        return f"Stop, unless {goal} is worth {amount} ({times})."
+    if row.more.median <= spent:
+        return f"Go on: {goal} needs about {amount} ({times})."
+    return f"Go on if {goal} is worth {amount} ({times})."
+
+
+def planned_end(end: "PlannedEnd", metric: str) -> str:
+    """Format the end of the planned run."""
+    return f"the planned run ends at {one_line(metric)} {levels(end.loss)} after {joules(end.joules)}"
+
+
+BACKTEST_HEAD = ("energy used", "forecast for now", "measured now", "error", "in its 90 % interval")
+
+
+def backtest(outlook: "Outlook") -> str:
+    """Return the backtest in a sentence."""
+    tests = outlook.backtest
+    if not tests:
+        return NO_BACKTEST
+    shares, errors = _listed([f"{100 * test.share:.0f}" for test in tests]), _listed([_off(t) for t in tests])
+    held = sum(test.held for test in tests)
+    inside = "all" if held == len(tests) else f"{held} of {len(tests)}"
+    return (
+        f"Backtest: forecasts made at {shares} % of the energy missed the present {one_line(outlook.metric)} "
+        f"by {errors} %; {inside} within their 90 % interval."
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def backtest_rows(outlook: "Outlook") -> list[tuple[str, ...]]:
+    """Return the rows of the backtest, under ``BACKTEST_HEAD``."""
+    return [
+        (
+            percent(test.share),
+            levels(test.forecast),
+            level(test.measured),
+            f"{_off(test)} %",
+            "yes" if test.held else "no",
         )
-        return f"loss {target} {under}"
-    if forecast.verdict is Verdict.REACHABLE:
-        length = f", about {format_seconds(more.median / watts)}" if watts else ""
-        return f"reaching loss {target} needs {format_joules(more.median)} more {_ends(more)}{length}"
-    if forecast.verdict is Verdict.BEYOND_HORIZON:
-        spent = f"more than {HORIZON_LIMIT:g} times the energy spent"
-        return f"loss {target} needs {spent} (at least {format_joules(more.low)} more)"
-    return f"loss {target} may be out of reach ({never})"
+        for test in outlook.backtest
+    ]
+
+
+def _off(test: "Backtest") -> str:
+    """Format the miss of a forecast as a share of the measured level."""
+    miss = 100 * _relative(test.measured, test.forecast.median)
+    return significant(miss, 2) if miss >= 1.0 else f"{miss:.1f}"

@@ -35,16 +35,16 @@ def resource(path: str) -> tuple[bytes, str] | None:
 def snapshot(view: "View") -> bytes:
     """Return everything that changes on the page, as JSON."""
     report, summary = view.report, view.report.summary
-    outlook = report.outlook
+    outlook, spent = report.outlook, summary.total_joules or 0.0
     elapsed = format_seconds(summary.window_seconds)
     shown = {
         "name": text.one_line(summary.name) or "unnamed run",
         "status": summary.status.value,
         "state": f"{summary.status.value} after {elapsed}, begun {text.when(summary.started_at)}",
         "over": view.is_over,
-        "answer": text.answer(report),
+        "answer": " ".join(text.sentences(report.answer)),
         "cards": [[card.label, card.value, card.note] for card in (*_now(view), *tables.cards_of(report))],
-        "targets": _table(tables.targets(outlook, report.training_watts)) if outlook else None,
+        "targets": _table(tables.targets(outlook, spent, report.training_watts)) if outlook else None,
         "warnings": list(report.warnings),
         "figures": _figures(view),
     }
@@ -67,7 +67,7 @@ def _figures(view: "View") -> dict[str, figures.Figure]:
     run, outlook = view.run, view.report.outlook
     power = power_of(run.samples, list(view.watts))
     found = {
-        "curve": figures.curve(outlook, view.chart) if outlook and view.chart else None,
+        "curve": figures.metric(outlook, view.chart, view.report.metric) if view.chart else None,
         "power": figures.power(power, stretches(run.steps, run.spans)) if power else None,
     }
     return {name: figure for name, figure in found.items() if figure is not None}

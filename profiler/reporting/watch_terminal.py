@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from profiler._compat import display_path
-from profiler.reporting import text
+from profiler.reporting import terminal, text
 from profiler.reporting.live_report import View
 from profiler.units import format_joules, format_watts
 
@@ -16,18 +16,17 @@ _BARS = "▁▂▃▄▅▆▇█"
 _RECENT_SECONDS = 60.0
 _COLUMNS = 40
 _DOMAINS_SHOWN = 6
-_WARNINGS_SHOWN = 2
 
 
 def line(view: View) -> str:
     """Return the state of the run in a line for a log."""
     report, summary = view.report, view.report.summary
     elapsed = timedelta(seconds=int(summary.window_seconds))
-    parts = [f"{elapsed} {summary.status.value}", f"{summary.steps:,} steps"]
+    parts = [f"{elapsed} {summary.status.value}", text.counted(summary.steps, "step")]
     parts += [] if view.total_watts is None or view.is_over else [format_watts(view.total_watts)]
-    parts += [] if report.energy is None else [format_joules(report.energy.median)]
-    parts += [] if view.loss is None else [f"loss {text.loss(view.loss)}"]
-    return ", ".join(parts) + (f". {text.answer(report)}" if report.outlook is not None else "")
+    parts += [] if report.energy is None else [text.joules(report.energy.median)]
+    parts += [] if view.loss is None else [f"loss {text.level(view.loss)}"]
+    return ", ".join(parts) + (f". {text.advice(report.answer)}" if report.outlook is not None else "")
 
 
 def screen(view: View) -> "RenderableType":
@@ -41,13 +40,12 @@ def _parts(view: View) -> "Iterator[RenderableType]":
     from rich.text import Text
 
     report, summary = view.report, view.report.summary
-    yield Text(text.title(summary), style="bold")
-    yield Text(f"energy  {text.energy(report)}")
+    yield Text(terminal.headline(report), style="bold")
     yield from map(Text, _power(view))
-    yield Text(f"steps   {text.steps(report)}")
-    yield from _forecast(view)
-    for warning in summary.warnings[:_WARNINGS_SHOWN]:
-        yield Text(f"! {text.one_line(warning)}", style="yellow")
+    yield Text(f"loss    {'none yet' if view.loss is None else text.level(view.loss)}")
+    yield from map(Text, terminal.body(report))
+    if report.outlook is not None and not view.is_over:
+        yield Text(f"forecast {text.seconds(float(round(view.forecast_age_seconds)), 2)} old", style="dim")
     yield Text(f"record  {text.one_line(display_path(summary.path))}", style="dim")
 
 
@@ -60,8 +58,8 @@ def _power(view: View) -> Iterator[str]:
     lines = [line for line in view.report.domains if line.billed]
     for known in lines[:_DOMAINS_SHOWN]:
         watts = known.watts if view.is_over else view.watts.get(known.name, known.watts)
-        provenance = text.provenance(known)
-        yield f"  {known.name:<16} {format_watts(watts):>8} {format_joules(known.joules):>8}  {provenance}"
+        name, joules = text.one_line(known.name), format_joules(known.joules)
+        yield f"  {name:<16} {format_watts(watts):>8} {joules:>8}  {text.provenance(known)}"
     if rest := lines[_DOMAINS_SHOWN:]:
         yield f"  and {len(rest)} more"
 
@@ -82,23 +80,3 @@ def _sparkline(view: View) -> str:
     if not high > 1.01 * low:
         return ""
     return "".join(_BARS[round((len(_BARS) - 1) * (w - low) / (high - low))] for w in watts.tolist())
-
-
-def _forecast(view: View) -> "Iterator[RenderableType]":
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    outlook = view.report.outlook
-    loss = "none yet" if view.loss is None else text.loss(view.loss)
-    if outlook is None:
-        yield Text(f"loss    {loss}")
-        yield Text(f"no forecast: {view.report.refused}")
-        return
-    yield Text(f"loss    {loss}, level {text.loss(outlook.last_loss)}, floor {text.spread(outlook.floor)}")
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 2, 0, 0))
-    for title, justify in zip(text.TARGET_HEAD, ("right", "left", "right", "left"), strict=True):
-        table.add_column(title, justify=justify)  # type: ignore[arg-type]
-    for target in outlook.rows:
-        table.add_row(*text.target(target))
-    yield table

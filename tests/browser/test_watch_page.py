@@ -116,7 +116,7 @@ def test_the_page_shows_everything_to_everybody(opened, serve, growing):
     page = seen.page
     wait_for(seen, "() => document.querySelectorAll('#power .plotly, #curve .plotly').length >= 2")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.locator("#targets tbody tr").count() == 5
+    assert page.locator("#targets tbody tr").count() == 4
     assert page.locator("h1").inner_text() == HOSTILE
     assert page.locator("#warnings li").inner_text() == HOSTILE
     assert page.evaluate("window.broken") is None
@@ -140,4 +140,4 @@ def test_the_page_says_what_goes_wrong_and_keeps_what_it_knew(opened, serve, gro
     served.close()
     wait_for(seen, f"{problem}('has ended')")
     assert seen.page.locator("#problem").is_visible()
-    assert seen.page.locator("#targets tbody tr").count() == 5
+    assert seen.page.locator("#targets tbody tr").count() == 4

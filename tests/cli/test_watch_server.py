@@ -70,7 +70,7 @@ def test_snapshot_follows_the_run(server, growing):
     ]
     assert last["cards"][0][0] == "Energy"
     assert set(last["figures"]) == {"power", "curve"}
-    assert len(last["targets"]["rows"]) == 5
+    assert len(last["targets"]["rows"]) == 4
 
 
 def test_name_is_escaped(server):

@@ -161,15 +161,18 @@ def test_power_keys_are_valid_for_trackers(domain):
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (forecast(), "loss 1.250 needs 4.00 kJ more [2.00 kJ, 9.00 kJ]"),
-        (forecast(high=math.inf), "loss 1.250 needs 4.00 kJ more [2.00 kJ, never]"),
-        (forecast(low=100.0), "loss 1.250 needs 4.00 kJ more [0 J, 9.00 kJ]"),
-        (forecast(Verdict.BEYOND_HORIZON, median=1e6), "loss 1.250 needs [2.00 kJ, 9.00 kJ] more"),
+        (forecast(), "loss 1.250 needs 4.0 kJ more (2.0 kJ to 9.0 kJ)"),
+        (forecast(high=math.inf), "loss 1.250 needs 4.0 kJ more (2.0 kJ to out of reach)"),
+        (forecast(low=100.0), "loss 1.250 needs 4.0 kJ more (0 J to 9.0 kJ)"),
+        (
+            forecast(Verdict.BEYOND_HORIZON, median=1e6),
+            "loss 1.250 needs over 2.00 kJ more, out of reach 2 %",
+        ),
         (
             forecast(Verdict.UNDETERMINED, median=math.inf, high=math.inf, p=0.7),
-            "loss 1.250 needs [2.00 kJ, never] more, P(never) 70 %",
+            "loss 1.250 needs over 2.0 kJ more, out of reach 70 %",
         ),
-        (forecast(Verdict.UNREACHABLE, p=0.999), "no finite energy reaches loss 1.250 (> 99 %)"),
+        (forecast(Verdict.UNREACHABLE, p=0.999), "loss 1.250 is out of reach (> 99 %)"),
         (forecast(Verdict.REACHED, median=3000.0), "loss 1.250 was reached at 3.00 kJ"),
     ],
     ids=lambda part: str(getattr(part, "verdict", "")),
@@ -630,7 +633,7 @@ def test_target_is_in_every_report(tmp_path, capsys):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()], target_loss=1.0777) as prof:
         descend(400, prof, pause=0.001)
     printed = capsys.readouterr().err
-    assert re.search(r"^ *asked +1\.078 ", printed, re.MULTILINE)
+    assert re.search(r"^ *1\.078 +asked ", printed, re.MULTILINE)
     assert prof.run.report(tmp_path / "report.txt").read_text().rstrip() in printed
 
 

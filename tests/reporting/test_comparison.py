@@ -26,8 +26,8 @@ the cheapest run by loss:
   4.484 -> 2.361      850 J to 20.7 kJ        small
   2.356 -> 1.968      40.6 kJ to 181 kJ       a model with a very long name
 
-projection of the cheapest [90 %], floor 1.505 [1.263, 1.606]:
-  362 kJ    loss 1.852 [1.751, 1.875]
+projection of the cheapest [90 %], floor 1.5 (1.3 to 1.6):
+  362 kJ    loss 1.85 (1.75 to 1.88)
 projection: One run alone is the cheapest. One run alone is the cheapest. One
   run alone is the cheapest. One run alone is the cheapest.
 """

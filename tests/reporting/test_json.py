@@ -5,16 +5,16 @@ import re
 from pathlib import Path
 
 from profiler.emissions import Prices
-from profiler.records import CurveState, Interval, Verdict
+from profiler.records import Interval, Verdict
 from profiler.reporting import render
-from profiler.reporting.forecast_section import PlannedEnd, Scenario
-from profiler.reporting.model import ForecastState
+from profiler.reporting.forecast_section import Best, PlannedEnd, Scenario
+from profiler.reporting.model import MetricReport
 from tests.support.scripted_reports import outlook, summary, target
 
 PAGE = (Path(__file__).parents[2] / "docs" / "report-json.md").read_text()
 END = PlannedEnd(joules=3.4e6, loss=Interval(low=1.7, median=1.75, high=1.8))
 INTERVAL = {"low", "median", "high", "level"}
-TARGET = {"loss", "way", "forecast", "more"}
+TARGET = {"loss", "change", "forecast", "more"}
 
 
 def keys(value, path=""):
@@ -39,25 +39,18 @@ def full(report):
     prices = Prices(pue=1.2, grid_gco2e_per_kwh=56.0, grid_source="as given", price_per_kwh=0.2)
     scenario = Scenario(name="held", target=target(1.7, 0.2, Verdict.REACHABLE, (1e6, 2e6, 3e6), 0.1))
     noted = summary(warnings=("w",))
-    return json.loads(
-        render(
-            report(
-                prices=prices,
-                summary=noted,
-                forecast=ForecastState(state=CurveState.IMPROVING, reason="It improves."),
-                outlook=outlook(scenarios=(scenario,), planned_end=END),
-            ),
-            ".json",
-        )
-    )
+    best = Best(level=1.8, joules=4e5, step=9_000, share_after=0.2)
+    other = MetricReport(name="acc", goal="max", outlook=None, state=None, refused="?", last=0.5)
+    known = outlook(scenarios=(scenario,), planned_end=END, best=best)
+    return json.loads(render(report(prices=prices, summary=noted, outlook=known, others=(other,)), ".json"))
 
 
 def test_every_key_is_documented_and_there_is_no_other(report):
     top, rest = PAGE.split("A *target* is")
-    sections = {"outlook", "target_table"}
+    sections = {"outlook", "target_table", "metrics[].target_table", "metrics[].chart"}
     found = set(keys(full(report)))
     empty = {"summary.missing", "domains[].notes"}
     assert found - empty == documented(top) - sections - {"summary.missing", "domains[].notes[]"}
     shown = full(report)["outlook"]["targets"][0]
-    told = {f"forecast.{name}" for name in shown["forecast"]} | {"loss", "way", "more"}
+    told = {f"forecast.{name}" for name in shown["forecast"]} | {"loss", "change", "more"}
     assert told == documented(rest.split("## Prices")[0])

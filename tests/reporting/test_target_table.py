@@ -11,32 +11,30 @@ from profiler.reporting import report_of
 from profiler.reporting.forecast_section import outlook_of
 from profiler.reporting.target_table import slider, table_of
 from tests.support.runs import write_run
-from tests.support.scripted_reports import TABLE
+from tests.support.scripted_reports import TABLE, target
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
     report = report_of(load_run(write_run(tmp_path_factory.mktemp("run") / "run")), targets=[1.9, 7.0])
-    return report.details.target_table, report.outlook
+    return report.details.headline.target_table, report.outlook
 
 
-ROWS = slider(TABLE)
+ROWS = slider(TABLE, (target(1.7, 0.1, Verdict.REACHABLE, (1.2e6, 2.4e6, 9e6), 0.02),))
 
 
-def test_each_row_of_the_slider_is_a_finished_answer():
+def test_the_slider_starts_at_the_present_level_and_each_row_is_a_finished_answer():
     assert ROWS["labels"] == ["Energy", "Time", "Electricity"]
-    assert ROWS["names"] == ["4.000", "1.850", "1.700", "1.200", "1.000"]
-    assert ROWS["cells"][0] == [("none", "")] * 3
-    assert ROWS["cells"][2][:2] == [("1.92 MJ", "[715 kJ, 8.52 MJ]"), ("1.33 h", "[29.8 min, 5.91 h]")]
-    assert ROWS["cells"][3][0] == ("over 19.5 MJ", "[19.5 MJ, never]")
-    assert ROWS["cells"][4] == [("never", "")] * 3
-    assert len(set(ROWS["sentences"])) == 5
+    assert ROWS["names"] == ["1.700", "1.200", "1.000"]
+    assert ROWS["cells"][0][:2] == [("1.9 MJ", "720 kJ to 8.5 MJ"), ("1.3 h", "30 min to 5.9 h")]
+    assert ROWS["cells"][1][0] == ("over 20 MJ", "20 MJ to out of reach")
+    assert ROWS["cells"][2] == [("out of reach", "")] * 3
+    assert len(set(ROWS["sentences"])) == 3
+    assert ROWS["ticks"] == [[0, "10 %"]]
 
 
 def test_the_mark_in_the_figure_ends_where_numbers_do():
-    assert ROWS["marks"][2] == (1.2e6, 9e6, 2.4e6)
-    assert ROWS["marks"][3] == (2e7, 2e19, None)
-    assert ROWS["marks"][4] == (None, None, None)
+    assert ROWS["marks"] == [(1.2e6, 9e6, 2.4e6), (2e7, 2e19, None), (None, None, None)]
 
 
 @pytest.mark.parametrize(("loss", "row"), [(9.0, 0), (1.86, 1), (1.72, 2), (0.5, 4), (-3.0, 4)])
@@ -54,13 +52,13 @@ def test_a_real_table_goes_from_what_was_reached_to_what_never_is(table):
     assert found.joules_now == outlook.joules
 
 
-def test_it_agrees_to_the_last_digit_with_what_is_said_elsewhere(table):
+def test_it_agrees_with_the_forecast_to_the_last_digit(table):
     found, outlook = table
-    for target in (*outlook.targets, *outlook.asked):
-        row = found.losses.index(target.loss)
-        assert found.median[row] == target.forecast.median
-        assert found.p_unreachable[row] == target.forecast.p_unreachable
-        assert found.verdicts[row] is target.forecast.verdict
+    for known in (*outlook.targets, *outlook.asked):
+        row = found.losses.index(known.loss)
+        assert found.median[row] == known.forecast.median
+        assert found.p_unreachable[row] == known.forecast.p_unreachable
+        assert found.verdicts[row] is known.forecast.verdict
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from profiler.analysis.downsample import Band, DomainPower, Power, Series, Stret
 from profiler.emissions import WORLD_ELECTRICITY
 from profiler.forecasting.backtest import Backtest
 from profiler.records import (
+    CurveState,
     Domain,
     Forecast,
     Interval,
@@ -21,9 +22,9 @@ from profiler.records import (
     Summary,
     Verdict,
 )
-from profiler.reporting.details import Assumptions, Chart, Details, Overhead, Process
+from profiler.reporting.details import Assumptions, Chart, CurveDetails, Details, Overhead, Process
 from profiler.reporting.forecast_section import Outlook, Target
-from profiler.reporting.model import build
+from profiler.reporting.model import MetricReport, build
 from profiler.reporting.target_table import PerJoule, TargetTable
 
 FLOOR = Interval(low=1.0, median=1.2, high=1.31)
@@ -69,7 +70,7 @@ def summary(**changes):
     return Summary(**(known | changes))
 
 
-def target(loss, way, verdict, joules, p_never, *, certain=False):
+def target(loss, change, verdict, joules, p_never, *, certain=False):
     low, median, high = joules
     forecast = Forecast(
         verdict=verdict,
@@ -83,28 +84,34 @@ def target(loss, way, verdict, joules, p_never, *, certain=False):
     )
     shown = verdict not in (Verdict.REACHED, Verdict.UNREACHABLE)
     more = Interval(low=low - 485e3, median=median - 485e3, high=high - 485e3) if shown else None
-    return Target(loss=loss, way=way, forecast=forecast, more=more)
+    return Target(loss=loss, change=change, forecast=forecast, more=more)
 
 
 def outlook(**changes):
     inf = math.inf
     known = {
+        "metric": "loss",
+        "goal": "min",
+        "state": CurveState.IMPROVING,
+        "state_reason": "The level went from 4.61 to 1.85 and is still improving.",
         "first_loss": 4.61,
         "last_loss": 1.85,
+        "half": 2.0,
+        "best": None,
+        "diverged_step": None,
         "joules": 485e3,
-        "next_percent": Interval(low=3.1e4, median=5.2e4, high=9e4),
         "floor": FLOOR,
         "targets": (
-            target(1.785, 0.1, Verdict.REACHABLE, (0.7e6, 0.9e6, 1.4e6), 0.0),
-            target(1.688, 0.25, Verdict.REACHABLE, (1.5e6, 3.1e6, inf), 0.06),
-            target(1.525, 0.5, Verdict.BEYOND_HORIZON, (9e6, 8e7, inf), 0.31),
-            target(1.362, 0.75, Verdict.UNDETERMINED, (1e8, inf, inf), 0.6),
-            target(1.135, 1.1, Verdict.UNREACHABLE, (inf, inf, inf), 0.997),
+            target(1.832, 0.01, Verdict.REACHABLE, (0.5e6, 0.52e6, 0.6e6), 0.0),
+            target(1.758, 0.05, Verdict.REACHABLE, (0.7e6, 0.9e6, 1.4e6), 0.0),
+            target(1.665, 0.10, Verdict.REACHABLE, (1.5e6, 3.1e6, inf), 0.06),
+            target(1.388, 0.25, Verdict.UNDETERMINED, (1e8, inf, inf), 0.6),
         ),
         "asked": (
             target(2.0, None, Verdict.REACHED, (2e5, 2.1e5, 2.2e5), 0.0),
             target(-1.0, None, Verdict.UNREACHABLE, (inf, inf, inf), 1.0, certain=True),
         ),
+        "ahead": Interval(low=1.65, median=1.72, high=1.78),
         "perfection": Interval(low=1.01, median=1.21, high=1.33),
         "yardstick": WORLD_ELECTRICITY,
         "backtest": (
@@ -115,7 +122,7 @@ def outlook(**changes):
                 share=0.5, forecast=Interval(low=1.6, median=1.7, high=1.8), measured=1.85, error=0.0846
             ),
         ),
-        "notes": ("3 points were left out: 3 not finite.",),
+        "notes": ("3 points were excluded: 3 not finite.",),
     }
     return Outlook(**(known | changes))
 
@@ -137,7 +144,8 @@ TABLE = TargetTable(
     ),
     per_joule=PerJoule(seconds=1 / 400, kwh=1 / 3.6e6, gco2e=None, money=None),
 )
-DETAILS = Details(
+CURVE = CurveDetails(
+    name="loss",
     chart=Chart(
         seen=Series(x=(1e4, 1.1e4, 4.8e5), y=(3.1, 2.9, 1.86)),
         joules=(1e4, 1e5, 4.85e5),
@@ -155,6 +163,9 @@ DETAILS = Details(
         families=(("power law", 0.97), ("exponential", 0.03)),
         exponent=Interval(low=0.3, median=0.4, high=0.5),
     ),
+)
+DETAILS = Details(
+    curves=(CURVE,),
     power=Power(
         seconds=(0.0, 617.0, 1234.5),
         domains=(DomainPower(domain="gpu:0", watts=(300.0, 348.0)),),
@@ -191,9 +202,13 @@ DETAILS = Details(
 def report():
     """Make a report; keyword arguments replace parts of it."""
 
-    def make(*, outlook=outlook(), details=DETAILS, prices=None, summary=summary(), **changes):  # noqa: B008 - all are frozen
-        refused = "" if outlook else "There are 3 points. Train on."
-        plain = build(summary, None, refused, prices=prices, examine=lambda _: details)
-        return replace(plain, outlook=outlook, **changes)
+    def make(*, outlook=outlook(), details=DETAILS, prices=None, summary=summary(), others=(), **changes):  # noqa: B008 - all are frozen
+        refused = "" if outlook else "A forecast needs 6 points and the curve has 3. Train longer."
+        state = outlook.state if outlook else CurveState.TOO_EARLY
+        known = MetricReport(
+            name="loss", goal="min", outlook=outlook, state=state, refused=refused, last=1.84
+        )
+        plain = build(summary, [known, *others], prices=prices, examine=lambda: details)
+        return replace(plain, **changes)
 
     return make

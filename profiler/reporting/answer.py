@@ -1,0 +1,249 @@
+"""The answer of a report: status, cost, worth, advice and confidence, shared by all renderers."""
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from profiler.records import CurveState, Status, Verdict
+from profiler.reporting import text
+
+if TYPE_CHECKING:
+    from profiler.reporting.forecast_section import Outlook, Target
+    from profiler.reporting.model import Report
+
+_TOO_DEAR = 3.0
+"""Energy of the next 5 %, in multiples of the energy spent, from which stopping is advised."""
+_CHEAPER = 0.5
+"""Energy with annealing over energy without it, below which annealing is advised."""
+_HIGH, _MEDIUM = 0.02, 0.05
+"""Half of the 90 % interval of the level at twice the energy, as a share of it."""
+_FURTHER = 2.0
+"""Multiple of the present energy at which a short run should be looked at again."""
+_WEIGHED = 0.05
+"""Reduction of the level whose price decides the advice."""
+
+
+class Action(StrEnum):
+    """Advised action."""
+
+    GO_ON = "go_on"
+    STOP = "stop"
+    ANNEAL = "anneal_now"
+    TOO_EARLY = "too_early"
+    FIX = "fix_divergence"
+    CHANGE_METRIC = "change_metric"
+
+
+class Confidence(StrEnum):
+    """Confidence in a forecast: the level at twice the energy is known to 2 %, to 5 %, or less well."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class Tone(StrEnum):
+    """Colour of the status."""
+
+    GOOD = "good"
+    CAUTION = "caution"
+    BAD = "bad"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The report in a few sentences.
+
+    Attributes:
+        run_status: Status of the run.
+        curve_state: State of the headline metric's curve; None without one.
+        measured_share: Measured part of the energy; None without energy.
+        tone: Colour of the status.
+        status: The three of them in words.
+        cost: Cost of the run.
+        worth: What the past energy bought, and the price of further progress.
+        action: The advised action; None without one.
+        advice: It as sentences.
+        confidence: Confidence in the forecast behind the advice; None where it does not depend on one.
+        measuring: How to measure more of the energy; empty where all of it is measured.
+    """
+
+    run_status: Status
+    curve_state: CurveState | None
+    measured_share: float | None
+    tone: Tone
+    status: str
+    cost: str
+    worth: tuple[str, ...]
+    action: Action | None
+    advice: str
+    confidence: Confidence | None
+    measuring: str
+
+
+def answer_of(report: "Report") -> Answer:
+    """Write the answer of a report."""
+    outlook, summary = report.outlook, report.summary
+    action = _action(report)
+    spent = summary.total_joules or 0.0
+    worth = text.worth_sentences(outlook, spent) if outlook is not None else []
+    return Answer(
+        run_status=summary.status,
+        curve_state=report.state,
+        measured_share=report.measured_share,
+        tone=_tone(report),
+        status=_status(report),
+        cost=text.cost_sentence(report),
+        worth=tuple(worth),
+        action=action,
+        advice=_advice(report, action, spent),
+        confidence=_confidence(outlook, action),
+        measuring=_measuring(report),
+    )
+
+
+def _confidence(outlook: "Outlook | None", action: Action | None) -> Confidence | None:
+    """Return the confidence where the advice rests on a forecast, and not on what was reached."""
+    rests = action in (Action.GO_ON, Action.STOP, Action.ANNEAL)
+    if outlook is None or not rests or (outlook.asked and outlook.all_reached):
+        return None
+    return confidence_of(outlook)
+
+
+def _status(report: "Report") -> str:
+    summary = report.summary
+    parts = [f"{text.run_status(summary.status)} after {text.seconds(summary.window_seconds)}"]
+    if report.state is not None and report.state is not CurveState.IMPROVING:
+        outlook = report.outlook
+        goal, step = ("min", None) if outlook is None else (outlook.goal, outlook.diverged_step)
+        parts.append(text.curve_state(report.state, report.metric, goal, step))
+    parts.append(text.measured(report.measured_share, incomplete=bool(summary.missing)))
+    return ", ".join(parts)
+
+
+def _tone(report: "Report") -> Tone:
+    if report.summary.status is Status.FAILED or report.state in (CurveState.DIVERGED, CurveState.RISING):
+        return Tone.BAD
+    estimated = report.measured_share is None or report.measured_share < 0.5  # noqa: PLR2004 - most of it
+    if report.summary.status is Status.INTERRUPTED or report.summary.missing or estimated:
+        return Tone.CAUTION
+    return Tone.GOOD
+
+
+_BY_STATE = {
+    CurveState.DIVERGED: Action.FIX,
+    CurveState.RISING: Action.FIX,
+    CurveState.NOT_A_PROGRESS_MEASURE: Action.CHANGE_METRIC,
+    CurveState.TOO_EARLY: Action.TOO_EARLY,
+}
+
+
+def _action(report: "Report") -> Action | None:
+    outlook, state = report.outlook, report.state
+    if not report.summary.steps or state is None:
+        return None
+    if state in _BY_STATE:
+        return _BY_STATE[state]
+    if outlook is None:
+        # A fit that was refused without a forecast: a constant curve has nothing to price.
+        return Action.STOP if state is CurveState.FLAT else None
+    if outlook.asked and outlook.all_reached:
+        return Action.STOP
+    if _annealing_helps(outlook):
+        return Action.ANNEAL
+    return Action.STOP if state is CurveState.FLAT else _weigh(outlook)
+
+
+def _weigh(outlook: "Outlook") -> Action:
+    """Compare the price of a round reduction with the energy spent."""
+    if outlook.planned_end is not None:
+        return Action.GO_ON
+    row = weighed(outlook)
+    if row is None or (row.more is not None and text.is_unknown(row.more, outlook.joules)):
+        return Action.TOO_EARLY
+    if outlook.is_guess or (not outlook.backtest and confidence_of(outlook) is Confidence.LOW):
+        return Action.TOO_EARLY
+    if row.more is None:
+        return Action.GO_ON if row.forecast.verdict is Verdict.REACHED else Action.STOP
+    return Action.GO_ON if row.more.median <= _TOO_DEAR * outlook.joules else Action.STOP
+
+
+def weighed(outlook: "Outlook") -> "Target | None":
+    """Return the target whose price decides the advice: an asked one that was not reached, else 5 % lower."""
+    asked = [row for row in outlook.asked if row.forecast.verdict is not Verdict.REACHED]
+    rounds = [row for row in outlook.targets if row.change == _WEIGHED]
+    return next(iter((*asked, *rounds)), None)
+
+
+def _annealing_helps(outlook: "Outlook") -> bool:
+    found = {row.name: row.target.more for row in outlook.scenarios}
+    held, annealed = found.get("held"), found.get("annealed")
+    if outlook.planned_end is not None or annealed is None or not math.isfinite(annealed.high):
+        return False
+    return held is None or annealed.median < _CHEAPER * held.median
+
+
+def confidence_of(outlook: "Outlook | None") -> Confidence | None:
+    """Return the confidence in a forecast; None without a trend."""
+    if outlook is None or outlook.ahead is None:
+        return None
+    half = (outlook.ahead.high - outlook.ahead.low) / 2.0 / abs(outlook.ahead.median or math.inf)
+    if outlook.is_guess or not half <= _MEDIUM:
+        return Confidence.LOW
+    return Confidence.HIGH if half <= _HIGH and outlook.backtest else Confidence.MEDIUM
+
+
+def _advice(report: "Report", action: Action | None, spent: float) -> str:
+    outlook, metric = report.outlook, text.one_line(report.metric)
+    if action is None:
+        return report.refused
+    if action is Action.FIX:
+        return f"Stop: restart from a checkpoint before the {metric} got worse, with a lower learning rate."
+    if action is Action.CHANGE_METRIC:
+        return outlook.state_reason if outlook is not None else report.refused
+    if action is Action.TOO_EARLY:
+        return f"Too early to advise. {_needed(report)}"
+    if report.state is CurveState.FLAT and action is Action.STOP:
+        return f"Stop, or change the learning rate: more energy at this rate will not improve the {metric}."
+    return _weighed_advice(outlook, action, metric, spent) if outlook is not None else ""
+
+
+def _needed(report: "Report") -> str:
+    """Return the condition for advice on a curve that is too short."""
+    outlook = report.outlook
+    if outlook is None:
+        return report.refused
+    if outlook.state is not CurveState.IMPROVING:
+        return outlook.state_reason
+    if outlook.is_guess:
+        held = sum(test.held for test in outlook.backtest)
+        return f"Only {held} of {len(outlook.backtest)} forecasts made earlier in this run held."
+    return f"Train to about {text.joules(_FURTHER * outlook.joules, 2)} and look again."
+
+
+def _weighed_advice(outlook: "Outlook", action: Action, metric: str, spent: float) -> str:
+    row = weighed(outlook)
+    if action is Action.ANNEAL:
+        annealed = next(one for one in outlook.scenarios if one.name == "annealed")
+        return f"Anneal the learning rate now: {metric} {text.scenario(annealed, spent)}."
+    if outlook.asked and outlook.all_reached:
+        hardest = [row for row in outlook.rows if row in outlook.asked][-1]
+        return f"Stop: {metric} {text.level(hardest.loss)} is reached."
+    if action is Action.GO_ON and outlook.planned_end is not None:
+        return f"Go on: {text.planned_end(outlook.planned_end, metric)}."
+    return text.weighed_advice(row, metric, spent, stop=action is Action.STOP) if row is not None else ""
+
+
+def _measuring(report: "Report") -> str:
+    if report.measured_share == 1.0 and not report.summary.missing:
+        return ""
+    useful = [refusal for refusal in report.refusals if refusal.remedy]
+    if report.measured_share is None:
+        return "Run `energy-profiler doctor` to see how to measure energy on this machine."
+    what = f"{text.percent(1.0 - report.measured_share)} of the energy is estimated"
+    if report.summary.missing:
+        what = f"the energy of {text.one_line(', '.join(report.summary.missing))} is missing"
+    if not useful:
+        return f"{what[0].upper()}{what[1:]}."
+    return f"{what[0].upper()}{what[1:]} because {useful[0].reason}. Remedy: {useful[0].remedy}"

@@ -1,0 +1,77 @@
+"""The metrics of a stored run, each with its fit and forecast; the headline's comes first."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from profiler.analysis.curve import fit_metric, learning_rate_trace, metric_points
+from profiler.budget import Budget
+from profiler.reporting.forecast_section import Outlook, outlook_of, step_at
+from profiler.reporting.metric_choice import LOSS, best_of, goal_of, headline
+from profiler.reporting.model import MetricReport, metric_report
+
+if TYPE_CHECKING:
+    from profiler.forecasting import CurveFit
+    from profiler.storage.reader import StoredRun
+
+MOST_FITTED = 8
+"""Metrics that are fitted, since each fit takes about 0.1 s; further ones are listed with their last value."""
+
+Found = list[tuple[MetricReport, "CurveFit | None"]]
+
+
+def metrics_of(
+    run: "StoredRun", targets: Sequence[float] = (), metric: str | None = None, goal: str | None = None
+) -> tuple[Found, str]:
+    """Fit the loss and every logged metric.
+
+    Args:
+        run: The run.
+        targets: Levels of the headline's metric to price.
+        metric: The headline's metric, where the user names it.
+        goal: Its direction, where the user states it.
+
+    Returns:
+        The metrics with their fits, and one sentence that explains the choice of the headline's metric.
+
+    Raises:
+        UsageError: The run has no such metric, or the goal is neither ``min`` nor ``max``.
+    """
+    names = [str(name) for name in run.metrics["name"].unique() if name != LOSS]
+    chosen = headline(names, metric, goal)
+    ordered = dict.fromkeys((chosen.name, LOSS, *names))
+    trace = learning_rate_trace(run)
+    found: Found = []
+    for number, name in enumerate(ordered):
+        asked = tuple(dict.fromkeys(targets)) if name == chosen.name else ()
+        if name == LOSS:
+            asked = tuple(dict.fromkeys((*asked, *Budget.from_run_json(run.meta).targets)))
+        direction = chosen.goal if name == chosen.name else "min" if name == LOSS else goal_of(name)
+        found.append(_metric(run, trace, name, direction, asked, is_fitted=number < MOST_FITTED))
+    return found, chosen.note
+
+
+def _metric(
+    run: "StoredRun", trace: Any, name: str, goal: str | None, asked: Sequence[float], *, is_fitted: bool
+) -> "tuple[MetricReport, CurveFit | None]":
+    values = metric_points(run, name)[1].dropna()
+    last = float(values.iloc[-1]) if len(values) else None
+    best = best_of(name, float(values.max())) if goal == "max" and len(values) else None
+    refused = ""
+    if goal is None:
+        refused = f"The direction of {name} is unknown: select it with --metric and --goal min or max."
+    elif goal == "max" and best is None:
+        refused = f"No forecast: the best possible value of {name} is not known."
+    elif not is_fitted:
+        refused = f"Only the first {MOST_FITTED} metrics are fitted: select this one with --metric."
+    if refused:
+        return MetricReport(name=name, goal=goal, outlook=None, state=None, refused=refused, last=last), None
+
+    def fit() -> "CurveFit":
+        options: dict[str, Any] = {} if goal == "min" else {"goal": "max", "best": best}
+        return fit_metric(run, trace, name, **options)
+
+    def forecast(fit: "CurveFit") -> Outlook:
+        notes = trace.notes() if name == LOSS else ()
+        return outlook_of(fit, asked, notes, metric=name, step_at=lambda joules: step_at(trace, joules))
+
+    return metric_report(name, goal, fit, forecast, has_points=len(values) > 0, last=last)
