@@ -83,7 +83,7 @@ class StepInterpolator:
         if segment is None:
             return
         self._learn(segment.start_ns)
-        if self.is_trusted and not segment.is_bridged:
+        if self.is_trusted and not segment.is_gap:
             self._pin(tile, following, segment)
 
     def _pin(self, tile: "Tile", following: Sequence["Tile"], segment: Segment) -> None:
@@ -130,9 +130,9 @@ class StepInterpolator:
         for segment in self._timeline.segments(self._learnt_until_ns, until_ns):
             self._learnt_until_ns = segment.end_ns
             label, exposures = self._exposures(segment)
-            if exposures is None or segment.is_bridged or segment.watts <= 0:
+            if exposures is None or segment.is_gap or segment.watts <= 0:
                 self._previous = None
-                if label and not segment.is_bridged and self._level > 0:
+                if label and not segment.is_gap and self._level > 0:
                     self._learn_span(label, segment.watts / self._level)
             else:
                 self._learn_gain(label, exposures, segment)

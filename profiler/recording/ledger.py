@@ -20,7 +20,7 @@ class Bill(NamedTuple):
         total: Everything counted; None when nothing is metered.
         modelled: The part of the total that was estimated, not measured.
         variance: Of the boundary's total, in square joules, without the gains common to the whole run.
-        drift: Variance of the energy missed since the window's start by sensors that see power only at times.
+        drift: Variance of the energy that no reading shows, in gaps and by sensors that see power only at times.
     """
 
     by_category: tuple[int | None, ...]
@@ -87,6 +87,7 @@ class Ledger:
             sums[column] = amount + (sums[column] or 0)
             total += amount
             variance += spread
+            drift += timeline.gap_variance_at(time_ns)
             if timeline.traits.is_sampled:
                 drift += timeline.drift_at(time_ns)
             if is_modelled:

@@ -312,6 +312,21 @@ class Meters:
         seen = [timeline.latest_ns for timeline in self.ledger.timelines if timeline.latest_ns is not None]
         return min([*seen, now_ns])
 
+    @property
+    def unconfirmed_variance(self) -> float:
+        """Variance, in square joules, of counted energy that the counters have not shown yet."""
+        return sum(meter.timeline.overestimate_joules**2 for meter in self.counted)
+
+    def gap_energy(self) -> tuple[float, float, float]:
+        """Return the joules of the counted domains in all, in gaps between readings, and estimated in such gaps."""
+        total = gaps = estimated = 0.0
+        for meter in self.counted:
+            total += meter.log.joules if meter.log is not None else 0.0
+            gaps += meter.timeline.gap_joules
+            if meter.domain.provenance is Provenance.INTEGRATED:
+                estimated += meter.timeline.gap_joules
+        return total, gaps, estimated
+
     def findings(self) -> Iterator[str]:
         """Yield warnings about the measured domains' joules."""
         for meter in self:

@@ -121,7 +121,8 @@ class Pipeline:
     def edge_joules(self) -> float:
         """One standard deviation of the total, in joules, without the gain errors common to the whole run."""
         bill = self._rows.billed
-        return math.sqrt(self.meters.ledger.start_variance + bill.variance + bill.drift)
+        unconfirmed = self.meters.unconfirmed_variance
+        return math.sqrt(self.meters.ledger.start_variance + bill.variance + bill.drift + unconfirmed)
 
     @property
     def written_joules(self) -> float:
@@ -160,16 +161,19 @@ class Pipeline:
             before = count
         return max(before, 0)
 
-    def findings(self) -> Iterator[str]:
-        """Yield warnings about the recorded steps, domains and devices."""
+    def severe_findings(self) -> Iterator[str]:
+        """Yield warnings that totals depend on."""
         if self.has_lost_events:
             yield "a sensor hung for so long that the earliest of the waiting steps are lost"
-        yield from self._assembler.findings()
         yield from self.meters.findings()
+        for device in self.selection.missing if self.selection is not None else ():
+            yield f"nothing measures {device}: totals are incomplete"
+
+    def findings(self) -> Iterator[str]:
+        """Yield warnings about steps and devices."""
+        yield from self._assembler.findings()
         if self.selection is not None:
             yield from self.selection.warnings
-            for device in self.selection.missing:
-                yield f"nothing measures {device}: totals are incomplete"
 
     def _collect(self, now_ns: int, *, final: bool) -> None:
         self.has_lost_events |= self._inbox.overflows

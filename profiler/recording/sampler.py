@@ -14,7 +14,7 @@ from profiler.recording.sampling_interval import SamplingInterval
 from profiler.recording.warning_log import WarningLog
 from profiler.records import Domain, Provenance, Reading
 from profiler.sensors.base import Sensor
-from profiler.units import NANOSECONDS_PER_SECOND
+from profiler.units import NANOSECONDS_PER_SECOND, format_seconds
 
 _PRE_ROLL_PERIOD_SECONDS = 0.005
 _PRE_ROLL_SECONDS = 0.15
@@ -24,10 +24,18 @@ DRAIN_SECONDS = 0.5
 BATCH = 8
 """Readings processed together: with the cold caches of an idle processor one alone costs as much as five."""
 _REMEMBERED_READS = 16
+_SHORTEST_INTERVAL_SECONDS = 0.005
 _SMOOTHING = 0.25
 _REST_NS = NANOSECONDS_PER_SECOND * 9 // 100
 """Just under the longest default interval, which dither may shorten."""
 _LONG_REST_NS = NANOSECONDS_PER_SECOND * 22 // 100
+_DELAY_SECONDS = 0.5
+"""Delay of a poll from which on the drain waits for the next poll."""
+_RETRY_SECONDS = 0.02
+_LATE_SECONDS = 0.1
+"""Delay from which a poll counts as late."""
+_REPORTED_SECONDS = 1.0
+"""Delay from which a warning is reported."""
 _HANG_SECONDS = 2.0
 """Time after which a sensor that does not return hangs; neither start nor end of the training waits longer."""
 _QUIET_FAILURES = 10
@@ -42,11 +50,54 @@ class SamplerCost:
         cpu_seconds: Processor time.
         samples: Number of polls.
         longest_read_seconds: Longest time that reading all sensors took.
+        late_samples: Number of polls that were delayed by more than 0.1 s and more than the interval between polls.
+        missed_samples: Number of polls that were omitted during such delays.
+        delayed_seconds: Sum of such delays.
+        longest_delay_seconds: Longest of such delays.
     """
 
     cpu_seconds: float = 0.0
     samples: int = 0
     longest_read_seconds: float = 0.0
+    late_samples: int = 0
+    missed_samples: int = 0
+    delayed_seconds: float = 0.0
+    longest_delay_seconds: float = 0.0
+
+    def add_delay(self, seconds: float, interval_seconds: float) -> None:
+        """Count the delay of a poll, if it is long enough to have omitted others."""
+        if seconds <= max(_LATE_SECONDS, interval_seconds):
+            return
+        self.late_samples += 1
+        self.missed_samples += int(seconds / max(interval_seconds, _SHORTEST_INTERVAL_SECONDS))
+        self.delayed_seconds += seconds
+        self.longest_delay_seconds = max(self.longest_delay_seconds, seconds)
+
+
+class Timer:
+    """Clock and waits of the recorder's thread."""
+
+    def __init__(self) -> None:
+        # Held until the end: acquiring it with a timeout wakes a thread at a third less cost than an Event does.
+        self._running = threading.Lock()
+        self._running.acquire()
+
+    def now_ns(self) -> int:
+        """Return monotonic nanoseconds."""
+        return time.monotonic_ns()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait, whether stopped or not."""
+        time.sleep(seconds)
+
+    def wait(self, seconds: float) -> bool:
+        """Wait for :meth:`stop`, for at most this time. Return whether it was called."""
+        return self._running.acquire(timeout=seconds)
+
+    def stop(self) -> None:
+        """End the waits of the recorder's thread."""
+        if self._running.locked():
+            self._running.release()
 
 
 def _rest_ns(domain: Domain) -> int:
@@ -62,6 +113,7 @@ class GuardedSensor:
 
     Attributes:
         failed_reads: Number of reads that raised.
+        is_slow: Whether the last read took more than half a second.
     """
 
     def __init__(self, sensor: Sensor, warnings: WarningLog) -> None:
@@ -72,6 +124,7 @@ class GuardedSensor:
         self._rested_ns = 0
         self._rest_ns = min(map(_rest_ns, sensor.domains), default=0)
         self.failed_reads = 0
+        self.is_slow = False
 
     def read(self, now_ns: int, *, may_rest: bool = False) -> Sequence[Reading]:
         """Read the sensor. Return nothing when it fails, which is a gap.
@@ -118,7 +171,7 @@ class Sampler:
         sensors: The sensors.
         pipeline: Receives the readings, several polls at a time.
         interval: Time between polls.
-        clock: Monotonic nanoseconds.
+        timer: Clock and waits.
 
     Attributes:
         cost: Cost of the recorder's thread.
@@ -129,20 +182,18 @@ class Sampler:
         sensors: Sequence[GuardedSensor],
         pipeline: Pipeline,
         interval: SamplingInterval | None = None,
-        *,
-        clock: Callable[[], int] = time.monotonic_ns,
+        timer: Timer | None = None,
     ) -> None:
         self._sensors = sensors
         self._pipeline = pipeline
         self._interval = interval or SamplingInterval()
-        self._clock = clock
+        self._timer = timer or Timer()
+        self._clock = self._timer.now_ns
         self._read_seconds: deque[float] = deque(maxlen=_REMEMBERED_READS)
         self._pending: list[Reading] = []
-        # Held until the end: acquiring it with a timeout wakes a thread at a third less cost than an Event does.
-        self._running = threading.Lock()
-        self._running.acquire()
         self._hanging: BackgroundCall[None] | None = None
         self._is_abandoned = False
+        self._interval_seconds = 0.0
         self.cost = SamplerCost()
 
     def pre_roll(self) -> None:
@@ -153,7 +204,7 @@ class Sampler:
         deadline = self._clock() + int(_PRE_ROLL_SECONDS * NANOSECONDS_PER_SECOND)
         self.poll()
         while not self._pipeline.meters.have_moved() and self._clock() < deadline:
-            time.sleep(_PRE_ROLL_PERIOD_SECONDS)
+            self._timer.sleep(_PRE_ROLL_PERIOD_SECONDS)
             self.poll()
 
     def stop(self, thread: threading.Thread) -> bool:
@@ -161,8 +212,7 @@ class Sampler:
 
         Return False if it does not end in time because a sensor hangs; its later readings are ignored.
         """
-        if self._running.locked():
-            self._running.release()
+        self._timer.stop()
         if thread.is_alive():
             thread.join(_HANG_SECONDS)
         self._is_abandoned = thread.is_alive()
@@ -180,7 +230,7 @@ class Sampler:
         deadline = self._clock() + int(_SETTLE_SECONDS * NANOSECONDS_PER_SECOND)
         self.poll()
         while not self._pipeline.meters.have_settled(end_ns) and self._clock() < deadline:
-            time.sleep(_PRE_ROLL_PERIOD_SECONDS)
+            self._timer.sleep(_PRE_ROLL_PERIOD_SECONDS)
             self.poll()
 
     def poll(self) -> None:
@@ -188,16 +238,45 @@ class Sampler:
         self._read(may_rest=False)
         self._hand_over()
 
+    def findings(self) -> Iterator[str]:
+        """Yield a warning about the longest delays of the polls, with the share of energy that was used meanwhile."""
+        cost = self.cost
+        if cost.longest_delay_seconds < _REPORTED_SECONDS:
+            return
+        total, gaps, estimated = self._pipeline.meters.gap_energy()
+        share = (
+            f", in which {min(gaps / total, 1):.0%} of the energy was used" if total > 0 and gaps > 0 else ""
+        )
+        if estimated > 0:
+            meaning = "It was estimated from the power before and after, so the intervals are wider"
+        else:
+            meaning = "Totals are right, but its division among the steps of that time is uncertain"
+        yield (
+            f"the sensors could not be read for up to {format_seconds(cost.longest_delay_seconds)} "
+            f"({format_seconds(cost.delayed_seconds)} in all{share}), because the process was stopped or native code "
+            f"held the GIL. {meaning}"
+        )
+
     def drain_times(self) -> Iterator[int]:
         """Poll until :meth:`stop`. Yield the time whenever the pipeline should be drained."""
         if self._hanging is not None:
             self._hanging.wait()
         processor = _ProcessorTime(self.cost)
         due = drain_due = self._clock()
-        is_stopped = False
+        is_stopped = was_delayed = False
         while not is_stopped:
-            self._read(may_rest=self._interval.adapts)
+            begun = self._clock()
+            self._read(may_rest=self._interval.adapts and not was_delayed)
             now = self._clock()
+            self.cost.add_delay((begun - due) / NANOSECONDS_PER_SECOND, self._interval_seconds)
+            # After a delay the drain waits for another reading, so that it bridges no energy which the counters are
+            # about to show; but only once, because the sensors themselves may be that slow.
+            is_delayed = now - due > _DELAY_SECONDS * NANOSECONDS_PER_SECOND and not was_delayed
+            was_delayed = is_delayed
+            if is_delayed:
+                due = now + int(_RETRY_SECONDS * NANOSECONDS_PER_SECOND)
+                is_stopped = self._timer.wait(_RETRY_SECONDS)
+                continue
             if now >= drain_due or self._pipeline.is_full:
                 processor.end_polls(self.cost.samples)
                 self._hand_over()
@@ -212,16 +291,26 @@ class Sampler:
                 self._interval.adapt(
                     self._pipeline.meters.polling_periods(), min(self._read_seconds), processor.poll_seconds
                 )
-            due = max(due + int(self._interval.next_seconds() * NANOSECONDS_PER_SECOND), now)
-            is_stopped = self._running.acquire(timeout=max(due - self._clock(), 0) / NANOSECONDS_PER_SECOND)
+            self._interval_seconds = self._interval.next_seconds()
+            due = max(due + int(self._interval_seconds * NANOSECONDS_PER_SECOND), now)
+            is_stopped = self._timer.wait(max(due - self._clock(), 0) / NANOSECONDS_PER_SECOND)
         self._hand_over()
 
     def _read(self, *, may_rest: bool) -> None:
         """Read every sensor once; with ``may_rest``, skip those that gain nothing by frequent reads."""
         begun = now = self._clock()
         for sensor in self._sensors:
-            self._pending += sensor.read(now, may_rest=may_rest)
+            readings, before, was_slow = sensor.read(now, may_rest=may_rest), now, sensor.is_slow
             now = self._clock()
+            delay_seconds = (now - before) / NANOSECONDS_PER_SECOND
+            sensor.is_slow = delay_seconds > _DELAY_SECONDS
+            # Readings carry the middle of the read as their time. When the thread was held up in it, that is wrong by
+            # up to half its length, so they are dropped; the next ones show the energy. A sensor that always takes so
+            # long keeps its readings.
+            if sensor.is_slow and not was_slow:
+                self.cost.add_delay(delay_seconds, self._interval_seconds)
+            else:
+                self._pending += readings
         seconds = (now - begun) / NANOSECONDS_PER_SECOND
         self._read_seconds.append(seconds)
         self.cost.samples += 1

@@ -225,8 +225,8 @@ class Session:
         self._annotations.leave_phase()
 
     def warn(self, message: str) -> None:
-        """Record a warning and emit it the first time."""
-        self._warnings.warn(message)
+        """Record a warning about the run as a whole, and emit it the first time."""
+        self._warnings.warn(message, is_severe=True)
 
     def call_after_step(self, action: Callable[[], object]) -> None:
         """Run ``action`` on the training thread when the next step ends."""
@@ -319,6 +319,11 @@ class Session:
                 "sampler_cpu_seconds": cost.cpu_seconds,
                 "samples": cost.samples,
                 "longest_read_seconds": cost.longest_read_seconds,
+                "late_samples": cost.late_samples,
+                "missed_samples": cost.missed_samples,
+                "delayed_seconds": cost.delayed_seconds,
+                "longest_delay_seconds": cost.longest_delay_seconds,
+                "failed_reads": sum(sensor.failed_reads for sensor in self._sensors),
                 "start_seconds": self.start_seconds,
                 "stop_seconds": self.stop_seconds,
                 "bytes_written": self._writer.bytes_written,
@@ -350,12 +355,19 @@ class Session:
             self._writer.write_meta(self._metadata())
 
     def _collect_warnings(self) -> None:
+        for line in self._severe_findings():
+            self._warnings.update(line, is_severe=True)
         for line in self._findings():
-            self.warn(line)
+            self._warnings.update(line)
 
-    def _findings(self) -> Iterator[str]:
+    def _severe_findings(self) -> Iterator[str]:
+        """Yield the states that the numbers of the whole run depend on."""
         if self._hooks.failure is not None:
             yield f"the hooks failed and were removed ({self._hooks.failure}); later steps are not recorded"
+        yield from self._sampler.findings()
+        yield from self._pipeline.severe_findings()
+
+    def _findings(self) -> Iterator[str]:
         yield from tuple(self._hooks.scalars.warnings)
         for sensor in self._found.sensors:
             yield from getattr(sensor, "warnings", ())

@@ -23,6 +23,8 @@ _LARGEST_DEVIATION = 0.25
 """Relative deviation from the nominal period beyond which an estimate is rejected."""
 _BEST_RESOLUTION = 0.06
 """Smallest uncertainty of a change, in periods: about what is reached on simulated sensors."""
+_LONGEST_UNKNOWN_NS = NANOSECONDS_PER_SECOND
+"""Longest bracket of a change while the period is unknown; update intervals of counters are shorter."""
 _TOLERANCE = 0.0005
 """Deviation of a change from its tick, in periods, that needs no correction."""
 
@@ -97,7 +99,11 @@ class TickEstimator:
         if self.has_period and time_ns - low < _INFORMATIVE * self._period:
             best = self._follow(low, time_ns)
         else:
-            best, self.width_ns = (low + time_ns) / 2, time_ns - low
+            # A sensor that was not read for several periods has updated its value in the last of them too, so the
+            # value cannot be older than one period, however long the gap between the readings is.
+            longest = self._period if self.has_period else _LONGEST_UNKNOWN_NS
+            self.width_ns = min(time_ns - low, round(longest))
+            best = time_ns - self.width_ns / 2
         return min(max(round(best), low + 1), time_ns)
 
     def _follow(self, low: int, high: int) -> float:

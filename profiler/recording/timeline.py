@@ -13,13 +13,15 @@ from operator import itemgetter
 from typing import NamedTuple
 
 from profiler.records import Reading
-from profiler.uncertainty import DRIFT_FACTOR, UNIFORM, bridge_variance_share, edge_variance
+from profiler.uncertainty import DRIFT_FACTOR, UNIFORM, Z_90, bridge_variance_share, edge_variance
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _STALE_SECONDS = 1.0
 """A counter that has not moved for this long is bridged at its last power until it moves again."""
+_GAP_SECONDS, _GAP_RATIO = 0.5, 3
+"""Time without a reading that counts as a gap, if it is also so many times longer than the interval before it."""
 _BRIDGE_FACTOR = 0.5
-"""Standard deviation of bridged energy, as a share of it."""
+"""Standard deviation of energy that bridges a counter, as a share of it."""
 _KEPT_POINTS = 8
 """Change points kept before the one that is still needed, for the power around it."""
 _RECENT_POINTS = 6
@@ -32,7 +34,7 @@ class Segment(NamedTuple):
     end_ns: int
     start_joules: float
     end_joules: float
-    is_bridged: bool
+    is_gap: bool
 
     @property
     def joules(self) -> float:
@@ -59,6 +61,7 @@ class Edge(NamedTuple):
         around: Mean power in this segment and its neighbours, in watts; empty where only ``fixed`` applies.
         blur_seconds: One standard deviation of the change points' own times.
         fixed: Variance that applies at any place, in square joules.
+        hidden_watts: Smallest departure of momentary power from the mean power that applies here.
     """
 
     start_ns: int
@@ -66,6 +69,7 @@ class Edge(NamedTuple):
     around: tuple[float, ...] = ()
     blur_seconds: float = 0.0
     fixed: float = 0.0
+    hidden_watts: float = 0.0
 
     def variance(self, time_ns: int, hidden_watts: float) -> float:
         """Return the variance of the energy at a moment, in square joules, without the domain's gain error."""
@@ -73,7 +77,8 @@ class Edge(NamedTuple):
             return self.fixed
         length = self.end_ns - self.start_ns
         seconds, place = length / NANOSECONDS_PER_SECOND, (time_ns - self.start_ns) / length
-        always, between = edge_variance(seconds, self.around, hidden_watts, self.blur_seconds)
+        hidden = max(hidden_watts, self.hidden_watts)
+        always, between = edge_variance(seconds, self.around, hidden, self.blur_seconds)
         return self.fixed + always + between * bridge_variance_share(min(max(place, 0.0), 1.0))
 
 
@@ -120,6 +125,7 @@ class Timeline:
     Attributes:
         bridged_joules: Energy that no reading covers, estimated at the neighbouring power.
         bridged_seconds: Time that no reading covers.
+        gap_joules: Energy used in gaps between readings, measured or estimated.
         resets: Number of times the counter decreased, as after a driver reload.
     """
 
@@ -131,6 +137,12 @@ class Timeline:
         self._bridged: list[bool] = []
         self._blurs: list[float] = []
         self._drifts: list[float] = []
+        self._gaps: list[bool] = []
+        self._gap_variances: list[float] = []
+        self._read_ns: int | None = None
+        self._interval_ns = 0
+        self._is_after_gap = False
+        self._largest_watts = 0.0
         self._blur = 0.0
         self._watts = 0.0
         self._raw: float | None = None
@@ -141,6 +153,7 @@ class Timeline:
         self._pins: list[_Pin] = []
         self.bridged_joules = 0.0
         self.bridged_seconds = 0.0
+        self.gap_joules = 0.0
         self.resets = 0
 
     @property
@@ -174,6 +187,10 @@ class Timeline:
         is_late = bool(self._times) and reading.time_ns <= self._times[-1]
         if value is None or not math.isfinite(value) or is_late:
             return False
+        gap_ns = 0 if self._read_ns is None else reading.time_ns - self._read_ns
+        is_long = gap_ns > _GAP_SECONDS * NANOSECONDS_PER_SECOND
+        self._is_after_gap |= is_long and gap_ns > _GAP_RATIO * self._interval_ns > 0
+        self._read_ns, self._interval_ns = reading.time_ns, gap_ns
         self._blur = UNIFORM * blur_ns / NANOSECONDS_PER_SECOND
         time_ns = reading.time_ns if changed_ns is None else changed_ns
         if self._times and time_ns <= self._times[-1]:
@@ -190,16 +207,24 @@ class Timeline:
         moved, self._raw = raw - self._raw, raw
         if moved < 0:
             self.resets += 1
+            before = self._joules[-1] - self._overestimate
             self.bridge_to(time_ns)
+            # No later gain contains what was used before the reset, so this estimate is final.
+            self._add_gap_variance((_BRIDGE_FACTOR * (self._joules[-1] - before)) ** 2)
             self._overestimate = 0.0
             return True
         # Bridged energy is already in rows, so the gain that covers the same time only counts beyond it.
         counted = min(moved, self._overestimate)
         self._overestimate -= counted
-        return self._append(time_ns, self._joules[-1] + (moved - counted))
+        is_gap, self._is_after_gap = self._is_after_gap, False
+        if is_gap:
+            self.gap_joules += moved - counted
+        return self._append(time_ns, self._joules[-1] + (moved - counted), is_gap=is_gap)
 
     def _add_power(self, time_ns: int, watts: float) -> bool:
         before, self._power = self._power, watts
+        self._largest_watts = max(self._largest_watts, watts)
+        is_irregular, self._is_after_gap = self._is_after_gap, False
         if before is None or not self._times:
             return self._append(time_ns, self._joules[-1] if self._joules else 0.0)
         seconds = (time_ns - self._times[-1]) / NANOSECONDS_PER_SECOND
@@ -207,9 +232,15 @@ class Timeline:
         is_gap = seconds > _STALE_SECONDS
         if is_gap:
             self._count_bridge(joules, seconds)
-        return self._append(time_ns, self._joules[-1] + joules, bridged=is_gap)
+        self._append(time_ns, self._joules[-1] + joules, bridged=is_gap)
+        if is_irregular:
+            # Any power from none to the largest seen may have been drawn meanwhile, and no later reading shows it.
+            self.gap_joules += joules
+            mean = joules / seconds
+            self._add_gap_variance((seconds * max(mean, self._largest_watts - mean) / Z_90) ** 2)
+        return True
 
-    def _append(self, time_ns: int, joules: float, *, bridged: bool = False) -> bool:
+    def _append(self, time_ns: int, joules: float, *, bridged: bool = False, is_gap: bool = False) -> bool:
         if self._times and time_ns <= self._times[-1]:
             return False
         self._add_drift(time_ns, joules)
@@ -217,7 +248,13 @@ class Timeline:
         self._times.append(time_ns)
         self._joules.append(joules)
         self._bridged.append(bridged)
+        self._gaps.append(is_gap)
+        self._gap_variances.append(self._gap_variances[-1] if self._gap_variances else 0.0)
         return True
+
+    def _add_gap_variance(self, variance: float) -> None:
+        """Add the variance of energy that no reading will ever show to all moments from the last point on."""
+        self._gap_variances[-1] += variance
 
     def _add_drift(self, time_ns: int, joules: float) -> None:
         """Add the variance of the energy missed since the last point, if power is seen only at times."""
@@ -237,6 +274,16 @@ class Timeline:
         """Return the variance, in square joules, of the energy missed between samples up to ``time_ns``."""
         after = bisect_right(self._times, time_ns)
         return self._drifts[after - 1] if after else 0.0
+
+    def gap_variance_at(self, time_ns: int) -> float:
+        """Return the variance, in square joules, of the energy that was only estimated up to ``time_ns``."""
+        after = bisect_right(self._times, time_ns)
+        return self._gap_variances[after - 1] if after else 0.0
+
+    @property
+    def overestimate_joules(self) -> float:
+        """Bridged energy that the counter has not shown yet, in joules."""
+        return self._overestimate
 
     def _count_bridge(self, joules: float, seconds: float) -> None:
         self.bridged_joules += joules
@@ -304,7 +351,8 @@ class Timeline:
 
     def _segment(self, after: int) -> Segment:
         times, joules = self._times, self._joules
-        return Segment(times[after - 1], times[after], joules[after - 1], joules[after], self._bridged[after])
+        is_gap = self._bridged[after] or self._gaps[after]
+        return Segment(times[after - 1], times[after], joules[after - 1], joules[after], is_gap)
 
     def pin(self, time_ns: int, joules: float, variance: float) -> None:
         """Fix the energy at a moment after the last pin, clamped between the values known before and after it."""
@@ -353,11 +401,16 @@ class Timeline:
         if self._bridged[after]:
             variance = (_BRIDGE_FACTOR * (self._joules[after] - self._joules[after - 1])) ** 2
             return Edge(start, end, fixed=variance)
+        if self._gaps[after]:
+            # The counter's gain is exact, but its course over the gap is unknown.
+            watts = (self._joules[after] - self._joules[after - 1]) / self._seconds(after)
+            blur = max(self._blurs[after - 1], self._blurs[after])
+            return Edge(start, end, (watts,), blur, hidden_watts=watts)
         # The first value of a counter had been there for an unknown time, so the gain after it is no power.
         first = 2 if self._starts_roughly and after > 1 else 1
         around = range(max(after - 1, first), min(after + 2, len(self._times)))
-        watts = tuple((self._joules[i] - self._joules[i - 1]) / self._seconds(i) for i in around)
-        return Edge(start, end, watts, max(self._blurs[after - 1], self._blurs[after]))
+        around_watts = tuple((self._joules[i] - self._joules[i - 1]) / self._seconds(i) for i in around)
+        return Edge(start, end, around_watts, max(self._blurs[after - 1], self._blurs[after]))
 
     def _seconds(self, segment: int) -> float:
         return (self._times[segment] - self._times[segment - 1]) / NANOSECONDS_PER_SECOND
@@ -366,7 +419,8 @@ class Timeline:
         """Drop the change points that moments after ``before_ns`` do not need, except a few neighbours."""
         keep = max(bisect_left(self._times, before_ns) - _KEPT_POINTS, 0)
         self._starts_roughly &= not keep
-        for column in (self._times, self._joules, self._bridged, self._blurs, self._drifts):
+        columns = (self._times, self._joules, self._bridged, self._blurs, self._drifts, self._gaps)
+        for column in (*columns, self._gap_variances):
             del column[:keep]
         if self._pins and self._pins[0].time_ns < self._times[0]:
             self._pins = [pin for pin in self._pins if pin.time_ns >= self._times[0]]

@@ -86,11 +86,35 @@ def test_number_of_reasons_for_unreadable_losses_is_bounded():
     assert len(scalars.warnings) == 100
 
 
-def test_warnings_are_emitted_once_and_bounded(emitted):
+LETTERS = [f"{first}{second}" for first in "abcdefghijklmnop" for second in "abcdefghijklmnop"]
+
+
+def test_warnings_of_a_kind_are_one_line_with_their_number(emitted):
     warnings = WarningLog(emitted.append)
     for number in range(1_000):
-        warnings.warn(f"warning {number}")
-        warnings.warn(f"warning {number}")
-    assert emitted == warnings.lines
-    assert emitted[:100] == [f"warning {number}" for number in range(100)]
-    assert emitted[100:] == ["there were more than 100 warnings; the others were dropped"]
+        warnings.warn(f"gpu:0 failed for {number} s")
+        warnings.warn(f"gpu:1 failed for {number} s")
+    assert emitted == ["gpu:0 failed for 0 s", "gpu:1 failed for 0 s"]
+    assert [line.partition(" in ")[0] for line in warnings.lines] == [
+        "gpu:0 failed for 999 s [1,000 times",
+        "gpu:1 failed for 999 s [1,000 times",
+    ]
+
+
+def test_state_replaces_the_earlier_one_without_a_count(emitted):
+    warnings = WarningLog(emitted.append)
+    for number in range(5):
+        warnings.update(f"gpu:0 could not be read for {number}.5 s in all")
+    assert emitted == ["gpu:0 could not be read for 0.5 s in all"]
+    assert warnings.lines == ["gpu:0 could not be read for 4.5 s in all"]
+
+
+def test_severe_warnings_have_room_and_dropped_ones_are_counted(emitted):
+    warnings = WarningLog(emitted.append)
+    for letters in LETTERS:
+        warnings.warn(f"warning {letters}")
+        warnings.warn(f"warning {letters}")
+    warnings.warn("severe", is_severe=True)
+    assert emitted == [*(f"warning {letters}" for letters in LETTERS[:100]), "severe"]
+    assert warnings.lines[-2:] == ["severe", "156 more kinds of warnings were dropped"]
+    assert len(warnings.lines) == 102

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from profiler.recording.sampler import BATCH, GuardedSensor, Sampler
+from profiler.recording.sampler import BATCH, GuardedSensor, Sampler, Timer
 from profiler.recording.sampling_interval import SamplingInterval
 from profiler.recording.warning_log import WarningLog
 from profiler.records import Domain, Provenance, Reading
@@ -37,6 +37,17 @@ class Counting:
         pass
 
 
+class TickingTimer(Timer):
+    """Timer whose clock advances by one tick per reading of the time."""
+
+    def __init__(self, tick):
+        super().__init__()
+        self._times = itertools.count(0, tick)
+
+    def now_ns(self):
+        return next(self._times)
+
+
 class PipelineStub:
     """Records the readings and drains of a sampler."""
 
@@ -65,12 +76,11 @@ class Ran:
         self.sensor = Counting(COUNTER)
         self.pipeline = pipeline or PipelineStub()
         self.drains, self.errors = [], []
-        clock = itertools.count(0, tick)
         sampler = Sampler(
             [GuardedSensor(self.sensor, WarningLog(pytest.fail))],
             self.pipeline,
             SamplingInterval(0.001),
-            clock=lambda: next(clock),
+            timer=TickingTimer(tick),
         )
         thread = threading.Thread(target=self._record, args=[sampler])
         thread.start()
