@@ -294,6 +294,7 @@ class Sampler:
             self._interval_seconds = self._interval.next_seconds()
             due = max(due + int(self._interval_seconds * NANOSECONDS_PER_SECOND), now)
             is_stopped = self._timer.wait(max(due - self._clock(), 0) / NANOSECONDS_PER_SECOND)
+        self.cost.add_delay((self._clock() - due) / NANOSECONDS_PER_SECOND, self._interval_seconds)
         self._hand_over()
 
     def _read(self, *, may_rest: bool) -> None:
