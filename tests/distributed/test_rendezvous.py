@@ -182,7 +182,7 @@ def test_a_hard_link_is_not_written_to(tmp_path):
     """Where anybody may link to anybody's file it can be one that must not be lost."""
     (tmp_path / "precious").write_text("data")
     (tmp_path / "job.json").hardlink_to(tmp_path / "precious")
-    with pytest.raises(PermissionError, match="another name"):
+    with pytest.raises(PermissionError, match="several names"):
         join_run(tmp_path / "job.json", arrival(), lambda: NEW)
     assert (tmp_path / "precious").read_text() == "data"
 

@@ -114,7 +114,7 @@ def test_without_a_start_there_is_no_state(recording):
     ],
 )
 def test_an_invalid_state_is_refused(recording, state):
-    with pytest.raises(UsageError, match="this is not what"):
+    with pytest.raises(UsageError, match="this is not a state"):
         recording("run").load_state_dict(state)
 
 
