@@ -26,11 +26,14 @@ from profiler.storage.schema import (
     TOTALS,
     Table,
 )
-from profiler.storage.summary import summary_of
+from profiler.storage.summary import summary_of, whole_microjoules
+from profiler.units import MICROJOULES_PER_JOULE
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_INTERPOLATION_SHARE = 0.02
+"""Largest difference between samples and rows at the end of an unfinished run that is one of interpolation."""
 _SILENT_SECONDS = 30.0
 """A run without totals that has written nothing for this long was interrupted."""
 
@@ -227,7 +230,24 @@ class StoredRun:
             log = samples[samples["domain"] == name]
             seconds, energy = log["time_seconds"].to_numpy(), log["energy_joules"].to_numpy()
             joules[name] = round(float(np.interp(self.window_seconds, seconds, energy)), 6)
-        return joules
+        return joules | self._as_in_rows({n: j for n, j in joules.items() if self.domains[n].billed})
+
+    def _as_in_rows(self, joules: dict[str, float]) -> dict[str, float]:
+        """Scale the joules of the counted domains at the last row so that they add up to those of the rows.
+
+        Rows follow the learnt power profile between two samples, and a straight line does not. A larger difference is
+        kept: it is not one of interpolation.
+        """
+        rows = whole_microjoules(self.steps["total_joules"], self.spans["total_joules"])
+        sampled = sum(joules.values()) * MICROJOULES_PER_JOULE
+        if not joules or not abs(rows - sampled) <= _INTERPOLATION_SHARE * sampled:
+            return {}
+        scaled = {
+            name: round(value * MICROJOULES_PER_JOULE * rows / sampled) for name, value in joules.items()
+        }
+        largest = max(scaled, key=lambda name: scaled[name])
+        scaled[largest] += rows - sum(scaled.values())
+        return {name: microjoules / MICROJOULES_PER_JOULE for name, microjoules in scaled.items()}
 
     @property
     def window_seconds(self) -> float:

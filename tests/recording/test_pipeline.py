@@ -4,15 +4,19 @@ import csv
 import gc
 import tracemalloc
 from contextlib import suppress
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
 
+from profiler import load_run
+from profiler.distributed.rank import Identity
 from profiler.errors import SensorError
+from profiler.recording import metadata
 from profiler.recording.inbox import LoggedValue
 from profiler.recording.meter import SampleLog
 from profiler.recording.timeline import Timeline
-from profiler.records import Domain, Provenance, Reading
+from profiler.records import Domain, Provenance, Reading, Status
 from profiler.storage.writer import RunWriter
 from profiler.testing.clock import FakeClock
 from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
@@ -340,6 +344,32 @@ def test_meter_with_a_late_first_reading_counts_from_then_on(tmp_path):
     assert [row["dram_joules"] for row in steps[:3]] == ["", "", ""]
     assert [float(row["dram_joules"]) for row in steps[-3:]] == pytest.approx([10, 10, 10])
     assert total(steps) + total(spans) == Decimal(steps[-1]["cumulative_joules"])
+
+
+# -- killed runs ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("step", [0.23, 0.11, 0.041])
+@pytest.mark.parametrize("tail", [0.0, 0.3, 0.77])
+def test_domains_of_a_killed_run_add_up_to_its_total(tmp_path, step, tail):
+    wave = Waveform.square(low=100.0, high=500.0, period_seconds=step)
+    slow = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER, update_period_seconds=0.1)
+    bench = Bench(tmp_path / "run", ScriptedMeter(domain=slow, waveform=wave), constant(CPU, 50.0))
+    for _ in range(100):
+        bench.pass_time(step, beat=step / 4)
+        bench.step()
+    bench.pass_time(tail, beat=0.07)
+    head = metadata.head(name="", started=datetime.now(tz=UTC), identity=Identity(), refusals=())
+    body = metadata.body(
+        status=Status.RUNNING, domains=bench.pipeline.meters.as_dicts(), missing=(), warnings=(), totals=None,
+        overhead={}, rows_lost={},
+    )  # fmt: skip
+    bench.writer.write_meta(head | body)
+    run = load_run(bench.path)
+    assert run.total_joules > 0
+    assert sum(run.energy_by_domain().values()) == pytest.approx(run.total_joules, abs=1e-7)
+    truth = wave.joules((bench.start - 1_000_000_000) / SECOND + run.summary().window_seconds)
+    assert run.energy_by_domain()["gpu:0"] == pytest.approx(truth, rel=0.03)
 
 
 # -- memory --------------------------------------------------------------------------------------------------------
