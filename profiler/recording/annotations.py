@@ -9,6 +9,8 @@ from profiler.recording.rate_limit import RateLimit
 from profiler.recording.warning_log import WarningLog
 from profiler.torch_hooks.async_scalars import ScalarReader
 
+_MOST_NAMES = 1_000
+
 
 class _OpenPhase(NamedTuple):
     start_ns: int
@@ -29,11 +31,23 @@ class Annotations:
         self._inbox = inbox
         self._scalars = scalars
         self._warnings = warnings
-        self._limit = RateLimit()
+        self._phase_limit = RateLimit()
+        self._value_limits: dict[str, RateLimit] = {}
         self._open: list[_OpenPhase] = []
 
     def log(self, name: str, value: Any) -> None:
-        """Record a value at this moment."""
+        """Record a value at this moment: the first 10,000 of each name, then five per second."""
+        limit = self._value_limits.get(name)
+        if limit is None:
+            if len(self._value_limits) >= _MOST_NAMES:
+                self._warnings.update(
+                    f"prof.log() got more than {_MOST_NAMES:,} names; values of further names are not recorded"
+                )
+                return
+            limit = self._value_limits[name] = RateLimit()
+        now = time.monotonic_ns()
+        if not limit.admits(now):
+            return
         try:
             number = self._scalars.read(value, several=f"prof.log({name}=...) got several elements")
         except Exception as error:  # noqa: BLE001 - a bad value must not end the training
@@ -41,12 +55,12 @@ class Annotations:
             self._warnings.warn(f"prof.log({name}=...) got something that is not a number ({what})")
             return
         if number is not None:
-            self._inbox.metrics.append(LoggedValue(time_ns=time.monotonic_ns(), name=name, value=number))
+            self._inbox.metrics.append(LoggedValue(time_ns=now, name=name, value=number))
 
     def enter_phase(self, name: str) -> bool:
         """Begin a phase. Return False when it is not recorded because phases follow each other too fast."""
         now = time.monotonic_ns()
-        if not self._limit.admits(now):
+        if not self._phase_limit.admits(now):
             self._warnings.warn("phases begin more than five times per second; most of them are not recorded")
             return False
         self._open.append(_OpenPhase(now, threading.get_ident(), name))

@@ -38,6 +38,11 @@ class Inbox:
         return len(self.events) > _FULL
 
     @property
-    def overflows(self) -> bool:
-        """Whether a queue is at its capacity, so that items may have been dropped."""
-        return any(len(queue) == queue.maxlen for queue in (self.events, self.phases, self.metrics))
+    def overflows(self) -> set[str]:
+        """Kinds of items whose queue is at its capacity, so that some may have been dropped."""
+        is_full = {
+            "steps": len(self.events) == self.events.maxlen,
+            "phases": len(self.phases) == self.phases.maxlen,
+            "logged values": len(self.metrics) == self.metrics.maxlen,
+        }
+        return {kind for kind, full in is_full.items() if full}

@@ -9,7 +9,6 @@ from profiler.recording import device_selection
 from profiler.recording.aggregation import RowBuilder
 from profiler.recording.inbox import Inbox, LoggedValue
 from profiler.recording.meter import Meters
-from profiler.recording.rate_limit import RateLimit
 from profiler.recording.segmentation import Segmenter, Tile
 from profiler.recording.steps import StepAssembler
 from profiler.records import Progress, Reading
@@ -49,7 +48,7 @@ class Pipeline:
         totals: Energy in rows so far.
         selection: Selected domains; None before the first row.
         start_ns: Start of the window.
-        has_lost_events: Whether a queue was at its capacity, so that its oldest items were dropped.
+        overflowed: Kinds of items whose queue was at its capacity, so that the oldest were dropped.
     """
 
     def __init__(
@@ -59,13 +58,12 @@ class Pipeline:
         self.totals = Totals()
         self.selection: device_selection.Selection | None = None
         self.start_ns = 0
-        self.has_lost_events = False
+        self.overflowed: set[str] = set()
         self._writer = writer
         self._inbox = inbox
         self._hooks = hooks
         self._monitor = monitor
         self._cuda_uuids: list[str] | None = None
-        self._metric_limits: dict[str, RateLimit] = {}
         self._tiles: deque[Tile] = deque()
         self._assembler = StepAssembler(inbox.events, hooks.poll, 0)
         self._segmenter = Segmenter(0)
@@ -163,8 +161,11 @@ class Pipeline:
 
     def severe_findings(self) -> Iterator[str]:
         """Yield warnings that totals depend on."""
-        if self.has_lost_events:
-            yield "a sensor hung for so long that the earliest of the waiting steps are lost"
+        for kind in sorted(self.overflowed):
+            yield (
+                f"the earliest of the waiting {kind} are lost: there were more than could be recorded, or a sensor or "
+                "the disk took too long"
+            )
         yield from self.meters.findings()
         for device in self.selection.missing if self.selection is not None else ():
             yield f"nothing measures {device}: totals are incomplete"
@@ -176,7 +177,7 @@ class Pipeline:
             yield from self.selection.warnings
 
     def _collect(self, now_ns: int, *, final: bool) -> None:
-        self.has_lost_events |= self._inbox.overflows
+        self.overflowed |= self._inbox.overflows
         steps = self._assembler.finished_steps(now_ns, final=final)
         while self._inbox.phases:
             self._segmenter.add_phase(*self._inbox.phases.popleft())
@@ -223,9 +224,7 @@ class Pipeline:
             value = (
                 self._hooks.poll(logged.value) if isinstance(logged.value, PendingScalar) else logged.value
             )
-            if value is None or isinstance(value, Expired):
-                continue
-            if self._metric_limits.setdefault(logged.name, RateLimit()).admits(logged.time_ns):
+            if value is not None and not isinstance(value, Expired):
                 self._write_metric(logged, value)
 
     def _write_waiting_metrics(self, until_ns: int) -> None:

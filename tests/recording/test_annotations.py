@@ -118,3 +118,15 @@ def test_severe_warnings_have_room_and_dropped_ones_are_counted(emitted):
     assert emitted == [*(f"warning {letters}" for letters in LETTERS[:100]), "severe"]
     assert warnings.lines[-2:] == ["severe", "156 more kinds of warnings were dropped"]
     assert len(warnings.lines) == 102
+
+
+def test_number_of_logged_values_and_names_is_bounded(emitted):
+    inbox = Inbox()
+    annotations = Annotations(inbox, ScalarReader(torch), WarningLog(emitted.append))
+    for number in range(50_000):
+        annotations.log("often", number)
+    for number in range(5_000):
+        annotations.log(f"name {number}", number)
+    assert 10_000 <= len(inbox.metrics) <= 10_000 + 1_000 + 100
+    assert len({logged.name for logged in inbox.metrics}) == 1_000
+    assert emitted == ["prof.log() got more than 1,000 names; values of further names are not recorded"]
