@@ -1,5 +1,6 @@
 """System calls with fall-backs: POSIX features, fork handlers, atomic writes, calls with a timeout."""
 
+import errno
 import os
 import stat
 import sys
@@ -10,6 +11,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Generic, TypeVar
 
+_FIRST_DESCRIPTOR = 3
+"""Lower ones are the standard streams, even while they are closed."""
+_HIGH_DESCRIPTOR = 512
+"""Above the range that programs close in loops, and below the 1,024 that every system allows by default."""
+
 
 def at_fork_in_child(action: Callable[[], None]) -> None:
     """Run ``action`` in every child of ``os.fork``, where the system has it."""
@@ -17,10 +23,86 @@ def at_fork_in_child(action: Callable[[], None]) -> None:
         os.register_at_fork(after_in_child=action)
 
 
-def open_for_append(path: str) -> int:
-    """Open a file for appending and return its descriptor; its mode follows the umask."""
+class OwnedDescriptor:
+    """Descriptor of an open file that notices when other code of the process has closed it.
+
+    A program may close every descriptor and open files of its own, which then have our numbers: a check before each use
+    excludes them. The descriptor gets a high number, because programs close or use the low ones.
+
+    Args:
+        descriptor: Newly opened descriptor, which belongs to this object from now on.
+
+    Attributes:
+        file_identity: Device and inode of the file.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = _raise_descriptor(descriptor)
+        self.file_identity = _file_identity(self._descriptor)
+
+    def get(self) -> int | None:
+        """Return the descriptor; None if it is closed or now belongs to another file."""
+        descriptor = self._descriptor
+        return (
+            descriptor
+            if descriptor is not None and _file_identity(descriptor) == self.file_identity
+            else None
+        )
+
+    def close(self) -> None:
+        """Close the descriptor if it is still ours."""
+        descriptor, self._descriptor = self.get(), None
+        if descriptor is not None:
+            with suppress(OSError):  # a full disk may raise here again what a write has raised
+                os.close(descriptor)
+
+    def release(self) -> None:
+        """Forget the descriptor without closing it."""
+        self._descriptor = None
+
+
+def _file_identity(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _raise_descriptor(descriptor: int) -> int:
+    """Move a descriptor to a high number; at least never to that of a closed stdin, stdout or stderr.
+
+    Raises:
+        OSError: It has the number of a standard stream, and no other one is free.
+    """
+    try:
+        import fcntl
+        import resource
+    except ImportError:
+        return descriptor
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    lowest = _HIGH_DESCRIPTOR if limit == resource.RLIM_INFINITY else min(_HIGH_DESCRIPTOR, limit // 2)
+    for minimum in (max(lowest, _FIRST_DESCRIPTOR), _FIRST_DESCRIPTOR):
+        try:
+            moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, minimum)
+        except OSError:  # no number above the minimum is free
+            continue
+        os.close(descriptor)
+        return moved
+    if descriptor < _FIRST_DESCRIPTOR:
+        os.close(descriptor)
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    return descriptor
+
+
+def open_for_append(path: str) -> OwnedDescriptor:
+    """Open a file for appending; its mode follows the umask.
+
+    Raises:
+        OSError: It cannot be opened.
+    """
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    return os.open(path, flags, 0o666)
+    return OwnedDescriptor(os.open(path, flags, 0o666))
 
 
 def create_exclusively(path: Path) -> bool:

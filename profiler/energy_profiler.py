@@ -15,7 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from profiler._compat import create_exclusively, display_path, exit_by_interrupt, write_stderr
+from profiler._compat import (
+    BackgroundCall,
+    create_exclusively,
+    display_path,
+    exit_by_interrupt,
+    write_stderr,
+)
 from profiler.budget import Budget
 from profiler.config import ProfilerConfig, documentation
 from profiler.distributed.layout import agree_on_layout
@@ -24,6 +30,7 @@ from profiler.errors import MissingDependencyError, UsageError
 from profiler.monitoring.monitor import Monitor
 from profiler.records import Status
 from profiler.storage.schema import RESUMED, RUN_FILE, STEPS, TABLES
+from profiler.storage.writer import START_SECONDS
 from profiler.units import format_joules
 
 if TYPE_CHECKING:
@@ -413,7 +420,18 @@ def _free_path(config: ProfilerConfig) -> Path:
 
 
 def _reserve_path(config: ProfilerConfig) -> Path:
-    """Return such a directory after creating a file in it, so that concurrent processes choose different ones."""
+    """Return such a directory after creating a file in it, so that concurrent processes choose different ones.
+
+    If the disk does not respond in time, the name is made unique by a random number instead.
+    """
+    reservation = BackgroundCall(lambda: _reserve(config))
+    if reservation.wait(START_SECONDS):
+        return reservation.result()
+    path = Path(config.run_dir or Path(_PARENT) / "run").absolute()
+    return path.with_name(f"{path.name}-{os.urandom(3).hex()}")
+
+
+def _reserve(config: ProfilerConfig) -> Path:
     while not create_exclusively((path := _free_path(config)) / STEPS.filename):
         pass
     return path

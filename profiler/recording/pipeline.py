@@ -14,7 +14,7 @@ from profiler.recording.steps import StepAssembler
 from profiler.records import Progress, Reading
 from profiler.storage.schema import METRICS, SAMPLES, SPANS, STEPS, MetricRow, StepRow
 from profiler.storage.summary import Totals
-from profiler.storage.writer import RunWriter
+from profiler.storage.writer import BackgroundWriter
 from profiler.torch_hooks.events import Expired, Kind, PendingScalar, StepEvent
 from profiler.torch_hooks.manager import HookManager
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
@@ -52,7 +52,7 @@ class Pipeline:
     """
 
     def __init__(
-        self, *, meters: Meters, writer: RunWriter, inbox: Inbox, hooks: HookManager, monitor: Monitor
+        self, *, meters: Meters, writer: BackgroundWriter, inbox: Inbox, hooks: HookManager, monitor: Monitor
     ) -> None:
         self.meters = meters
         self.totals = Totals()

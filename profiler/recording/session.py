@@ -24,7 +24,7 @@ from profiler.recording.warning_log import WarningLog
 from profiler.records import Domain, Progress, Status, Summary
 from profiler.sensors.base import Found
 from profiler.storage.schema import RESUMED
-from profiler.storage.writer import RunWriter
+from profiler.storage.writer import EXIT_SECONDS, START_SECONDS, BackgroundWriter
 from profiler.torch_hooks import lr_simulation
 from profiler.torch_hooks.manager import HookManager
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -91,7 +91,7 @@ class Session:
         domains = tuple(domain for sensor in found.sensors for domain in sensor.domains)
         self._election = place.election(domains)
         self._meters = Meters(domains, self._election)
-        self._writer = RunWriter(self.path, self._on_disk_failure)
+        self._writer = BackgroundWriter(self.path, self._on_disk_failure)
         self._inbox = Inbox()
         self._sink = self._inbox.events.append
         self._annotations = Annotations(self._inbox, hooks.scalars, self._warnings)
@@ -113,6 +113,11 @@ class Session:
         _LIVE.add(self)
         self._writer.open(self._metadata())
         self.has_record = self._writer.failure is None
+        if self._writer.is_late:
+            self.warn(
+                f"the disk of the run directory did not respond within {START_SECONDS:g} s; rows wait in memory. "
+                "Choose a faster disk with run_dir= or --run-dir"
+            )
 
     def begin(self) -> None:
         """Open the window: it starts when this returns."""
@@ -182,12 +187,27 @@ class Session:
         self._guarded(self._close_sensors)
         self.stop_seconds = (time.monotonic_ns() - end_ns) / NANOSECONDS_PER_SECOND
         self._guarded(self._write_end)
-        self._guarded(self._writer.close)
+        self._guarded(self._close_writer)
         self._guarded(self.place.leave)
         _LIVE.discard(self)
 
     def _write_end(self) -> None:
+        self._writer.sync()  # so that the metadata counts the rows that a failing disk has refused
+        if self._writer.was_closed:
+            self.warn("the program closed files of the profiler; they were opened again")
         self._writer.write_meta(self._metadata())
+
+    def _close_writer(self) -> None:
+        self._writer.close()
+        if self._writer.is_unfinished:
+            self.warn(
+                f"the disk of the run directory is too slow: the totals and {self._writer.rows_late:,} rows were not "
+                f"written within {EXIT_SECONDS:g} s of the end and may be lost"
+            )
+        elif self._writer.meta_failure is not None and self.has_record:
+            self.warn(
+                f"the totals could not be written to run.json ({self._writer.meta_failure}); it still says running"
+            )
 
     def _guarded(self, action: Callable[[], object]) -> None:
         try:
