@@ -9,8 +9,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+_STDERR_SECONDS = 0.5
+"""Longest wait for a reader of stderr."""
+_PART_LENGTH = 1000
+"""Characters that fit into the 4,096 bytes which a ready pipe takes, in any encoding."""
 _FIRST_DESCRIPTOR = 3
 """Lower ones are the standard streams, even while they are closed."""
 _HIGH_DESCRIPTOR = 512
@@ -229,15 +233,98 @@ def _exists(pid: int) -> str | None:
     return "alive"
 
 
-def write_stderr(text: str) -> None:
-    """Write lines for people to stderr. Characters that it cannot encode are replaced; errors are ignored."""
-    stream = sys.stderr
-    try:
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        stream.write(text.encode(encoding, "replace").decode(encoding) + "\n")
+class _Stderr:
+    """Writer of messages that never blocks the training, whatever reads the other end of stderr.
+
+    Before each part of a message, the descriptor must be ready: a pipe then takes at least 4,096 bytes, and a stopped
+    terminal is not ready. The flags of the descriptor are not changed, because it is shared with the program and its
+    parents.
+
+    Attributes:
+        dropped: Number of messages that were not written.
+    """
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._patience = _STDERR_SECONDS
+        self._lock = threading.Lock()
+
+    def write(self, text: str) -> bool:
+        stream = sys.stderr
+        try:
+            encoding = getattr(stream, "encoding", None) or "utf-8"
+            encoded = (text + "\n").encode(encoding, "replace").decode(encoding)
+            parts = [encoded[i : i + _PART_LENGTH] for i in range(0, len(encoded), _PART_LENGTH)]
+            with self._lock:
+                is_written = all(self._write_part(stream, part) for part in parts)
+        except Exception:  # noqa: BLE001 - any object that a framework or a notebook put there
+            is_written = False
+        self.dropped += not is_written
+        return is_written
+
+    def _write_part(self, stream: Any, part: str) -> bool:
+        if not _is_ready(stream, self._patience):
+            self._patience = (
+                0.0  # wait once only: the next message is written if the reader has returned by then
+            )
+            return False
+        self._patience = _STDERR_SECONDS
+        stream.write(part)
         stream.flush()
-    except Exception:  # noqa: BLE001 - any object that a framework or a notebook put there; no other place to report to
-        return
+        return True
+
+    def after_fork_in_child(self) -> None:
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+
+
+def _is_ready(stream: Any, seconds: float) -> bool:
+    """Return whether a stream takes a write without blocking; true for streams without a descriptor."""
+    try:
+        descriptor = stream.fileno()
+    except Exception:  # noqa: BLE001 - in-memory streams raise various errors
+        return True
+    try:
+        import select
+
+        poll = select.poll()
+    except (ImportError, AttributeError):  # Windows polls sockets only
+        return True
+    poll.register(descriptor, select.POLLOUT)
+    # An error or a hang-up counts as ready: the write then raises at once.
+    return bool(poll.poll(seconds * 1000.0))
+
+
+_STDERR = _Stderr()
+at_fork_in_child(_STDERR.after_fork_in_child)
+
+
+def write_stderr(text: str, *, lead: str = "") -> bool:
+    """Write a message for people to stderr; return False if it was dropped because nothing reads stderr.
+
+    Control and formatting characters, which could act on a terminal, are replaced except for line breaks; so are
+    characters that the encoding of stderr lacks. Other errors are ignored.
+
+    Args:
+        text: The message.
+        lead: Trusted characters in front of it, such as a carriage return.
+    """
+    return _STDERR.write(lead + printable(text))
+
+
+def dropped_messages() -> int:
+    """Return how many messages of this process could not be written to stderr."""
+    return _STDERR.dropped
+
+
+def printable(text: str) -> str:
+    """Replace characters that a terminal would act on, such as escape and bidi controls, except line breaks."""
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def _printable(character: str) -> str:
+    if character.isprintable() or character == "\n":
+        return character
+    return " " if character.isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
 def exit_by_interrupt() -> None:

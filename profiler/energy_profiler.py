@@ -187,9 +187,10 @@ class EnergyProfiler:
                 block = exit_block(
                     session.summary(), curve.bins, curve.rates, config.prices, config.budget.targets
                 )
-                write_stderr(block)
             else:
-                write_stderr(render(report_of(whole), ".txt").rstrip("\n"))
+                block = render(report_of(whole), ".txt").rstrip("\n")
+            if not write_stderr(block):
+                session.update_record()
         except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
             command = f"energy-profiler report {display_path(session.path)}"
             _emit(

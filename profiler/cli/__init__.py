@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
+from profiler._compat import write_stderr
 from profiler._version import __version__
 from profiler.errors import ProfilerError
 
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"energy-profiler: {message}", file=sys.stderr)
+    write_stderr(f"energy-profiler: {' '.join(message.splitlines())}")
     return USAGE_ERROR
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from profiler._compat import printable
 from profiler.errors import UsageError
 
 
@@ -31,10 +32,12 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
 
 
 def write_stdout(text: str) -> None:
-    """Write text to stdout; characters that its encoding lacks are replaced."""
+    """Write text to stdout; characters that its encoding lacks, or that a terminal would act on, are replaced."""
     stream = sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(text.encode(encoding, "replace").decode(encoding))
+    safe = printable(text) if stream.isatty() else text
+    stream.write(safe.encode(encoding, "replace").decode(encoding))
+    stream.flush()
 
 
 def check_output(path: Path, *, force: bool) -> None:

@@ -13,6 +13,7 @@ from dataclasses import asdict
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+from profiler._compat import printable
 from profiler.cli.common import write_stdout
 from profiler.cli.diagnostics import Diagnosis, Gpu, diagnose, read_driver, read_torch
 from profiler.records import Provenance
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
         return _MEASURED if diagnosis.measured else _NOTHING_MEASURED
     console = Console(highlight=False, markup=False, emoji=False)
     for text, style in lines(diagnosis, console.width if console.is_terminal else WIDTH):
-        console.print(text, style=style, soft_wrap=True)
+        console.print(printable(text), style=style, soft_wrap=True)
     return _MEASURED if diagnosis.measured else _NOTHING_MEASURED
 
 

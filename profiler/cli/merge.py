@@ -4,10 +4,10 @@ Name the directory of the run or, if the hosts share no file system, all the dir
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-from profiler.cli.common import add_partial
+from profiler._compat import write_stderr
+from profiler.cli.common import add_partial, write_stdout
 from profiler.errors import RunNotFoundError, UsageError
 
 EXAMPLE = (
@@ -50,7 +50,7 @@ def run(options: argparse.Namespace) -> int:
     write(merged, output)
     ranks, hosts = len(merged.meta["ranks"]), len(merged.meta["merged"]["clocks"])
     summary = f"{ranks} records of {hosts} host{'s' if hosts > 1 else ''}"
-    print(f"{output}: {summary if ranks > 1 else 'a copy of the only record; nothing to merge'}")
+    write_stdout(f"{output}: {summary if ranks > 1 else 'a copy of the only record; nothing to merge'}\n")
     for line in merged.meta["warnings"]:
-        print(f"energy-profiler: {line}", file=sys.stderr)
+        write_stderr(f"energy-profiler: {line}")
     return 0

@@ -10,7 +10,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from profiler.cli.common import add_metric
+from profiler.cli.common import add_metric, write_stdout
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def _print(watch: "Watch", every: float, *, once: bool) -> None:
     from profiler.reporting.watch_terminal import line
 
     view = watch.poll()
-    print(line(view), flush=True)
+    write_stdout(f"{line(view)}\n")
     while not (view.is_over or once):
         time.sleep(every)
         view = watch.poll()
-        print(line(view), flush=True)
+        write_stdout(f"{line(view)}\n")

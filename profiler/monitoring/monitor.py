@@ -156,7 +156,7 @@ class Monitor:
 
     @staticmethod
     def _emit(text: str, prefix: str = "") -> None:
-        write_stderr(f"{prefix}energy-profiler: {text}")
+        write_stderr(f"energy-profiler: {text}", lead=prefix)
 
     def _fit(self) -> None:
         last, joules = self._forecast, self.curve.bins.last_joules

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler import lr_plan
-from profiler._compat import at_fork_in_child
+from profiler._compat import at_fork_in_child, dropped_messages
 from profiler.distributed.layout import RunLayout
 from profiler.lr_plan import RatePlan
 from profiler.recording import metadata
@@ -24,7 +24,7 @@ from profiler.recording.warning_log import WarningLog
 from profiler.records import Domain, Progress, Status, Summary
 from profiler.sensors.base import Found
 from profiler.storage.schema import RESUMED
-from profiler.storage.writer import EXIT_SECONDS, START_SECONDS, BackgroundWriter
+from profiler.storage.writer import EXIT_SECONDS, START_SECONDS, BackgroundWriter, write_run_file
 from profiler.torch_hooks import lr_simulation
 from profiler.torch_hooks.manager import HookManager
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -102,6 +102,7 @@ class Session:
         self._sampler = Sampler(self._sensors, self._pipeline, SamplingInterval(period_seconds))
         self._thread = threading.Thread(target=self._record, name="energy-profiler", daemon=True)
         self._progress: Progress | None = None
+        self._dropped_before = dropped_messages()
         self._written_state: tuple[object, ...] = ()
 
     # Start and end, on the training thread
@@ -208,6 +209,11 @@ class Session:
             self.warn(
                 f"the totals could not be written to run.json ({self._writer.meta_failure}); it still says running"
             )
+
+    def update_record(self) -> None:
+        """Write ``run.json`` again after the end, because a message could not be written to stderr."""
+        if self.has_record and not self._writer.is_unfinished:
+            self._guarded(lambda: write_run_file(self.path, self._metadata()))
 
     def _guarded(self, action: Callable[[], object]) -> None:
         try:
@@ -347,6 +353,7 @@ class Session:
                 "start_seconds": self.start_seconds,
                 "stop_seconds": self.stop_seconds,
                 "bytes_written": self._writer.bytes_written,
+                "messages_dropped": dropped_messages() - self._dropped_before,
             },
             rows_lost=self._writer.rows_lost,
         )

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from profiler._compat import display_path
+from profiler._compat import display_path, printable
 from profiler.records import CurveState
 from profiler.reporting import text
 from profiler.reporting.renderer import Rendered, RenderOptions
@@ -35,7 +35,7 @@ def render(report: "Report", _: RenderOptions) -> Rendered:
 
 def text_of(report: "Report") -> str:
     """Return the report as text; ends with a newline."""
-    return "\n".join(_lines(report)) + "\n"
+    return printable("\n".join(_lines(report))) + "\n"
 
 
 def _lines(report: "Report") -> Iterator[str]:

@@ -9,7 +9,7 @@ import os
 import queue
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -232,8 +232,8 @@ class BackgroundWriter:
         self._writer = RunWriter(path, on_failure)
         self._lines: dict[str, list[str]] = {table.filename: [] for table in TABLES}
         self._rows_dropped: Counter[str] = Counter()
-        self._rows_pending = 0
-        self._rows_done = 0
+        self._batches: deque[Batch] = deque()
+        self._rows_passed = self._rows_done = 0
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._deadline: float | None = None
@@ -288,15 +288,21 @@ class BackgroundWriter:
         if not count or self._is_fork:
             return
         self._lines = {table.filename: [] for table in TABLES}
-        if self._rows_pending - self._rows_done + count > _CAPACITY:
+        if self._rows_passed - self._rows_done + count > _CAPACITY:
             self._rows_dropped.update({name: len(lines) for name, lines in batch.items()})
             return
-        self._rows_pending += count
-        self._submit(lambda: self._write(batch, count))
+        self._rows_passed += count
+        self._batches.append(batch)
+        self._submit(self._write)
 
-    def _write(self, batch: Batch, count: int) -> None:
-        self._writer.write_batch(batch)
-        self._rows_done += count
+    def _write(self) -> None:
+        """Write every batch that waits, with one ``write`` per file: a slow disk takes its time per call."""
+        joined: dict[str, list[str]] = {}
+        while self._batches:
+            for name, lines in self._batches.popleft().items():
+                joined.setdefault(name, []).extend(lines)
+        self._writer.write_batch(joined)
+        self._rows_done += sum(map(len, joined.values()))
 
     def write_meta(self, meta: Mapping[str, Any]) -> None:
         """Replace ``run.json`` atomically.
@@ -341,7 +347,7 @@ class BackgroundWriter:
                 self.is_unfinished = self._thread.is_alive()
                 if not self.is_unfinished:
                     self._thread = None
-            self.rows_late = self._rows_pending - self._rows_done
+            self.rows_late = self._rows_passed - self._rows_done
 
     def after_fork_in_child(self) -> None:
         """Drop the files without touching them: they belong to the parent."""
