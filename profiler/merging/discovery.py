@@ -1,24 +1,23 @@
 """The records of a job: one directory per rank and attempt, their tables and their outlines."""
 
-import io
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler.errors import RunDamagedError, UsageError
+from profiler.errors import UsageError
 from profiler.storage.csv_reader import read_table
+from profiler.storage.files import checked_link
 from profiler.storage.reader import Tables
+from profiler.storage.run_file import read_run_file
 from profiler.storage.schema import RUN_FILE, SPANS, STEPS, TABLES, TOTALS
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-    import pandas as pd
 
-_CHILD = re.compile(r"rank-\d{5,}-attempt-\d+")
+_CHILD = re.compile(r"rank-[0-9]{5,7}-attempt-[0-9]{1,7}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +57,9 @@ class Record:
 
     def outline(self, *, partial: bool) -> "Outline":
         """Read where its steps end, and the length of its window."""
-        steps, spans = self._ends(partial=partial), read_table(self.path, SPANS, partial=partial)[0]
+        columns = ["step", "end_seconds"]
+        steps = read_table(self.path, STEPS, partial=partial, columns=columns)[0]
+        spans = read_table(self.path, SPANS, partial=partial)[0]
         window = max(
             (float(frame["end_seconds"].iloc[-1]) for frame in (steps, spans) if len(frame)), default=0.0
         )
@@ -68,19 +69,6 @@ class Record:
             end_seconds=steps["end_seconds"].to_numpy(),
             window_seconds=window,
         )
-
-    def _ends(self, *, partial: bool) -> "pd.DataFrame":
-        """Read the two columns of ``steps.csv`` that an outline needs, twice as fast as all of them."""
-        import pandas as pd
-
-        content = (self.path / STEPS.filename).read_bytes()
-        whole = io.BytesIO(content[: content.rfind(b"\n") + 1])
-        try:
-            return pd.read_csv(
-                whole, usecols=["step", "end_seconds"], dtype={"step": "int64", "end_seconds": "float64"}
-            )
-        except ValueError:  # damaged, or without a header yet: the strict reader names the line
-            return read_table(self.path, STEPS, partial=partial)[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,10 +89,15 @@ class Outline:
 
 
 def children(directory: Path) -> list[Path]:
-    """Return the directories of a job's processes in that of its run."""
+    """Return the directories of a job's processes in that of its run.
+
+    Raises:
+        RunDamagedError: One of them is a link that leads out of the run directory.
+    """
     if not directory.is_dir():
         return []
-    return sorted(path for path in directory.iterdir() if _CHILD.fullmatch(path.name) and _is_record(path))
+    named = sorted(path for path in directory.iterdir() if _CHILD.fullmatch(path.name))
+    return [path for path in named if _is_record(checked_link(path))]
 
 
 def _is_record(path: Path) -> bool:
@@ -127,21 +120,9 @@ def find_records(directories: Iterable[Path]) -> list[Record]:
     return [found[key] for key in sorted(found)]
 
 
-def read_meta(path: Path) -> dict[str, Any]:
-    """Read a record's ``run.json``.
-
-    Raises:
-        RunDamagedError: It cannot be read, or is not JSON.
-    """
-    try:
-        return dict(json.loads((path / RUN_FILE).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise RunDamagedError(path / RUN_FILE, f"cannot be read ({error}).") from None
-
-
 def _record(path: Path) -> Record:
-    meta = read_meta(path)
-    return Record(path=path, meta=meta, rank=int(meta.get("rank", 0)), attempt=int(meta.get("attempt", 0)))
+    meta = read_run_file(path)
+    return Record(path=path, meta=meta, rank=meta.get("rank", 0), attempt=meta.get("attempt", 0))
 
 
 def _numbered(records: Sequence[Record]) -> list[Record]:

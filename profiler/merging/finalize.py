@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profiler.merging.discovery import children, read_meta
+from profiler.merging.discovery import children
 from profiler.merging.load import load
 from profiler.merging.merge import merge
 from profiler.merging.write import write
 from profiler.records import Status
+from profiler.storage.run_file import read_run_file
 from profiler.storage.schema import TOTALS
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def _wait_for_others(place: "RunLayout") -> None:
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     waiting = set(_others(place))
     while waiting and time.monotonic() < deadline:
-        waiting = {path for path in waiting if not read_meta(path).get(TOTALS)}
+        waiting = {path for path in waiting if not read_run_file(path).get(TOTALS)}
         time.sleep(_PAUSE_SECONDS if waiting else 0.0)
 
 

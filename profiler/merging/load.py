@@ -8,7 +8,8 @@ from profiler.merging.discovery import children
 from profiler.merging.merge import merge, source_size
 from profiler.merging.resume import resumed_directory, with_history
 from profiler.records import Status
-from profiler.storage.reader import StoredRun, read_meta
+from profiler.storage.reader import StoredRun
+from profiler.storage.run_file import read_run_file
 from profiler.storage.schema import MERGED, RANKS, RESUMED, RUN_FILE
 
 
@@ -38,9 +39,9 @@ def _without_history(directory: Path, *, partial: bool) -> StoredRun:
     """Open the run of a directory; records that have grown since they were merged are merged again."""
     processes = children(directory)
     if not processes:
-        return StoredRun(directory, read_meta(directory), partial=partial)
+        return StoredRun(directory, read_run_file(directory), partial=partial)
     if (directory / RUN_FILE).exists():
-        meta = read_meta(directory)
+        meta = read_run_file(directory)
         if not _is_running(meta) and _sources(meta) == {path.name: source_size(path) for path in processes}:
             return StoredRun(directory, meta, partial=partial)
     return merge([directory], partial=partial)

@@ -3,21 +3,30 @@
 import csv
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from profiler.errors import RunDamagedError
-from profiler.storage.schema import Table
+from profiler.storage.files import MOST_LINE_BYTES, open_inside, printable
+from profiler.storage.schema import Column, Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _EXACT_BY_DEFAULT = 3
+_INVALID = (ValueError, OverflowError)
+"""Errors of pandas for content that violates the schema; those of its parser and of decoding are ValueErrors."""
+_CHUNK_BYTES = 1 << 18
+_MOST_WHOLE = 10**15
+_MOST_SCALED = 2**63
+_SHOWN = 40
 PARTIAL = "The rows before it can be read with load_run(path, partial=True) or --partial."
 
 
-def read_table(directory: Path, table: Table, *, partial: bool) -> tuple["pd.DataFrame", str | None]:
+def read_table(
+    directory: Path, table: Table, *, partial: bool, columns: list[str] | None = None
+) -> tuple["pd.DataFrame", str | None]:
     """Read a table.
 
     An incomplete last line, which a killed process leaves, is dropped. Extra columns, from a newer minor version, are
@@ -27,25 +36,36 @@ def read_table(directory: Path, table: Table, *, partial: bool) -> tuple["pd.Dat
         directory: The run directory.
         table: The table.
         partial: Read the lines before the first invalid one instead of raising.
+        columns: Read these columns only.
 
     Returns:
         The rows, and a sentence on those that were excluded (None if there are none).
 
     Raises:
-        RunDamagedError: A line violates the schema, unless ``partial``.
+        RunDamagedError: A line violates the schema, unless ``partial``; or the file is not one that is read.
     """
     path = directory / table.filename
-    text = _whole_lines(path, table)
-    broken = None
     try:
-        frame = _parse(text, table)
-    except (ValueError, UnicodeDecodeError) as error:
-        line, reason = next(_broken_lines(text, table), (1, str(error)))
-        if not partial:
-            raise RunDamagedError(path, reason, line=line, remedy=PARTIAL) from None
-        broken = f"{path.name}, line {line}: {reason} This line and the following ones are excluded."
-        frame = _parse(b"".join(text.splitlines(keepends=True)[: line - 1]) or table.header.encode(), table)
-    return frame, broken
+        with open_inside(path) as file:
+            return _read(path, file, table, partial=partial, columns=columns)
+    except FileNotFoundError:
+        return _parse(io.BytesIO(), 0, table, columns), None
+    except OSError as error:
+        raise RunDamagedError(path, f"cannot be read: {error.strerror}.") from None
+
+
+def _read(
+    path: Path, file: BinaryIO, table: Table, *, partial: bool, columns: list[str] | None
+) -> tuple["pd.DataFrame", str | None]:
+    end = _end_of_lines(path, file)
+    try:
+        return _parse(file, end, table, columns), None
+    except _INVALID as error:
+        line, offset, reason = next(_faults(file, end, table), (1, 0, _sentence(error)))
+    if not partial:
+        raise RunDamagedError(path, reason, line=line, remedy=PARTIAL)
+    frame = _parse(file, offset, table, columns)
+    return frame, f"{path.name}, line {line}: {reason} This line and the following ones are excluded."
 
 
 def parse_lines(path: Path, lines: bytes, table: Table, *, header: bytes, before: int) -> "pd.DataFrame":
@@ -61,46 +81,113 @@ def parse_lines(path: Path, lines: bytes, table: Table, *, header: bytes, before
     Raises:
         RunDamagedError: A line violates the schema.
     """
+    content = io.BytesIO(header + lines)
     try:
-        return _parse(header + lines, table)
-    except (ValueError, UnicodeDecodeError) as error:
-        line, reason = next(_broken_lines(header + lines, table), (1, str(error)))
+        return _parse(content, len(header + lines), table)
+    except _INVALID as error:
+        line, _, reason = next(_faults(content, len(header + lines), table), (1, 0, _sentence(error)))
         raise RunDamagedError(path, reason, line=line + max(before - 1, 0) * (line > 1)) from None
 
 
-def _whole_lines(path: Path, table: Table) -> bytes:
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        return table.header.encode()
-    except OSError as error:
-        raise RunDamagedError(path, f"cannot be read: {error.strerror}.") from None
-    whole = content[: content.rfind(b"\n") + 1]
-    return whole or table.header.encode()
+def _end_of_lines(path: Path, file: BinaryIO) -> int:
+    """Return the offset after the last complete line."""
+    size = file.seek(0, io.SEEK_END)
+    start = max(size - MOST_LINE_BYTES, 0)
+    file.seek(start)
+    tail = file.read(MOST_LINE_BYTES)
+    end = tail.rfind(b"\n") + 1
+    if not end and start:
+        raise RunDamagedError(path, f"its last line is longer than {MOST_LINE_BYTES / 1e6:.0f} MB.")
+    return start + end if end else 0
 
 
-def _parse(text: bytes, table: Table) -> "pd.DataFrame":
+class _BoundedLines(io.RawIOBase):
+    """The beginning of a file; reading raises ValueError within a line that is too long.
+
+    Attributes:
+        count: Number of line ends read.
+    """
+
+    def __init__(self, file: BinaryIO, end: int) -> None:
+        file.seek(0)
+        self._file = file
+        self._left = end
+        self._unbroken = 0
+        self.count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        chunk = self._file.read(min(len(buffer), self._left))
+        buffer[: len(chunk)] = chunk
+        self._left -= len(chunk)
+        first = chunk.find(b"\n")
+        self._unbroken += len(chunk) if first < 0 else first
+        if self._unbroken > MOST_LINE_BYTES:
+            raise ValueError(f"a line is longer than {MOST_LINE_BYTES / 1e6:.0f} MB.")
+        if first >= 0:
+            self._unbroken = len(chunk) - chunk.rfind(b"\n") - 1
+            self.count += chunk.count(b"\n")
+        return len(chunk)
+
+
+def _parse(file: BinaryIO, end: int, table: Table, columns: list[str] | None = None) -> "pd.DataFrame":
+    """Parse the lines before an offset, the first of which is the header; without lines there are no rows."""
     import pandas as pd
 
-    header = text[: text.index(b"\n")].decode().rstrip("\r").split(",")
+    if not end:
+        file, end = io.BytesIO(table.header.encode()), len(table.header)
+    file.seek(0)
+    header = file.readline(MOST_LINE_BYTES).decode().rstrip("\r\n").split(",")
     if missing := [column for column in table.columns if column not in header]:
         raise ValueError(f"the column {missing[0]} is missing.")
     numeric = {
-        name: "float64" if kind == "float" else "int64" for name, kind in table.types.items() if kind != "str"
+        column.name: "int64" if column.type == "int" else "float64"
+        for column in table.schema
+        if column.type != "str"
     }
-    words = {name: "str" for name, kind in table.types.items() if kind == "str"}
+    lines = _BoundedLines(file, end)
     frame: pd.DataFrame = pd.read_csv(
-        io.BytesIO(text),
-        dtype=numeric | words,
+        io.BufferedReader(lines, _CHUNK_BYTES),
+        usecols=columns,
+        dtype=numeric | dict.fromkeys(table.where(type="str"), "str"),
         **_exact_floats(),
         keep_default_na=False,
         na_values={name: ["", "nan"] for name in numeric},
         index_col=False,
+        skip_blank_lines=False,
         on_bad_lines="error",
     )
+    if len(frame) != lines.count - 1:  # a quotation mark or a carriage return has joined or split lines
+        raise ValueError("its lines are not rows.")
+    for column in table.schema:
+        if column.type != "str" and column.name in frame:
+            _check(frame, column)
     if "step" in frame and table.columns[0] == "step" and not frame["step"].is_monotonic_increasing:
         raise ValueError("steps are out of order.")
     return frame
+
+
+def _check(frame: "pd.DataFrame", column: Column) -> None:
+    """Check the range of a column's values; those that cannot be, and hold nothing up, become unknown."""
+    import numpy as np
+
+    values = frame[column.name].to_numpy()
+    if column.type == "int":
+        if len(values) and not -_MOST_WHOLE <= values.min() <= values.max() <= _MOST_WHOLE:
+            raise ValueError(f"{column.name} is out of range.")
+        return
+    if column.scale > 1:
+        missing = np.isnan(values)
+        if not column.nullable and missing.any():
+            raise ValueError(f"{column.name} is empty.")
+        if not (missing | (np.abs(values) < _MOST_SCALED / column.scale)).all():
+            raise ValueError(f"{column.name} is out of range.")
+    elif column.unit:
+        infinite = np.isinf(values)
+        if infinite.any():
+            frame[column.name] = np.where(infinite, np.nan, values)
 
 
 def _exact_floats() -> dict[str, Any]:
@@ -110,35 +197,65 @@ def _exact_floats() -> dict[str, Any]:
     return {} if int(pd.__version__.split(".")[0]) >= _EXACT_BY_DEFAULT else {"float_precision": "round_trip"}
 
 
-def _broken_lines(text: bytes, table: Table) -> Iterator[tuple[int, str]]:
-    """Yield the number and the fault of each line that violates the schema; the header is line 1."""
-    lines = text.decode("utf-8", errors="replace").splitlines()
-    header = lines[0].split(",")
-    if missing := [column for column in table.columns if column not in header]:
-        yield 1, f"the column {missing[0]} is missing."
-        return
-    last_step = -math.inf
-    for number, line in enumerate(lines[1:], start=2):
-        cells = next(csv.reader([line]), [])
-        if fault := _fault(cells, header, table):
-            yield number, fault
-        elif table.columns[0] == "step":
-            step = int(cells[header.index("step")])
-            if step < last_step:
-                yield number, "steps are out of order."
-            last_step = step
+def _faults(file: BinaryIO, end: int, table: Table) -> Iterator[tuple[int, int, str]]:
+    """Yield number, offset and fault of each line that violates the schema; the header is line 1."""
+    lines = io.BufferedReader(_BoundedLines(file, end), _CHUNK_BYTES)
+    header: list[str] = []
+    offset, last_step, number = 0, -math.inf, 0
+    columns: list[Column | None] = []
+    try:
+        for number, line in enumerate(lines, start=1):
+            if number == 1:
+                header = _text(line).split(",")
+                if missing := [column for column in table.columns if column not in header]:
+                    yield 1, 0, f"the column {missing[0]} is missing."
+                    return
+                known = {column.name: column for column in table.schema}
+                columns = [known.get(name) for name in header]
+            elif fault := _line_fault(line, columns):
+                yield number, offset, fault
+            elif table.columns[0] == "step":
+                step = int(_text(line).split(",")[header.index("step")])
+                if step < last_step:
+                    yield number, offset, "steps are out of order."
+                last_step = step
+            offset += len(line)
+    except ValueError as error:
+        yield number + 1, offset, _sentence(error)
 
 
-def _fault(cells: list[str], header: list[str], table: Table) -> str:
-    if len(cells) != len(header):
-        return f"{len(cells)} cells where the header has {len(header)}."
-    for name, cell in zip(header, cells, strict=True):
-        kind = table.types.get(name, "str")
-        try:
-            if kind == "int":
-                int(cell)
-            elif kind == "float" and cell:
-                float(cell)
-        except ValueError:
-            return f"{name} is {cell!r}, which is not a number."
-    return ""
+def _line_fault(line: bytes, columns: Sequence[Column | None]) -> str:
+    text = _text(line)
+    if text.count('"') % 2 or "\r" in text:
+        return "a quotation mark or a line end is missing."
+    cells = next(csv.reader([text]), [])
+    if len(cells) != len(columns):
+        return f"{len(cells)} cells where the header has {len(columns)}."
+    faults = (_cell_fault(cell, column) for cell, column in zip(cells, columns, strict=True) if column)
+    return next(filter(None, faults), "")
+
+
+def _cell_fault(cell: str, column: Column) -> str:
+    if column.type == "str":
+        return ""
+    shown = f"{column.name} is {printable(repr(cell[:_SHOWN]))}, which is"
+    if not cell:
+        return "" if column.nullable or not column.unit else f"{column.name} is empty."
+    try:
+        value = int(cell) if column.type == "int" else float(cell)
+    except ValueError:
+        return f"{shown} not a number."
+    limit = _MOST_WHOLE if column.type == "int" else _MOST_SCALED / column.scale
+    if "_" in cell or not cell.isascii():
+        return f"{shown} not a number."
+    if (column.type == "int" or column.scale > 1) and abs(value) > limit:
+        return f"{shown} out of range."
+    return f"{shown} not a number." if column.scale > 1 and math.isnan(value) and not column.nullable else ""
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", errors="replace").rstrip("\n").removesuffix("\r")
+
+
+def _sentence(error: Exception) -> str:
+    return printable(str(error)[:200]).rstrip(".") + "."

@@ -1,6 +1,5 @@
 """Stored runs: the tables and the metadata of one run directory. Imports neither torch nor a sensor."""
 
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler.errors import RunDamagedError, RunForeignError, RunNotFoundError, RunTooNewError
+from profiler.errors import RunDamagedError
 from profiler.records import Domain, Provenance, Status, Summary
 from profiler.storage import validation
 from profiler.storage.csv_reader import read_table
@@ -18,8 +17,6 @@ from profiler.storage.schema import (
     RANKS,
     RUN_FILE,
     SAMPLES,
-    SCHEMA_MAJOR,
-    SCHEMA_VERSION,
     SPANS,
     STEPS,
     TABLES,
@@ -36,51 +33,6 @@ _INTERPOLATION_SHARE = 0.02
 """Largest difference between samples and rows at the end of an unfinished run that is one of interpolation."""
 _SILENT_SECONDS = 30.0
 """A run without totals that has written nothing for this long was interrupted."""
-
-
-def read_meta(directory: Path) -> dict[str, Any]:
-    """Read ``run.json``.
-
-    Raises:
-        RunNotFoundError: There is no such directory.
-        RunForeignError: It is not a run directory.
-        RunTooNewError: A newer major version wrote it.
-        RunDamagedError: ``run.json`` cannot be read or is not JSON.
-    """
-    if not directory.exists():
-        raise RunNotFoundError(directory, "there is no such directory.")
-    if not directory.is_dir():
-        raise RunForeignError(directory, "this is a file; a run is a directory.")
-    path = directory / RUN_FILE
-    if not path.exists():
-        raise RunForeignError(
-            directory, f"this is not a run directory: it has no {RUN_FILE}.", remedy=_hint(directory)
-        )
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-        version = str(meta["schema_version"])
-        major = int(version.split(".", maxsplit=1)[0])
-    except OSError as error:
-        raise RunDamagedError(path, f"cannot be read: {error.strerror}.") from None
-    except json.JSONDecodeError as error:
-        raise RunDamagedError(path, f"this is not JSON: {error.msg}.", line=error.lineno) from None
-    except (KeyError, TypeError, ValueError):
-        raise RunForeignError(
-            path, "this was not written by energy-profiler: it has no schema_version."
-        ) from None
-    if major > SCHEMA_MAJOR:
-        what = f"written in schema {version}; this version reads up to {SCHEMA_VERSION}."
-        readable = ", ".join(table.filename for table in TABLES if (directory / table.filename).exists())
-        remedy = f"Upgrade with: pip install -U energy-profiler. Its tables ({readable}) are plain CSV."
-        raise RunTooNewError(path, what, remedy=remedy)
-    return dict(meta)
-
-
-def _hint(directory: Path) -> str:
-    if any((directory / table.filename).exists() for table in TABLES):
-        return "Its CSV files are plain text and can still be read as such."
-    runs = sorted(child.parent for child in directory.glob(f"*/{RUN_FILE}"))
-    return f"It holds {len(runs)} runs; name one, such as {runs[-1]}." if runs else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

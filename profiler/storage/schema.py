@@ -7,7 +7,7 @@ new major version; an added column or key is a minor one, which old readers igno
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from profiler.records import kind_of
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
@@ -66,6 +66,7 @@ class Column:
         name: Its header.
         type: ``int``, ``float`` or ``str``.
         unit: ``s``, ``J``, ``W``, or empty.
+        nullable: True if a cell may be empty, which means not measured.
         cell: Formats a value of a row for the file.
         scale: Units of a row's value in one unit of the file: rows hold whole nanoseconds and microjoules.
         over_steps: How the values of consecutive steps become one row's: ``sum``, ``mean``, ``first``, ``last``, or
@@ -78,6 +79,7 @@ class Column:
 
     name: str
     type: str
+    nullable: bool = False
     unit: str = ""
     cell: "Callable[[Any], str]"
     scale: int = 1
@@ -172,7 +174,9 @@ class Table:
     def __init__(self, filename: str, row: type[Any]) -> None:
         self.filename = filename
         self.row = row
-        self.schema = tuple(Column(name=f.name, **f.metadata) for f in fields(row))
+        self.schema = tuple(
+            Column(name=f.name, nullable=type(None) in get_args(f.type), **f.metadata) for f in fields(row)
+        )
         self.columns = tuple(column.name for column in self.schema)
         self.types: dict[str, str] = {column.name: column.type for column in self.schema}
         self._cells: tuple[Callable[[Any], str], ...] = tuple(column.cell for column in self.schema)

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from profiler.errors import RunDamagedError
 from profiler.records import Metered, Refusal, Summary
-from profiler.storage.schema import TOTALS
+from profiler.storage.schema import RUN_FILE, TOTALS
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from profiler.storage.reader import StoredRun
     from profiler.storage.schema import SpanRow, StepRow
     from profiler.storage.validation import Remainder
+
+_MOST_INT64 = 9e18
 
 
 @dataclass(slots=True, kw_only=True)
@@ -145,6 +148,9 @@ def summary_of(run: "StoredRun", joules: Mapping[str, float]) -> Summary:
         entry["name"]: float(entry.get("bridged_seconds", 0.0)) for entry in run.meta.get("domains", ())
     }
     edge = float(steps["uncertainty_joules"].iloc[-1]) if len(steps) else 0.0
+    metered = any(domain.billed for domain in run.domains.values())
+    if not metered and run.meta.get(TOTALS) and (totals.step_microjoules or totals.span_microjoules):
+        raise RunDamagedError(run.path / RUN_FILE, "domains lists no counted domain, but rows have joules.")
     return Summary(
         path=str(run.path),
         name=str(run.meta.get("name", "")),
@@ -157,7 +163,7 @@ def summary_of(run: "StoredRun", joules: Mapping[str, float]) -> Summary:
         missing=tuple(run.meta.get("missing", ())),
         refusals=tuple(Refusal(**refusal) for refusal in run.meta.get("refusals", ())),
         warnings=run.warnings,
-        **totals.as_summary_fields(metered=any(domain.billed for domain in run.domains.values())),
+        **totals.as_summary_fields(metered=metered),
         edge_joules=float((run.meta.get(TOTALS) or {}).get("edge_joules", edge)),
         sampler_cpu_seconds=run.meta.get("overhead", {}).get("sampler_cpu_seconds"),
     )
@@ -165,9 +171,12 @@ def summary_of(run: "StoredRun", joules: Mapping[str, float]) -> Summary:
 
 def whole_microjoules(*columns: "pd.Series[float]") -> int:
     """Sum joules written in whole microjoules, exactly; missing values add nothing."""
-    return sum(
-        int((column.dropna() * MICROJOULES_PER_JOULE).round().astype("int64").sum()) for column in columns
-    )
+    return sum(_exact_sum((column.dropna() * MICROJOULES_PER_JOULE).round()) for column in columns)
+
+
+def _exact_sum(values: "pd.Series[float]") -> int:
+    fits = float(values.abs().sum()) < _MOST_INT64
+    return int(values.astype("int64").sum()) if fits else sum(map(int, values))
 
 
 def _microjoules(joules: float) -> int:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from profiler.errors import RunDamagedError
 from profiler.storage.csv_reader import parse_lines
+from profiler.storage.files import MOST_LINE_BYTES, open_inside
 from profiler.storage.schema import Table
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Tail:
 
     def _read(self) -> bytes:
         try:
-            with self._path.open("rb") as file:
+            with open_inside(self._path) as file:
                 if file.seek(0, 2) < self._offset:
                     raise RunDamagedError(self._path, "has become shorter: something else writes to it.")
                 file.seek(self._offset)
@@ -69,5 +70,7 @@ class Tail:
         except OSError as error:
             raise RunDamagedError(self._path, f"cannot be read: {error.strerror}.") from None
         whole = found[: found.rfind(b"\n") + 1]
+        if not whole and len(found) > MOST_LINE_BYTES:
+            raise RunDamagedError(self._path, f"a line is longer than {MOST_LINE_BYTES / 1e6:.0f} MB.")
         self._offset += len(whole)
         return whole
