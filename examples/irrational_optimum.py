@@ -1,9 +1,9 @@
-"""Train a network whose best weights are irrational, in three number formats, and ask what lower error costs.
+"""Train a network whose best weights are irrational, in three number formats, and forecast the cost of a lower error.
 
 Deciding whether a network can be trained to a given error is as hard as deciding whether polynomial equations have a
 real solution (Abrahamsen, Kleist and Miltzow, Training Neural Networks is ER-complete, NeurIPS 2021). In this small
 instance all data are zeros and ones, an error of zero exists, and every set of weights that has it contains the golden
-ratio. In exact arithmetic each decade of error would cost the same energy for ever; in a finite number format that
+ratio. In exact arithmetic each decade of error would cost the same energy without end; in a finite number format that
 ends at a floor, and below it no amount of energy is enough.
 """
 
@@ -93,8 +93,8 @@ def tell_price(run: Run) -> None:
     print(f"  reached at {format_joules(paid)}: {within} the interval")
 
 
-def tell_floor(run: Run) -> None:
-    """Say what the whole run, with nothing known beforehand, says of errors under the floor of its number format."""
+def print_floor(run: Run) -> None:
+    """Print the forecast, from the whole run alone, of an error below the floor of the number format."""
     fit = run.fit()
     target = fit.level / 10
     forecast = fit.joules_at(target)
@@ -103,7 +103,7 @@ def tell_floor(run: Run) -> None:
 
 
 def main() -> None:
-    """Train in each number format and print what the fits say."""
+    """Train in each number format and print the results of the fits."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -118,7 +118,7 @@ def main() -> None:
         print(f"{name}: {steps} steps, {format_joules(prof.run.total_joules or 0.0)}")
         if dtype is not torch.bfloat16:
             tell_price(prof.run)
-        tell_floor(prof.run)
+        print_floor(prof.run)
         print(f"  {prof.run.path}")
 
 

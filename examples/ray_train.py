@@ -1,7 +1,7 @@
 """A profiled Ray Train job: ``python examples/ray_train.py --workers 2``.
 
-Needs ``pip install "ray[train]"``. Nothing of it is special to Ray: its workers are told rank and world size as
-torchrun tells its own, and the profiler in each of them finds the others.
+Needs ``pip install "ray[train]"``. It contains no code special to Ray: workers receive rank and world size in the same
+environment variables as with torchrun, and the profilers in the workers find each other.
 """
 
 import argparse

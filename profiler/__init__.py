@@ -1,4 +1,4 @@
-"""What training costs in joules, and what lower loss will cost.
+"""Energy profiler for PyTorch training: joules per step, and the cost of a lower loss.
 
 ::
 

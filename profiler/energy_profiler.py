@@ -289,7 +289,7 @@ class EnergyProfiler:
 
     @property
     def is_recording(self) -> bool:
-        """Whether it was started in this process and not stopped."""
+        """True from start to stop, in the process that started it."""
         session = self._session
         return session is not None and session.status is Status.RUNNING and not session.is_fork
 
@@ -300,7 +300,7 @@ class EnergyProfiler:
 
     @property
     def should_stop(self) -> bool:
-        """Whether the energy budget is used, or ``target_loss`` will not be reached within it.
+        """True once the energy budget is used, or ``target_loss`` will not be reached within it.
 
         Each rank decides from its own record: let the ranks agree before one of them leaves the loop.
         """

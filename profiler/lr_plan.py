@@ -111,7 +111,7 @@ def _of_sequence(planned: object, total_steps: int | None) -> RatePlan:
         raise UsageError(f"{DECLARED} must be a rate, one rate per step or a function, not {planned!r}.")
     rates = [_rate(value, step) for step, value in enumerate(planned, start=1)]
     if len(rates) < 2 or (total_steps is not None and len(rates) != total_steps):  # noqa: PLR2004 - a plan has two ends
-        expected = "two or more" if total_steps is None else f"{total_steps:,}, as {TOTAL} says"
+        expected = "two or more" if total_steps is None else f"{total_steps:,}, as {TOTAL} states"
         raise UsageError(f"{DECLARED} holds {len(rates):,} rates, one per step; there must be {expected}.")
     return RatePlan.sampled(lambda step: rates[step - 1], 1, len(rates), DECLARED)
 

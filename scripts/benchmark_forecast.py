@@ -1,4 +1,4 @@
-"""How good the forecasts are on public curves, next to published methods. Deterministic; a few minutes on two cores.
+"""Benchmark of the forecasts on public curves, compared with published methods. Deterministic; takes a few minutes.
 
     python scripts/benchmark_forecast.py --data FOLDER [--write docs/forecast-accuracy.md]
 

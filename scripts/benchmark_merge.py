@@ -1,7 +1,7 @@
-"""How long merging the records of a large job takes, and how much memory: ``python scripts/benchmark_merge.py``.
+"""Benchmark of merging the records of a large job, time and memory: ``python scripts/benchmark_merge.py``.
 
-Writes a made-up job (eight ranks a host, each with a GPU of its own, the first also counting processors and memory of
-the host), merges it in a process of its own and prints time and peak memory. Nothing is left behind.
+Writes a synthetic job (eight ranks a host, each with a GPU of its own, the first also counting processors and memory of
+the host), merges it in a process of its own and prints time and peak memory. Temporary files are removed.
 """
 
 import argparse

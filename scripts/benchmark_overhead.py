@@ -1,4 +1,4 @@
-"""What the profiler costs: microseconds a step, share of time for sampling, start, exit, imports, memory, log growth.
+"""Benchmark of the cost of the profiler: steps, sampling, start, exit, imports, memory and log growth.
 
 Every figure stands beside its bar. Machines are noisy: steps are timed in paired blocks of processor time, with an A/A
 control, and medians are printed. ``--write`` puts the table into docs/overhead.md. Needs torch; about two minutes.
@@ -209,15 +209,15 @@ def measure(folder: Path) -> list[tuple[str, str, str]]:
     _, _, hour_bytes = record(720_000, SECOND // 200, folder / "hour")
     return [
         (
-            "hooks, every rule, us a step",
+            "hooks, every rule, us per step",
             f"{hook:.1f} (A/A control {control:+.1f}) on a step of {base:.0f}",
             "10; stretch 6",
         ),
-        ("hook in data loaders, us a batch", f"{loading():.1f}", "3.3"),
-        ("everything on, us a step", f"{total:.1f}", "prototype 10.6"),
+        ("hook in data loaders, us per batch", f"{loading():.1f}", "3.3"),
+        ("everything on, us per step", f"{total:.1f}", "prototype 10.6"),
         ("sampler thread, share of one core, first 4,000 steps", f"{100 * share:.2f} %", "-"),
         ("sampler thread, share of one core, idle loop", f"{100 * idle_share():.2f} %", "0.3 %"),
-        ("recorder thread, us a step: first 10,000 / later", f"{per_row:.1f} / {per_step:.1f}", "-"),
+        ("recorder thread, us per step: first 10,000 / later", f"{per_row:.1f} / {per_step:.1f}", "-"),
         ("import profiler without torch, s", f"{import_seconds():.3f}", "0.1"),
         ("start, s", f"{start:.3f}", "0.3"),
         ("exit with the report, s", f"{stop:.3f}", "1"),

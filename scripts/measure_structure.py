@@ -33,7 +33,7 @@ EXTENSIONS = {
     "modules that contain 'chrome-trace' or its module (one exporter)": r"chrome.trace",
     "modules that contain 'exponential' (one curve model)": r"\bexponential\b|\bExponential\b",
 }
-"""Text of one existing example of each extension point; the modules that contain it are those one has to know of."""
+"""Text of one existing example of each extension point; the modules that contain it know the extension."""
 
 RECORD = """
 import torch

@@ -19,38 +19,10 @@ BANNED = {
 """Patterns of whole words, and what to write instead. Identifiers count."""
 
 PENDING = {
-    "analysis",
-    "budget",
-    "cli",
-    "config",
-    "dialogue",
-    "emissions",
-    "ending",
-    "energy_profiler",
-    "errors",
-    "export",
     "forecasting",
-    "integrations",
-    "launch",
-    "lr_plan",
-    "monitoring",
     "recording",
-    "records",
-    "reporting",
-    "sensors",
-    "testing",
-    "torch_hooks",
-    "uncertainty",
-    "_compat",
-    "__init__",
-    "docs/accuracy.md",
-    "docs/commands.md",
     "docs/forecast-accuracy.md",
-    "docs/live.md",
-    "docs/loops.md",
-    "docs/overhead.md",
     "docs/report-json.md",
-    "examples",
     "scripts",
 }
 """Packages and pages that still have to be rewritten."""
@@ -104,4 +76,4 @@ def test_prose_has_no_banned_pattern(place):
 
 
 def test_every_pending_entry_exists():
-    assert PENDING - {"dialogue", "ending", "launch"} <= set(PLACES)
+    assert set(PLACES) >= PENDING

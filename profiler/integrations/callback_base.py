@@ -55,7 +55,7 @@ class Recording:
 
     @property
     def should_stop(self) -> bool:
-        """Whether this process requests the end of the training."""
+        """True if this process requests the end of the training."""
         return self.profiler is not None and self.profiler.should_stop
 
 

@@ -419,7 +419,7 @@ class StepDetector:
 
     @property
     def has_device_events(self) -> bool:
-        """Whether this thread's updates are timed on a device."""
+        """True if this thread's updates are timed on a device."""
         return self._device_events is not None
 
     def _is_capturing(self) -> bool:

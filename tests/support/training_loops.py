@@ -777,7 +777,7 @@ def loss_that_no_hook_sees():
     return truth
 
 
-def loss_handed_over_after_an_update():
+def loss_passed_after_an_update():
     """``prof.step(loss=...)`` after the optimizer's update sets the loss of its step."""
     model = network()
     optimizer = sgd(model)
@@ -805,6 +805,6 @@ def threads_in_turn():
 MANUAL = {
     "an update that no hook sees": update_that_no_hook_sees,
     "a loop without backward passes or optimizers": loss_that_no_hook_sees,
-    "a loss handed over": loss_handed_over_after_an_update,
+    "a loss passed to step": loss_passed_after_an_update,
     "several threads": threads_in_turn,
 }

@@ -8,7 +8,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.torch_hooks.async_scalars import _CAPACITY, _PENDING, DeviceFlags, PinnedRing, ScalarReader
+from profiler.torch_hooks.async_scalars import (
+    _CAPACITY,  # to fill the ring exactly
+    _PENDING,  # the marker of a copy under way
+    DeviceFlags,
+    PinnedRing,
+    ScalarReader,
+)
 from profiler.torch_hooks.events import EXPIRED, PendingScalar
 
 FLOATS = st.floats(width=32)

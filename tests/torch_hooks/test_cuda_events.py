@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.torch_hooks.clock_sync import DeviceClock
-from profiler.torch_hooks.cuda_events import _MAX_WAITING, DeviceEvents
+from profiler.torch_hooks.cuda_events import _MAX_WAITING, DeviceEvents  # to exceed the bound
 from profiler.torch_hooks.manager import hook_manager
 from tests.support.fake_cuda import SECOND, FakeCuda, FakeFlags
 from tests.support.training_loops import STEPS, loss_of, network, sgd
