@@ -254,7 +254,7 @@ class BackgroundWriter:
 
     @property
     def was_closed(self) -> bool:
-        """Whether the program has closed a descriptor of the writer."""
+        """True if the program has closed a descriptor of the writer."""
         return self._writer.was_closed
 
     @property
