@@ -68,11 +68,13 @@ class DomainKind:
         name: The prefix: ``gpu`` in ``gpu:0``.
         category: The column ``<category>_joules`` of ``steps.csv`` that its energy is added to.
         torch_type: The ``type`` of the torch devices it measures; None if it is not an accelerator.
+        covers: The parts of a node that one domain of this kind measures completely: ``cpu``, ``accelerators``.
     """
 
     name: str
     category: str = "other"
     torch_type: str | None = None
+    covers: frozenset[str] = frozenset()
 
     @property
     def is_accelerator(self) -> bool:
@@ -86,8 +88,12 @@ DOMAIN_KINDS = {
         DomainKind(name="gpu", category="gpu", torch_type="cuda"),
         DomainKind(name="xpu", category="gpu", torch_type="xpu"),
         DomainKind(name="npu", torch_type="npu"),
-        DomainKind(name="cpu", category="cpu"),
+        DomainKind(name="cpu", category="cpu", covers=frozenset({"cpu"})),
         DomainKind(name="dram", category="dram"),
+        DomainKind(name="psys", covers=frozenset({"cpu"})),
+        DomainKind(name="accel", category="gpu", covers=frozenset({"accelerators"})),
+        DomainKind(name="rail", covers=frozenset({"cpu", "accelerators"})),
+        DomainKind(name="node", covers=frozenset({"cpu", "accelerators"})),
     )
 }
 """Kinds with a category or a torch device type of their own. A new accelerator is one row."""

@@ -52,8 +52,9 @@ def select(
     uses_accelerator = bool(meters) or any(kind_of(name).is_accelerator for name in working)
     all_visible = bool(accelerators) and not uses_accelerator
     billed = [d.name for d in sampled if d.name not in accelerators or d.name in working or all_visible]
-    missing = sorted(working - {d.name for d in sampled})
-    if not any(kind_of(name).name in ("cpu", "psys") for name in billed):
+    covered = frozenset[str]().union(*(kind_of(name).covers for name in billed))
+    missing = [] if "accelerators" in covered else sorted(working - {d.name for d in sampled})
+    if "cpu" not in covered:
         missing.append("cpu")
     warnings = [UNUSED_GPUS] if all_visible else [*_renumbered(meters)]
     return Selection(billed=tuple(billed), missing=tuple(missing), warnings=tuple(warnings))

@@ -41,7 +41,7 @@ class Environment:
     @property
     def cpu_is_measured(self) -> bool:
         """True if a counted domain already covers the processors."""
-        return any(d.billed and d.kind.name in ("cpu", "psys") for d in self.measured)
+        return any(d.billed and "cpu" in d.kind.covers for d in self.measured)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
