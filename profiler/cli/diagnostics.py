@@ -105,9 +105,14 @@ class Diagnosis:
     @property
     def devices_without_sensor(self) -> tuple[str, ...]:
         """Accelerators that torch can use and no sensor covers, as far as known."""
-        metered = any(one.domain.kind.torch_type == "cuda" for one in self.checked)
-        known = [gpu for gpu in self.gpus if gpu.cuda_index is not None and (gpu.identity or not metered)]
-        return (*(f"cuda:{gpu.cuda_index}" for gpu in known if gpu.domain is None), *self.torch.others)
+        if any("accelerators" in one.domain.kind.covers for one in self.measured):
+            return ()
+        types = {one.domain.kind.torch_type for one in self.checked}
+        known = [
+            gpu for gpu in self.gpus if gpu.cuda_index is not None and (gpu.identity or "cuda" not in types)
+        ]
+        others = (name for name in self.torch.others if name not in types)
+        return (*(f"cuda:{gpu.cuda_index}" for gpu in known if gpu.domain is None), *others)
 
 
 def diagnose(

@@ -11,8 +11,11 @@ from pathlib import Path
 from profiler.errors import MissingDependencyError, SensorUnavailableError
 from profiler.records import Domain, Reading, Refusal
 from profiler.sensors.base import Found, Sensor
+from profiler.sensors.cray import open_cray
 from profiler.sensors.environment import POWERCAP_ROOT, Environment, Source
 from profiler.sensors.estimated import open_estimated
+from profiler.sensors.external import open_external
+from profiler.sensors.hwmon import open_hwmon
 from profiler.sensors.nvml import open_nvml
 from profiler.sensors.perf import open_perf
 from profiler.sensors.powercap import open_powercap
@@ -33,6 +36,9 @@ SOURCES = (
     Source(name="nvml", open=open_nvml),
     Source(name="powercap", open=open_powercap),
     Source(name="perf", open=open_perf, is_fallback=True),
+    Source(name="cray", open=open_cray),
+    Source(name="hwmon", open=open_hwmon),
+    Source(name="external", open=open_external),
     Source(name="modelled", open=open_estimated, is_fallback=True),
 )
 """Sources in the order in which they are tried."""

@@ -383,6 +383,35 @@ class CounterGuard:
         return tuple(found)
 
 
+class StallDetector:
+    """Measures the time in which a frequently updated value does not change.
+
+    Args:
+        limit_seconds: Time from which the value counts as frozen.
+    """
+
+    __slots__ = ("_changed_ns", "_limit", "_stalled_ns", "_value")
+
+    def __init__(self, limit_seconds: float = FROZEN_SECONDS) -> None:
+        self._limit = limit_seconds
+        self._value: float | None = None
+        self._changed_ns = self._stalled_ns = 0
+
+    def add(self, value: float, time_ns: int) -> None:
+        """Process one reading."""
+        if value != self._value:
+            self._value, self._changed_ns = value, time_ns
+        else:
+            self._stalled_ns = max(self._stalled_ns, time_ns - self._changed_ns)
+
+    def duration(self) -> str:
+        """Return the longest standstill in words that change only at a few thresholds; empty if it was not frozen."""
+        seconds = self._stalled_ns / NANOSECONDS_PER_SECOND
+        if seconds < self._limit:
+            return ""
+        return over_seconds(seconds) if seconds >= 10 * self._limit else f"{self._limit:g} s"
+
+
 def times(count: int) -> str:
     """Return a count in words that change only once, for warnings that are reported when their text changes."""
     return "once" if count == 1 else "several times"

@@ -17,11 +17,11 @@ from typing import Protocol
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Reading
 from profiler.sensors.base import Found
+from profiler.sensors.counter_check import StallDetector
 from profiler.sensors.environment import Environment
 from profiler.sensors.rapl import (
     FROZEN_REASON,
     ONE_COUNTER_NOTE,
-    StallDetector,
     frozen_counters,
     note_missing_dram,
     rapl_domain,
@@ -289,7 +289,7 @@ class PerfSensor:
     ) -> None:
         self._meters = tuple(meters)
         self._domains = note_missing_dram(meter.domain for meter, _ in meters)
-        self._stalls = {meter.domain.name: StallDetector(meter.domain.name) for meter, _ in meters}
+        self._stalls = {meter.domain.name: StallDetector() for meter, _ in meters}
         self._clock = clock
         self._closed = False
 
@@ -314,7 +314,12 @@ class PerfSensor:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Frozen counters since the sensor was opened."""
-        return tuple(sentence for stall in self._stalls.values() for sentence in stall.warnings())
+        return tuple(
+            f"{name}: its counter was frozen for over {over}. "
+            "The energy in this time is estimated from the power before."
+            for name, stall in self._stalls.items()
+            if (over := stall.duration())
+        )
 
     def close(self) -> None:
         """Close the events."""

@@ -14,13 +14,12 @@ from pathlib import Path
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Reading, Refusal
 from profiler.sensors.base import Found
-from profiler.sensors.counter_check import times
+from profiler.sensors.counter_check import StallDetector, times
 from profiler.sensors.environment import Environment
 from profiler.sensors.host import Host
 from profiler.sensors.rapl import (
     FROZEN_REASON,
     ONE_COUNTER_NOTE,
-    StallDetector,
     frozen_counters,
     note_missing_dram,
     rapl_domain,
@@ -270,7 +269,11 @@ class _Meter:
                 f"{name}: its counter was reset {times(counter.restarts)}. The energy around a reset is estimated from "
                 "the power before."
             )
-        yield from self.stall.warnings()
+        if over := self.stall.duration():
+            yield (
+                f"{name}: its counter was frozen for over {over}. The energy in this time is estimated from the power "
+                "before."
+            )
 
 
 def _wrapping_counter(zone: Zone) -> WrappingCounter:
@@ -305,7 +308,7 @@ class PowercapSensor:
                 domain=domain,
                 file=EnergyFile(zone.energy_file),
                 counter=_wrapping_counter(zone),
-                stall=StallDetector(domain.name),
+                stall=StallDetector(),
             )
             for zone, domain in meters
         )

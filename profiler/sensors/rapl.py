@@ -4,8 +4,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from profiler.records import Domain, Provenance
-from profiler.sensors.counter_check import over_seconds
-from profiler.units import NANOSECONDS_PER_SECOND
 
 UPDATE_PERIOD_SECONDS = 0.001
 """Update interval of the counters, about a millisecond (Intel SDM, volume 3B, section on RAPL)."""
@@ -20,7 +18,6 @@ FROZEN_REASON = "its counter does not change, although the processor is running"
 LIVENESS_SECONDS = 0.1
 LIVENESS_POLL_SECONDS = 0.002
 """Time in which a counter of a running machine must change at the start, and the interval of its reads."""
-_STALL_SECONDS = 1.0
 _PLATFORM_NOTE = "Covers the whole platform: no counter of the processor alone can be read."
 _NO_DRAM_NOTE = "No memory counter can be read here: the totals leave it out."
 
@@ -86,33 +83,3 @@ def _read_or(default: int, read: Callable[[str], int], name: str) -> int:
         return read(name)
     except (OSError, ValueError):
         return default
-
-
-class StallDetector:
-    """Measures the time in which a counter that is updated every millisecond does not change.
-
-    Args:
-        domain: Name of the counter's domain, for the warning.
-    """
-
-    __slots__ = ("_changed_ns", "_domain", "_stalled_ns", "_value")
-
-    def __init__(self, domain: str) -> None:
-        self._domain = domain
-        self._value: int | None = None
-        self._changed_ns = self._stalled_ns = 0
-
-    def add(self, value: int, time_ns: int) -> None:
-        """Process one reading."""
-        if value != self._value:
-            self._value, self._changed_ns = value, time_ns
-        else:
-            self._stalled_ns = max(self._stalled_ns, time_ns - self._changed_ns)
-
-    def warnings(self) -> tuple[str, ...]:
-        """Return a sentence if the counter was frozen, whose text changes only at a few thresholds."""
-        seconds = self._stalled_ns / NANOSECONDS_PER_SECOND
-        if seconds < _STALL_SECONDS:
-            return ()
-        frozen = f"{self._domain}: its counter was frozen for over {over_seconds(seconds)}"
-        return (f"{frozen}. The energy in this time is estimated from the power before.",)
