@@ -3,16 +3,13 @@
 ``Tensor.backward`` looks the former up as an attribute of the module, so that one wrapper covers both.
 """
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from profiler.torch_hooks.step_detector import StepDetectors
 
 
-def around_backward(
-    detectors: StepDetectors, now: Callable[[], int] = time.monotonic_ns
-) -> Callable[[Any], Callable[..., Any]]:
+def around_backward(detectors: StepDetectors) -> Callable[[Any], Callable[..., Any]]:
     """Return the decorator of ``torch.autograd.backward``."""
     local, context = detectors.local, detectors.context
 
@@ -24,22 +21,8 @@ def around_backward(
                 detector = detectors.current()
             if context.emit is None or detector is None or detector.in_backward:
                 return original(tensors, *args, **kwargs)
-            detector.before_backward(tensors, args[0] if args else kwargs.get("grad_tensors"))
             detectors.root = detector
-            began_ns = now()
-            try:
-                result = original(tensors, *args, **kwargs)
-            except BaseException:
-                detector.abort_backward()
-                raise
-            finally:
-                ended_ns = now()
-                detector.in_backward = False
-            try:
-                detector.on_backward(tensors, began_ns, ended_ns)
-            except Exception as error:  # noqa: BLE001 - the training must not notice
-                context.fail(error)
-            return result
+            return detector.on_backward(original, tensors, args, kwargs)
 
         return backward
 

@@ -1,5 +1,6 @@
 """State that the hooks of all threads share."""
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from profiler.torch_hooks.cuda_events import DeviceEvents
@@ -26,6 +27,7 @@ class HookContext:
         devices: Devices of the parameters of all known optimizers: ``cpu``, ``cuda:0``, ...
         device_events: Events of the first thread that trains on a CUDA device.
         cuda: ``torch.cuda``; None until torch is imported.
+        now: Monotonic clock of the hooks, in nanoseconds.
         are_gradients_enabled: ``torch.is_grad_enabled``.
     """
 
@@ -37,6 +39,7 @@ class HookContext:
         self.devices: set[str] = set()
         self.device_events: DeviceEvents | None = None
         self.cuda: Any = None
+        self.now = time.monotonic_ns
         self.are_gradients_enabled: Callable[[], bool] = bool
 
     def reset(self, torch: Any) -> None:

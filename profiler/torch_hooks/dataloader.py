@@ -1,17 +1,14 @@
 """Wrapper around the ``__next__`` of a ``DataLoader``'s iterator."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from profiler.torch_hooks.step_detector import StepDetectors
 
 
-def around_next(
-    detectors: StepDetectors, now: Callable[[], int] = time.monotonic_ns
-) -> Callable[[Any], Callable[..., Any]]:
+def around_next(detectors: StepDetectors) -> Callable[[Any], Callable[..., Any]]:
     """Return the decorator of ``_BaseDataLoaderIter.__next__``."""
-    context = detectors.context
+    context, now = detectors.context, detectors.context.now
 
     def wrap(original: Any) -> Callable[..., Any]:
         def next_batch(iterator: Any) -> Any:

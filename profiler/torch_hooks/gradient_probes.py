@@ -2,10 +2,9 @@
 
 import weakref
 from collections.abc import Iterable
+from itertools import repeat
 from typing import Any
 
-_UNKNOWN = 0
-"""Key of the probes that are used before the first optimizer is known."""
 _MAX_NODES = 1_000
 """Limit of the search for parameters in a graph."""
 
@@ -15,7 +14,9 @@ class GradientProbes:
 
     def __init__(self) -> None:
         self._probes: dict[int, tuple[weakref.ref[Any], ...]] = {}
-        self._versions: list[int] = []
+        self._selected: tuple[weakref.ref[Any], ...] = ()
+        self._versions: list[int | None] | None = None
+        self._had_gradients = False
 
     def watch_optimizer(self, key: int, optimizer: Any) -> None:
         """Use the first parameter with a gradient as the probe of the optimizer ``key``."""
@@ -32,31 +33,52 @@ class GradientProbes:
                 seen.add(node)
                 nodes += [following for following, _ in node.next_functions]
         leaves = [getattr(node, "variable", None) for node in seen]
-        self._probes[_UNKNOWN] = tuple(weakref.ref(leaf) for leaf in leaves if leaf is not None)
+        self._selected = tuple(weakref.ref(leaf) for leaf in leaves if leaf is not None)
 
-    def remember(self, keys: Iterable[int]) -> None:
-        """Remember the state of the gradients of some optimizers after a backward pass."""
-        self._versions = [_version(probe.grad) for probe in self._of(keys) if probe.grad is not None]
+    def select(self, keys: Iterable[int]) -> None:
+        """Select the probes of the optimizers of the open step."""
+        self._selected = tuple(probe for key in keys for probe in self._probes.get(key, ()))
+        self._versions = None
 
-    def were_discarded(self, keys: Iterable[int]) -> bool:
-        """Return whether the remembered gradients of some optimizers are all gone: set to None or to zero.
+    def remember(self) -> None:
+        """Remember the gradients of the selected probes after a backward pass."""
+        versions: list[int | None] = []
+        for reference in self._selected:
+            gradient = getattr(reference(), "grad", None)
+            versions.append(None if gradient is None else _version(gradient))
+        self._versions = versions
+        self._had_gradients = versions.count(None) < len(versions)
 
-        False where there was none to remember, as in sharded models.
+    def forget(self) -> None:
+        """Compare by value next time: the last backward pass was not remembered."""
+        self._versions = None
+
+    def were_discarded(self) -> bool:
+        """Return whether the gradients of the last backward pass are all gone: set to None or to zero.
+
+        False where there was none to see, as in sharded models.
         """
-        gradients = [probe.grad for probe in self._of(keys)]
-        left = [gradient for gradient in gradients if gradient is not None]
-        are_untouched = [_version(gradient) for gradient in left] == self._versions
-        are_gone = not left or not (are_untouched or any(map(_is_left, left)))
-        return bool(gradients and self._versions) and are_gone
-
-    def _of(self, keys: Iterable[int]) -> list[Any]:
-        references = [one for key in keys or (_UNKNOWN,) for one in self._probes.get(key, ())]
-        return [probe for reference in references if (probe := reference()) is not None]
+        if not self._had_gradients:
+            return False
+        is_alive, changed = False, []
+        for reference, version in zip(self._selected, self._versions or repeat(None), strict=False):
+            probe = reference()
+            if probe is None:
+                continue
+            is_alive, gradient = True, probe.grad
+            if gradient is not None:
+                if version is not None and _version(gradient) == version:
+                    return False
+                changed.append(gradient)
+        return is_alive and not any(map(_is_left, changed))
 
 
 def _version(gradient: Any) -> int:
     """Return the number of in-place changes; -1 for a tensor of inference mode, which does not count them."""
-    return -1 if gradient.is_inference() else int(gradient._version)  # noqa: SLF001 - no public name
+    try:
+        return int(gradient._version)  # noqa: SLF001 - no public name
+    except RuntimeError:
+        return -1
 
 
 def _is_left(gradient: Any) -> bool:

@@ -38,17 +38,19 @@ class LossReader:
         listed = list(tensors) if isinstance(tensors, (list, tuple)) else [tensors]
         weights = list(gradients) if isinstance(gradients, (list, tuple)) else [gradients] * len(listed)
         values = [
-            self._scalars.read(_weighted(self._unscaled(tensor), weight))
+            self._scalars.read(_weighted(self.unscaled(tensor), weight))
             for tensor, weight in zip(listed, weights, strict=False)
         ]
         known = [value for value in values if type(value) is float]
         return (sum(known) if known else None), tuple(v for v in values if isinstance(v, PendingScalar))
 
-    def _unscaled(self, tensor: Any) -> Any:
+    def unscaled(self, tensor: Any) -> Any:
         """Return the loss that a gradient scaler made ``tensor`` from, or ``tensor`` itself."""
         loss = getattr(tensor, _MARK, None)
-        if loss is not None or not self.has_scaled:
-            return tensor if loss is None else loss
+        if loss is not None:
+            return loss
+        if not self.has_scaled:
+            return tensor
         nodes = [getattr(tensor, "grad_fn", None)]
         for node in nodes:
             scale = getattr(node, "metadata", {}).get(_MARK)
@@ -63,13 +65,11 @@ class LossReader:
         several = isinstance(outputs, (list, tuple))
         for loss, result in zip(outputs, scaled, strict=False) if several else ((outputs, scaled),):
             if isinstance(loss, self.tensor_type) and result is not loss:
-                self._mark(loss, result, scale)
-
-    def _mark(self, loss: Any, scaled: Any, scale: Any) -> None:
-        self.has_scaled = True
-        setattr(scaled, _MARK, loss.detach())
-        if scaled.grad_fn is not None and scale is not None:
-            scaled.grad_fn.metadata[_MARK] = scale
+                self.has_scaled = True
+                setattr(result, _MARK, loss)
+                node = result.grad_fn
+                if node is not None and scale is not None:
+                    node.metadata[_MARK] = scale
 
 
 def _weighted(loss: Any, gradient: Any) -> Any:

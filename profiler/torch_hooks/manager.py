@@ -2,7 +2,6 @@
 
 import sys
 import threading
-import time
 from typing import Any
 
 from profiler._compat import at_fork_in_child
@@ -24,7 +23,6 @@ class HookManager:
         context: State that the hooks share.
         detectors: Step detectors of all threads.
         schedulers: Learning-rate schedulers that have made a step.
-        now: Monotonic clock of the hooks, in nanoseconds.
     """
 
     def __init__(self) -> None:
@@ -32,7 +30,6 @@ class HookManager:
         self.context = HookContext(scalars, LossReader(scalars))
         self.detectors = StepDetectors(self.context)
         self.schedulers = Schedulers(self.detectors)
-        self.now = time.monotonic_ns
         self._cancel_import_hook = _nothing
         self._sinks: tuple[Sink, ...] = ()
         self._is_installed = False
@@ -123,8 +120,8 @@ class HookManager:
         # There is no public way to detect a running backward pass.
         self.detectors.current_graph_task = torch._C._current_graph_task_id  # noqa: SLF001
         replace = self._patches.replace
-        self._patches.after_optimizer_steps(optimizer.after_step(self.detectors, self.now))
-        replace(sys.modules["torch.autograd"], "backward", backward.around_backward(self.detectors, self.now))
+        self._patches.after_optimizer_steps(optimizer.after_step(self.detectors))
+        replace(sys.modules["torch.autograd"], "backward", backward.around_backward(self.detectors))
         for scaler in _with_subclasses(sys.modules["torch.amp.grad_scaler"].GradScaler):
             replace(scaler, "step", optimizer.around_scaler_step(self.detectors))
             replace(scaler, "scale", backward.around_scale(self.detectors))
@@ -137,7 +134,7 @@ class HookManager:
     def _hook_loaders(self) -> None:
         iterators = getattr(sys.modules.get("torch.utils.data.dataloader"), "_BaseDataLoaderIter", None)
         if iterators is not None:
-            self._patches.replace(iterators, "__next__", dataloader.around_next(self.detectors, self.now))
+            self._patches.replace(iterators, "__next__", dataloader.around_next(self.detectors))
 
     def poll(self, pending: PendingScalar | EventId) -> float | Expired | None:
         """Return a scalar or an end time from a device, None until it is known, or ``EXPIRED``. Safe on any thread."""
@@ -169,7 +166,7 @@ class HookManager:
         try:
             detector = self.detectors.current()
             if detector is not None:
-                detector.on_manual_step(value, self.now())
+                detector.on_manual_step(value, self.context.now())
         except Exception as error:  # noqa: BLE001 - the training must not notice
             self.context.fail(error)
 

@@ -1,17 +1,14 @@
 """Hook after every optimizer step, and wrapper around ``GradScaler.step``."""
 
-import time
 from collections.abc import Callable
 from typing import Any
 
 from profiler.torch_hooks.step_detector import StepDetectors
 
 
-def after_step(
-    detectors: StepDetectors, now: Callable[[], int] = time.monotonic_ns
-) -> Callable[[Any, Any, Any], None]:
+def after_step(detectors: StepDetectors) -> Callable[[Any, Any, Any], None]:
     """Return the post hook of optimizer steps."""
-    local, context = detectors.local, detectors.context
+    local, context, now = detectors.local, detectors.context, detectors.context.now
 
     def after(optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ARG001 - torch's signature
         ended_ns = now()

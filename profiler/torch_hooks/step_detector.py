@@ -15,16 +15,14 @@ R5  Discarded gradients do not count: the sum of losses restarts where no optimi
 
 import threading
 import weakref
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 from profiler.torch_hooks.context import HookContext
 from profiler.torch_hooks.cuda_events import DeviceEvents
 from profiler.torch_hooks.evaluation import Change, EvaluationDetector
 from profiler.torch_hooks.events import EventId, Kind, PendingScalar, StepEvent
 from profiler.torch_hooks.gradient_probes import GradientProbes
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 MAX_PENDING_LOSSES = 1_024
 """Limit per step; a loop whose updates no hook sees would otherwise collect losses without end."""
@@ -39,20 +37,69 @@ _NO_UPDATE = "backward passes were seen and no update: no step is counted. Call 
 _NEW = tuple.__new__  # see StepEvent
 
 
-class BackwardPasses(NamedTuple):
-    """Backward passes since the last update; the fields are those of :class:`StepEvent`."""
+class BackwardPasses:
+    """Backward passes since the last update. The fields are those of :class:`StepEvent`.
 
-    loss: float | None
-    pending_losses: tuple[PendingScalar, ...]
-    backwards: int
-    first_ns: int
-    backward_ns: int
-    last_ns: int
-    ready_ns: int
-    inner_ns: int
+    Attributes:
+        is_pending: Whether there were any, or a loss was passed to ``prof.step``.
+        last_ns: End of the last of them.
+    """
 
+    __slots__ = (
+        "backward_ns",
+        "backwards",
+        "first_ns",
+        "inner_ns",
+        "is_pending",
+        "last_ns",
+        "loss",
+        "pending_losses",
+        "ready_ns",
+    )
 
-_NOTHING = BackwardPasses(None, (), 0, 0, 0, 0, 0, 0)
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Start collecting anew."""
+        self.is_pending = False
+        self.loss: float | None = None
+        self.pending_losses = _NO_PENDING
+        self.backwards = self.first_ns = self.backward_ns = self.last_ns = self.ready_ns = self.inner_ns = 0
+
+    def discard_losses(self) -> None:
+        """Restart the sum of losses; the time spent stays."""
+        self.loss, self.pending_losses, self.backwards = None, _NO_PENDING, 0
+
+    def set_loss(self, loss: float | PendingScalar) -> None:
+        """Replace the losses by one that was passed to ``prof.step``."""
+        self.is_pending = True
+        if isinstance(loss, PendingScalar):
+            self.loss, self.pending_losses = None, (loss,)
+        else:
+            self.loss, self.pending_losses = loss, _NO_PENDING
+
+    def add(
+        self,
+        loss: float | None,
+        pending_losses: tuple[PendingScalar, ...],
+        began_ns: int,
+        ended_ns: int,
+        ready_ns: int,
+    ) -> None:
+        """Add a backward pass; ``ready_ns`` is the time at which the last batch arrived."""
+        if self.last_ns:
+            self.inner_ns += began_ns - max(self.last_ns, ready_ns)
+        else:  # only a loss was passed to prof.step
+            self.first_ns, self.ready_ns = began_ns, ready_ns
+        self.last_ns = ended_ns
+        self.backward_ns += ended_ns - began_ns
+        self.backwards += 1
+        if loss is not None:
+            self.loss = loss if self.loss is None else self.loss + loss
+        if pending_losses:
+            pending = (*self.pending_losses, *pending_losses)
+            self.pending_losses = pending if len(pending) <= MAX_PENDING_LOSSES else _TOO_MANY
 
 
 class StepDetector:
@@ -62,6 +109,7 @@ class StepDetector:
         in_backward: Whether a root backward pass is running.
         is_loading: Whether a batch is being loaded; a data set may use a loader of its own.
         steps: Number of steps opened.
+        updates: Number of calls of the optimizer hook, to notice a ``GradScaler.step`` that made no update.
     """
 
     __slots__ = (
@@ -75,19 +123,18 @@ class StepDetector:
         "_has_seen_backward",
         "_inner_updates",
         "_is_single_backward",
-        "_loss",
+        "_now",
         "_open_keys",
         "_optimizers",
         "_passes",
-        "_pending_losses",
         "_probes",
         "_ready_ns",
         "_skipped_keys",
         "_skipped_passes",
-        "_updates",
         "in_backward",
         "is_loading",
         "steps",
+        "updates",
     )
 
     def __init__(self, context: HookContext) -> None:
@@ -97,11 +144,11 @@ class StepDetector:
 
     def reset(self) -> None:
         """Start a new recording; a running backward pass is still known to run."""
+        self._now = self._context.now
         self.steps = 0
         self.is_loading = False
-        self._passes: BackwardPasses | None = None
-        self._loss: float | None = None
-        self._pending_losses = _NO_PENDING
+        self.updates = 0
+        self._passes = BackwardPasses()
         self._skipped_passes: BackwardPasses | None = None  # of a skipped optimizer, until the next update
         self._fast_key = 0  # optimizer whose next update may take the short path; 0 for none
         self._open_keys: set[int] = set()
@@ -110,7 +157,6 @@ class StepDetector:
         self._has_seen_backward = False
         self._is_single_backward = False  # no step had more than one backward pass so far
         self._optimizers: dict[int, weakref.ref[Any]] = {}
-        self._updates = 0
         self._inner_updates: list[Any] = []
         self._data_ns = self._ready_ns = 0
         self._probes = GradientProbes()
@@ -119,107 +165,104 @@ class StepDetector:
 
     # Backward passes
 
-    def before_backward(self, tensors: Any, gradients: Any) -> None:
-        """Read the loss of a root backward pass, since the training may change it in place afterwards."""
-        losses = self._context.losses
+    def on_backward(
+        self, backward: Callable[..., Any], tensors: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        """Run a root backward pass, ``backward(tensors, *args, **kwargs)``, and account for it.
+
+        The loss is read before the pass, since the training may change it in place afterwards. This is one method
+        because each call inside it would be paid per step.
+        """
+        context, passes = self._context, self._passes
         try:
-            if self._passes is not None:
-                self._drop_discarded_gradients(self._passes)
-            if (
-                type(tensors) is losses.tensor_type
-                and gradients is None
-                and tensors.is_cpu
-                and not losses.has_scaled
-            ):
-                self._loss, self._pending_losses = tensors.item(), _NO_PENDING
+            if passes.is_pending:
+                self._check_gradients()
+            losses = context.losses
+            tensor = losses.unscaled(tensors) if losses.has_scaled else tensors
+            gradients = args[0] if args else kwargs.get("grad_tensors")
+            if type(tensor) is losses.tensor_type and gradients is None and tensor.is_cpu:
+                loss, pending_losses = tensor.item(), _NO_PENDING
             else:
                 self.poll_events()
-                self._loss, self._pending_losses = losses.read(tensors, gradients)
+                loss, pending_losses = losses.read(tensors, gradients)
         except Exception as error:  # noqa: BLE001 - the training must not notice
-            self._loss, self._pending_losses = None, _NO_PENDING
-            self._context.scalars.warn(f"a loss could not be read ({type(error).__name__})")
+            loss, pending_losses = None, _NO_PENDING
+            context.scalars.warn(f"a loss could not be read ({type(error).__name__})")
         self.in_backward = True
+        began_ns = self._now()
+        try:
+            result = backward(tensors, *args, **kwargs)
+        except BaseException:
+            self._inner_updates.clear()
+            raise
+        finally:
+            ended_ns = self._now()
+            self.in_backward = False
+        try:
+            if passes.is_pending:
+                passes.add(loss, pending_losses, began_ns, ended_ns, self._ready_ns)
+            else:
+                passes.is_pending = True
+                passes.loss, passes.pending_losses, passes.backwards = loss, pending_losses, 1
+                passes.first_ns, passes.last_ns, passes.backward_ns = began_ns, ended_ns, ended_ns - began_ns
+                passes.ready_ns, passes.inner_ns = self._ready_ns, 0
+            if not self._is_single_backward:
+                self._remember_gradients(tensors)
+            if self._inner_updates:
+                self._end_inner_updates(ended_ns)
+        except Exception as error:  # noqa: BLE001 - the training must not notice
+            context.fail(error)
+        return result
 
-    def _drop_discarded_gradients(self, passes: BackwardPasses) -> None:
-        self._is_single_backward = False
-        if self._probes.were_discarded(self._open_keys):  # R5
-            self._passes = BackwardPasses(None, (), 0, *passes[3:])
+    def _check_gradients(self) -> None:
+        """Discard the losses whose gradients were discarded (R5)."""
+        if self._is_single_backward:
+            self._is_single_backward = False
+            self._probes.forget()
+        if self._probes.were_discarded():
+            self._passes.discard_losses()
 
-    def on_backward(self, tensors: Any, began_ns: int, ended_ns: int) -> None:
-        """Account for a root backward pass from ``tensors`` that has ended."""
-        if self._passes is None and self._is_single_backward:
-            self._passes = _NEW(
-                BackwardPasses,
-                (
-                    self._loss,
-                    self._pending_losses,
-                    1,
-                    began_ns,
-                    ended_ns - began_ns,
-                    ended_ns,
-                    self._ready_ns,
-                    0,
-                ),
-            )
-        else:
-            self._add_backward(tensors, began_ns, ended_ns)
-        if self._inner_updates:
-            optimizers, self._inner_updates = self._inner_updates, []
-            for optimizer in optimizers:  # R3
-                self._update(optimizer, ended_ns)
-
-    def _add_backward(self, tensors: Any, began_ns: int, ended_ns: int) -> None:
+    def _remember_gradients(self, tensors: Any) -> None:
         if not self._has_seen_backward:
-            self._probes.watch_graph(tensors)
             self._has_seen_backward = self._is_single_backward = True
-        old, loss = self._passes or _NOTHING, self._loss
-        is_first = old.last_ns == 0
-        pending = (*old.pending_losses, *self._pending_losses)
-        self._passes = BackwardPasses(
-            loss=loss if old.loss is None else old.loss if loss is None else old.loss + loss,
-            pending_losses=pending if len(pending) <= MAX_PENDING_LOSSES else _TOO_MANY,
-            backwards=old.backwards + 1,
-            first_ns=old.first_ns or began_ns,
-            backward_ns=old.backward_ns + ended_ns - began_ns,
-            last_ns=ended_ns,
-            ready_ns=self._ready_ns if is_first else old.ready_ns,
-            inner_ns=0 if is_first else old.inner_ns + began_ns - max(old.last_ns, self._ready_ns),
-        )
-        self._probes.remember(self._open_keys)
+            self._probes.watch_graph(tensors)
+        self._probes.remember()
 
-    def abort_backward(self) -> None:
-        """Ignore the updates inside a backward pass that raised."""
-        self._inner_updates.clear()
+    def _end_inner_updates(self, ended_ns: int) -> None:
+        """Account for the updates inside a backward pass (R3)."""
+        optimizers, self._inner_updates = self._inner_updates, []
+        for optimizer in optimizers:
+            self._update(optimizer, ended_ns)
 
     # Updates
 
     def on_optimizer_step(self, optimizer: Any, ended_ns: int) -> None:
         """Account for an update, by a short path if it only repeats the previous step."""
-        if self.in_backward:
-            self.defer_update(optimizer)
-            return
-        passes = self._passes
+        self.updates += 1
+        passes, context = self._passes, self._context
         try:
             group = optimizer.param_groups[0]
             key, rate = id(group["params"][0]), group["lr"]
         except (AttributeError, IndexError, KeyError):
             key, rate = 0, None
-        emit = self._context.emit
+        emit = context.emit
         if (
-            passes is None
-            or key != self._fast_key
+            key != self._fast_key
+            or not passes.is_pending
+            or self.in_backward
             or type(rate) is not float
-            or self._context.losses.has_scaled
             or emit is None
+            or (context.losses.has_scaled and "found_inf" in optimizer.__dict__)
         ):
-            self._update(optimizer, ended_ns)
+            if self.in_backward:
+                self.defer_update(optimizer)
+            else:
+                self._update(optimizer, ended_ns)
             return
-        loss, pending_losses, backwards, first_ns, backward_ns, last_ns, ready_ns, inner_ns = passes
         data_ns = self._data_ns
         if data_ns:
             self._data_ns = 0
-        self._passes = None
-        self._has_manual_step = False
+        passes.is_pending = self._has_manual_step = False
         self.steps += 1
         emit(
             _NEW(
@@ -227,17 +270,17 @@ class StepDetector:
                 (
                     _OPEN,
                     ended_ns,
-                    loss,
-                    pending_losses,
-                    backwards,
-                    first_ns,
-                    backward_ns,
-                    ended_ns - last_ns,
+                    passes.loss,
+                    passes.pending_losses,
+                    passes.backwards,
+                    passes.first_ns,
+                    passes.backward_ns,
+                    ended_ns - passes.last_ns,
                     rate,
                     None,
                     data_ns,
-                    ready_ns,
-                    inner_ns,
+                    passes.ready_ns,
+                    passes.inner_ns,
                     None,
                 ),
             )
@@ -248,7 +291,6 @@ class StepDetector:
         self._inner_updates.append(optimizer)
 
     def _update(self, optimizer: Any, ended_ns: int) -> None:
-        self._updates += 1
         group = optimizer.param_groups[0] if optimizer.param_groups else {}
         key = _key(optimizer)
         known = self._optimizers.get(key)
@@ -256,10 +298,14 @@ class StepDetector:
             self._add_optimizer(key, optimizer)
         if self._is_capturing():
             self._context.scalars.warn(_CAPTURED)
-            self._passes = None
+            self._passes.is_pending = False
             return
-        self._passes, self._skipped_passes = self._passes or self._skipped_passes, None  # R4
-        self._announce(self._evaluation.end(self._passes.first_ns if self._passes else ended_ns))
+        if self._skipped_passes is not None:  # R4
+            if not self._passes.is_pending:
+                self._passes = self._skipped_passes
+            self._skipped_passes = None
+        passes = self._passes
+        self._announce(self._evaluation.end(passes.first_ns if passes.is_pending else ended_ns))
         read = self._context.scalars.read
         # A fused optimizer skips its update on the device and calls the hook all the same.
         skipped = read(optimizer.found_inf) if "found_inf" in optimizer.__dict__ else None
@@ -273,7 +319,7 @@ class StepDetector:
 
     def _add_optimizer(self, key: int, optimizer: Any) -> None:
         are_gone = all(self._optimizers[other]() is None for other in self._open_keys)
-        if self._passes is not None and are_gone:  # R2
+        if self._passes.is_pending and are_gone:  # R2
             self._open_keys.clear()
         self._optimizers[key] = weakref.ref(optimizer)
         self._probes.watch_optimizer(key, optimizer)
@@ -282,7 +328,7 @@ class StepDetector:
 
     def _opens_step(self, key: int) -> bool:
         """Enter the optimizer ``key`` into the open step, and return whether it opened a new one (R2)."""
-        has_gradients = self._passes is not None or not self._has_seen_backward
+        has_gradients = self._passes.is_pending or not self._has_seen_backward
         if self._open_keys:
             opens = key in self._open_keys and has_gradients
         else:
@@ -292,6 +338,7 @@ class StepDetector:
         self._has_manual_step = False
         self._open_keys |= {key, *self._skipped_keys}
         self._skipped_keys.clear()
+        self._probes.select(self._open_keys)
         self._fast_key = key if len(self._open_keys) == 1 and self._device_events is None else 0
         return opens
 
@@ -299,8 +346,11 @@ class StepDetector:
         self, kind: Kind, ended_ns: int, learning_rate: Any = None, skipped: PendingScalar | None = None
     ) -> None:
         """Send an update with the backward passes before it, and start collecting anew."""
-        passes = self._passes or _NOTHING
-        data_ns, self._data_ns, self._passes = self._data_ns, 0, None
+        passes = self._passes
+        if not passes.is_pending:
+            passes.clear()
+        passes.is_pending = False
+        data_ns, self._data_ns = self._data_ns, 0
         self.steps += kind == Kind.OPEN
         emit = self._context.emit
         if emit is not None:
@@ -325,33 +375,29 @@ class StepDetector:
 
     # Gradient scalers
 
-    @property
-    def updates(self) -> int:
-        """Number of updates that did not take the short path, which includes all of a gradient scaler."""
-        return self._updates
-
     def skip_update(self, optimizer: Any) -> None:
         """Account for an update that was skipped because gradients were not finite (R4)."""
         key = _key(optimizer)
-        if (
-            self._passes is None and self._skipped_passes is None
-        ):  # another optimizer of this step was updated
+        self._fast_key = 0  # the short path does not handle skipped updates
+        if self._passes.is_pending:
+            self._skipped_passes, self._passes = self._passes, BackwardPasses()
+        if self._skipped_passes is None:  # another optimizer of this step was updated
             self._open_keys.add(key)
-            return
-        self._skipped_keys.add(key)
-        self._skipped_passes, self._passes = self._passes or self._skipped_passes, None
+            self._probes.select(self._open_keys)
+        else:
+            self._skipped_keys.add(key)
 
     # Manual steps
 
     def on_manual_step(self, loss: float | PendingScalar | None, now_ns: int) -> None:
         """End a step, or amend the loss of the step that an optimizer ended."""
         is_seen = bool(self._open_keys) and not self._has_manual_step
-        is_early = is_seen and self._passes is not None
+        is_early = is_seen and self._passes.is_pending
         self._has_manual_step = True
-        if isinstance(loss, PendingScalar):
-            self._passes = (self._passes or _NOTHING)._replace(loss=None, pending_losses=(loss,))
-        elif loss is not None:
-            self._passes = (self._passes or _NOTHING)._replace(loss=loss, pending_losses=())
+        if loss is not None:
+            if not self._passes.is_pending:
+                self._passes.clear()
+            self._passes.set_loss(loss)
         if not is_early:  # otherwise the update is still to come and carries the loss
             self._send(Kind.AMEND if is_seen else Kind.OPEN, now_ns)
 
@@ -359,7 +405,7 @@ class StepDetector:
 
     def on_batch(self, iterator: int, began_ns: int, ended_ns: int, *, is_last: bool) -> None:
         """Account for a loaded batch, or for the end of a pass over the data."""
-        has_trained = self._passes is not None or self._data_ns == 0
+        has_trained = self._passes.is_pending or self._data_ns == 0
         self._announce(self._evaluation.start_batch(iterator, began_ns, has_trained=has_trained))
         self.poll_events()
         self._data_ns += ended_ns - began_ns
@@ -368,7 +414,7 @@ class StepDetector:
             self._evaluation.finish_batch(
                 ended_ns,
                 is_last=is_last,
-                is_between_steps=bool(self._open_keys) and self._passes is None,
+                is_between_steps=bool(self._open_keys) and not self._passes.is_pending,
                 are_gradients_enabled=self._context.are_gradients_enabled(),
             )
         )
@@ -387,9 +433,9 @@ class StepDetector:
     def close(self) -> None:
         """Send what is still unsent when a recording ends."""
         self.poll_events()
-        if self._passes is None and self._data_ns:
+        if self._data_ns and not self._passes.is_pending:
             self._announce(self._evaluation.close_pass())
-        if self._passes is not None and not self.steps:
+        if self._passes.is_pending and not self.steps:
             self._context.scalars.warn(_NO_UPDATE)
 
     # Device times

@@ -34,5 +34,5 @@ def recorded(*, times_loading=True):
         hooks.detach(sink)
         recording.warnings = set(hooks.scalars.warnings)
         assembler = StepAssembler(deque(recording.events), hooks.poll, 0)
-        recording.steps = assembler.finished_steps(hooks.now(), final=True)
+        recording.steps = assembler.finished_steps(hooks.context.now(), final=True)
         recording.evaluations = list(assembler.evaluations)

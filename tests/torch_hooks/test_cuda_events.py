@@ -200,7 +200,7 @@ def with_device_events(cuda):
 
 def test_steps_of_a_loop_end_when_the_device_is_done(record, cuda, monkeypatch):
     """The loop trains on the CPU; each update represents 50 ms of work of the device."""
-    monkeypatch.setattr(hook_manager(), "now", cuda.clock)
+    monkeypatch.setattr(hook_manager().context, "now", cuda.clock)
     model = network()
     optimizer = sgd(model)
     ends = []
@@ -293,7 +293,7 @@ def test_an_optimizer_of_cuda_parameters_gets_device_events(record, monkeypatch)
         optimizer.param_groups[0]["params"] = [_OnCuda()]
         optimizer.step = lambda: None
         detector = hooks.detectors.current()
-        detector.on_optimizer_step(optimizer, hooks.now())
+        detector.on_optimizer_step(optimizer, hooks.context.now())
         assert detector.has_device_events
         assert hooks.context.device_events is not None
         assert hooks.devices == ("cuda:0",)

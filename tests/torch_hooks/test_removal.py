@@ -164,7 +164,7 @@ def test_gradients_made_in_inference_mode_raise_nothing(record):
 
 
 BREAKABLE = {
-    "counting a backward pass": (StepDetector, "_add_backward"),
+    "counting a backward pass": (StepDetector, "_remember_gradients"),
     "an update inside a backward pass": (StepDetector, "_update"),
     "a scaled loss": (LossReader, "mark_scaled"),
     "a skipped update": (StepDetector, "skip_update"),
