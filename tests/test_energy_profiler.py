@@ -212,6 +212,15 @@ def test_a_logged_value_that_is_not_a_number_is_reported_once_and_ignored(record
     assert sum("not a number" in warning for warning in prof.run.warnings) == 1
 
 
+def test_value_without_a_name_is_ignored_with_a_warning(recording):
+    with recording() as prof:
+        prof.log(5)
+        prof.log({"val_error": 1.0}, val_error=0.5)
+        train(2)
+    assert [(row["name"], row["value"]) for row in rows(prof, "metrics")] == [("val_error", "0.5")]
+    assert sum("value without a name" in warning for warning in prof.run.warnings) == 1
+
+
 def test_an_exception_propagates_unchanged(recording):
     error = ValueError("theirs")
     with pytest.raises(ValueError, match="theirs") as caught, recording() as prof:

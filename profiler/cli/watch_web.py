@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from profiler.cli.common import write_stdout
 from profiler.errors import ProfilerError, UsageError
 from profiler.reporting import watch_page
 
@@ -62,7 +63,10 @@ class Latest:
         try:
             return HTTPStatus.OK, watch_page.snapshot(self._watch.poll())
         except ProfilerError as error:
-            return HTTPStatus.INTERNAL_SERVER_ERROR, json.dumps({"error": str(error)}).encode()
+            message = str(error)
+        except Exception as error:  # noqa: BLE001 - the page shows it and asks again
+            message = f"{type(error).__name__}: {error}"
+        return HTTPStatus.INTERNAL_SERVER_ERROR, json.dumps({"error": message}).encode()
 
 
 class Server(ThreadingHTTPServer):
@@ -101,11 +105,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Serve the page and its snapshot."""
-        if urlsplit(f"//{self.headers.get('Host', '')}").hostname not in _HOSTS:
-            self._send(HTTPStatus.FORBIDDEN, b"This page is for this machine only.\n", "text/plain")
+        try:
+            host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
+            path = urlsplit(self.path).path
+        except ValueError:  # such as unbalanced brackets
+            self._send(HTTPStatus.BAD_REQUEST, b"Bad request.\n", "text/plain")
             return
-        path = urlsplit(self.path).path
-        if path == SNAPSHOT:
+        if host not in _HOSTS:
+            self._send(HTTPStatus.FORBIDDEN, b"This page is for this machine only.\n", "text/plain")
+        elif path == SNAPSHOT:
             self._send(*self.server.latest.get(), "application/json")
         elif (found := watch_page.resource(path)) is not None:
             self._send(HTTPStatus.OK, *found)
@@ -142,5 +150,5 @@ def serve(watch: "Watch", *, port: int, every: float) -> None:
         UsageError: The port cannot be opened.
     """
     with Server(Latest(watch, every), port) as server:
-        print(f"{server.url} shows the run until Ctrl-C", flush=True)
+        write_stdout(f"{server.url} shows the run until Ctrl-C\n")
         server.serve_forever(poll_interval=0.2)

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from profiler._compat import open_private, try_lock, unlock
+from profiler._compat import OwnedDescriptor, open_private, try_lock, unlock
 from profiler.distributed.rendezvous import is_same_file
 from profiler.records import Domain
 
@@ -25,44 +25,53 @@ class Lock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._descriptor: int | None = None
+        self._file: OwnedDescriptor | None = None
         self.is_held = False
         self.counted_ns = 0
 
+    @property
+    def _descriptor(self) -> int | None:
+        return None if self._file is None else self._file.get()
+
     def acquire(self) -> bool:
         """Try to acquire the lock, without waiting; True if it is held now."""
-        if self.is_held:
-            return True
-        if self._descriptor is None:
-            self._descriptor = open_private(self._path)
-        if try_lock(self._descriptor):
-            if not is_same_file(self._path, self._descriptor):  # its last holder removed it
+        descriptor = self._descriptor
+        if descriptor is None:  # not opened yet, or closed by the program, which has released the lock
+            self.is_held = False
+            self._file = OwnedDescriptor(open_private(self._path))
+            descriptor = self._descriptor
+        if self.is_held or descriptor is None:
+            return self.is_held
+        if try_lock(descriptor):
+            if not is_same_file(self._path, descriptor):  # its last holder removed it
                 self.close()
                 return self.acquire()
             self.is_held = True
-        written = os.pread(self._descriptor, _WIDTH, 0)
+        written = os.pread(descriptor, _WIDTH, 0)
         until_ns = int(written) if written.isdigit() else 0
         self.counted_ns = until_ns if until_ns <= time.monotonic_ns() else 0  # a later one is of another boot
         return self.is_held
 
     def mark_counted(self, until_ns: int) -> None:
         """Write the time up to which the device is counted."""
-        if self.is_held and self._descriptor is not None and until_ns > self.counted_ns:
+        descriptor = self._descriptor
+        if self.is_held and descriptor is not None and until_ns > self.counted_ns:
             with suppress(OSError):  # memory is full: the next leader counts from the time written last
-                os.pwrite(self._descriptor, b"%020d" % until_ns, 0)
+                os.pwrite(descriptor, b"%020d" % until_ns, 0)
                 self.counted_ns = until_ns
 
     def release(self) -> None:
         """Release the lock."""
-        if self._descriptor is not None:
-            unlock(self._descriptor)
+        descriptor = self._descriptor
+        if descriptor is not None:
+            unlock(descriptor)
         self.close()
 
     def close(self) -> None:
         """Close the file without releasing the lock of a parent that forked this process."""
-        descriptor, self._descriptor, self.is_held = self._descriptor, None, False
-        if descriptor is not None:
-            os.close(descriptor)
+        file, self._file, self.is_held = self._file, None, False
+        if file is not None:
+            file.close()
 
 
 class Election:

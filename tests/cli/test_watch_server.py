@@ -134,6 +134,33 @@ def test_only_reading_methods_are_allowed(server, method):
     assert ask(server, "/", method)[0].status == 501
 
 
+HOST = b"Host: 127.0.0.1\r\n"
+MALFORMED = {
+    "brackets in the host": (b"GET / HTTP/1.1\r\nHost: [\r\n\r\n", b" 400 "),
+    "brackets in the path": (b"GET http://[/ HTTP/1.1\r\n" + HOST + b"\r\n", b" 400 "),
+    "no host": (b"GET / HTTP/1.0\r\n\r\n", b" 403 "),
+    "not ASCII": (b"GET /\xff\x00 HTTP/1.1\r\n" + HOST + b"\r\n", b" 404 "),
+    "no version": (b"GET /\r\n\r\n", b"This page is for this machine only."),
+    "a foreign version": (b"GET / HTTP/9.9\r\n\r\n", b" 505 "),
+    "no method": (b"nothing\r\n\r\n", b"Bad request syntax"),
+    "a method without a name": (b"\x1b[31m / HTTP/1.1\r\n" + HOST + b"\r\n", b" 501 "),
+    "a long line": (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b" 414 "),
+    "many headers": (b"GET / HTTP/1.1\r\n" + b"A: b\r\n" * 200 + b"\r\n", b" 431 "),
+    "a header without a name": (b"GET / HTTP/1.1\r\n" + HOST + b": x\r\n\r\n", b" 200 "),
+}
+
+
+@pytest.mark.parametrize(("request_", "expected"), MALFORMED.values(), ids=MALFORMED)
+def test_malformed_request_is_answered(server, capfd, request_, expected):
+    with socket.create_connection(("127.0.0.1", server.server_port), timeout=10) as connection:
+        connection.sendall(request_)
+        connection.shutdown(socket.SHUT_WR)
+        with connection.makefile("rb") as answer:
+            assert expected in answer.read()
+    assert ask(server, "/")[0].status == 200
+    assert capfd.readouterr().err == ""
+
+
 def test_head_has_no_content(server):
     answer, content = ask(server, "/", "HEAD")
     assert (answer.status, content) == (200, b"")
