@@ -1,4 +1,4 @@
-"""Results of published methods that ``benchmark_forecast.py`` compares with."""
+"""Published and earlier results that ``benchmark_forecast.py`` compares with."""
 
 RNSL_ANCHORS = {
     "last value": (0.0938, 0.0083, 0.0075, 0.0092, 0.0753),

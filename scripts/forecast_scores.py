@@ -1,21 +1,33 @@
-"""Curves whose end is known, and how near to it forecasts from their beginnings come."""
+"""Scores of forecasts from the beginnings of curves whose end is known."""
 
 import math
+import warnings
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import curve_fit
 
-from profiler.errors import ForecastRefusedError
 from profiler.forecasting import CurveFit, fit_curve
 from profiler.records import Verdict
 
 PREFIXES = (0.25, 0.5, 0.75)
+LATER = {0.25: (0.3, 0.5), 0.5: (0.55,)}
+"""Prefixes whose interval for the end is compared with the earlier median."""
 END = 0.96
-"""The end level is the geometric mean of what comes after this part of the run."""
+"""The end level is the geometric mean of the part after this share of the run."""
 MISS_PENALTY = 20.0
 """2 / alpha of the interval score of a 90 % interval (Gneiting and Raftery, JASA 102, 2007)."""
+WITHIN = {0.1: (2.0, 5.0), 0.25: (2.0,), 0.5: (1.5,)}
+"""Multiples of the energy for which the probability of reaching a target is scored, by prefix."""
+TARGETS = (0.6, 0.8, 1.25, 1.6)
+"""Energies at which the run reached the targets of that score, relative to the multiple."""
+NEAR = 0.04
+"""Half width of the window, as a share of the energy, over which the level at an energy is averaged."""
+TAIL = 0.2
+"""The simple fit ignores this first share of the points."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,70 +42,152 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """One forecast against what came: logs, in units of the level."""
+    """One forecast compared with the measured end: logs, in units of the level.
+
+    Attributes:
+        group: The set of the curve.
+        prefix: Share of the energy that the forecast used.
+        state: State of the curve.
+        error: Distance of the median level at the end from the measured one.
+        factor: Distance of the median energy at the end level from the measured one.
+        spread: Log ratio of the upper to the lower end of that energy.
+        covered: Whether the interval of the level contains the measured one.
+        interval_score: Interval score of the level.
+        verdict: Verdict on the end level, which was reached.
+        simple_error: ``error`` of a three-parameter least-squares fit.
+        simple_factor: ``factor`` of that fit.
+        last_error: ``error`` of the last value.
+        stable: Whether each later fit keeps this median of the end level inside its interval; None without one.
+    """
 
     group: str
     prefix: float
+    state: str
     error: float
     factor: float
-    width: float
+    spread: float
     covered: bool
     interval_score: float
-    called_unreachable: bool
-    refused: bool
+    verdict: str
+    simple_error: float
+    simple_factor: float
+    last_error: float
+    stable: tuple[bool | None, ...]
 
 
-def score(run: Run, prefix: float) -> Score | None:
-    """Fit a prefix of a run and compare with its end; None where there is nothing to fit."""
-    seen, end = run.x <= prefix * run.x[-1], run.x >= END * run.x[-1]
-    if seen.sum() < 6:
-        return None
+def score(run: Run) -> list[Score]:
+    """Score a run at every prefix with enough points."""
+    end = run.x >= END * run.x[-1]
     log_y, log_x = float(np.log(run.y[end]).mean()), float(np.log(run.x[end]).mean())
-    try:
-        fit = fit_curve(run.x[seen], run.y[seen], planned_learning_rate=_plan(run))
-    except ForecastRefusedError:
-        return _refused(run, prefix, math.log(run.y[seen][-1]) - log_y)
-    return _compared(run, prefix, fit, log_x, log_y)
+    fits = {p: fitted(run, p) for p in {*PREFIXES, *(later for pair in LATER.values() for later in pair)}}
+    return [_compared(run, p, fits, log_x, log_y) for p in PREFIXES if fits[p] is not None]
 
 
-def _plan(run: Run) -> tuple[np.ndarray, np.ndarray] | None:
-    return None if run.rate is None else (run.x, run.rate)
+def fitted(run: Run, prefix: float) -> CurveFit | None:
+    """Fit a prefix of a run; None with fewer than six points."""
+    seen = run.x <= prefix * run.x[-1]
+    plan = None if run.rate is None else (run.x, run.rate)
+    return fit_curve(run.x[seen], run.y[seen], planned_learning_rate=plan) if seen.sum() >= 6 else None
 
 
-def _refused(run: Run, prefix: float, error: float) -> Score:
-    """A refusal counts as the forecast that nothing will change."""
+def _compared(
+    run: Run, prefix: float, fits: dict[float, CurveFit | None], log_x: float, log_y: float
+) -> Score:
+    fit, seen = fits[prefix], run.x <= prefix * run.x[-1]
+    last = math.log(run.y[seen][-1]) - log_y
+    low, median, high = _log_interval(fit, log_x, log_y, last)
+    forecast = fit.joules_at(math.exp(log_y))
+    simple = _simple(run.x[seen], run.y[seen], log_x, log_y)
     return Score(
         group=run.group,
         prefix=prefix,
-        error=abs(error),
-        factor=math.inf,
-        width=0.0,
-        covered=False,
-        interval_score=MISS_PENALTY * abs(error),
-        called_unreachable=False,
-        refused=True,
-    )
-
-
-def _compared(run: Run, prefix: float, fit: CurveFit, log_x: float, log_y: float) -> Score:
-    interval, forecast = fit.loss_at(math.exp(log_x)), fit.joules_at(math.exp(log_y))
-    low, high = math.log(interval.low) - log_y, math.log(interval.high) - log_y
-    return Score(
-        group=run.group,
-        prefix=prefix,
-        error=abs(math.log(interval.median) - log_y),
-        factor=abs(math.log(forecast.median) - log_x),
-        width=high - low,
+        state=fit.state.value,
+        error=abs(median),
+        factor=abs(math.log(forecast.median) - log_x) if forecast.median > 0.0 else math.inf,
+        spread=math.log(forecast.high / forecast.low) if forecast.low < math.inf else math.inf,
         covered=low <= 0.0 <= high,
         interval_score=high - low + MISS_PENALTY * (max(low, 0.0) + max(-high, 0.0)),
-        called_unreachable=forecast.verdict is Verdict.UNREACHABLE,
-        refused=False,
+        verdict=forecast.verdict.value,
+        simple_error=simple[0],
+        simple_factor=simple[1],
+        last_error=abs(last),
+        stable=tuple(_kept(median, fits[later], log_x, log_y) for later in LATER.get(prefix, ())),
     )
+
+
+def _log_interval(fit: CurveFit, log_x: float, log_y: float, last: float) -> tuple[float, float, float]:
+    """Return the interval of the end level relative to the measured one; the last value where there is no forecast."""
+    interval = fit.loss_at(math.exp(log_x))
+    if not (0.0 < interval.low <= interval.high < math.inf):
+        return last, last, last
+    low, median, high = (math.log(value) - log_y for value in (interval.low, interval.median, interval.high))
+    return low, median, high
+
+
+def _kept(median: float, later: CurveFit | None, log_x: float, log_y: float) -> bool | None:
+    if later is None:
+        return None
+    low, _, high = _log_interval(later, log_x, log_y, median)
+    return low <= median <= high
+
+
+def _simple(x: np.ndarray, y: np.ndarray, log_x: float, log_y: float) -> tuple[float, float]:
+    """Return the errors of ``y = a + b x^-c`` fitted to the last four fifths: the simplest thing a user would do."""
+    x, y = x[int(TAIL * x.size) :], y[int(TAIL * x.size) :]
+    scale = x[-1]
+
+    def law(u: np.ndarray, a: float, b: float, c: float) -> np.ndarray:
+        return a + b * u**-c
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            (a, b, c), _ = curve_fit(law, x / scale, y, p0=(0.5 * y[-1], 0.5 * y[-1], 0.5), maxfev=4000)
+    except (RuntimeError, TypeError, ValueError):
+        return abs(math.log(y[-1]) - log_y), math.inf
+    level = float(law(math.exp(log_x) / scale, a, b, c))
+    excess = (math.exp(log_y) - a) / b if b else -1.0
+    error = abs(math.log(level) - log_y) if level > 0.0 else math.inf
+    with np.errstate(all="ignore"):
+        joules = scale * excess ** (-1.0 / c) if excess > 0.0 and c else math.inf
+    return error, abs(math.log(joules) - log_x) if 0.0 < joules < math.inf else math.inf
 
 
 def score_all(runs: list[Run]) -> pd.DataFrame:
     """Score every run at every prefix, on two processes."""
-    jobs = [(run, prefix) for run in runs for prefix in PREFIXES]
     with ProcessPoolExecutor(2) as pool:
-        scores = pool.map(score, *zip(*jobs, strict=True), chunksize=8)
-        return pd.DataFrame([asdict(one) for one in scores if one is not None])
+        scores = [one for part in pool.map(score, runs, chunksize=4) for one in part]
+    return pd.DataFrame([asdict(one) for one in scores])
+
+
+def chances(run: Run) -> Iterator[tuple[str, float, float, bool]]:
+    """Yield the set, the multiple, the probability of reaching a target within it, and whether the run did."""
+    for prefix, ratios in WITHIN.items():
+        fit = fitted(run, prefix)
+        if fit is None:
+            continue
+        for ratio in ratios:
+            for part in TARGETS:
+                at = part * ratio
+                level = _level(run, prefix * at) if 1.0 < at <= 1.0 / prefix else math.nan
+                if not level < fit.level:
+                    continue
+                forecast = fit.joules_at(level)
+                if forecast.verdict is not Verdict.REACHED and not math.isnan(forecast.p_within(ratio)):
+                    yield run.group, ratio, forecast.p_within(ratio), at <= ratio
+
+
+def _level(run: Run, share: float) -> float:
+    near = np.abs(run.x / run.x[-1] - share) <= NEAR * share
+    return float(np.exp(np.log(run.y[near]).mean())) if near.any() else math.nan
+
+
+def all_chances(runs: list[Run]) -> pd.DataFrame:
+    """Collect the probabilities of every run, on two processes."""
+    with ProcessPoolExecutor(2) as pool:
+        rows = [row for part in pool.map(_listed, runs, chunksize=4) for row in part]
+    return pd.DataFrame(rows, columns=["group", "ratio", "p", "reached"])
+
+
+def _listed(run: Run) -> list[tuple[str, float, float, bool]]:
+    return list(chances(run))

@@ -99,6 +99,17 @@ def mixed(rng: np.random.Generator) -> Curve:
     return x, 20.0 * rng.standard_normal(n) + 5.0 * x / n, n
 
 
+def phase_change(rng: np.random.Generator) -> Curve:
+    """Return a power law whose exponent falls at a break; the third entry is the noiseless level at the end."""
+    first = rng.uniform(0.2, 0.8)
+    second = first * rng.uniform(0.3, 1.0)
+    at = math.exp(rng.uniform(math.log(0.02), math.log(0.6)))
+    scale = math.exp(rng.uniform(math.log(0.005), math.log(0.03)))
+    u = np.arange(1.0, 2001.0) / 2000.0
+    level = np.where(u < at, (u / at) ** -first, (u / at) ** -second)
+    return u * 1e4, level * np.exp(noise(rng, u.size, scale, 0.0)), float(level[-1])
+
+
 CASES: dict[str, Callable[[np.random.Generator], Curve]] = {
     "flat": flat,
     "1 % per doubling under 1 % noise": slow,

@@ -1,56 +1,63 @@
 """Scores as tables, next to the reference."""
 
+import itertools
 import math
 from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 from forecast_anchors import REFERENCE
-from forecast_scores import PREFIXES
+from forecast_scores import LATER, PREFIXES
+
+from profiler.records import CurveState, Verdict
 
 SMALLEST = 0.02
 """Errors are compared as ratios down to this many percent."""
+FACTOR_TWO = math.log(2.0)
+BINS = np.linspace(0.0, 1.0, 6)
+"""Edges of the reliability bins."""
 
 
 def by_group(scores: pd.DataFrame) -> pd.DataFrame:
-    """One row a prefix and group."""
+    """Return one row per prefix and group."""
     return scores.groupby(["prefix", "group"]).agg(
         runs=("error", "size"),
-        refused=("refused", "sum"),
+        improving=("state", lambda s: (s == CurveState.IMPROVING.value).sum()),
         median=("error", lambda e: 100.0 * e.median()),
         p90=("error", lambda e: 100.0 * e.quantile(0.9)),
         factor=("factor", lambda f: f.quantile(0.5, interpolation="higher")),
-        unreachable=("called_unreachable", "sum"),
+        unreachable=("verdict", lambda v: (v == Verdict.UNREACHABLE.value).sum()),
         coverage=("covered", lambda c: 100.0 * c.mean()),
         score=("interval_score", lambda s: 100.0 * s.mean()),
     )
 
 
-def _header(*names: str) -> Iterator[str]:
+def header(*names: str) -> Iterator[str]:
+    """Yield the first two lines of a table."""
     yield "| " + " | ".join(names) + " |"
     yield "|" + "---|" * len(names)
 
 
 def group_table(scores: pd.DataFrame) -> Iterator[str]:
-    """A table of groups, with their ratio to the reference where there is one."""
-    yield from _header("fitted on", "set", "runs", "refused", "median error %", "90th pct", "x joules", "unreachable",
-                       "covered %", "interval score %", "error / ref", "score / ref")  # fmt: skip
+    """Yield a table of groups, with their ratio to the reference where there is one."""
+    yield from header("fitted on", "set", "runs", "improving", "median error %", "90th pct", "x joules", "unreachable",
+                      "covered %", "interval score %", "error / ref", "score / ref")  # fmt: skip
     for (prefix, group), row in by_group(scores).iterrows():
         known = REFERENCE.get(group, {}).get(prefix)
         ratios = (row["median"] / known[0], row["score"] / known[1]) if known else None
         compared = " | ".join(f"{r:.2f}" for r in ratios) if ratios else " | "
         yield (
-            f"| {prefix} | {group} | {row.runs:.0f} | {row.refused:.0f} | {row['median']:.2f} | {row.p90:.2f} | "
-            f"{math.exp(row.factor):.2f} | {row.unreachable:.0f} | {row.coverage:.0f} | {row['score']:.2f} | "
-            f"{compared} |"
+            f"| {prefix} | {group} | {row.runs:.0f} | {row.improving:.0f} | {row['median']:.2f} | {row.p90:.2f} | "
+            f"{math.exp(row.factor) if row.factor < 700.0 else math.inf:.2f} | {row.unreachable:.0f} | "
+            f"{row.coverage:.0f} | {row['score']:.2f} | {compared} |"
         )
 
 
 def means_table(scores: pd.DataFrame) -> Iterator[str]:
-    """Means over sets, and geometric means over sets of the ratio to the reference."""
+    """Yield means over sets, and geometric means over sets of the ratio to the reference."""
     table = by_group(scores)
-    yield from _header("fitted on", "sets", "median error %", "covered %", "interval score %", "error / ref",
-                       "score / ref", "unreachable", "refused")  # fmt: skip
+    yield from header("fitted on", "sets", "median error %", "covered %", "interval score %", "error / ref",
+                      "score / ref", "unreachable")  # fmt: skip
     for prefix in PREFIXES:
         rows = table.loc[prefix]
         known = [g for g in rows.index if prefix in REFERENCE.get(g, {})]
@@ -61,5 +68,68 @@ def means_table(scores: pd.DataFrame) -> Iterator[str]:
         ratios = " | ".join(f"{math.exp(np.mean(part)):.3f}" if part else "" for part in (error, points))
         yield (
             f"| {prefix} | {len(rows)} | {rows['median'].mean():.2f} | {rows.coverage.mean():.0f} | "
-            f"{rows['score'].mean():.2f} | {ratios} | {rows.unreachable.sum():.0f} | {rows.refused.sum():.0f} |"
+            f"{rows['score'].mean():.2f} | {ratios} | {rows.unreachable.sum():.0f} |"
+        )
+
+
+def usefulness_table(scores: pd.DataFrame) -> Iterator[str]:
+    """Yield the usefulness of forecasts of the end level, which every run reached; means over sets."""
+    yield from header("fitted on", "called reachable %", "undetermined %", "upper end infinite %",
+                      "median high / low", "median within x2 %", "simple fit within x2 %", "error %",
+                      "simple fit error %", "last value error %")  # fmt: skip
+    for prefix in PREFIXES:
+        rows = scores[scores.prefix == prefix]
+        spread = rows.spread.quantile(0.5, interpolation="higher")
+        yield (
+            f"| {prefix} | {_share(rows, rows.verdict == Verdict.REACHABLE.value)} | "
+            f"{_share(rows, rows.verdict == Verdict.UNDETERMINED.value)} | {_share(rows, np.isinf(rows.spread))} | "
+            f"{math.exp(spread) if spread < 700.0 else math.inf:.1f} | {_share(rows, rows.factor <= FACTOR_TWO)} | "
+            f"{_share(rows, rows.simple_factor <= FACTOR_TWO)} | {_error(rows, 'error')} | "
+            f"{_error(rows, 'simple_error')} | {_error(rows, 'last_error')} |"
+        )
+
+
+def _share(rows: pd.DataFrame, chosen: pd.Series) -> str:
+    return f"{100.0 * chosen.groupby(rows.group).mean().mean():.0f}"
+
+
+def _error(rows: pd.DataFrame, column: str) -> str:
+    return f"{100.0 * rows.groupby('group')[column].median().mean():.2f}"
+
+
+def states_table(scores: pd.DataFrame) -> Iterator[str]:
+    """Yield the number of prefixes in each state; every run went on to improve."""
+    yield from header("fitted on", *(state.value for state in CurveState))
+    for prefix in PREFIXES:
+        counts = scores[scores.prefix == prefix].state.value_counts()
+        yield f"| {prefix} | " + " | ".join(str(counts.get(state.value, 0)) for state in CurveState) + " |"
+
+
+def stability_table(scores: pd.DataFrame) -> Iterator[str]:
+    """Yield how often a later fit excludes the earlier median of the end level."""
+    yield from header("fitted on", "and again on", "fits", "earlier median excluded %")
+    for prefix, laters in LATER.items():
+        kept = scores[scores.prefix == prefix].stable
+        for k, later in enumerate(laters):
+            known = [pair[k] for pair in kept if pair[k] is not None]
+            yield f"| {prefix} | {later} | {len(known)} | {100.0 * (1.0 - np.mean(known)):.1f} |"
+
+
+def chances_table(chances: pd.DataFrame) -> Iterator[str]:
+    """Yield the reliability and the Brier score of the probability of reaching a target within a multiple."""
+    yield from header("within", "cases", "Brier", "Brier of the base rate", *(
+        f"{low:.0%} to {high:.0%}" for low, high in itertools.pairwise(BINS)))  # fmt: skip
+    for ratio, rows in chances.groupby("ratio"):
+        base = rows.reached.mean()
+        brier = ((rows.p - rows.reached) ** 2).mean()
+        cells = []
+        for low, high in itertools.pairwise(BINS):
+            part = rows[(rows.p >= low) & ((rows.p < high) | (high == BINS[-1]))]
+            cells.append(
+                f"{part.p.mean():.0%} -> {part.reached.mean():.0%} ({len(part)})" if len(part) else ""
+            )
+        yield (
+            f"| {ratio:g}x | {len(rows)} | {brier:.3f} | {base * (1.0 - base):.3f} | "
+            + " | ".join(cells)
+            + " |"
         )

@@ -133,7 +133,9 @@ class Predictive:
         own = np.square(self.nodes.scale)[:, None]
         come = walk * (1.0 + error.sudden) / (1.0 + error.sudden * walk)
         below = own + np.square(error.below * gain) * come + error.least_below**2 * walk
-        above = own + (np.square(error.above * gain) + error.least_above**2) * walk
+        # A steep curve that flattens departs upwards in proportion to doublings, not to their square root.
+        broken = error.breaks * gain**3 / (gain**2 + error.breaks_gain**2) * walk
+        above = own + (np.square(error.above * gain) + error.least_above**2) * walk + np.square(broken)
         return _Levels(center=center, below=np.sqrt(below), above=np.sqrt(above))
 
 

@@ -27,6 +27,9 @@ class ModelError:
         lean: Distance of the median level below the curve, in the units of ``below``: the mean effect of an
             unrecorded annealing.
         lean_gain: Gain of a doubling at which the lean saturates: a faster fall needs no annealing to explain it.
+        breaks: Upwards, in the same units, in proportion to doublings: a steep curve may flatten, as after a phase
+            change, which lifts the level along its whole future.
+        breaks_gain: Gain of a doubling at which half of ``breaks`` applies; a gentle slope has little to lose.
     """
 
     below: float
@@ -36,6 +39,8 @@ class ModelError:
     sudden: float = 0.0
     lean: float = 0.0
     lean_gain: float = 0.015
+    breaks: float = 0.45
+    breaks_gain: float = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +82,7 @@ class Priors:
     noise_dof: float = 2.0
     recency: float = 2.0
     anneal_gain: float = 0.05
-    anneal_spread: float = 0.5
+    anneal_spread: float = 0.35
     rate_unknown: ModelError = ModelError(
         below=0.55, above=0.1, least_below=0.002, least_above=0.001, sudden=10.0, lean=0.1
     )
@@ -88,6 +93,7 @@ def sentences(priors: Priors) -> tuple[str, ...]:
     """Describe the assumptions, one sentence each."""
     slope = _between(priors.slope, priors.slope_spread)
     gain = _between(priors.anneal_gain, priors.anneal_spread)
+    lost = _percent(Z_90 * priors.rate_known.breaks)
     least, most = (_share(priors.share_logit + z * priors.share_spread) for z in (-Z_90, Z_90))
     return (
         f"The excess over the floor falls as joules^-b, with b between {slope} at the last point.",
@@ -100,6 +106,7 @@ def sentences(priors: Priors) -> tuple[str, ...]:
         f"Annealing a known learning rate to zero removes between {gain} of the loss.",
         f"With an unknown learning rate, {_departure(priors.rate_unknown)}.",
         f"With a known learning rate, {_departure(priors.rate_known)}.",
+        f"The upper ends of intervals allow a steep curve to lose {lost} of its slope.",
     )
 
 
