@@ -20,6 +20,8 @@ _HIGH, _MEDIUM = 0.02, 0.05
 """Half of the 90 % interval of the level at twice the energy, as a share of it."""
 _FURTHER = 2.0
 """Multiple of the present energy at which a short run should be looked at again."""
+_ALMOST_ALL = 0.95
+"""Measured share of the energy from which the rest needs no mark at the top."""
 _WEIGHED = 0.05
 """Reduction of the level whose price decides the advice."""
 
@@ -66,7 +68,7 @@ class Answer:
         action: The advised action; None without one.
         advice: It as sentences.
         confidence: Confidence in the forecast behind the advice; None where it does not depend on one.
-        measuring: How to measure more of the energy; empty where all of it is measured.
+        measuring: How to measure more of the energy; empty where almost all of it is measured.
     """
 
     run_status: Status
@@ -236,7 +238,7 @@ def _weighed_advice(outlook: "Outlook", action: Action, metric: str, spent: floa
 
 
 def _measuring(report: "Report") -> str:
-    if report.measured_share == 1.0 and not report.summary.missing:
+    if (report.measured_share or 0.0) >= _ALMOST_ALL and not report.summary.missing:
         return ""
     useful = [refusal for refusal in report.refusals if refusal.remedy]
     if report.measured_share is None:

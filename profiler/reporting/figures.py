@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.breakdown import TRAINING, Part
 from profiler.analysis.downsample import Band, Power, Series, Stretch
-from profiler.records import Interval
+from profiler.records import CurveState, Interval
 from profiler.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, SECONDS_PER_YEAR
 
 if TYPE_CHECKING:
-    from profiler.reporting.details import Chart, Details
+    from profiler.records import PhaseEnergy
+    from profiler.reporting.details import Chart
     from profiler.reporting.forecast_section import Outlook
+    from profiler.reporting.model import Report
 
 Figure = dict[str, Any]
 COLOURS = tuple(f"var(--c{number})" for number in range(1, 8))
@@ -21,9 +23,13 @@ _LINE, _BAND, _FLOOR, _FLOOR_BAND = "var(--accent)", "var(--accent-soft)", "var(
 _SEEN, _BINS, _SOFT = "var(--faint)", "var(--ink)", "var(--soft)"
 _DOTTED = {"color": _FLOOR, "width": 1.5, "dash": "dot"}
 _KINDS = {
-    TRAINING: COLOURS[0], "evaluation": COLOURS[4], "checkpoint": COLOURS[5], "stall": COLOURS[3], "setup": COLOURS[6],
-    "lost": COLOURS[1], "idle": _SEEN, "teardown": _SOFT,
+    TRAINING: "#1b5fbd", "evaluation": "#2f7291", "checkpoint": "#b0421d", "stall": "#8f3f79", "setup": "#68727f",
+    "lost": "#9a5b00", "idle": "#7b8592", "teardown": "#4d5663",
+    "forward": "#1b5fbd", "backward": "#0f766e", "optimizer": "#8f3f79", "data": "#9a5b00", "other": "#68727f",
 }  # fmt: skip
+"""Colours of activities: dark enough for white text in both themes."""
+_PHASES = ("#0f766e", "#6d4aa8")
+"""Colours of phases that the user named."""
 _CLOCK = (
     (SECONDS_PER_YEAR, "years"), (SECONDS_PER_DAY, "days"), (SECONDS_PER_HOUR, "hours"),
     (SECONDS_PER_MINUTE, "minutes"),
@@ -32,10 +38,16 @@ _FEWEST_TICKS = 4
 _LANE = 0.04
 """Part of the figure's height for the lane of named stretches."""
 _VISIBLE = 0.02
+_LABELLED = 0.06
+"""Share of the energy from which a piece of a bar has a label."""
+_DEVICES = ("#1b5fbd", "#0f766e", "#6d4aa8", "#9a5b00", "#5b6675")
+"""Colours of devices: dark enough for white text in both themes."""
+_KNOWN = 0.5
+"""Half of the 90 % interval of a phase, as a share of it, up to which the phase is drawn."""
 _FEW_DECADES = 300
 _A_DECADE = 10
 _MARGIN = 1.08
-_FARTHEST_FLOOR = 4.0
+_FARTHEST_FLOOR = 2.0
 _DIGITS = 6
 
 
@@ -53,17 +65,23 @@ def script_name() -> str:
     return f"plotly-{get_plotlyjs_version()}.min.js"
 
 
-def figures_of(outlook: "Outlook | None", details: "Details") -> dict[str, Figure]:
-    """Return every figure that the run has, by the id of its element."""
-    headline = details.headline
+def figures_of(report: "Report") -> dict[str, Figure]:
+    """Return every figure that the run has, by the id of its element; ``curve-k`` is that of metric k."""
+    details = report.details
     found = {
-        "curve": metric(outlook, headline.chart, headline.name) if headline.chart else None,
-        "power": power(details.power, details.stretches) if details.power else None,
-        "step-joules": step_joules(details.step_joules_over_time) if details.step_joules_over_time else None,
-        "where": where(details.where) if any(part.joules for part in details.where) else None,
-        "learning-rate": learning_rate(details.learning_rate) if details.learning_rate else None,
+        f"curve-{number}": metric(known.outlook, one.chart, known.name)
+        for number, (known, one) in enumerate(zip(report.metrics, details.curves, strict=False))
+        if one.chart is not None
     }
-    return {name: figure for name, figure in found.items() if figure is not None}
+    if any(part.joules for part in details.where):
+        found["where"] = where(report)
+    if details.power:
+        found["power"] = power(details.power, details.stretches)
+    if details.step_joules_over_time:
+        found["step-joules"] = step_joules(details.step_joules_over_time)
+    if details.learning_rate and len(set(details.learning_rate.y)) > 1:
+        found["learning-rate"] = learning_rate(details.learning_rate)
+    return found
 
 
 def metric(outlook: "Outlook | None", chart: "Chart", name: str) -> Figure:
@@ -76,26 +94,63 @@ def recorded(chart: "Chart", metric: str = "loss") -> Figure:
     seen = chart.seen
     x = {**_si("energy since the start, J"), **_joules(seen.x[0] / _MARGIN, seen.x[-1] * _MARGIN)}
     dots = _dots(seen.x, seen.y, "recorded", {"size": 4, "color": _BINS})
-    return {"data": [dots], "layout": {"xaxis": x, "yaxis": _levels(metric, min(seen.y), max(seen.y))}}
+    y = _levels(metric, min(seen.y), max(seen.y))
+    return {"data": [{**dots, **_hover(metric)}], "layout": {"xaxis": x, "yaxis": y, "showlegend": False}}
 
 
 def curve(outlook: "Outlook", chart: "Chart") -> Figure:
-    """Draw loss against joules on log axes: measured, fitted, extrapolated, and the floor's band."""
+    """Draw a metric against joules: measured, fitted, extrapolated, and the floor's band, with direct labels."""
     law = [(x, i.median) for x, i in zip(chart.law_joules, chart.law, strict=True)]
     known = sum(x <= outlook.joules for x, _ in law)
     fit, dashed = {"color": _LINE, "width": 2.5}, {"color": _LINE, "width": 2.5, "dash": "dash"}
+    hover = _hover(outlook.metric)
     data = [
         *(_floor(outlook.floor, chart) if outlook.floor is not None else ()),
-        *_between(chart.law_joules, [i.low for i in chart.law], [i.high for i in chart.law], "90 % band"),
-        _dots(chart.seen.x, chart.seen.y, "recorded", {"size": 3, "color": _SEEN}),
-        _dots(chart.joules, chart.losses, "mean in a bin", {"size": 5, "color": _BINS}),
-        _line(*zip(*law[:known], strict=True), name="fit", line=fit),
-        _line(*zip(*law[max(known - 1, 0) :], strict=True), name="extrapolated", line=dashed),
+        *_between(
+            chart.law_joules, [i.low for i in chart.law], [i.high for i in chart.law], "forecast, 90 %"
+        ),
+        {**_dots(chart.seen.x, chart.seen.y, "recorded", {"size": 3, "color": _SEEN}), **hover},
+        {**_dots(chart.joules, chart.losses, "mean", {"size": 5, "color": _BINS}), **hover},
+        {**_line(*zip(*law[:known], strict=True), name="fit", line=fit), **hover},
+        {**_line(*zip(*law[max(known - 1, 0) :], strict=True), name="forecast", line=dashed), **hover},
     ]
     first = min(chart.seen.x, default=chart.law_joules[0])
     x = {**_si("energy since the start, J"), **_joules(first / _MARGIN, chart.law_joules[-1])}
     y = _levels(outlook.metric, *_range(outlook, chart))
-    return {"data": data, "layout": {"xaxis": x, "yaxis": y}}
+    layout = {"xaxis": x, "yaxis": y, "showlegend": False}
+    return {"data": data, "layout": {**layout, "annotations": _labels(outlook, chart, layout)}}
+
+
+def _labels(outlook: "Outlook", chart: "Chart", layout: Figure) -> list[Figure]:
+    """Return the direct labels of the curve, in the coordinates of its axes."""
+    middle = len(chart.joules) // 3
+    labels = [
+        (chart.joules[middle], chart.losses[middle], "measured", _BINS, "left", 8),
+        (chart.law_joules[-1], chart.law[-1].high, "forecast, 90 %", _LINE, "right", 24),
+    ]
+    if outlook.floor is not None and outlook.floor.high > 0.0:
+        name = "floor" if outlook.goal == "min" else "ceiling"
+        left = chart.joules[0] if chart.joules else chart.law_joules[0]
+        labels.append((left, outlook.floor.high, f"{name}, 90 %", _FLOOR, "left", -20))
+    is_log = layout["yaxis"].get("type") == "log"
+    return [
+        {
+            "x": log10(x),
+            "y": log10(y) if is_log else y,
+            "yshift": shift,
+            "text": text,
+            "showarrow": False,
+            "xanchor": xanchor,
+            "yanchor": "bottom",
+            "font": {"color": colour, "size": 13},
+        }
+        for x, y, text, colour, xanchor, shift in labels
+        if not is_log or y > 0.0
+    ]
+
+
+def _hover(metric: str) -> Figure:
+    return {"hovertemplate": f"{escape(metric, quote=False)} %{{y:.4~g}} at %{{x:.3~s}}J<extra></extra>"}
 
 
 def _floor(floor: Interval, chart: "Chart") -> list[Figure]:
@@ -104,7 +159,7 @@ def _floor(floor: Interval, chart: "Chart") -> list[Figure]:
     low, high = (max(level, least) for level in (floor.low, floor.high))
     return [
         *_between(ends, [low] * 2, [high] * 2, "floor, 90 %", fill=_FLOOR_BAND),
-        _line(ends, [max(floor.median, least)] * 2, name="median floor", line=_DOTTED),
+        {**_line(ends, [max(floor.median, least)] * 2, name="floor", line=_DOTTED), "hoverinfo": "skip"},
     ]
 
 
@@ -158,7 +213,7 @@ def _lane(kind: str, stretches: Sequence[Stretch], clock: "Clock") -> Figure:
 
 def _colour(kind: str) -> str:
     """Return the colour of a kind of stretch, the same in every figure and run."""
-    return _KINDS.get(kind) or COLOURS[1 + sum(kind.encode()) % 2]
+    return _KINDS.get(kind) or _PHASES[sum(kind.encode()) % len(_PHASES)]
 
 
 def step_joules(known: Band) -> Figure:
@@ -182,23 +237,72 @@ def learning_rate(known: Series) -> Figure:
     return {"data": [{**line, "showlegend": False}], "layout": {"xaxis": clock.axis, "yaxis": y}}
 
 
-def where(parts: Sequence[Part]) -> Figure:
-    """Draw the parts of the energy as one bar."""
-    bars = [
-        {
-            "type": "bar",
-            "orientation": "h",
-            "x": [_short(part.joules)],
-            "y": [""],
-            "name": escape(part.name, quote=False),
-            "marker": {"color": _colour(part.name)},
-            "hovertemplate": "%{x:.3s}J",
-        }
-        for part in parts
-        if part.joules
+def where(report: "Report") -> Figure:
+    """Draw the energy as stacked bars: by device, by activity, and the part after the best level."""
+    details, total = report.details, report.summary.total_joules
+    devices = [
+        _bar("device", line.joules, line.name, _DEVICES[number % len(_DEVICES)], total)
+        for number, line in enumerate(line for line in report.domains if line.billed)
     ]
-    y = {"visible": False, "fixedrange": True}
-    return {"data": bars, "layout": {"barmode": "stack", "xaxis": _si("energy, J"), "yaxis": y}}
+    parts = [
+        _bar("activity", joules, name, _colour(name), total)
+        for name, joules in _activities(details.where, details.phases)
+    ]
+    bars = [bar for bar in (*devices, *parts) if bar["x"][0]]
+    best = report.outlook.best if report.outlook is not None else None
+    is_worse = report.state in (CurveState.DIVERGED, CurveState.RISING)
+    if best is not None and is_worse and total:
+        # This part overlaps the others, so that it has a row of its own and is not added to them.
+        before = _bar("after the best level", best.joules, "", "rgba(0,0,0,0)", total)
+        after = _bar("after the best level", total - best.joules, "after the best level", _FLOOR, total)
+        after["marker"]["pattern"] = {"shape": "/", "fgcolor": _FLOOR, "bgcolor": "rgba(0,0,0,0)"}
+        bars += [before, {**after, "text": ""}]
+    y = {"fixedrange": True, "autorange": "reversed", "ticksuffix": " "}
+    return {
+        "data": bars,
+        "layout": {
+            "barmode": "stack",
+            "xaxis": _si("energy, J"),
+            "yaxis": y,
+            "showlegend": False,
+            "uniformtext": {"minsize": 11, "mode": "hide"},
+        },
+    }
+
+
+def _activities(parts: Sequence[Part], phases: "Sequence[PhaseEnergy]") -> list[tuple[str, float]]:
+    """Return the parts of the energy; training steps are split where every phase is known to 50 %."""
+    known = [(phase.name, phase.joules) for phase in phases if phase.joules is not None]
+    is_split = bool(known) and all(
+        joules.high - joules.low <= 2 * _KNOWN * joules.median for _, joules in known if joules.median
+    )
+    found: list[tuple[str, float]] = []
+    for part in parts:
+        if part.name == TRAINING and is_split:
+            found += [(name, joules.median) for name, joules in known]
+        else:
+            found.append((part.name, part.joules or 0.0))
+    return found
+
+
+def _bar(row: str, joules: float, name: str, colour: str, total: float | None) -> Figure:
+    """Return a piece of a bar, labelled where it is wide enough."""
+    label = escape(name, quote=False)
+    share = joules / total if total else 0.0
+    return {
+        "type": "bar",
+        "orientation": "h",
+        "x": [_short(joules)],
+        "y": [row],
+        "name": label,
+        "text": f"{label} {100 * share:.0f} %" if name and share >= _LABELLED else "",
+        "textposition": "inside",
+        "insidetextanchor": "start",
+        "textangle": 0,
+        "textfont": {"color": "#ffffff"},
+        "marker": {"color": colour},
+        "hovertemplate": f"{label} %{{x:.3~s}}J<extra></extra>",
+    }
 
 
 class Clock:
@@ -231,7 +335,11 @@ def _joules(lowest: float, highest: float) -> Figure:
 
 def _levels(metric: str, lowest: float, highest: float) -> Figure:
     """Return an axis in plain numbers: logarithmic for positive values, since a level has no unit."""
-    title = {"title": {"text": escape(metric, quote=False)}, "tickformat": "~g", "hoverformat": ".4~g"}
+    title = {
+        "title": {"text": escape(metric, quote=False), "standoff": 12},
+        "tickformat": "~g",
+        "hoverformat": ".4~g",
+    }
     if lowest <= 0.0:
         return title
     low, high = lowest / _MARGIN, highest * _MARGIN

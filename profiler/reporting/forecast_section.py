@@ -214,8 +214,10 @@ def _best(fit: "CurveFit", step_at: Callable[[float], int | None]) -> Best | Non
     lowest = int(fit.smoothed.log_values.argmin())
     joules = float(fit.smoothed.joules[lowest])
     length = fit.joules - fit.origin_joules
-    if lowest == len(fit.smoothed.log_values) - 1 or length <= 0.0:
+    is_last = lowest == len(fit.smoothed.log_values) - 1
+    if length <= 0.0 or (is_last and _last_finite(fit) >= fit.joules):
         return None
+    joules = min(joules, _last_finite(fit))
     return Best(
         level=fit.metric.value(math.exp(float(fit.smoothed.log_values[lowest]))),
         joules=joules,
@@ -224,13 +226,17 @@ def _best(fit: "CurveFit", step_at: Callable[[float], int | None]) -> Best | Non
     )
 
 
+def _last_finite(fit: "CurveFit") -> float:
+    """Return the joules since the start at the last finite point."""
+    return fit.origin_joules + fit.history.fine.last_joules
+
+
 def _diverged_step(fit: "CurveFit", best: Best | None, step_at: Callable[[float], int | None]) -> int | None:
     """Return the step of the last finite loss before a non-finite tail, else that of the best level."""
     if fit.state is not CurveState.DIVERGED:
         return None
-    last_finite = fit.origin_joules + fit.history.fine.last_joules
-    if last_finite < fit.joules or best is None:
-        return step_at(last_finite)
+    if _last_finite(fit) < fit.joules or best is None:
+        return step_at(_last_finite(fit))
     return step_at(best.joules)
 
 

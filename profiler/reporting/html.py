@@ -15,7 +15,7 @@ from profiler.reporting.templating import render_template, trusted
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from profiler.reporting.model import Report
+    from profiler.reporting.model import MetricReport, Report
     from profiler.reporting.tables import Table
 
 _CDN = "https://cdn.plot.ly/"
@@ -23,59 +23,86 @@ _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _ADDRESS = re.compile(r'<script src="([^"]*)"')
 _POLICY = "POLICY-OF-THIS-PAGE"
 """Placeholder for the policy, which depends on the rendered scripts; it precedes everything taken from the run."""
-_HEIGHTS = {"where": "bar", "learning-rate": "low", "step-joules": "low"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
-    """A section of the page; parts that are empty are not rendered.
+class Panel:
+    """The curve of one metric with its targets.
+
+    Attributes:
+        number: Position of the metric, which is part of the ids of its elements.
+        name: Its name.
+        state: State of its curve, in words.
+        has_figure: True if its curve is drawn.
+        sentences: What the reader should know, without a forecast the reason.
+        slider: Rows of the slider, as :func:`profiler.reporting.target_table.slider` returns them; None without one.
+        start: The row that the slider shows first.
+        tables: Targets and scenarios.
+    """
+
+    number: int
+    name: str
+    state: str
+    has_figure: bool
+    sentences: "Sequence[str]"
+    slider: "Mapping[str, Any] | None"
+    start: int
+    tables: "Sequence[Table]"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fold:
+    """A section that is closed at first.
 
     Attributes:
         name: Its id, also that of its figure.
         title: Its heading.
-        figure: Class of the figure's height; empty without a figure.
+        has_figure: True if it has a figure.
         paragraphs: Text below the figure.
-        slider: Rows of the slider, as :func:`profiler.reporting.target_table.slider` returns them.
-        warnings: List of warnings.
+        items: List of sentences.
         tables: Tables below the text.
         entries: Terms with explanations.
+        is_open: True if it is open at first.
     """
 
     name: str
     title: str
-    figure: str = ""
+    has_figure: bool = False
     paragraphs: "Sequence[str]" = ()
-    slider: "Mapping[str, Any] | None" = None
-    warnings: "Sequence[str]" = ()
+    items: "Sequence[str]" = ()
     tables: "Sequence[Table]" = ()
     entries: "Sequence[tuple[str, str]]" = ()
+    is_open: bool = False
 
     @property
     def is_empty(self) -> bool:
         """True if only the heading would be rendered."""
-        return not (
-            self.figure or self.paragraphs or self.slider or self.warnings or self.tables or self.entries
-        )
+        return not (self.has_figure or self.paragraphs or self.items or self.tables or self.entries)
 
 
 def render(report: "Report", options: RenderOptions) -> Rendered:
     """Render the page; with ``plotlyjs="directory"`` plotly's script accompanies it."""
-    drawn = figures.figures_of(report.outlook, report.details)
-    known = report.details.headline.target_table
-    slider = target_table.slider(known, report.outlook.targets if report.outlook else ()) if known else None
+    drawn = figures.figures_of(report)
+    panels = [
+        _panel(report, number, drawn)
+        for number, known in enumerate(report.metrics)
+        if number == 0 or known.outlook is not None
+    ]
     page = render_template(
         "page.html",
         policy=_POLICY,
         style=trusted("page.css"),
         name=report.summary.name or "unnamed run",
-        state=_state(report),
-        answer=" ".join(text.sentences(report.answer)),
-        warnings=report.warnings,
-        top_cards=tables.cards_of(report),
-        sections=[part for part in _sections(report, drawn, slider) if not part.is_empty],
-        start=_start(report, slider),
+        begun=text.when(report.summary.started_at) if report.summary.started_at else "",
+        answer=report.answer,
+        advice=text.advice(report.answer),
+        facts=text.facts(report),
+        note=report.note,
+        panels=panels,
+        where="where" in drawn,
+        folds=[fold for fold in _folds(report, drawn) if not fold.is_empty],
         version=__version__,
-        data={"figures": drawn, "slider": slider},
+        data={"figures": drawn, "sliders": {str(panel.number): panel.slider for panel in panels}},
         plotly=_plotly(options.plotlyjs),
         script=trusted("figures.js") + trusted("page.js"),
     )
@@ -112,74 +139,94 @@ def _plotly(place: str) -> dict[str, Any]:
     return {"address": f"{_CDN}{figures.script_name()}", "digest": _digest(script).strip("'")}
 
 
-def _state(report: "Report") -> str:
-    summary = report.summary
-    begun = f", begun {text.when(summary.started_at)}" if summary.started_at else ""
-    return f"{report.answer.status}{begun}"
+def _panel(report: "Report", number: int, drawn: "Mapping[str, Any]") -> Panel:
+    known, curves = report.metrics[number], report.details.curves
+    outlook, table = known.outlook, curves[number].target_table if number < len(curves) else None
+    spent = report.summary.total_joules or 0.0
+    slider = (
+        target_table.slider(table, outlook.targets) if table is not None and outlook is not None else None
+    )
+    priced = (
+        [tables.targets(outlook, spent, report.training_watts), tables.scenarios(outlook, spent)]
+        if outlook is not None and (outlook.targets or outlook.asked)
+        else []
+    )
+    return Panel(
+        number=number,
+        name=text.one_line(known.name),
+        state="" if known.state is None else text.curve_state(known.state, known.name, known.goal or "min"),
+        has_figure=f"curve-{number}" in drawn,
+        sentences=_sentences(known, spent, is_headline=number == 0),
+        slider=slider,
+        start=_start(known, slider),
+        tables=[table for table in priced if table],
+    )
 
 
-def _start(report: "Report", slider: "Mapping[str, Any] | None") -> int:
+def _sentences(known: "MetricReport", spent: float, *, is_headline: bool) -> list[str]:
+    """Return the text of a panel; the headline's is at the top of the page."""
+    outlook = known.outlook
+    if outlook is None:
+        return [f"No forecast: {known.refused}"] if known.refused and not is_headline else []
+    return [] if is_headline else text.worth_sentences(outlook, spent) or [outlook.state_reason]
+
+
+def _start(known: "MetricReport", slider: "Mapping[str, Any] | None") -> int:
     """Return the row that the slider shows first: an asked target, else 5 % lower."""
-    outlook = report.outlook
-    if outlook is None or slider is None:
+    if known.outlook is None or slider is None or not known.outlook.rows:
         return 0
-    wanted = weighed(outlook) or outlook.rows[0]
+    wanted = weighed(known.outlook) or known.outlook.rows[0]
     return min(range(len(slider["losses"])), key=lambda row: abs(slider["losses"][row] - wanted.loss))
 
 
-def _sections(
-    report: "Report", drawn: "Mapping[str, Any]", slider: "Mapping[str, Any] | None"
-) -> "list[Section]":
+def _folds(report: "Report", drawn: "Mapping[str, Any]") -> list[Fold]:
     outlook, details = report.outlook, report.details
-    spent = report.summary.total_joules or 0.0
 
-    def section(name: str, title: str, tables: "Iterable[Table | None]" = (), **parts: Any) -> Section:
-        figure = _HEIGHTS.get(name, "high") if name in drawn else ""
-        return Section(name=name, title=title, figure=figure, tables=list(filter(None, tables)), **parts)
+    def fold(name: str, title: str, tables: "Iterable[Table | None]" = (), **parts: Any) -> Fold:
+        return Fold(
+            name=name, title=title, has_figure=name in drawn, tables=list(filter(None, tables)), **parts
+        )
 
-    priced = (
-        [tables.targets(outlook, spent, report.training_watts), tables.scenarios(outlook, spent)]
-        if outlook and slider
-        else []
-    )
     return [
-        section("curve", "Loss against energy", paragraphs=_curve(report)),
-        section("targets", "What a lower loss costs", slider=slider, tables=priced),
-        section("metrics", "Metrics", tables=[tables.metrics(report)] if len(report.metrics) > 1 else []),
-        section("power", "Power over time", paragraphs=[_power(report)]),
-        section("step-joules", "Energy per step over time"),
-        section("where", "Where the energy went", tables=[tables.where(details), tables.phases(details)]),
-        section("processes", "Processes", tables=[tables.processes(details)]),
-        section(
+        fold(
+            "warnings",
+            text.counted(len(report.warnings), "warning"),
+            items=report.warnings,
+            is_open=True,
+        ),
+        fold("metrics", "All metrics", tables=[tables.metrics(report)] if len(report.metrics) > 1 else []),
+        fold(
             "backtest",
-            "Backtest of the forecast",
-            paragraphs=[text.NO_BACKTEST] if outlook and not outlook.backtest else [],
+            "Reliability of the forecast",
+            paragraphs=_reliability(report),
             tables=[tables.backtest(outlook)] if outlook and outlook.backtest else [],
         ),
-        section("learning-rate", "Learning rate"),
-        section(
-            "sensors", "Sensors", tables=[tables.sensors(report)], paragraphs=tables.sensor_notes(report)
+        fold("parts", "Energy by activity", tables=[tables.where(details), tables.phases(details)]),
+        fold("power", "Power over time", paragraphs=_power(report)),
+        fold("step-joules", "Energy per step"),
+        fold("learning-rate", "Learning rate"),
+        fold("processes", "Processes", tables=[tables.processes(details)]),
+        fold(
+            "sensors",
+            "Sensors",
+            tables=[tables.sensors(report), tables.refusals(report)],
+            paragraphs=tables.sensor_notes(report),
         ),
-        section(
-            "warnings",
-            "Warnings and remedies",
-            warnings=report.warnings,
-            paragraphs=[] if report.warnings else ["No warnings."],
-            tables=[tables.refusals(report)],
-        ),
-        section("overhead", "Cost of the profiler itself", tables=[tables.overhead(details.overhead)]),
-        section("methods", "How each number was made", entries=methodology.methods(report)),
+        fold("overhead", "Cost of the profiler itself", tables=[tables.overhead(details.overhead)]),
+        fold("methods", "How each number was made", entries=methodology.methods(report)),
     ]
 
 
-def _curve(report: "Report") -> list[str]:
-    if report.outlook is None:
-        return [f"No forecast: {report.refused}"]
-    return [methodology.curve_caption(report.outlook), *report.outlook.notes]
+def _reliability(report: "Report") -> list[str]:
+    outlook = report.outlook
+    if outlook is None or not outlook.has_trend:
+        return []
+    perfection = [] if outlook.perfection is None else [text.perfection(outlook)]
+    return [text.backtest(outlook), *outlook.notes, *perfection]
 
 
-def _power(report: "Report") -> str:
+def _power(report: "Report") -> list[str]:
     if report.details.power is None:
-        return "No sensor on this machine could be read, so there is no power to show."
+        return []
     lane = " The lane below shows how the time was spent." if report.details.stretches else ""
-    return f"The area of each colour is the energy of a domain.{lane}"
+    return [f"The area of each colour is the energy of a domain.{lane}"]

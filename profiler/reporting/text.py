@@ -63,6 +63,11 @@ def seconds(value: float, digits: int = 3) -> str:
     return format_seconds(value, digits)
 
 
+def age(value: float) -> str:
+    """Format the age of a number in whole seconds or a longer unit."""
+    return seconds(float(round(value)), 2)
+
+
 def kwh(value: float, digits: int = 3) -> str:
     """Format kilowatt-hours, in watt-hours below 0.1 kWh."""
     if value >= _SMALLEST_KWH:
@@ -302,9 +307,9 @@ def live_price(
         return f"{name} is reached"
     if forecast.verdict is Verdict.REACHED:
         return f"{name} was reached at {joules(forecast.median)}"
-    age = "" if age_seconds is None else f" [forecast {seconds(float(round(age_seconds)), 2)} old]"
+    how_old = "" if age_seconds is None else f" [forecast {age(age_seconds)} old]"
     if forecast.verdict is Verdict.UNREACHABLE:
-        return f"{name} is {OUT_OF_REACH} ({chance(forecast.p_unreachable)}){age}"
+        return f"{name} is {OUT_OF_REACH} ({chance(forecast.p_unreachable)}){how_old}"
     low, median, high = (
         end if math.isnan(end) else max(end - spent, 0.0)
         for end in (forecast.low, forecast.median, forecast.high)
@@ -312,11 +317,11 @@ def live_price(
     more = Interval(low=low, median=median, high=high)
     value, interval = price(forecast.verdict, more, joules, spent)
     if value == UNKNOWN:
-        return f"cost of {name} {UNKNOWN}{age}"
+        return f"cost of {name} {UNKNOWN}{how_old}"
     if forecast.verdict is Verdict.REACHABLE:
-        return f"{name} needs {value} more ({interval}){age}"
+        return f"{name} needs {value} more ({interval}){how_old}"
     doubt = f", {OUT_OF_REACH} {chance(forecast.p_unreachable)}" if forecast.p_unreachable else ""
-    return f"{name} needs {value} more{doubt}{age}"
+    return f"{name} needs {value} more{doubt}{how_old}"
 
 
 # The run
@@ -389,7 +394,8 @@ def elsewhere(cost: "Cost") -> list[str]:
     if cost.gco2e is not None:
         parts.append(carbon(cost.gco2e.median, digits))
     if cost.money is not None:
-        parts.append(f"{money(cost.money.median, digits)}{currency(prices)}")
+        unit = currency(prices)
+        parts.append(f"{'' if unit else 'price '}{money(cost.money.median, digits)}{unit}")
     return parts
 
 
@@ -404,6 +410,23 @@ def steps(report: "Report") -> str:
         return "no steps detected"
     each = f"{joules(report.step_joules)} and " if report.step_joules is not None else ""
     return f"{counted(report.summary.steps, 'step')}, {each}{seconds(report.step_seconds)} per step"
+
+
+def facts(report: "Report") -> str:
+    """Format steps, energy and time per step, and mean power in a line."""
+    if report.step_seconds is None:
+        return ""
+    watts = [] if report.watts is None else [f"{format_si(report.watts, 'W')} on average"]
+    return ", ".join([steps(report), *watts])
+
+
+def perfection(outlook: "Outlook") -> str:
+    """Return the price of perfection in a sentence."""
+    if outlook.perfection is None:
+        return ""
+    beyond = "below" if outlook.goal == "min" else "above"
+    level_then = f"{one_line(outlook.metric)} {beyond} {levels(outlook.perfection)}"
+    return f"Even {outlook.yardstick.name} would not bring the {level_then}."
 
 
 _PROVENANCES = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from profiler.analysis.downsample import power_of, stretches
 from profiler.reporting import figures, tables, text
 from profiler.reporting.templating import render_template, static
-from profiler.units import format_seconds, format_watts
+from profiler.units import format_watts
 
 if TYPE_CHECKING:
     from profiler.reporting.live_report import View
@@ -36,13 +36,18 @@ def snapshot(view: "View") -> bytes:
     """Return everything that changes on the page, as JSON."""
     report, summary = view.report, view.report.summary
     outlook, spent = report.outlook, summary.total_joules or 0.0
-    elapsed = format_seconds(summary.window_seconds)
+    answer = report.answer
+    said = [("Cost", answer.cost), ("Worth", " ".join(answer.worth)), ("Advice", text.advice(answer))]
     shown = {
         "name": text.one_line(summary.name) or "unnamed run",
         "status": summary.status.value,
-        "state": f"{summary.status.value} after {elapsed}, begun {text.when(summary.started_at)}",
+        "state": f"Started {text.when(summary.started_at)}",
+        "band": answer.status,
+        "tone": answer.tone,
         "over": view.is_over,
-        "answer": " ".join(text.sentences(report.answer)),
+        "answer": [pair for pair in (*said, ("Trust", answer.measuring)) if pair[1]],
+        "metric": text.one_line(report.metric),
+        "age": "" if view.is_over else f"Forecast computed {text.age(view.forecast_age_seconds)} ago",
         "cards": [[card.label, card.value, card.note] for card in (*_now(view), *tables.cards_of(report))],
         "targets": _table(tables.targets(outlook, spent, report.training_watts)) if outlook else None,
         "warnings": list(report.warnings),

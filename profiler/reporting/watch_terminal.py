@@ -45,7 +45,7 @@ def _parts(view: View) -> "Iterator[RenderableType]":
     yield Text(f"loss    {'none yet' if view.loss is None else text.level(view.loss)}")
     yield from map(Text, terminal.body(report))
     if report.outlook is not None and not view.is_over:
-        yield Text(f"forecast {text.seconds(float(round(view.forecast_age_seconds)), 2)} old", style="dim")
+        yield Text(f"forecast {text.age(view.forecast_age_seconds)} old", style="dim")
     yield Text(f"record  {text.one_line(display_path(summary.path))}", style="dim")
 
 

@@ -44,9 +44,9 @@ def shown(rows, row):
 
 READ = """(step) => {
   const read = () => ({
-    cards: Object.fromEntries([...document.querySelectorAll("[id^=more-]")].map((one) => [one.id.slice(5),
+    cards: Object.fromEntries([...document.querySelectorAll("[id^=more-][id$='-0']")].map((one) => [one.id.slice(5, -2),
       [one.textContent, document.getElementById(one.id.replace("more", "ends")).textContent]])),
-    verdict: document.getElementById("verdict").textContent,
+    verdict: document.getElementById("verdict-0").textContent,
   });
   const input = document.getElementById(step.of);
   return step.values.map((value) => {
@@ -69,13 +69,15 @@ def test_it_asks_nobody_for_anything_and_does_not_complain(opened, address, repo
     seen = opened(address)
     assert seen.requests == [address]
     assert seen.complaints == []
-    drawn = seen.page.eval_on_selector_all(".figure .main-svg:first-child", "all => all.length")
-    assert drawn == len(figures.figures_of(report.outlook, report.details)) == 5
+    drawn = "document.querySelectorAll('.figure .main-svg:first-child').length"
+    assert seen.page.evaluate(drawn) == 2
+    seen.page.evaluate("document.querySelectorAll('details').forEach((fold) => { fold.open = true; })")
+    becomes(seen.page, drawn, len(figures.figures_of(report)).__eq__)
 
 
 def test_every_position_of_the_slider_shows_its_row(opened, address, rows):
     places = list(range(len(rows["losses"])))
-    found = opened(address).page.evaluate(READ, {"of": "slider", "event": "input", "values": places})
+    found = opened(address).page.evaluate(READ, {"of": "slider-0", "event": "input", "values": places})
     assert found == [shown(rows, row) for row in places]
     assert {row["cards"]["Energy"][0] for row in found} >= {"out of reach"}
 
@@ -84,35 +86,37 @@ def test_a_typed_loss_selects_the_nearest_row(opened, address, rows, report):
     chance = random.Random(1)
     first, last = rows["losses"][0], rows["losses"][-1]
     losses = [round(chance.uniform(last, first), 6) for _ in range(300)] + [first + 1, last / 2, -1.0]
-    values = {"of": "exact", "event": "change", "values": [repr(loss) for loss in losses]}
+    values = {"of": "exact-0", "event": "change", "values": [repr(loss) for loss in losses]}
     nearest = [
         min(range(len(rows["losses"])), key=lambda row: abs(rows["losses"][row] - loss)) for loss in losses
     ]
     page = opened(address).page
     assert page.evaluate(READ, values) == [shown(rows, row) for row in nearest]
-    assert page.input_value("#exact") == rows["names"][nearest[-1]]
+    assert page.input_value("#exact-0") == rows["names"][nearest[-1]]
 
 
 def test_the_slider_moves_its_mark_in_the_figure(opened, address):
     page = opened(address).page
-    mark = "document.getElementById('curve').data.at(-1).y[0]"
+    mark = "document.getElementById('curve-0').data.at(-1).y[0]"
     before = page.evaluate(mark)
-    page.focus("#slider")
+    page.focus("#slider-0")
     page.keyboard.press("ArrowRight")
     becomes(page, mark, lambda loss: loss < before)
-    assert page.input_value("#exact") == page.get_attribute("#slider", "aria-valuetext").removeprefix("loss ")
+    assert page.input_value("#exact-0") == page.get_attribute("#slider-0", "aria-valuetext").removeprefix(
+        "loss "
+    )
 
 
 def test_what_is_typed_and_is_no_number_is_put_back(opened, address):
     page = opened(address).page
-    before = page.input_value("#exact")
-    page.fill("#exact", "soon")
-    page.press("#exact", "Enter")
-    assert page.input_value("#exact") == before
+    before = page.input_value("#exact-0")
+    page.fill("#exact-0", "soon")
+    page.press("#exact-0", "Enter")
+    assert page.input_value("#exact-0") == before
 
 
 PAPER = "getComputedStyle(document.body).backgroundColor"
-INK = "document.querySelector('#curve .xtick text').style.fill"
+INK = "document.querySelector('#curve-0 .xtick text').style.fill"
 
 
 def test_it_is_dark_for_those_who_like_it_dark_and_light_on_paper(opened, address):
@@ -147,6 +151,8 @@ def test_names_are_shown_and_not_obeyed(opened, tmp_path):
         refusals=[{"source": HOSTILE, "reason": HOSTILE, "remedy": HOSTILE}],
     ))  # fmt: skip
     seen = opened(write(report_of(run), tmp_path / "report.html").as_uri())
+    seen.page.evaluate("document.getElementById('power-section').open = true")
+    becomes(seen.page, "document.querySelectorAll('#power .legendtext').length", lambda count: count > 0)
     assert seen.page.evaluate("window.broken") is None
     assert seen.page.evaluate("document.querySelector('h1').textContent") == HOSTILE
     assert seen.page.evaluate("document.querySelector('#warnings li').textContent") == HOSTILE
@@ -162,7 +168,7 @@ def test_the_script_may_stand_beside_the_page(opened, report, tmp_path):
     seen = opened(path.as_uri())
     assert seen.requests == [path.as_uri(), (tmp_path / figures.script_name()).as_uri()]
     assert seen.complaints == []
-    assert seen.page.locator("#curve .main-svg").count() > 0
+    assert seen.page.locator("#curve-0 .main-svg").count() > 0
 
 
 def test_without_the_script_from_elsewhere_the_numbers_stand(opened, report, tmp_path):
@@ -170,10 +176,10 @@ def test_without_the_script_from_elsewhere_the_numbers_stand(opened, report, tmp
     seen = opened(path.as_uri(), before=lambda page: page.route("https://**", lambda route: route.abort()))
     assert seen.requests == [path.as_uri(), f"https://cdn.plot.ly/{figures.script_name()}"]
     assert not [complaint for complaint in seen.complaints if "net::ERR" not in complaint]
-    before = seen.page.text_content("#more-Energy")
-    seen.page.focus("#slider")
+    before = seen.page.text_content("#more-Energy-0")
+    seen.page.focus("#slider-0")
     seen.page.keyboard.press("End")
-    assert seen.page.text_content("#more-Energy") == "out of reach" != before
+    assert seen.page.text_content("#more-Energy-0") == "out of reach" != before
 
 
 @pytest.mark.parametrize("plotlyjs", ["inline", "cdn"])
@@ -197,3 +203,101 @@ def test_a_run_of_almost_nothing_is_a_quiet_page(opened, run, tmp_path, missing)
     seen = opened(write(report_of(load_run(tmp_path, partial=True)), tmp_path / "report.html").as_uri())
     assert seen.complaints == []
     assert "NaN" not in seen.page.inner_text("body")
+
+
+BOX = """(selector) => {
+  const box = document.querySelector(selector).getBoundingClientRect();
+  return { top: box.top, bottom: box.bottom, left: box.left, right: box.right, height: box.height };
+}"""
+
+
+def test_curve_and_slider_are_side_by_side_on_a_wide_screen_and_stacked_on_a_phone(opened, address):
+    wide, phone = opened(address, width=1440).page, opened(address, width=390).page
+    figure, prices = (wide.evaluate(BOX, selector) for selector in ("#curve-0", ".prices"))
+    assert figure["right"] <= prices["left"]
+    assert prices["top"] < figure["bottom"]
+    figure, prices = (phone.evaluate(BOX, selector) for selector in ("#curve-0", ".prices"))
+    assert figure["bottom"] <= prices["top"]
+
+
+def test_the_page_of_a_phone_is_short_and_its_plot_high(opened, address):
+    page = opened(address, width=390).page
+    assert page.evaluate("document.documentElement.scrollHeight") <= 7 * 900
+    assert page.locator("#curve-0 .nsewdrag").first.bounding_box()["height"] >= 220
+
+
+def test_fewer_than_450_words_are_visible_before_a_fold_is_opened(opened, address):
+    words = opened(address).page.evaluate("document.querySelector('main').innerText.split(/\\s+/).length")
+    assert 50 < words < 450
+
+
+OVERLAPS = """() => {
+  const boxes = [...document.querySelectorAll("main figure, main p, main table, main dl, main summary, main ul")]
+    .filter((one) => one.offsetParent !== null)
+    .filter((one) => !one.parentElement.closest("figure, table, dl, ul, details:not([open])"))
+    .map((one) => [one.id || one.className || one.tagName, one.getBoundingClientRect()])
+    .filter(([, box]) => box.height > 0);
+  const found = [];
+  boxes.forEach(([name, a], k) => boxes.slice(k + 1).forEach(([other, b]) => {
+    const across = Math.min(a.right, b.right) - Math.max(a.left, b.left);
+    const down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
+    if (across > 1 && down > 1) found.push([name, other, down]);
+  }));
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("width", [390, 820, 1440])
+def test_nothing_overlaps(opened, address, width):
+    assert opened(address, width=width).page.evaluate(OVERLAPS) == []
+
+
+def test_nothing_overlaps_on_paper(opened, address):
+    """Figures keep the height that they are printed with, whatever it is on the screen."""
+    page = opened(address, width=700).page
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.emulate_media(media="print")
+    becomes(
+        page, "document.querySelectorAll('.figure .main-svg:first-child').length", lambda drawn: drawn >= 4
+    )
+    assert page.evaluate(OVERLAPS) == []
+    assert page.evaluate("document.querySelector('#curve-0').getBoundingClientRect().height") == 300
+
+
+def test_a_figure_can_be_saved_as_svg(opened, address):
+    page = opened(address).page
+    with page.expect_download() as saved:
+        page.click("[data-save=svg][data-figure=curve-0]")
+    assert saved.value.suggested_filename == "curve-0.svg"
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """The page of a run with three metrics."""
+    folder = tmp_path_factory.mktemp("several")
+    path = write_run(folder / "run", rows=600, rate=lambda _: 6e-4)
+    rows = ["time_seconds,step,name,value,cumulative_joules"]
+    for step in load_run(path).steps.iloc[4::10].itertuples():
+        for name, value in (("val_error", 0.9 * step.step**-0.31), ("acc", 1 - 0.8 * step.step**-0.25)):
+            rows.append(f"{step.end_seconds:.6f},{step.step},{name},{value:.6f},{step.cumulative_joules:.6f}")
+    (path / "metrics.csv").write_text("\n".join(rows) + "\n")
+    return write(report_of(load_run(path)), folder / "report.html").as_uri()
+
+
+def test_each_metric_has_a_tab_that_the_keyboard_reaches(opened, several):
+    seen = opened(several)
+    page = seen.page
+    tabs = page.locator("[role=tab]")
+    assert tabs.all_inner_texts() == ["val_error", "loss", "acc"]
+    shown = "[...document.querySelectorAll('.panel')].filter((one) => !one.hidden).map((one) => one.dataset.metric)"
+    assert page.evaluate(shown) == ["val_error"]
+    tabs.first.focus()
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate(shown) == ["acc"]
+    becomes(page, "document.querySelectorAll('#curve-2 .main-svg').length", lambda drawn: drawn > 0)
+    before = page.text_content("#more-Energy-2")
+    page.focus("#slider-2")
+    page.keyboard.press("End")
+    assert page.text_content("#more-Energy-2") == "out of reach" != before
+    assert page.get_attribute("#slider-2", "aria-valuetext").startswith("acc ")
+    assert seen.complaints == []

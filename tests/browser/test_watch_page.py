@@ -104,7 +104,7 @@ def test_the_page_follows_a_run_to_its_end(opened, serve, tmp_path):
     wait_for(seen, "() => document.getElementById('lamp').className === 'completed'")
     assert training.wait(20) == 0
     training.stdout.close()
-    assert seen.page.locator("#state").inner_text().startswith("completed after ")
+    assert seen.page.locator("#status").inner_text().startswith("Completed after ")
     assert seen.complaints == []
     asked = {url.removeprefix(served.url) for url in seen.requests if not url.startswith("data:")}
     assert asked == {"", "page.css", "watch.css", "plotly.js", "figures.js", "watch.js", "snapshot.json"}

@@ -1,31 +1,79 @@
 """The figures: plotly accepts them, and they hold what the report says."""
 
 import json
+from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
 
-from profiler.analysis.downsample import DomainPower, Power
+from profiler.analysis.downsample import DomainPower, Power, Series
+from profiler.records import CurveState, Interval, PhaseEnergy
 from profiler.reporting import figures
 from profiler.reporting.details import Details
 from profiler.reporting.figures import Clock, figures_of
-from tests.support.scripted_reports import DETAILS, outlook
+from profiler.reporting.forecast_section import Best
+from profiler.reporting.model import MetricReport
+from tests.support.scripted_reports import CURVE, DETAILS, make, outlook
 
-DRAWN = figures_of(outlook(), DETAILS)
+FULL = make()
+DRAWN = figures_of(FULL)
 
 
 def test_a_run_with_everything_has_every_figure():
-    assert list(DRAWN) == ["curve", "power", "step-joules", "where", "learning-rate"]
+    assert list(DRAWN) == ["curve-0", "where", "power", "step-joules", "learning-rate"]
 
 
 def test_a_run_with_nothing_has_none():
-    assert figures_of(None, Details()) == {}
+    assert figures_of(make(outlook=None, details=Details())) == {}
+
+
+def test_a_constant_learning_rate_is_not_drawn():
+    constant = replace(DETAILS, learning_rate=Series(x=(0.0, 10.0), y=(0.1, 0.1)))
+    assert "learning-rate" not in figures_of(make(details=constant))
 
 
 def test_a_curve_without_a_forecast_is_drawn_as_it_was_recorded():
-    drawn = figures_of(None, DETAILS)["curve"]
+    drawn = figures_of(make(outlook=None))["curve-0"]
     assert [one["name"] for one in drawn["data"]] == ["recorded"]
     assert go.Figure(drawn).to_dict()["data"]
+
+
+def test_every_metric_with_a_forecast_has_a_curve():
+    other = MetricReport(name="acc", goal="max", outlook=outlook(metric="acc"), state=None, refused="")
+    both = replace(DETAILS, curves=(CURVE, replace(CURVE, name="acc")))
+    drawn = figures_of(make(others=(other,), details=both))
+    assert drawn["curve-1"]["layout"]["yaxis"]["title"]["text"] == "acc"
+
+
+def test_the_curve_has_direct_labels_and_no_legend():
+    layout = DRAWN["curve-0"]["layout"]
+    assert [one["text"] for one in layout["annotations"]] == ["measured", "forecast, 90 %", "floor, 90 %"]
+    assert layout["showlegend"] is False
+    assert trace("curve-0", "fit")["hovertemplate"].startswith("loss %{y")
+
+
+def test_devices_and_activities_add_up_to_the_same_energy():
+    rows = {}
+    for bar in DRAWN["where"]["data"]:
+        rows.setdefault(bar["y"][0], []).append(bar["x"][0])
+    assert {name: sum(joules) for name, joules in rows.items()} == {"device": 490e3, "activity": 490e3}
+    labels = [bar["text"] for bar in DRAWN["where"]["data"]]
+    assert labels == ["gpu:0 82 %", "cpu:package-0 18 %", "forward 33 %", "other 65 %", ""]
+
+
+def test_phases_that_are_not_known_to_50_percent_are_one_piece():
+    vague = PhaseEnergy(name="forward", seconds=1.0, joules=Interval(low=1e4, median=1.6e5, high=4e5))
+    drawn = figures_of(make(details=replace(DETAILS, phases=(vague,))))["where"]
+    assert [bar["name"] for bar in drawn["data"]][2:] == ["training steps", "setup"]
+
+
+def test_the_energy_after_the_best_level_of_a_diverged_run_has_a_row_of_its_own():
+    best = Best(level=1.3, joules=2e5, step=10, share_after=0.6)
+    diverged = outlook(state=CurveState.DIVERGED, best=best, floor=None, targets=(), asked=())
+    bars = figures_of(make(outlook=diverged))["where"]["data"]
+    row = [bar for bar in bars if bar["y"] == ["after the best level"]]
+    assert [bar["x"][0] for bar in row] == [200e3, 290e3]
+    assert row[1]["marker"]["pattern"]["shape"] == "/"
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -43,11 +91,11 @@ def trace(figure, name):
 
 
 def test_the_law_is_solid_as_far_as_it_was_measured_and_dashed_beyond():
-    assert trace("curve", "fit")["x"] == [1e4, 4.85e5]
-    assert trace("curve", "extrapolated")["x"] == [4.85e5, 4.85e6]
-    assert trace("curve", "extrapolated")["line"]["dash"] == "dash"
-    assert trace("curve", "90 % band")["y"] == [3.1, 1.86, 1.8]
-    assert trace("curve", "floor, 90 %")["y"] == [1.31, 1.31]
+    assert trace("curve-0", "fit")["x"] == [1e4, 4.85e5]
+    assert trace("curve-0", "forecast")["x"] == [4.85e5, 4.85e6]
+    assert trace("curve-0", "forecast")["line"]["dash"] == "dash"
+    assert trace("curve-0", "forecast, 90 %")["y"] == [3.1, 1.86, 1.8]
+    assert trace("curve-0", "floor, 90 %")["y"] == [1.31, 1.31]
 
 
 def test_power_is_stacked_over_a_lane_of_what_the_time_was_spent_on():

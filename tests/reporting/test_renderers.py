@@ -14,7 +14,7 @@ import pytest
 from profiler import load_run
 from profiler.emissions import Prices
 from profiler.errors import UsageError
-from profiler.records import Metered, Provenance
+from profiler.records import CurveState, Metered, Provenance, Status
 from profiler.reporting import PLOTLYJS, RENDERERS, figures, render, report_of, tables, text, write
 from profiler.reporting.details import Details
 from profiler.reporting.renderer import Rendered, RenderOptions
@@ -118,16 +118,15 @@ def test_a_page_of_nothing(report):
 
 
 SECTIONS = """\
-Loss against energy
-What a lower loss costs
-Power over time
-Energy per step over time
+loss against energy
 Where the energy went
-Processes
-Backtest of the forecast
+Reliability of the forecast
+Energy by activity
+Power over time
+Energy per step
 Learning rate
+Processes
 Sensors
-Warnings and remedies
 Cost of the profiler itself
 How each number was made
 """
@@ -141,15 +140,40 @@ def test_the_sections_from_top_to_bottom(report):
     assert titles(render(report(), ".html")) == SECTIONS
 
 
+def test_warnings_come_first_among_the_folds_and_are_open(report):
+    page = render(report(summary=summary(warnings=("a", "b"))), ".html")
+    assert titles(page).splitlines()[2] == "2 warnings"
+    assert '<details id="warnings-section" open>' in page
+
+
 def test_what_a_run_does_not_have_leaves_no_empty_section(report):
     page = render(report(outlook=None, details=Details()), ".html")
-    assert titles(page).splitlines() == [
-        "Loss against energy",
-        "Power over time",
-        "Sensors",
-        "Warnings and remedies",
-        "How each number was made",
+    assert titles(page).splitlines() == ["loss against energy", "Sensors", "How each number was made"]
+
+
+@pytest.mark.parametrize(
+    ("modelled", "mark"), [(490e3, "strong"), (300e3, "strong"), (90e3, "trust"), (10e3, "")]
+)
+def test_the_mark_at_the_top_follows_the_measured_share(report, modelled, mark):
+    page = render(report(summary=summary(modelled_joules=modelled)), ".html")
+    found = re.search(r'<p class="(trust[^"]*)"', page)
+    assert (found is None) == (mark == "")
+    assert found is None or mark in found.group(1)
+
+
+def test_killed_failed_and_diverged_runs_look_different_from_success(report):
+    measured = {"modelled_joules": 0.0}
+    diverged = outlook(state=CurveState.DIVERGED, floor=None, targets=(), asked=(), ahead=None)
+    bands = [
+        re.search(r'class="band (\w+)"', render(known, ".html")).group(1)
+        for known in (
+            report(summary=summary(**measured)),
+            report(summary=summary(status=Status.INTERRUPTED, **measured)),
+            report(summary=summary(status=Status.FAILED, **measured)),
+            report(summary=summary(**measured), outlook=diverged),
+        )
     ]
+    assert bands == ["good", "caution", "bad", "bad"]
 
 
 PRICES = Prices(pue=1.5, grid_gco2e_per_kwh=380.0, grid_source="as given", price_per_kwh=0.25)
@@ -157,7 +181,7 @@ PRICES = Prices(pue=1.5, grid_gco2e_per_kwh=380.0, grid_source="as given", price
 
 def test_carbon_and_money_are_said_where_they_are_known_and_how_to_give_them_where_not(report):
     known, unknown = (Page(render(report(prices=prices), ".html")).text for prices in (PRICES, None))
-    for said in ("0.204 kWh", "77.6 gCO2e", "380 g/kWh, as given", "0.0510", "at 0.25 per kWh", "PUE 1.5"):
+    for said in ("0.20 kWh", "78 gCO2e", "380 g/kWh, as given", "price 0.051", "PUE 1.5"):
         assert said in known
     assert "gCO2e" not in unknown
     assert "country=" in unknown
@@ -290,7 +314,7 @@ def test_no_curve_however_strange_makes_a_report_fail_or_print_nan(tmp_path, los
 
 
 TINY = {
-    "no domain": ("samples.csv", {"domains": []}),
+    "no domain": ("samples.csv", {"domains": [], "totals": None}),
     "no step": ("steps.csv", {"totals": None}),
     "no span": ("spans.csv", {"totals": None}),
     "nothing": (".csv", {"domains": [], "overhead": {}, "totals": None}),
@@ -376,7 +400,7 @@ def test_processes_are_listed_by_rank_and_a_thousand_are_not_all_listed(report):
 def test_a_long_run_is_thinned_for_drawing(tmp_path):
     """As many rows as a run of a million steps has."""
     report = report_of(load_run(write_run(tmp_path / "run", steps=12_000)))
-    drawn = figures.figures_of(report.outlook, report.details)
+    drawn = figures.figures_of(report)
     points = {name: sum(len(trace["x"]) for trace in figure["data"]) for name, figure in drawn.items()}
     assert max(points.values()) < 6000
     assert len(render(report, ".html")) < 6e6

@@ -146,7 +146,9 @@ PRICES = Prices(pue=1.5, grid_gco2e_per_kwh=380.0, grid_source="France 2023", pr
 
 def test_carbon_and_money_appear_where_they_are_known(report):
     cost = find(lines_of(report(prices=PRICES)), "cost")
-    assert cost.startswith("490 kJ (0.14 kWh, 0.20 kWh at the meter (PUE 1.5), 78 gCO2e, 0.051) in 20.6 min")
+    assert cost.startswith(
+        "490 kJ (0.14 kWh, 0.20 kWh at the meter (PUE 1.5), 78 gCO2e, price 0.051) in 20.6 min"
+    )
     assert "CO2" not in text_of(report())
 
 

@@ -198,17 +198,24 @@ DETAILS = Details(
 )  # fmt: skip
 
 
+def make(*, outlook=outlook(), details=DETAILS, prices=None, summary=summary(), others=(), **changes):  # noqa: B008 - all are frozen
+    """Make a report; keyword arguments replace parts of it."""
+    refused = "" if outlook else "A forecast needs 6 points and the curve has 3. Train longer."
+    state = outlook.state if outlook else CurveState.TOO_EARLY
+    known = MetricReport(name="loss", goal="min", outlook=outlook, state=state, refused=refused, last=1.84)
+    if outlook is None:
+        details = replace(details, curves=tuple(without_trend(curve) for curve in details.curves))
+    plain = build(summary, [known, *others], prices=prices, examine=lambda: details)
+    return replace(plain, **changes)
+
+
+def without_trend(curve):
+    """Return the details of a curve that supports no forecast."""
+    bare = replace(curve.chart, joules=(), losses=(), law_joules=(), law=())
+    return replace(curve, chart=bare, target_table=None, assumptions=None)
+
+
 @pytest.fixture
 def report():
     """Make a report; keyword arguments replace parts of it."""
-
-    def make(*, outlook=outlook(), details=DETAILS, prices=None, summary=summary(), others=(), **changes):  # noqa: B008 - all are frozen
-        refused = "" if outlook else "A forecast needs 6 points and the curve has 3. Train longer."
-        state = outlook.state if outlook else CurveState.TOO_EARLY
-        known = MetricReport(
-            name="loss", goal="min", outlook=outlook, state=state, refused=refused, last=1.84
-        )
-        plain = build(summary, [known, *others], prices=prices, examine=lambda: details)
-        return replace(plain, **changes)
-
     return make

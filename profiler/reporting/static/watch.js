@@ -40,7 +40,12 @@
     shown = seen;
     write("name", seen.name);
     write("state", seen.state);
-    write("answer", seen.answer);
+    write("status", seen.band);
+    byId("status").className = `band ${seen.tone}`;
+    byId("status").hidden = !seen.band;
+    byId("answer").replaceChildren(...seen.answer.flatMap(([label, text]) => [element("dt", label), element("dd", text)]));
+    write("metric", seen.metric);
+    write("age", seen.age);
     document.title = `${seen.name} - ${seen.status}`;
     byId("lamp").className = seen.status;
     byId("cards").replaceChildren(...seen.cards.map(card));
