@@ -33,13 +33,30 @@ class Bill(NamedTuple):
 NOTHING_YET = Bill(by_category=(None,) * len(CATEGORIES), total=None, modelled=0, variance=0.0)
 
 
-class _Account(NamedTuple):
-    timeline: Timeline
-    start_joules: float
-    column: int
-    is_modelled: bool
-    start_ns: int
-    edge: Edge
+class _Account:
+    """Energy of one domain from the time at which it joined."""
+
+    __slots__ = ("_start", "column", "is_modelled", "start_ns", "timeline")
+
+    def __init__(self, domain: Domain, timeline: Timeline, start_ns: int) -> None:
+        self.timeline = timeline
+        self.column = _COLUMNS[category_of(domain.name)]
+        self.is_modelled = domain.provenance is Provenance.MODELLED
+        self.start_ns = start_ns
+        self._start: tuple[float, Edge] | None = None
+
+    def start(self) -> tuple[float, Edge]:
+        """Return the joules at the start and their uncertainty.
+
+        With a slow meter, the start lies after its last reading when the domain joins. The energy at the start is then
+        unknown until the next reading.
+        """
+        if self._start is not None:
+            return self._start
+        start = self.timeline.joules_at(self.start_ns), self.timeline.edge(self.start_ns)
+        if (self.timeline.latest_ns or 0) >= self.start_ns:
+            self._start = start
+        return start
 
 
 class Ledger:
@@ -55,16 +72,15 @@ class Ledger:
     def join(self, domain: Domain, timeline: Timeline, start_ns: int) -> None:
         """Count ``domain`` from ``start_ns`` on."""
         if domain.name not in self._accounts:
-            modelled = domain.provenance is Provenance.MODELLED
-            column = _COLUMNS[category_of(domain.name)]
-            joules, edge = timeline.joules_at(start_ns), timeline.edge(start_ns)
-            self._accounts[domain.name] = _Account(timeline, joules, column, modelled, start_ns, edge)
+            account = self._accounts[domain.name] = _Account(domain, timeline, start_ns)
+            account.start()
 
     @property
     def start_variance(self) -> float:
         """Variance of the energies at which the accounts begin, in square joules."""
         return sum(
-            a.edge.variance(a.start_ns, a.timeline.traits.hidden_watts) for a in self._accounts.values()
+            account.start()[1].variance(account.start_ns, account.timeline.traits.hidden_watts)
+            for account in self._accounts.values()
         )
 
     @property
@@ -81,16 +97,17 @@ class Ledger:
         """Return the bill at a boundary. Every part is non-decreasing in time."""
         sums: list[int | None] = [None] * len(CATEGORIES)
         total, modelled, variance, drift = 0, 0, 0.0, 0.0
-        for timeline, start, column, is_modelled, *_ in self._accounts.values():
+        for account in self._accounts.values():
+            timeline, column = account.timeline, account.column
             joules, spread = timeline.at(time_ns)
-            amount = max(round((joules - start) * MICROJOULES_PER_JOULE), 0)
+            amount = max(round((joules - account.start()[0]) * MICROJOULES_PER_JOULE), 0)
             sums[column] = amount + (sums[column] or 0)
             total += amount
             variance += spread
             drift += timeline.gap_variance_at(time_ns)
             if timeline.traits.is_sampled:
                 drift += timeline.drift_at(time_ns)
-            if is_modelled:
+            if account.is_modelled:
                 modelled += amount
         return Bill(tuple(sums), total if self._accounts else None, modelled, variance, drift)
 

@@ -7,6 +7,7 @@ epoch. The meter (a PDU, a smart plug, a BMC) is assumed to measure the whole no
 import math
 import os
 import stat
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ _MAX_WAIT_SECONDS, _POLL_SECONDS = 1.0, 0.01
 _BUFFERED_SECONDS = 30.0
 """Oldest reading that is accepted, relative to the time at which it is read."""
 _AGES_KEPT = 64
+_EARLIEST_NS, _LATEST_NS = -NANOSECONDS_PER_SECOND // 20, 10 * NANOSECONDS_PER_SECOND
+"""Ages of a line at which its time is taken to be by the clock of this machine."""
 _UNITS = ("watts", "joules")
 
 
@@ -71,12 +74,17 @@ class LineReader:
             self._skips_line = False
         return [line.decode("ascii", "replace").strip() for line in complete]
 
-    def skip_to_end(self) -> None:
-        """Ignore the existing content of a file, up to the end of a line that is being written."""
-        self._rest = b""
-        if os.lseek(self._descriptor, 0, os.SEEK_END) > 0:
-            os.lseek(self._descriptor, -1, os.SEEK_END)
-            self._skips_line = os.read(self._descriptor, 1) != b"\n"
+    def skip_to_end(self) -> str:
+        """Skip the existing content of a file, up to the end of a line that is being written.
+
+        Returns:
+            The last complete line.
+        """
+        size = os.lseek(self._descriptor, 0, os.SEEK_END)
+        os.lseek(self._descriptor, max(size - 2 * _MAX_LINE, 0), os.SEEK_SET)
+        *complete, rest = os.read(self._descriptor, 2 * _MAX_LINE).split(b"\n")
+        self._rest, self._skips_line = b"", bool(rest)
+        return complete[-1].decode("ascii", "replace").strip() if complete else ""
 
     def close(self) -> None:
         """Close the file. May be called twice."""
@@ -90,17 +98,22 @@ class ExternalMeter:
 
     Args:
         lines: The open file or pipe, after its header.
+        last_line: The last line from before the start, which is used if it is recent.
         domain: The domain; its provenance determines whether lines contain watts or joules.
         clock: Returns monotonic nanoseconds.
     """
 
-    def __init__(self, lines: LineReader, domain: Domain, *, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, lines: LineReader, last_line: str, domain: Domain, *, clock: Callable[[], int]
+    ) -> None:
         self._lines = lines
+        self._last_line = last_line
         self._domain = domain
         self._clock = clock
         self._counter = WrappingCounter(None, max_watts=MAX_PLATFORM_WATTS)
         self._offsets: deque[int] = deque(maxlen=_AGES_KEPT)
-        self._last_ns = self._arrived_ns = clock()
+        self._arrived_ns = clock()
+        self._last_ns = self._arrived_ns - round(_BUFFERED_SECONDS * NANOSECONDS_PER_SECOND)
         self._longest_silence_ns = 0
         self._invalid = 0
         self._closed = False
@@ -127,10 +140,22 @@ class ExternalMeter:
         if values:
             self._arrived_ns = now
         self._longest_silence_ns = max(self._longest_silence_ns, now - self._arrived_ns)
-        if values:
-            # A line always arrives after its measurement, so the smallest delay is the best estimate of the offset.
-            self._offsets.append(now - values[-1][0])
-        return [reading for at, value in values if (reading := self._reading(at, value, now)) is not None]
+        earlier, self._last_line = self._last_line, ""
+        if earlier and (value := self._parse(earlier)) is not None and _is_recent(value[0]):
+            values.insert(0, value)
+        if not values:
+            return []
+        offset_ns = self._offset_ns(values[-1][0], now)
+        readings = (self._reading(min(at + offset_ns, now), value, now) for at, value in values)
+        return [reading for reading in readings if reading is not None]
+
+    def _offset_ns(self, newest: int, now: int) -> int:
+        """Return the offset from the meter's clock to the monotonic clock, given the time of the newest line."""
+        if _is_recent(newest):
+            return now - time.time_ns()
+        # A line always arrives after its measurement, so the smallest delay is the best estimate.
+        self._offsets.append(now - newest)
+        return min(self._offsets)
 
     def _parse(self, line: str) -> tuple[int, float] | None:
         """Return nanoseconds of the meter's clock and the value."""
@@ -145,8 +170,7 @@ class ExternalMeter:
             return None
         return round(seconds * NANOSECONDS_PER_SECOND), value
 
-    def _reading(self, at: int, value: float, now: int) -> Reading | None:
-        time_ns = min(at + min(self._offsets), now)
+    def _reading(self, time_ns: int, value: float, now: int) -> Reading | None:
         if time_ns <= self._last_ns or now - time_ns > _BUFFERED_SECONDS * NANOSECONDS_PER_SECOND:
             return None
         if self._domain.provenance is Provenance.INTEGRATED:
@@ -182,6 +206,11 @@ class ExternalMeter:
                 f"{name}: the counter of the external meter was reset {times(self._counter.restarts)}."
             )
         return tuple(found)
+
+
+def _is_recent(at: int) -> bool:
+    """Return True if a Unix time in nanoseconds is plausible as a recent time by the clock of this machine."""
+    return _EARLIEST_NS <= time.time_ns() - at <= _LATEST_NS
 
 
 _HEADERS = {f"time,{unit}": unit for unit in _UNITS}
@@ -220,8 +249,7 @@ def open_meter(path: Path, environment: Environment) -> Found:
             f"the external meter {path} has no header",
             remedy="Its first line, written within a second after the start, must be time,watts or time,joules",
         )
-    if lines.is_file:
-        lines.skip_to_end()
+    last_line = lines.skip_to_end() if lines.is_file else ""
     domain = Domain(
         name="node:external",
         source=f"external meter ({unit})",
@@ -230,7 +258,7 @@ def open_meter(path: Path, environment: Environment) -> Found:
         buffered_seconds=_BUFFERED_SECONDS,
     )
     (domain,) = count_parts([domain], environment.measured, "external meter")
-    return Found(sensors=(ExternalMeter(lines, domain, clock=environment.clock),))
+    return Found(sensors=(ExternalMeter(lines, last_line, domain, clock=environment.clock),))
 
 
 def _unit(lines: LineReader, sleep: Callable[[float], object]) -> str | None:

@@ -358,3 +358,17 @@ def test_rate_limit_admits_ten_thousand_rows_then_five_per_second():
     assert sum(passed) == 50
     assert thinner.dropped == 950
     assert {len(list(group)) for kept, group in groupby(passed) if not kept} == {19}
+
+
+@pytest.mark.parametrize("provenance", [Provenance.INTEGRATED, Provenance.COUNTER])
+def test_slow_meter_counts_no_energy_from_before_the_start(provenance):
+    """The window starts between two readings, and the domain joins before the second one arrives."""
+    domain = Domain(name="node", source="x", provenance=provenance)
+    timeline, ledger = Timeline(), Ledger()
+    for second in (0, 1, 2):
+        energy = 400.0 * second if provenance is Provenance.COUNTER else None
+        power = None if energy is not None else 400.0
+        timeline.add(Reading(domain="node", time_ns=second * SECOND, energy_joules=energy, power_watts=power))
+        if second == 0:
+            ledger.join(domain, timeline, SECOND * 4 // 10)
+    assert ledger.bill(2 * SECOND).total == pytest.approx(1.6 * 400e6)

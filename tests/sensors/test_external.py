@@ -3,11 +3,13 @@
 import itertools
 import os
 import random
+import time
 
 import pytest
 
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Provenance
+from profiler.sensors.environment import Environment
 from profiler.sensors.external import VARIABLE, open_external
 from profiler.testing.conformance import SensorConformance, SensorRig
 from profiler.testing.replay import Waveform
@@ -64,7 +66,7 @@ def test_several_lines_between_two_reads_have_their_own_times(meter, machine, fa
     assert [b - a for a, b in itertools.pairwise(times)] == pytest.approx([SECOND // 10] * 9, abs=1_000)
 
 
-def test_lines_from_before_the_start_are_ignored(tmp_path, machine, fake_clock):
+def test_old_lines_are_ignored(tmp_path, machine, fake_clock):
     path = tmp_path / "meter.csv"
     path.write_text(f"time,watts\n{UNIX_EPOCH_SECONDS},500\n{UNIX_EPOCH_SECONDS},7")
     (sensor,) = open_external(machine(environ={VARIABLE: str(path)})).sensors
@@ -73,6 +75,20 @@ def test_lines_from_before_the_start_are_ignored(tmp_path, machine, fake_clock):
     fake_clock.advance(1)
     assert [reading.power_watts for reading in sensor.read()] == [600.0]
     assert sensor.warnings == ()
+
+
+def test_a_recent_line_from_before_the_start_is_used_with_its_time_by_this_machine(tmp_path):
+    path = tmp_path / "meter.csv"
+    path.write_text(f"time,joules\n{time.time() - 9:.3f},10\n{time.time() - 2:.3f},500\n")
+    (sensor,) = open_external(Environment(environ={VARIABLE: str(path)})).sensors
+    before = time.monotonic_ns()
+    (first,) = sensor.read()
+    assert first.energy_joules == 500.0
+    assert before - first.time_ns == pytest.approx(2 * SECOND, abs=SECOND / 2)
+    with path.open("a") as file:
+        file.write(f"{time.time() - 1:.3f},900\n")
+    (second,) = sensor.read()
+    assert second.time_ns - first.time_ns == pytest.approx(SECOND, abs=SECOND / 2)
 
 
 def test_the_meter_is_the_total_if_nothing_else_is_measured(meter, machine):
