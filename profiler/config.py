@@ -149,7 +149,8 @@ class ProfilerConfig:
     planned_learning_rate: Planned | None = field(
         default=None,
         metadata=_keyword(
-            "Learning rate over the whole run: a number, one rate per step, or a function of the steps already done.",
+            "Learning rate over the whole run: a number, one rate per step, a function of the steps already done, or "
+            "words, such as 'cosine to 0.1 at 100_000 steps' or 'wsd 80 %'; rates in words are relative to the peak.",
             "By default the plan of a torch scheduler is simulated at the end of the run.",
         ),
     )

@@ -1,9 +1,10 @@
 """Planned learning rate of a run: declared by the user or simulated, stored in ``run.json``, read by forecasts."""
 
 import math
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import heappop, heappush
 from typing import Any, Self, SupportsFloat, SupportsIndex
 
@@ -19,7 +20,13 @@ TOLERANCE = 1e-3
 """Largest error of the lines between knots, as a share of the peak rate, where ``KNOTS`` knots suffice."""
 DECLARED = "planned_learning_rate"
 
-Planned = float | Sequence[float] | Callable[[int], float]
+_WORDS = re.compile(
+    r"(constant|linear|cosine|wsd)(?:\s+(\d+(?:\.\d+)?)\s*%)?(?:\s+to\s+(\d*\.?\d+))?"
+    r"(?:\s+at\s+(\d[\d_,]*)(?:\s+steps)?)?(?:\s+after\s+(\d[\d_,]*)(?:\s+steps)?)?"
+)
+_EXAMPLES = "'cosine to 0.1 at 100_000 steps' or 'wsd 80 %'"
+
+Planned = float | str | Sequence[float] | Callable[[int], float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +37,13 @@ class RatePlan:
         steps: Steps of the knots, counted from 1, increasing. A single knot is a constant rate.
         rates: Learning rate of each of these steps.
         source: Origin of the plan, for reports.
+        relative: Whether the rates are relative to the peak, which only the recording shows.
     """
 
     steps: tuple[int, ...]
     rates: tuple[float, ...]
     source: str
+    relative: bool = False
 
     @classmethod
     def sampled(cls, rate: Callable[[int], float], first: int, last: int, source: str) -> Self:
@@ -51,14 +60,22 @@ class RatePlan:
         if not section or "knots" not in section:
             return None
         steps, rates = zip(*section["knots"], strict=True)
-        return cls(steps=steps, rates=rates, source=str(section["source"]))
+        relative = bool(section.get("relative", False))
+        return cls(steps=steps, rates=rates, source=str(section["source"]), relative=relative)
 
     def section(self) -> dict[str, Any]:
         """Return the plan as it is stored in ``run.json``."""
-        return {
+        section: dict[str, Any] = {
             "source": self.source,
             "knots": [list(knot) for knot in zip(self.steps, self.rates, strict=True)],
         }
+        return section | {"relative": True} if self.relative else section
+
+    def scaled(self, peak: float) -> "RatePlan":
+        """Return the plan in units of the learning rate, given its peak."""
+        if not self.relative:
+            return self
+        return replace(self, rates=tuple(peak * rate for rate in self.rates), relative=False)
 
     @property
     def last_step(self) -> float:
@@ -78,7 +95,8 @@ def declared(planned: Planned | None, total_steps: int | None) -> RatePlan | Non
     """Validate the declared steps and learning rate of a run; None if no rate is declared.
 
     Args:
-        planned: A constant rate, one rate per step, or a function of the number of steps already done.
+        planned: A constant rate, one rate per step, a function of the number of steps already done, or words, such as
+            ``"cosine to 0.1 at 100_000 steps"``: see :func:`in_words`.
         total_steps: Optimizer steps of the whole run.
 
     Raises:
@@ -88,11 +106,54 @@ def declared(planned: Planned | None, total_steps: int | None) -> RatePlan | Non
         raise UsageError(f"{TOTAL} must be a positive whole number, not {total_steps!r}.")
     if planned is None:
         return None
+    if isinstance(planned, str):
+        return in_words(planned, total_steps)
     if callable(planned):
         return _of_function(planned, total_steps)
     if isinstance(planned, SupportsFloat) and getattr(planned, "ndim", 0) == 0:
         return RatePlan(steps=(1,), rates=(_rate(planned, 1),), source=DECLARED)
     return _of_sequence(planned, total_steps)
+
+
+def in_words(words: str, total_steps: int | None = None) -> RatePlan:
+    """Parse a plan in words; its rates are relative to the peak of the recorded ones.
+
+    The forms are ``constant``, ``linear``, ``cosine`` and ``wsd 80 %`` (constant for that share of the steps, then
+    linear), each with ``to F`` for the last rate relative to the peak (0 by default), ``at N steps`` for the length
+    (``total_steps`` by default), and ``after W steps`` for a linear warm-up.
+
+    Raises:
+        UsageError: The words are not understood, or the length is missing or contradictory.
+    """
+    match = _WORDS.fullmatch(words.strip().lower())
+    if match is None:
+        raise UsageError(f"{DECLARED}={words!r} is not understood; write it like {_EXAMPLES}.")
+    shape, stable, end, length, warm_up = match.groups()
+    if shape == "constant":
+        return RatePlan(steps=(1,), rates=(1.0,), source=f"{words} ({DECLARED})", relative=True)
+    last = _whole(length) if length else total_steps
+    if last is None or (total_steps is not None and last != total_steps):
+        missing = "needs a length" if last is None else f"contradicts {TOTAL}={total_steps:,}"
+        raise UsageError(f"{DECLARED}={words!r} {missing}; write it like {_EXAMPLES}.")
+    first, final = max(_whole(warm_up) if warm_up else 1, 1), float(end or 0.0)
+    kept = float(stable or 0.0) / 100.0 if shape == "wsd" else 0.0
+    if not (0.0 <= final <= 1.0 and 0.0 <= kept < 1.0 and first < last) or (shape == "wsd") != bool(stable):
+        raise UsageError(f"{DECLARED}={words!r} is out of range; write it like {_EXAMPLES}.")
+
+    def rate(step: int) -> float:
+        if step < first:
+            return step / first
+        progress = (step - max(first, kept * last)) / (last - max(first, kept * last))
+        progress = max(progress, 0.0)
+        fall = 0.5 * (1.0 - math.cos(math.pi * progress)) if shape == "cosine" else progress
+        return 1.0 - (1.0 - final) * fall
+
+    plan = RatePlan.sampled(rate, 1, last, f"{words} ({DECLARED})")
+    return replace(plan, relative=True)
+
+
+def _whole(digits: str) -> int:
+    return int(digits.replace("_", "").replace(",", ""))
 
 
 def _of_function(planned: Callable[[int], float], total_steps: int | None) -> RatePlan:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from profiler.config import ProfilerConfig
 from profiler.errors import UsageError
-from profiler.lr_plan import KNOTS, RatePlan, declared
+from profiler.lr_plan import KNOTS, SECTION, RatePlan, declared
 
 TOTAL = 100_000
 
@@ -82,13 +82,49 @@ def test_no_plan_writes_no_key():
         (lambda done: -1.0, 10, "gives -1.0 for step 1; a learning rate is finite and not negative"),
         (lambda done: None, 10, "gives None for step 1, which is not a number"),
         (math.nan, None, "finite and not negative"),
-        ([0.1, 0.2], 3, "holds 2 rates, one per step; there must be 3, as total_steps says"),
+        ([0.1, 0.2], 3, "holds 2 rates, one per step; there must be 3, as total_steps states"),
         ([0.1], None, "there must be two or more"),
         ([0.1, "much"], None, "gives 'much' for step 2"),
-        ("cosine", None, "must be a rate, one rate per step or a function"),
         (object(), None, "must be a rate, one rate per step or a function"),
     ],
 )
 def test_a_meaningless_plan_is_refused(planned, total, printed):
     with pytest.raises(UsageError, match=printed):
         ProfilerConfig(planned_learning_rate=planned, total_steps=total)
+
+
+@pytest.mark.parametrize(
+    ("words", "total", "expected"),
+    [
+        ("cosine to 0.1 at 100_000 steps", None, {1: 1.0, 50_000: 0.55, 100_000: 0.1}),
+        ("linear", 1000, {1: 1.0, 500: 0.5, 1000: 0.0}),
+        ("linear to 0.2 at 1,000 steps after 100 steps", None, {50: 0.5, 100: 1.0, 550: 0.6, 1000: 0.2}),
+        ("WSD 80 %", 1000, {1: 1.0, 800: 1.0, 900: 0.5, 1000: 0.0}),
+        ("constant", None, {1: 1.0, 10**6: 1.0}),
+    ],
+)
+def test_plan_in_words(words, total, expected):
+    plan = declared(words, total)
+    assert plan.relative
+    for step, rate in expected.items():
+        assert plan.rate_at(step) == pytest.approx(rate, abs=0.01)
+        assert plan.scaled(3e-4).rate_at(step) == pytest.approx(3e-4 * rate, abs=3e-6)
+    again = RatePlan.read({SECTION: plan.section()})
+    assert again == plan
+
+
+@pytest.mark.parametrize(
+    ("words", "total", "problem"),
+    [
+        ("fast", 100, "not understood"),
+        ("cosine", None, "needs a length"),
+        ("cosine at 100 steps", 200, "contradicts total_steps=200"),
+        ("wsd", 100, "out of range"),
+        ("cosine to 7", 100, "out of range"),
+        ("linear after 200 steps", 100, "out of range"),
+    ],
+)
+def test_wrong_words_are_rejected_with_an_example(words, total, problem):
+    with pytest.raises(UsageError, match=problem) as caught:
+        declared(words, total)
+    assert "cosine to 0.1 at 100_000 steps" in str(caught.value)

@@ -87,7 +87,8 @@ def run_curve(run: "StoredRun", training: int | None = None) -> RunCurve:
     """Feed the stored steps of a training to the accumulator that also runs beside one; the last one by default."""
     # The plan describes the scheduler at work when the recording stopped.
     is_last = training is None or training == trainings(run)[-1]
-    curve = RunCurve(RateTrace(_plan(run) if is_last else None))
+    total = int(run.meta.get(lr_plan.TOTAL) or 0) or None
+    curve = RunCurve(RateTrace(_plan(run), total) if is_last else RateTrace())
     steps = _steps_of(run, training)
     steps = steps[steps["cumulative_joules"].notna()]
     for values in zip(*(steps[name].tolist() for name in _COLUMNS), strict=True):

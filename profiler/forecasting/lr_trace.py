@@ -15,6 +15,14 @@ APART = 0.05
 """Tolerance of a planned rate, as a part of the peak, and the largest part of the points that may exceed it."""
 
 
+SAME_PEAK = 1e-3
+FEWEST_POINTS = 8
+LEAST_DECAY = 0.05
+"""Least decay, as a part of the peak, that shows the shape of a schedule."""
+MATCH = 0.01
+"""Largest departure of a recorded rate from a recognised decay, as a part of the peak."""
+
+
 class Point(NamedTuple):
     """End of a step.
 
@@ -38,6 +46,7 @@ class RateTrace:
 
     Attributes:
         plan: The planned rate; may be set at any time.
+        total_steps: Declared steps of the whole run; likewise.
         before: Steps of the runs that this one resumes; set it before the first step.
         origin_joules: Joules at which the first step of this run began; set it before the first step.
         points: Kept points, at least ``spacing`` joules apart.
@@ -47,10 +56,21 @@ class RateTrace:
         highest: Highest recorded rate.
     """
 
-    __slots__ = ("before", "highest", "last", "lowest", "origin_joules", "plan", "points", "spacing")
+    __slots__ = (
+        "before",
+        "highest",
+        "last",
+        "lowest",
+        "origin_joules",
+        "plan",
+        "points",
+        "spacing",
+        "total_steps",
+    )
 
-    def __init__(self, plan: RatePlan | None = None) -> None:
+    def __init__(self, plan: RatePlan | None = None, total_steps: int | None = None) -> None:
         self.plan = plan
+        self.total_steps = total_steps
         self.before = 0
         self.origin_joules = 0.0
         self.points: list[Point] = []
@@ -100,10 +120,38 @@ class RateTrace:
 
     def as_fit_kwargs(self) -> dict[str, Any]:
         """Return the keyword arguments of a fit that describe the rate; none where it carries no information."""
-        plan = self.plan
+        plan = self._known_plan() or self.guess()
         if plan is not None and plan.last_step > self.last.step and not self._contradiction():
             return {"planned_learning_rate": self._whole(plan)}
         return {"learning_rate": _split(self._recorded())} if self.varies else {}
+
+    def _known_plan(self) -> RatePlan | None:
+        return None if self.plan is None else self.plan.scaled(self.highest or 1.0)
+
+    def guess(self) -> RatePlan | None:
+        """Return the plan that continues a linear or cosine decay to ``total_steps``; None if neither fits.
+
+        It is for schedules that assign the rate by hand, which cannot be simulated.
+        """
+        total, points = self.total_steps, self._recorded()
+        if self.plan is not None or not total or total <= self.last.step or not self.varies:
+            return None
+        peak = self.highest
+        at_peak = [k for k, point in enumerate(points) if point.rate >= (1.0 - SAME_PEAK) * peak]
+        decay = points[at_peak[-1] + 1 :]
+        if len(decay) < FEWEST_POINTS or decay[-1].rate > (1.0 - LEAST_DECAY) * peak:
+            return None
+        drops = [1.0 - point.rate / peak for point in decay]
+        best: tuple[float, RatePlan] | None = None
+        # A cosine begins at the first point near the peak, a decay after a constant phase at the last one.
+        for first in (points[at_peak[0]].step, points[at_peak[-1]].step):
+            for shape in ("linear", "cosine"):
+                falls = [_fall(shape, (point.step - first) / (total - first)) for point in decay]
+                depth = sum(d * f for d, f in zip(drops, falls, strict=True)) / sum(f * f for f in falls)
+                worst = max(abs(d - depth * f) for d, f in zip(drops, falls, strict=True))
+                if worst <= MATCH and depth <= 1.0 + MATCH and (best is None or worst < best[0]):
+                    best = worst, _decay(shape, first, total, peak, min(depth, 1.0))
+        return None if best is None else best[1]
 
     def _past(self) -> list[Point]:
         return self.points if self.points[-1:] == [self.last] else [*self.points, self.last]
@@ -129,7 +177,10 @@ class RateTrace:
 
     def notes(self) -> tuple[str, ...]:
         """Return caveats of the plan, as sentences."""
-        plan = self.plan
+        guess = self.guess()
+        if guess is not None:
+            return (f"The future learning rate is a guess: the recorded rates match {guess.source}.",)
+        plan = self._known_plan()
         if plan is None or not self.last.step:
             return ()
         if self.last.step > plan.last_step:
@@ -139,11 +190,15 @@ class RateTrace:
 
     def _contradiction(self) -> tuple[str, ...]:
         """Return a caveat if the recorded rate contradicts the plan at more than a few points."""
-        plan = self.plan
-        if plan is None:
+        plan = self._known_plan()
+        if plan is None or self.plan is None:
             return ()
         most = APART * max(self.highest, *plan.rates)
         compared = [point for point in self._recorded() if point.step >= plan.steps[0]]
+        if self.plan.relative:
+            # A plan in words need not mention the warm-up.
+            peak = next((point.step for point in compared if point.rate == self.highest), 0)
+            compared = [point for point in compared if point.step >= peak]
         off = [point for point in compared if abs(point.rate - plan.rate_at(point.step)) > most]
         if len(off) <= APART * len(compared):
             return ()
@@ -151,6 +206,18 @@ class RateTrace:
             f"at step {off[-1].step:,} the rate was {off[-1].rate:.4g}, not {plan.rate_at(off[-1].step):.4g}"
         )
         return (f"The plan of the learning rate ({plan.source}) is ignored: {where}.",)
+
+
+def _fall(shape: str, progress: float) -> float:
+    return 0.5 * (1.0 - math.cos(math.pi * progress)) if shape == "cosine" else progress
+
+
+def _decay(shape: str, first: int, total: int, peak: float, depth: float) -> RatePlan:
+    def rate(step: int) -> float:
+        return peak * (1.0 - depth * _fall(shape, (step - first) / (total - first)))
+
+    source = f"a {shape} decay to {1.0 - depth:.0%} of the peak at step {total:,}"
+    return RatePlan.sampled(rate, first, total, source)
 
 
 def _split(points: list[Point]) -> Rate:

@@ -18,14 +18,15 @@ class LiveCurve:
 
     Args:
         plan: Planned learning rate; None if none was declared.
+        total_steps: Declared steps of the whole run.
 
     Attributes:
         bins: Loss over joules, for the thread that adds rows and after the end.
         rates: Learning rate over joules, likewise.
     """
 
-    def __init__(self, plan: RatePlan | None = None) -> None:
-        self._curve = RunCurve(RateTrace(plan))
+    def __init__(self, plan: RatePlan | None = None, total_steps: int | None = None) -> None:
+        self._curve = RunCurve(RateTrace(plan, total_steps))
         self.bins, self.rates = self._curve.bins, self._curve.rates
         self._lock = threading.Lock()
 

@@ -62,7 +62,7 @@ class Monitor:
     """
 
     def __init__(self, config: ProfilerConfig, alarm: Callable[[str], None]) -> None:
-        self.curve = LiveCurve(config.plan)
+        self.curve = LiveCurve(config.plan, config.total_steps)
         self.should_stop = False
         self.prints_status = config.live
         self.earlier_joules = 0.0

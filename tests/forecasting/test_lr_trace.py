@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from profiler import lr_plan
 from profiler.forecasting.lr_trace import LIMIT, RateTrace
 from profiler.forecasting.schedule import build
 from profiler.lr_plan import RatePlan
@@ -119,3 +120,69 @@ def test_plan_shorter_than_the_run_is_reported():
 
 def test_plan_has_no_notes_before_the_first_step():
     assert traced([], [], DOWN).notes() == ()
+
+
+def in_words(words, rates):
+    return traced(range(1, len(rates) + 1), rates, lr_plan.in_words(words))
+
+
+def cosine(step, total=1000, end=0.1, peak=3e-4, warm_up=0):
+    if step <= warm_up:
+        return peak * step / warm_up
+    progress = (step - warm_up) / (total - warm_up)
+    return peak * (end + (1.0 - end) * 0.5 * (1.0 + math.cos(math.pi * progress)))
+
+
+def test_plan_in_words_is_scaled_to_the_recorded_peak():
+    joules, rates = in_words(
+        "cosine to 0.1 at 1000 steps", [cosine(step) for step in range(1, 501)]
+    ).as_fit_kwargs()["planned_learning_rate"]
+    assert joules[-1] == pytest.approx(1000.0)
+    assert rates[-1] == pytest.approx(0.1 * 3e-4, rel=0.01)
+
+
+def test_plan_in_words_need_not_mention_the_warm_up():
+    trace = in_words("cosine to 0.1 at 1000 steps", [cosine(step, warm_up=30) for step in range(1, 501)])
+    assert trace.notes() == ()
+    assert "planned_learning_rate" in trace.as_fit_kwargs()
+
+
+def test_contradicted_plan_in_words_is_ignored():
+    trace = in_words("linear at 1000 steps", [3e-4] * 500)
+    assert "planned_learning_rate" not in trace.as_fit_kwargs()
+    assert "linear at 1000 steps" in trace.notes()[0]
+
+
+@pytest.mark.parametrize(
+    ("end", "shape"), [(0.0, "cosine"), (0.1, "cosine"), (0.0, "linear"), (0.25, "linear")]
+)
+@pytest.mark.parametrize("warm_up", [0, 50])
+def test_decay_assigned_by_hand_is_recognised_given_the_total(end, shape, warm_up):
+    def rate(step):
+        if shape == "cosine" or step <= warm_up:
+            return cosine(step, end=end, warm_up=warm_up)
+        return 3e-4 * (1.0 - (1.0 - end) * (step - warm_up) / (1000 - warm_up))
+
+    trace = traced(range(1, 501), [rate(step) for step in range(1, 501)])
+    assert trace.guess() is None
+    trace.total_steps = 1000
+    joules, rates = trace.as_fit_kwargs()["planned_learning_rate"]
+    assert joules[-1] == pytest.approx(1000.0)
+    assert rates[-1] == pytest.approx(3e-4 * end, abs=3e-4 * 0.02)
+    assert f"a {shape} decay to {end:.0%} of the peak at step 1,000" in trace.notes()[0]
+    assert "is a guess" in trace.notes()[0]
+
+
+@pytest.mark.parametrize(
+    "rates",
+    [
+        [1.0] * 500,
+        [1.0 if step < 250 else 0.1 for step in range(500)],
+        [1.0 + 0.5 * math.sin(step / 20.0) for step in range(500)],
+    ],
+    ids=["constant", "step", "cyclic"],
+)
+def test_other_schedules_are_not_guessed(rates):
+    trace = traced(range(1, 501), rates)
+    trace.total_steps = 1000
+    assert trace.guess() is None
