@@ -6,7 +6,7 @@ from pathlib import Path
 
 from profiler.errors import SensorError
 
-CALLS = ("open", "write", "fsync", "ftruncate", "replace", "close", "write_text", "write_bytes")
+CALLS = ("open", "write", "fsync", "ftruncate", "posix_fallocate", "replace", "close", "write_bytes")
 
 
 class FaultyCalls:
@@ -14,7 +14,7 @@ class FaultyCalls:
 
     Args:
         folder: Calls on files below it are counted; others pass.
-        call: The call that fails, one of `CALLS`.
+        call: The calls that fail, of `CALLS`, joined by ``+``; they are counted together.
         first: Number of the first failing call, from 1; 0 for none.
         last: Number of the last failing call.
         code: The error number. For ``write``, ``SHORT`` writes half of the data instead.
@@ -24,15 +24,16 @@ class FaultyCalls:
 
     def __init__(self, folder, call="", *, first=0, last=None, code=errno.ENOSPC):
         self.folder = str(folder)
-        self.call, self.first, self.last, self.code = call, first, first if last is None else last, code
+        self.calls, self.code = call.split("+"), code
+        self.first, self.last = first, first if last is None else last
         self.counts = dict.fromkeys(CALLS, 0)
         self.failed = 0
-        self._descriptors = set()
         self._real = {name: getattr(os, name) for name in CALLS if hasattr(os, name)}
 
     def _fails(self, name):
         self.counts[name] += 1
-        if name != self.call or not self.first <= self.counts[name] <= self.last:
+        number = sum(self.counts[call] for call in self.calls if call)
+        if name not in self.calls or not self.first <= number <= self.last:
             return False
         self.failed += 1
         return True
@@ -41,24 +42,24 @@ class FaultyCalls:
         return isinstance(path, str | os.PathLike) and str(Path(path).absolute()).startswith(self.folder)
 
     def _open(self, path, *args, **kwargs):
-        concerns = self._concerns(path)
-        if concerns and self._fails("open"):
+        if self._concerns(path) and self._fails("open"):
             raise OSError(self.code, os.strerror(self.code), str(path))
-        descriptor = self._real["open"](path, *args, **kwargs)
-        if concerns:
-            self._descriptors.add(descriptor)
-        return descriptor
+        return self._real["open"](path, *args, **kwargs)
+
+    def _is_ours(self, descriptor):
+        try:
+            return str(Path(f"/proc/self/fd/{descriptor}").readlink()).startswith(self.folder)
+        except OSError:
+            return False
 
     def _on_descriptor(self, name):
         def call(descriptor, *args):
-            if descriptor in self._descriptors and self._fails(name):
+            if self._is_ours(descriptor) and self._fails(name):
                 if self.code == self.SHORT:
                     return self._real[name](descriptor, args[0][: len(args[0]) // 2])
                 if name == "close":  # Linux closes the descriptor even if it reports an error
                     self._real[name](descriptor)
                 raise OSError(self.code, os.strerror(self.code))
-            if name == "close":
-                self._descriptors.discard(descriptor)
             return self._real[name](descriptor, *args)
 
         return call
@@ -68,25 +69,25 @@ class FaultyCalls:
             raise OSError(self.code, os.strerror(self.code), str(target))
         return self._real["replace"](source, target, **kwargs)
 
-    def _path_write(self, name):
-        real = getattr(Path, name)
+    @property
+    def _write_bytes(self):
+        real = Path.write_bytes
 
-        def call(path, data, *args, **kwargs):
-            if self._concerns(path) and self._fails(name):
-                real(path, data[: len(data) // 2], *args, **kwargs)  # as a full disk does
+        def write_bytes(path, data):
+            if self._concerns(path) and self._fails("write_bytes"):
+                real(path, data[: len(data) // 2])  # as a full disk does
                 raise OSError(self.code, os.strerror(self.code), str(path))
-            return real(path, data, *args, **kwargs)
+            return real(path, data)
 
-        return call
+        return write_bytes
 
     def install(self, monkeypatch):
         """Replace the calls until the end of the test."""
         monkeypatch.setattr(os, "open", self._open)
         monkeypatch.setattr(os, "replace", self._replace)
-        for name in ("write", "fsync", "ftruncate", "close"):
+        for name in ("write", "fsync", "ftruncate", "posix_fallocate", "close"):
             monkeypatch.setattr(os, name, self._on_descriptor(name))
-        for name in ("write_text", "write_bytes"):
-            monkeypatch.setattr(Path, name, self._path_write(name))
+        monkeypatch.setattr(Path, "write_bytes", self._write_bytes)
 
 
 class FaultySensor:
