@@ -89,7 +89,10 @@ class _TableFile:
         written = 0
         try:
             while written < len(data):  # the second write after a partial one raises the reason
-                written += os.write(descriptor, data[written:])
+                count = os.write(descriptor, data[written:])
+                if not count:  # no POSIX file system does this, but a loop would never end
+                    raise OSError(5, "the file system accepts no data", str(self.path))  # noqa: TRY301 - handled below
+                written += count
         except OSError:
             if written:
                 os.ftruncate(descriptor, self.length)
