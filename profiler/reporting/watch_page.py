@@ -37,7 +37,7 @@ def snapshot(view: "View") -> bytes:
     report, summary = view.report, view.report.summary
     outlook, spent = report.outlook, summary.total_joules or 0.0
     answer = report.answer
-    said = [("Cost", answer.cost), ("Worth", " ".join(answer.worth)), ("Advice", text.advice(answer))]
+    rows = [("Cost", answer.cost), ("Worth", " ".join(answer.worth)), ("Advice", text.advice(answer))]
     shown = {
         "name": text.one_line(summary.name) or "unnamed run",
         "status": summary.status.value,
@@ -45,7 +45,7 @@ def snapshot(view: "View") -> bytes:
         "band": answer.status,
         "tone": answer.tone,
         "over": view.is_over,
-        "answer": [pair for pair in (*said, ("Trust", answer.measuring)) if pair[1]],
+        "answer": [pair for pair in (*rows, ("Trust", answer.measuring)) if pair[1]],
         "metric": text.one_line(report.metric),
         "age": "" if view.is_over else f"Forecast computed {text.age(view.forecast_age_seconds)} ago",
         "cards": [[card.label, card.value, card.note] for card in (*_now(view), *tables.cards_of(report))],
