@@ -8,7 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from profiler.merging.alignment import block_of, known, sums
+from profiler.merging.alignment import block_of, is_aligned, known, sums
 from profiler.storage.reader import Tables
 from profiler.storage.schema import SPANS, STEPS
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
@@ -85,13 +85,19 @@ class RankSums:
         import numpy as np
 
         columns, count = self.columns, len(self.blocks)
-        np.maximum.at(columns["end_seconds"], at, steps["end_seconds"].to_numpy() + start)
+        ends = steps["end_seconds"].to_numpy() + start
+        if is_aligned(at, count):
+            np.maximum(columns["end_seconds"], ends, out=columns["end_seconds"])
+        else:
+            np.maximum.at(columns["end_seconds"], at, ends)
         for name in _AVERAGED:
             values = steps[name].to_numpy()
             columns[name] += sums(values, at, count)
             columns[f"ranks with {name}"] += known(values, at, count)
-        for index, phase in zip(at[steps["phase"] != ""], steps["phase"][steps["phase"] != ""], strict=True):
-            self.phases.setdefault(int(index), str(phase))
+        named = (steps["phase"] != "").to_numpy()
+        if named.any():
+            for index, phase in zip(at[named].tolist(), steps["phase"][named].tolist(), strict=True):
+                self.phases.setdefault(index, phase)
 
     def _add_losses(self, steps: "pd.DataFrame", at: "npt.NDArray[np.int64]") -> None:
         import numpy as np

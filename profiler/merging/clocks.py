@@ -31,16 +31,16 @@ class HostClock:
     source: str
 
 
-def host_clocks(outlines: Sequence[Outline]) -> dict[str, HostClock]:
+def host_clocks(outlines: Sequence[Outline], *, partial: bool = False) -> dict[str, HostClock]:
     """Estimate the offset of each host's clock from the first one's, from the first process of each."""
     firsts: dict[str, Outline] = {}
     for outline in outlines:
         firsts.setdefault(outline.record.host, outline)
     reference = next(iter(firsts.values()))
-    return {host: _compared(reference, outline) for host, outline in firsts.items()}
+    return {host: _compared(reference, outline, partial=partial) for host, outline in firsts.items()}
 
 
-def _compared(reference: Outline, outline: Outline) -> HostClock:
+def _compared(reference: Outline, outline: Outline, *, partial: bool) -> HostClock:
     import numpy as np
 
     host = outline.record.host
@@ -53,7 +53,8 @@ def _compared(reference: Outline, outline: Outline) -> HostClock:
     if len(here) < _FEWEST_STEPS:
         return unknown
     start, other_start = (wall_start(one.record) for one in (reference, outline))
-    apart = other_start - start + outline.end_seconds[there] - reference.end_seconds[here]
+    ends, other_ends = (one.end_seconds(partial=partial) for one in (reference, outline))
+    apart = other_start - start + other_ends[there] - ends[here]
     low, median, high = (float(value) for value in np.percentile(apart, (5, 50, 95)))
     spread = (high - low) / 2
     if spread > _LARGEST_SPREAD_SECONDS:

@@ -64,10 +64,11 @@ def log_of(
     """
     import numpy as np
 
-    rows = samples[samples["domain"] == domain["name"]]
-    if rows.empty or kept_from == math.inf:
+    rows = (samples["domain"] == domain["name"]).to_numpy()
+    if not rows.any() or kept_from == math.inf:
         return None
-    seconds, joules = rows["time_seconds"].to_numpy() + start, rows["energy_joules"].to_numpy()
+    seconds = samples["time_seconds"].to_numpy()[rows] + start
+    joules = samples["energy_joules"].to_numpy()[rows]
     if seconds[-1] > until:
         last = float(np.interp(until, seconds, joules))
         seconds, joules = np.append(seconds[seconds < until], until), np.append(joules[seconds < until], last)

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import UsageError
-from profiler.storage.csv_reader import read_table
+from profiler.storage.csv_reader import last_row, read_table
 from profiler.storage.files import checked_link
 from profiler.storage.reader import Tables
 from profiler.storage.run_file import read_run_file
-from profiler.storage.schema import RUN_FILE, SPANS, STEPS, TABLES, TOTALS
+from profiler.storage.schema import METRICS, RUN_FILE, SAMPLES, SPANS, STEPS, TOTALS
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+_MERGED_SAMPLES = ["time_seconds", "domain", "energy_joules"]
 _CHILD = re.compile(r"rank-[0-9]{5,7}-attempt-[0-9]{1,7}")
 
 
@@ -52,23 +53,42 @@ class Record:
         return tuple(domain for domain in self.meta.get("domains", ()) if domain.get("billed"))
 
     def tables(self, *, partial: bool) -> Tables:
-        """Read its tables."""
-        return Tables(**{table.name: read_table(self.path, table, partial=partial)[0] for table in TABLES})
+        """Read its tables; of the samples, the columns that are merged."""
+        steps, spans, metrics = (
+            read_table(self.path, table, partial=partial)[0] for table in (STEPS, SPANS, METRICS)
+        )
+        samples = read_table(self.path, SAMPLES, partial=partial, columns=_MERGED_SAMPLES)[0]
+        return Tables(steps=steps, spans=spans, samples=samples, metrics=metrics)
 
     def outline(self, *, partial: bool) -> "Outline":
         """Read where its steps end, and the length of its window."""
-        columns = ["step", "end_seconds"]
-        steps = read_table(self.path, STEPS, partial=partial, columns=columns)[0]
-        spans = read_table(self.path, SPANS, partial=partial)[0]
+        return (
+            self._quick_outline() or self._read_outline() if not partial else self._read_outline(partial=True)
+        )
+
+    def _quick_outline(self) -> "Outline | None":
+        """Derive the outline from the last rows, if that of the steps shows that each row is one step."""
+        steps, spans = (last_row(self.path, table) for table in (STEPS, SPANS))
+        try:
+            count, last = steps
+            if not count or int(last["step"]) != count:
+                return None
+            window = max(float(cells["end_seconds"]) for _, cells in (steps, spans) if cells)
+        except (KeyError, ValueError):
+            return None
+        import numpy as np
+
+        return Outline(record=self, ends=np.arange(1, count + 1), window_seconds=window)
+
+    def _read_outline(self, *, partial: bool = False) -> "Outline":
+        steps, spans = (
+            read_table(self.path, table, partial=partial, columns=[*names, "end_seconds"])[0]
+            for table, names in ((STEPS, ["step"]), (SPANS, []))
+        )
         window = max(
             (float(frame["end_seconds"].iloc[-1]) for frame in (steps, spans) if len(frame)), default=0.0
         )
-        return Outline(
-            record=self,
-            ends=steps["step"].to_numpy(),
-            end_seconds=steps["end_seconds"].to_numpy(),
-            window_seconds=window,
-        )
+        return Outline(record=self, ends=steps["step"].to_numpy(), window_seconds=window)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +98,19 @@ class Outline:
     Attributes:
         record: The record.
         ends: The last step of each row.
-        end_seconds: End of each row, since the window's start.
         window_seconds: Length of the window that rows cover.
     """
 
     record: Record
     ends: "npt.NDArray[np.int64]"
-    end_seconds: "npt.NDArray[np.float64]"
     window_seconds: float
+
+    def end_seconds(self, *, partial: bool) -> "npt.NDArray[np.float64]":
+        """Read the end of each row, since the window's start."""
+        columns = ["step", "end_seconds"]
+        return read_table(self.record.path, STEPS, partial=partial, columns=columns)[0][
+            "end_seconds"
+        ].to_numpy()
 
 
 def children(directory: Path) -> list[Path]:

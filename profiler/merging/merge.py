@@ -77,7 +77,7 @@ def merge(directories: Sequence[Path], *, partial: bool = False) -> StoredRun:
 
 def _merge_ranks(records: Sequence[Record], *, partial: bool) -> _Attempt:
     outlines = [record.outline(partial=partial) for record in records]
-    hosts = clocks.host_clocks(outlines)
+    hosts = clocks.host_clocks(outlines, partial=partial)
     started = clocks.starts(records, hosts)
     starts = [start - min(started) for start in started]
     kept = deduplication.kept_from(deduplication.claims_of(outlines, starts))

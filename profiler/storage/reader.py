@@ -192,7 +192,7 @@ class StoredRun:
         """
         rows = whole_microjoules(self.steps["total_joules"], self.spans["total_joules"])
         sampled = sum(joules.values()) * MICROJOULES_PER_JOULE
-        if not joules or not abs(rows - sampled) <= _INTERPOLATION_SHARE * sampled:
+        if not sampled > 0.0 or not abs(rows - sampled) <= _INTERPOLATION_SHARE * sampled:
             return {}
         scaled = {
             name: round(value * MICROJOULES_PER_JOULE * rows / sampled) for name, value in joules.items()

@@ -171,12 +171,16 @@ def summary_of(run: "StoredRun", joules: Mapping[str, float]) -> Summary:
 
 def whole_microjoules(*columns: "pd.Series[float]") -> int:
     """Sum joules written in whole microjoules, exactly; missing values add nothing."""
-    return sum(_exact_sum((column.dropna() * MICROJOULES_PER_JOULE).round()) for column in columns)
+    return sum(_exact_sum(column) for column in columns)
 
 
-def _exact_sum(values: "pd.Series[float]") -> int:
-    fits = float(values.abs().sum()) < _MOST_INT64
-    return int(values.astype("int64").sum()) if fits else sum(map(int, values))
+def _exact_sum(column: "pd.Series[float]") -> int:
+    import numpy as np
+
+    joules = column.to_numpy(dtype=float)
+    values = np.round(joules[~np.isnan(joules)] * MICROJOULES_PER_JOULE)
+    fits = float(np.abs(values).sum()) < _MOST_INT64
+    return int(values.astype(np.int64).sum()) if fits else sum(map(int, values))
 
 
 def _microjoules(joules: float) -> int:

@@ -6,6 +6,8 @@ were not written, as on a full disk: the totals of ``run.json`` stand, and the d
 """
 
 from collections.abc import Mapping
+from functools import reduce
+from operator import and_, or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -232,11 +234,11 @@ def first_fault(rows: Rows) -> Fault | None:
     """Find the first row, in order of time, that does not follow from those before it; None where all do."""
     import numpy as np
 
-    columns = ["start_seconds", "end_seconds", "cumulative_joules", "total_joules"]
-    values = np.concatenate([frame[columns].to_numpy(dtype=float) for frame in rows])
+    columns = ("start_seconds", "end_seconds", "cumulative_joules", "total_joules")
+    values = [np.concatenate([frame[name].to_numpy(dtype=float) for frame in rows]) for name in columns]
     counts = len(rows.steps)
-    order = np.lexsort((values[:, 2], values[:, 0], values[:, 1]))
-    start, end, cumulative, total = values[order].T
+    order = np.lexsort((values[2], values[0], values[1]))
+    start, end, cumulative, total = (column[order] for column in values)
     before = np.concatenate([[0.0], end[:-1]])
     gap = start - before
     faults = {
@@ -248,7 +250,7 @@ def first_fault(rows: Rows) -> Fault | None:
         "its cumulative_joules are not those of the row before it and its own.": ~_adds_up(cumulative, total),
         _SKIPPED: np.append(_skips(rows.steps), np.zeros(len(rows.spans), bool))[order],
     }
-    broken = np.any(list(faults.values()), axis=0)
+    broken = reduce(or_, faults.values())
     if not broken.any():
         return None
     first = int(np.argmax(broken))
@@ -289,9 +291,10 @@ def _contradictions(frame: "pd.DataFrame") -> "Flags":
     wrong = np.abs(modelled) > np.abs(total) + _SUM_TOLERANCE
     columns = [name for name in CATEGORIES.values() if name in frame]
     if columns:
-        parts = frame[columns].to_numpy(dtype=float)
-        metered = ~np.isnan(parts).all(axis=1)
-        wrong |= metered & ~(np.abs(np.nansum(parts, axis=1) - total) <= _SUM_TOLERANCE)
+        parts = [frame[name].to_numpy(dtype=float) for name in columns]
+        metered = ~reduce(and_, map(np.isnan, parts))
+        known = sum(np.where(np.isnan(part), 0.0, part) for part in parts)
+        wrong |= metered & ~(np.abs(known - total) <= _SUM_TOLERANCE)
     return np.asarray(wrong)
 
 

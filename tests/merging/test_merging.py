@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from profiler import load_run
 from profiler.errors import RunForeignError, UsageError
 from profiler.merging import alignment
+from profiler.merging.discovery import find_records
 from profiler.merging.merge import merge
 from profiler.merging.write import write
 from profiler.records import Status
@@ -129,6 +130,17 @@ def test_common_ends_are_those_of_all_ranks_still_running(ends):
     for step in range(1, last + 1):
         still = [one for one in ends if one[-1] >= step]
         assert (step in found) == all(step in one for one in still)
+
+
+@pytest.mark.parametrize("size", [1, 4])
+def test_the_outline_of_a_record_is_that_of_its_rows(job, size):
+    """Rows of one step each are counted, not read."""
+    path = write_rank(job, 0, world=1)
+    in_blocks(job, 0, size)
+    (record,) = find_records([path])
+    quick, whole = (record.outline(partial=partial) for partial in (False, True))
+    assert quick.ends.tolist() == whole.ends.tolist()
+    assert quick.window_seconds == whole.window_seconds == WINDOW
 
 
 def test_spans_keep_their_place_between_steps(job):

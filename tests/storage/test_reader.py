@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
 from profiler import load_run
@@ -19,7 +20,9 @@ from profiler.errors import (
 )
 from profiler.forecasting import fit_curve
 from profiler.records import Status
-from profiler.storage.schema import TABLES
+from profiler.storage import csv_reader
+from profiler.storage.csv_reader import read_table
+from profiler.storage.schema import STEPS, TABLES
 from tests.support.runs import write_run
 
 
@@ -216,3 +219,21 @@ def test_a_constant_learning_rate_leaves_the_fit_as_it_is(run_dir):
     assert origin > 0.0
     expected = fit_curve(joules, losses, weights=weights, origin_joules=origin)
     assert run.fit().loss_at(1e5) == expected.loss_at(1e5)
+
+
+@pytest.mark.parametrize("damage", [None, b"x", b"1e400", b'"', b"\xff"])
+def test_both_parsers_read_a_large_table_alike(tmp_path, monkeypatch, damage):
+    """A large table is parsed by pyarrow where it is installed."""
+    pytest.importorskip("pyarrow")
+    run_dir = write_run(tmp_path / "run", steps=2_000)
+    file = run_dir / "steps.csv"
+    if damage:
+        lines = file.read_bytes().splitlines(keepends=True)
+        lines[900] = lines[900].replace(b",100.000000,", b"," + damage + b",")
+        file.write_bytes(b"".join(lines))
+    fast = read_table(run_dir, STEPS, partial=True)
+    monkeypatch.setattr(csv_reader, "find_spec", lambda name: None)
+    general = read_table(run_dir, STEPS, partial=True)
+    pd.testing.assert_frame_equal(fast[0], general[0])
+    assert fast[1] == general[1]
+    assert (fast[1] is None) == (damage is None)
