@@ -254,8 +254,8 @@ Every case below causes a warning in the report and in `run.json`.
   therefore gain up to 480 J too much per jump without being noticed; a larger jump is not counted. Across a gap in the
   readings, gains up to twice the power limit are accepted.
 - A RAPL counter that does not change within 0.1 s at the start is not used; the processor is then read through perf
-  events or estimated. A gain above twice the largest power constraint of its package (2,000 W without one) plus 100 J
-  is not counted.
+  events or estimated. A gain above twice the rated power of its package, or twice its largest power limit if
+  that is higher (2,000 W if the rated power is unknown), plus 100 J is not counted.
 - The energy around a reset of a counter is estimated from the power before; the error is at most the energy of one
   update interval.
 """

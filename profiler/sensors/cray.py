@@ -72,7 +72,8 @@ class CraySensor(FileSensor):
             if after == before:
                 break
             before, values = after, super().fetch()
-        self._cap_changed = self._cap_changed or _text(self._generation) != self._first_generation
+        generation = _text(self._generation)
+        self._cap_changed |= bool(generation) and generation != self._first_generation
         return values
 
     @property

@@ -31,6 +31,7 @@ _MAX_WAIT_SECONDS, _POLL_SECONDS = 1.0, 0.01
 _BUFFERED_SECONDS = 30.0
 """Oldest reading that is accepted, relative to the time at which it is read."""
 _AGES_KEPT = 64
+_LAG_SECONDS = 1.0
 _EARLIEST_NS, _LATEST_NS = -NANOSECONDS_PER_SECOND // 20, 10 * NANOSECONDS_PER_SECOND
 """Ages of a line at which its time is taken to be by the clock of this machine."""
 _UNITS = ("watts", "joules")
@@ -110,7 +111,7 @@ class ExternalMeter:
         self._last_line = last_line
         self._domain = domain
         self._clock = clock
-        self._counter = WrappingCounter(None, max_watts=MAX_PLATFORM_WATTS)
+        self._counter = WrappingCounter(None, max_watts=MAX_PLATFORM_WATTS, lag_seconds=_LAG_SECONDS)
         self._offsets: deque[int] = deque(maxlen=_AGES_KEPT)
         self._arrived_ns = clock()
         self._last_ns = self._arrived_ns - round(_BUFFERED_SECONDS * NANOSECONDS_PER_SECOND)

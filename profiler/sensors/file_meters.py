@@ -13,6 +13,8 @@ from profiler.sensors.counter_check import StallDetector, times
 from profiler.sensors.wraparound import MAX_PLATFORM_WATTS, WrappingCounter
 from profiler.units import MICROJOULES_PER_JOULE
 
+_SLOWEST_SECONDS = 0.5
+"""Update interval of a file whose driver does not document it."""
 STALE_SECONDS = 6.0
 """Time without a change after which a file is reported as frozen."""
 
@@ -78,10 +80,12 @@ class FileMeter:
     domain: Domain
     value: Value
     implausible: int = 0
-    _counter: WrappingCounter = field(
-        default_factory=lambda: WrappingCounter(None, max_watts=MAX_PLATFORM_WATTS), init=False
-    )
+    _counter: WrappingCounter = field(init=False)
     _stall: StallDetector = field(default_factory=lambda: StallDetector(STALE_SECONDS), init=False)
+
+    def __post_init__(self) -> None:
+        lag = 2 * (self.domain.update_period_seconds or _SLOWEST_SECONDS)
+        self._counter = WrappingCounter(None, max_watts=MAX_PLATFORM_WATTS, lag_seconds=lag)
 
     @property
     def is_power(self) -> bool:

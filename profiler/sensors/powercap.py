@@ -31,10 +31,11 @@ SOURCE = "powercap"
 
 _ZONE = re.compile(r"(?P<control>intel-rapl(?:-[a-z]+)?)(?P<numbers>(?::\d+)+)")
 _PACKAGE = re.compile(r"package-\d+(?:-die-\d+)?")
-_CONSTRAINT = "constraint_{}_power_limit_uw"
+_MAX_POWER = "constraint_0_max_power_uw"
+_POWER_LIMIT = "constraint_{}_power_limit_uw"
 _MAX_CONSTRAINTS = 3
 _CONSTRAINT_FACTOR = 2.0
-"""A package may exceed its power constraints, which are averages over up to a minute, by less than this factor."""
+"""A package may exceed its rated power and its power limits, which are averages, by less than this factor."""
 _MIN_LIMIT_WATTS = 100.0
 _MAX_DEPTH = 3
 _MAX_VALUE_BYTES = 64
@@ -282,9 +283,17 @@ def _wrapping_counter(zone: Zone) -> WrappingCounter:
 
 
 def _constraint_watts(zone: Zone) -> float | None:
-    """Return a power that a zone cannot exceed, from its largest power constraint; None if it has none."""
-    watts = [_read_constraint(zone.folder / _CONSTRAINT.format(number)) for number in range(_MAX_CONSTRAINTS)]
-    return max(_CONSTRAINT_FACTOR * max(watts), _MIN_LIMIT_WATTS) if any(watts) else None
+    """Return a power that a zone cannot exceed; None if its rated power is unknown.
+
+    The power limits alone would not do, because a low limit may be raised during the run.
+    """
+    rated = _read_constraint(zone.folder / _MAX_POWER)
+    if not rated:
+        return None
+    limits = [
+        _read_constraint(zone.folder / _POWER_LIMIT.format(number)) for number in range(_MAX_CONSTRAINTS)
+    ]
+    return max(_CONSTRAINT_FACTOR * max(rated, *limits), _MIN_LIMIT_WATTS)
 
 
 def _read_constraint(path: Path) -> float:

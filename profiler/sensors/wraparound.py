@@ -26,6 +26,7 @@ class WrappingCounter:
     Args:
         max_range_uj: Largest value of the counter in microjoules, or None if unknown; then every decrease is a reset.
         max_watts: Upper bound of the measured power, in watts.
+        lag_seconds: Upper bound of the counter's update interval, so that a reading may show the energy of that time.
 
     Attributes:
         ambiguous_wraps: Number of intervals so long that several numbers of wraparounds were plausible.
@@ -39,14 +40,18 @@ class WrappingCounter:
         "_modulus",
         "_raw",
         "_rejected",
+        "_slack_uj",
         "_time_ns",
         "_watts",
         "ambiguous_wraps",
         "restarts",
     )
 
-    def __init__(self, max_range_uj: int | None, *, max_watts: float = MAX_SOCKET_WATTS) -> None:
+    def __init__(
+        self, max_range_uj: int | None, *, max_watts: float = MAX_SOCKET_WATTS, lag_seconds: float = 0.0
+    ) -> None:
         self._max_watts = max_watts
+        self._slack_uj = _SLACK_MICROJOULES + round(max_watts * lag_seconds * MICROJOULES_PER_JOULE)
         # The kernel reports 2^32 - 1 counts as the range; the counter wraps after one more count.
         self._modulus = (
             round(max_range_uj * _COUNTER_STATES / (_COUNTER_STATES - 1)) if max_range_uj else None
@@ -112,13 +117,13 @@ class WrappingCounter:
         return gain
 
     def _limit_uj(self, elapsed_ns: int) -> int:
-        return int(_microjoules(self._max_watts, elapsed_ns)) + _SLACK_MICROJOULES
+        return int(_microjoules(self._max_watts, elapsed_ns)) + self._slack_uj
 
     def _wrap_limit_uj(self, elapsed_ns: int) -> int:
         if self._watts is None:
             return self._limit_uj(elapsed_ns)
         watts = _WRAP_POWER_FACTOR * self._watts + _WRAP_POWER_MARGIN
-        return int(_microjoules(watts, elapsed_ns)) + _SLACK_MICROJOULES
+        return int(_microjoules(watts, elapsed_ns)) + self._slack_uj
 
     def _update_power(self, time_ns: int) -> None:
         since_ns, since_uj = self._anchor

@@ -72,6 +72,17 @@ def test_accelerators_without_a_sensor_of_their_own_are_covered(opened):
     assert set(selection.billed) == {domain.name for domain in opened.domains if domain.billed}
 
 
+def test_reads_faster_than_the_counters_are_updated_lose_nothing(tree, opened, fake_clock):
+    """Each update of the node's counter adds 210 J, also between two reads that are 5 ms apart."""
+    first = {reading.domain: reading.energy_joules for reading in opened.read()}
+    for _ in range(400):
+        fake_clock.advance(0.005)
+        last = {reading.domain: reading.energy_joules for reading in opened.read()}
+        assert last.keys() == first.keys()
+    assert last["node"] - first["node"] == pytest.approx(4_200, abs=211)
+    assert opened.warnings == ()
+
+
 def test_other_machines_find_nothing(machine):
     found = open_cray(machine())
     assert (found.sensors, found.refusals) == ((), ())

@@ -267,13 +267,20 @@ def test_a_counter_that_freezes_during_the_run_causes_one_warning(tree, opened, 
     assert warnings.pop().startswith("cpu:package-0: its counter was frozen for over 1 s.")
 
 
-@pytest.mark.parametrize(("limit_watts", "is_accepted"), [(None, True), (125, False)])
-def test_a_jump_above_twice_the_power_constraint_is_rejected(
-    tree, opened, fake_clock, limit_watts, is_accepted
-):
+@pytest.mark.parametrize(
+    ("constraints", "is_accepted"),
+    [
+        ({}, True),
+        ({"constraint_0_max_power_uw": 125}, False),
+        ({"constraint_0_max_power_uw": 125, "constraint_1_power_limit_uw": 600}, True),
+        ({"constraint_0_power_limit_uw": 50}, True),
+    ],
+)
+def test_a_jump_above_twice_the_rated_power_is_rejected(tree, opened, fake_clock, constraints, is_accepted):
+    """A power limit without a rated power is not used, because it may be raised during the run."""
     zone = tree.add("package-0", 100.0)
-    if limit_watts:
-        (zone.folder / "constraint_0_power_limit_uw").write_text(f"{limit_watts * 1_000_000}\n")
+    for name, watts in constraints.items():
+        (zone.folder / name).write_text(f"{watts * 1_000_000}\n")
     sensor = opened()
     before = energies(sensor)["cpu:package-0"]
     fake_clock.advance(1)
