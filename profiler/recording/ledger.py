@@ -34,16 +34,21 @@ NOTHING_YET = Bill(by_category=(None,) * len(CATEGORIES), total=None, modelled=0
 
 
 class _Account:
-    """Energy of one domain from the time at which it joined."""
+    """Energy of one domain from the time at which it joined.
 
-    __slots__ = ("_start", "column", "is_modelled", "start_ns", "timeline")
+    Attributes:
+        start_joules: Energy at that time; None until it is known.
+    """
+
+    __slots__ = ("_edge", "column", "is_modelled", "start_joules", "start_ns", "timeline")
 
     def __init__(self, domain: Domain, timeline: Timeline, start_ns: int) -> None:
         self.timeline = timeline
         self.column = _COLUMNS[category_of(domain.name)]
         self.is_modelled = domain.provenance is Provenance.MODELLED
         self.start_ns = start_ns
-        self._start: tuple[float, Edge] | None = None
+        self.start_joules: float | None = None
+        self._edge = Edge(start_ns, start_ns)
 
     def start(self) -> tuple[float, Edge]:
         """Return the joules at the start and their uncertainty.
@@ -51,12 +56,12 @@ class _Account:
         With a slow meter, the start lies after its last reading when the domain joins. The energy at the start is then
         unknown until the next reading.
         """
-        if self._start is not None:
-            return self._start
-        start = self.timeline.joules_at(self.start_ns), self.timeline.edge(self.start_ns)
+        if self.start_joules is not None:
+            return self.start_joules, self._edge
+        joules, edge = self.timeline.joules_at(self.start_ns), self.timeline.edge(self.start_ns)
         if (self.timeline.latest_ns or 0) >= self.start_ns:
-            self._start = start
-        return start
+            self.start_joules, self._edge = joules, edge
+        return joules, edge
 
 
 class Ledger:
@@ -98,15 +103,15 @@ class Ledger:
         sums: list[int | None] = [None] * len(CATEGORIES)
         total, modelled, variance, drift = 0, 0, 0.0, 0.0
         for account in self._accounts.values():
-            timeline, column = account.timeline, account.column
-            joules, spread = timeline.at(time_ns)
-            amount = max(round((joules - account.start()[0]) * MICROJOULES_PER_JOULE), 0)
+            column, start = account.column, account.start_joules
+            joules, spread, missed = account.timeline.at(time_ns)
+            if start is None:
+                start = account.start()[0]
+            amount = round((joules - start) * MICROJOULES_PER_JOULE) if joules > start else 0
             sums[column] = amount + (sums[column] or 0)
             total += amount
             variance += spread
-            drift += timeline.gap_variance_at(time_ns)
-            if timeline.traits.is_sampled:
-                drift += timeline.drift_at(time_ns)
+            drift += missed
             if account.is_modelled:
                 modelled += amount
         return Bill(tuple(sums), total if self._accounts else None, modelled, variance, drift)

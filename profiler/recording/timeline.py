@@ -75,22 +75,56 @@ class Edge(NamedTuple):
         """Return the variance of the energy at a moment, in square joules, without the domain's gain error."""
         if not self.around:
             return self.fixed
-        length = self.end_ns - self.start_ns
-        seconds, place = length / NANOSECONDS_PER_SECOND, (time_ns - self.start_ns) / length
+        always, between = self.variances(hidden_watts)
+        place = (time_ns - self.start_ns) / (self.end_ns - self.start_ns)
+        return always + between * bridge_variance_share(min(max(place, 0.0), 1.0))
+
+    def variances(self, hidden_watts: float) -> tuple[float, float]:
+        """Return the variance that applies at any place, and the one to be multiplied by the place's share."""
+        if not self.around:
+            return self.fixed, 0.0
+        seconds = (self.end_ns - self.start_ns) / NANOSECONDS_PER_SECOND
         hidden = max(hidden_watts, self.hidden_watts)
         always, between = edge_variance(seconds, self.around, hidden, self.blur_seconds)
-        return self.fixed + always + between * bridge_variance_share(min(max(place, 0.0), 1.0))
+        return self.fixed + always, between
 
 
 class _Line(NamedTuple):
-    """A straight piece of the timeline."""
+    """A straight piece of the timeline, with what its moments have in common.
+
+    Attributes:
+        start_ns: Start of the piece: a change point, or a pin.
+        end_ns: End of the piece.
+        start_joules: Energy at its start.
+        joules_per_ns: Slope.
+        end_joules: Energy at its end.
+        fixed: Variance that applies at any place, in square joules.
+        between: Variance between the change points, which :func:`bridge_variance_share` multiplies.
+        from_ns: The change point before it.
+        length_ns: Time from there to the next change point.
+        missed: Variance of the energy that no reading shows up to here.
+    """
 
     start_ns: int
     end_ns: int
     start_joules: float
     joules_per_ns: float
     end_joules: float
-    edge: Edge
+    fixed: float
+    between: float
+    from_ns: int
+    length_ns: int
+    missed: float
+
+
+class _SegmentVariances(NamedTuple):
+    """Variances of a segment: the parts of :class:`_Line` that are costly to compute."""
+
+    start_ns: int
+    end_ns: int
+    fixed: float
+    between: float
+    missed: float
 
 
 class _Pin(NamedTuple):
@@ -112,7 +146,10 @@ class SensorTraits:
     is_sampled: bool = False
 
 
-_NO_LINE = _Line(0, 0, 0.0, 0.0, 0.0, Edge(0, 0))
+_NO_LINE = _Line(0, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0, 1, 0.0)
+
+
+_NO_VARIANCES = _SegmentVariances(0, 0, 0.0, 0.0, 0.0)
 
 
 class Timeline:
@@ -150,6 +187,7 @@ class Timeline:
         self._power: float | None = None
         self._overestimate = 0.0
         self._line = _NO_LINE
+        self._variances = _NO_VARIANCES
         self._pins: list[_Pin] = []
         self.bridged_joules = 0.0
         self.bridged_seconds = 0.0
@@ -243,6 +281,7 @@ class Timeline:
     def _append(self, time_ns: int, joules: float, *, bridged: bool = False, is_gap: bool = False) -> bool:
         if self._times and time_ns <= self._times[-1]:
             return False
+        self._variances = _NO_VARIANCES
         self._add_drift(time_ns, joules)
         self._blurs.append(self._blur)
         self._times.append(time_ns)
@@ -274,11 +313,6 @@ class Timeline:
         """Return the variance, in square joules, of the energy missed between samples up to ``time_ns``."""
         after = bisect_right(self._times, time_ns)
         return self._drifts[after - 1] if after else 0.0
-
-    def gap_variance_at(self, time_ns: int) -> float:
-        """Return the variance, in square joules, of the energy that was only estimated up to ``time_ns``."""
-        after = bisect_right(self._times, time_ns)
-        return self._gap_variances[after - 1] if after else 0.0
 
     @property
     def overestimate_joules(self) -> float:
@@ -317,21 +351,25 @@ class Timeline:
         """Return whether the energy has not moved for so long that rows stop waiting for it."""
         return bool(self._times) and now_ns - self._times[-1] > _STALE_SECONDS * NANOSECONDS_PER_SECOND
 
-    def at(self, time_ns: int) -> tuple[float, float]:
-        """Return the cumulative joules at ``time_ns`` and their variance in square joules, without the gain error.
+    def at(self, time_ns: int) -> tuple[float, float, float]:
+        """Return the cumulative joules at ``time_ns`` with two variances in square joules, without the gain error.
 
-        Constant outside the change points and non-decreasing in ``time_ns``.
+        The first is that of the energy at this moment, the second that of the energy that no reading up to here shows.
+        The joules are constant outside the change points and non-decreasing in ``time_ns``.
         """
         # Successive moments mostly lie on the same straight piece, so the last one is cached.
-        line = self._line
-        if not line.start_ns <= time_ns < line.end_ns:
+        start_ns, end_ns, joules, slope, end_joules, fixed, between, from_ns, length_ns, missed = self._line
+        if not start_ns <= time_ns < end_ns:
             found = self._find(time_ns)
             if found is None:
                 return self._outside(time_ns)
-            line = self._line = found
-        start_ns, _, joules, slope, end_joules, edge = line
-        variance = edge.variance(time_ns, self.traits.hidden_watts)
-        return min(joules + (time_ns - start_ns) * slope, end_joules), variance
+            self._line = found
+            start_ns, _, joules, slope, end_joules, fixed, between, from_ns, length_ns, missed = found
+        if between:
+            place = (time_ns - from_ns) / length_ns
+            fixed += between * 6.0 * place * (1.0 - place)
+        reached = joules + (time_ns - start_ns) * slope
+        return (min(end_joules, reached)), fixed, missed
 
     def edge(self, time_ns: int) -> Edge:
         """Return the uncertainty of the energy around a moment."""
@@ -378,22 +416,40 @@ class Timeline:
             return None
         start, end = self._times[after - 1], self._times[after]
         joules, end_joules = self._joules[after - 1], self._joules[after]
-        edge = self._edge(after)
+        segment = self._variances
+        if segment.end_ns != end or segment.start_ns != start:
+            segment = self._variances = self._segment_variances(after)
+        fixed, between = segment.fixed, segment.between
+        from_ns, length_ns = start, end - start
         if self._pins and self._pins[-1].time_ns > start:
             place = bisect_right(self._pins, time_ns, key=itemgetter(0))
             if place < len(self._pins) and self._pins[place].time_ns < end:
                 end, end_joules, _ = self._pins[place]
             if place and self._pins[place - 1].time_ns > start:
-                start, joules, variance = self._pins[place - 1]
-                edge = Edge(start, end, fixed=variance)
-        return _Line(start, end, joules, (end_joules - joules) / (end - start), end_joules, edge)
+                start, joules, fixed = self._pins[place - 1]
+                between = 0.0
+        slope = (end_joules - joules) / (end - start)
+        return _Line(
+            start, end, joules, slope, end_joules, fixed, between, from_ns, length_ns, segment.missed
+        )
 
-    def _outside(self, time_ns: int) -> tuple[float, float]:
+    def _segment_variances(self, after: int) -> "_SegmentVariances":
+        edge = self._edge(after)
+        fixed, between = edge.variances(self.traits.hidden_watts)
+        missed = self._missed_variance(after - 1)
+        return _SegmentVariances(edge.start_ns, edge.end_ns, fixed, between, missed)
+
+    def _missed_variance(self, point: int) -> float:
+        return self._gap_variances[point] + (self._drifts[point] if self.traits.is_sampled else 0.0)
+
+    def _outside(self, time_ns: int) -> tuple[float, float, float]:
         if not self._times:
-            return 0.0, 0.0
-        if time_ns < self._times[0]:
-            return self._joules[0], self.edge(time_ns).variance(self._times[0], self.traits.hidden_watts)
-        return self._joules[-1], self.edge(time_ns).variance(self._times[-1], self.traits.hidden_watts)
+            return 0.0, 0.0, 0.0
+        first, hidden_watts = self._times[0], self.traits.hidden_watts
+        if time_ns < first:
+            return self._joules[0], self.edge(time_ns).variance(first, hidden_watts), 0.0
+        variance = self.edge(time_ns).variance(self._times[-1], hidden_watts)
+        return self._joules[-1], variance, self._missed_variance(-1)
 
     def _edge(self, after: int) -> Edge:
         """Return the uncertainty between the change points ``after - 1`` and ``after``."""
@@ -417,6 +473,7 @@ class Timeline:
 
     def prune(self, before_ns: int) -> None:
         """Drop the change points that moments after ``before_ns`` do not need, except a few neighbours."""
+        self._line, self._variances = _NO_LINE, _NO_VARIANCES  # the traits may have changed
         keep = max(bisect_left(self._times, before_ns) - _KEPT_POINTS, 0)
         self._starts_roughly &= not keep
         columns = (self._times, self._joules, self._bridged, self._blurs, self._drifts, self._gaps)

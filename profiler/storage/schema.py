@@ -6,6 +6,7 @@ new major version; an added column or key is a minor one, which old readers igno
 
 from dataclasses import dataclass, field, fields
 from decimal import Decimal
+from functools import lru_cache
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -51,6 +52,7 @@ def _short(value: float) -> str:
     return f"{value:.4g}"
 
 
+@lru_cache(maxsize=1024)
 def _text(value: str) -> str:
     """Format a word: one line, printable, and never a formula for a spreadsheet."""
     plain = "".join(c if c.isprintable() else " " for c in value)
@@ -168,6 +170,17 @@ class MetricRow:
     value: float = _column(_EXACT, "last", "mean")
 
 
+_FORMATS: "dict[Callable[[Any], str], str]" = {
+    _seconds: "%.6f",
+    _joules: "%.6f",
+    str: "%d",
+    repr: "%r",
+    _short: "%.4g",
+    _text: "%s",
+}
+_Template = tuple[str, tuple[tuple[int, int], ...], tuple[int, ...]]
+
+
 class Table:
     """One CSV file: its name, its columns, and the class of its rows."""
 
@@ -181,6 +194,7 @@ class Table:
         self.types: dict[str, str] = {column.name: column.type for column in self.schema}
         self._cells: tuple[Callable[[Any], str], ...] = tuple(column.cell for column in self.schema)
         self._values = attrgetter(*self.columns)
+        self._templates: dict[tuple[bool, ...], _Template] = {}
 
     @property
     def name(self) -> str:
@@ -194,8 +208,36 @@ class Table:
 
     def line(self, row: Any) -> str:
         """Format a row; an empty cell means not measured."""
-        values = zip(self._values(row), self._cells, strict=True)
-        return ",".join(["" if value is None else cell(value) for value, cell in values]) + "\n"
+        values = self._values(row)
+        # Calling a function per cell would take most of the time that a step costs, so a row is formatted at once, by a
+        # template for its set of empty cells.
+        filled = tuple([value is not None for value in values])
+        found = self._templates.get(filled)
+        if found is None:
+            found = self._templates[filled] = self._template(filled)
+        template, scaled, words = found
+        cells = list(values)
+        for index, scale in scaled:
+            value = cells[index]
+            if not -_EXACT_AS_FLOAT < value < _EXACT_AS_FLOAT:
+                return self._exact_line(values)
+            cells[index] = value / scale
+        for index in words:
+            cells[index] = _text(cells[index])
+        return template % tuple([cell for cell in cells if cell is not None])
+
+    def _template(self, filled: tuple[bool, ...]) -> _Template:
+        """Return the format of rows with these cells, the scales of their columns, and the columns of words."""
+        columns = [(index, column) for index, column in enumerate(self.schema) if filled[index]]
+        formats = {index: _FORMATS[column.cell] for index, column in columns}
+        template = ",".join(formats.get(index, "") for index in range(len(filled))) + "\n"
+        scaled = tuple((index, column.scale) for index, column in columns if column.scale != 1)
+        return template, scaled, tuple(index for index, column in columns if column.cell is _text)
+
+    def _exact_line(self, values: tuple[Any, ...]) -> str:
+        """Format a row with numbers that a float does not hold to the last decimal."""
+        cells = zip(values, self._cells, strict=True)
+        return ",".join(["" if value is None else cell(value) for value, cell in cells]) + "\n"
 
     def where(self, **attributes: str) -> tuple[str, ...]:
         """Return the names of the columns that have all of these attributes, such as ``unit="J"``."""
