@@ -1,7 +1,7 @@
 """Aggregation of tiles into rows: single steps at first, then aligned blocks of 2^k steps, in whole microjoules."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 
 from profiler.recording.ledger import NOTHING_YET, Bill, Ledger, between
 from profiler.recording.segmentation import Tile
@@ -96,25 +96,23 @@ class RowBuilder:
         self.billed: Bill = NOTHING_YET
         self.billed_ns = start_ns
 
-    def add(self, tile: Tile) -> Iterator[StepRow | SpanRow]:
-        """Add the next tile. Yield the rows that it completes."""
+    def add(self, tile: Tile) -> Sequence[StepRow | SpanRow]:
+        """Add the next tile. Return the rows that it completes."""
         if tile.step is None:
-            yield from self.close()
-            yield self._span_row(tile)
-            return
-        if self._block is not None and self._block.label != tile.label:
-            yield from self.close()
-        self._block = self._block or Block(tile)
-        self._block.add(tile, tile.step)
+            return [*self.close(), self._span_row(tile)]
+        block = self._block
+        ended = self.close() if block is not None and block.label != tile.label else ()
+        block = self._block = self._block or Block(tile)
+        block.add(tile, tile.step)
         self.steps += 1
         if self.steps <= _SINGLE_STEPS or self.steps % self._stride == 0:
-            yield from self.close()
+            return (*ended, *self.close())
+        return ended
 
-    def close(self) -> Iterator[StepRow]:
-        """Yield the row of the open block, if there is one."""
+    def close(self) -> Sequence[StepRow]:
+        """Complete the open block. Return its row, if there is one."""
         block, self._block = self._block, None
-        if block is not None:
-            yield self._step_row(block)
+        return () if block is None else (self._step_row(block),)
 
     def adapt(self, now_ns: int) -> None:
         """Choose the length of blocks so that at most about five rows per second are written."""
@@ -130,19 +128,19 @@ class RowBuilder:
         return before, self.billed
 
     def _step_row(self, block: Block) -> StepRow:
-        share = between(*self._bill_to(block.end_ns))
-        gpu, cpu, dram, other = share.by_category
+        (gpu, cpu, dram, other), total, modelled, cumulative, sigma = between(*self._bill_to(block.end_ns))
+        has_phases = block.backwards > 0
         return StepRow(
             step=self.steps, step_count=block.count,
             start_seconds=block.start_ns - self._start_ns, end_seconds=block.end_ns - self._start_ns,
             loss=block.loss, nonfinite_count=block.nonfinite, backwards=block.backwards,
             learning_rate=block.learning_rate,
-            gpu_joules=gpu, cpu_joules=cpu, dram_joules=dram, other_joules=other, total_joules=share.total,
-            modelled_joules=None if share.total is None else share.modelled, cumulative_joules=share.cumulative,
-            uncertainty_joules=share.sigma_joules, data_seconds=block.data_ns,
-            forward_seconds=block.forward_ns if block.backwards else None,
-            backward_seconds=block.backward_ns if block.backwards else None,
-            optimizer_seconds=block.optimizer_ns if block.backwards else None, phase=block.label,
+            gpu_joules=gpu, cpu_joules=cpu, dram_joules=dram, other_joules=other, total_joules=total,
+            modelled_joules=None if total is None else modelled, cumulative_joules=cumulative,
+            uncertainty_joules=sigma, data_seconds=block.data_ns,
+            forward_seconds=block.forward_ns if has_phases else None,
+            backward_seconds=block.backward_ns if has_phases else None,
+            optimizer_seconds=block.optimizer_ns if has_phases else None, phase=block.label,
         )  # fmt: skip
 
     def _span_row(self, tile: Tile) -> SpanRow:

@@ -129,10 +129,14 @@ class Share(NamedTuple):
 
 def between(start: Bill, end: Bill) -> Share:
     """Return the difference of two bills; a category that only the later one has counts from zero."""
-    pairs = zip(start.by_category, end.by_category, strict=True)
+    before, total_before, modelled_before, variance_before, missed_before = start
+    after, total, modelled, variance, missed = end
+    pairs = zip(before, after, strict=True)
     parts = tuple([None if b is None else b - (a or 0) for a, b in pairs])
-    modelled = end.modelled - start.modelled
-    if end.total is None:
+    modelled -= modelled_before
+    if total is None:
         return Share(parts, None, modelled, None, None)
-    sigma = math.sqrt(start.variance + end.variance + max(end.drift - start.drift, 0.0))
-    return Share(parts, end.total - (start.total or 0), modelled, end.total, sigma)
+    variance += variance_before
+    if missed > missed_before:
+        variance += missed - missed_before
+    return Share(parts, total - (total_before or 0), modelled, total, math.sqrt(variance))

@@ -201,10 +201,12 @@ class Pipeline:
         self.meters.count(selection.billed, self.start_ns if is_first else self._rows.billed_ns)
 
     def _write_settled(self, settled_ns: int) -> None:
-        while self._tiles and self._tiles[0].end_ns <= settled_ns:
-            tile = self._tiles.popleft()
-            self.meters.interpolate(tile, self._tiles)
-            self._write_metrics(tile.seen_ns - 1)
+        tiles, metrics = self._tiles, self._inbox.metrics
+        while tiles and tiles[0].end_ns <= settled_ns:
+            tile = tiles.popleft()
+            self.meters.interpolate(tile, tiles)
+            if metrics:
+                self._write_metrics(tile.seen_ns - 1)
             for row in self._rows.add(tile):
                 if isinstance(row, StepRow):
                     self._write_steps(row)
