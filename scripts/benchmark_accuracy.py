@@ -170,10 +170,8 @@ def covered(
         scene = scenes(seconds * 1.1 + 3, seed)[index]
         played = play(stage, scene, sensor, seconds, seed, gain=draw.gauss(1, GAIN_SPREAD) if gain else 1.0)
         truth = played.truth(played.start, played.end)
-        meters = played.recorder.meters
-        common = (
-            meters.described("gpu:0").gain_uncertainty if gain else meters.intakes["gpu:0"].alias_uncertainty
-        )
+        meter = played.recorder.meters["gpu:0"]
+        common = meter.describe(0).gain_uncertainty if gain else meter.monitor.alias_uncertainty
         reach = Z_90 * math.hypot(played.recorder.edge_joules, common * played.joules) + RESOLUTION * truth
         hits += abs(played.joules - truth) <= reach
         low, high = max(played.joules - reach, 0.0), played.joules + reach
