@@ -5,6 +5,7 @@ A new renderer is one file and one row in ``RENDERERS``.
 
 from collections.abc import Sequence
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -114,17 +115,44 @@ def exit_block(
     prices: "Prices | None" = None,
     targets: Sequence[float] = (),
 ) -> str:
-    """Render the text report of a run from memory; it equals the one that its directory gives."""
+    """Render the text report of a run that has just ended: the same as its directory gives.
+
+    It is computed from memory, unless metrics were logged, which only the directory holds.
+    """
+    if run := _with_metrics(summary.path):
+        return render(report_of(run, prices=prices), ".txt").rstrip("\n")
     from profiler.forecasting import fit_bins
     from profiler.reporting.forecast_section import outlook_of, step_at
     from profiler.reporting.metric_choice import LOSS
     from profiler.reporting.model import build, metric_report
 
     def fit() -> "CurveFit":
-        return fit_bins(bins, **rates.as_fit_kwargs())
+        points = rates.points
+        steps = ([point.joules for point in points], [point.step for point in points])
+        return fit_bins(bins, steps=steps, **rates.as_fit_kwargs())
 
     def forecast(fit: "CurveFit") -> "Outlook":
         return outlook_of(fit, targets, rates.notes(), step_at=lambda joules: step_at(rates, joules))
 
     loss, _ = metric_report(LOSS, "min", fit, forecast, has_points=bins.points > 0)
     return render(build(summary, [loss], prices=prices), ".txt").rstrip("\n")
+
+
+def _with_metrics(path: str) -> "StoredRun | None":
+    """Open a run directory that holds logged metrics; None without any, and where it cannot be read."""
+    from profiler.errors import RunError
+    from profiler.merging.load import load
+    from profiler.storage.schema import METRICS
+
+    metrics = Path(path) / METRICS.filename
+    if not path or not metrics.exists():
+        return None
+    try:
+        with metrics.open(encoding="utf-8") as lines:
+            # A file without a row below its header is not worth the import of pandas.
+            if len(list(islice(lines, 2))) < 2:  # noqa: PLR2004
+                return None
+        return load(Path(path), partial=True)
+    except (OSError, RunError):
+        # The report from memory does not depend on what a full disk left of the directory.
+        return None

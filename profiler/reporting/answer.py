@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from profiler.records import CurveState, Status, Verdict
 from profiler.reporting import text
+from profiler.reporting.metric_choice import LOSS
 
 if TYPE_CHECKING:
     from profiler.reporting.forecast_section import Outlook, Target
@@ -125,10 +126,11 @@ def _status(report: "Report") -> str:
 
 
 def _tone(report: "Report") -> Tone:
-    if report.summary.status is Status.FAILED or report.state in (CurveState.DIVERGED, CurveState.RISING):
+    got_worse = report.state in (CurveState.DIVERGED, CurveState.RISING)
+    if report.summary.status is Status.FAILED or (got_worse and not _is_overfitting(report)):
         return Tone.BAD
     estimated = report.measured_share is None or report.measured_share < 0.5  # noqa: PLR2004 - most of it
-    if report.summary.status is Status.INTERRUPTED or report.summary.missing or estimated:
+    if report.summary.status is Status.INTERRUPTED or report.summary.missing or estimated or got_worse:
         return Tone.CAUTION
     return Tone.GOOD
 
@@ -201,7 +203,7 @@ def _advice(report: "Report", action: Action | None, spent: float) -> str:
     if action is None:
         return report.refused
     if action is Action.FIX:
-        return f"Stop: restart from a checkpoint before the {metric} got worse, with a lower learning rate."
+        return _fix(report, metric)
     if action is Action.CHANGE_METRIC:
         return outlook.state_reason if outlook is not None else report.refused
     if action is Action.TOO_EARLY:
@@ -209,6 +211,20 @@ def _advice(report: "Report", action: Action | None, spent: float) -> str:
     if report.state is CurveState.FLAT and action is Action.STOP:
         return f"Stop, or change the learning rate: more energy at this rate will not improve the {metric}."
     return _weighed_advice(outlook, action, metric, spent) if outlook is not None else ""
+
+
+def _fix(report: "Report", metric: str) -> str:
+    best = report.outlook.best if report.outlook is not None else None
+    if best is not None and _is_overfitting(report):
+        return f"Stop: {text.best(best, metric)} Use a checkpoint near it."
+    return f"Stop: restart from a checkpoint before the {metric} got worse, with a lower learning rate."
+
+
+def _is_overfitting(report: "Report") -> bool:
+    """Return True if a metric other than the loss got worse after its best level."""
+    outlook = report.outlook
+    is_worse = report.state is CurveState.RISING and report.metric != LOSS
+    return is_worse and outlook is not None and outlook.best is not None
 
 
 def _needed(report: "Report") -> str:

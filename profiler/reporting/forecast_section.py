@@ -97,7 +97,7 @@ class Outlook:
         last_loss: Level now.
         half: Level after half of the curve's energy; None where it is unknown.
         best: The best level; None where it is the present one.
-        diverged_step: The last step before a diverged curve got worse; None in other states.
+        diverged_step: The last step before all values are not finite; None where they are finite.
         joules: Energy up to the last point of the curve, in joules.
         floor: The level that infinite energy would approach; None without a trend.
         targets: Levels by round reductions of the present one.
@@ -176,7 +176,6 @@ def outlook_of(
     priced = has_trend or fit.state is CurveState.FLAT
     goal = "min" if fit.metric.best is None else "max"
     backtest = fit.backtest if has_trend else ()
-    best = _best(fit, step_at)
     return Outlook(
         metric=metric,
         goal=goal,
@@ -185,8 +184,8 @@ def outlook_of(
         first_loss=fit.first_level,
         last_loss=fit.level,
         half=_half(fit),
-        best=best,
-        diverged_step=_diverged_step(fit, best, step_at),
+        best=_best(fit, step_at),
+        diverged_step=_diverged_step(fit, step_at),
         joules=fit.joules,
         floor=fit.floor if has_trend else None,
         targets=tuple(target_of(fit, loss, change) for change, loss in _round_targets(fit)) if priced else (),
@@ -231,13 +230,10 @@ def _last_finite(fit: "CurveFit") -> float:
     return fit.origin_joules + fit.history.fine.last_joules
 
 
-def _diverged_step(fit: "CurveFit", best: Best | None, step_at: Callable[[float], int | None]) -> int | None:
-    """Return the step of the last finite loss before a non-finite tail, else that of the best level."""
-    if fit.state is not CurveState.DIVERGED:
-        return None
-    if _last_finite(fit) < fit.joules or best is None:
-        return step_at(_last_finite(fit))
-    return step_at(best.joules)
+def _diverged_step(fit: "CurveFit", step_at: Callable[[float], int | None]) -> int | None:
+    """Return the step of the last finite value before a non-finite tail."""
+    is_nonfinite = fit.state is CurveState.DIVERGED and _last_finite(fit) < fit.joules
+    return step_at(_last_finite(fit)) if is_nonfinite else None
 
 
 def _planned_end(fit: "CurveFit") -> PlannedEnd | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from profiler.forecasting.backtest import Backtest
     from profiler.records import Summary
     from profiler.reporting.answer import Answer
-    from profiler.reporting.forecast_section import Outlook, PlannedEnd, Scenario, Target
+    from profiler.reporting.forecast_section import Best, Outlook, PlannedEnd, Scenario, Target
     from profiler.reporting.model import Cost, DomainLine, Report
 
 Format = Callable[[float, int], str]
@@ -175,17 +175,18 @@ def price(verdict: Verdict, more: Interval | None, unit: Format, spent: float = 
     if is_unknown(more, spent):
         return UNKNOWN, ""
     digits = digits_of(more)
-    point = unit(more.median, digits) if verdict is Verdict.REACHABLE else f"over {unit(more.low, digits)}"
-    return point, ends(more, unit)
+    if verdict is Verdict.REACHABLE:
+        return unit(more.median, digits), ends(more, unit)
+    # Beyond the horizon no point is known, and an open interval repeats its lower end.
+    return f"over {unit(more.low, digits)}", "" if math.isinf(more.high) else ends(more, unit)
 
 
 def ends(interval: Interval, unit: Format) -> str:
-    """Format both ends of an interval."""
+    """Format both ends of an interval; one that ends at infinity has only a lower end."""
     digits = digits_of(interval)
-    low, high = (
-        unit(end, digits) if math.isfinite(end) else OUT_OF_REACH for end in (interval.low, interval.high)
-    )
-    return f"{low} to {high}"
+    if math.isinf(interval.high):
+        return f"at least {unit(interval.low, digits)}"
+    return f"{unit(interval.low, digits)} to {unit(interval.high, digits)}"
 
 
 def about(verdict: Verdict, more: Interval, unit: Format) -> str:
@@ -233,6 +234,9 @@ def target(row: "Target", goal: str, spent: float) -> tuple[str, ...]:
     value, interval = price(row.forecast.verdict, row.more, joules, spent)
     if row.forecast.verdict is Verdict.REACHED:
         value, interval = "reached", f"after {joules(row.forecast.median)}"
+    elif row.more is not None and math.isinf(row.forecast.high) and row.forecast.reach:
+        within = f"{percent(row.forecast.p_within(HORIZON_LIMIT))} within {HORIZON_LIMIT:g}x"
+        interval = f"{interval}; {within}" if interval else within
     return (
         level(row.loss),
         change(row, goal),
@@ -504,6 +508,15 @@ def _history(outlook: "Outlook") -> list[str]:
         return [f"The second half of the energy changed the {metric} by less than 1 %."]
     word = "lowered" if outlook.last_loss < outlook.half else "raised"
     return [f"The second half of the energy {word} the {metric} by {percent(gain)} ({move})."]
+
+
+def best(known: "Best", metric: str) -> str:
+    """Return the best level of a metric and the share of the energy after it, in a sentence."""
+    step = f" at step {known.step:,}" if known.step else ""
+    return (
+        f"the best {metric}, {level(known.level, 3)}{step}, was followed by {percent(known.share_after)} "
+        "of the energy without an improvement."
+    )
 
 
 def _relative(before: float, after: float) -> float:

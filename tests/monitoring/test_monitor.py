@@ -162,7 +162,7 @@ def test_power_keys_are_valid_for_trackers(domain):
     ("answer", "words"),
     [
         (forecast(), "loss 1.250 needs 4.0 kJ more (2.0 kJ to 9.0 kJ)"),
-        (forecast(high=math.inf), "loss 1.250 needs 4.0 kJ more (2.0 kJ to out of reach)"),
+        (forecast(high=math.inf), "loss 1.250 needs 4.0 kJ more (at least 2.0 kJ)"),
         (forecast(low=100.0), "loss 1.250 needs 4.0 kJ more (0 J to 9.0 kJ)"),
         (
             forecast(Verdict.BEYOND_HORIZON, median=1e6),

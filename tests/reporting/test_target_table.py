@@ -27,7 +27,7 @@ def test_the_slider_starts_at_the_present_level_and_each_row_is_a_finished_answe
     assert ROWS["labels"] == ["Energy", "Time", "Electricity"]
     assert ROWS["names"] == ["1.700", "1.200", "1.000"]
     assert ROWS["cells"][0][:2] == [("1.9 MJ", "720 kJ to 8.5 MJ"), ("1.3 h", "30 min to 5.9 h")]
-    assert ROWS["cells"][1][0] == ("over 20 MJ", "20 MJ to out of reach")
+    assert ROWS["cells"][1][0] == ("over 20 MJ", "")
     assert ROWS["cells"][2] == [("out of reach", "")] * 3
     assert len(set(ROWS["sentences"])) == 3
     assert ROWS["ticks"] == [[0, "10 %"]]

@@ -20,12 +20,12 @@ where   98 % in 10,000 steps (48.0 J and 120 ms per step), 2 % outside steps
 worth   The second half of the energy lowered the loss by 7 % (from 2.00 to
         1.85).
 advice  Stop: loss -1.000 is out of reach. Confidence: medium.
-  loss              energy more   90 % interval           out of reach
- 2.000  asked       reached       after 210 kJ            0 %
- 1.832  1 % lower   35 kJ         15 kJ to 120 kJ         0 %
- 1.758  5 % lower   420 kJ        220 kJ to 920 kJ        0 %
- 1.665  10 % lower  2.6 MJ        1.0 MJ to out of reach  6 %
--1.000  asked       out of reach  -                       100 %
+  loss              energy more   90 % interval     out of reach
+ 2.000  asked       reached       after 210 kJ      0 %
+ 1.832  1 % lower   35 kJ         15 kJ to 120 kJ   0 %
+ 1.758  5 % lower   420 kJ        220 kJ to 920 kJ  0 %
+ 1.665  10 % lower  2.6 MJ        at least 1.0 MJ   6 %
+-1.000  asked       out of reach  -                 100 %
 ! 18 % of the energy is estimated because energy_uj is readable by root alone.
   Remedy: sudo
 ! 3 points were excluded: 3 not finite.
@@ -195,3 +195,10 @@ def test_a_guess_is_no_advice(report):
     guess = outlook(asked=(), backtest=(misses, replace(misses, share=0.25), fits))
     advice = find(lines_of(report(outlook=guess)), "advice")
     assert advice == "Too early to advise. Only 1 of 3 forecasts made earlier in this run held."
+
+
+def test_an_open_interval_has_the_probability_within_ten_times_the_energy(report):
+    row = target(1.665, 0.10, Verdict.REACHABLE, (1.5e6, 3.1e6, math.inf), 0.06)
+    row = replace(row, forecast=replace(row.forecast, reach=((1.0, 0.0), (2.0, 0.2), (10.0, 0.83))))
+    lines = lines_of(report(outlook=outlook(targets=(row,), asked=())))
+    assert any("at least 1.0 MJ; 83 % within 10x" in line for line in lines)
