@@ -131,3 +131,10 @@ def test_the_readme_is_short_and_its_links_exist():
     targets = re.findall(r"\]\(([^)#]+)\)", text)
     assert len(targets) > 10
     assert [target for target in targets if not (ROOT / target).exists()] == []
+
+
+def test_the_tests_that_the_documentation_names_exist():
+    named = re.findall(r"`(tests/[\w/]+\.py)` `(test_\w+)`", (ROOT / "docs" / "reliability.md").read_text())
+    assert len(named) > 20
+    missing = [(file, name) for file, name in named if f"def {name}(" not in (ROOT / file).read_text()]
+    assert missing == []
