@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from profiler.forecasting.priors import HORIZON_LIMIT
-from profiler.records import CurveState, Forecast, Interval, Provenance, Status, Verdict
+from profiler.records import CurveState, Forecast, Interval, Provenance, Status, Verdict, kind_of
 from profiler.units import JOULES_PER_KWH, format_seconds, format_si, significant
 
 if TYPE_CHECKING:
@@ -450,6 +450,17 @@ def provenance(line: "DomainLine") -> str:
 def domain_joules(line: "DomainLine") -> str:
     """Format the joules of a domain as precisely as its sensor allows."""
     return joules(line.joules, 2 if 2 * line.gain_share > _WIDE else 3)
+
+
+def node_meters(report: "Report") -> list[str]:
+    """Compare meters that contain the counted domains with their sum; empty without such a meter."""
+    total = report.summary.total_joules
+    meters = [line for line in report.domains if not line.billed and kind_of(line.name).name == "node"]
+    return [
+        f"{line.name} {domain_joules(line)}, {significant(line.joules / total)} x the counted parts"
+        for line in meters
+        if total
+    ]
 
 
 # The answer

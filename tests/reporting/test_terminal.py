@@ -76,6 +76,13 @@ def test_a_healthy_measured_run_takes_at_most_15_lines(report):
     assert not [line for line in lines if line.startswith("!")]
 
 
+def test_a_meter_of_the_node_is_compared_with_the_counted_parts(report):
+    node = replace(summary().metered[-1], domain=domain("node", Provenance.COUNTER, "x", 0.05, billed=False))
+    whole = summary(metered=(*summary().metered[:-1], node), modelled_joules=0.0)
+    assert "node 600 kJ, 1.22 x the counted parts" in find(lines_of(report(summary=whole)), "cost")
+    assert "counted parts" not in text_of(report())
+
+
 @pytest.mark.parametrize("count", [0, 1, 5])
 def test_it_stays_within_80_columns_and_counts_the_hidden_notes(report, count):
     many = summary(metered=summary().metered[:1] * 8, warnings=("a long warning " * 20,) * count)
