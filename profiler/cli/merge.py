@@ -27,6 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="directory of the merged run; by default the only RUN",
     )
     add_partial(parser)
+    parser.add_argument("--force", action="store_true", help="merge records that are not of one job, too")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -45,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("name the merged run's directory with -o DIR.")
     if output not in runs and (output / RUN_FILE).exists():
         raise UsageError(f"{output} holds a run; name another directory.")
-    merged = merge(runs, partial=options.partial)
+    merged = merge(runs, partial=options.partial, force=options.force)
     output.mkdir(parents=True, exist_ok=True)
     write(merged, output)
     ranks, hosts = len(merged.meta["ranks"]), len(merged.meta["merged"]["clocks"])

@@ -148,8 +148,8 @@ class RankSums:
         if row["total_joules"] == row["total_joules"]:
             one.is_metered = True
             one.joules += round(row["total_joules"] * MICROJOULES_PER_JOULE)
-            one.modelled += round((row["modelled_joules"] or 0.0) * MICROJOULES_PER_JOULE)
-            one.variance += (row["uncertainty_joules"] or 0.0) ** 2
+            one.modelled += round(_known(row["modelled_joules"]) * MICROJOULES_PER_JOULE)
+            one.variance += _known(row["uncertainty_joules"]) ** 2
 
     def frames(self) -> "tuple[pd.DataFrame, pd.DataFrame]":
         """Return the tables of steps and spans."""
@@ -251,3 +251,7 @@ class _Layout:
             })  # fmt: skip
             start = end
         return rows
+
+
+def _known(value: float) -> float:
+    return 0.0 if value != value else value  # noqa: PLR0124 - NaN

@@ -11,12 +11,15 @@ from profiler.storage.csv_reader import last_row, read_table
 from profiler.storage.files import checked_link
 from profiler.storage.reader import Tables
 from profiler.storage.run_file import read_run_file
-from profiler.storage.schema import METRICS, RUN_FILE, SAMPLES, SPANS, STEPS, TOTALS
+from profiler.storage.schema import JOB, METRICS, RUN_FILE, SAMPLES, SPANS, STEPS, TOTALS
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+ANYWAY = "Merge them anyway with --force."
+_LATEST_SECONDS = 300.0
+"""Processes of one job may start this long after each other, and the clocks of hosts may differ."""
 _MERGED_SAMPLES = ["time_seconds", "domain", "energy_joules"]
 _CHILD = re.compile(r"rank-[0-9]{5,7}-attempt-[0-9]{1,7}")
 
@@ -129,16 +132,20 @@ def _is_record(path: Path) -> bool:
     return (path / RUN_FILE).exists() and (path / STEPS.filename).exists()
 
 
-def find_records(directories: Iterable[Path]) -> list[Record]:
+def find_records(directories: Iterable[Path], *, force: bool = False) -> list[Record]:
     """Find every process's record in run directories, by attempt and rank.
 
-    Processes that took themselves for the only one are numbered in the order of their directories.
+    Runs of single processes are numbered in the order of their directories.
+
+    Args:
+        directories: Run directories of jobs, or of single processes.
+        force: Number records in that order as well if two of them have the same rank and attempt.
 
     Raises:
-        UsageError: Two different records have the same rank and attempt.
+        UsageError: Two different records have the same rank and attempt, unless ``force``.
     """
     paths = [path for directory in directories for path in (children(directory) or [directory])]
-    records = _numbered([_record(path) for path in paths if _is_record(path)])
+    records = _numbered([_record(path) for path in paths if _is_record(path)], force=force)
     found: dict[tuple[int, int], Record] = {}
     for record in records:
         _check_same(found.setdefault((record.attempt, record.rank), record), record)
@@ -150,8 +157,11 @@ def _record(path: Path) -> Record:
     return Record(path=path, meta=meta, rank=meta.get("rank", 0), attempt=meta.get("attempt", 0))
 
 
-def _numbered(records: Sequence[Record]) -> list[Record]:
+def _numbered(records: Sequence[Record], *, force: bool) -> list[Record]:
+    unique = list({(*_identity(record), record.rank, record.attempt): record for record in records}.values())
     are_single = all(record.meta.get("world_size", 1) == 1 for record in records)
+    if force and len({(record.attempt, record.rank) for record in unique}) < len(unique):
+        return [replace(record, rank=number, attempt=0) for number, record in enumerate(unique)]
     if are_single and len({(record.attempt, record.rank) for record in records}) < len(records):
         return [replace(record, rank=number, attempt=0) for number, record in enumerate(records)]
     return list(records)
@@ -160,9 +170,39 @@ def _numbered(records: Sequence[Record]) -> list[Record]:
 def _check_same(one: Record, other: Record) -> None:
     if _identity(one) != _identity(other):
         raise UsageError(
-            f"{one.path} and {other.path} are different runs: both are rank {one.rank}, attempt {one.attempt}."
+            f"{one.path} and {other.path} are different runs: both are rank {one.rank}, attempt {one.attempt}. "
+            f"{ANYWAY}"
         )
 
 
 def _identity(record: Record) -> tuple[object, ...]:
     return record.host, record.meta.get("started_unix_seconds"), record.meta.get("name")
+
+
+def check_one_job(outlines: Sequence[Outline], starts: Sequence[float]) -> None:
+    """Check that records can be those of one attempt of one job.
+
+    Args:
+        outlines: The records.
+        starts: Start of each window, in seconds on one time axis.
+
+    Raises:
+        UsageError: They differ in the job's identifier or world size, or were not recorded at the same time.
+    """
+    first, begin = outlines[0].record, min(starts)
+    for one in outlines[1:]:
+        for name in (JOB, "world_size"):
+            values = [record.meta.get(name) for record in (first, one.record)]
+            if None not in values and values[0] != values[1]:
+                raise UsageError(
+                    f"{first.path} and {one.record.path} are not of one job: {name} is {values[0]} and {values[1]}. "
+                    f"{ANYWAY}"
+                )
+    end = begin
+    for start, one in sorted(zip(starts, outlines, strict=True), key=lambda pair: pair[0]):
+        if start > end + _LATEST_SECONDS:
+            raise UsageError(
+                f"{one.record.path} was recorded {start - end:.0f} s after the others had ended, so it is not of "
+                f"their job. {ANYWAY}"
+            )
+        end = max(end, start + one.window_seconds)

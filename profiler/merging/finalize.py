@@ -42,7 +42,7 @@ def whole_run(session: "Session") -> "StoredRun | None":
             f"the records of all ranks are large; merge them with: energy-profiler merge {place.run_path}"
         )
         return None
-    write(merge([place.run_path], partial=True), place.run_path)
+    write(merge([place.run_path], partial=True, force=True), place.run_path)
     return load(place.run_path, partial=False)
 
 

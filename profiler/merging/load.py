@@ -44,7 +44,7 @@ def _without_history(directory: Path, *, partial: bool) -> StoredRun:
         meta = read_run_file(directory)
         if not _is_running(meta) and _sources(meta) == {path.name: source_size(path) for path in processes}:
             return StoredRun(directory, meta, partial=partial)
-    return merge([directory], partial=partial)
+    return merge([directory], partial=partial, force=True)
 
 
 def _is_running(meta: dict[str, Any]) -> bool:

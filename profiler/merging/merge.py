@@ -11,7 +11,7 @@ from typing import Any
 from profiler.errors import RunForeignError
 from profiler.merging import alignment, clocks, deduplication, devices, metrics, resume
 from profiler.merging.aggregation import RankSums
-from profiler.merging.discovery import Outline, Record, find_records
+from profiler.merging.discovery import Outline, Record, check_one_job, find_records
 from profiler.records import Status
 from profiler.storage import validation
 from profiler.storage.reader import StoredRun, Tables
@@ -54,32 +54,36 @@ class _Attempt:
         return next((int(step) for step in found if step is not None), None)
 
 
-def merge(directories: Sequence[Path], *, partial: bool = False) -> StoredRun:
+def merge(directories: Sequence[Path], *, partial: bool = False, force: bool = False) -> StoredRun:
     """Merge the records of a job's processes in memory.
 
     Args:
         directories: Run directories of jobs, or of single processes of one.
         partial: In a damaged file, read the rows before the damage instead of raising.
+        force: Merge records that are not of one job, too.
 
     Raises:
         RunError: There is nothing to merge, or a file that cannot be read.
-        UsageError: Records of different runs.
+        UsageError: The records are not of one job, unless ``force``.
     """
-    records = find_records(directories)
+    records = find_records(directories, force=force)
     if not records:
         raise RunForeignError(directories[0], "it holds no record of a process.")
     attempts = [
-        _merge_ranks(list(group), partial=partial) for _, group in groupby(records, key=lambda r: r.attempt)
+        _merge_ranks(list(group), partial=partial, force=force)
+        for _, group in groupby(records, key=lambda r: r.attempt)
     ]
     tables, notes = _chained(attempts)
     return StoredRun(directories[0], _meta(records, attempts, notes), partial=partial, tables=tables)
 
 
-def _merge_ranks(records: Sequence[Record], *, partial: bool) -> _Attempt:
+def _merge_ranks(records: Sequence[Record], *, partial: bool, force: bool) -> _Attempt:
     outlines = [record.outline(partial=partial) for record in records]
     hosts = clocks.host_clocks(outlines, partial=partial)
     started = clocks.starts(records, hosts)
     starts = [start - min(started) for start in started]
+    if not force:
+        check_one_job(outlines, starts)
     kept = deduplication.kept_from(deduplication.claims_of(outlines, starts))
     total = RankSums(blocks=alignment.common_ends(one.ends for one in outlines))
     logs: list[devices.Log] = []

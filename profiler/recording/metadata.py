@@ -13,7 +13,7 @@ from typing import Any
 from profiler._version import __version__
 from profiler.distributed.rank import Identity, host_id, process_group
 from profiler.records import Refusal, Status, Summary
-from profiler.storage.schema import ROWS_LOST, SCHEMA_VERSION, TOTALS
+from profiler.storage.schema import JOB, ROWS_LOST, SCHEMA_VERSION, TOTALS
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _REPORTED = ("torch", "nvidia-ml-py", "psutil", "codecarbon")
@@ -33,8 +33,10 @@ def versions() -> dict[str, str]:
     return found
 
 
-def head(*, name: str, started: datetime, identity: Identity, refusals: Sequence[Refusal]) -> dict[str, Any]:
-    """Return the part that does not change."""
+def head(
+    *, name: str, started: datetime, identity: Identity, refusals: Sequence[Refusal], job: str = ""
+) -> dict[str, Any]:
+    """Return the part that does not change; ``job`` is the identifier of a job of several processes."""
     return {
         "schema_version": SCHEMA_VERSION,
         "name": name,
@@ -43,6 +45,7 @@ def head(*, name: str, started: datetime, identity: Identity, refusals: Sequence
         "world_size": identity.world_size,
         "attempt": identity.attempt,
         "host": host_id(os.environ),
+        **({JOB: job} if job else {}),
         "versions": versions(),
         "refusals": [asdict(refusal) for refusal in refusals],
     }

@@ -84,7 +84,9 @@ class Session:
         self._found, self._owns_sensors = found, owns_sensors
         self._name = name
         self._head = {
-            **metadata.head(name=name, started=_now(), identity=place.identity, refusals=found.refusals),
+            **metadata.head(
+                name=name, started=_now(), identity=place.identity, refusals=found.refusals, job=place.key
+            ),
             **declared,
         }
         self._sensors = [GuardedSensor(sensor, self._warnings) for sensor in found.sensors]

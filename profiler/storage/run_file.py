@@ -15,6 +15,7 @@ from profiler.errors import RunDamagedError, RunForeignError, RunNotFoundError, 
 from profiler.records import Provenance, Status
 from profiler.storage.files import printable, read_bounded
 from profiler.storage.schema import (
+    JOB,
     MERGED,
     RANKS,
     RESUMED,
@@ -225,6 +226,7 @@ _SCHEMA = _Section(
         "world_size": _Whole(1, _MOST_RANKS),
         "attempt": _Whole(0, _MOST_RANKS),
         "host": _TEXT,
+        JOB: _TEXT,
         "versions": _Map(_TEXT),
         "refusals": _List(
             _Section({"source": _TEXT, "reason": _TEXT, "remedy": _TEXT}, required=("source", "reason"))

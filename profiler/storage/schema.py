@@ -28,6 +28,8 @@ RANKS = "ranks"
 """Section of ``run.json`` of a merged run: one entry per process and attempt."""
 TOTALS = "totals"
 """Section of ``run.json``: totals of the run, written at its end; null until then."""
+JOB = "job"
+"""Key of ``run.json``: identifier of the job, the same for all of its processes. Since schema 1.1."""
 ROWS_LOST = "rows_lost"
 """Section of ``run.json``: by file, the number of rows that could not be written. Since schema 1.1."""
 _EXACT_AS_FLOAT = 10**15

@@ -92,6 +92,7 @@ def test_two_ranks_make_one_run_and_count_their_host_once(start, job):
     ranks = sorted(path.glob("rank-*"))
     assert [rank.name for rank in ranks] == ["rank-00000-attempt-0", "rank-00001-attempt-0"]
     assert any(counted(rank) for rank in ranks)
+    assert len({meta(rank)["job"] for rank in ranks}) == 1
     run = load_run(path)
     check_books(run)
     begun, end = min(window(rank)[0] for rank in ranks), max(window(rank)[1] for rank in ranks)

@@ -34,8 +34,10 @@ def test_directories_are_merged_into_a_new_one(job, tmp_path, capsys):
     assert load_run(tmp_path / "merged").total_joules == load_run(job).total_joules
 
 
-def test_warnings_of_the_merge_are_printed(job, capsys):
-    write_rank(job, 2, world=4, counts=False)
+def test_warnings_of_the_merge_are_printed(tmp_path, capsys):
+    job = tmp_path / "job"
+    for rank in range(3):
+        write_rank(job, rank, world=4, counts=rank == 0)
     assert main(["merge", str(job)]) == 0
     error = capsys.readouterr().err
     assert error.startswith("energy-profiler: rank 3 of attempt 0 left no record here: totals are incomplete")
@@ -72,3 +74,35 @@ def test_the_help_shows_an_example(capsys):
     with pytest.raises(SystemExit):
         main(["merge", "--help"])
     assert "energy-profiler merge node-0/" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"world": 3}, "world_size is 2 and 3"),
+        ({"job": "other"}, "job is this and other"),
+        ({"late": 10_000.0}, "was recorded 9988 s after the others had ended"),
+    ],
+)
+def test_records_of_different_jobs_are_refused_unless_forced(tmp_path, capsys, changes, reason):
+    paths = [
+        write_rank(tmp_path / name, rank, host=f"host {rank}", **({"job": "this"} | more))
+        for rank, (name, more) in enumerate((("a", {}), ("b", changes)))
+    ]
+    command = ["merge", *map(str, paths), "-o", str(tmp_path / "merged")]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert reason in error
+    assert "--force" in error
+    assert not (tmp_path / "merged").exists()
+    assert main([*command, "--force"]) == 0
+    assert load_run(tmp_path / "merged").total_joules == pytest.approx(2 * 400 * 12)
+
+
+def test_two_records_of_one_rank_are_numbered_if_forced(tmp_path, capsys):
+    paths = [write_rank(tmp_path / name, 0, host=name, device=f"GPU-{name}") for name in "ab"]
+    command = ["merge", *map(str, paths), "-o", str(tmp_path / "merged")]
+    assert main(command) == 2
+    assert "both are rank 0, attempt 0. Merge them anyway with --force." in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0
+    assert list(load_run(tmp_path / "merged").ranks["rank"]) == [0, 1]

@@ -17,7 +17,7 @@ _SHARED_COLUMNS = ("cpu_joules", "dram_joules")
 GPU, CPU, DRAM = 300.0, 80.0, 20.0
 
 
-def write_rank(job, rank, *, world=2, attempt=0, steps=40, late=0.0, host="host-a", counts=True, device="own",
+def write_rank(job, rank, /, *, world=2, attempt=0, steps=40, late=0.0, host="host-a", counts=True, device="own",
                loss=None, resumed=None, backward=None, **meta):  # fmt: skip
     """Write the record of one rank: 300 W of its GPU, and 100 W of the host's if it counts what is shared.
 
