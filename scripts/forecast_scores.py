@@ -11,11 +11,11 @@ import pandas as pd
 from scipy.optimize import curve_fit
 
 from profiler.forecasting import CurveFit, fit_curve
-from profiler.records import Verdict
+from profiler.records import Forecast, Verdict
 
 PREFIXES = (0.25, 0.5, 0.75)
 LATER = {0.25: (0.3, 0.5), 0.5: (0.55,)}
-"""Prefixes whose interval for the end is compared with the earlier median."""
+"""Later prefixes whose interval of the energy at the end level is compared with the earlier median."""
 END = 0.96
 """The end level is the geometric mean of the part after this share of the run."""
 MISS_PENALTY = 20.0
@@ -57,7 +57,7 @@ class Score:
         simple_error: ``error`` of a three-parameter least-squares fit.
         simple_factor: ``factor`` of that fit.
         last_error: ``error`` of the last value.
-        stable: Whether each later fit keeps this median of the end level inside its interval; None without one.
+        stable: Whether each later fit keeps this median energy at the end level in its interval; None without both.
     """
 
     group: str
@@ -111,7 +111,7 @@ def _compared(
         simple_error=simple[0],
         simple_factor=simple[1],
         last_error=abs(last),
-        stable=tuple(_kept(median, fits[later], log_x, log_y) for later in LATER.get(prefix, ())),
+        stable=tuple(_kept(forecast, fits[later], log_y) for later in LATER.get(prefix, ())),
     )
 
 
@@ -124,11 +124,13 @@ def _log_interval(fit: CurveFit, log_x: float, log_y: float, last: float) -> tup
     return low, median, high
 
 
-def _kept(median: float, later: CurveFit | None, log_x: float, log_y: float) -> bool | None:
-    if later is None:
+def _kept(earlier: Forecast, later: CurveFit | None, log_y: float) -> bool | None:
+    if later is None or math.isnan(earlier.median):
         return None
-    low, _, high = _log_interval(later, log_x, log_y, median)
-    return low <= median <= high
+    forecast = later.joules_at(math.exp(log_y))
+    if forecast.verdict is Verdict.REACHED or math.isnan(forecast.median):
+        return None
+    return forecast.low <= earlier.median <= forecast.high
 
 
 def _simple(x: np.ndarray, y: np.ndarray, log_x: float, log_y: float) -> tuple[float, float]:

@@ -106,7 +106,7 @@ def states_table(scores: pd.DataFrame) -> Iterator[str]:
 
 
 def stability_table(scores: pd.DataFrame) -> Iterator[str]:
-    """Yield how often a later fit excludes the earlier median of the end level."""
+    """Yield how often a later fit excludes the earlier median energy at the end level."""
     yield from header("fitted on", "and again on", "fits", "earlier median excluded %")
     for prefix, laters in LATER.items():
         kept = scores[scores.prefix == prefix].stable

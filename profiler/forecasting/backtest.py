@@ -51,7 +51,7 @@ class Backtest:
 
     @property
     def held(self) -> bool:
-        """Whether the interval contains the measured level."""
+        """True if the interval contains the measured level."""
         return self.forecast.low <= self.measured <= self.forecast.high
 
 
@@ -71,7 +71,7 @@ class History:
 
     def backtest(self) -> tuple[Backtest, ...]:
         """Forecast the present from each prefix that is long enough."""
-        # The rates between a prefix and the present are known by now, as those of a plan would have been then.
+        # The rates between a prefix and the present are recorded, as those of a plan would have been at that time.
         context = replace(self.context, planned=self.context.schedule is not None)
         return tuple(self._tests(context))
 

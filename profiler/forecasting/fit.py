@@ -283,7 +283,7 @@ def _unfitted(fine: FineBins, repairs: Repairs, context: FitContext, assessment:
     log_now = math.nan if not smoothed.log_values.size else float(smoothed.log_values[-1])
     untested: dict[str, Predictive | Standstill] = {}
     if math.isinf(assessment.log_level):
-        # Values of zero have no logarithm; `LOWEST` stands for it.
+        # Values of zero have no logarithm; `LOWEST` represents it.
         smoothed = smoothed.extended(facts.end_joules, LOWEST)
         log_now, untested = LOWEST, {"onward": _standstill(assessment)}
     if assessment.state is CurveState.NOT_A_PROGRESS_MEASURE and facts.negative:

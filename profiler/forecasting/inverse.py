@@ -77,7 +77,7 @@ class Inverse:
         )
 
     def _is_known(self, loss: float) -> bool:
-        """Whether the state, a bound or the measured part answers, so that no quantile is needed."""
+        """Return whether the state, a bound or the measured part answers, so that no quantile is needed."""
         if self.fit.state is not CurveState.IMPROVING:
             return True
         error = self.fit.metric.error(loss)

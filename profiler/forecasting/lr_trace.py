@@ -115,7 +115,7 @@ class RateTrace:
 
     @property
     def varies(self) -> bool:
-        """Whether more than one rate was recorded."""
+        """True if more than one rate was recorded."""
         return self.highest > self.lowest * (1.0 + SAME)
 
     def as_fit_kwargs(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ BISECT_EVERY = 3
 CLOSE = 1e-12
 HALF = 0.5
 LOWEST = -1e4
-"""Log level that stands for zero, so that all values here are finite."""
+"""Log level that represents zero, so that all values here are finite."""
 STEPS = np.concatenate(
     [np.linspace(0.0, LOG_HORIZON, 17), np.geomspace(LOG_HORIZON, FARTHEST, 9)[1:], [np.inf]]
 )
@@ -69,7 +69,7 @@ class Predictive:
     path: Path
 
     def log_quantile(self, log_ratio: float, probability: float) -> float:
-        """Return a quantile of the log level at ln(joules / last joules); `LOWEST` or less stands for zero."""
+        """Return a quantile of the log level at ln(joules / last joules); `LOWEST` or less represents zero."""
         levels = self._levels(np.array([log_ratio]))
         order = np.argsort(levels.center[:, 0])
         first = int(np.searchsorted(np.cumsum(self.nodes.mass[order]), probability).clip(max=order.size - 1))

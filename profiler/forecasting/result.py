@@ -106,7 +106,7 @@ class CurveFit:
 
     @property
     def has_forecast(self) -> bool:
-        """Whether the default scenario forecasts further progress."""
+        """True if the default scenario forecasts further progress."""
         return any(isinstance(self.untested[name], Predictive) for name in self.scenarios[:1]) and (
             self.state in (CurveState.IMPROVING, CurveState.FLAT)
         )

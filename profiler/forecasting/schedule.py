@@ -29,7 +29,7 @@ SPENT = 0.01
 MEMORY_SHARE = 0.01
 """The memory tau, as a share of the run's joules."""
 UNSPENDABLE = 600.0
-"""Largest log ratio of joules that is computed; it stands for infinity."""
+"""Largest log ratio of joules that is computed; it represents infinity."""
 
 
 class Path(Protocol):
@@ -85,7 +85,7 @@ class Schedule:
 
     @property
     def is_spent(self) -> bool:
-        """Whether the last rate is practically zero."""
+        """True if the last rate is practically zero."""
         return bool(self.rate[-1] < SPENT)
 
 

@@ -273,7 +273,7 @@ def _diverged(fine: FineBins, metric: Metric, where: Where) -> Assessment | None
 
 
 def _recovers(fine: FineBins, height: float) -> bool:
-    """Whether the recent trend regains the best level, ``height`` below, within the horizon."""
+    """Return whether the recent trend regains the best level, ``height`` below, within the horizon."""
     trends = (tail_trend(fine, start) for start in (0.85, 0.7))
     return any(trend is not None and trend.fall(0.5) > height for trend in trends)
 
@@ -389,7 +389,7 @@ def flat_tail(fine: FineBins) -> Trend | None:
 
 
 def _is_significant(later: Trend, flat: Trend) -> bool:
-    """Whether a later tail falls beyond its noise, and by more than a flat one may."""
+    """Return whether a later tail falls beyond its noise, and by more than a flat one may."""
     fall = -later.slope > student_quantile(SIGNIFICANT, later.dof) * later.error
     return fall and later.fall(0.5) > FLAT_FALL and later.start > flat.start
 
@@ -408,7 +408,7 @@ def _p_still(trend: Trend) -> float:
 
 
 def improves(fine: FineBins) -> bool:
-    """Whether the level falls significantly over a tail, and no later tail contradicts it."""
+    """Return whether the level falls significantly over a tail, and no later tail contradicts it."""
     trends = [trend for start in TAILS if (trend := tail_trend(fine, start)) is not None]
     for k, trend in enumerate(trends):
         if -trend.slope <= student_quantile(SIGNIFICANT, trend.dof) * trend.error:
