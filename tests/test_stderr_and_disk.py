@@ -13,7 +13,7 @@ import pytest
 
 from profiler import _compat
 from profiler._compat import dropped_messages, printable, write_stderr
-from profiler.storage.reader import read_meta
+from profiler.storage.run_file import read_run_file
 
 TRAIN = """
     import os, sys, time, torch
@@ -99,7 +99,7 @@ def test_stderr_that_nobody_reads_does_not_stop_the_training(tmp_path):
     finally:
         process.kill()
         process.communicate()
-    meta = read_meta(tmp_path / "run")
+    meta = read_run_file(tmp_path / "run")
     assert meta["totals"]["steps"] == 20
     assert meta["overhead"]["messages_dropped"] == 2, "the first line and the report"
 
@@ -127,7 +127,7 @@ def test_slow_disk_is_named_and_delays_neither_start_nor_readings(tmp_path):
     assert float(done.stdout) < 2.0, "imports included"
     assert "the disk of the run directory did not respond within" in done.stderr
     assert "a sensor hangs" not in done.stderr
-    meta = read_meta(tmp_path / "run")
+    meta = read_run_file(tmp_path / "run")
     assert meta["overhead"]["longest_read_seconds"] < 1.0
     assert (meta["totals"]["steps"], meta["status"]) == (50, "completed")
 
