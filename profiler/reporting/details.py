@@ -64,6 +64,9 @@ class Overhead:
         seconds_a_step: That over the steps.
         samples: Rounds of reading all sensors.
         longest_read_seconds: Duration of the longest round.
+        late_samples: Rounds that were delayed by more than the interval between rounds.
+        missed_samples: Rounds that were omitted during such delays.
+        delayed_seconds: Duration of such delays.
         start_seconds: Duration of the start.
         stop_seconds: Duration of the stop.
         bytes_written: Size of the record.
@@ -74,6 +77,9 @@ class Overhead:
     seconds_a_step: float | None = None
     samples: int | None = None
     longest_read_seconds: float | None = None
+    late_samples: int | None = None
+    missed_samples: int | None = None
+    delayed_seconds: float | None = None
     start_seconds: float | None = None
     stop_seconds: float | None = None
     bytes_written: int | None = None
@@ -297,6 +303,9 @@ def _overhead(known: Mapping[str, Any], summary: Summary) -> Overhead:
         seconds_a_step=cpu / steps if cpu is not None and steps else None,
         samples=known.get("samples"),
         longest_read_seconds=known.get("longest_read_seconds"),
+        late_samples=known.get("late_samples"),
+        missed_samples=known.get("missed_samples"),
+        delayed_seconds=known.get("delayed_seconds"),
         start_seconds=known.get("start_seconds"),
         stop_seconds=known.get("stop_seconds"),
         bytes_written=known.get("bytes_written"),

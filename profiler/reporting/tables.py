@@ -315,6 +315,7 @@ def overhead(known: "Overhead") -> Table:
         ("processor time per step", _seconds(known.seconds_a_step)),
         ("sampling rounds", _UNKNOWN if known.samples is None else f"{known.samples:,}"),
         ("longest round", _seconds(known.longest_read_seconds)),
+        ("late rounds", _late_rounds(known)),
         ("start and stop", " and ".join(map(_seconds, (known.start_seconds, known.stop_seconds)))),
         ("written", _UNKNOWN if bytes_written is None else format_si(bytes_written, "B")),
     )
@@ -323,6 +324,16 @@ def overhead(known: "Overhead") -> Table:
         head=("quantity", "value"),
         rows=_known(rows),
     )
+
+
+def _late_rounds(known: "Overhead") -> str:
+    late, missed, samples = known.late_samples, known.missed_samples, known.samples
+    if late is None or missed is None or not samples:
+        return _UNKNOWN
+    if not late:
+        return "none"
+    share = significant(100 * missed / (samples + missed), 2)
+    return f"{late:,}, {_seconds(known.delayed_seconds)} in all; {missed:,} rounds missed ({share} %)"
 
 
 def _known(rows: tuple[Row, ...]) -> tuple[Row, ...]:
