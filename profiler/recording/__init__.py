@@ -1,1 +1,1 @@
-"""From readings and hook events to the run directory, while somebody trains."""
+"""Recorder: from sensor readings and hook events to the run directory, during the training."""

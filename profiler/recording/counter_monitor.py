@@ -103,7 +103,7 @@ class CounterMonitor:
 
     @property
     def has_begun(self) -> bool:
-        """Whether a change at a known time was seen, after a reading that did not show it."""
+        """True if a change at a known time was seen, after a reading that did not show it."""
         return self._is_smooth or self._domain.provenance is not Provenance.COUNTER or self._has_begun
 
     @property
@@ -124,7 +124,7 @@ class CounterMonitor:
 
     @property
     def is_sampled(self) -> bool | None:
-        """Whether the sensor sees power only at times; None while unknown."""
+        """True if the sensor sees power only at times; None while unknown."""
         return True if self._domain.provenance is Provenance.INTEGRATED else self.sampling.is_sampled
 
     def add(self, reading: Reading) -> int:
@@ -205,7 +205,7 @@ class CounterMonitor:
 
     @property
     def _is_coarse(self) -> bool:
-        """Whether there is about one tick per step or fewer, so that all may see the same part."""
+        """True if there is about one tick per step or fewer, so that all may see the same part."""
         return self._last_step_ns < 2 * self._ticks.period_ns
 
     def refresh(self) -> None:

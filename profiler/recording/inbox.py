@@ -34,7 +34,7 @@ class Inbox:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many steps wait that they should be drained now."""
+        """True if so many steps wait that they should be drained now."""
         return len(self.events) > _FULL
 
     @property

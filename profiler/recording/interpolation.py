@@ -64,7 +64,7 @@ class StepInterpolator:
 
     @property
     def is_trusted(self) -> bool:
-        """Whether the learnt profile predicts better than a straight line."""
+        """True if the learnt profile predicts better than a straight line."""
         is_visible = self._line_error > (_NOTICEABLE * self._gain_joules) ** 2
         is_learnt = self._gains >= _TRUSTED_AFTER
         return is_visible and is_learnt and self._profile_error < _BETTER * self._line_error

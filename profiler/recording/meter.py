@@ -106,7 +106,7 @@ class Meter:
 
     @property
     def has_moved(self) -> bool:
-        """Whether the energy has been seen to change, so that a window can begin at a known energy."""
+        """True if the energy has been seen to change, so that a window can begin at a known energy."""
         return self.timeline.points > 1 and self.monitor.has_begun
 
     @property

@@ -86,11 +86,11 @@ class Pipeline:
 
     @property
     def is_full(self) -> bool:
-        """Whether so many steps wait that they should be drained now."""
+        """True if so many steps wait that they should be drained now."""
         return self._inbox.is_full
 
     def drain(self, now_ns: int) -> None:
-        """Write all rows whose energy is known by now."""
+        """Write all rows whose energy is known."""
         self._collect(now_ns, final=False)
         if self._assembler.is_quiet:
             self._tiles.extend(self._segmenter.idle(now_ns))

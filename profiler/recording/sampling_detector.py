@@ -56,7 +56,7 @@ class SamplingDetector:
 
     @property
     def is_sampled(self) -> bool | None:
-        """Whether the counter merely adds up power readings; None while power has not varied enough to decide."""
+        """True if the counter merely adds up power readings; None while power has not varied enough to decide."""
         if self._count < _FEWEST_GAINS or self.level <= 0:
             return None
         if self._changes > (_VARIES * self.level) ** 2:

@@ -39,7 +39,7 @@ class SamplingInterval:
 
     @property
     def adapts(self) -> bool:
-        """Whether the interval adapts to the sensors."""
+        """True if the interval adapts to the sensors."""
         return self._fixed is None
 
     def adapt(

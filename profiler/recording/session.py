@@ -264,7 +264,7 @@ class Session:
 
     @property
     def is_main(self) -> bool:
-        """Whether this process reports for all processes of the job."""
+        """True if this process reports for all processes of the job."""
         return self.place.identity.is_main
 
     @property

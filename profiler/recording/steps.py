@@ -117,7 +117,7 @@ class StepAssembler:
 
     @property
     def is_quiet(self) -> bool:
-        """Whether no step is open and no event waits."""
+        """True if no step is open and no event waits."""
         return self._open is None and not self._events
 
     @property
@@ -126,7 +126,7 @@ class StepAssembler:
         return self._open.host_end_ns if self._open is not None else None
 
     def finished_steps(self, now_ns: int, *, final: bool = False) -> list[Step]:
-        """Remove and return the steps that are finished by now, in order; with ``final``, the open one too."""
+        """Remove and return the finished steps, in order; with ``final``, the open one too."""
         self._is_final = final
         done: list[Step] = []
         while self._events:

@@ -47,7 +47,7 @@ class TickEstimator:
 
     @property
     def has_period(self) -> bool:
-        """Whether the period is known."""
+        """True if the period is known."""
         return self._period > 0
 
     @property
@@ -67,7 +67,7 @@ class TickEstimator:
 
     @property
     def is_reliable(self) -> bool:
-        """Whether enough ticks were followed to predict the next."""
+        """True if enough ticks were followed to predict the next."""
         return len(self._brackets) >= _RELIABLE_AFTER
 
     def set_nominal_period(self, period_ns: float) -> None:
