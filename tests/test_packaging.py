@@ -138,3 +138,14 @@ def test_the_tests_that_the_documentation_names_exist():
     assert len(named) > 20
     missing = [(file, name) for file, name in named if f"def {name}(" not in (ROOT / file).read_text()]
     assert missing == []
+
+
+def test_the_extension_points_of_the_contributor_guide_exist():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    tables = re.findall(r"`([A-Z]+)` in `([\w/.]+)`", text)
+    assert len(tables) == 5
+    assert [
+        row for row in tables if not re.search(rf"^{row[0]}\b.*=", (ROOT / row[1]).read_text(), re.MULTILINE)
+    ] == []
+    files = re.findall(r"`((?:tests|profiler|docs|scripts)/[\w/.]+)`", text.replace("NAME", "__init__"))
+    assert [file for file in files if not (ROOT / file).exists() and "__init__" not in file] == []
