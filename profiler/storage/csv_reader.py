@@ -20,7 +20,6 @@ _EXACT_BY_DEFAULT = 3
 _INVALID = (ValueError, OverflowError)
 """Errors of pandas for content that violates the schema; those of its parser and of decoding are ValueErrors."""
 _CHUNK_BYTES = 1 << 18
-_ARROW_BYTES = 200_000
 _MOST_ARROW_BYTES = 200_000_000
 _MOST_WHOLE = 10**15
 _MOST_SCALED = 2**63
@@ -218,8 +217,8 @@ def _parse_with_pandas(file: BinaryIO, end: int, table: Table, columns: list[str
 def _parse_with_arrow(
     file: BinaryIO, end: int, table: Table, columns: list[str] | None
 ) -> "pd.DataFrame | None":
-    """Parse a large table in half the time, where pyarrow is installed; None if it refuses the content."""
-    if not _ARROW_BYTES <= end <= _MOST_ARROW_BYTES or find_spec("pyarrow") is None:
+    """Parse in half the time, where pyarrow is installed; None if it refuses the content."""
+    if end > _MOST_ARROW_BYTES or find_spec("pyarrow") is None:
         return None
     import pyarrow as pa  # type: ignore[import-untyped] # it has no types
     from pyarrow import csv as arrow
