@@ -81,6 +81,11 @@ class DomainKind:
         """True if a process uses individual devices of this kind; False if all processes of a node share it."""
         return self.torch_type is not None
 
+    @property
+    def measures_accelerators_only(self) -> bool:
+        """True for an accelerator and for a module of several accelerators."""
+        return self.is_accelerator or self.covers == {"accelerators"}
+
 
 DOMAIN_KINDS = {
     kind.name: kind

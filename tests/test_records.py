@@ -29,3 +29,11 @@ def test_the_kind_follows_from_the_prefix_of_the_name(domain, kind, category, is
 
 def test_every_category_is_a_column_of_the_steps():
     assert {kind.category for kind in DOMAIN_KINDS.values()} <= set(CATEGORIES)
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [("gpu", True), ("npu", True), ("accel", True), ("node", False), ("rail", False), ("cpu", False)],
+)
+def test_kinds_that_measure_accelerators_only(kind, expected):
+    assert kind_of(f"{kind}:0").measures_accelerators_only == expected

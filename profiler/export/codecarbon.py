@@ -53,7 +53,9 @@ def row(run: "Run") -> dict[str, Cell]:
         **_energies(summary, prices),
         "os": escape_formula(str(versions.get("system", ""))),
         "python_version": str(versions.get("python", "")),
-        "gpu_count": sum(one.domain.billed and one.domain.kind.is_accelerator for one in summary.metered),
+        "gpu_count": sum(
+            one.domain.billed and one.domain.kind.measures_accelerators_only for one in summary.metered
+        ),
         "tracking_mode": "machine",
         "pue": prices.pue,
     }
@@ -94,6 +96,6 @@ def _joules(summary: "Summary") -> dict[str, float]:
     for one in summary.metered:
         if one.domain.billed:
             is_dram = one.domain.kind.name == "dram"
-            kind = "gpu" if one.domain.kind.is_accelerator else "ram" if is_dram else "cpu"
+            kind = "gpu" if one.domain.kind.measures_accelerators_only else "ram" if is_dram else "cpu"
             joules[kind] = joules.get(kind, 0.0) + one.joules
     return joules
