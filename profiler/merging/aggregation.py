@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 _SUMMED = STEPS.where(unit="J", over_steps="sum", over_ranks="sum")
 _AVERAGED = STEPS.where(unit="s", over_steps="sum", over_ranks="mean")
 _LARGEST = STEPS.where(type="int", over_steps="sum", over_ranks="max")
+_LAST = STEPS.where(type="int", over_steps="last", over_ranks="max")
 _FIRST = STEPS.where(type="float", over_ranks="first")
-_ZEROS = ("end_seconds", "loss", "losses", "variance", *_SUMMED, *_AVERAGED, *_LARGEST,
+_ZEROS = ("end_seconds", "loss", "losses", "variance", *_SUMMED, *_AVERAGED, *_LARGEST, *_LAST,
           *(f"ranks with {name}" for name in _AVERAGED))  # fmt: skip
 
 
@@ -113,6 +114,8 @@ class RankSums:
         for name in _LARGEST:
             of_rank = sums(steps[name].to_numpy().astype(float), at, count)
             columns[name] = np.maximum(columns[name], of_rank)
+        for name in _LAST:
+            np.maximum.at(columns[name], at, steps[name].to_numpy())
         for name in _FIRST:
             last = np.full(count, np.nan)
             last[at] = steps[name].to_numpy()
@@ -216,7 +219,7 @@ class _Layout:
             "end_seconds": self._edges[1 : count + 1] / NANOSECONDS_PER_SECOND,
             "loss": np.where(columns["losses"] > 0, columns["loss"] / np.maximum(columns["losses"], 1.0), np.nan),
         }  # fmt: skip
-        found |= {name: columns[name].astype(np.int64) for name in _LARGEST}
+        found |= {name: columns[name].astype(np.int64) for name in (*_LARGEST, *_LAST)}
         found |= {name: columns[name] for name in _FIRST}
         for name in _SUMMED:
             found[name] = np.where(metered[name], columns[name] / MICROJOULES_PER_JOULE, np.nan)

@@ -17,7 +17,7 @@ _RATE_WINDOW_NS = NANOSECONDS_PER_SECOND
 
 
 class Block:
-    """Sums over consecutive steps of one phase."""
+    """Sums over consecutive steps of one phase of one training."""
 
     __slots__ = (
         "backward_ns",
@@ -34,10 +34,11 @@ class Block:
         "odd_loss",
         "optimizer_ns",
         "start_ns",
+        "training",
     )  # fmt: skip
 
-    def __init__(self, tile: Tile) -> None:
-        self.start_ns, self.label = tile.start_ns, tile.label
+    def __init__(self, tile: Tile, training: int) -> None:
+        self.start_ns, self.label, self.training = tile.start_ns, tile.label, training
         self.count = self.backwards = self.nonfinite = self.finite = 0
         self.data_ns: int | None = None
         self.forward_ns = self.backward_ns = self.optimizer_ns = 0
@@ -100,9 +101,10 @@ class RowBuilder:
         """Add the next tile. Return the rows that it completes."""
         if tile.step is None:
             return [*self.close(), self._span_row(tile)]
-        block = self._block
-        ended = self.close() if block is not None and block.label != tile.label else ()
-        block = self._block = self._block or Block(tile)
+        block, training = self._block, tile.step.training
+        is_other = block is not None and (block.label != tile.label or block.training != training)
+        ended = self.close() if is_other else ()
+        block = self._block = self._block or Block(tile, training)
         block.add(tile, tile.step)
         self.steps += 1
         if self.steps <= _SINGLE_STEPS or self.steps % self._stride == 0:
@@ -141,6 +143,7 @@ class RowBuilder:
             forward_seconds=block.forward_ns if has_phases else None,
             backward_seconds=block.backward_ns if has_phases else None,
             optimizer_seconds=block.optimizer_ns if has_phases else None, phase=block.label,
+            training=block.training,
         )  # fmt: skip
 
     def _span_row(self, tile: Tile) -> SpanRow:

@@ -23,6 +23,8 @@ _LEARNING_STEPS = 3
 class Step:
     """One training step. Times in monotonic nanoseconds; ``loss`` is None when it was not seen.
 
+    ``turns`` is the number of its optimizers that had backward passes of their own, as in a GAN.
+
     Where the device runs behind the host, all are times of the device except ``host_end_ns``, the host's own end.
     """
 
@@ -39,16 +41,18 @@ class Step:
         "loss",
         "optimizer_ns",
         "ready_ns",
+        "training",
+        "turns",
     )
 
     def __init__(self, event: StepEvent, lag_ns: int = 0) -> None:
         (_, end_ns, self.loss, _, self.backwards, first_ns, self.backward_ns, self.optimizer_ns, self.learning_rate, _,
-         self.data_ns, ready_ns, self.inner_forward_ns, _) = event  # fmt: skip
+         self.data_ns, ready_ns, self.inner_forward_ns, _, self.training) = event  # fmt: skip
         self.host_end_ns = end_ns
         self.end_ns = end_ns + lag_ns
         self.first_backward_ns = first_ns + lag_ns if first_ns else 0
         self.ready_ns = ready_ns + lag_ns if ready_ns else 0
-        self.events = 1
+        self.events = self.turns = 1
 
     def join(self, event: StepEvent, lag_ns: int = 0) -> None:
         """Add another update to this step."""
@@ -57,6 +61,7 @@ class Step:
         if event.loss is not None:
             self.loss = event.loss + (self.loss or 0.0)
         self.backwards += event.backwards
+        self.turns += event.backwards > 0
         if not self.first_backward_ns:
             self.first_backward_ns = event.first_backward_ns + lag_ns if event.first_backward_ns else 0
             self.ready_ns = event.ready_ns + lag_ns if event.ready_ns else 0
@@ -95,6 +100,7 @@ class StepAssembler:
     Attributes:
         evaluations: Queue of evaluation starts (True) and ends, each with its time.
         lost_losses: Number of updates whose losses did not all arrive.
+        alternating_steps: Number of steps in which several optimizers had backward passes of their own.
     """
 
     def __init__(
@@ -113,6 +119,7 @@ class StepAssembler:
         self._lag_ns = 0
         self.evaluations: deque[tuple[int, bool]] = deque()
         self.lost_losses = 0
+        self.alternating_steps = 0
         self._is_final = False
 
     @property
@@ -208,4 +215,5 @@ class StepAssembler:
             done.append(self._open)
             self._largest = max(self._largest, self._open.events)
             self._closed += 1
+            self.alternating_steps += self._open.turns > 1
             self._open = None

@@ -177,11 +177,15 @@ def _parse(file: BinaryIO, end: int, table: Table, columns: list[str] | None = N
     if first == table.header.encode() and len(first) == end:
         return _empty(table)[columns or list(table.columns)].copy()
     header = first.decode().rstrip("\r\n").split(",")
-    if missing := [column for column in table.columns if column not in header]:
+    if missing := [name for name in table.columns if name not in header and name not in table.absent]:
         raise ValueError(f"the column {missing[0]} is missing.")
-    frame = _parse_with_arrow(file, end, table, columns)
+    present = columns and [name for name in columns if name in header]
+    frame = _parse_with_arrow(file, end, table, present)
     if frame is None:
-        frame = _parse_with_pandas(file, end, table, columns)
+        frame = _parse_with_pandas(file, end, table, present)
+    for name, value in table.absent.items():
+        if name not in header and (not columns or name in columns):
+            frame[name] = value
     for column in table.schema:
         if column.type != "str" and column.name in frame:
             _check(frame, column)
@@ -295,7 +299,9 @@ def _faults(file: BinaryIO, end: int, table: Table) -> Iterator[tuple[int, int, 
         for number, line in enumerate(lines, start=1):
             if number == 1:
                 header = _text(line).split(",")
-                if missing := [column for column in table.columns if column not in header]:
+                if missing := [
+                    name for name in table.columns if name not in header and name not in table.absent
+                ]:
                     yield 1, 0, f"the column {missing[0]} is missing."
                     return
                 known = {column.name: column for column in table.schema}

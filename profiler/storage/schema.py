@@ -4,7 +4,7 @@ Everything that reads, merges or checks tables takes its lists of columns from h
 new major version; an added column or key is a minor one, which old readers ignore.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from decimal import Decimal
 from functools import lru_cache
 from operator import attrgetter
@@ -79,6 +79,7 @@ class Column:
             ``root_sum_square``, or ``same`` where ranks are aligned by it.
         category: The kind of device whose energy it holds, if it is a part of ``total_joules``.
         phase: The phase of a step that it times, if it does.
+        absent: Value of every row in files of an earlier minor version, which lack the column; None if they have it.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Column:
     over_ranks: str = "same"
     category: str = ""
     phase: str = ""
+    absent: int | None = None
 
 
 _Format = dict[str, Any]
@@ -102,13 +104,14 @@ _ABOUT: _Format = {"cell": _short, "type": "float"}
 _WORD: _Format = {"cell": _text, "type": "str"}
 
 
-def _column(kind: _Format, over_steps: str = "last", over_ranks: str = "same", **more: str) -> Any:
-    return field(metadata={**kind, "over_steps": over_steps, "over_ranks": over_ranks, **more})
+def _column(kind: _Format, over_steps: str = "last", over_ranks: str = "same", **more: str | int) -> Any:
+    metadata = {**kind, "over_steps": over_steps, "over_ranks": over_ranks, **more}
+    return field(default=more.get("absent", MISSING), metadata=metadata)
 
 
 @dataclass(slots=True, kw_only=True)
 class StepRow:
-    """``step_count`` consecutive steps, the last of which is ``step``; times in ns, energies in microjoules."""
+    """``step_count`` consecutive steps of one training, the last of which is ``step``; times in ns, energies in uJ."""
 
     step: int = _column(_COUNT)
     step_count: int = _column(_COUNT, "sum")
@@ -131,6 +134,7 @@ class StepRow:
     backward_seconds: int | None = _column(_TIME, "sum", "mean", phase="backward")
     optimizer_seconds: int | None = _column(_TIME, "sum", "mean", phase="optimizer")
     phase: str = _column(_WORD, "first", "first")
+    training: int = _column(_COUNT, "last", "max", absent=0)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -193,6 +197,7 @@ class Table:
             Column(name=f.name, nullable=type(None) in get_args(f.type), **f.metadata) for f in fields(row)
         )
         self.columns = tuple(column.name for column in self.schema)
+        self.absent = {column.name: column.absent for column in self.schema if column.absent is not None}
         self.types: dict[str, str] = {column.name: column.type for column in self.schema}
         self._cells: tuple[Callable[[Any], str], ...] = tuple(column.cell for column in self.schema)
         self._values = attrgetter(*self.columns)

@@ -4,6 +4,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from profiler.torch_hooks.cuda_events import DeviceEvents
+from profiler.torch_hooks.trainings import Trainings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +25,7 @@ class HookContext:
         failure: Error that ended the hooks; None if there was none.
         scalars: Reader of scalar tensors, with the warnings of this recording.
         losses: Reader of the losses of backward passes.
+        trainings: Trainings of all threads.
         devices: Devices of the parameters of all known optimizers: ``cpu``, ``cuda:0``, ...
         device_events: Events of the first thread that trains on a CUDA device.
         cuda: ``torch.cuda``; None until torch is imported.
@@ -36,6 +38,7 @@ class HookContext:
         self.failure: str | None = None
         self.scalars = scalars
         self.losses = losses
+        self.trainings = Trainings()
         self.devices: set[str] = set()
         self.device_events: DeviceEvents | None = None
         self.cuda: Any = None
@@ -47,6 +50,7 @@ class HookContext:
         self.failure = None
         self.scalars.warnings.clear()
         self.losses.reset(torch)
+        self.trainings.reset()
         self.devices.clear()
         self.device_events = None
         self.cuda = torch.cuda

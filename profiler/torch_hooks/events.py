@@ -62,6 +62,7 @@ class StepEvent(NamedTuple):
         ready_ns: Time at which the last batch before the first backward pass arrived; 0 if unknown.
         inner_forward_ns: Time between the first and the last backward pass that was not spent loading.
         device_end: Event at the end of the update on an asynchronous device; None if the host waits for the work.
+        training: Index of the training, from 0; a disjoint set of parameters starts a new one.
     """
 
     kind: int
@@ -78,6 +79,7 @@ class StepEvent(NamedTuple):
     ready_ns: int = 0
     inner_forward_ns: int = 0
     device_end: EventId | None = None
+    training: int = 0
 
 
 Sink = Callable[[StepEvent], object]

@@ -35,6 +35,10 @@ class GradientProbes:
         leaves = [getattr(node, "variable", None) for node in seen]
         self._selected = tuple(weakref.ref(leaf) for leaf in leaves if leaf is not None)
 
+    def selected(self) -> list[Any]:
+        """Return the selected probe parameters that still exist."""
+        return [probe for reference in self._selected if (probe := reference()) is not None]
+
     def select(self, keys: Iterable[int]) -> None:
         """Select the probes of the optimizers of the open step."""
         self._selected = tuple(probe for key in keys for probe in self._probes.get(key, ()))

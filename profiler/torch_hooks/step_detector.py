@@ -131,6 +131,8 @@ class StepDetector:
         "_ready_ns",
         "_skipped_keys",
         "_skipped_passes",
+        "_training",
+        "_undecided",
         "in_backward",
         "is_loading",
         "steps",
@@ -158,6 +160,10 @@ class StepDetector:
         self._is_single_backward = False  # no step had more than one backward pass so far
         self._optimizers: dict[int, weakref.ref[Any]] = {}
         self._inner_updates: list[Any] = []
+        self._training: int | None = None  # None before the first update
+        self._undecided: weakref.ref[Any] | None = (
+            None  # new optimizer that may be a partner (T3 in trainings)
+        )
         self._data_ns = self._ready_ns = 0
         self._probes = GradientProbes()
         self._evaluation = EvaluationDetector()
@@ -282,6 +288,7 @@ class StepDetector:
                     passes.ready_ns,
                     passes.inner_ns,
                     None,
+                    self._training,
                 ),
             )
         )
@@ -313,6 +320,8 @@ class StepDetector:
             self.skip_update(optimizer)
             return
         kind = Kind.OPEN if self._opens_step(key) else Kind.JOIN
+        if self._undecided is not None:
+            self._resolve_undecided(optimizer, opens=kind == Kind.OPEN)
         rate = group.get("lr")
         flag = skipped if isinstance(skipped, PendingScalar) else None
         self._send(kind, ended_ns, None if rate is None else read(rate), flag)
@@ -323,8 +332,33 @@ class StepDetector:
             self._open_keys.clear()
         self._optimizers[key] = weakref.ref(optimizer)
         self._probes.watch_optimizer(key, optimizer)
+        self._classify(optimizer)
         for device in {p.device for group in optimizer.param_groups for p in group["params"]}:
             self._device_events = self._context.add_device(device) or self._device_events
+
+    def _classify(self, optimizer: Any) -> None:
+        """Find the training of a new optimizer, if that can be decided yet."""
+        trainings = self._context.trainings
+        self._resolve_undecided(optimizer)
+        is_first = self._training is None
+        found = trainings.classify(optimizer, self._training)
+        if found is None:
+            self._undecided = weakref.ref(optimizer)
+            return
+        self._training = found
+        if is_first:  # a generator whose loss passes through a discriminator is its partner
+            trainings.add_parameters(self._probes.selected(), found)
+
+    def _resolve_undecided(self, optimizer: Any, *, opens: bool = False) -> None:
+        """Decide on the last new optimizer: another optimizer, or a step of its own, follows it."""
+        undecided = None if self._undecided is None else self._undecided()
+        if undecided is optimizer and not opens:
+            return
+        if undecided is optimizer:
+            self._training = self._context.trainings.start(optimizer)
+        elif undecided is not None:
+            self._context.trainings.add_partner(undecided, self._training or 0)
+        self._undecided = None
 
     def _opens_step(self, key: int) -> bool:
         """Enter the optimizer ``key`` into the open step, and return whether it opened a new one (R2)."""
@@ -370,6 +404,7 @@ class StepDetector:
                     ready_ns=passes.ready_ns,
                     inner_forward_ns=passes.inner_ns,
                     device_end=self.record_event(ended_ns),
+                    training=self._training or 0,
                 )
             )
 

@@ -1,0 +1,84 @@
+"""Separate trainings of a process, such as the folds of a cross-validation, by the parameters that they update.
+
+T1  An optimizer that shares a parameter with a known one belongs to the same training.
+T2  One that shares none starts a new training if all optimizers of the present one are gone.
+T3  Otherwise it may be a partner, as in a GAN: it starts a new training only if its next update opens a step before
+    any other optimizer is updated.
+
+Parameters that are added to a known optimizer are not examined. The index of a thread's training never decreases: an
+optimizer of an earlier training that is updated again takes part in the present one.
+"""
+
+import threading
+import weakref
+from collections.abc import Iterable
+from typing import Any
+
+
+class Trainings:
+    """Trainings of all threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Start a new recording."""
+        self._count = 0
+        self._parameters: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._optimizers: dict[int, list[weakref.ref[Any]]] = {}
+
+    def classify(self, optimizer: Any, present: int | None) -> int | None:
+        """Return the training of a new optimizer, or None while it may be a partner (T3).
+
+        Args:
+            optimizer: The optimizer.
+            present: Training of its thread; None before the first.
+        """
+        with self._lock:
+            shared = [index for p in _parameters(optimizer) if (index := self._training_of(p)) is not None]
+            if shared:
+                index = max(*shared, -1 if present is None else present)
+            elif present is None or all(one() is None for one in self._optimizers.get(present, ())):
+                index = self._new()
+            else:
+                return None
+            self._assign(optimizer, index)
+            return index
+
+    def start(self, optimizer: Any) -> int:
+        """Return the index of a new training for an optimizer that turned out to have no partner."""
+        with self._lock:
+            index = self._new()
+            self._assign(optimizer, index)
+            return index
+
+    def add_partner(self, optimizer: Any, index: int) -> None:
+        """Assign an optimizer to a training because it takes turns with others."""
+        with self._lock:
+            self._assign(optimizer, index)
+
+    def add_parameters(self, parameters: Iterable[Any], index: int) -> None:
+        """Assign parameters to a training because they took part in its loss."""
+        with self._lock:
+            for parameter in parameters:
+                self._parameters[id(parameter)] = weakref.ref(parameter), index
+
+    def _new(self) -> int:
+        self._parameters = {key: one for key, one in self._parameters.items() if one[0]() is not None}
+        self._count += 1
+        return self._count - 1
+
+    def _assign(self, optimizer: Any, index: int) -> None:
+        existing = [one for one in self._optimizers.get(index, ()) if one() is not None]
+        self._optimizers[index] = [*existing, weakref.ref(optimizer)]
+        for parameter in _parameters(optimizer):
+            self._parameters[id(parameter)] = weakref.ref(parameter), index
+
+    def _training_of(self, parameter: Any) -> int | None:
+        found = self._parameters.get(id(parameter))
+        return found[1] if found is not None and found[0]() is parameter else None  # ids are reused
+
+
+def _parameters(optimizer: Any) -> Iterable[Any]:
+    return (parameter for group in optimizer.param_groups for parameter in group["params"])

@@ -1,0 +1,131 @@
+"""Separate trainings of a process: sweeps and folds are, partners and added parameters are not."""
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from tests.support.training_loops import LOOPS, STEPS, Gan, loss_of, network, plain, sgd
+
+SEPARATE = {"one model after another": [0] * STEPS + [1] * STEPS + [2] * STEPS}
+
+
+def indices(recording):
+    return [event.training for event in recording.events if event.kind == 0]
+
+
+def update(model, optimizer):
+    optimizer.zero_grad()
+    loss_of(model).backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_loops_are_one_training_unless_they_train_several_models(record, name):
+    with record() as recording:
+        LOOPS[name]()
+    found = indices(recording)
+    assert found == SEPARATE.get(name, [0] * len(found))
+
+
+def test_a_sweep_whose_models_are_kept_starts_a_training_with_each(record):
+    """The first update of the next model joins the last step, since it may be a partner."""
+    kept = []
+    with record() as recording:
+        for _ in range(3):
+            kept.append((model := network(), optimizer := sgd(model)))
+            for _ in range(STEPS):
+                update(model, optimizer)
+    assert indices(recording) == [0] * STEPS + [1] * (STEPS - 1) + [2] * (STEPS - 1)
+
+
+def test_ids_of_deleted_parameters_do_not_join_trainings(record):
+    """Python reuses the addresses of deleted objects."""
+    with record() as recording:
+        for _ in range(20):
+            weight = nn.Parameter(torch.ones(()))
+            optimizer = torch.optim.SGD([weight], lr=0.1)
+            for _ in range(2):
+                weight.square().backward()
+                optimizer.step()
+            del weight, optimizer
+    assert indices(recording) == [index for index in range(20) for _ in range(2)]
+
+
+def test_an_added_parameter_group_starts_no_training(record):
+    model, head = network(), nn.Linear(4, 1)
+    optimizer = sgd(model)
+    with record() as recording:
+        for step in range(STEPS):
+            if step == 2:
+                optimizer.add_param_group({"params": list(head.parameters())})
+            update(model, optimizer)
+    assert indices(recording) == [0] * STEPS
+
+
+def test_separate_actor_and_critic_that_alternate_are_one_training(record):
+    models = network(), network()
+    optimizers = [sgd(model) for model in models]
+    with record() as recording:
+        for _ in range(STEPS):
+            for model, optimizer in zip(models, optimizers, strict=True):
+                update(model, optimizer)
+    assert indices(recording) == [0] * STEPS
+
+
+def test_a_generator_that_is_updated_before_several_critic_steps_is_a_partner(record):
+    gan = Gan()
+    with record() as recording:
+        for _ in range(2):
+            gan.generator_loss().backward()
+            gan.generator_optimizer.step()
+            for _ in range(3):
+                gan.discriminator_optimizer.zero_grad()
+                gan.discriminator_loss().backward()
+                gan.discriminator_optimizer.step()
+    assert set(indices(recording)) == {0}
+
+
+def test_an_optimizer_that_returns_takes_part_in_the_present_training(record):
+    """The index never decreases, so that the rows of a training are contiguous."""
+    models = network(), network()
+    optimizers = [sgd(model) for model in models]
+    with record() as recording:
+        for which in (0, 0, 0, 1, 1, 1, 0, 0, 0):
+            update(models[which], optimizers[which])
+    found = indices(recording)
+    assert found == sorted(found)
+    assert set(found) == {0, 1}
+
+
+def test_threads_with_separate_models_are_separate_trainings(record):
+    with record() as recording:
+        for _ in range(2):
+            thread = threading.Thread(target=plain)
+            thread.start()
+            thread.join()
+    assert indices(recording) == [0] * STEPS + [1] * STEPS
+
+
+def test_threads_that_share_a_model_are_one_training(record):
+    model = network()
+
+    def train():
+        optimizer = sgd(model)
+        for _ in range(STEPS):
+            update(model, optimizer)
+
+    with record() as recording:
+        for _ in range(2):
+            thread = threading.Thread(target=train)
+            thread.start()
+            thread.join()
+    assert indices(recording) == [0] * 2 * STEPS
+
+
+def test_a_recording_counts_trainings_from_zero(record):
+    for _ in range(2):
+        with record() as recording:
+            plain()
+        assert indices(recording) == [0] * STEPS
