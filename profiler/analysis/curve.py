@@ -7,7 +7,7 @@ from profiler import lr_plan
 from profiler.errors import ForecastRefusedError, RunDamagedError, UsageError
 from profiler.forecasting.accumulator import RunCurve
 from profiler.forecasting.lr_trace import RateTrace
-from profiler.storage.schema import RUN_FILE
+from profiler.storage.schema import ALTERNATING_STEPS, RUN_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     Column = pd.Series[float]
 
 _TRAINING = "training"
+_FEW, _RARE = 3, 0.02
+"""Fewer steps of several optimizers, or a smaller share of all, do not make the loss that of a GAN."""
 _COLUMNS = (
     "cumulative_joules",
     "total_joules",
@@ -134,6 +136,8 @@ def fit_metric(
     points = [column.to_numpy() for column in metric_points(run, metric, training)]
     origin, steps = trace.origin_joules, run.steps[run.steps["cumulative_joules"].notna()]
     options.setdefault("steps", (steps["cumulative_joules"].to_numpy(), steps["step"].to_numpy()))
+    if metric == "loss":
+        options.setdefault("alternating", _is_alternating(run))
     given = not options.keys().isdisjoint(("learning_rate", "planned_learning_rate"))
     rates = {} if given else trace.as_fit_kwargs()
     if "learning_rate" not in rates:
@@ -143,6 +147,12 @@ def fit_metric(
     for joules, value, weight in zip(*(column.tolist() for column in points), strict=True):
         bins.add(joules, value, weight)
     return fit_bins(bins, **rates, **options)
+
+
+def _is_alternating(run: "StoredRun") -> bool:
+    """Return whether optimizers took turns in a relevant share of the steps, each with a loss of its own."""
+    count, steps = int(run.meta.get(ALTERNATING_STEPS, 0)), run.steps
+    return count >= _FEW and count >= _RARE * (int(steps["step_count"].sum()) if len(steps) else 0)
 
 
 def fit_trainings(run: "StoredRun", metric: str = "loss", **options: Any) -> "tuple[CurveFit, ...]":

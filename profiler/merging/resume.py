@@ -136,6 +136,7 @@ def append(earlier: Tables, later: Tables, step: int) -> Tables:
     spans = _join(earlier.spans, _as_spans(lost))
     steps = _moved(later.steps, shift, joules)
     steps["step"] = steps["step"] + step
+    steps["training"] += int(kept["training"].iloc[-1]) if len(kept) else 0  # the run continued the last one
     return Tables(
         steps=_join(kept, steps),
         spans=_join(_by_time(spans), _moved(later.spans, shift, joules)),

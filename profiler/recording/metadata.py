@@ -13,7 +13,7 @@ from typing import Any
 from profiler._version import __version__
 from profiler.distributed.rank import Identity, host_id, process_group
 from profiler.records import Refusal, Status, Summary
-from profiler.storage.schema import JOB, ROWS_LOST, SCHEMA_VERSION, TOTALS
+from profiler.storage.schema import ALTERNATING_STEPS, JOB, ROWS_LOST, SCHEMA_VERSION, TOTALS
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _REPORTED = ("torch", "nvidia-ml-py", "psutil", "codecarbon")
@@ -76,6 +76,7 @@ def totals(summary: Summary) -> dict[str, Any]:
 def body(
     *, status: Status, domains: list[dict[str, Any]], missing: Sequence[str], warnings: Sequence[str],
     totals: Mapping[str, Any] | None, overhead: Mapping[str, Any], rows_lost: Mapping[str, int],
+    alternating_steps: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the part that changes during the run. Only a finished run has ``totals``."""
     return {
@@ -87,4 +88,5 @@ def body(
         "process_group": process_group() is not None,
         TOTALS: None if totals is None else dict(totals),
         **({ROWS_LOST: dict(rows_lost)} if rows_lost else {}),
+        **({ALTERNATING_STEPS: alternating_steps} if alternating_steps else {}),
     }

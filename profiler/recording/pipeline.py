@@ -89,6 +89,11 @@ class Pipeline:
         """True if so many steps wait that they should be drained now."""
         return self._inbox.is_full
 
+    @property
+    def alternating_steps(self) -> int:
+        """Number of finished steps in which several optimizers had backward passes of their own."""
+        return self._assembler.alternating_steps
+
     def drain(self, now_ns: int) -> None:
         """Write all rows whose energy is known."""
         self._collect(now_ns, final=False)

@@ -358,6 +358,7 @@ class Session:
                 "messages_dropped": dropped_messages() - self._dropped_before,
             },
             rows_lost=self._writer.rows_lost,
+            alternating_steps=self._pipeline.alternating_steps,
         )
 
     # Recorder's thread

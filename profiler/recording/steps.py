@@ -202,6 +202,8 @@ class StepAssembler:
         if event.kind > _AMEND:
             self.evaluations.append((event.end_ns, event.kind == _EVALUATE))
         elif event.kind == _OPEN or (self._open is None and not self._closed_early):
+            if self._open is not None and self._open.training != event.training:
+                self._open.turns = 1  # the optimizer that joined it was not a partner but the next training's
             self._close(done)
             self._open = Step(event, lag_ns)
             self._closed_early = False

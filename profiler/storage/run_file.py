@@ -15,6 +15,7 @@ from profiler.errors import RunDamagedError, RunForeignError, RunNotFoundError, 
 from profiler.records import Provenance, Status
 from profiler.storage.files import printable, read_bounded
 from profiler.storage.schema import (
+    ALTERNATING_STEPS,
     JOB,
     MERGED,
     RANKS,
@@ -239,6 +240,7 @@ _SCHEMA = _Section(
         "process_group": _Flag(),
         TOTALS: _Optional(_TOTALS),
         ROWS_LOST: _Map(_Whole()),
+        ALTERNATING_STEPS: _Whole(),
         RESUMED: _Section({"run": _TEXT, "step": _Optional(_Whole()), "joules": _Optional(_JOULES)}),
         RANKS: _List(_RANK),
         MERGED: _Section({"clocks": _List(_HOST_CLOCK), "sources": _Map(_Whole(0, 10**18))}),

@@ -32,6 +32,8 @@ JOB = "job"
 """Key of ``run.json``: identifier of the job, the same for all of its processes. Since schema 1.1."""
 ROWS_LOST = "rows_lost"
 """Section of ``run.json``: by file, the number of rows that could not be written. Since schema 1.1."""
+ALTERNATING_STEPS = "alternating_steps"
+"""Key of ``run.json``: number of steps in which several optimizers had backward passes of their own. Since 1.1."""
 _EXACT_AS_FLOAT = 10**15
 """Below this many nanoseconds or microjoules a float holds six decimals; above, decimals are exact and slower."""
 _SIX_PLACES = Decimal("0.000001")

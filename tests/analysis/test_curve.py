@@ -50,3 +50,11 @@ def test_diverged_run_names_the_step(tmp_path):
     fit = load_run(write_run(tmp_path / "run", steps=600, loss=loss)).fit()
     assert fit.state is CurveState.DIVERGED
     assert "step 361" in fit.state_reason
+
+
+@pytest.mark.parametrize(
+    ("count", "state"), [(12, CurveState.NOT_A_PROGRESS_MEASURE), (11, CurveState.IMPROVING)]
+)
+def test_optimizers_that_take_turns_in_many_steps_have_no_common_loss(run, count, state):
+    run.meta["alternating_steps"] = count
+    assert run.fit().state is state

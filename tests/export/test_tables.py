@@ -31,9 +31,9 @@ def make(tmp_path):
 GOLDEN = b"""\
 run,step,step_count,start_seconds,end_seconds,loss,nonfinite_count,backwards,learning_rate,gpu_joules,cpu_joules,\
 dram_joules,other_joules,total_joules,modelled_joules,cumulative_joules,uncertainty_joules,data_seconds,\
-forward_seconds,backward_seconds,optimizer_seconds,phase
-'=cmd|' /C calc'!A0,1,1,2.0,2.25,4.5,0,1,0.001,75.0,20.0,5.0,,100.0,0.0,900.0,0.5,,,0.125,0.025,
-'=cmd|' /C calc'!A0,2,1,2.25,2.5,,0,1,0.001,75.0,20.0,5.0,,100.0,0.0,1000.0,0.5,,,0.125,0.025,
+forward_seconds,backward_seconds,optimizer_seconds,phase,training
+'=cmd|' /C calc'!A0,1,1,2.0,2.25,4.5,0,1,0.001,75.0,20.0,5.0,,100.0,0.0,900.0,0.5,,,0.125,0.025,,0
+'=cmd|' /C calc'!A0,2,1,2.25,2.5,,0,1,0.001,75.0,20.0,5.0,,100.0,0.0,1000.0,0.5,,,0.125,0.025,,0
 """
 
 

@@ -65,7 +65,7 @@ def test_a_damaged_record_is_named_and_partial_reads_the_rest(job, capsys):
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([*lines[:31], "not,a,row\n", *lines[31:]]))
     assert main(["merge", str(job)]) == 2
-    assert f"{path}, line 32: 3 cells where the header has 21." in capsys.readouterr().err
+    assert f"{path}, line 32: 3 cells where the header has 22." in capsys.readouterr().err
     assert main(["merge", str(job), "--partial"]) == 0
     assert load_run(job).total_joules == 300 * 12 + 100 * 12 + 300 * (2 + 30 / 4)
 

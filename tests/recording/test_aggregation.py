@@ -45,8 +45,8 @@ def ledger(**timelines):
     return made
 
 
-def tile(start, end, loss=1.0, label=""):
-    event = StepEvent(Kind.OPEN, end, loss, (), 1, start, 7, 3, 0.1, None)
+def tile(start, end, loss=1.0, label="", training=0):
+    event = StepEvent(Kind.OPEN, end, loss, (), 1, start, 7, 3, 0.1, None, training=training)
     return Tile(start, end, label, Step(event))
 
 
@@ -184,6 +184,21 @@ def test_block_ends_at_phases_and_spans():
             assert set(labels[row.step - row.step_count : row.step]) == {row.phase}
     assert sum(row.step_count for row in rows if isinstance(row, StepRow)) == 13_000
     assert sum(isinstance(row, SpanRow) for row in rows) == 3000 // 451
+
+
+def test_block_ends_with_its_training():
+    tiles = steady(10_000, per_second=1000)
+    time = tiles[-1].end_ns
+    trainings = [0] * 10_000
+    for n in range(3000):
+        trainings.append(n // 777)
+        tiles.append(tile(time, time + 1_000_000, training=trainings[-1]))
+        time += 1_000_000
+    rows = run(tiles, ledger(gpu_0=metered(100)))
+    for row in rows:
+        assert set(trainings[row.step - row.step_count : row.step]) == {row.training}
+    assert rows[-1].training == 3
+    assert len(rows) < 10_500
 
 
 def test_block_length_follows_the_step_rate():

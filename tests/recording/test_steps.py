@@ -143,6 +143,20 @@ def test_several_losses_of_a_step_are_summed(events, assembler, device):
     assert losses(assembler.finished_steps(at(1), final=True)) == [8.0]
 
 
+def test_steps_of_several_optimizers_with_backward_passes_are_counted(events, assembler):
+    """An update without a backward pass of its own, as of a second group of parameters, takes no turn."""
+    events += [event(1), event(1.1, Kind.JOIN), event(2), event(2.1, Kind.JOIN, backwards=0), event(3)]
+    assembler.finished_steps(at(4), final=True)
+    assert assembler.alternating_steps == 1
+
+
+def test_first_update_of_the_next_training_takes_no_turn(events, assembler):
+    events += [event(1), event(1.1, Kind.JOIN), event(2)._replace(training=1)]
+    steps = assembler.finished_steps(at(4), final=True)
+    assert [step.training for step in steps] == [0, 1]
+    assert assembler.alternating_steps == 0
+
+
 def test_nan_loss_has_arrived(events, assembler, device):
     device.landed[0] = math.nan
     events.append(event(1, slots=[0]))

@@ -81,8 +81,8 @@ def test_a_missing_or_empty_file_reads_as_one_without_rows(tmp_path, table):
 
 BROKEN = {
     "a word for a number": (b"1,1,", b"one,1,", "step is 'one', which is not a number"),
-    "a cell too few": (b"\n1,1,", b"\n1,", "20 cells where the header has 21"),
-    "a cell too many": (b"\n1,1,", b"\n1,1,1,", "22 cells where the header has 21"),
+    "a cell too few": (b"\n1,1,", b"\n1,", "21 cells where the header has 22"),
+    "a cell too many": (b"\n1,1,", b"\n1,1,1,", "23 cells where the header has 22"),
     "another program's header": (
         b"cumulative_joules",
         b"total_power",

@@ -69,3 +69,12 @@ def test_warnings_name_what_is_missing(recorded):
         "rank 2 of attempt 0 ended without totals" in line
         for line in load_run(recorded / "job").summary().warnings
     )
+
+
+def test_old_steps_belong_to_one_training(recorded):
+    """Schema 1.1 added the column."""
+    path = recorded / next(iter(EXPECTED))
+    assert "training" not in (path / "steps.csv").read_text().partition("\n")[0]
+    run = load_run(path)
+    assert set(run.steps["training"]) == {0}
+    assert len(run.fits()) <= 1

@@ -83,7 +83,7 @@ def test_damage_in_a_growing_file_is_reported_with_its_line(growing):
     follower.poll()
     with (growing.path / "steps.csv").open("a") as file:
         file.write("21,1,nonsense\n")
-    with pytest.raises(RunDamagedError, match=r"steps\.csv, line 22: 3 cells where the header has 21"):
+    with pytest.raises(RunDamagedError, match=r"steps\.csv, line 22: 3 cells where the header has 22"):
         follower.poll()
 
 

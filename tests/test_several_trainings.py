@@ -1,0 +1,35 @@
+"""Several trainings in one process, recorded end to end."""
+
+import json
+
+import torch
+
+from profiler import EnergyProfiler, load_run
+from tests.support.small_training import scripted, train
+from tests.support.training_loops import Gan
+
+
+def test_a_sweep_has_a_training_per_model(tmp_path):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]):
+        for _ in range(3):
+            train(20)
+    run = load_run(tmp_path / "run")
+    assert run.steps.groupby("training")["step_count"].sum().tolist() == [20, 20, 20]
+    assert "alternating_steps" not in run.meta
+
+
+def test_a_gan_is_one_training_whose_optimizers_take_turns(tmp_path):
+    torch.manual_seed(0)
+    gan = Gan()
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]):
+        for _ in range(20):
+            for loss, optimizer in (
+                (gan.discriminator_loss, gan.discriminator_optimizer),
+                (gan.generator_loss, gan.generator_optimizer),
+            ):
+                optimizer.zero_grad()
+                loss().backward()
+                optimizer.step()
+    run = load_run(tmp_path / "run")
+    assert set(run.steps["training"]) == {0}
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["alternating_steps"] == 20
