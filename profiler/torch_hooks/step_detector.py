@@ -37,6 +37,10 @@ _NO_UPDATE = "backward passes were seen and no update: no step is counted. Call 
 _NEW = tuple.__new__  # see StepEvent
 
 
+def _none() -> None:
+    """Weak reference to nothing."""
+
+
 class BackwardPasses:
     """Backward passes since the last update. The fields are those of :class:`StepEvent`.
 
@@ -118,7 +122,6 @@ class StepDetector:
         "_data_ns",
         "_device_events",
         "_evaluation",
-        "_fast_key",
         "_has_manual_step",
         "_has_seen_backward",
         "_inner_updates",
@@ -129,6 +132,7 @@ class StepDetector:
         "_passes",
         "_probes",
         "_ready_ns",
+        "_repeated",
         "_skipped_keys",
         "_skipped_passes",
         "_training",
@@ -152,7 +156,7 @@ class StepDetector:
         self.updates = 0
         self._passes = BackwardPasses()
         self._skipped_passes: BackwardPasses | None = None  # of a skipped optimizer, until the next update
-        self._fast_key = 0  # optimizer whose next update may take the short path; 0 for none
+        self._repeated = _none  # weak reference to the optimizer whose next update may take the short path
         self._open_keys: set[int] = set()
         self._skipped_keys: set[int] = set()  # skipped since the last update
         self._has_manual_step = False  # prof.step was called for the open step
@@ -247,13 +251,12 @@ class StepDetector:
         self.updates += 1
         passes, context = self._passes, self._context
         try:
-            group = optimizer.param_groups[0]
-            key, rate = id(group["params"][0]), group["lr"]
+            rate = optimizer.param_groups[0]["lr"]
         except (AttributeError, IndexError, KeyError):
-            key, rate = 0, None
+            rate = None
         emit = context.emit
         if (
-            key != self._fast_key
+            self._repeated() is not optimizer
             or not passes.is_pending
             or self.in_backward
             or type(rate) is not float
@@ -319,7 +322,7 @@ class StepDetector:
         if skipped and not isinstance(skipped, PendingScalar):
             self.skip_update(optimizer)
             return
-        kind = Kind.OPEN if self._opens_step(key) else Kind.JOIN
+        kind = Kind.OPEN if self._opens_step(key, optimizer) else Kind.JOIN
         if self._undecided is not None:
             self._resolve_undecided(optimizer, opens=kind == Kind.OPEN)
         rate = group.get("lr")
@@ -360,8 +363,8 @@ class StepDetector:
             self._context.trainings.add_partner(undecided, self._training or 0)
         self._undecided = None
 
-    def _opens_step(self, key: int) -> bool:
-        """Enter the optimizer ``key`` into the open step, and return whether it opened a new one (R2)."""
+    def _opens_step(self, key: int, optimizer: Any) -> bool:
+        """Enter an optimizer into the open step, and return whether it opened a new one (R2)."""
         has_gradients = self._passes.is_pending or not self._has_seen_backward
         if self._open_keys:
             opens = key in self._open_keys and has_gradients
@@ -373,7 +376,8 @@ class StepDetector:
         self._open_keys |= {key, *self._skipped_keys}
         self._skipped_keys.clear()
         self._probes.select(self._open_keys)
-        self._fast_key = key if len(self._open_keys) == 1 and self._device_events is None else 0
+        is_alone = len(self._open_keys) == 1 and self._device_events is None
+        self._repeated = weakref.ref(optimizer) if is_alone else _none
         return opens
 
     def _send(
@@ -413,7 +417,7 @@ class StepDetector:
     def skip_update(self, optimizer: Any) -> None:
         """Account for an update that was skipped because gradients were not finite (R4)."""
         key = _key(optimizer)
-        self._fast_key = 0  # the short path does not handle skipped updates
+        self._repeated = _none  # the short path does not handle skipped updates
         if self._passes.is_pending:
             self._skipped_passes, self._passes = self._passes, BackwardPasses()
         if self._skipped_passes is None:  # another optimizer of this step was updated
@@ -458,7 +462,9 @@ class StepDetector:
         """Send the starts and ends of evaluations."""
         for kind, time_ns in changes:
             if kind == Kind.EVALUATE:
-                self._fast_key = 0  # the next update must end the evaluation, which the short path does not
+                self._repeated = (
+                    _none  # the next update must end the evaluation, which the short path does not
+                )
             else:
                 self._data_ns = 0  # loading for an evaluation is not part of a step
             emit = self._context.emit
@@ -478,7 +484,7 @@ class StepDetector:
     def use_device_events(self, events: DeviceEvents) -> None:
         """Time updates by the events of a device, which the short path does not record."""
         self._device_events = self._context.device_events = events
-        self._fast_key = 0
+        self._repeated = _none
 
     def record_event(self, ended_ns: int) -> EventId | None:
         """Record a device event behind an update that ended on the host just now. Never raises."""
