@@ -57,7 +57,7 @@ def test_domains_add_up_to_the_total(recorded, name):
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-@pytest.mark.parametrize("extension", [".txt", ".json"])
+@pytest.mark.parametrize("extension", [".txt", ".html", ".json"])
 def test_every_report_can_be_made(recorded, tmp_path, name, extension):
     text = load_run(recorded / name).report(tmp_path / f"report{extension}").read_text()
     assert len(text) > 500
