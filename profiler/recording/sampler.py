@@ -109,7 +109,7 @@ def _rest_ns(domain: Domain) -> int:
 
 
 class GuardedSensor:
-    """A sensor whose errors are counted and reported once, and never raised.
+    """A sensor whose errors become warnings and are never raised.
 
     Attributes:
         failed_reads: Number of reads that raised.
@@ -149,12 +149,11 @@ class GuardedSensor:
         self.failed_reads += 1
         if self._failures >= _QUIET_FAILURES:
             self._retry_ns = now_ns + NANOSECONDS_PER_SECOND
-        if self.failed_reads == 1:
-            names = ", ".join(domain.name for domain in self._sensor.domains)
-            what = str(error) if isinstance(error, SensorError) else f"{type(error).__name__}: {error}"
-            self._warnings.warn(
-                f"reading {names} failed ({what}); such gaps are bridged at the neighbouring power"
-            )
+        names = ", ".join(domain.name for domain in self._sensor.domains)
+        what = str(error) if isinstance(error, SensorError) else f"{type(error).__name__}: {error}"
+        self._warnings.warn(
+            f"reading {names} failed ({what}); such gaps are bridged at the neighbouring power"
+        )
 
     def close(self) -> None:
         """Release the sensor."""

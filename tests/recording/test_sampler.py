@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from profiler.errors import SensorError
 from profiler.recording.sampler import BATCH, GuardedSensor, Sampler, Timer
 from profiler.recording.sampling_interval import SamplingInterval
 from profiler.recording.warning_log import WarningLog
@@ -157,3 +158,23 @@ def test_sensor_that_gains_nothing_by_frequent_reads_rests(domains, rest_ns):
     assert sensor.reads == (2 if rest_ns else 3)
     guarded.read(rest_ns)
     assert sensor.reads == (3 if rest_ns else 4)
+
+
+def test_failures_of_a_sensor_are_one_warning_with_their_number():
+    class Failing(Counting):
+        def read(self):
+            self.reads += 1
+            raise SensorError(f"call {self.reads} failed")
+
+    emitted = []
+    log = WarningLog(emitted.append)
+    sensor = GuardedSensor(Failing(COUNTER), log)
+    for n in range(5):
+        assert sensor.read(n) == ()
+    assert emitted == [
+        "reading gpu:0 failed (call 1 failed); such gaps are bridged at the neighbouring power"
+    ]
+    (line,) = log.lines
+    assert "(call 5 failed)" in line
+    assert "[5 times in " in line
+    assert sensor.failed_reads == 5
