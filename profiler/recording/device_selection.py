@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from profiler.records import DOMAIN_KINDS, Domain, kind_of
+from profiler.sensors.base import covers
 from profiler.sensors.nvml import MIG_NOTE
 
 _GPU = "gpu:"
@@ -52,7 +53,7 @@ def select(
     uses_accelerator = bool(meters) or any(kind_of(name).is_accelerator for name in working)
     all_visible = bool(accelerators) and not uses_accelerator
     billed = [d.name for d in sampled if d.name not in accelerators or d.name in working or all_visible]
-    covered = frozenset[str]().union(*(kind_of(name).covers for name in billed))
+    covered = frozenset[str]().union(*(covers(d) for d in sampled if d.name in billed))
     missing = [] if "accelerators" in covered else sorted(working - {d.name for d in sampled})
     if "cpu" not in covered:
         missing.append("cpu")

@@ -6,6 +6,13 @@ from typing import Protocol, runtime_checkable
 
 from profiler.records import Domain, Reading, Refusal
 
+MODULE_NOTE = "On this module the counter includes the processor and memory beside the GPU."
+
+
+def covers(domain: Domain) -> frozenset[str]:
+    """Return the parts of a node that a domain measures completely: ``cpu``, ``accelerators``."""
+    return domain.kind.covers | (frozenset({"cpu"}) if MODULE_NOTE in domain.notes else frozenset())
+
 
 @runtime_checkable
 class Sensor(Protocol):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from profiler.records import Domain
-from profiler.sensors.base import Found
+from profiler.sensors.base import Found, covers
 from profiler.sensors.host import Host, describe_host
 
 POWERCAP_ROOT = Path("/sys/class/powercap")
@@ -41,7 +41,7 @@ class Environment:
     @property
     def cpu_is_measured(self) -> bool:
         """True if a counted domain already covers the processors."""
-        return any(d.billed and "cpu" in d.kind.covers for d in self.measured)
+        return any(d.billed and "cpu" in covers(d) for d in self.measured)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

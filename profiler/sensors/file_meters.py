@@ -9,6 +9,7 @@ from typing import Protocol
 
 from profiler.errors import SensorError
 from profiler.records import Domain, Provenance, Reading
+from profiler.sensors.base import covers
 from profiler.sensors.counter_check import StallDetector, times
 from profiler.sensors.wraparound import MAX_PLATFORM_WATTS, WrappingCounter
 from profiler.units import MICROJOULES_PER_JOULE
@@ -226,10 +227,9 @@ _ALREADY = "Another sensor measures this part more directly: recorded, not count
 
 def _parts(domain: Domain) -> frozenset[str]:
     """Return the parts of a node that a domain measures, for the exclusion of double counting."""
-    kind = domain.kind
-    if kind.name == "dram":
+    if domain.kind.name == "dram":
         return frozenset({"dram"})
-    return kind.covers | (frozenset({"accelerators"}) if kind.is_accelerator else frozenset())
+    return covers(domain) | (frozenset({"accelerators"}) if domain.kind.is_accelerator else frozenset())
 
 
 def _recorded(domain: Domain, note: str) -> Domain:

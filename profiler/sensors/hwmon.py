@@ -22,7 +22,6 @@ from profiler.records import Domain, Provenance, Refusal
 from profiler.sensors.base import Found
 from profiler.sensors.environment import Environment
 from profiler.sensors.file_meters import FileMeter, FileSensor, NumberFile, Product, Sum, Value, count_parts
-from profiler.sensors.nvml import MODULE_NOTE
 
 VARIABLE = "ENERGY_PROFILER_HWMON_ROOT"
 """Environment variable with the folder that holds ``hwmonN``."""
@@ -69,19 +68,12 @@ def open_hwmon(environment: Environment) -> Found:
             raise SensorUnavailableError(f"{root} has no readable channel of a supported chip")
         return Found(refusals=refusals)
     channels.sort(key=lambda channel: channel.domain.kind.name != "node")
-    domains = count_parts([channel.domain for channel in channels], _measured(environment), "hwmon")
+    domains = count_parts([channel.domain for channel in channels], environment.measured, "hwmon")
     meters = [
         FileMeter(domain=domain, value=channel.value)
         for channel, domain in zip(channels, domains, strict=True)
     ]
     return Found(sensors=(FileSensor("hwmon", meters, clock=environment.clock),), refusals=refusals)
-
-
-def _measured(environment: Environment) -> tuple[Domain, ...]:
-    """Return the measured domains, with the processor if the counter of a GPU module includes it."""
-    has_module = any(MODULE_NOTE in domain.notes for domain in environment.measured)
-    module = (_domain("rail:module", "NVML", is_energy=True),) if has_module else ()
-    return (*environment.measured, *module)
 
 
 def _scan(root: Path) -> Iterator[Channel]:

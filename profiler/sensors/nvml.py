@@ -7,7 +7,7 @@ from typing import Any
 
 from profiler.errors import MissingDependencyError, SensorError, SensorUnavailableError
 from profiler.records import Domain, Provenance, Reading, Refusal
-from profiler.sensors.base import Found
+from profiler.sensors.base import MODULE_NOTE, Found
 from profiler.sensors.counter_check import CounterGuard, over_seconds
 from profiler.sensors.cuda_devices import Board, visible_boards
 from profiler.sensors.environment import Environment
@@ -32,7 +32,6 @@ MIG_NOTE = (
     "Split into instances (MIG), which have no sensor of their own: this is the energy of the whole board."
 )
 _SHARED_NOTE = "Other processes used this board when the run began: its energy includes theirs."
-MODULE_NOTE = "On this module the counter includes the processor and memory beside the GPU."
 _BUFFERED = "NVML buffered power readings, integrated"
 _MODULES = ("GH200", "GB200", "GB300")
 _CHECK = "Check it with: nvidia-smi -q"

@@ -1,6 +1,7 @@
 import pytest
 
 from profiler.errors import MissingDependencyError, SensorUnavailableError
+from profiler.recording.device_selection import select
 from profiler.records import Domain, Provenance
 from profiler.sensors import SOURCES, Found, Source, discover
 from profiler.sensors.perf import open_perf
@@ -43,6 +44,13 @@ def test_nothing_is_estimated_if_everything_is_measured(find, tree, simulated_gp
     found = find()
     assert names(found) == ["gpu:0", "cpu:package-0", "dram:package-0"]
     assert found.refusals == ()
+
+
+def test_the_processor_of_a_module_is_not_estimated_beside_a_counter_that_includes_it(find, simulated_gpus):
+    simulated_gpus([hopper(Waveform.constant(300), name="NVIDIA GH200 480GB", module_watts=150)])
+    found = find()
+    assert names(found) == ["gpu:0"]
+    assert select(found.sensors[0].domains, ["cuda:0"], []).missing == ()
 
 
 def test_memory_is_not_estimated_beside_a_measured_package(find, tree, simulated_gpus):

@@ -6,8 +6,8 @@ import pytest
 
 from profiler.errors import SensorUnavailableError
 from profiler.records import Domain, Provenance
+from profiler.sensors.base import MODULE_NOTE
 from profiler.sensors.hwmon import VARIABLE, open_hwmon
-from profiler.sensors.nvml import MODULE_NOTE
 from profiler.testing.conformance import SensorConformance, SensorRig
 from profiler.testing.replay import Waveform
 from tests.support.file_trees import FakeHwmon
