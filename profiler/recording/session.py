@@ -209,7 +209,7 @@ class Session:
             )
         elif self._writer.meta_failure is not None and self.has_record:
             self.warn(
-                f"the totals could not be written to run.json ({self._writer.meta_failure}); it still says running"
+                f"the totals could not be written to run.json ({self._writer.meta_failure}); its status is still "running""
             )
 
     def update_record(self) -> None:
@@ -368,7 +368,7 @@ class Session:
         try:
             for now_ns in self._sampler.drain_times():
                 self._drain(now_ns)
-        except Exception as error:  # noqa: BLE001 - the training goes on without its record
+        except Exception as error:  # noqa: BLE001 - the training continues without its record
             self._hooks.detach(self._sink)
             self.warn(
                 f"the sampler failed ({type(error).__name__}: {error}); nothing is recorded from now on"
