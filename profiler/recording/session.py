@@ -209,7 +209,8 @@ class Session:
             )
         elif self._writer.meta_failure is not None and self.has_record:
             self.warn(
-                f"the totals could not be written to run.json ({self._writer.meta_failure}); its status is still 'running'"
+                f"the totals could not be written to run.json ({self._writer.meta_failure}), so its status is"
+                " still 'running'"
             )
 
     def update_record(self) -> None:
