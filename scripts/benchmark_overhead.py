@@ -1,7 +1,8 @@
 """Benchmark of the cost of the profiler: steps, sampling, start, exit, imports, memory and log growth.
 
-Every figure stands beside its bar. Machines are noisy: steps are timed in paired blocks of processor time, with an A/A
-control, and medians are printed. ``--write`` puts the table into docs/overhead.md. Needs torch; about two minutes.
+Each figure is printed with its bar. Machines are noisy, so steps are timed in paired blocks of processor time, with an
+A/A control, and medians are printed. ``--write`` writes the table to docs/overhead.md; ``--hooks`` measures the hooks
+only. Needs torch; takes about two minutes.
 """
 
 import argparse
@@ -35,22 +36,34 @@ DOMAINS = ("gpu:0", "cpu:package-0", "dram:package-0")
 SECOND = 1_000_000_000
 
 
-def make_loop(width: int) -> Callable[[int], float]:
-    """Return a function that trains a small MLP for some steps and gives back microseconds of processor time a step."""
+def make_loop(width: int, *, micro_batches: int = 1, scaled: bool = False) -> Callable[[int], float]:
+    """Return a function that trains a small MLP for some steps and returns the microseconds of processor time per step.
+
+    Args:
+        width: Width of the layers.
+        micro_batches: Number of backward passes per step.
+        scaled: Use a gradient scaler.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, 10)
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
     inputs, labels = torch.randn(32, width), torch.randint(0, 10, (32,))
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
 
     def train(steps: int) -> float:
         begun = time.process_time_ns()
         for _ in range(steps):
             optimizer.zero_grad()
-            loss = functional.cross_entropy(model(inputs), labels)
-            loss.backward()
-            optimizer.step()
+            for _ in range(micro_batches):
+                loss = functional.cross_entropy(model(inputs), labels)
+                (scaler.scale(loss) if scaled else loss).backward()
+            if scaled:
+                scaler.step(optimizer)
+                scaler.update()
+            else:
+                optimizer.step()
         return (time.process_time_ns() - begun) / steps / 1e3
 
     return train
@@ -59,7 +72,7 @@ def make_loop(width: int) -> Callable[[int], float]:
 def paired(
     train: Callable[[int], float], on: Callable[[], None], off: Callable[[], None], rounds: int = 60
 ) -> float:
-    """Median of (with - mean of without before and after), in microseconds a step."""
+    """Return the median of (with - mean of without before and after), in microseconds per step."""
     differences = []
     for _ in range(rounds):
         before = train(150)
@@ -74,18 +87,29 @@ def nothing() -> None:
     """The A/A control."""
 
 
-def hooks(train: Callable[[int], float]) -> tuple[float, float, float]:
-    """Microseconds a step: the step itself, the hooks, the control."""
+def hooks(train: Callable[[int], float]) -> str:
+    """Return the microseconds per step of the hooks, of the control and of the step itself, as text."""
     sink = deque(maxlen=1000).append
     found = hook_manager()
     train(500)
     base = statistics.median(train(150) for _ in range(20))
     control = paired(train, nothing, nothing)
-    return base, paired(train, lambda: found.attach(sink), lambda: found.detach(sink)), control
+    cost = paired(train, lambda: found.attach(sink), lambda: found.detach(sink))
+    return f"{cost:.1f} (A/A control {control:+.1f}) on a step of {base:.0f}"
+
+
+def hook_rows() -> list[tuple[str, str, str]]:
+    """Return the rows of the hooks."""
+    return [
+        ("hooks, us per step", hooks(make_loop(width=160)), "8; aim 6"),
+        ("hooks, two micro-batches, us per step", hooks(make_loop(width=160, micro_batches=2)), "15"),
+        ("hooks, gradient scaler, us per step", hooks(make_loop(width=160, scaled=True)), "15"),
+        ("hook in data loaders, us per batch", f"{loading():.1f}", "3.3"),
+    ]
 
 
 def loading() -> float:
-    """Microseconds a batch that the hook in data loaders takes."""
+    """Return the microseconds per batch of the hook in data loaders."""
     loader = DataLoader(TensorDataset(torch.randn(150 * 8, 16)), 8)
 
     def load(_: int) -> float:
@@ -101,7 +125,7 @@ def loading() -> float:
 
 
 def whole(train: Callable[[int], float], folder: Path) -> tuple[float, float, float, float]:
-    """Microseconds a step with everything on; the sampler's share of wall time; seconds to start; seconds to stop."""
+    """Return us per step with everything on, the sampler's share of wall time, and seconds to start and to stop."""
     differences, shares, starts, stops = [], [], [], []
     for round_ in range(5):
         before = train(4000)
@@ -121,7 +145,7 @@ def whole(train: Callable[[int], float], folder: Path) -> tuple[float, float, fl
 
 
 def idle_share() -> float:
-    """Processor time of the sampler thread over wall time, where steps are few: sampling alone."""
+    """Return the processor time of the sampler thread over wall time without steps."""
     with tempfile.TemporaryDirectory() as folder, EnergyProfiler(run_dir=Path(folder) / "idle") as prof:
         begun = time.perf_counter()
         time.sleep(10)
@@ -129,7 +153,7 @@ def idle_share() -> float:
 
 
 def import_seconds() -> float:
-    """Median of seven fresh processes: ``import profiler`` with the front door, without torch."""
+    """Return the median time of ``import profiler`` and of its main class in seven new processes, without torch."""
     timed = "import time; t = time.perf_counter(); import profiler; profiler.EnergyProfiler"
     script = f"{timed}; print(time.perf_counter() - t)"
     times = [float(subprocess.check_output([sys.executable, "-c", script])) for _ in range(7)]
@@ -175,7 +199,7 @@ def beat(recorder: Pipeline, now: int) -> None:
 
 
 def fit_milliseconds(points: int) -> float:
-    """Median of nine fits."""
+    """Return the median of nine fits."""
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(points, generator=generator, dtype=torch.float64).mul(0.03).exp()
     joules = torch.arange(1, points + 1, dtype=torch.float64)
@@ -189,7 +213,7 @@ def fit_milliseconds(points: int) -> float:
 
 
 def report_seconds(folder: Path, steps: int) -> float:
-    """Read a run of many rows and write its page."""
+    """Return the time to read a run of many rows and to write its page."""
     path = write_run(folder / f"long-{steps}", steps=steps)
     begun = time.perf_counter()
     load_run(path).report(folder / "long.html")
@@ -197,10 +221,8 @@ def report_seconds(folder: Path, steps: int) -> float:
 
 
 def measure(folder: Path) -> list[tuple[str, str, str]]:
-    """Every figure with its bar."""
-    torch.set_num_threads(1)
+    """Return every figure with its bar."""
     train = make_loop(width=160)
-    base, hook, control = hooks(train)
     total, share, start, stop = whole(train, folder)
     per_row, _, _ = record(9_000, SECOND // 2000, folder / "rows")
     per_step, _, _ = record(500_000, SECOND // 2000, folder / "blocks")
@@ -208,12 +230,7 @@ def measure(folder: Path) -> list[tuple[str, str, str]]:
     _, peak_long, _ = record(1_000_000, SECOND // 2000, folder / "long-feed", traced=True)
     _, _, hour_bytes = record(720_000, SECOND // 200, folder / "hour")
     return [
-        (
-            "hooks, every rule, us per step",
-            f"{hook:.1f} (A/A control {control:+.1f}) on a step of {base:.0f}",
-            "10; stretch 6",
-        ),
-        ("hook in data loaders, us per batch", f"{loading():.1f}", "3.3"),
+        *hook_rows(),
         ("everything on, us per step", f"{total:.1f}", "prototype 10.6"),
         ("sampler thread, share of one core, first 4,000 steps", f"{100 * share:.2f} %", "-"),
         ("sampler thread, share of one core, idle loop", f"{100 * idle_share():.2f} %", "0.3 %"),
@@ -227,7 +244,7 @@ def measure(folder: Path) -> list[tuple[str, str, str]]:
             "constant",
         ),
         (
-            "logs a day at 200 steps/s and 3 domains, MB (24 x the first hour)",
+            "logs per day at 200 steps/s and 3 domains, MB (24 x the first hour)",
             f"{hour_bytes * 24 / 1e6:.0f}",
             "115",
         ),
@@ -242,14 +259,16 @@ def measure(folder: Path) -> list[tuple[str, str, str]]:
 
 
 def main() -> None:
-    """Measure, print and perhaps write the page."""
+    """Measure, print, and write the page if asked."""
     options = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("--write", action="store_true", help="write docs/overhead.md")
-    write = options.parse_args().write
+    options.add_argument("--hooks", action="store_true", help="measure the hooks only, and write nothing")
+    chosen = options.parse_args()
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        rows = measure(Path(folder))
+        rows = hook_rows() if chosen.hooks else measure(Path(folder))
     table = "\n".join(f"| {what} | {figure} | {bar} |" for what, figure, bar in rows)
     machine = f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, one torch thread"
     page = (
@@ -258,7 +277,7 @@ def main() -> None:
         f"| what | measured | bar |\n|---|---|---|\n{table}\n"
     )
     print(page)
-    if write:
+    if chosen.write and not chosen.hooks:
         (ROOT / "docs" / "overhead.md").write_text(page, encoding="utf-8")
 
 
