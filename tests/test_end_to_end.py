@@ -82,7 +82,8 @@ def test_the_block_of_a_falling_learning_rate_is_the_report_of_the_directory(
         train(3000, lambda done: last_rate + (0.002 - last_rate) * (1 - done))
     block = "== " + capsys.readouterr().err.partition("\n== ")[2]
     assert block == render(report_of(prof.run), ".txt")
-    assert printed in " ".join(block.split())
+    # A fast machine spends so little energy that the curve may be too short for the futures of the rate.
+    assert any(words in " ".join(block.split()) for words in (printed, "too early to forecast"))
     assert len(block.splitlines()) <= 20
 
 

@@ -28,6 +28,8 @@ RENDERERS = {
     ".txt": "profiler.reporting.terminal",
     ".html": "profiler.reporting.html",
     ".json": "profiler.reporting.json",
+    ".md": "profiler.reporting.markdown",
+    ".svg": "profiler.reporting.svg",
 }
 """Modules by file extension; each has ``render(report, options)``, which returns `Rendered`."""
 

@@ -2,7 +2,9 @@
 
 from typing import TYPE_CHECKING
 
-from profiler.reporting import report_of, tables, text
+from markupsafe import Markup
+
+from profiler.reporting import report_of, svg, tables, text
 from profiler.reporting.forecast_section import outlook_of
 from profiler.reporting.templating import render_template
 
@@ -18,6 +20,7 @@ def run_html(run: "StoredRun") -> str:
     return render_template(
         "notebook.html",
         title=report.summary.name,
+        figure=Markup(svg.curve(report)),  # noqa: S704 - rendered with autoescape
         tone=report.answer.tone.value,
         status=report.answer.status,
         sentences=text.sentences(report.answer),
@@ -30,18 +33,15 @@ def run_html(run: "StoredRun") -> str:
 
 def fit_html(fit: "CurveFit") -> str:
     """Render a fit: its level and floor, and the cost of lower losses."""
-    if not fit.has_forecast:
-        return render_template(
-            "notebook.html", title="Loss against energy", text=fit.state_reason, cards=(), table=None
-        )
     outlook = outlook_of(fit, (), ())
     spent = outlook.joules
     return render_template(
         "notebook.html",
         title="Loss against energy",
+        figure="",
         tone="good" if outlook.has_trend else "caution",
         status=text.curve_state(outlook.state, outlook.metric, outlook.goal),
-        sentences=[*text.worth_sentences(outlook, spent), *outlook.notes],
+        sentences=[*(text.worth_sentences(outlook, spent) or [outlook.state_reason]), *outlook.notes],
         cards=tables.forecast_cards(outlook),
-        tables=[tables.targets(outlook, spent, None)],
+        tables=[tables.targets(outlook, spent, None)] if outlook.rows else [],
     )

@@ -40,3 +40,17 @@ def test_a_run_without_a_curve_says_why(tmp_path):
     assert "script" not in shown.tags
     assert "<script>alert(1)</script>" in shown.text
     assert any("Too early to advise" in text for text in shown.text)
+
+
+def test_a_run_has_one_figure_and_no_raw_representation(tmp_path):
+    shown = load_run(write_run(tmp_path / "run"))._repr_html_()
+    assert shown.count("<svg") == 1
+    assert "Interval(" not in shown
+    assert "Forecast(" not in shown
+
+
+def test_a_fit_without_a_trend_shows_its_state(tmp_path):
+    run = load_run(write_run(tmp_path / "run", loss=lambda step: 2.0 if step < 200 else float("nan")))
+    shown = Text(fit_html(run.fit()))
+    assert "loss DIVERGED" in shown.text
+    assert "table" not in shown.tags

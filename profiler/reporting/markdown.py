@@ -1,0 +1,69 @@
+"""The report as Markdown: the answer, the tables, and a paragraph on the method for papers and model cards."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from profiler._version import __version__
+from profiler.reporting import tables, text
+from profiler.reporting.renderer import Rendered, RenderOptions
+
+if TYPE_CHECKING:
+    from profiler.reporting.model import Report
+    from profiler.reporting.tables import Table
+
+_SPECIAL = str.maketrans({character: f"\\{character}" for character in r"\`*_{}[]<>#|!~"})
+
+
+def render(report: "Report", _: RenderOptions) -> Rendered:
+    """Render the report."""
+    return Rendered(content=("\n".join(_lines(report)) + "\n").encode())
+
+
+def _lines(report: "Report") -> Iterator[str]:
+    answer, outlook = report.answer, report.outlook
+    spent = report.summary.total_joules or 0.0
+    yield from (f"# {_plain(report.summary.name or 'unnamed run')}", "", f"**{_plain(answer.status)}**", "")
+    for label, sentence in (
+        ("Cost", answer.cost),
+        ("Worth", " ".join(answer.worth)),
+        ("Advice", text.advice(answer)),
+        ("Measurement", answer.measuring),
+    ):
+        if sentence:
+            yield f"- {label}: {_plain(sentence)}"
+    yield ""
+    if outlook is not None and outlook.rows:
+        yield from _table(tables.targets(outlook, spent, report.training_watts))
+    if len(report.metrics) > 1:
+        yield from _table(tables.metrics(report))
+    yield from _table(tables.sensors(report))
+    yield from ("## Methods", "", _plain(methods(report)))
+
+
+def methods(report: "Report") -> str:
+    """Return a paragraph on the measurement, for the methods section of a paper."""
+    counted = [line for line in report.domains if line.billed]
+    sources = "; ".join(f"{line.name}: {line.source}, {text.provenance(line)}" for line in counted)
+    amount = text.cost_sentence(report)
+    measured = f" Energy was read from {sources}." if sources else ""
+    return (
+        f"Training took {text.steps(report)}. {amount[0].upper()}{amount[1:]}{measured} "
+        f"The uncertainty is a 90 % interval. Recorded with energy-profiler {__version__}."
+    )
+
+
+def _table(table: "Table") -> Iterator[str]:
+    if not table:
+        return
+    yield from (_row(table.head), "|" + "|".join(" --- " for _ in table.head) + "|")
+    yield from map(_row, table.rows)
+    yield ""
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(map(_plain, cells))} |"
+
+
+def _plain(words: str) -> str:
+    """Escape a text of one line, so that names from a run stay text."""
+    return text.one_line(words).translate(_SPECIAL)

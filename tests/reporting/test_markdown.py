@@ -1,0 +1,28 @@
+"""The report as Markdown."""
+
+from profiler.reporting import render
+from profiler.reporting.markdown import methods
+from tests.support.scripted_reports import HOSTILE, make, summary
+
+
+def test_it_has_the_answer_the_targets_and_a_methods_paragraph():
+    shown = render(make(), ".md")
+    assert "**Completed after 20.6 min, 82 % measured**" in shown
+    assert "- Cost: 490 kJ (0.14 kWh) in 20.6 min; 82 % measured, ±11 %." in shown
+    assert "| 1.758 | 5 % lower | 420 kJ |" in shown
+    assert shown.rstrip().splitlines()[-1].startswith("Training took 10,000 steps")
+
+
+def test_every_row_of_a_table_has_as_many_cells():
+    rows = [line for line in render(make(), ".md").splitlines() if line.startswith("|")]
+    counts = [line.replace("\\|", "").count("|") for line in rows]
+    assert {7, 9} == set(counts)
+
+
+def test_names_stay_text():
+    shown = render(make(summary=summary(name=HOSTILE)), ".md")
+    assert "<script>" not in shown.replace("\\<", "")
+
+
+def test_the_methods_paragraph_names_the_sources():
+    assert "gpu:0: NVML total energy, counter; cpu:package-0: load model, estimated" in methods(make())
