@@ -1,7 +1,7 @@
 """Recording of a scene: the real pynvml on the simulated library and a fake clock, and the real recorder."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +41,10 @@ class MemoryWriter:
     def append(self, table: Table, row: Any) -> None:
         """Append a row."""
         self.rows.setdefault(table.filename, []).append(row)
+
+    def when_written(self, action: Callable[[], None]) -> None:
+        """Call the action now."""
+        action()
 
     def flush(self) -> None:
         """Do nothing."""

@@ -105,7 +105,9 @@ class Pipeline:
         self._rows.adapt(now_ns)
         self.meters.prune(self._rows.billed_ns)
         self._writer.flush()
-        self.meters.publish_counted(self._rows.billed_ns)
+        # Another process that takes over counts from here, so nothing may be published that is not written yet.
+        counted_ns = self._rows.billed_ns
+        self._writer.when_written(lambda: self.meters.publish_counted(counted_ns))
 
     def finish(self, end_ns: int) -> None:
         """Close the window and write the remaining rows."""

@@ -185,6 +185,7 @@ class Session:
     def _release(self, end_ns: int) -> None:
         """Release every part, regardless of errors in the others."""
         self._guarded(self._step_callback.close)
+        self._guarded(self._writer.sync)  # what is marked as counted must be written
         self._guarded(lambda: self._election.mark_counted(end_ns))
         self._guarded(self._election.close)
         self._guarded(self._close_sensors)

@@ -153,6 +153,10 @@ class RunWriter:
         """Add a row to be written with the next flush."""
         self._lines[table.filename].append(table.line(row))
 
+    def when_written(self, action: Callable[[], None]) -> None:
+        """Call ``action`` now: rows are written with each flush."""
+        action()
+
     def flush(self) -> None:
         """Write the appended rows, with one ``write`` per file."""
         lines, self._lines = self._lines, {table.filename: [] for table in TABLES}
@@ -297,6 +301,10 @@ class BackgroundWriter:
         self._rows_passed += count
         self._batches.append(batch)
         self._submit(self._write)
+
+    def when_written(self, action: Callable[[], None]) -> None:
+        """Call ``action`` on the thread as soon as everything passed so far is written."""
+        self._submit(action)
 
     def _write(self) -> None:
         """Write every batch that waits, with one ``write`` per file: a slow disk takes its time per call."""

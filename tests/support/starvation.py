@@ -24,6 +24,9 @@ class RowStore:
     def flush(self):
         """Do nothing."""
 
+    def when_written(self, action):
+        action()
+
 
 class HeldTimer:
     """Timer on a fake clock that jumps over the hold and stops the sampler at the end of the window.
