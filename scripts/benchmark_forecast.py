@@ -83,6 +83,10 @@ def report_curves(folder: Path) -> Iterator[str]:
     yield from means_table(known)
     yield ""
     yield from usefulness_table(known)
+    yield "\nStability over the life of a run:\n"
+    yield from stability_table(known)
+    yield "\nProbability of reaching a target within a multiple of the present energy (forecast -> happened, cases):\n"
+    yield from chances_table(all_chances(curves(folder, known=True)[0]))
     yield "\nBy set:\n"
     yield from group_table(known)
 

@@ -180,7 +180,7 @@ def _no_measure(facts: CurveFacts, metric: Metric, *, alternating: bool) -> Asse
     return Assessment(
         state=CurveState.NOT_A_PROGRESS_MEASURE,
         reason=(
-            f"{values}, so a lower one is no measurable progress towards a limit. "
+            f"{values}, so a lower one does not measure progress. "
             "Log a metric with a known best value, such as a reward or an accuracy, with prof.log."
         ),
     )
@@ -265,8 +265,7 @@ def _diverged(fine: FineBins, metric: Metric, where: Where) -> Assessment | None
         state=CurveState.DIVERGED,
         reason=(
             f"The level is {metric.value(math.exp(now)):.4g}, far from the best one, {metric.value(best):.4g} at "
-            f"{where(at)}; {_percent(1.0 - at / fine.last_joules)} of the energy was spent after that. "
-            "Lower the learning rate and restart from a checkpoint before it."
+            f"{where(at)}; {_percent(1.0 - at / fine.last_joules)} of the energy was spent after that."
         ),
         start_joules=at,
     )
