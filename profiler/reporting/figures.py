@@ -48,6 +48,7 @@ _FEW_DECADES = 300
 _A_DECADE = 10
 _MARGIN = 1.08
 _FARTHEST_FLOOR = 2.0
+_DEEPEST_BAND = 4.0
 _DIGITS = 6
 
 
@@ -165,7 +166,9 @@ def _floor(floor: Interval, chart: "Chart") -> list[Figure]:
 
 def _range(outlook: "Outlook", chart: "Chart") -> tuple[float, float]:
     """Return the range of losses: all that were measured and forecast, and the median floor where it is near."""
-    lowest = min(*chart.losses, *(i.low for i in chart.law if i.low > 0.0))
+    # A band that reaches down for decades would hide the measured part.
+    deepest = min(chart.losses) / _DEEPEST_BAND
+    lowest = min(*chart.losses, *(max(i.low, deepest) for i in chart.law))
     floor = lowest if outlook.floor is None else max(outlook.floor.median, lowest / _FARTHEST_FLOOR)
     highest = max(*chart.losses, *chart.seen.y)
     return min(lowest, floor), highest

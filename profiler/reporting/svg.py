@@ -22,6 +22,7 @@ _MARGIN = 1.08
 _DEEPEST = 0.5
 """Share of the lowest drawn level down to which a low floor is drawn."""
 _FEW_DECADES = 2.0
+_DEEPEST_BAND = 4.0
 _FEWEST_TICKS = 2
 _FEWEST_STEPS = 4
 
@@ -117,6 +118,9 @@ def _axes(chart: "Chart", outlook: "Outlook | None") -> tuple[Axis, Axis]:
     levels = [*chart.seen.y, *(end for i in chart.law for end in (i.low, i.high) if isfinite(end))]
     is_log = min(levels) > 0.0
     low, high = min(levels), max(levels)
+    if is_log:
+        # A band that reaches down for decades would hide the measured part.
+        low = max(low, min(chart.seen.y) / _DEEPEST_BAND)
     if outlook is not None and outlook.floor is not None and outlook.goal == "min":
         low = min(low, max(outlook.floor.median, low * _DEEPEST))
     pad = 0.0 if is_log else 0.05 * (high - low or 1.0)
