@@ -538,6 +538,10 @@ def _next(outlook: "Outlook", spent: float) -> list[str]:
     """Return the prices of the first two round targets; unknown ones share a clause."""
     if outlook.state is CurveState.FLAT:
         return [outlook.state_reason]
+    if outlook.is_guess:
+        return [
+            f"The cost of further progress is {UNKNOWN}, since most forecasts made earlier in this run missed."
+        ]
     clauses: dict[str, list[str]] = {}
     for row in outlook.targets[:2]:
         clauses.setdefault(_next_price(row, spent), []).append(f"{100 * (row.change or 0.0):g} %")

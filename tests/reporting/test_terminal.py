@@ -200,6 +200,7 @@ def test_every_other_metric_is_named_or_counted(report):
 def test_a_guess_is_no_advice(report):
     fits, misses = outlook().backtest
     guess = outlook(asked=(), backtest=(misses, replace(misses, share=0.25), fits))
+    assert "needs about" not in " ".join(report(outlook=guess).answer.worth)
     advice = find(lines_of(report(outlook=guess)), "advice")
     assert advice == "Too early to advise. Only 1 of 3 forecasts made earlier in this run held."
 
