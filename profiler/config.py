@@ -4,6 +4,9 @@ To add a keyword, add one field to :class:`ProfilerConfig`: the signature and do
 the flags of ``energy-profiler run`` are made from the fields.
 """
 
+import math
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from textwrap import fill
@@ -14,6 +17,7 @@ from profiler.budget import Budget
 from profiler.emissions import Prices
 from profiler.errors import UsageError
 from profiler.lr_plan import Planned, RatePlan
+from profiler.storage.schema import CONFIG
 
 if TYPE_CHECKING:
     import os
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 SHORTEST_PERIOD, LONGEST_PERIOD = 0.001, 60.0
 _METADATA = "keyword"
+_MOST_SETTINGS = 1000
+Plain = str | int | float | bool | None
 _INDENT, _WIDTH = " " * 8, 120
 
 
@@ -34,7 +40,8 @@ class Keyword(NamedTuple):
         help: Sentence for the documentation and for the help text of the flag.
         details: Further sentences for the documentation.
         unit: Unit of the value; empty for text and switches.
-        type: Converter of a flag's value, ``bool`` for a switch; None for values that only Python can express.
+        type: Converter of a flag's value, ``bool`` for a switch, ``dict`` for a flag that may be repeated; None for
+            values that only Python can express.
         metavar: Placeholder of the flag's value in help texts.
     """
 
@@ -42,7 +49,7 @@ class Keyword(NamedTuple):
     help: str
     details: str
     unit: str
-    type: "type[str | int | float | bool] | None"
+    type: "type[str | int | float | bool | dict[str, str]] | None"
     metavar: str
 
     @property
@@ -61,7 +68,7 @@ def _keyword(
     details: str = "",
     *,
     unit: str = "",
-    type: "type[str | int | float | bool] | None" = None,  # noqa: A002 - likewise
+    type: "type[str | int | float | bool | dict[str, str]] | None" = None,  # noqa: A002 - likewise
     metavar: str = "",
 ) -> dict[str, Any]:
     return {_METADATA: (help, details, unit, type, metavar)}
@@ -127,6 +134,10 @@ class ProfilerConfig:
     price_per_kwh: float | None = field(
         default=None,
         metadata=_keyword("Price per kWh, in your currency.", unit="1/kWh", type=float, metavar="PRICE"),
+    )
+    currency: str | None = field(
+        default=None,
+        metadata=_keyword("Currency of that price, such as EUR.", type=str, metavar="CODE"),
     )
     pue: float = field(
         default=1.0,
@@ -199,17 +210,28 @@ class ProfilerConfig:
             metavar="DIR",
         ),
     )
+    config: "Mapping[str, Plain] | None" = field(
+        default=None,
+        metadata=_keyword(
+            "Settings of the training to store in run.json, such as its batch size.",
+            "A flat mapping; values are text, finite numbers, booleans or None.",
+            type=dict,
+            metavar="KEY=VALUE",
+        ),
+    )
     prices: Prices = field(init=False, repr=False, compare=False)
     plan: RatePlan | None = field(init=False, repr=False, compare=False)
     budget: Budget = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         self._check_types()
+        object.__setattr__(self, "config", _plain_settings(self.config or {}))
         prices = emissions.make_prices(
             pue=self.pue,
             grid_gco2e_per_kwh=self.grid_gco2e_per_kwh,
             country=self.country,
             price_per_kwh=self.price_per_kwh,
+            currency=self.currency,
         )
         # Parsed here once: a plan may be a function of the user's, and a country is looked up in a large table.
         object.__setattr__(self, "prices", prices)
@@ -238,8 +260,35 @@ class ProfilerConfig:
             budget.SECTION: self.budget.as_dict(),
             lr_plan.TOTAL: self.total_steps and int(self.total_steps),
             lr_plan.SECTION: self.plan and self.plan.section(),
+            CONFIG: self.config,
         }
         return {name: section for name, section in sections.items() if section}
+
+
+def _plain_settings(settings: object) -> dict[str, Plain]:
+    """Check and copy the user's settings; scalars of numpy and torch become numbers."""
+    if not isinstance(settings, Mapping) or len(settings) > _MOST_SETTINGS:
+        raise UsageError(
+            f"config must be a mapping of at most {_MOST_SETTINGS:,} names to plain values, not {settings!r:.100}."
+        )
+    return {_setting_name(name): _setting(name, value) for name, value in settings.items()}
+
+
+def _setting_name(name: object) -> str:
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"config has a key that is not a name: {name!r:.100}.")
+    return name
+
+
+def _setting(name: str, value: Any) -> Plain:
+    if hasattr(value, "item"):
+        with suppress(RuntimeError, TypeError, ValueError):  # several elements: refused below
+            value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UsageError(f"config[{name!r}] must be finite, not {value!r}.")
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    raise UsageError(f"config[{name!r}] must be text, a number, a boolean or None, not {value!r:.100}.")
 
 
 def keywords() -> "Iterator[Keyword]":

@@ -44,6 +44,7 @@ class Prices:
         grid_gco2e_per_kwh: Carbon intensity of the electricity in grams of CO2 equivalent per kWh; None if unknown.
         grid_source: Source of that value, with its year.
         price_per_kwh: Price per kWh in the user's currency; None if unknown.
+        currency: That currency, such as EUR; empty if unknown.
 
     Raises:
         UsageError: A value is not a finite number or is below its minimum.
@@ -53,6 +54,7 @@ class Prices:
     grid_gco2e_per_kwh: float | None = None
     grid_source: str = ""
     price_per_kwh: float | None = None
+    currency: str = ""
 
     def __post_init__(self) -> None:
         _check("pue", self.pue, 1.0)
@@ -73,7 +75,9 @@ class Prices:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the section for ``run.json``; empty if every value is the default."""
-        return {} if self == Prices() else asdict(self)
+        if self == Prices():
+            return {}
+        return {name: value for name, value in asdict(self).items() if name != "currency" or value}
 
 
 def _check(name: str, value: float | None, minimum: float) -> None:
@@ -83,7 +87,12 @@ def _check(name: str, value: float | None, minimum: float) -> None:
 
 
 def make_prices(
-    *, pue: float, grid_gco2e_per_kwh: float | None, country: str | None, price_per_kwh: float | None
+    *,
+    pue: float = 1.0,
+    grid_gco2e_per_kwh: float | None = None,
+    country: str | None = None,
+    price_per_kwh: float | None = None,
+    currency: str | None = None,
 ) -> Prices:
     """Build prices from the user's arguments.
 
@@ -98,7 +107,11 @@ def make_prices(
     if country is not None:
         grid_gco2e_per_kwh, source = grid_intensity(country)
     return Prices(
-        pue=pue, grid_gco2e_per_kwh=grid_gco2e_per_kwh, grid_source=source, price_per_kwh=price_per_kwh
+        pue=pue,
+        grid_gco2e_per_kwh=grid_gco2e_per_kwh,
+        grid_source=source,
+        price_per_kwh=price_per_kwh,
+        currency=currency or "",
     )
 
 

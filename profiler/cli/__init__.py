@@ -29,6 +29,7 @@ COMMANDS = {
     "run": Command("profiler.cli.run", "profile a training script without editing it"),
     "report": Command("profiler.cli.report", "report what a run cost and what a lower loss would cost"),
     "watch": Command("profiler.cli.watch", "watch a run while it trains, in a terminal or a browser"),
+    "list": Command("profiler.cli.listing", "list runs, with their energy and the level of their metric"),
     "compare": Command("profiler.cli.compare", "compare the energy of several runs at equal loss"),
     "merge": Command("profiler.cli.merge", "merge the records of the processes of one job"),
     "export": Command("profiler.cli.export", "export a run to the format of another tool"),

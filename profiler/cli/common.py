@@ -2,12 +2,19 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from profiler._compat import printable
+from profiler.config import Keyword, keywords
+from profiler.emissions import Prices, make_prices, read_prices
 from profiler.errors import UsageError
+
+PRICES = ("country", "grid_gco2e_per_kwh", "price_per_kwh", "currency", "pue")
+"""Keywords of a recording that can also be given after it."""
 
 
 def add_partial(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +35,36 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
         "--goal",
         choices=("min", "max"),
         help="the direction in which that metric improves; by default known from its name",
+    )
+
+
+def add_prices(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of a recording that set prices; they replace the recorded ones."""
+    for keyword in keywords():
+        if keyword.name in PRICES and keyword.type is not None:
+            parser.add_argument(
+                keyword.flag, type=keyword.type, metavar=keyword.metavar, help=flag_help(keyword)
+            )
+
+
+def flag_help(keyword: Keyword) -> str:
+    """Return the help text of a keyword's flag."""
+    return keyword.help[:1].lower() + keyword.help[1:].rstrip(".")
+
+
+def prices_of(options: argparse.Namespace, run_json: Mapping[str, Any]) -> Prices:
+    """Return the prices of a recorded run, with those of the command line in their place.
+
+    Raises:
+        UsageError: A value is out of range, or both a country and a carbon intensity are given.
+    """
+    given = {name: value for name in PRICES if (value := getattr(options, name)) is not None}
+    prices, stated = read_prices(run_json), make_prices(**given)
+    if "country" in given or "grid_gco2e_per_kwh" in given:
+        grid, source = stated.grid_gco2e_per_kwh, stated.grid_source
+        prices = replace(prices, grid_gco2e_per_kwh=grid, grid_source=source)
+    return replace(
+        prices, **{name: given[name] for name in ("price_per_kwh", "currency", "pue") if name in given}
     )
 
 

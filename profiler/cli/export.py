@@ -5,6 +5,7 @@ from pathlib import Path
 
 from profiler._compat import write_atomically
 from profiler.cli.common import add_partial, check_output, explain_write_error, write_stdout
+from profiler.cli.runs import add_run, find_run
 from profiler.errors import UsageError
 from profiler.export import FORMATS
 
@@ -20,7 +21,7 @@ examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("run", metavar="RUN", help="a run directory")
+    add_run(parser)
     parser.add_argument("--format", metavar="FORMAT", choices=FORMATS, help=", ".join(FORMATS))
     parser.add_argument(
         "-o", "--output", metavar="FILE", default="-", help="write to FILE; - is stdout, the default"
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.format} is a binary format; name a file with -o.")
     if is_file:
         check_output(Path(options.output), force=options.force)
-    content = export(load_run(options.run, partial=options.partial), options.format)
+    content = export(load_run(find_run(options.run, options.root), partial=options.partial), options.format)
     if is_file:
         with explain_write_error(Path(options.output)):
             write_atomically(Path(options.output), content)

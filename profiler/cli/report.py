@@ -4,7 +4,16 @@ import argparse
 import math
 from pathlib import Path
 
-from profiler.cli.common import add_metric, add_partial, check_output, explain_write_error, write_stdout
+from profiler.cli.common import (
+    add_metric,
+    add_partial,
+    add_prices,
+    check_output,
+    explain_write_error,
+    prices_of,
+    write_stdout,
+)
+from profiler.cli.runs import add_run, find_run
 from profiler.errors import UsageError
 
 EXAMPLE = """\
@@ -15,7 +24,7 @@ examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("run", metavar="RUN", help="a run directory")
+    add_run(parser)
     output = parser.add_mutually_exclusive_group()
     output.add_argument(
         "-o",
@@ -33,6 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="also forecast the energy of this loss; may be repeated",
     )
+    add_prices(parser)
     add_partial(parser)
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
     parser.add_argument(
@@ -54,8 +64,9 @@ def run(options: argparse.Namespace) -> int:
     output: Path | None = options.output
     if output is not None:
         check_output(output, force=options.force)
-    run = load_run(options.run, partial=options.partial)
-    report = report_of(run, targets, metric=options.metric, goal=options.goal)
+    run = load_run(find_run(options.run, options.root), partial=options.partial)
+    prices = prices_of(options, run.meta)
+    report = report_of(run, targets, metric=options.metric, goal=options.goal, prices=prices)
     if output is None:
         write_stdout(render(report, ".json" if options.json else ".txt"))
     else:

@@ -6,9 +6,11 @@ and tracebacks are those of the script.
 
 import argparse
 import atexit
+import json
 from typing import TYPE_CHECKING, Any
 
 from profiler._compat import exit_by_interrupt
+from profiler.cli.common import flag_help
 from profiler.config import Keyword, keywords
 from profiler.errors import UsageError
 
@@ -45,12 +47,26 @@ def _add_flag(parser: argparse.ArgumentParser, keyword: Keyword) -> None:
     options: dict[str, Any] = {
         "dest": keyword.name,
         "default": argparse.SUPPRESS,
-        "help": keyword.help[:1].lower() + keyword.help[1:].rstrip("."),
+        "help": flag_help(keyword),
     }
     if keyword.type is bool:
         parser.add_argument(keyword.flag, action=argparse.BooleanOptionalAction, **options)
+    elif keyword.type is dict:
+        parser.add_argument(keyword.flag, action="append", type=_setting, metavar=keyword.metavar, **options)
     elif keyword.type is not None:
         parser.add_argument(keyword.flag, type=keyword.type, metavar=keyword.metavar, **options)
+
+
+def _setting(text: str) -> tuple[str, object]:
+    """Split ``KEY=VALUE``; a value that is a JSON scalar becomes a number, a boolean or None."""
+    name, separator, value = text.partition("=")
+    if not (name and separator):
+        raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
+    try:
+        known = json.loads(value)
+    except ValueError:
+        return name, value
+    return name, value if isinstance(known, dict | list | str) else known
 
 
 def run(options: argparse.Namespace) -> int:
@@ -64,7 +80,10 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("name a script to run, or a module with -m.")
     program = script.Program(words[0], words[1:], is_module=bool(options.module))
     known = {keyword.name for keyword in keywords()}
-    profiler = EnergyProfiler(**{name: value for name, value in vars(options).items() if name in known})
+    given = {name: value for name, value in vars(options).items() if name in known}
+    if "config" in given:
+        given["config"] = dict(given["config"])
+    profiler = EnergyProfiler(**given)
     ending = _Ending(profiler)
     try:
         program.run()

@@ -11,6 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from profiler.cli.common import add_metric, write_stdout
+from profiler.cli.runs import add_run, find_run
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _LAST_PORT = 65_535
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument("run", metavar="RUN", help="a run directory")
+    add_run(parser)
     add_metric(parser)
     parser.add_argument(
         "--every", metavar="SECONDS", type=float, help="update interval; 1, or 10 without a terminal"
@@ -58,7 +59,9 @@ def run(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> None:
     from profiler.reporting.live_report import Watch
 
-    watch = Watch(options.run, charted=options.web, metric=options.metric, goal=options.goal)
+    watch = Watch(
+        find_run(options.run, options.root), charted=options.web, metric=options.metric, goal=options.goal
+    )
     on_terminal = sys.stdout.isatty() and not options.once
     every = options.every or (_ON_TERMINAL if on_terminal or options.web else _ELSEWHERE)
     if options.web:

@@ -200,7 +200,12 @@ def _overhead(records: Sequence[Record]) -> dict[str, float]:
 
 def _totals(records: Sequence[Record]) -> dict[str, Any] | None:
     edges = [float(record.totals.get("edge_joules") or 0.0) for record in records]
-    return {"edge_joules": math.hypot(*edges)} if all(record.totals for record in records) else None
+    if not all(record.totals for record in records):
+        return None
+    # Rank 0 of the last attempt logs for all: ranks that log their own values disagree.
+    first = [one.totals for one in records if one.rank == 0]
+    metrics = first[-1].get("metrics", {}) if first else {}
+    return {"edge_joules": math.hypot(*edges), "metrics": metrics}
 
 
 def _warnings(records: Sequence[Record], attempts: Sequence[_Attempt]) -> list[str]:

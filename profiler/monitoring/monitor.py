@@ -111,6 +111,10 @@ class Monitor:
         """Add a finished row of steps."""
         self.curve.add_row(row)
 
+    def level(self) -> float | None:
+        """Return the mean loss over the last twelfth of the energy; None before the first loss."""
+        return self.curve.level()
+
     def advance(self, now: Progress) -> None:
         """Record the progress."""
         past = self._past

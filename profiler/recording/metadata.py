@@ -66,11 +66,15 @@ def clock(start_ns: int) -> dict[str, float]:
     return {"monotonic_seconds": start_ns / NANOSECONDS_PER_SECOND, "unix_seconds": wall - since}
 
 
-def totals(summary: Summary) -> dict[str, Any]:
-    """Return the totals of a finished run."""
+def totals(summary: Summary, metrics: Mapping[str, float]) -> dict[str, Any]:
+    """Return the totals of a finished run, with the last level of each metric."""
     names = ("window_seconds", "steps", "step_joules", "span_joules", "modelled_joules", "edge_joules")
     joules = {one.domain.name: one.joules for one in summary.metered if one.domain.billed}
-    return {**{name: getattr(summary, name) for name in names}, "domain_joules": joules}
+    return {
+        **{name: getattr(summary, name) for name in names},
+        "domain_joules": joules,
+        "metrics": dict(metrics),
+    }
 
 
 def body(

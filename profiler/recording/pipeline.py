@@ -33,6 +33,9 @@ class Monitor(Protocol):
     def advance(self, progress: Progress) -> None:
         """Receive the progress after each drain and at the end of the run."""
 
+    def level(self) -> float | None:
+        """Return the smoothed loss now; None before the first one."""
+
 
 class Pipeline:
     """Cuts the window into steps and spans, adds their energy and writes the rows.
@@ -48,6 +51,7 @@ class Pipeline:
         totals: Energy in rows so far.
         selection: Selected domains; None before the first row.
         start_ns: Start of the window.
+        last_metrics: Last finite value of each logged metric.
         overflowed: Kinds of items whose queue was at its capacity, so that the oldest were dropped.
     """
 
@@ -58,6 +62,7 @@ class Pipeline:
         self.totals = Totals()
         self.selection: device_selection.Selection | None = None
         self.start_ns = 0
+        self.last_metrics: dict[str, float] = {}
         self.overflowed: set[str] = set()
         self._writer = writer
         self._inbox = inbox
@@ -249,6 +254,8 @@ class Pipeline:
         return self._rows.steps + waiting + (open_end_ns is not None and open_end_ns <= time_ns)
 
     def _write_metric(self, logged: LoggedValue, value: float) -> None:
+        if math.isfinite(value):
+            self.last_metrics[logged.name] = value
         bill = self.meters.ledger.bill(logged.time_ns)
         row = MetricRow(
             time_seconds=logged.time_ns - self.start_ns,

@@ -337,6 +337,12 @@ class Session:
             sampler_cpu_seconds=self._sampler.cost.cpu_seconds,
         )
 
+    def _levels(self) -> dict[str, float]:
+        """Return the last level of the loss and of each logged metric."""
+        level = self._monitor.level()
+        loss = {} if level is None else {"loss": level}
+        return loss | self._pipeline.last_metrics
+
     def _metadata(self) -> dict[str, Any]:
         selection, cost = self._pipeline.selection, self._sampler.cost
         return self._head | metadata.body(
@@ -344,7 +350,7 @@ class Session:
             domains=self._meters.as_dicts(),
             missing=selection.missing if selection else (),
             warnings=self._warnings.lines,
-            totals=None if self.status is Status.RUNNING else metadata.totals(self.summary()),
+            totals=None if self.status is Status.RUNNING else metadata.totals(self.summary(), self._levels()),
             overhead={
                 "sampler_cpu_seconds": cost.cpu_seconds,
                 "samples": cost.samples,

@@ -385,8 +385,7 @@ def energy(interval: Interval | None) -> str:
 
 def currency(prices: "Prices") -> str:
     """Return the currency of a price with a leading space; empty where it is unknown."""
-    known = getattr(prices, "currency", None)
-    return f" {one_line(known)}" if known else ""
+    return f" {one_line(prices.currency)}" if prices.currency else ""
 
 
 def elsewhere(cost: "Cost") -> list[str]:

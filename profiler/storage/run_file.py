@@ -16,6 +16,7 @@ from profiler.records import Provenance, Status
 from profiler.storage.files import printable, read_bounded
 from profiler.storage.schema import (
     ALTERNATING_STEPS,
+    CONFIG,
     JOB,
     MERGED,
     RANKS,
@@ -94,6 +95,18 @@ class _Optional(_Kind):
 
     def fault(self, value: object, field: str) -> str:
         return "" if value is None else self.kind.fault(value, field)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain(_Kind):
+    """Text, a number, a truth value or nothing."""
+
+    def fault(self, value: object, field: str) -> str:
+        return (
+            f"{field} is {_shown(value)}, which is not a plain value."
+            if isinstance(value, dict | list)
+            else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +204,7 @@ _TOTALS = _Section(
         "modelled_joules": _Optional(_JOULES),
         "edge_joules": _Number(0.0, _MOST_JOULES),
         "domain_joules": _Map(_JOULES),
+        "metrics": _Map(_Number(-1e300, 1e300)),
     }
 )
 _RANK = _Section(
@@ -248,6 +262,7 @@ _SCHEMA = _Section(
         lr_plan.SECTION: _Section(
             {"source": _TEXT, "knots": _List(_Pair(_Whole(), _Number(0.0, 1e300)))}, required=("source",)
         ),
+        CONFIG: _Map(_Plain()),
         budget.SECTION: _Section(
             {
                 "target_loss": _Number(-1e300, 1e300),
@@ -260,6 +275,7 @@ _SCHEMA = _Section(
                 "grid_gco2e_per_kwh": _Optional(_Number(0.0, 1e12)),
                 "grid_source": _TEXT,
                 "price_per_kwh": _Optional(_Number(0.0, 1e12)),
+                "currency": _TEXT,
             }
         ),
     },

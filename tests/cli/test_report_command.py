@@ -128,7 +128,7 @@ def test_device_is_written_in_place(run_dir):
     assert done.stdout.count("\n") == 2
 
 
-@pytest.mark.parametrize("arguments", [[], ["reprot"], ["report"], ["report", "a", "--what"]])
+@pytest.mark.parametrize("arguments", [[], ["reprot"], ["compare"], ["report", "a", "--what"]])
 def test_usage_error_is_exit_code_2(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
         main(arguments)

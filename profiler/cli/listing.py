@@ -1,0 +1,304 @@
+"""List the runs below a directory, with their energy and the level of their main metric.
+
+A condition of --where compares a column, config.KEY or metrics.NAME with a value: steps>1000, status=completed,
+config.lr<=0.1. Several conditions must all hold; runs without the value are excluded.
+"""
+
+import argparse
+import csv
+import io
+import json
+import operator
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from profiler._compat import display_path, printable
+from profiler.cli.common import add_prices, prices_of, write_stdout
+from profiler.cli.runs import root_of, run_directories, started_unix_seconds
+from profiler.errors import ProfilerError, UsageError
+from profiler.records import Metered, Summary
+from profiler.reporting.metric_choice import headline
+from profiler.reporting.text import percent
+from profiler.storage.reader import StoredRun
+from profiler.storage.schema import CONFIG, MERGED, RESUMED, TOTALS
+from profiler.units import format_joules, format_seconds, significant
+
+EXAMPLE = """\
+examples:
+  energy-profiler list
+  energy-profiler list energy_runs --sort joules --where status=completed --where config.lr=0.1
+  energy-profiler list --format csv > runs.csv"""
+
+COLUMNS = (
+    "name", "directory", "status", "started_at", "age_seconds", "steps", "joules", "joules_low", "joules_high", "kwh",
+    "gco2e", "cost", "metric", "level", "measured_share",
+)  # fmt: skip
+DAMAGED = "damaged"
+_CONDITION = re.compile(r"([A-Za-z_][^=<>!]*?)\s*(!=|<=|>=|=|<|>)\s*(.*)", re.DOTALL)
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+_NAME_WIDTH = 28
+_HEADS = ("name", "status", "age", "steps", "energy", "kWh", "level", "measured", "directory")
+_RIGHT = {2, 3, 4, 5, 7}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One run: its columns, settings and metrics. Unknown values are None."""
+
+    columns: dict[str, Any]
+    config: dict[str, Any]
+    metrics: dict[str, float]
+
+    def get(self, key: str) -> Any:
+        """Return a column, ``config.KEY`` or ``metrics.NAME``; None if the run has none."""
+        if key in self.columns:
+            return self.columns[key]
+        group, _, name = key.partition(".")
+        return {"config": self.config, "metrics": self.metrics}.get(group, {}).get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Condition:
+    key: str
+    symbol: str
+    text: str
+
+    def holds(self, row: Row) -> bool:
+        found, wanted = row.get(self.key), _value(self.text)
+        if found is None:
+            return False
+        compare = _OPERATORS[self.symbol]
+        if isinstance(found, str) or isinstance(wanted, str):
+            return compare(str(found), self.text)
+        return compare(found, wanted)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments."""
+    parser.add_argument(
+        "root",
+        metavar="ROOT",
+        nargs="?",
+        help="directory of the runs; by default $ENERGY_PROFILER_RUNS, or else energy_runs",
+    )
+    parser.add_argument(
+        "--sort",
+        metavar="COLUMN",
+        default="age_seconds",
+        help="sort by a column, config.KEY or metrics.NAME; --sort=-COLUMN reverses the order",
+    )
+    parser.add_argument(
+        "--where",
+        metavar="CONDITION",
+        action="append",
+        default=[],
+        help="list matching runs only; may be repeated",
+    )
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="print JSON")
+    output.add_argument("--format", choices=("text", "csv"), default="text", help="text, the default, or csv")
+    add_prices(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the list."""
+    root = root_of(options.root)
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a directory; name the directory of the runs.")
+    conditions = [_condition(text) for text in options.where]
+    _check_key(options.sort.removeprefix("-"))
+    rows = [_row(path, options) for path in run_directories(root)]
+    rows = _sorted([row for row in rows if all(one.holds(row) for one in conditions)], options.sort)
+    if options.json:
+        write_stdout(json.dumps([_plain(row) for row in rows], indent=1) + "\n")
+    else:
+        write_stdout(_csv(rows) if options.format == "csv" else _text(rows, root))
+    return 0
+
+
+def _condition(text: str) -> _Condition:
+    match = _CONDITION.fullmatch(text.strip())
+    if match is None:
+        raise UsageError(f"--where needs a comparison such as steps>1000, not {text!r}.")
+    condition = _Condition(*match.groups())
+    _check_key(condition.key)
+    return condition
+
+
+def _check_key(key: str) -> None:
+    if key not in COLUMNS and key.partition(".")[0] not in ("config", "metrics"):
+        known = ", ".join((*COLUMNS, "config.KEY", "metrics.NAME"))
+        raise UsageError(f"there is no column {key!r}; choose from {known}.")
+
+
+def _value(text: str) -> Any:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return text
+    return found if isinstance(found, bool | int | float) else text
+
+
+def _sorted(rows: list[Row], by: str) -> list[Row]:
+    """Sort rows; those without a value come last."""
+    key, is_reversed = by.removeprefix("-"), by.startswith("-")
+    known = [row for row in rows if row.get(key) is not None]
+    unknown = [row for row in rows if row.get(key) is None]
+    try:
+        known.sort(key=lambda row: row.get(key), reverse=is_reversed)
+    except TypeError:  # settings of different types
+        known.sort(key=lambda row: str(row.get(key)), reverse=is_reversed)
+    return known + unknown
+
+
+def _row(path: Path, options: argparse.Namespace) -> Row:
+    """Describe a run; a damaged one by its directory, its status and the error."""
+    try:
+        return _described(path, options)
+    except (ProfilerError, OSError) as error:
+        columns = dict.fromkeys(COLUMNS) | {"directory": str(path), "status": DAMAGED, "error": str(error)}
+        columns["age_seconds"] = _age(path)
+        return Row(columns=columns, config={}, metrics={})
+
+
+def _described(path: Path, options: argparse.Namespace) -> Row:
+    from profiler.merging.load import load
+    from profiler.reporting.model import build
+
+    stored = load(path, partial=False)
+    summary = _summary(stored)
+    report = build(summary, prices=prices_of(options, stored.meta))
+    metrics = dict((stored.meta.get(TOTALS) or {}).get("metrics") or {})
+    chosen = headline([name for name in metrics if name != "loss"])
+    energy, cost = report.energy, report.cost
+    return Row(
+        columns={
+            "name": summary.name,
+            "directory": str(path),
+            "status": summary.status.value,
+            "started_at": summary.started_at,
+            "age_seconds": _age(path),
+            "steps": summary.steps,
+            "joules": energy and energy.median,
+            "joules_low": energy and energy.low,
+            "joules_high": energy and energy.high,
+            "kwh": cost.kwh and cost.kwh.median,
+            "gco2e": cost.gco2e and cost.gco2e.median,
+            "cost": cost.money and cost.money.median,
+            "metric": chosen.name,
+            "level": metrics.get(chosen.name),
+            "measured_share": report.measured_share,
+        },
+        config=dict(stored.meta.get(CONFIG) or {}),
+        metrics=metrics,
+    )
+
+
+def _age(path: Path) -> float:
+    return max(time.time() - started_unix_seconds(path), 0.0)
+
+
+def _summary(run: StoredRun) -> Summary:
+    """Return the totals of a run from ``run.json`` if they are complete, without reading its tables."""
+    totals = run.meta.get(TOTALS) or {}
+    if MERGED in run.meta or RESUMED in run.meta or "step_joules" not in totals:
+        return run.summary()
+    return Summary(
+        path=str(run.path),
+        name=str(run.meta.get("name", "")),
+        status=run.status,
+        started_at=str(run.meta.get("started_at", "")),
+        window_seconds=totals.get("window_seconds", 0.0),
+        metered=tuple(
+            Metered(domain=run.domains[name], joules=joules)
+            for name, joules in (totals.get("domain_joules") or {}).items()
+            if name in run.domains
+        ),
+        missing=tuple(run.meta.get("missing", ())),
+        refusals=(),
+        warnings=(),
+        steps=totals.get("steps", 0),
+        step_joules=totals["step_joules"],
+        step_seconds=0.0,
+        training_joules=None,
+        training_seconds=0.0,
+        span_joules=totals.get("span_joules"),
+        modelled_joules=totals.get("modelled_joules"),
+        edge_joules=totals.get("edge_joules", 0.0),
+    )
+
+
+def _plain(row: Row) -> dict[str, Any]:
+    return {**row.columns, "config": row.config, "metrics": row.metrics}
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    from profiler.export.steps_csv import escape_formula
+
+    settings = sorted({f"config.{name}" for row in rows for name in row.config})
+    metrics = sorted({f"metrics.{name}" for row in rows for name in row.metrics})
+    heads = [*COLUMNS, *settings, *metrics]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow([escape_formula(head) for head in heads])
+    for row in rows:
+        cells = [row.get(head) for head in heads]
+        writer.writerow(["" if c is None else escape_formula(c) if isinstance(c, str) else c for c in cells])
+    return out.getvalue()
+
+
+def _text(rows: Sequence[Row], root: Path) -> str:
+    if not rows:
+        return f"no run below {printable(str(root))}\n"
+    table = [_HEADS, *(_cells(row) for row in rows)]
+    widths = [max(len(row[column]) for row in table) for column in range(len(_HEADS) - 1)]
+    return "".join(f"{_aligned(row, widths)}\n" for row in table)
+
+
+def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
+    cells = [
+        row[column].rjust(width) if column in _RIGHT else row[column].ljust(width)
+        for column, width in enumerate(widths)
+    ]
+    return "  ".join([*cells, row[-1]])
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    columns = row.columns
+    joules, share, level = columns["joules"], columns["measured_share"], columns["level"]
+    return (
+        _shortened(columns["name"] or ""),
+        columns["status"],
+        format_seconds(columns["age_seconds"]),
+        "" if columns["steps"] is None else f"{columns['steps']:,}",
+        "" if joules is None else f"{format_joules(joules)}{_spread(columns)}",
+        "" if columns["kwh"] is None else significant(columns["kwh"]),
+        "" if level is None else _shortened(f"{columns['metric']} {significant(level, 4)}"),
+        "" if share is None else percent(share),
+        _one_line(display_path(columns["directory"])),
+    )
+
+
+def _spread(columns: dict[str, Any]) -> str:
+    half = (columns["joules_high"] - columns["joules_low"]) / 2
+    return f" ±{significant(100 * half / columns['joules'], 2)} %" if columns["joules"] else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(printable(text).split())
+
+
+def _shortened(text: str) -> str:
+    line = _one_line(text)
+    return line if len(line) <= _NAME_WIDTH else f"{line[: _NAME_WIDTH - 3]}..."
