@@ -29,7 +29,7 @@ ORDER = (
 
 RANK = {name: rank for rank, group in enumerate(ORDER) for name in group}
 LONGEST_CHAIN = 16
-LONGEST_CHAIN_IN_A_PACKAGE = 7
+LONGEST_CHAIN_IN_A_PACKAGE = 6
 
 HEAVY = {"torch", "numpy", "pandas", "scipy", "plotly", "rich", "codecarbon", "pynvml", "psutil"}
 

@@ -19,9 +19,8 @@ if TYPE_CHECKING:
     from profiler.forecasting.binning import CurveBins
     from profiler.forecasting.lr_trace import RateTrace
     from profiler.records import Summary
-    from profiler.reporting.details import Details
     from profiler.reporting.forecast_section import Outlook
-    from profiler.reporting.model import Report
+    from profiler.reporting.model import Details, Report
     from profiler.storage.reader import StoredRun
 
 RENDERERS = {
@@ -126,7 +125,8 @@ def exit_block(
     from profiler.forecasting import fit_bins
     from profiler.reporting.forecast_section import outlook_of, step_at
     from profiler.reporting.metric_choice import LOSS
-    from profiler.reporting.model import build, metric_report
+    from profiler.reporting.metrics import metric_report
+    from profiler.reporting.model import build
 
     def fit() -> "CurveFit":
         points = rates.points

@@ -1,17 +1,15 @@
 """Details that only the page and JSON show, computed from the run directory when they are rendered."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from profiler.analysis import phase_energy
-from profiler.analysis.breakdown import Part, parts_of
+from profiler.analysis.breakdown import parts_of
 from profiler.analysis.curve import metric_points
 from profiler.analysis.downsample import (
     Band,
-    Power,
     Series,
-    Stretch,
     band,
     floats,
     power_of,
@@ -19,8 +17,9 @@ from profiler.analysis.downsample import (
     thinned,
 )
 from profiler.forecasting.priors import sentences
-from profiler.records import Interval, PhaseEnergy, Summary
-from profiler.reporting.target_table import TargetTable, table_of
+from profiler.records import Summary
+from profiler.reporting.model import Assumptions, Chart, CurveDetails, Details, Overhead, Process
+from profiler.reporting.target_table import table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,141 +32,6 @@ if TYPE_CHECKING:
 
 _ROUNDING = 1e-9
 _LOSSES = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chart:
-    """Loss against joules, as drawn: recorded values, and the fitted curve up to the horizon.
-
-    Attributes:
-        seen: Losses as recorded, thinned.
-        joules: Joules of the fitted bins; this and all further attributes are empty without a fit.
-        losses: Mean loss of each bin.
-        law_joules: Joules at which the fitted curve is given.
-        law: Level there, with its interval.
-    """
-
-    seen: Series
-    joules: tuple[float, ...]
-    losses: tuple[float, ...]
-    law_joules: tuple[float, ...]
-    law: tuple[Interval, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Overhead:
-    """Cost of the profiler itself; unknown values are None.
-
-    Attributes:
-        sampler_cpu_seconds: Processor time of its thread.
-        share_of_a_core: That over the window.
-        seconds_a_step: That over the steps.
-        samples: Rounds of reading all sensors.
-        longest_read_seconds: Duration of the longest round.
-        late_samples: Rounds that were delayed by more than the interval between rounds.
-        missed_samples: Rounds that were omitted during such delays.
-        delayed_seconds: Duration of such delays.
-        start_seconds: Duration of the start.
-        stop_seconds: Duration of the stop.
-        bytes_written: Size of the record.
-    """
-
-    sampler_cpu_seconds: float | None = None
-    share_of_a_core: float | None = None
-    seconds_a_step: float | None = None
-    samples: int | None = None
-    longest_read_seconds: float | None = None
-    late_samples: int | None = None
-    missed_samples: int | None = None
-    delayed_seconds: float | None = None
-    start_seconds: float | None = None
-    stop_seconds: float | None = None
-    bytes_written: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assumptions:
-    """Assumptions of the forecast, and their posterior.
-
-    Attributes:
-        priors: Assumptions made before the curve was seen, as sentences.
-        families: Probability of each family of curves.
-        exponent: Exponent of the curve at the last point.
-    """
-
-    priors: tuple[str, ...]
-    families: tuple[tuple[str, float], ...]
-    exponent: Interval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurveDetails:
-    """Details of one metric; absent parts are None.
-
-    Attributes:
-        name: Its name.
-        chart: Its values against joules.
-        target_table: Price of any level.
-        assumptions: Assumptions of the forecast.
-    """
-
-    name: str
-    chart: Chart | None = None
-    target_table: TargetTable | None = None
-    assumptions: Assumptions | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Process:
-    """One process and attempt of a job of several.
-
-    Attributes:
-        rank: Its rank.
-        attempt: Number of earlier starts of the same rank.
-        host: A short hash that identifies its host.
-        status: Its status.
-        steps: Its steps.
-        joules: Energy of its own devices and of its part of those that a host's processes share, in joules.
-    """
-
-    rank: int
-    attempt: int
-    host: str
-    status: str
-    steps: int
-    joules: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Details:
-    """Everything beyond the terminal; absent parts are empty or None.
-
-    Attributes:
-        curves: The curve of each metric, the headline's first.
-        power: Power over time by domain.
-        stretches: Named stretches of time: outside steps, and phases that the user named.
-        step_joules_over_time: Joules per step.
-        where: The parts of the window.
-        phases: Estimated energy of the phases of steps.
-        processes: The processes of a job of several.
-        learning_rate: The rate over time.
-        overhead: Cost of the profiler itself.
-    """
-
-    curves: tuple[CurveDetails, ...] = ()
-    power: Power | None = None
-    stretches: tuple[Stretch, ...] = ()
-    step_joules_over_time: Band | None = None
-    where: tuple[Part, ...] = ()
-    phases: tuple[PhaseEnergy, ...] = ()
-    processes: tuple[Process, ...] = ()
-    learning_rate: Series | None = None
-    overhead: Overhead = Overhead()
-
-    @property
-    def headline(self) -> CurveDetails:
-        """The curve of the headline's metric."""
-        return self.curves[0] if self.curves else CurveDetails(name="loss")
 
 
 def details_of(

@@ -13,9 +13,8 @@ from profiler.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 if TYPE_CHECKING:
     from profiler.records import PhaseEnergy
-    from profiler.reporting.details import Chart
     from profiler.reporting.forecast_section import Outlook
-    from profiler.reporting.model import Report
+    from profiler.reporting.model import Chart, Report
 
 Figure = dict[str, Any]
 COLOURS = tuple(f"var(--c{number})" for number in range(1, 8))

@@ -14,7 +14,7 @@ from profiler.reporting.metrics import Found, metrics_of
 from profiler.reporting.model import Report, build
 
 if TYPE_CHECKING:
-    from profiler.reporting.details import Chart
+    from profiler.reporting.model import Chart
     from profiler.storage.reader import StoredRun
 
 FIT_SHARE = 0.05

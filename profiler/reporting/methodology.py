@@ -7,9 +7,8 @@ from profiler.reporting import text
 from profiler.units import format_joules
 
 if TYPE_CHECKING:
-    from profiler.reporting.details import Assumptions
     from profiler.reporting.forecast_section import Outlook
-    from profiler.reporting.model import Report
+    from profiler.reporting.model import Assumptions, Report
 
 Entry = tuple[str, str]
 

@@ -1,13 +1,15 @@
 """The metrics of a stored run, each with its fit and forecast; the headline's comes first."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.curve import fit_metric, learning_rate_trace, metric_points
 from profiler.budget import Budget
+from profiler.errors import ForecastRefusedError
+from profiler.records import CurveState
 from profiler.reporting.forecast_section import Outlook, outlook_of, step_at
 from profiler.reporting.metric_choice import LOSS, best_of, goal_of, headline
-from profiler.reporting.model import MetricReport, metric_report
+from profiler.reporting.model import MetricReport
 
 if TYPE_CHECKING:
     from profiler.forecasting import CurveFit
@@ -17,6 +19,47 @@ MOST_FITTED = 8
 """Metrics that are fitted, since each fit takes about 0.1 s; further ones are listed with their last value."""
 
 Found = list[tuple[MetricReport, "CurveFit | None"]]
+
+
+_STATES = {
+    "too_few_points": CurveState.TOO_EARLY,
+    "span_too_short": CurveState.TOO_EARLY,
+    "constant": CurveState.FLAT,
+    "diverging": CurveState.RISING,
+}
+"""State of a curve whose fit is refused, by the code of the refusal."""
+
+
+def metric_report(
+    name: str,
+    goal: str | None,
+    fit: "Callable[[], CurveFit]",
+    forecast: "Callable[[CurveFit], Outlook]",
+    *,
+    has_points: bool,
+    last: float | None = None,
+) -> "tuple[MetricReport, CurveFit | None]":
+    """Fit a metric and compute its forecast; a refused fit leaves the reason.
+
+    Args:
+        name: Name of the metric.
+        goal: Its direction.
+        fit: Fits the curve.
+        forecast: Computes the forecast of a fit.
+        has_points: True if at least one value was recorded.
+        last: The last recorded value.
+    """
+    try:
+        known = fit()
+    except ForecastRefusedError as error:
+        state = _STATES.get(error.code) if has_points else None
+        return MetricReport(
+            name=name, goal=goal, outlook=None, state=state, refused=str(error), last=last
+        ), None
+    outlook = forecast(known)
+    return MetricReport(
+        name=name, goal=goal, outlook=outlook, state=outlook.state, refused="", last=last
+    ), known
 
 
 def metrics_of(

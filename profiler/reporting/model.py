@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from profiler import uncertainty
 from profiler.emissions import Prices
-from profiler.errors import ForecastRefusedError
-from profiler.records import CurveState, Interval, Metered, Provenance, Refusal, Status, Summary
+from profiler.records import CurveState, Interval, Metered, PhaseEnergy, Provenance, Refusal, Status, Summary
 from profiler.reporting.answer import Answer, answer_of
 from profiler.reporting.forecast_section import Outlook
 from profiler.reporting.metric_choice import LOSS
 
 if TYPE_CHECKING:
-    from profiler.forecasting import CurveFit
-    from profiler.reporting.details import Details
+    from profiler.analysis.breakdown import Part
+    from profiler.analysis.downsample import Band, Power, Series, Stretch
+    from profiler.reporting.target_table import TargetTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +86,141 @@ class MetricReport:
     last: float | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chart:
+    """Loss against joules, as drawn: recorded values, and the fitted curve up to the horizon.
+
+    Attributes:
+        seen: Losses as recorded, thinned.
+        joules: Joules of the fitted bins; this and all further attributes are empty without a fit.
+        losses: Mean loss of each bin.
+        law_joules: Joules at which the fitted curve is given.
+        law: Level there, with its interval.
+    """
+
+    seen: "Series"
+    joules: tuple[float, ...]
+    losses: tuple[float, ...]
+    law_joules: tuple[float, ...]
+    law: tuple[Interval, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overhead:
+    """Cost of the profiler itself; unknown values are None.
+
+    Attributes:
+        sampler_cpu_seconds: Processor time of its thread.
+        share_of_a_core: That over the window.
+        seconds_a_step: That over the steps.
+        samples: Rounds of reading all sensors.
+        longest_read_seconds: Duration of the longest round.
+        late_samples: Rounds that were delayed by more than the interval between rounds.
+        missed_samples: Rounds that were omitted during such delays.
+        delayed_seconds: Duration of such delays.
+        start_seconds: Duration of the start.
+        stop_seconds: Duration of the stop.
+        bytes_written: Size of the record.
+    """
+
+    sampler_cpu_seconds: float | None = None
+    share_of_a_core: float | None = None
+    seconds_a_step: float | None = None
+    samples: int | None = None
+    longest_read_seconds: float | None = None
+    late_samples: int | None = None
+    missed_samples: int | None = None
+    delayed_seconds: float | None = None
+    start_seconds: float | None = None
+    stop_seconds: float | None = None
+    bytes_written: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assumptions:
+    """Assumptions of the forecast, and their posterior.
+
+    Attributes:
+        priors: Assumptions made before the curve was seen, as sentences.
+        families: Probability of each family of curves.
+        exponent: Exponent of the curve at the last point.
+    """
+
+    priors: tuple[str, ...]
+    families: tuple[tuple[str, float], ...]
+    exponent: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurveDetails:
+    """Details of one metric; absent parts are None.
+
+    Attributes:
+        name: Its name.
+        chart: Its values against joules.
+        target_table: Price of any level.
+        assumptions: Assumptions of the forecast.
+    """
+
+    name: str
+    chart: Chart | None = None
+    target_table: "TargetTable | None" = None
+    assumptions: Assumptions | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process and attempt of a job of several.
+
+    Attributes:
+        rank: Its rank.
+        attempt: Number of earlier starts of the same rank.
+        host: A short hash that identifies its host.
+        status: Its status.
+        steps: Its steps.
+        joules: Energy of its own devices and of its part of those that a host's processes share, in joules.
+    """
+
+    rank: int
+    attempt: int
+    host: str
+    status: str
+    steps: int
+    joules: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Details:
+    """Everything beyond the terminal; absent parts are empty or None.
+
+    Attributes:
+        curves: The curve of each metric, the headline's first.
+        power: Power over time by domain.
+        stretches: Named stretches of time: outside steps, and phases that the user named.
+        step_joules_over_time: Joules per step.
+        where: The parts of the window.
+        phases: Estimated energy of the phases of steps.
+        processes: The processes of a job of several.
+        learning_rate: The rate over time.
+        overhead: Cost of the profiler itself.
+    """
+
+    curves: tuple[CurveDetails, ...] = ()
+    power: "Power | None" = None
+    stretches: "tuple[Stretch, ...]" = ()
+    step_joules_over_time: "Band | None" = None
+    where: "tuple[Part, ...]" = ()
+    phases: tuple[PhaseEnergy, ...] = ()
+    processes: tuple[Process, ...] = ()
+    learning_rate: "Series | None" = None
+    overhead: Overhead = Overhead()
+
+    @property
+    def headline(self) -> CurveDetails:
+        """The curve of the headline's metric."""
+        return self.curves[0] if self.curves else CurveDetails(name="loss")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Report:
     """Everything that renderers need. The details are computed on first access.
@@ -121,7 +256,7 @@ class Report:
     note: str
     refusals: tuple[Refusal, ...]
     warnings: tuple[str, ...]
-    examine: "Callable[[], Details]"
+    examine: Callable[[], Details]
 
     @property
     def metric(self) -> str:
@@ -156,50 +291,9 @@ class Report:
         return answer_of(self)
 
     @cached_property
-    def details(self) -> "Details":
+    def details(self) -> Details:
         """Details that only the page and JSON show."""
         return self.examine()
-
-
-_STATES = {
-    "too_few_points": CurveState.TOO_EARLY,
-    "span_too_short": CurveState.TOO_EARLY,
-    "constant": CurveState.FLAT,
-    "diverging": CurveState.RISING,
-}
-"""State of a curve whose fit is refused, by the code of the refusal."""
-
-
-def metric_report(
-    name: str,
-    goal: str | None,
-    fit: "Callable[[], CurveFit]",
-    forecast: "Callable[[CurveFit], Outlook]",
-    *,
-    has_points: bool,
-    last: float | None = None,
-) -> "tuple[MetricReport, CurveFit | None]":
-    """Fit a metric and compute its forecast; a refused fit leaves the reason.
-
-    Args:
-        name: Name of the metric.
-        goal: Its direction.
-        fit: Fits the curve.
-        forecast: Computes the forecast of a fit.
-        has_points: True if at least one value was recorded.
-        last: The last recorded value.
-    """
-    try:
-        known = fit()
-    except ForecastRefusedError as error:
-        state = _STATES.get(error.code) if has_points else None
-        return MetricReport(
-            name=name, goal=goal, outlook=None, state=state, refused=str(error), last=last
-        ), None
-    outlook = forecast(known)
-    return MetricReport(
-        name=name, goal=goal, outlook=outlook, state=outlook.state, refused="", last=last
-    ), known
 
 
 def build(
@@ -208,7 +302,7 @@ def build(
     *,
     note: str = "",
     prices: Prices | None = None,
-    examine: "Callable[[], Details] | None" = None,
+    examine: Callable[[], Details] | None = None,
 ) -> Report:
     """Build the report of a run.
 
@@ -241,14 +335,8 @@ def build(
         note=note,
         refusals=summary.refusals,
         warnings=summary.warnings,
-        examine=examine or _no_details,
+        examine=examine or Details,
     )
-
-
-def _no_details() -> "Details":
-    from profiler.reporting.details import Details
-
-    return Details()
 
 
 def _refused(summary: Summary, refused: str) -> str:

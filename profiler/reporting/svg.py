@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from profiler.records import Interval
-    from profiler.reporting.details import Chart
     from profiler.reporting.forecast_section import Outlook
-    from profiler.reporting.model import Report
+    from profiler.reporting.model import Chart, Report
 
 WIDTH, HEIGHT = 640, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 20, 50

@@ -9,9 +9,8 @@ from profiler.reporting import text
 from profiler.units import format_joules, format_seconds, format_si, format_watts, significant
 
 if TYPE_CHECKING:
-    from profiler.reporting.details import Details, Overhead
     from profiler.reporting.forecast_section import Outlook, PlannedEnd, Target
-    from profiler.reporting.model import DomainLine, Report
+    from profiler.reporting.model import Details, DomainLine, Overhead, Report
 
 Row = tuple[str, ...]
 _UNKNOWN = "-"

@@ -155,7 +155,7 @@ def test_emissions_include_the_grid_and_energies_the_pue(make):
 
 
 def test_unmeasured_energy_is_empty_and_not_zero(make, tmp_path):
-    run = make(3, meta={"domains": []})
+    run = make(3, meta={"domains": [], "totals": None})
     (run.path / "samples.csv").unlink()
     row = emissions(load_run(run.path))
     assert {row[name] for name in row if name.endswith(("_energy", "_power", "_consumed", "emissions"))} == {

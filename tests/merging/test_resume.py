@@ -43,7 +43,7 @@ def test_a_run_resumes_another_at_its_end(recording, tmp_path, capsys):
     assert run.total_joules > alone == first.run.total_joules
     assert "lost" not in set(run.spans["kind"])
     report = capsys.readouterr().err.split("== second")[1]
-    assert f"{run.total_joules:.0f} J" in report, "the report at the end is of both"
+    assert f"{run.total_joules:.3g} J" in report, "the report at the end is of both"
 
 
 @pytest.mark.parametrize("when", ["before the start", "after the start"])

@@ -9,10 +9,9 @@ import pytest
 from profiler.analysis.downsample import DomainPower, Power, Series
 from profiler.records import CurveState, Interval, PhaseEnergy
 from profiler.reporting import figures
-from profiler.reporting.details import Details
 from profiler.reporting.figures import Clock, figures_of
 from profiler.reporting.forecast_section import Best
-from profiler.reporting.model import MetricReport
+from profiler.reporting.model import Details, MetricReport
 from tests.support.scripted_reports import CURVE, DETAILS, make, outlook
 
 FULL = make()

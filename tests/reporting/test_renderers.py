@@ -16,7 +16,7 @@ from profiler.emissions import Prices
 from profiler.errors import UsageError
 from profiler.records import CurveState, Metered, Provenance, Status
 from profiler.reporting import PLOTLYJS, RENDERERS, figures, render, report_of, tables, text, write
-from profiler.reporting.details import Details
+from profiler.reporting.model import Details
 from profiler.reporting.renderer import Rendered, RenderOptions
 from tests.support.runs import write_run
 from tests.support.scripted_reports import DETAILS, HOSTILE, domain, outlook, summary

@@ -8,7 +8,7 @@ from profiler import load_run
 from profiler.analysis.downsample import Series
 from profiler.records import Interval, Status, Verdict
 from profiler.reporting import figures, report_of, tables, text
-from profiler.reporting.details import Chart
+from profiler.reporting.model import Chart
 from profiler.reporting.terminal import text_of
 from profiler.units import SECONDS_PER_YEAR
 from tests.support.runs import write_run

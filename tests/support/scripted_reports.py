@@ -22,9 +22,17 @@ from profiler.records import (
     Summary,
     Verdict,
 )
-from profiler.reporting.details import Assumptions, Chart, CurveDetails, Details, Overhead, Process
 from profiler.reporting.forecast_section import Outlook, Target
-from profiler.reporting.model import MetricReport, build
+from profiler.reporting.model import (
+    Assumptions,
+    Chart,
+    CurveDetails,
+    Details,
+    MetricReport,
+    Overhead,
+    Process,
+    build,
+)
 from profiler.reporting.target_table import PerJoule, TargetTable
 
 FLOOR = Interval(low=1.0, median=1.2, high=1.31)
