@@ -20,21 +20,31 @@ class LiveCurve:
         plan: Planned learning rate; None if none was declared.
         total_steps: Declared steps of the whole run.
 
-    Attributes:
-        bins: Loss over joules, for the thread that adds rows and after the end.
-        rates: Learning rate over joules, likewise.
+    Each training in the process has a curve of its own; this is the last one.
     """
 
     def __init__(self, plan: RatePlan | None = None, total_steps: int | None = None) -> None:
         self._curve = RunCurve(RateTrace(plan, total_steps))
-        self.bins, self.rates = self._curve.bins, self._curve.rates
+        self._training = 0
         self._lock = threading.Lock()
+
+    @property
+    def bins(self) -> CurveBins:
+        """Loss over joules, for the thread that adds rows and after the end."""
+        return self._curve.bins
+
+    @property
+    def rates(self) -> RateTrace:
+        """Learning rate over joules, likewise."""
+        return self._curve.rates
 
     def add_row(self, row: StepRow) -> None:
         """Add a finished row of steps, with energies in microjoules; rows without energy are ignored."""
         if row.cumulative_joules is None or row.total_joules is None:
             return
         with self._lock:
+            if row.training != self._training:
+                self._start(row.training)
             self._curve.add(
                 cumulative_joules=row.cumulative_joules / MICROJOULES_PER_JOULE,
                 total_joules=row.total_joules / MICROJOULES_PER_JOULE,
@@ -44,6 +54,12 @@ class LiveCurve:
                 step_count=row.step_count,
                 nonfinite_count=row.nonfinite_count,
             )
+
+    def _start(self, training: int) -> None:
+        self._training = training
+        rates = RateTrace(self.rates.plan, self.rates.total_steps)
+        rates.before = self.rates.before
+        self._curve = RunCurve(rates)
 
     def copy(self) -> tuple[CurveBins, RateTrace]:
         """Return copies of both that do not change when rows are added."""

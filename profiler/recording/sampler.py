@@ -249,11 +249,11 @@ class Sampler:
         if estimated > 0:
             meaning = "It was estimated from the power before and after, so the intervals are wider"
         else:
-            meaning = "Totals are right, but its division among the steps of that time is uncertain"
+            meaning = "Totals include it, but its division among the steps of that time is uncertain"
         yield (
             f"the sensors could not be read for up to {format_seconds(cost.longest_delay_seconds)} "
-            f"({format_seconds(cost.delayed_seconds)} in all{share}), because the process was stopped or native code "
-            f"held the GIL. {meaning}"
+            f"({format_seconds(cost.delayed_seconds)} in all{share}), for instance because the process was stopped, "
+            f"native code held the GIL, or the machine was overloaded. {meaning}"
         )
 
     def drain_times(self) -> Iterator[int]:

@@ -123,10 +123,10 @@ def _planned(end: "PlannedEnd", name: str) -> Card:
 
 def targets(outlook: "Outlook", spent: float, watts: float | None) -> Table:
     """Tabulate targets and their prices, in time too where the mean power is known."""
-    time = ("time more",) if watts else ()
+    time = ("more time",) if watts else ()
     return Table(
         caption=f"Cost of a {'lower' if outlook.goal == 'min' else 'higher'} {text.one_line(outlook.metric)}",
-        head=("target", "change", "energy more", "90 % interval", *time, text.OUT_OF_REACH),
+        head=("target", "change", "more energy", "90 % interval", *time, text.OUT_OF_REACH),
         rows=tuple(_target(row, outlook.goal, spent, watts) for row in outlook.rows),
     )
 
@@ -151,7 +151,7 @@ def scenarios(outlook: "Outlook", spent: float) -> Table:
     ]
     return Table(
         caption="If the learning rate continues as planned, is held, or is annealed to zero at the target",
-        head=("future", "target", "energy more", "90 % interval", text.OUT_OF_REACH),
+        head=("future", "target", "more energy", "90 % interval", text.OUT_OF_REACH),
         rows=tuple(
             (
                 text.FUTURES[row.name],

@@ -114,7 +114,7 @@ def _targets(outlook: "Outlook", spent: float) -> Iterator[str]:
         shown = list(outlook.asked)
     if not shown:
         return
-    cells: list[tuple[str, ...]] = [(outlook.metric, "", "energy more", "90 % interval", text.OUT_OF_REACH)]
+    cells: list[tuple[str, ...]] = [(outlook.metric, "", "more energy", "90 % interval", text.OUT_OF_REACH)]
     cells += [text.target(row, outlook.goal, spent) for row in shown]
     cells = [(text.shortened(row[0], 24), *row[1:]) for row in cells]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]

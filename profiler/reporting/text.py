@@ -226,7 +226,7 @@ def chance(p_unreachable: float) -> str:
     return UNKNOWN if math.isnan(p_unreachable) else percent(p_unreachable)
 
 
-TARGET_HEAD = ("target", "", "energy more", "90 % interval", OUT_OF_REACH)
+TARGET_HEAD = ("target", "", "more energy", "90 % interval", OUT_OF_REACH)
 
 
 def target(row: "Target", goal: str, spent: float) -> tuple[str, ...]:

@@ -25,13 +25,13 @@ class Text(HTMLParser):
 def test_a_run_shows_its_numbers_and_what_lower_losses_cost(tmp_path):
     shown = Text(load_run(write_run(tmp_path / "run"))._repr_html_())
     assert shown.text[:1] == ["scripted"]
-    assert {"41 kJ", "Floor", "1 % lower", "time more", "Completed after 102 s, measured"} <= set(shown.text)
+    assert {"41 kJ", "Floor", "1 % lower", "more time", "Completed after 102 s, measured"} <= set(shown.text)
 
 
 def test_a_fit_shows_where_its_curve_stands(tmp_path):
     shown = Text(fit_html(load_run(write_run(tmp_path / "run")).fit()))
     assert {"Floor", "1 % lower", "loss improving"} <= set(shown.text)
-    assert "time more" not in shown.text
+    assert "more time" not in shown.text
 
 
 def test_a_run_without_a_curve_says_why(tmp_path):

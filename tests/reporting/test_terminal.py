@@ -20,7 +20,7 @@ where   98 % in 10,000 steps (48.0 J and 120 ms per step), 2 % outside steps
 worth   The second half of the energy lowered the loss by 7 % (from 2.00 to
         1.85).
 advice  Stop: loss -1.000 is out of reach. Confidence: medium.
-  loss              energy more   90 % interval     out of reach
+  loss              more energy   90 % interval     out of reach
  2.000  asked       reached       after 210 kJ      0 %
  1.832  1 % lower   35 kJ         15 kJ to 120 kJ   0 %
  1.758  5 % lower   420 kJ        220 kJ to 920 kJ  0 %
@@ -108,7 +108,7 @@ def test_a_diverged_run_names_the_step_and_has_no_price(report):
     assert lines[0].endswith(expected[12:])
     assert find(lines, "worth") == reason
     assert find(lines, "advice").startswith("Stop: restart from a checkpoint before the loss got worse")
-    assert not [line for line in lines if "energy more" in line or "Confidence" in line]
+    assert not [line for line in lines if "more energy" in line or "Confidence" in line]
 
 
 def test_a_flat_run_is_advised_to_stop(report):
