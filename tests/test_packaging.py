@@ -76,7 +76,7 @@ def test_the_wheel_contains_the_package_and_nothing_else(wheel):
     ]
     assert unexpected == []
     assert tests == []
-    assert suffixes <= {".py", ".html", ".css", ".js", ".typed", ".jinja", ".j2"}
+    assert suffixes <= {".py", ".html", ".css", ".js", ".svg", ".typed"}
     assert "profiler/py.typed" in names
     source = {path.relative_to(ROOT).as_posix() for path in (ROOT / "profiler").rglob("*.py")}
     assert source <= set(names)
