@@ -5,6 +5,7 @@ Unknown keys are those of a newer minor version, and are ignored.
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,14 +38,14 @@ _MOST_JOULES = 1e12
 _SHOWN = 40
 
 
-class _Kind:
+class _Kind(ABC):
     """Kind of a value."""
 
     __slots__ = ()
 
+    @abstractmethod
     def fault(self, value: object, field: str) -> str:
         """Return a sentence on the first fault of a value; empty if it has none."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, slots=True)

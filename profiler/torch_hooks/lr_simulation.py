@@ -85,7 +85,7 @@ def simulate(schedule: Schedule, *, step: int, total_steps: int | None, source: 
     last = begin + math.floor((len(rates) - 1 - schedule.calls) * steps_per_call) + 1
     last = last if total_steps is None else min(last, total_steps)
     if last <= step + 1:
-        raise NotSimulableError("it has come to its end")
+        raise NotSimulableError("the schedule has ended")
 
     def rate(at: int) -> float:
         call = schedule.calls + math.floor((at - begin - 1) / steps_per_call + _TOLERANCE)
@@ -109,9 +109,11 @@ def _simulated_rates(schedule: Schedule, calls: int, *, is_end_known: bool) -> l
         rates.append(rate)
         peak = max(peak, rate)
     if len(rates) <= schedule.calls:
-        raise NotSimulableError("its copy came to an end before it did")
+        raise NotSimulableError("its copy ended earlier than the scheduler")
     if not is_end_known and len(rates) > calls and rates[-1] >= _SPENT * peak:
-        raise NotSimulableError("it does not come to zero, and how long the run will be is not known")
+        raise NotSimulableError(
+            "its rate does not fall to zero and the length of the run is unknown; pass total_steps="
+        )
     return rates
 
 

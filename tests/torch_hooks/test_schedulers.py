@@ -393,9 +393,9 @@ class Broken(Own):
             "its rates are not plain numbers",
         ),
         (SCHEDULES["cosine"][0], 1, TOTAL, "it has stepped too rarely to know how often it steps"),
-        (SCHEDULES["cosine"][0], TOTAL, TOTAL, "it has come to its end"),
-        (SCHEDULES["cosine"][0], TOTAL, None, "it has come to its end"),
-        (SCHEDULES["cosine with a floor"][0], SEEN, None, "how long the run will be is not known"),
+        (SCHEDULES["cosine"][0], TOTAL, TOTAL, "the schedule has ended"),
+        (SCHEDULES["cosine"][0], TOTAL, None, "the schedule has ended"),
+        (SCHEDULES["cosine with a floor"][0], SEEN, None, "the length of the run is unknown"),
         (SCHEDULES["cosine"][0], SEEN, 10**6, "a simulation would take 1,000,000 of its steps"),
     ],
 )
