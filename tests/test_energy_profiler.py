@@ -416,6 +416,7 @@ def test_each_call_of_a_decorated_function_is_a_run(tmp_path):
         assert json.loads((tmp_path / name / "run.json").read_text())["totals"]["span_joules"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inside_first", [True, False])
 def test_nested_profilers_each_record_their_own_time(tmp_path, inside_first):
     outer, inner = (

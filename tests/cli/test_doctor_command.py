@@ -207,6 +207,7 @@ def test_json_holds_the_diagnosis_without_serial_numbers(diagnosis, tree, simula
     assert "GPU-aaaa" not in json.dumps(found)
 
 
+@pytest.mark.slow
 def test_command_prints_json(capsys):
     code = main(["doctor", "--json"])
     out, err = capsys.readouterr()

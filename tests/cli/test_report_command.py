@@ -51,6 +51,7 @@ def test_extension_selects_the_format_and_existing_file_needs_force(run_dir, tmp
 SCRIPTS = {"inline": 4_000_000, "directory": 0, "cdn": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("place", "least"), SCRIPTS.items())
 def test_plotlyjs_selects_the_place_of_the_script(run_dir, tmp_path, place, least):
     folder = tmp_path / "page"

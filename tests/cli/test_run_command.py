@@ -68,6 +68,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", PLAIN.values(), ids=PLAIN)
 def test_script_behaves_as_under_python(folder, text):
     (folder / "script.py").write_bytes(dedent(text).encode("latin-1"))
@@ -97,6 +98,7 @@ TARGETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", TARGETS.values(), ids=TARGETS)
 def test_every_kind_of_target_runs_as_under_python(folder, arguments):
     import py_compile
@@ -160,6 +162,7 @@ STATUSES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "status"), STATUSES.values(), ids=STATUSES)
 def test_status_of_the_run_follows_the_end_of_the_script(folder, text, status):
     (folder / "script.py").write_text(text)

@@ -117,6 +117,7 @@ with profiler():
 """
 
 
+@pytest.mark.slow
 def test_a_killed_rank_is_replaced_at_once(start, job, tmp_path):
     """The first counts the host until it is killed; the second takes over, and no joule is lost or counted twice."""
     first = start(0, KILLED)
@@ -138,6 +139,7 @@ def test_a_killed_rank_is_replaced_at_once(start, job, tmp_path):
     assert run.energy_by_domain()["cpu:package-0"] == pytest.approx(run.total_joules, rel=0.01)
 
 
+@pytest.mark.slow
 def test_another_rank_takes_over_from_one_that_ends_early(start, job):
     script = """
     with profiler():
@@ -168,6 +170,7 @@ def test_a_job_of_the_same_name_is_another_run(start, job):
     assert sorted(len(list(path.glob("rank-*"))) for path in job.runs) == [1, 2]
 
 
+@pytest.mark.slow
 def test_several_runs_in_one_script_have_separate_directories(start, job):
     script = """
     for number in range(2):
@@ -182,6 +185,7 @@ def test_several_runs_in_one_script_have_separate_directories(start, job):
     assert [len(load_run(path).ranks) for path in job.runs] == [2, 2]
 
 
+@pytest.mark.slow
 def test_rank_0_waits_at_most_three_seconds_for_a_dead_rank(start, job):
     """Its record has no totals, and rank 0 waits for them for three seconds."""
     dead = "with profiler():\n    train(5)\n    open('dead', 'w').close()\n    os.kill(os.getpid(), 9)\n"
@@ -300,6 +304,7 @@ with EnergyProfiler(sensors=[scripted(100.0)]) as prof:
 """
 
 
+@pytest.mark.slow
 def test_torchrun_restarts_a_job_from_its_checkpoint(tmp_path):
     """One of two ranks is killed at step 30; both go on from step 20. The ten steps between are lost work."""
     arguments = ("--standalone", "--nproc-per-node", 2, "--max-restarts", 1, "--monitor-interval", 0.1)

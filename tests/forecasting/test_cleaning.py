@@ -101,6 +101,7 @@ def test_disordered_and_repeated_points_are_counted():
     assert "2 points repeat" in notes(fit)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 9999))
 def test_streams_and_arrays_are_repaired_equally(seed):

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 
 from profiler.forecasting import fit_curve
 
@@ -18,6 +19,7 @@ def broken(seed):
     return u * 1e4, level * np.exp(0.01 * rng.standard_normal(u.size)), float(level[-1])
 
 
+@pytest.mark.slow
 def test_interval_from_a_tenth_of_the_run_covers_the_end():
     covered = 0
     for seed in range(60):

@@ -90,6 +90,7 @@ def test_units_scale_out(curve, unit):
     assert scaled.joules_at(target).low == pytest.approx(fit.joules_at(target).low * unit, rel=1e-6)
 
 
+@pytest.mark.slow
 @few
 @given(CURVES)
 def test_no_answer_is_nan(curve):
@@ -100,6 +101,7 @@ def test_no_answer_is_nan(curve):
         assert interval.low <= interval.median <= interval.high, interval
 
 
+@pytest.mark.slow
 @few
 @given(st.sampled_from([2, 5, 10]), st.integers(0, 99), st.sampled_from([0.2, 0.5, 1.0]))
 def test_thinning_or_averaging_a_smooth_curve_changes_little(every, seed, slope):

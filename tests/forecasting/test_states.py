@@ -273,6 +273,7 @@ def test_student_distribution():
     assert student_cdf(-1.697, 30) == pytest.approx(0.05, rel=0.02)
 
 
+@pytest.mark.slow
 def test_error_rates_on_synthetic_curves():
     """Bars: flat curves called improving at most 5 %; 1 % per doubling called flat at most 1 %, improving 95 %."""
     rng, states = np.random.default_rng(1), {"flat": [], "slow": []}

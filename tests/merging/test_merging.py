@@ -102,6 +102,7 @@ def in_blocks(job, rank, size):
     rewrite(path, join)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(sizes=st.lists(st.sampled_from([1, 2, 4, 8]), min_size=2, max_size=3), late=st.floats(0, 2))
 def test_rows_of_different_lengths_are_merged_in_common_blocks(tmp_path_factory, sizes, late):

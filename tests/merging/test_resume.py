@@ -46,6 +46,7 @@ def test_a_run_resumes_another_at_its_end(recording, tmp_path, capsys):
     assert f"{run.total_joules:.3g} J" in report, "the report at the end is of both"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", ["before the start", "after the start"])
 def test_a_checkpoint_continues_the_joules(recording, tmp_path, when):
     saved = {}
@@ -166,6 +167,7 @@ def test_runs_that_resume_each_other_are_read_once(tmp_path):
     assert run.total_joules == 2 * 400 * (2 + 12 / 4)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 40), st.sampled_from([1, 2, 8]))
 def test_no_joule_is_lost_at_any_checkpoint(tmp_path_factory, step, size):

@@ -150,6 +150,7 @@ def test_first_ten_thousand_steps_get_one_row_each():
     assert all(row.step_count > 1 for row in rows[10_000:-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_second", [1, 4, 6, 30, 100, 1000, 3000])
 def test_later_rows_are_aligned_blocks_at_most_five_per_second(per_second):
     """Blocks are no longer than the step rate requires."""

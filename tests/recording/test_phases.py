@@ -44,6 +44,7 @@ def recorded(tmp_path, **options):
     return prof.run
 
 
+@pytest.mark.slow
 def test_each_phase_of_a_step_has_time_and_joules(tmp_path):
     run = recorded(tmp_path)
     assert run.steps["step_count"].sum() == 20
@@ -57,6 +58,7 @@ def test_each_phase_of_a_step_has_time_and_joules(tmp_path):
     assert sum(phase.seconds for phase in phases) == pytest.approx(lengths.sum())
 
 
+@pytest.mark.slow
 def test_evaluations_are_spans(tmp_path):
     run = recorded(tmp_path)
     evaluations = run.spans[run.spans["kind"] == "evaluation"]
@@ -65,6 +67,7 @@ def test_evaluations_are_spans(tmp_path):
     assert (evaluations["total_joules"] > 100.0 * 0.09).all()
 
 
+@pytest.mark.slow
 def test_timing_of_loading_can_be_disabled(tmp_path):
     run = recorded(tmp_path, time_data_loading=False)
     assert run.steps["data_seconds"].isna().all()

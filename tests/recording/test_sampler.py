@@ -105,6 +105,7 @@ def test_every_reading_arrives_in_order():
     assert list(itertools.chain(*ran.pipeline.batches)) == list(range(1, ran.sensor.reads + 1))
 
 
+@pytest.mark.slow
 def test_readings_are_handed_over_in_batches():
     ran = Ran(tick=1)
     assert len(ran.drains) == 1

@@ -226,6 +226,7 @@ LISTS = [extension for extension in RENDERERS if extension != ".svg"]
 """Formats that list everything; a figure shows one metric."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", LISTS)
 def test_every_renderer_names_every_metric_and_the_state(tmp_path, extension):
     names = ["val_error", "aux <b>", "lr_scale"]
@@ -250,6 +251,7 @@ def test_the_headline_is_the_validation_metric_in_every_number(tmp_path):
     assert report_of(run, metric="loss").metric == "loss"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", LISTS)
 def test_two_hundred_metrics_have_a_report(tmp_path, extension):
     names = [f"layer{k}/loss" for k in range(200)]
@@ -337,6 +339,7 @@ def test_a_run_of_almost_nothing_has_a_report(tmp_path, case, extension):
     assert "nan" not in (Page(text).text if extension == ".html" else text).lower().split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extension", RENDERERS)
 def test_ten_years_of_training_have_a_report(tmp_path, extension):
     path = write_run(tmp_path / "run", steps=400, meta={"totals": None})

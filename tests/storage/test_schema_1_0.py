@@ -56,6 +56,7 @@ def test_domains_add_up_to_the_total(recorded, name):
     assert sum(run.energy_by_domain().values()) == pytest.approx(run.total_joules, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 @pytest.mark.parametrize("extension", [".txt", ".html", ".json"])
 def test_every_report_can_be_made(recorded, tmp_path, name, extension):

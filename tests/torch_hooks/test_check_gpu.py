@@ -22,6 +22,7 @@ def script():
     return module
 
 
+@pytest.mark.slow
 def test_without_a_gpu_the_error_is_one_line():
     environ = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run([sys.executable, SCRIPT], env=environ, capture_output=True, text=True, check=False)

@@ -94,6 +94,7 @@ def test_compiled_while_recording(record, loop, backend):
     assert recording.truth == [(pytest.approx(loss, rel=1e-6), n) for loss, n in truth]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loop", LOOPS)
 def test_compiled_before_recording(record, loop):
     """The first recording may recompile the callers of the hooks; later ones reuse the compiled code."""
