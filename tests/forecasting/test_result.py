@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from profiler.forecasting import CurveBins, Priors, fit_bins, fit_curve
@@ -38,6 +38,7 @@ few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthChec
 @given(CURVES, st.floats(1.0, 50.0))
 def test_the_inverse_undoes_the_forecast(curve, ratio):
     fit = fit_curve(*curve)
+    assume(fit.has_forecast)  # noise can hide the trend of a short curve
     there = fit.loss_at(ratio * fit.joules)
     back = fit.joules_at(there.median)
     if back.verdict is Verdict.REACHED:
@@ -51,9 +52,11 @@ def test_the_inverse_undoes_the_forecast(curve, ratio):
 @given(CURVES)
 def test_the_inverse_holds_for_interval_ends(curve):
     fit = fit_curve(*curve)
+    assume(fit.has_forecast)
     there = fit.loss_at(3.0 * fit.joules)
     assert fit.joules_at(there.low).low == pytest.approx(3.0 * fit.joules, rel=1e-6)
-    assert fit.joules_at(there.high).high <= 3.0 * fit.joules * (1.0 + 1e-6)
+    # At the end of the interval itself the probability of failure is exactly the limit, and the answer may be infinite.
+    assert fit.joules_at(there.high * (1.0 + 1e-3)).high <= 3.0 * fit.joules * (1.0 + 1e-6)
 
 
 @pytest.mark.slow
@@ -61,6 +64,7 @@ def test_the_inverse_holds_for_interval_ends(curve):
 @given(CURVES, st.lists(st.floats(0.05, 1.5), min_size=2, max_size=4))
 def test_a_lower_target_never_costs_less(curve, factors):
     fit = fit_curve(*curve)
+    assume(fit.has_forecast)
     forecasts = [fit.joules_at(fit.level * factor) for factor in sorted(factors, reverse=True)]
     for field in ("low", "median", "high", "p_unreachable"):
         values = [getattr(forecast, field) for forecast in forecasts]
@@ -72,6 +76,7 @@ def test_a_lower_target_never_costs_less(curve, factors):
 @given(CURVES, st.floats(0.2, 0.85))
 def test_more_confidence_is_a_wider_interval(curve, level):
     narrow, wide = fit_curve(*curve, level=level), fit_curve(*curve, level=level + 0.1)
+    assume(narrow.has_forecast)
     for ask in (lambda fit: fit.loss_at(2.0 * fit.joules), lambda fit: fit.joules_at(0.97 * fit.level)):
         assert ask(wide).low <= ask(narrow).low <= ask(narrow).high <= ask(wide).high
         assert ask(wide).median == ask(narrow).median
@@ -83,6 +88,7 @@ def test_more_confidence_is_a_wider_interval(curve, level):
 def test_units_scale_out(curve, unit):
     joules, values = curve
     fit, scaled = fit_curve(joules, values), fit_curve(joules * unit, values)
+    assume(fit.has_forecast)
     target = 0.9 * fit.level
     assert scaled.loss_at(9.0 * scaled.joules).high == pytest.approx(
         fit.loss_at(9.0 * fit.joules).high, rel=1e-9
@@ -95,6 +101,7 @@ def test_units_scale_out(curve, unit):
 @given(CURVES)
 def test_no_answer_is_nan(curve):
     fit = fit_curve(*curve)
+    assume(fit.has_forecast)
     intervals = [fit.loss_at(x) for x in (1e-9, fit.joules, 1.01 * fit.joules, 1e20, 1e308, math.inf)]
     intervals += [fit.joules_at(y) for y in (-1.0, 0.0, 1e-300, fit.floor.median, fit.level, 1e300, math.inf)]
     for interval in [*intervals, fit.floor, fit.exponent]:
