@@ -3,7 +3,7 @@
     python scripts/measure_structure.py [CHECKOUT ...]
 
 Prints one column per checkout, in Markdown. The default is this checkout. To compare with an earlier commit, make a
-work tree of it first: ``git worktree add /tmp/before COMMIT``.
+work tree of it first: ``git worktree add ../before COMMIT``.
 """
 
 import argparse

@@ -249,7 +249,7 @@ class Sampler:
         if estimated > 0:
             meaning = "It was estimated from the power before and after, so the intervals are wider"
         else:
-            meaning = "Totals include it, but its division among the steps of that time is uncertain"
+            meaning = "The total includes this energy, but its division among those steps is uncertain"
         yield (
             f"the sensors could not be read for up to {format_seconds(cost.longest_delay_seconds)} "
             f"({format_seconds(cost.delayed_seconds)} in all{share}), for instance because the process was stopped, "

@@ -1,4 +1,4 @@
-"""The wording of numbers, verdicts, states and answers: the only one, for every renderer and the live line."""
+"""Wording of numbers, verdicts, states and answers, shared by every renderer and the live line."""
 
 import math
 from collections.abc import Callable, Sequence
