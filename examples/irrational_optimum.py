@@ -125,9 +125,7 @@ def main() -> None:
 def pretended(watts: float) -> ReplaySensor:
     """Return a meter that shows a constant power."""
     domain = Domain(name="cpu:package-0", source="pretended", provenance=Provenance.COUNTER)
-    return ReplaySensor(
-        [ScriptedMeter(domain=domain, waveform=Waveform.constant(watts))], clock=time.monotonic_ns
-    )
+    return ReplaySensor([ScriptedMeter(domain=domain, waveform=Waveform.constant(watts))])
 
 
 if __name__ == "__main__":

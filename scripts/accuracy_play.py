@@ -123,7 +123,7 @@ class Stage:
     @contextmanager
     def sensor(self, gpu: SimulatedGpu, clock: FakeClock, lead_seconds: float) -> Iterator[Any]:
         """Open the GPU; its waveform started ``lead_seconds`` ago."""
-        write_script(self._script, [gpu], epoch_ns=clock() - round(lead_seconds * SECOND))
+        write_script(self._script, [gpu], epoch_ns=clock.now_ns() - round(lead_seconds * SECOND))
         with simulated_nvml(self._library, self._script, clock=clock):
             environment = Environment(
                 environ={}, powercap_root=Path("/nowhere"), system_root=Path("/nowhere"), clock=clock
@@ -159,7 +159,7 @@ class Performance:
     @property
     def now(self) -> float:
         """Present time in seconds of the waveform."""
-        return (self.clock() - self.epoch_ns) / SECOND
+        return (self.clock.now_ns() - self.epoch_ns) / SECOND
 
     def read(self) -> None:
         """Read the sensor once."""
@@ -173,12 +173,12 @@ class Performance:
         """Record like a session: readings before the window, the window, and readings after it."""
         seconds *= 1 + self.draw.random() / 10
         self._read_until(self.meters.have_moved, PRE_ROLL_SECONDS)
-        start_ns = self.clock()
+        start_ns = self.clock.now_ns()
         start = self.now
         self.recorder.begin(start_ns)
         end_ns = start_ns + round(seconds * SECOND)
         self._run(start, end_ns)
-        self.clock.advance((end_ns - self.clock()) / SECOND)
+        self.clock.advance((end_ns - self.clock.now_ns()) / SECOND)
         self.meters.close(end_ns)
         self._read_until(lambda: self.meters.have_settled(end_ns), SETTLE_SECONDS)
         self._send_steps(start, start + seconds)
@@ -192,9 +192,9 @@ class Performance:
         )  # fmt: skip
 
     def _read_until(self, done: Any, limit_seconds: float) -> None:
-        deadline = self.clock() + round(limit_seconds * SECOND)
+        deadline = self.clock.now_ns() + round(limit_seconds * SECOND)
         self.read()
-        while not done() and self.clock() < deadline:
+        while not done() and self.clock.now_ns() < deadline:
             self.clock.advance(PRE_ROLL_PERIOD + self._late())
             self.read()
 
@@ -204,16 +204,18 @@ class Performance:
     def _run(self, start: float, end_ns: int) -> None:
         self._edges = iter(self.scene.edges)
         self._next_edge = next(self._edges, None)
-        due = drain_due = self.clock()
-        while self.clock() < end_ns:
+        due = drain_due = self.clock.now_ns()
+        while self.clock.now_ns() < end_ns:
             self.read()
-            if self.clock() >= drain_due:
+            if self.clock.now_ns() >= drain_due:
                 self._send_steps(start, self.now)
-                self.recorder.drain(self.clock())
-                drain_due = self.clock() + round(DRAIN_SECONDS * SECOND)
+                self.recorder.drain(self.clock.now_ns())
+                drain_due = self.clock.now_ns() + round(DRAIN_SECONDS * SECOND)
             due += round(self.period() * SECOND)
             late = round(self._late() * SECOND)
-            self.clock.advance(min(max(due - self.clock(), 0) + late, end_ns - self.clock()) / SECOND)
+            self.clock.advance(
+                min(max(due - self.clock.now_ns(), 0) + late, end_ns - self.clock.now_ns()) / SECOND
+            )
 
     def period(self) -> float:
         """Return the seconds until the next reading."""

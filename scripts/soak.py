@@ -89,7 +89,7 @@ def child(folder: Path, seconds: float, seed: int, disk: str) -> None:
             name=name, source="scripted", provenance=Provenance.COUNTER, update_period_seconds=0.1
         )
         meter = ScriptedMeter(domain=domain, waveform=wave)
-        replay = ReplaySensor([meter], clock=time.monotonic_ns, origin_ns=origin)
+        replay = ReplaySensor([meter], origin_ns=origin)
         sensors.append(ChaosSensor(replay, dice, counts))
     patch = pytest.MonkeyPatch()
     if disk == "full":

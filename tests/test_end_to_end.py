@@ -34,8 +34,7 @@ def meters():
         [
             ScriptedMeter(domain=gpu, waveform=wave),
             ScriptedMeter(domain=cpu, waveform=Waveform.constant(50.0)),
-        ],
-        clock=time.monotonic_ns,
+        ]
     )
 
 

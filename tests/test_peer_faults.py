@@ -67,16 +67,14 @@ def scripted(*watts):
         )
         for name, w in watts
     ]
-    return ReplaySensor(meters, clock=time.monotonic_ns)
+    return ReplaySensor(meters)
 
 
 @pytest.fixture
 def report(tmp_path):
     """Return the report of half a second on eight GPUs of 300 W and a processor whose package has a part."""
     part = Domain(name="core:package-0", source="scripted", provenance=Provenance.COUNTER, billed=False)
-    parts = ReplaySensor(
-        [ScriptedMeter(domain=part, waveform=Waveform.constant(60.0))], clock=time.monotonic_ns
-    )
+    parts = ReplaySensor([ScriptedMeter(domain=part, waveform=Waveform.constant(60.0))])
     boards = scripted(
         *((f"gpu:{n}", 300.0) for n in range(8)), ("cpu:package-0", 100.0), ("dram:package-0", 20.0)
     )

@@ -11,7 +11,7 @@ import profiler
 
 ROOT = Path(profiler.__file__).parent
 ORDER = (
-    {"errors", "units", "_version"},
+    {"errors", "units", "clock", "_version"},
     {"records", "uncertainty", "_compat", "lr_plan", "_codecarbon"},
     {"emissions", "budget"},
     {"sensors", "torch_hooks", "distributed", "storage", "forecasting"},

@@ -2,13 +2,14 @@
 
 import hashlib
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
+from time import perf_counter_ns
 from typing import Any
 
+from profiler.clock import MONOTONIC, Clock
 from profiler.errors import SensorError
 from profiler.records import Domain, Provenance, Reading, Refusal
 from profiler.sensors import Sensor, discover
@@ -123,9 +124,7 @@ def diagnose(
     versions: Mapping[str, str],
     powercap_root: Path = POWERCAP_ROOT,
     system_root: Path = Path("/"),
-    clock: Callable[[], int] = time.monotonic_ns,
-    stopwatch: Callable[[], int] = time.perf_counter_ns,
-    sleep: Callable[[float], object] = time.sleep,
+    clock: Clock = MONOTONIC,
 ) -> Diagnosis:
     """Find and read all sensors.
 
@@ -136,9 +135,7 @@ def diagnose(
         versions: Versions of the software.
         powercap_root: Directory of the powercap zones.
         system_root: Root of the file system, for everything else.
-        clock: Monotonic clock of the readings, in nanoseconds.
-        stopwatch: Clock for the time of a reading, in nanoseconds.
-        sleep: Function that waits for a number of seconds.
+        clock: Clock of the readings.
     """
     uuids = [uuid for _, uuid in torch.devices]
     found = discover(
@@ -146,11 +143,10 @@ def diagnose(
         powercap_root=powercap_root,
         system_root=system_root,
         clock=clock,
-        sleep=sleep,
         cuda_uuids=uuids if uuids and all(uuids) else None,
     )
     try:
-        checked = _measure(found.sensors, clock, stopwatch, sleep)
+        checked = _measure(found.sensors, clock)
     finally:
         for sensor in found.sensors:
             sensor.close()
@@ -167,21 +163,19 @@ def diagnose(
 
 def _measure(
     sensors: Sequence[Sensor],
-    clock: Callable[[], int],
-    stopwatch: Callable[[], int],
-    sleep: Callable[[float], object],
+    clock: Clock,
 ) -> tuple[CheckedDomain, ...]:
-    checks = _observe(sensors, clock, sleep)
+    checks = _observe(sensors, clock)
     readings: dict[str, list[Reading]] = {domain.name: [] for s in sensors for domain in s.domains}
     costs: list[list[int]] = [[] for _ in sensors]
-    end = clock() + round(SECONDS * NANOSECONDS_PER_SECOND)
-    while clock() < end:
+    end = clock.now_ns() + round(SECONDS * NANOSECONDS_PER_SECOND)
+    while clock.now_ns() < end:
         for sensor, cost in zip(sensors, costs, strict=True):
-            began = stopwatch()
+            began = perf_counter_ns()
             for reading in _read(sensor):
                 readings[reading.domain].append(reading)
-            cost.append(stopwatch() - began)
-        sleep(_PERIOD_SECONDS)
+            cost.append(perf_counter_ns() - began)
+        clock.sleep(_PERIOD_SECONDS)
     return tuple(
         CheckedDomain(
             domain=_refined(domain, checks.get(domain.name)),
@@ -193,9 +187,7 @@ def _measure(
     )
 
 
-def _observe(
-    sensors: Sequence[Sensor], clock: Callable[[], int], sleep: Callable[[float], object]
-) -> dict[str, CounterCheck]:
+def _observe(sensors: Sequence[Sensor], clock: Clock) -> dict[str, CounterCheck]:
     """Read the sensors closely whose hardware does not state its update interval."""
     checks: dict[str, CounterCheck] = {}
     for sensor in sensors:
@@ -203,7 +195,7 @@ def _observe(
             d.update_period_seconds is None and d.provenance is not Provenance.MODELLED
             for d in sensor.domains
         ):
-            checks |= observe(sensor, seconds=_OBSERVE_SECONDS, clock=clock, sleep=sleep)
+            checks |= observe(sensor, seconds=_OBSERVE_SECONDS, clock=clock)
     return checks
 
 

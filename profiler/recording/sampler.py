@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from profiler._compat import BackgroundCall
+from profiler.clock import Clock
 from profiler.errors import SensorError
 from profiler.recording.counter_monitor import SHORTEST_PERIOD_SECONDS
 from profiler.recording.pipeline import Pipeline
@@ -74,21 +75,13 @@ class SamplerCost:
         self.longest_delay_seconds = max(self.longest_delay_seconds, seconds)
 
 
-class Timer:
+class Timer(Clock):
     """Clock and waits of the recorder's thread."""
 
     def __init__(self) -> None:
         # Held until the end: acquiring it with a timeout wakes a thread at a third less cost than an Event does.
         self._running = threading.Lock()
         self._running.acquire()
-
-    def now_ns(self) -> int:
-        """Return monotonic nanoseconds."""
-        return time.monotonic_ns()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait, whether stopped or not."""
-        time.sleep(seconds)
 
     def wait(self, seconds: float) -> bool:
         """Wait for :meth:`stop`, for at most this time. Return whether it was called."""

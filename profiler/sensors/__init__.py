@@ -3,11 +3,11 @@
 A new source is one module in this package and one row in ``SOURCES``.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from profiler.clock import MONOTONIC, Clock
 from profiler.errors import MissingDependencyError, SensorUnavailableError
 from profiler.records import Domain, Reading, Refusal
 from profiler.sensors.base import Found, Sensor
@@ -51,8 +51,7 @@ def discover(
     environ: Mapping[str, str],
     powercap_root: Path = POWERCAP_ROOT,
     system_root: Path = Path("/"),
-    clock: Callable[[], int] = time.monotonic_ns,
-    sleep: Callable[[float], object] = time.sleep,
+    clock: Clock = MONOTONIC,
     cuda_uuids: Sequence[str] | None = None,
     sources: Sequence[Source] = SOURCES,
 ) -> Found:
@@ -64,8 +63,7 @@ def discover(
         environ: Environment variables; they select the visible GPUs and identify containers.
         powercap_root: Folder of the powercap zones.
         system_root: Root of the file system for all other files.
-        clock: Returns monotonic nanoseconds, for the times of readings.
-        sleep: Waits for a number of seconds.
+        clock: Clock of the readings.
         cuda_uuids: UUIDs of the process's CUDA devices in logical order, if CUDA is initialised.
         sources: The sources to try, in order.
 
@@ -77,7 +75,6 @@ def discover(
         powercap_root=powercap_root,
         system_root=system_root,
         clock=clock,
-        sleep=sleep,
         cuda_uuids=tuple(cuda_uuids) if cuda_uuids is not None else None,
     )
     sensors: list[Sensor] = []

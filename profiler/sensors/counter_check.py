@@ -1,9 +1,10 @@
 """Check of an energy counter: update interval, standstill, and agreement with the power readings."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from profiler.clock import Clock
 from profiler.errors import SensorError
 from profiler.records import Reading
 from profiler.sensors.base import Sensor
@@ -204,26 +205,23 @@ def _value(reading: Reading) -> float | None:
     return reading.energy_joules if reading.energy_joules is not None else reading.power_watts
 
 
-def observe(
-    sensor: Sensor, *, seconds: float, clock: Callable[[], int], sleep: Callable[[float], object]
-) -> dict[str, CounterCheck]:
+def observe(sensor: Sensor, *, seconds: float, clock: Clock) -> dict[str, CounterCheck]:
     """Read a sensor every 10 ms for a while.
 
     Args:
         sensor: The sensor. Errors of its reads are ignored.
         seconds: Duration.
-        clock: Returns monotonic nanoseconds.
-        sleep: Waits for a number of seconds.
+        clock: Clock of the readings.
 
     Returns:
         The check of each domain.
     """
     checks = {domain.name: CounterCheck() for domain in sensor.domains}
-    end = clock() + round(seconds * NANOSECONDS_PER_SECOND)
-    while clock() < end:
+    end = clock.now_ns() + round(seconds * NANOSECONDS_PER_SECOND)
+    while clock.now_ns() < end:
         for reading in _read_or_nothing(sensor):
             checks[reading.domain].add(reading)
-        sleep(_OBSERVE_PERIOD_SECONDS)
+        clock.sleep(_OBSERVE_PERIOD_SECONDS)
     return checks
 
 

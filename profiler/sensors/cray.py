@@ -6,10 +6,11 @@ times per second, and ``generation`` whenever a power cap is changed.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from profiler.clock import Clock
 from profiler.errors import SensorUnavailableError
 from profiler.records import Domain, Provenance
 from profiler.sensors.base import Found
@@ -54,10 +55,10 @@ class CraySensor(FileSensor):
     Args:
         folder: Folder of the counters.
         meters: The meters.
-        clock: Returns monotonic nanoseconds.
+        clock: Clock of the readings.
     """
 
-    def __init__(self, folder: Path, meters: Sequence[FileMeter], *, clock: Callable[[], int]) -> None:
+    def __init__(self, folder: Path, meters: Sequence[FileMeter], *, clock: Clock) -> None:
         super().__init__("Cray pm_counters", meters, clock=clock)
         self._freshness = folder / "freshness"
         self._generation = folder / "generation"
@@ -111,18 +112,18 @@ def open_cray(environment: Environment) -> Found:
     ]
     if not meters:
         raise SensorUnavailableError(f"{folder} has no readable energy counter")
-    if not _is_fresh(folder / "freshness", environment.sleep):
+    if not _is_fresh(folder / "freshness", environment.clock):
         raise SensorUnavailableError(f"the counters in {folder} are stale: freshness does not change")
     return Found(sensors=(CraySensor(folder, meters, clock=environment.clock),))
 
 
-def _is_fresh(path: Path, sleep: Callable[[float], object]) -> bool:
+def _is_fresh(path: Path, clock: Clock) -> bool:
     """Return True if the counters are updated, or if that cannot be checked."""
     before = _text(path)
     for _ in range(round(_MAX_WAIT_SECONDS / _POLL_SECONDS)):
         if not before or _text(path) != before:
             return True
-        sleep(_POLL_SECONDS)
+        clock.sleep(_POLL_SECONDS)
     return False
 
 

@@ -1,10 +1,10 @@
 """Inputs of sensor discovery: the machine, the process, and the type of a discovery table's rows."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from profiler.clock import MONOTONIC, Clock
 from profiler.records import Domain
 from profiler.sensors.base import Found, covers
 from profiler.sensors.host import Host, describe_host
@@ -20,8 +20,7 @@ class Environment:
         environ: Environment variables.
         powercap_root: Folder of the powercap zones.
         system_root: Root of the file system for all other files.
-        clock: Returns monotonic nanoseconds.
-        sleep: Waits for a number of seconds.
+        clock: Clock of the readings.
         cuda_uuids: UUIDs of the process's CUDA devices in logical order; None until CUDA is initialised.
         measured: Domains of the sources that were opened before.
     """
@@ -29,8 +28,7 @@ class Environment:
     environ: Mapping[str, str]
     powercap_root: Path = POWERCAP_ROOT
     system_root: Path = Path("/")
-    clock: Callable[[], int] = time.monotonic_ns
-    sleep: Callable[[float], object] = time.sleep
+    clock: Clock = MONOTONIC
     cuda_uuids: tuple[str, ...] | None = None
     measured: tuple[Domain, ...] = field(default=())
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from profiler._codecarbon import cpu_tdp
+from profiler.clock import Clock
 from profiler.errors import MissingDependencyError, SensorError
 from profiler.records import Domain, Provenance, Reading
 from profiler.sensors.base import Found
@@ -52,7 +53,7 @@ class EstimatedSensor:
         ram_watts: Constant power of the memory in watts, and a sentence that states its basis; None if another sensor
             measures the memory.
         cpu_times: Source of the load.
-        clock: Returns monotonic nanoseconds.
+        clock: Clock of the readings.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class EstimatedSensor:
         cpu: CpuPowerModel,
         ram_watts: tuple[float, str] | None,
         cpu_times: CpuTimes,
-        clock: Callable[[], int],
+        clock: Clock,
     ) -> None:
         self._model = cpu
         self._ram_watts = ram_watts[0] if ram_watts else 0.0
@@ -70,7 +71,7 @@ class EstimatedSensor:
         self._domains = (processor, *memory)
         self._cpu_times = cpu_times
         self._clock = clock
-        self._last_ns = clock()
+        self._last_ns = clock.now_ns()
         self._last_times = cpu_times()
         self._load = 0.0
         self._cpu_joules = 0.0
@@ -94,7 +95,7 @@ class EstimatedSensor:
             times = self._cpu_times()
         except (OSError, RuntimeError) as error:
             raise SensorError(f"the processor's load cannot be read: {error}") from error
-        now = self._clock()
+        now = self._clock.now_ns()
         watts = self._model.watts(self._load_since(times))
         seconds = (now - self._last_ns) / NANOSECONDS_PER_SECOND
         self._last_ns = now

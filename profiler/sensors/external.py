@@ -9,9 +9,10 @@ import os
 import stat
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from profiler.clock import Clock
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Provenance, Reading
 from profiler.sensors.base import Found
@@ -101,19 +102,17 @@ class ExternalMeter:
         lines: The open file or pipe, after its header.
         last_line: The last line from before the start, which is used if it is recent.
         domain: The domain; its provenance determines whether lines contain watts or joules.
-        clock: Returns monotonic nanoseconds.
+        clock: Clock of the readings.
     """
 
-    def __init__(
-        self, lines: LineReader, last_line: str, domain: Domain, *, clock: Callable[[], int]
-    ) -> None:
+    def __init__(self, lines: LineReader, last_line: str, domain: Domain, *, clock: Clock) -> None:
         self._lines = lines
         self._last_line = last_line
         self._domain = domain
         self._clock = clock
         self._counter = WrappingCounter(None, max_watts=MAX_PLATFORM_WATTS, lag_seconds=_LAG_SECONDS)
         self._offsets: deque[int] = deque(maxlen=_AGES_KEPT)
-        self._arrived_ns = clock()
+        self._arrived_ns = clock.now_ns()
         self._last_ns = self._arrived_ns - round(_BUFFERED_SECONDS * NANOSECONDS_PER_SECOND)
         self._longest_silence_ns = 0
         self._invalid = 0
@@ -136,7 +135,7 @@ class ExternalMeter:
             lines = self._lines.lines()
         except OSError as error:
             raise SensorError(f"the external meter cannot be read: {error}") from error
-        now = self._clock()
+        now = self._clock.now_ns()
         values = [value for line in lines if line and (value := self._parse(line)) is not None]
         if values:
             self._arrived_ns = now
@@ -243,7 +242,7 @@ def open_meter(path: Path, environment: Environment) -> Found:
         raise SensorUnavailableError(
             f"the external meter {path} cannot be opened: {error.strerror}"
         ) from error
-    unit = _unit(lines, environment.sleep)
+    unit = _unit(lines, environment.clock)
     if unit is None:
         lines.close()
         raise SensorUnavailableError(
@@ -262,7 +261,7 @@ def open_meter(path: Path, environment: Environment) -> Found:
     return Found(sensors=(ExternalMeter(lines, last_line, domain, clock=environment.clock),))
 
 
-def _unit(lines: LineReader, sleep: Callable[[float], object]) -> str | None:
+def _unit(lines: LineReader, clock: Clock) -> str | None:
     """Return the unit in the header; None if no header arrives within a second."""
     for _ in range(round(_MAX_WAIT_SECONDS / _POLL_SECONDS)):
         try:
@@ -271,5 +270,5 @@ def _unit(lines: LineReader, sleep: Callable[[float], object]) -> str | None:
             return None
         if first is not None:
             return _HEADERS.get(first.lower().replace(" ", ""))
-        sleep(_POLL_SECONDS)
+        clock.sleep(_POLL_SECONDS)
     return None

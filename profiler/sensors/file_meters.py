@@ -2,11 +2,12 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from profiler.clock import Clock
 from profiler.errors import SensorError
 from profiler.records import Domain, Provenance, Reading
 from profiler.sensors.base import covers
@@ -141,10 +142,10 @@ class FileSensor:
     Args:
         source: Name of the source, for errors.
         meters: The meters.
-        clock: Returns monotonic nanoseconds.
+        clock: Clock of the readings.
     """
 
-    def __init__(self, source: str, meters: Sequence[FileMeter], *, clock: Callable[[], int]) -> None:
+    def __init__(self, source: str, meters: Sequence[FileMeter], *, clock: Clock) -> None:
         self._source = source
         self._meters = tuple(meters)
         self._clock = clock
@@ -163,9 +164,9 @@ class FileSensor:
         """
         if self._closed:
             raise SensorError(f"the {self._source} sensor is closed")
-        before = self._clock()
+        before = self._clock.now_ns()
         values = self.fetch()
-        time_ns = (before + self._clock()) // 2
+        time_ns = (before + self._clock.now_ns()) // 2
         found = [
             reading
             for meter, value in zip(self._meters, values, strict=True)

@@ -1,10 +1,11 @@
 """NVIDIA boards read through NVML: the energy counter where the board has one, otherwise its power."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from profiler.clock import Clock
 from profiler.errors import MissingDependencyError, SensorError, SensorUnavailableError
 from profiler.records import Domain, Provenance, Reading, Refusal
 from profiler.sensors.base import MODULE_NOTE, Found
@@ -113,9 +114,9 @@ class GpuMeter:
         if self._buffer is not None:
             self._buffer.use(handle)
 
-    def read(self, clock: Callable[[], int]) -> Sequence[Reading] | None:
+    def read(self, clock: Clock) -> Sequence[Reading] | None:
         """Read the board; None if that fails, or if the answer lacks the counter of a board that has one."""
-        before = clock()
+        before = clock.now_ns()
         try:
             if self._last_retry_ns is not None:
                 self._refresh_handle(before)
@@ -133,16 +134,16 @@ class GpuMeter:
             self._last_retry_ns = None
         return readings
 
-    def _read_present(self, before_ns: int, clock: Callable[[], int]) -> Sequence[Reading] | None:
+    def _read_present(self, before_ns: int, clock: Clock) -> Sequence[Reading] | None:
         energy, power = self._amounts()
         if (energy if self._plan.has_energy else power) is None:
             return None
-        middle_ns = (before_ns + clock()) // 2
+        middle_ns = (before_ns + clock.now_ns()) // 2
         if energy is not None:
             energy = self._guard.update(energy, power, middle_ns)
         return (Reading(domain=self.domain.name, time_ns=middle_ns, energy_joules=energy, power_watts=power),)
 
-    def _read_buffer(self, buffer: PowerBuffer, clock: Callable[[], int]) -> Sequence[Reading]:
+    def _read_buffer(self, buffer: PowerBuffer, clock: Clock) -> Sequence[Reading]:
         name = self.domain.name
         return [Reading(domain=name, time_ns=at, power_watts=watts) for at, watts in buffer.read(clock)]
 
@@ -184,10 +185,10 @@ class NvmlSensor:
     Args:
         nvml: The initialised ``pynvml`` module; the sensor shuts it down.
         gpus: The boards.
-        clock: Returns monotonic nanoseconds.
+        clock: Clock of the readings.
     """
 
-    def __init__(self, nvml: Any, gpus: Sequence[GpuMeter], *, clock: Callable[[], int]) -> None:
+    def __init__(self, nvml: Any, gpus: Sequence[GpuMeter], *, clock: Clock) -> None:
         self._nvml = nvml
         self._gpus = tuple(gpus)
         self._clock = clock
@@ -217,7 +218,7 @@ class NvmlSensor:
 
     def _restart_nvml(self) -> None:
         """Reinitialise NVML every few seconds while no board can be read; a reloaded driver requires it."""
-        now = self._clock()
+        now = self._clock.now_ns()
         if self._failed_ns is None:
             self._failed_ns = now
         elif now - self._failed_ns >= _RESTART_NS:

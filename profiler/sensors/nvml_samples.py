@@ -7,6 +7,7 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
+from profiler.clock import Clock
 from profiler.sensors.nvml_device import VALUE_MEMBERS
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
@@ -105,7 +106,7 @@ class PowerBuffer:
         self.seconds = (stamps[-1] - stamps[0]) / MICROJOULES_PER_JOULE
         return gaps[0] > 0 and _MIN_SECONDS <= self.period_seconds <= _MAX_SECONDS
 
-    def read(self, clock: Callable[[], int]) -> list[tuple[int, float]]:
+    def read(self, clock: Clock) -> list[tuple[int, float]]:
         """Return the samples since the last call as monotonic nanoseconds and watts, in order.
 
         A sample is the mean over an undocumented part of the period before its time stamp. Its centre lies between the
@@ -114,13 +115,15 @@ class PowerBuffer:
         Raises:
             nvml.NVMLError: The board is lost, or has no samples.
         """
-        now = clock()
+        now = clock.now_ns()
         samples = self._query(0 if now - self._seen_ns > _SET_BACK_NS else self._last_us)
         if not samples:
             return []
         self._last_us = samples[-1][0]
         newest = self._last_us * _NANOSECONDS_PER_MICROSECOND
-        back = self._clock.ahead_ns(newest, clock()) + round(self.period_seconds / 4 * NANOSECONDS_PER_SECOND)
+        back = self._clock.ahead_ns(newest, clock.now_ns()) + round(
+            self.period_seconds / 4 * NANOSECONDS_PER_SECOND
+        )
         found = [(stamp * _NANOSECONDS_PER_MICROSECOND - back, milli * 1e-3) for stamp, milli in samples]
         fresh = [(time_ns, watts) for time_ns, watts in found if time_ns > self._given_ns]
         if fresh:

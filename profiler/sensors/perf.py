@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from profiler.clock import Clock
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Reading
 from profiler.sensors.base import Found
@@ -281,12 +282,10 @@ class PerfSensor:
 
     Args:
         meters: Each meter with its open event.
-        clock: Returns monotonic nanoseconds.
+        clock: Clock of the readings.
     """
 
-    def __init__(
-        self, meters: Sequence[tuple[PowerMeter, EventCounter]], *, clock: Callable[[], int]
-    ) -> None:
+    def __init__(self, meters: Sequence[tuple[PowerMeter, EventCounter]], *, clock: Clock) -> None:
         self._meters = tuple(meters)
         self._domains = note_missing_dram(meter.domain for meter, _ in meters)
         self._stalls = {meter.domain.name: StallDetector() for meter, _ in meters}
@@ -328,12 +327,12 @@ class PerfSensor:
             counter.close()
 
     def _read(self, meter: PowerMeter, counter: EventCounter) -> Reading | None:
-        before = self._clock()
+        before = self._clock.now_ns()
         try:
             counts = counter.read()
         except OSError:
             return None
-        time_ns = (before + self._clock()) // 2
+        time_ns = (before + self._clock.now_ns()) // 2
         if meter.domain.billed:
             self._stalls[meter.domain.name].add(counts, time_ns)
         joules = counts * meter.event.joules_per_count
@@ -371,7 +370,7 @@ def open_perf(environment: Environment, open_event: OpenEvent = open_kernel_even
 def _frozen(opened: Sequence[tuple[PowerMeter, EventCounter]], environment: Environment) -> frozenset[str]:
     """Return the names of counted domains whose event does not count."""
     counters = {meter.domain.name: counter for meter, counter in opened if meter.domain.billed}
-    return frozen_counters(dict.fromkeys(counters, 0), lambda name: counters[name].read(), environment.sleep)
+    return frozen_counters(dict.fromkeys(counters, 0), lambda name: counters[name].read(), environment.clock)
 
 
 def _open_all(

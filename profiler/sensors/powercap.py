@@ -7,10 +7,11 @@ Linux kernel. A zone is identified by the text of its ``name`` file, never by it
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from profiler.clock import Clock
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Reading, Refusal
 from profiler.sensors.base import Found
@@ -244,13 +245,13 @@ class _Meter:
     counter: WrappingCounter
     stall: StallDetector
 
-    def read(self, clock: Callable[[], int]) -> Reading | None:
-        before = clock()
+    def read(self, clock: Clock) -> Reading | None:
+        before = clock.now_ns()
         try:
             raw = self.file.read()
         except (OSError, ValueError):
             return None
-        time_ns = (before + clock()) // 2
+        time_ns = (before + clock.now_ns()) // 2
         if self.domain.billed:
             self.stall.add(raw, time_ns)
         energy = self.counter.update(raw, time_ns)
@@ -308,10 +309,10 @@ class PowercapSensor:
 
     Args:
         meters: The zones to read, each with its domain.
-        clock: Returns monotonic nanoseconds.
+        clock: Clock of the readings.
     """
 
-    def __init__(self, meters: Sequence[tuple[Zone, Domain]], *, clock: Callable[[], int]) -> None:
+    def __init__(self, meters: Sequence[tuple[Zone, Domain]], *, clock: Clock) -> None:
         self._meters = tuple(
             _Meter(
                 domain=domain,
@@ -405,7 +406,7 @@ def _frozen(zones: Sequence[Zone], values: dict[str, int], environment: Environm
     }
     try:
         first = {identifier: values[identifier] for identifier in files}
-        return frozen_counters(first, lambda identifier: files[identifier].read(), environment.sleep)
+        return frozen_counters(first, lambda identifier: files[identifier].read(), environment.clock)
     finally:
         for file in files.values():
             file.close()

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
+from profiler.clock import Clock
 from profiler.records import Domain, Provenance
 
 UPDATE_PERIOD_SECONDS = 0.001
@@ -59,22 +60,20 @@ def note_missing_dram(domains: Iterable[Domain]) -> tuple[Domain, ...]:
     return tuple(replace(d, notes=(*d.notes, _NO_DRAM_NOTE)) if d.kind.name == "cpu" else d for d in domains)
 
 
-def frozen_counters(
-    first: Mapping[str, int], read: Callable[[str], int], sleep: Callable[[float], object]
-) -> frozenset[str]:
+def frozen_counters(first: Mapping[str, int], read: Callable[[str], int], clock: Clock) -> frozenset[str]:
     """Find counters that do not change within a tenth of a second, which no running processor or memory allows.
 
     Args:
         first: Initial values by identifier.
         read: Reads a counter by its identifier; may raise OSError or ValueError.
-        sleep: Waits for a number of seconds.
+        clock: Clock of the waits.
     """
     pending = dict(first)
     for _ in range(round(LIVENESS_SECONDS / LIVENESS_POLL_SECONDS)):
         pending = {name: value for name, value in pending.items() if _read_or(value, read, name) == value}
         if not pending:
             break
-        sleep(LIVENESS_POLL_SECONDS)
+        clock.sleep(LIVENESS_POLL_SECONDS)
     return frozenset(pending)
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
+from profiler.clock import Clock
 from profiler.units import NANOSECONDS_PER_SECOND
 
 
-class FakeClock:
-    """Replacement for ``time.monotonic_ns`` (call the object) and for ``time.sleep`` (its method ``sleep``).
+class FakeClock(Clock):
+    """Clock whose waits only advance it.
 
     Args:
         start_ns: Initial time in nanoseconds.
@@ -16,7 +17,7 @@ class FakeClock:
         self._now_ns = start_ns
         self._watchers: list[Callable[[int], None]] = []
 
-    def __call__(self) -> int:
+    def now_ns(self) -> int:
         """Return the time in nanoseconds."""
         return self._now_ns
 
@@ -40,7 +41,9 @@ class FakeClock:
         for watcher in self._watchers:
             watcher(self._now_ns)
 
-    sleep = advance
+    def sleep(self, seconds: float) -> None:
+        """Move forward instead of waiting."""
+        self.advance(seconds)
 
     def watch(self, watcher: Callable[[int], None]) -> None:
         """Call ``watcher`` with the new time in nanoseconds whenever the clock moves."""

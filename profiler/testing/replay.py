@@ -2,11 +2,12 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Self
 
+from profiler.clock import MONOTONIC, Clock
 from profiler.errors import SensorError, UsageError
 from profiler.records import Domain, Provenance, Reading
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -115,7 +116,7 @@ class ReplaySensor:
 
     Args:
         meters: The scripted domains.
-        clock: Returns monotonic nanoseconds.
+        clock: Clock of the readings.
         origin_ns: Time 0 of the scripts in nanoseconds of the clock; by default, the creation of the sensor.
         gaps: ``(domain, start_seconds, end_seconds)`` in script time, during which the domain cannot be read. While no
             domain can be read, ``read`` raises.
@@ -125,13 +126,13 @@ class ReplaySensor:
         self,
         meters: Sequence[ScriptedMeter],
         *,
-        clock: Callable[[], int],
+        clock: Clock = MONOTONIC,
         origin_ns: int | None = None,
         gaps: Sequence[tuple[str, float, float]] = (),
     ) -> None:
         self._meters = tuple(meters)
         self._clock = clock
-        self._origin_ns = clock() if origin_ns is None else origin_ns
+        self._origin_ns = clock.now_ns() if origin_ns is None else origin_ns
         self._gaps = tuple(gaps)
         self._closed = False
 
@@ -148,7 +149,7 @@ class ReplaySensor:
         """
         if self._closed:
             raise SensorError("the replayed sensor is closed")
-        now = self._clock()
+        now = self._clock.now_ns()
         readings = [m.reading(now, self._origin_ns) for m in self._meters if not self._in_gap(m, now)]
         if not readings:
             raise SensorError("no replayed domain can be read")

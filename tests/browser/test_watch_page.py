@@ -23,7 +23,7 @@ from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
 
 domain = Domain(name="cpu:package-0", source="scripted", provenance=Provenance.COUNTER)
 meter = ScriptedMeter(domain=domain, waveform=Waveform.constant(120.0))
-sensor = ReplaySensor([meter], clock=time.monotonic_ns)
+sensor = ReplaySensor([meter])
 with EnergyProfiler(name="in the browser", run_dir="run", sensors=[sensor]) as prof:
     print("training", flush=True)
     while not Path("enough").exists():

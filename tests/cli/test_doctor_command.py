@@ -34,6 +34,7 @@ def diagnosis(tmp_path, fake_clock, monkeypatch):
     """Function that diagnoses a machine with one Xeon and four threads; a reading takes 45 us."""
     monkeypatch.setattr("platform.system", lambda: "Linux")
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    monkeypatch.setattr("profiler.cli.diagnostics.perf_counter_ns", itertools.count(0, 45_000).__next__)
     monkeypatch.setattr("psutil.cpu_percent", lambda *_, **__: 50.0)
 
     def run(*, torch=CPU_TORCH, driver=None, flags="fpu", environ=None):
@@ -49,8 +50,6 @@ def diagnosis(tmp_path, fake_clock, monkeypatch):
             powercap_root=tmp_path / "powercap",
             system_root=root,
             clock=fake_clock,
-            stopwatch=itertools.count(0, 45_000).__next__,
-            sleep=fake_clock.advance,
         )
 
     return run

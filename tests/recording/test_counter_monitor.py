@@ -31,11 +31,11 @@ def recorded(simulated_gpus, fake_clock, tmp_path):
         nowhere = Environment(environ={}, powercap_root=tmp_path, system_root=tmp_path, clock=fake_clock)
         (sensor,) = open_nvml(nowhere).sensors
         meters, interval, late = Meters(sensor.domains), SamplingInterval(), random.Random(1)
-        monitor, begun = meters["gpu:0"].monitor, fake_clock()
+        monitor, begun = meters["gpu:0"].monitor, fake_clock.now_ns()
         edge = begun
-        while fake_clock() < begun + seconds * SECOND:
+        while fake_clock.now_ns() < begun + seconds * SECOND:
             list(meters.add(sensor.read()))
-            while step is not None and edge + step * SECOND < fake_clock():
+            while step is not None and edge + step * SECOND < fake_clock.now_ns():
                 monitor.add_step(edge, edge + round(step * SECOND))
                 edge += round(step * SECOND)
             interval.adapt(meters.polling_periods(), 50e-6)

@@ -112,9 +112,7 @@ def test_cuda_initialised_inside_the_window_decides_the_counted_boards(monkeypat
     ]
     weight = torch.nn.Parameter(torch.ones(2))
     optimizer = torch.optim.SGD([weight], lr=0.1)
-    with EnergyProfiler(
-        run_dir=tmp_path / "run", sensors=[ReplaySensor(meters, clock=time.monotonic_ns)]
-    ) as prof:
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[ReplaySensor(meters)]) as prof:
         cuda = fake_cuda(["bbbb"])
         monkeypatch.setattr(
             "profiler.recording.device_selection.sys",

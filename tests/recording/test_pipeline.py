@@ -43,19 +43,19 @@ class Bench:
             self.sensor.domains, self.writer, devices=devices
         )
         self.read()
-        self.start = self.clock()
+        self.start = self.clock.now_ns()
         self.pipeline.begin(self.start)
 
     @property
     def seconds(self):
-        return (self.clock() - self.start) / SECOND
+        return (self.clock.now_ns() - self.start) / SECOND
 
     def pass_time(self, seconds, beat=0.1):
         """Advance the clock, reading and draining at each interval."""
         for _ in range(round(seconds / beat)):
             self.clock.advance(beat)
             self.read()
-            self.pipeline.drain(self.clock())
+            self.pipeline.drain(self.clock.now_ns())
 
     def read(self):
         with suppress(SensorError):  # the sampler takes it as a gap
@@ -63,15 +63,15 @@ class Bench:
 
     def step(self, loss=1.0, slots=(), stamp=None):
         """Add an update that ends now."""
-        end = self.clock()
+        end = self.clock.now_ns()
         event = StepEvent(Kind.OPEN, end, loss, slots, 1, end - 10, 5, 5, 0.1, None, device_end=stamp)
         self.inbox.events.append(event)
 
     def log(self, value, name="val_error"):
-        self.inbox.metrics.append(LoggedValue(time_ns=self.clock(), name=name, value=value))
+        self.inbox.metrics.append(LoggedValue(time_ns=self.clock.now_ns(), name=name, value=value))
 
     def finish(self):
-        self.end = self.clock()
+        self.end = self.clock.now_ns()
         self.pass_time(0.2)
         self.pipeline.finish(self.end)
         self.writer.close()
@@ -258,7 +258,7 @@ def test_metric_logged_while_the_device_lags_is_at_the_last_step_of_the_host(ben
     """The device lags by 0.3 s, during which each value is logged."""
     for n in range(1, 6):
         bench.pass_time(1)
-        bench.hooks.arrived[n] = bench.clock() + 3 * SECOND // 10
+        bench.hooks.arrived[n] = bench.clock.now_ns() + 3 * SECOND // 10
         bench.step(stamp=EventId(n))
         bench.pass_time(0.1)
         bench.log(n / 10)
@@ -274,7 +274,7 @@ def test_metric_logged_while_the_device_lags_is_at_the_last_step_of_the_host(ben
 
 def test_detected_evaluation_is_a_span(bench):
     def detect(kind):
-        bench.inbox.events.append(StepEvent(kind, bench.clock(), None, (), 0, 0, 0, 0, None, None))
+        bench.inbox.events.append(StepEvent(kind, bench.clock.now_ns(), None, (), 0, 0, 0, 0, None, None))
 
     for _ in range(5):
         bench.pass_time(0.5)
@@ -379,7 +379,7 @@ def test_domains_of_a_killed_run_add_up_to_its_total(tmp_path, step, tail):
 def test_memory_stays_constant_over_hundreds_of_thousands_of_steps(bench):
     def train(seconds):
         for _ in range(seconds * 2):
-            now = bench.clock()
+            now = bench.clock.now_ns()
             for n in range(2000):
                 end = now + n * 200_000
                 bench.inbox.events.append(StepEvent(Kind.OPEN, end, 1.0, (), 1, end - 10, 5, 5, 0.1, None))

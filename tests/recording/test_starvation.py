@@ -143,7 +143,7 @@ domain = Domain(
     name="gpu:0", source="test", provenance=Provenance(provenance), update_period_seconds=0.1
 )
 wave = Waveform.square(low=100.0, high=400.0, period_seconds=0.73)
-sensor = ReplaySensor([ScriptedMeter(domain=domain, waveform=wave)], clock=time.monotonic_ns)
+sensor = ReplaySensor([ScriptedMeter(domain=domain, waveform=wave)])
 origin = time.monotonic()
 weight = torch.nn.Parameter(torch.ones(2))
 optimizer = torch.optim.SGD([weight], lr=0.1)

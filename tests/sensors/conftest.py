@@ -34,9 +34,7 @@ def machine(tmp_path, fake_clock):
         blocks = [f"processor : {i}\nphysical id : {i % sockets}\n{fields}" for i in range(4)]
         (root / "proc/cpuinfo").write_text("\n".join(blocks))
         more.setdefault("powercap_root", tmp_path / "powercap")
-        return Environment(
-            environ=environ or {}, system_root=root, clock=fake_clock, sleep=fake_clock.sleep, **more
-        )
+        return Environment(environ=environ or {}, system_root=root, clock=fake_clock, **more)
 
     return build
 

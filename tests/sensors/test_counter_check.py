@@ -22,7 +22,7 @@ def check_of(simulated_gpus, machine, fake_clock):
         fake_clock.advance(lead_seconds)
         (sensor,) = open_nvml(machine()).sensors
         opened.append(sensor)
-        return observe(sensor, seconds=seconds, clock=fake_clock, sleep=fake_clock.sleep)["gpu:0"]
+        return observe(sensor, seconds=seconds, clock=fake_clock)["gpu:0"]
 
     yield run
     for sensor in opened:
@@ -101,7 +101,7 @@ class BrokenSensor:
 
 
 def test_without_readings_nothing_is_known(fake_clock):
-    observed = observe(BrokenSensor(), seconds=0.1, clock=fake_clock, sleep=fake_clock.sleep)["gpu:0"]
+    observed = observe(BrokenSensor(), seconds=0.1, clock=fake_clock)["gpu:0"]
     for check in (CounterCheck(), observed):
         assert check.update_period_seconds is None
         assert check.comparison is None

@@ -137,7 +137,7 @@ def test_no_sequence_of_values_adds_more_than_the_limit_allows(counter, watts):
     energies = []
     for joules, power in zip(counter, watts, strict=False):
         clock.advance(0.1)
-        energies.append(guard.update(joules, power, clock()))
+        energies.append(guard.update(joules, power, clock.now_ns()))
     gains = [later - earlier for earlier, later in itertools.pairwise(energies)]
     assert all(energy >= 0 for energy in energies)
     assert all(gain <= 1.25 * 2_000 + 0.15 * 700 + 1_400 * 0.1 * len(energies) + 1e-3 for gain in gains)

@@ -121,7 +121,6 @@ def test_discovery_estimates_nothing_on_a_cray_node(tree, machine, fake_clock, s
         system_root=where.system_root,
         powercap_root=where.powercap_root,
         clock=fake_clock,
-        sleep=fake_clock.sleep,
     )
     assert {d.provenance for sensor in found.sensors for d in sensor.domains} == {Provenance.COUNTER}
 

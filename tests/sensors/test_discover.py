@@ -22,7 +22,6 @@ def find(machine, fake_clock):
             powercap_root=where.powercap_root,
             system_root=where.system_root,
             clock=fake_clock,
-            sleep=fake_clock.sleep,
             sources=sources,
         )
         opened.extend(found.sensors)

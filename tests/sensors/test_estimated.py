@@ -38,7 +38,7 @@ class Load:
         self.load = 0.5
         self.broken = False
         clock.watch(self._tick)
-        self._last = clock()
+        self._last = clock.now_ns()
 
     def _tick(self, now):
         seconds, self._last = (now - self._last) / 1e9, now

@@ -51,7 +51,7 @@ def test_the_offset_of_the_meters_clock_is_estimated(meter, machine, fake_clock,
     """Whatever the offset, reading times are late by the delay and at most one polling interval."""
     ramp = Waveform(points=((0.0, 0.0), (100.0, 1_000.0)))
     _, sensor = meter(machine, ramp, delay_seconds=delay, clock_error_seconds=clock_error)
-    start = fake_clock()
+    start = fake_clock.now_ns()
     for reading in collect(sensor, fake_clock, 20):
         measured_at = reading.power_watts / 10
         late = (reading.time_ns - start) / SECOND - measured_at

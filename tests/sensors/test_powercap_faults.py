@@ -23,9 +23,7 @@ def read_through(faults):
     with tempfile.TemporaryDirectory() as folder:
         tree = FakePowercap(Path(folder) / "powercap", clock=clock)
         zone = tree.add("package-0", WATTS)
-        (sensor,) = open_powercap(
-            Environment(environ={}, powercap_root=tree.root, clock=clock, sleep=clock.sleep)
-        ).sensors
+        (sensor,) = open_powercap(Environment(environ={}, powercap_root=tree.root, clock=clock)).sensors
         readings = [*sensor.read()]
         for fault in faults:
             act(tree, zone, clock, fault)

@@ -26,14 +26,14 @@ class FakeFiles:
         self.folder = folder
         self.is_frozen = False
         self._clock = clock
-        self._origin_ns = clock()
+        self._origin_ns = clock.now_ns()
         folder.mkdir(parents=True, exist_ok=True)
         clock.watch(lambda _: self.is_frozen or self.refresh())
 
     @property
     def seconds(self) -> float:
         """Seconds since time 0."""
-        return (self._clock() - self._origin_ns) / NANOSECONDS_PER_SECOND
+        return (self._clock.now_ns() - self._origin_ns) / NANOSECONDS_PER_SECOND
 
     def refresh(self) -> None:
         """Write the present values."""

@@ -55,7 +55,7 @@ def simulated_gpus(nvml_library: Path, fake_clock: FakeClock, tmp_path: Path) ->
     with ExitStack() as stack:
 
         def install(gpus: Sequence[SimulatedGpu]) -> None:
-            script = write_script(tmp_path / "gpus.txt", gpus, epoch_ns=fake_clock())
+            script = write_script(tmp_path / "gpus.txt", gpus, epoch_ns=fake_clock.now_ns())
             stack.enter_context(simulated_nvml(nvml_library, script, clock=fake_clock))
 
         yield install

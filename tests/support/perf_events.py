@@ -1,9 +1,10 @@
 """Simulated power PMU of the kernel: its files below a root folder, and events of scripted power."""
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
+from profiler.clock import Clock
 from profiler.sensors.perf import PMU, PowerEvent
 from profiler.testing.replay import Waveform
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -19,10 +20,10 @@ class FakeCounter:
         broken: If set, reading fails.
     """
 
-    def __init__(self, waveform: Waveform, clock: Callable[[], int]) -> None:
+    def __init__(self, waveform: Waveform, clock: Clock) -> None:
         self._waveform = waveform
         self._clock = clock
-        self._opened_ns = clock()
+        self._opened_ns = clock.now_ns()
         self.broken = False
 
     def read(self) -> int:
@@ -33,7 +34,7 @@ class FakeCounter:
         """
         if self.broken:
             raise OSError(errno.ENODEV, "the processor is offline")
-        seconds = (self._clock() - self._opened_ns) / NANOSECONDS_PER_SECOND
+        seconds = (self._clock.now_ns() - self._opened_ns) / NANOSECONDS_PER_SECOND
         return int(self._waveform.joules(seconds) / _SCALE)
 
     def close(self) -> None:
@@ -47,7 +48,7 @@ class FakePerfEvents:
     Args:
         root: Folder used as the root of the file system.
         powers: Power of each event on each package: ``{("energy-pkg", 0): Waveform.constant(100), ...}``.
-        clock: Returns monotonic nanoseconds.
+        clock: Clock of the readings.
         dies: Number of dies per package, each of which the kernel lists.
 
     Attributes:
@@ -60,7 +61,7 @@ class FakePerfEvents:
         root: Path,
         powers: Mapping[tuple[str, int], Waveform],
         *,
-        clock: Callable[[], int],
+        clock: Clock,
         dies: int = 1,
     ) -> None:
         self._powers = dict(powers)

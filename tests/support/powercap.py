@@ -2,12 +2,12 @@
 
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from profiler.clock import MONOTONIC, Clock
 from profiler.testing.clock import FakeClock
 from profiler.testing.replay import Waveform
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -58,14 +58,14 @@ class FakePowercap:
 
     Args:
         root: An empty or missing folder.
-        clock: Returns monotonic nanoseconds; its present time is the tree's time 0.
+        clock: Clock of the tree; its present time is the tree's time 0.
     """
 
-    def __init__(self, root: Path, *, clock: Callable[[], int]) -> None:
+    def __init__(self, root: Path, *, clock: Clock = MONOTONIC) -> None:
         self.root = root
         self._devices = root.parent / f"{root.name}-devices"
         self._clock = clock
-        self._origin_ns = clock()
+        self._origin_ns = clock.now_ns()
         self._zones: dict[str, FakeZone] = {}
         root.mkdir(parents=True, exist_ok=True)
         if isinstance(clock, FakeClock):
@@ -200,7 +200,7 @@ class FakePowercap:
                 file.truncate()
 
     def _seconds(self) -> float:
-        return (self._clock() - self._origin_ns) / NANOSECONDS_PER_SECOND
+        return (self._clock.now_ns() - self._origin_ns) / NANOSECONDS_PER_SECOND
 
     def _hidden(self, zone: FakeZone) -> Path:
         return zone.folder.with_name(f".gone-{zone.folder.name}")
@@ -208,4 +208,4 @@ class FakePowercap:
 
 def real_time_powercap(root: Path) -> FakePowercap:
     """Return an empty tree on the real monotonic clock; add zones, then use ``live``."""
-    return FakePowercap(root, clock=time.monotonic_ns)
+    return FakePowercap(root)

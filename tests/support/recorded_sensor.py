@@ -1,8 +1,9 @@
 """A sensor that replays recorded readings."""
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from profiler.clock import Clock
 from profiler.errors import SensorError, UsageError
 from profiler.records import Domain, Reading
 
@@ -16,19 +17,17 @@ class RecordedSensor:
     Args:
         domains: The recorded domains.
         readings: The recorded readings, in any order.
-        clock: Returns monotonic nanoseconds. The first recorded reading is due when the sensor is created.
+        clock: Clock of the readings. The first recorded reading is due when the sensor is created.
     """
 
-    def __init__(
-        self, domains: Sequence[Domain], readings: Sequence[Reading], *, clock: Callable[[], int]
-    ) -> None:
+    def __init__(self, domains: Sequence[Domain], readings: Sequence[Reading], *, clock: Clock) -> None:
         if not readings:
             raise UsageError("there is no recorded reading to replay")
         self._domains = tuple(domains)
         ordered = sorted(readings, key=lambda reading: reading.time_ns)
         self._by_domain = {d.name: [r for r in ordered if r.domain == d.name] for d in domains}
         self._times = {name: [r.time_ns for r in records] for name, records in self._by_domain.items()}
-        self._shift_ns = ordered[0].time_ns - clock()
+        self._shift_ns = ordered[0].time_ns - clock.now_ns()
         self._clock = clock
         self._closed = False
 
@@ -45,7 +44,7 @@ class RecordedSensor:
         """
         if self._closed:
             raise SensorError("the recorded sensor is closed")
-        now = self._clock()
+        now = self._clock.now_ns()
         readings = [r for d in self._domains if (r := self._newest(d.name, now)) is not None]
         if not readings:
             raise SensorError("nothing was recorded up to this time")

@@ -15,12 +15,13 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from profiler.clock import Clock
 from profiler.errors import MissingDependencyError
 from profiler.testing.clock import FakeClock
 from profiler.testing.replay import Waveform
@@ -229,9 +230,7 @@ def library_environment(library: Path, script: Path, environ: Mapping[str, str])
 
 
 @contextmanager
-def simulated_nvml(
-    library: Path, script: Path, *, clock: Callable[[], int] | None = None
-) -> Iterator[ctypes.CDLL]:
+def simulated_nvml(library: Path, script: Path, *, clock: Clock | None = None) -> Iterator[ctypes.CDLL]:
     """Make the ``pynvml`` of this process use the simulated library, and restore it at the end.
 
     Args:
@@ -263,10 +262,10 @@ def simulated_nvml(
         _restore_variable(variable)
 
 
-def _follow(library: ctypes.CDLL, clock: Callable[[], int] | None) -> None:
+def _follow(library: ctypes.CDLL, clock: Clock | None) -> None:
     set_time = library.nvmlSimulatorSetTime
     set_time.argtypes, set_time.restype = [ctypes.c_longlong], None
-    set_time(-1 if clock is None else clock())
+    set_time(-1 if clock is None else clock.now_ns())
     if isinstance(clock, FakeClock):
         clock.watch(set_time)
 

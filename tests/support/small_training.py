@@ -14,7 +14,7 @@ def scripted(watts=100.0, *, name="cpu:package-0", provenance=Provenance.COUNTER
     """A sensor of one domain whose power is ``watts``, or a waveform."""
     wave = watts if isinstance(watts, Waveform) else Waveform.constant(watts)
     domain = Domain(name=name, source="scripted", provenance=provenance)
-    return ReplaySensor([ScriptedMeter(domain=domain, waveform=wave)], clock=time.monotonic_ns, **options)
+    return ReplaySensor([ScriptedMeter(domain=domain, waveform=wave)], **options)
 
 
 def train(steps, *, pause=0.0, after=lambda step, loss: None):

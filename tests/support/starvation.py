@@ -42,20 +42,22 @@ class HeldTimer:
         self.stop_ns = 0
 
     def now_ns(self):
-        return self.clock()
+        return self.clock.now_ns()
 
     def sleep(self, seconds):
-        self._advance_to(self.clock() + round(seconds * SECOND))
+        self._advance_to(self.clock.now_ns() + round(seconds * SECOND))
 
     def wait(self, seconds):
-        self._advance_to(min(self.clock() + round(seconds * SECOND), max(self.stop_ns, self.clock())))
-        return self.clock() >= self.stop_ns
+        self._advance_to(
+            min(self.clock.now_ns() + round(seconds * SECOND), max(self.stop_ns, self.clock.now_ns()))
+        )
+        return self.clock.now_ns() >= self.stop_ns
 
     def _advance_to(self, time_ns):
         start, end = self.hold
         late = end if start <= time_ns < end else time_ns
-        self.clock.advance((late - self.clock()) / SECOND)
-        self.train(self.clock())
+        self.clock.advance((late - self.clock.now_ns()) / SECOND)
+        self.train(self.clock.now_ns())
 
     def stop(self):
         """Do nothing: the end is scripted."""
@@ -87,7 +89,7 @@ def record_with_hold(domain, waveform, *, hold, left, before=6.3, step=0.1, slow
     """
     clock = FakeClock()
     sensor = ReplaySensor([ScriptedMeter(domain=domain, waveform=waveform)], clock=clock)
-    origin_ns = clock()
+    origin_ns = clock.now_ns()
     store, log = RowStore(), WarningLog(lambda _: None)
     pipeline, inbox, *_ = build_pipeline([domain], store)
     ends = []
@@ -101,7 +103,7 @@ def record_with_hold(domain, waveform, *, hold, left, before=6.3, step=0.1, slow
     guarded = SlowSensor(sensor, timer) if slow_read else sensor
     sampler = Sampler([GuardedSensor(guarded, log)], pipeline, timer=timer)
     sampler.pre_roll()
-    start_ns = clock()
+    start_ns = clock.now_ns()
     pipeline.begin(start_ns)
     hold_ns = start_ns + round(before * SECOND)
     resume_ns = hold_ns + round(hold * SECOND)
@@ -113,7 +115,7 @@ def record_with_hold(domain, waveform, *, hold, left, before=6.3, step=0.1, slow
     timer.hold, timer.stop_ns = (hold_ns, resume_ns), end_ns
     for now_ns in sampler.drain_times():
         pipeline.drain(now_ns)
-    clock.advance(max(end_ns - clock(), 0) / SECOND)
+    clock.advance(max(end_ns - clock.now_ns(), 0) / SECOND)
     train(end_ns)
     pipeline.meters.close(end_ns)
     sampler.settle(end_ns)

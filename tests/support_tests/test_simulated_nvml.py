@@ -135,7 +135,7 @@ def test_queries_of_other_tools(nvml, fake_clock):
     assert processes == {os.getpid(): 2**30, 77: 5}
     _, samples = pynvml.nvmlDeviceGetSamples(gpu, pynvml.NVML_TOTAL_POWER_SAMPLES, 0)
     assert len(samples) == 11
-    assert samples[-1].timeStamp == fake_clock() // 1000
+    assert samples[-1].timeStamp == fake_clock.now_ns() // 1000
     with pytest.raises(pynvml.NVMLError_NotFound):
         pynvml.nvmlDeviceGetSamples(gpu, pynvml.NVML_TOTAL_POWER_SAMPLES, samples[-1].timeStamp)
 
