@@ -67,7 +67,8 @@ def test_the_block_at_exit_is_the_report_of_the_directory(recorded):
     assert first.startswith("energy-profiler: recording gpu:0 (counter), cpu:package-0 (modelled) -> ")
     assert block == render(report_of(run), ".txt")
     assert len(block.splitlines()) <= 25
-    assert "loss flat" in block
+    # Under load the steps per second vary, and the energy of the points with them.
+    assert {"flat": "loss flat", "too_early": "too early to forecast"}[run.fit().state] in block
 
 
 @pytest.mark.slow
