@@ -10,7 +10,7 @@ import pytest
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
-@pytest.mark.parametrize("script", ["environment.sh", "test", "demo", "../.ci/run"])
+@pytest.mark.parametrize("script", ["environment.sh", "test", "test-integrations", "demo", "../.ci/run"])
 def test_the_scripts_have_valid_syntax(script):
     subprocess.run(["bash", "-n", str(SCRIPTS / script)], check=True)
 
