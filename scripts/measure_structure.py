@@ -8,11 +8,13 @@ work tree of it first: ``git worktree add ../before COMMIT``.
 
 import argparse
 import ast
+import itertools
 import os
 import re
 import subprocess
 import sys
 import tokenize
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
@@ -49,6 +51,7 @@ with EnergyProfiler(target_loss=1e-9):
 """
 REPORT = """
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from profiler.cli import main
 main(["report", str(next(Path("energy_runs").iterdir())), "-o", "page.html"])
@@ -214,14 +217,27 @@ def prose_rows(code: Checkout) -> dict[str, str]:
     """Return the rows about comments, docstrings and parameters typed ``Callable``."""
     comments = sum(_comment_lines(path) for path in code.paths)
     lines = sum(len(text.splitlines()) for text in code.texts.values())
+    constants = sum(_constant_docstring_lines(code.nodes()))
     docstrings = [ast.get_docstring(node) or "" for node in code.nodes() if isinstance(node, DOCUMENTED)]
     return {
         "comment lines": f"{comments} ({100 * comments / lines:.1f} %)",
+        "the same with docstrings of constants": (
+            f"{comments + constants} ({100 * (comments + constants) / lines:.1f} %)"
+        ),
         "docstrings that begin with What, Whether, How or That which": str(
             sum(bool(re.match(r"(What|Whether|How|That which)\b", text)) for text in docstrings)
         ),
         "parameters typed Callable, aliases included": str(_callable_parameters(code)),
     }
+
+
+def _constant_docstring_lines(nodes: Iterable[ast.AST]) -> Iterator[int]:
+    """Yield the number of lines of each docstring that follows an assignment: the reason for a constant."""
+    for node in nodes:
+        if isinstance(node, ast.Module | ast.ClassDef):
+            for before, after in itertools.pairwise(node.body):
+                if isinstance(before, ast.Assign | ast.AnnAssign) and isinstance(after, ast.Expr):
+                    yield after.end_lineno - after.lineno + 1 if after.end_lineno else 1
 
 
 def _comment_lines(path: Path) -> int:

@@ -44,8 +44,10 @@ class Aliasing:
         length = end_ns - start_ns
         if not 0 < length <= _LONGEST_STEP * period_ns:
             return
+        # The first tick at or after the start; any tick is a reference, since their spacing is constant.
         tick = tick_ns + math.ceil((start_ns - tick_ns) / period_ns) * period_ns
         while tick < end_ns:
+            # Powers of the fundamental's vector are the vectors of the harmonics.
             turn = cmath.rect(1.0, math.tau * (tick - start_ns) / length)
             vector = turn
             for index in range(_HARMONICS):

@@ -135,6 +135,7 @@ class CounterMonitor:
         energy = reading.energy_joules
         value = reading.power_watts if energy is None else energy
         if value == self._value:
+            # Equal readings are evidence too: the tick lies after this time.
             self._was_unchanged = True
             self._ticks.unchanged_at(reading.time_ns)
             return reading.time_ns
@@ -160,6 +161,7 @@ class CounterMonitor:
         if period is not None and period >= SHORTEST_PERIOD_SECONDS and (is_known or self._is_stated):
             self._ticks.set_nominal_period(period * NANOSECONDS_PER_SECOND)
         elif not self._was_unchanged or self._is_smooth:
+            # Values that differ in each reading do not bound the time of a change better than the reading does.
             self._ticks.unchanged_at(time_ns)
             return time_ns
         changed_ns = self._ticks.changed_at(time_ns)
@@ -192,6 +194,7 @@ class CounterMonitor:
         if sampled is False:
             return 0.0
         is_locked = self.aliasing.concentration > LOCKED
+        # Locked ticks see the same power each time, so the observed amplitude does not show the rest of the step.
         unseen = _UNSEEN_AMPLITUDE if is_locked and self._is_coarse else 0.0
         return self.aliasing.share * max(self.sampling.amplitude if sampled else 0.0, unseen)
 

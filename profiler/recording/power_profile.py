@@ -54,6 +54,7 @@ class PowerProfile:
             exposures: Share of the gain's time spent in each part; the shares add up to 1.
             gain: Mean power over that time, relative to the mean power around it.
         """
+        # Plain lists: sixteen parts are too few for numpy to pay, and numpy stays out of a recording.
         spread = [sum(map(float.__mul__, row, exposures)) for row in self._covariance]
         scale = _FORGETTING * _NOISE**2 + sum(map(float.__mul__, spread, exposures))
         error = gain - self.expected(exposures)
@@ -68,6 +69,7 @@ class PowerProfile:
         self._accumulate()
 
     def _accumulate(self) -> None:
+        # The estimate may be negative where a part was seldom seen; energy never decreases.
         parts = [max(part, _LEAST_POWER) for part in self._parts]
         whole, done = sum(parts), 0.0
         for index, part in enumerate(parts):

@@ -29,6 +29,7 @@ class SamplingDetector:
 
     def add(self, gain_watts: float, power_watts: float | None) -> None:
         """Add a gain, as mean power over its time, and the power that was read with it."""
+        # A plain mean at first, then exponential forgetting: a change of load must not stay in the statistics.
         self._count += 1
         weight = max(1 - _MEMORY, 1 / self._count)
         self.level += weight * (gain_watts - self.level)
@@ -59,6 +60,8 @@ class SamplingDetector:
         """True if the counter merely adds up power readings; None while power has not varied enough to decide."""
         if self._count < _FEWEST_GAINS or self.level <= 0:
             return None
+        # Where power varies, a counter made of the readings follows them closely and an integrating one does not.
+        # Where it is constant, only a disagreement is informative.
         if self._changes > (_VARIES * self.level) ** 2:
             return self._departures < _SAME * self._changes
         return False if self.hidden_watts > _DEPARTS * self.level else None

@@ -54,6 +54,7 @@ class SamplingInterval:
         """
         known = list(periods)
         least = read_seconds / _MOST_OF_THE_TIME
+        # Dense polls at the start find update intervals that are not stated; they end even where none is found.
         if None in known and self._polls <= _LEARNING_POLLS:
             self._base = max(_LEARNING_SECONDS, least)
             return
@@ -65,6 +66,7 @@ class SamplingInterval:
         """Return the seconds until the next poll."""
         if self._fixed is not None:
             return self._fixed
+        # Multiples of the golden ratio fill the unit interval evenly, so that no polling period locks to a step.
         self._polls += 1
         return self._base * (1 + DITHER * (2 * (self._polls * _GOLDEN % 1.0) - 1))
 
@@ -72,5 +74,6 @@ class SamplingInterval:
 def _wanted(period: float | None, processor_seconds: float) -> float:
     if period is None or period < _SHORTEST_SECONDS:
         return DEFAULT_SECONDS
+    # Slow wake-ups are traded for accuracy, up to a polling interval that still sees nearly every update.
     gentle = min(processor_seconds / _GENTLE, _RAREST * period)
     return max(SHARE * period - _LATENESS, period / 2, gentle)

@@ -231,6 +231,7 @@ class Timeline:
         self._read_ns, self._interval_ns = reading.time_ns, gap_ns
         self._blur = UNIFORM * blur_ns / NANOSECONDS_PER_SECOND
         time_ns = reading.time_ns if changed_ns is None else changed_ns
+        # An estimated time of change may fall behind the last point; the reading's own time is then the only safe one.
         if self._times and time_ns <= self._times[-1]:
             time_ns = reading.time_ns
         return self._add_energy(time_ns, value) if is_energy else self._add_power(time_ns, value)
@@ -266,6 +267,7 @@ class Timeline:
         if before is None or not self._times:
             return self._append(time_ns, self._joules[-1] if self._joules else 0.0)
         seconds = (time_ns - self._times[-1]) / NANOSECONDS_PER_SECOND
+        # Trapezoidal rule: power readings are samples, not means.
         joules = seconds * (before + watts) / 2
         is_gap = seconds > _STALE_SECONDS
         if is_gap:
@@ -301,6 +303,7 @@ class Timeline:
             self._drifts.append(0.0)
             return
         seconds = (time_ns - self._times[-1]) / NANOSECONDS_PER_SECOND
+        # The change of power from one interval to the next shows the order of what happens unseen within one.
         before, self._watts = self._watts, (joules - self._joules[-1]) / seconds
         missed = (
             self._drift_factor * seconds * (self._watts - before)
@@ -332,6 +335,7 @@ class Timeline:
             return
         seconds = (time_ns - self._times[-1]) / NANOSECONDS_PER_SECOND
         joules = seconds * self.recent_watts()
+        # A power sensor never shows the bridged energy later, so only a counter's bridge is a debt.
         if self._raw is not None:
             self._overestimate += joules
         self._count_bridge(joules, seconds)

@@ -102,6 +102,7 @@ class CounterCheck:
             return
         seconds = (reading.time_ns - last.time_ns) / NANOSECONDS_PER_SECOND
         if seconds > _GAP_SECONDS:
+            # The power within the gap is unknown, so the gain across it cannot be compared.
             self._start_over()
             return
         self._pending_joules += seconds * ((last.power_watts or 0.0) + (reading.power_watts or 0.0)) / 2
@@ -120,6 +121,7 @@ class CounterCheck:
             self._add_unchanged(reading)
 
     def _add_change(self, reading: Reading) -> None:
+        # Counter and power are compared only from change to change: between changes the counter lags behind the power.
         self._changes += 1
         if self._changed_ns is not None:
             seconds = (reading.time_ns - self._changed_ns) / NANOSECONDS_PER_SECOND
@@ -132,6 +134,7 @@ class CounterCheck:
         self._pending_joules = 0.0
 
     def _add_unchanged(self, reading: Reading) -> None:
+        # Without power drawn, a constant counter is right.
         self._unchanged += 1
         if self._changed_ns is not None and reading.power_watts and reading.energy_joules is not None:
             seconds = (reading.time_ns - self._changed_ns) / NANOSECONDS_PER_SECOND
@@ -149,6 +152,7 @@ class CounterCheck:
         )
         if not is_staircase or len(self._intervals) < _MIN_INTERVALS:
             return None
+        # The mean of the plausible intervals is more precise than their median, which is a multiple of the poll's.
         typical = sorted(self._intervals)[len(self._intervals) // 2]
         seen = [interval for interval in self._intervals if interval <= _MAX_INTERVAL * typical]
         return sum(seen) / len(seen)
@@ -168,6 +172,7 @@ class CounterCheck:
         """Comparison of the counter with the power so far; None if either is missing."""
         if self._watts_range is None or self._counter_joules <= 0 or self._integrated_joules <= 0:
             return None
+        # Both ends of the comparison are uncertain by the lag of either source.
         low, high = self._watts_range
         edges = _POWER_LAG_SECONDS * (high - low) + _COUNTER_LAG_SECONDS * high
         return Comparison(
@@ -320,6 +325,7 @@ class CounterGuard:
         seconds = (time_ns - self._changed_ns) / NANOSECONDS_PER_SECOND
         if seconds < max(_GUARD_SECONDS, _SLOW_INTERVALS * self._longest_interval) or self._integral <= 0:
             return
+        # Never below the energy already returned: rows that contain it may be written.
         energy = max(self._energy, self._changed_joules + self._integral)
         if energy > self._energy:
             # The time since the change is included once, when the counter is first found frozen.
@@ -331,6 +337,7 @@ class CounterGuard:
         self.resets += 1
         self._has_changed = True
         self._offset = 0.0
+        # A reset must be returned as a decrease even where the new value is larger than the corrected energy.
         self._energy = max(min(joules, self._energy - _RESET_STEP), 0.0)
         self._mark_change(joules, time_ns)
 
@@ -349,6 +356,7 @@ class CounterGuard:
             self._offset = self._energy - joules
         else:
             self._energy = max(self._energy, joules + self._offset)
+            # Bounded, so that one standstill does not make the guard blind to the next.
             self._longest_interval = max(
                 self._longest_interval,
                 min((time_ns - self._changed_ns) / NANOSECONDS_PER_SECOND, _GUARD_SECONDS),
