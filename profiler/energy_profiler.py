@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
@@ -26,7 +25,7 @@ from profiler.budget import Budget
 from profiler.config import ProfilerConfig, documentation
 from profiler.distributed.layout import agree_on_layout
 from profiler.distributed.rank import detect_rank, process_group
-from profiler.errors import MissingDependencyError, UsageError
+from profiler.errors import UsageError
 from profiler.monitoring.monitor import Monitor
 from profiler.records import Status
 from profiler.storage.schema import RESUMED, RUN_FILE, STEPS, TABLES
@@ -62,12 +61,13 @@ def _accepts_keywords_of(
 class EnergyProfiler:
     """Recorder of the energy, steps and losses of an unmodified PyTorch training loop.
 
+    Loops of other libraries, such as JAX or scikit-learn, call :meth:`step` after each update; torch is not needed.
+
     Use it as a context manager, as a decorator, or with :meth:`start` and :meth:`stop`. Profilers may be nested. Errors
     of the profiler are logged to stderr once and never raised into the loop.
 
     Raises:
         UsageError: A keyword is out of range or contradicts another one.
-        MissingDependencyError: At the start, if torch is not installed.
     """
 
     @_accepts_keywords_of(ProfilerConfig)
@@ -94,12 +94,10 @@ class EnergyProfiler:
         """Start recording; the measured window begins when this returns.
 
         Raises:
-            MissingDependencyError: torch is not installed.
             UsageError: The profiler is already recording.
         """
         if self.is_recording:
             raise UsageError("this profiler is already recording; nest another EnergyProfiler instead.")
-        _require_torch()
         self._run, self._session = None, None
         self._monitor = Monitor(self._config, self._on_budget_alarm)
         begun = time.monotonic()
@@ -367,14 +365,6 @@ def running() -> EnergyProfiler | None:
 
 def _emit(message: str) -> None:
     write_stderr(f"energy-profiler: {message}")
-
-
-def _require_torch() -> None:
-    """Check that torch is installed without importing it: the training decides when that happens."""
-    if sys.modules.get("torch") is None and ("torch" in sys.modules or find_spec("torch") is None):
-        raise MissingDependencyError(
-            "torch", needed_for="Recording a training run", install='pip install "energy-profiler[torch]"'
-        )
 
 
 def _find_sensors(config: ProfilerConfig) -> "Found":

@@ -136,7 +136,7 @@ def _torch(diagnosis: Diagnosis) -> str:
     if torch.problem:
         return f"cannot be imported: {torch.problem}"
     if torch.version is None:
-        return 'not installed, which recording needs: pip install "energy-profiler[torch]"'
+        return "not installed: steps are recorded where the loop calls prof.step(loss=...)"
     number = len(torch.devices)
     return f"{torch.version}, {number or 'no'} CUDA device{'s' if number > 1 else ''}"
 

@@ -3,11 +3,13 @@
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from profiler.torch_hooks.events import EventId, Expired, Kind, PendingScalar, StepEvent
+from profiler.torch_hooks.events import EventId, Expired, Kind, PendingArray, PendingScalar, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _PATIENCE_NS = 5 * NANOSECONDS_PER_SECOND
 """Time after which a loss that has not arrived from its device counts as not measured."""
+_ARRAY_PATIENCE_NS = 60 * NANOSECONDS_PER_SECOND
+"""The same for libraries that queue whole steps, so that a loss is ready long after its step was launched."""
 
 _SETTLED_NS = NANOSECONDS_PER_SECOND // 4
 """Time after its last update at which a complete step is final although no next step has begun."""
@@ -144,7 +146,7 @@ class StepAssembler:
                 or event.skipped is not None
                 or type(event.learning_rate) is PendingScalar
             ):
-                resolved = self._resolve(event, give_up=final or now_ns - event.end_ns > _PATIENCE_NS)
+                resolved = self._resolve(event, give_up=final or now_ns - event.end_ns > _patience(event))
                 if resolved is None:
                     return done
                 event = resolved
@@ -173,7 +175,9 @@ class StepAssembler:
     def _resolve(self, event: StepEvent, *, give_up: bool) -> StepEvent | None:
         """Return the event with the values that were on their way from a device; None while some are missing."""
         waiting = [
-            s for s in (*event.pending_losses, event.learning_rate, event.skipped) if type(s) is PendingScalar
+            s
+            for s in (*event.pending_losses, event.learning_rate, event.skipped)
+            if isinstance(s, PendingScalar)
         ]
         found = {slot: self._poll(slot) for slot in waiting}
         ended = None if event.device_end is None else self._poll(event.device_end)
@@ -219,3 +223,9 @@ class StepAssembler:
             self._closed += 1
             self.alternating_steps += self._open.turns > 1
             self._open = None
+
+
+def _patience(event: StepEvent) -> int:
+    """Return the time to wait for the values of an event, in nanoseconds."""
+    is_array = any(isinstance(loss, PendingArray) for loss in event.pending_losses)
+    return _ARRAY_PATIENCE_NS if is_array else _PATIENCE_NS

@@ -6,13 +6,15 @@ import struct
 import sys
 from typing import Any
 
-from profiler.torch_hooks.events import EXPIRED, Expired, PendingScalar
+from profiler.torch_hooks.events import EXPIRED, Expired, PendingArray, PendingScalar
 
 _MAX_WARNINGS = 100
 _CAPACITY = 4096
 _PENDING = 0x7FC0E1A5
 """A quiet NaN with a payload that no arithmetic produces: the content of a word until the copy has arrived."""
 
+_CPU = 1
+"""DLPack's number of the host."""
 _ADVICE = "hand it over with prof.step(loss=...)"
 _SEVERAL = f"a backward pass that started from a tensor of several elements has no loss; {_ADVICE}"
 
@@ -74,7 +76,7 @@ class DeviceFlags:
 
 
 class ScalarReader:
-    """Converter of one-element tensors to floats (CPU) or pending scalars (CUDA).
+    """Converter of one-element tensors to floats (CPU) or pending scalars (CUDA, and arrays that are not ready).
 
     Attributes:
         warnings: Values that could not be read and other limits of the record, one sentence each.
@@ -83,21 +85,22 @@ class ScalarReader:
     def __init__(self, torch: Any) -> None:
         self._torch = torch
         self._ring: PinnedRing | None = None
+        self._array_numbers = itertools.count(-2, -1)
         self.warnings: set[str] = set()
 
     def read(self, tensor: Any, *, several: str = _SEVERAL) -> float | PendingScalar | None:
         """Return the value of a number or one-element tensor, or None with a warning if it cannot be read.
 
         Args:
-            tensor: A tensor, or any object that ``float`` accepts.
-            several: Warning for a tensor that does not have exactly one element.
+            tensor: A tensor, a number, or a one-element array of another library.
+            several: Warning for a tensor or array that does not have exactly one element.
 
         Raises:
             TypeError, ValueError: ``tensor`` is neither a tensor nor a number.
         """
         tensor_type: Any = getattr(self._torch, "Tensor", ())
         if not isinstance(tensor, tensor_type):
-            return float(tensor)
+            return self._read_other(tensor, several)
         if tensor.numel() != 1:
             self.warn(several)
             return None
@@ -109,6 +112,26 @@ class ScalarReader:
         # The only way to read the plain tensor below a subclass.
         with self._torch._C.DisableTorchFunctionSubclass():  # noqa: SLF001
             return self._read_plain(tensor)
+
+    def _read_other(self, value: Any, several: str) -> float | PendingArray | None:
+        """Return the value of a number or an array of another library, without waiting for its device."""
+        if isinstance(value, float | int) or not hasattr(value, "item"):
+            return float(value)
+        if getattr(value, "size", 1) != 1:
+            self.warn(several)
+            return None
+        if hasattr(value, "is_ready"):
+            pending = PendingArray(next(self._array_numbers))
+            pending.array = value
+            ready = self.poll(pending)
+            return ready if isinstance(ready, float) else pending
+        if _is_on_device(value):
+            kind = f"{type(value).__module__.partition('.')[0]}.{type(value).__name__}"
+            self.warn(
+                f"a {kind} on a device cannot be read without waiting for the device; pass a float instead"
+            )
+            return None
+        return float(value.item())
 
     def _read_plain(self, tensor: Any) -> float | PendingScalar | None:
         device = tensor.device.type
@@ -124,6 +147,8 @@ class ScalarReader:
 
     def poll(self, pending: PendingScalar) -> float | Expired | None:
         """Return the value of a pending scalar, None until it arrives, or ``EXPIRED``."""
+        if isinstance(pending, PendingArray):
+            return _poll_array(pending.array)
         return self._pinned().poll(pending)
 
     def flags(self, device: Any) -> DeviceFlags:
@@ -139,3 +164,18 @@ class ScalarReader:
         """Add a warning, unless there are too many already."""
         if len(self.warnings) < _MAX_WARNINGS:
             self.warnings.add(reason)
+
+
+def _poll_array(array: Any) -> float | Expired | None:
+    try:
+        return float(array.item()) if array.is_ready() else None
+    except RuntimeError:  # its memory was donated to a later computation, or another host holds it
+        return EXPIRED
+
+
+def _is_on_device(array: Any) -> bool:
+    """Return whether an array of another library is in a device's memory."""
+    if hasattr(array, "__dlpack_device__"):
+        return bool(int(array.__dlpack_device__()[0]) != _CPU)
+    device = getattr(array, "device", "")
+    return isinstance(device, str) and "CPU" not in device.upper() and bool(device)

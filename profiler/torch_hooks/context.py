@@ -45,14 +45,18 @@ class HookContext:
         self.now = time.monotonic_ns
         self.are_gradients_enabled: Callable[[], bool] = bool
 
-    def reset(self, torch: Any) -> None:
+    def reset(self) -> None:
         """Start a new recording."""
         self.failure = None
         self.scalars.warnings.clear()
-        self.losses.reset(torch)
+        self.losses.reset()
         self.trainings.reset()
         self.devices.clear()
         self.device_events = None
+
+    def use(self, torch: Any) -> None:
+        """Read tensors of ``torch`` from now on."""
+        self.losses.tensor_type = torch.Tensor
         self.cuda = torch.cuda
         self.are_gradients_enabled = torch.is_grad_enabled
 

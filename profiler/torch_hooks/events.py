@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from enum import Enum, IntEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Kind(IntEnum):
@@ -24,6 +24,16 @@ class PendingScalar(int):
     """Number of a scalar whose copy from the device may not have arrived yet; counts from 0."""
 
     __slots__ = ()
+
+
+class PendingArray(PendingScalar):
+    """One-element array of another library that computes asynchronously, such as JAX; counts down from -2.
+
+    Attributes:
+        array: The array; it has ``is_ready()`` and ``item()``.
+    """
+
+    array: Any
 
 
 class EventId(int):

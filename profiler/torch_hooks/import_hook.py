@@ -35,7 +35,7 @@ def when_imported(name: str, action: Callable[[], None]) -> Callable[[], None]:
     Returns:
         A function that cancels the request.
     """
-    if name in sys.modules:
+    if sys.modules.get(name) is not None:
         action()
         return lambda: None
     watch = _ImportWatch(name, action)

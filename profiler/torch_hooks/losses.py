@@ -28,9 +28,8 @@ class LossReader:
         self.tensor_type: Any = None
         self.has_scaled = False
 
-    def reset(self, torch: Any) -> None:
+    def reset(self) -> None:
         """Start a new recording."""
-        self.tensor_type = torch.Tensor
         self.has_scaled = False
 
     def read(self, tensors: Any, gradients: Any) -> tuple[float | None, tuple[PendingScalar, ...]]:

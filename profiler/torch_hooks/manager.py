@@ -15,6 +15,8 @@ from profiler.torch_hooks.monkeypatch import Patches
 from profiler.torch_hooks.schedulers import Schedulers, scheduler_classes
 from profiler.torch_hooks.step_detector import StepDetectors
 
+_SEVERAL = "prof.step(loss=...) got several elements; pass their mean"
+
 
 class HookManager:
     """Installs the hooks while at least one sink is attached; if torch is not imported yet, at its import.
@@ -62,7 +64,8 @@ class HookManager:
         with self._lock:
             is_first = not self._sinks
             if is_first:
-                self.context.failure = None
+                self.context.reset()
+                self.detectors.reset()
             self._set_sinks((*self._sinks, sink))
             is_new = times_loading and not self._times_loading
             self._times_loading |= times_loading
@@ -115,8 +118,7 @@ class HookManager:
 
     def _install(self) -> None:
         torch = sys.modules["torch"]
-        self.context.reset(torch)
-        self.detectors.reset()
+        self.context.use(torch)
         # There is no public way to detect a running backward pass.
         self.detectors.current_graph_task = torch._C._current_graph_task_id  # noqa: SLF001
         replace = self._patches.replace
@@ -158,7 +160,7 @@ class HookManager:
             loss: A number, a one-element tensor or None.
         """
         try:
-            value = None if loss is None else self.scalars.read(loss)
+            value = None if loss is None else self.scalars.read(loss, several=_SEVERAL)
         except Exception as error:  # noqa: BLE001 - an unreadable loss must not end the training
             value = None
             what = f"a {type(loss).__name__}; {type(error).__name__}"

@@ -16,6 +16,7 @@ from profiler.torch_hooks.async_scalars import (
     ScalarReader,
 )
 from profiler.torch_hooks.events import EXPIRED, PendingScalar
+from tests.support.step_recording import recorded
 
 FLOATS = st.floats(width=32)
 
@@ -167,3 +168,65 @@ def test_a_repeated_warning_is_kept_once(reader):
     for _ in range(3):
         reader.read(torch.ones(2))
     assert len(reader.warnings) == 1
+
+
+class LateArray:
+    """One-element array of a library that computes asynchronously; reading it early would wait."""
+
+    def __init__(self, value, *, size=1):
+        self.value, self.size, self.state = value, size, "computing"
+
+    def is_ready(self):
+        if self.state == "deleted":
+            raise RuntimeError("Array has been deleted.")
+        return self.state == "ready"
+
+    def item(self):
+        assert self.state == "ready", "this read would have waited for the device"
+        return self.value
+
+
+class DeviceArray:
+    """Array on an accelerator of a library that has no way to ask whether it is ready."""
+
+    def __dlpack_device__(self):
+        return (2, 0)
+
+    def item(self):
+        raise AssertionError("this read would have waited for the device")
+
+
+def test_an_array_of_another_library_is_read_once_it_is_ready(reader):
+    array = LateArray(1.5)
+    pending = reader.read(array)
+    assert reader.poll(pending) is None
+    array.state = "ready"
+    assert reader.poll(pending) == 1.5
+    assert reader.read(array) == 1.5
+    assert reader.warnings == set()
+
+
+def test_a_deleted_array_has_no_value(reader):
+    array = LateArray(1.5)
+    pending = reader.read(array)
+    array.state = "deleted"
+    assert reader.poll(pending) is EXPIRED
+
+
+@pytest.mark.parametrize(
+    ("value", "warning"),
+    [(LateArray(1.0, size=3), "several"), (DeviceArray(), "cannot be read without waiting")],
+)
+def test_an_array_that_cannot_be_read_is_reported(reader, value, warning):
+    assert reader.read(value, several="several") is None
+    assert [warning in line for line in reader.warnings] == [True]
+
+
+def test_a_step_waits_for_the_loss_of_an_asynchronous_library(manual_step):
+    arrays = [LateArray(float(step)) for step in range(4)]
+    with recorded() as recording:
+        for array in arrays:
+            manual_step(array)
+        for array in arrays[:3]:
+            array.state = "ready"
+    assert recording.truth == [(0.0, 0), (1.0, 0), (2.0, 0), (None, 0)]
