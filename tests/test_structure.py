@@ -216,17 +216,6 @@ def test_the_public_surface_is_frozen():
         _ = profiler.nothing
 
 
-def test_without_torch_the_with_says_how_to_install_it(tmp_path):
-    script = (
-        "import sys; sys.modules['torch'] = None\n"
-        "from profiler import EnergyProfiler\n"
-        "with EnergyProfiler(): pass\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert 'pip install "energy-profiler[torch]"' in done.stderr.splitlines()[-1]
-
-
 def test_a_script_named_profiler_py_is_named_in_the_error(tmp_path):
     (tmp_path / "profiler.py").write_text("from profiler import EnergyProfiler\n")
     script = tmp_path / "profiler.py"
