@@ -1,6 +1,7 @@
 """Arguments and output that commands share."""
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,48 @@ def add_partial(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partial", action="store_true", help="if a file is damaged, use the rows before the damage"
     )
+
+
+def add_output(parser: argparse.ArgumentParser, formats: str) -> None:
+    """Add ``-o``, ``--json``, ``--force`` and ``--plotlyjs``.
+
+    Args:
+        parser: The parser.
+        formats: Known extensions of ``-o``, for its help text.
+    """
+    output = parser.add_mutually_exclusive_group()
+    output.add_argument(
+        "-o",
+        "--output",
+        metavar="FILE",
+        type=Path,
+        help=f"write to FILE; its extension selects the format: {formats}",
+    )
+    output.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    parser.add_argument(
+        "--plotlyjs",
+        metavar="PLACE",
+        choices=("inline", "cdn", "directory"),
+        default="inline",
+        help="source of the script that draws the figures of a page: inline (in the page, 5 MB, the default), directory"
+        " (a file beside the page) or cdn (loaded from plotly's server by each reader's browser)",
+    )
+
+
+def number(flag: str, text: str) -> float:
+    """Convert the value of a flag to a number.
+
+    Raises:
+        UsageError: It is not a number.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if math.isnan(value):
+        raise UsageError(f"{flag} must be a number, not {text!r}.")
+    return value
 
 
 def add_metric(parser: argparse.ArgumentParser) -> None:

@@ -1,20 +1,19 @@
 """Report what a run cost and what a lower loss would cost. Reads the run directory only; torch is not needed."""
 
 import argparse
-import math
-from pathlib import Path
 
 from profiler.cli.common import (
     add_metric,
+    add_output,
     add_partial,
     add_prices,
     check_output,
     explain_write_error,
+    number,
     prices_of,
     write_stdout,
 )
 from profiler.cli.runs import add_run, find_run
-from profiler.errors import UsageError
 
 EXAMPLE = """\
 examples:
@@ -25,15 +24,7 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_run(parser)
-    output = parser.add_mutually_exclusive_group()
-    output.add_argument(
-        "-o",
-        "--output",
-        metavar="FILE",
-        type=Path,
-        help="write to FILE; its extension selects the format: .html, .txt or .json",
-    )
-    output.add_argument("--json", action="store_true", help="print JSON")
+    add_output(parser, ".html, .txt, .md, .json, or .svg for the figure")
     add_metric(parser)
     parser.add_argument(
         "--target",
@@ -44,15 +35,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add_prices(parser)
     add_partial(parser)
-    parser.add_argument("--force", action="store_true", help="overwrite FILE")
-    parser.add_argument(
-        "--plotlyjs",
-        metavar="PLACE",
-        choices=("inline", "cdn", "directory"),
-        default="inline",
-        help="source of the script that draws the figures of a page: inline (in the page, 5 MB, the default), directory"
-        " (a file beside the page) or cdn (loaded from plotly's server by each reader's browser)",
-    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -60,8 +42,8 @@ def run(options: argparse.Namespace) -> int:
     from profiler.reporting import render, report_of, write
     from profiler.run import load_run
 
-    targets = [_number(text) for text in options.target]
-    output: Path | None = options.output
+    targets = [number("--target", text) for text in options.target]
+    output = options.output
     if output is not None:
         check_output(output, force=options.force)
     run = load_run(find_run(options.run, options.root), partial=options.partial)
@@ -73,13 +55,3 @@ def run(options: argparse.Namespace) -> int:
         with explain_write_error(output):
             write(report, output, plotlyjs=options.plotlyjs)
     return 0
-
-
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if math.isnan(value):
-        raise UsageError(f"--target must be a number, not {text!r}.")
-    return value

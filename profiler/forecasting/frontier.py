@@ -1,4 +1,4 @@
-"""Frontier of several runs of one task: the cheapest run at each loss, and its extrapolation.
+"""Frontier of several runs of one task: the cheapest run at each level, and its extrapolation.
 
 The frontier is the lower envelope of smoothed loss against joules over all runs, extrapolated as a curve (approach 1 of
 Hoffmann et al., Training Compute-Optimal Large Language Models, 2022, with joules in place of operations).
@@ -17,6 +17,8 @@ import numpy.typing as npt
 from profiler.errors import ForecastRefusedError
 from profiler.forecasting.curve import FloatArray
 from profiler.forecasting.fit import fit_curve
+from profiler.forecasting.metric import Metric
+from profiler.forecasting.predictive import LOWEST
 from profiler.forecasting.result import CurveFit
 from profiler.forecasting.smoothing import Smoothed
 from profiler.records import CurveState, Forecast, Interval
@@ -82,9 +84,10 @@ class Envelope:
     Attributes:
         fits: The fit of each run; None where its curve does not support one.
         refused: Reason for excluding each run; empty for the others.
-        joules: Joules at which a run reaches a new lowest loss of all runs, increasing.
-        losses: That loss, decreasing.
+        joules: Joules at which a run reaches a new best level of all runs, increasing.
+        losses: That level, improving.
         runs: Index of that run.
+        metric: Direction and best value of the metric.
     """
 
     fits: tuple[CurveFit | None, ...]
@@ -92,11 +95,13 @@ class Envelope:
     joules: FloatArray
     losses: FloatArray
     runs: npt.NDArray[np.int64]
+    metric: Metric
 
     @property
     def common(self) -> tuple[float, float]:
-        """The highest and the lowest loss that at least two runs reached."""
-        return _common([fit for fit in self.fits if fit is not None])
+        """The worst and the best level that at least two runs reached."""
+        worst, best = _common([fit for fit in self.fits if fit is not None])
+        return self.metric.value(worst), self.metric.value(best)
 
     @property
     def stretches(self) -> tuple[Stretch, ...]:
@@ -115,8 +120,9 @@ class Envelope:
         )
 
     def milestone(self, loss: float) -> Milestone:
-        """Return the energy at which each run reached a positive loss."""
-        target = math.log(loss)
+        """Return the energy at which each run reached a level."""
+        error = self.metric.error(loss)
+        target = math.log(error) if error > 0.0 else LOWEST
         joules = tuple(None if fit is None else fit.smoothed.first_crossing(target) for fit in self.fits)
         at_most = tuple(fit is not None and target > float(fit.smoothed.log_values[0]) for fit in self.fits)
         paid = [(price, run) for run, price in enumerate(joules) if price is not None and price < math.inf]
@@ -164,25 +170,32 @@ def fit_frontier(
     return extrapolate(trace(runs), lower_bound=lower_bound, level=level)
 
 
-def trace(runs: Sequence[Fittable]) -> Envelope:
+def trace(runs: Sequence[Fittable], names: Sequence[str] = ()) -> Envelope:
     """Trace the lower envelope of several runs. A run whose curve supports no fit is excluded, with the reason.
+
+    Args:
+        runs: Recorded runs, fits, or pairs ``(joules, values)``, in any mixture.
+        names: Names of the runs for messages.
 
     Raises:
         ForecastRefusedError: ``too_few_runs`` or ``no_common_range``.
     """
     fits, refused = zip(*(_fitted(run) for run in runs), strict=True) if runs else ((), ())
     known = [fit for fit in fits if fit is not None]
-    _refuse_few(len(runs), len(known), [reason for reason in refused if reason])
+    _refuse_few(len(known), refused, names)
+    metric = known[0].metric
     high, low = _common(known)
     if low >= high:
         raise ForecastRefusedError(
             "no_common_range",
-            f"No two runs reached the same loss: one ends at {low:.4g} and the next begins at {high:.4g}.",
-            remedy="Compare runs of one task with the same loss, or train longer until their losses overlap.",
+            f"No two runs reached the same level: one ends at {metric.value(low):.4g} and the next begins at "
+            f"{metric.value(high):.4g}.",
+            remedy="Compare runs of one task with the same metric, or train longer until their curves overlap.",
         )
     curves = [(k, fit.smoothed) for k, fit in enumerate(fits) if fit is not None]
-    joules, losses, owners = _lowest(curves, _origin(known))
-    return Envelope(fits=fits, refused=refused, joules=joules, losses=losses, runs=owners)
+    joules, errors, owners = _lowest(curves, _origin(known))
+    levels = np.array([metric.value(error) for error in errors])
+    return Envelope(fits=fits, refused=refused, joules=joules, losses=levels, runs=owners, metric=metric)
 
 
 def extrapolate(envelope: Envelope, *, lower_bound: float | None = None, level: float = 0.9) -> Frontier:
@@ -192,8 +205,15 @@ def extrapolate(envelope: Envelope, *, lower_bound: float | None = None, level: 
         ForecastRefusedError: As `fit_curve`.
     """
     origin = _origin([fit for fit in envelope.fits if fit is not None])
+    best = envelope.metric.best
     fit = fit_curve(
-        envelope.joules, envelope.losses, origin_joules=origin, lower_bound=lower_bound, level=level
+        envelope.joules,
+        envelope.losses,
+        origin_joules=origin,
+        lower_bound=lower_bound,
+        goal="min" if best is None else "max",
+        best=best,
+        level=level,
     )
     if not fit.has_forecast:
         raise ForecastRefusedError(
@@ -216,19 +236,22 @@ def _fit(run: SupportsFit | tuple[npt.ArrayLike, npt.ArrayLike]) -> CurveFit:
     return fit_curve(*run) if isinstance(run, tuple) else run.fit()
 
 
-def _refuse_few(given: int, known: int, reasons: list[str]) -> None:
+def _refuse_few(known: int, refused: Sequence[str], names: Sequence[str]) -> None:
     if known < 2:  # noqa: PLR2004 - an envelope of one run is that run
+        given = len(refused)
         what = f"A comparison needs two runs with a curve; of the {given} given, {known or 'none'} has one."
+        first = next((k for k, reason in enumerate(refused) if reason), None)
+        reason = "" if first is None else ": ".join((*names[first : first + 1], refused[first]))
         raise ForecastRefusedError(
             "too_few_runs",
-            " ".join((what, *reasons[:1])),
+            f"{what} {reason}".strip(),
             remedy="Name at least two runs of one task whose losses were recorded.",
         )
 
 
 def _common(fits: Sequence[CurveFit]) -> tuple[float, float]:
-    """Return the second highest start and the second lowest end: at least two runs cover the range between them."""
-    starts = sorted(fit.first_level for fit in fits)
+    """Return the second highest start and the second lowest end of the error: two runs cover the range between them."""
+    starts = sorted(fit.metric.error(fit.first_level) for fit in fits)
     ends = sorted(math.exp(float(fit.smoothed.log_values.min())) for fit in fits)
     return starts[-2], ends[1]
 
@@ -241,7 +264,7 @@ def _origin(fits: Sequence[CurveFit]) -> float:
 def _lowest(
     curves: Sequence[tuple[int, Smoothed]], origin: float
 ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int64]]:
-    """Return joules, loss and run at each point where a run is lower than all runs with less energy."""
+    """Return joules, error and run at each point where a run is lower than all runs with less energy."""
     axes = [np.log(curve.joules - origin) for _, curve in curves]
     grid = np.linspace(min(axis[0] for axis in axes), max(axis[-1] for axis in axes), POINTS)
     levels = np.stack(

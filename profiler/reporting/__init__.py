@@ -3,7 +3,7 @@
 A new renderer is one file and one row in ``RENDERERS``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from profiler.forecasting.binning import CurveBins
     from profiler.forecasting.lr_trace import RateTrace
     from profiler.records import Summary
+    from profiler.reporting.comparison import Comparison
     from profiler.reporting.forecast_section import Outlook
     from profiler.reporting.model import Details, Report
     from profiler.storage.reader import StoredRun
@@ -32,6 +33,13 @@ RENDERERS = {
 }
 """Modules by file extension; each has ``render(report, options)``, which returns `Rendered`."""
 
+COMPARISON_RENDERERS = {
+    ".txt": "profiler.reporting.comparison_text",
+    ".html": "profiler.reporting.comparison_page",
+    ".json": "profiler.reporting.comparison_json",
+}
+"""Modules by file extension; each has ``render(comparison, options)``, which returns `Rendered`."""
+
 
 def render(report: "Report", extension: str, *, plotlyjs: str = "inline") -> str:
     """Render a report as text.
@@ -44,16 +52,26 @@ def render(report: "Report", extension: str, *, plotlyjs: str = "inline") -> str
     Raises:
         UsageError: No renderer has that extension, or ``plotlyjs`` is not one of `PLOTLYJS`.
     """
-    return _rendered(report, extension, plotlyjs).content.decode()
+    return _rendered(RENDERERS, report, extension, plotlyjs).content.decode()
 
 
-def _rendered(report: "Report", extension: str, plotlyjs: str) -> Rendered:
-    if extension not in RENDERERS:
-        known = ", ".join(RENDERERS)
+def render_comparison(comparison: "Comparison", extension: str) -> str:
+    """Render a comparison as text.
+
+    Raises:
+        UsageError: No renderer has that extension.
+    """
+    return _rendered(COMPARISON_RENDERERS, comparison, extension, "inline").content.decode()
+
+
+def _rendered(renderers: Mapping[str, str], subject: object, extension: str, plotlyjs: str) -> Rendered:
+    if extension not in renderers:
+        known = ", ".join(renderers)
         raise UsageError(f"no report has the extension {extension!r}; there are: {known}.")
     if plotlyjs not in PLOTLYJS:
         raise UsageError(f"plotlyjs must be one of {', '.join(PLOTLYJS)}, not {plotlyjs!r}.")
-    rendered: Rendered = import_module(RENDERERS[extension]).render(report, RenderOptions(plotlyjs=plotlyjs))
+    options = RenderOptions(plotlyjs=plotlyjs)
+    rendered: Rendered = import_module(renderers[extension]).render(subject, options)
     return rendered
 
 
@@ -97,7 +115,19 @@ def write(report: "Report", path: Path, *, plotlyjs: str = "inline") -> Path:
     Raises:
         UsageError: No renderer has that extension, or ``plotlyjs`` is not one of `PLOTLYJS`.
     """
-    rendered = _rendered(report, path.suffix, plotlyjs)
+    return _write(_rendered(RENDERERS, report, path.suffix, plotlyjs), path)
+
+
+def write_comparison(comparison: "Comparison", path: Path, *, plotlyjs: str = "inline") -> Path:
+    """Write a comparison and the files that it refers to; the extension selects the renderer.
+
+    Raises:
+        UsageError: No renderer has that extension, or ``plotlyjs`` is not one of `PLOTLYJS`.
+    """
+    return _write(_rendered(COMPARISON_RENDERERS, comparison, path.suffix, plotlyjs), path)
+
+
+def _write(rendered: Rendered, path: Path) -> Path:
     for name, content in rendered.companions.items():
         write_atomically(path.parent / name, content)
     write_atomically(path, rendered.content)

@@ -1,34 +1,44 @@
-"""Comparison of runs: the energy of each at equal losses, and the extrapolated frontier of the cheapest."""
+"""Comparison of runs: the best at equal energy and at equal level, and the extrapolated frontier of the cheapest."""
 
-import json
 import math
-import textwrap
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from profiler.analysis.curve import fit_metric, learning_rate_trace
-from profiler.errors import ForecastRefusedError
+from profiler.analysis.curve import fit_metric, learning_rate_trace, metric_points
+from profiler.emissions import Prices, read_prices
+from profiler.errors import ForecastRefusedError, UsageError
 from profiler.forecasting.priors import HORIZON_LIMIT
-from profiler.records import Interval
+from profiler.records import CurveState, Interval, Status
 from profiler.reporting import text
-from profiler.reporting.json import REPORT_VERSION, plain
-from profiler.units import format_joules
+from profiler.reporting.metric_choice import LOSS, best_of, goal_of, headline
+from profiler.reporting.model import Cost, build, gain_variance
+from profiler.storage.schema import CONFIG
 
 if TYPE_CHECKING:
     from profiler.forecasting import CurveFit, Frontier
     from profiler.forecasting.frontier import Envelope, Milestone, Stretch
+    from profiler.forecasting.ranking import Ranking
+    from profiler.reporting.model import Report
     from profiler.storage.reader import StoredRun
 
-WIDTH = 80
 _LEVELS = (0.4, 0.7, 1.0)
-"""Positions of the compared losses, from the highest common one (0) to the lowest (1)."""
+"""Positions of the compared levels, from the worst common one (0) to the best (1)."""
 _DIGITS = 3
-_SHORTEST = 0.02
-"""Part of the envelope's log range below which a stretch is not listed."""
 _AHEAD = (2.0, 5.0, HORIZON_LIMIT)
-_NAME = 22
-_COLUMN = 13
+_UNLIKE = 3.0
+"""Ratio of the first levels from which runs are flagged as different tasks."""
+_SEED = re.compile(r"(^|[_.-])seed($|[_.-])", re.IGNORECASE)
+_MOST_DIFFERENCES = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Series:
+    """The smoothed curve of a run: joules since its start, and levels."""
+
+    joules: tuple[float, ...]
+    levels: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +51,12 @@ class Line:
         joules: Its total energy; None without measured energy.
         last_loss: End of its smoothed curve; None when it is excluded.
         refused: Reason for its exclusion; empty for a compared run.
+        status: Status of the run.
+        state: State of its curve; None when it is excluded.
+        steps: Training steps.
+        measured_share: Measured part of the energy; None without energy.
+        cost: Its energy as electricity, carbon and money.
+        series: Its smoothed curve; None when it is excluded.
     """
 
     name: str
@@ -48,14 +64,41 @@ class Line:
     joules: float | None
     last_loss: float | None
     refused: str
+    status: Status = Status.COMPLETED
+    state: CurveState | None = None
+    steps: int = 0
+    measured_share: float | None = None
+    cost: Cost | None = None
+    series: Series | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ahead:
-    """The lowest loss expected for an amount of energy."""
+    """The best level expected for an amount of energy."""
 
     joules: float
     loss: Interval
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Spread between runs that differ only in their seed.
+
+    Attributes:
+        share: Standard deviation of the energy to a level, relative to it; None where it is unknown.
+        repeats: Runs from whose repeats it was estimated; 0 where the user gave it.
+    """
+
+    share: float | None = None
+    repeats: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """A setting that differs between the runs: its name, and its value in each, None where it is not set."""
+
+    name: str
+    values: tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +107,21 @@ class Comparison:
 
     Attributes:
         runs: The runs in the order given.
-        milestones: Losses that at least two of them reached, and the energy of each.
+        milestones: Levels, and the energy of each run to reach them.
         cheapest: The parts of the lower envelope, each with its cheapest run.
         ahead: The extrapolated envelope; empty where it is refused.
-        floor: The loss that it approaches; None where it is refused.
+        floor: The level that it approaches; None where it is refused.
         refused: Reason for the missing extrapolation.
         notes: Caveats of the extrapolation.
+        metric: Name of the compared metric.
+        goal: ``min`` or ``max``, the direction in which it improves.
+        note: One sentence that explains the choice of the metric; empty where it is evident.
+        at_energy: The runs ranked at the energy of the shortest; None where two runs cannot be ranked.
+        at_level: The runs ranked at a level; None where two runs cannot be ranked.
+        spread: Spread between seeds that the probabilities include.
+        flags: Signs that the runs are not of one task, as sentences.
+        differences: Settings in which the runs differ.
+        frontier: The measured part of the lower envelope.
     """
 
     runs: tuple[Line, ...]
@@ -79,37 +131,194 @@ class Comparison:
     floor: Interval | None
     refused: str
     notes: tuple[str, ...]
+    metric: str = LOSS
+    goal: str = "min"
+    note: str = ""
+    at_energy: "Ranking | None" = None
+    at_level: "Ranking | None" = None
+    spread: Spread = Spread()
+    flags: tuple[str, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    frontier: Series | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Curve:
-    """The loss curve of a stored run, fitted on demand."""
+    """The curve of a metric in a stored run, fitted on demand."""
 
     run: "StoredRun"
+    report: "Report"
+    metric: str
+    options: Mapping[str, Any]
 
     def fit(self) -> "CurveFit":
-        return fit_metric(self.run, learning_rate_trace(self.run))
+        if self.report.refused:
+            raise ForecastRefusedError("no_curve", self.report.refused, remedy="")
+        if self.metric not in _names(self.run):
+            raise ForecastRefusedError("no_metric", f"It has no metric {self.metric}.", remedy="")
+        return fit_metric(self.run, learning_rate_trace(self.run), self.metric, **self.options)
 
 
-def compare(runs: "Sequence[StoredRun]") -> Comparison:
+def compare(
+    runs: "Sequence[StoredRun]",
+    *,
+    metric: str | None = None,
+    goal: str | None = None,
+    levels: Sequence[float] = (),
+    seed_spread: float | None = None,
+    prices: "Sequence[Prices] | None" = None,
+) -> Comparison:
     """Compare recorded runs of one task.
 
+    Args:
+        runs: The runs.
+        metric: The compared metric; by default the only logged validation metric, else the loss.
+        goal: ``min`` or ``max``, its direction; by default known from its name.
+        levels: Levels at which the runs are compared; by default three that at least two of them reached.
+        seed_spread: Standard deviation of the energy to a level between runs that differ only in their seed, relative
+            to it; by default estimated from repeats, runs of one configuration apart from the seed.
+        prices: Prices for each run instead of the recorded ones.
+
     Raises:
-        ForecastRefusedError: Fewer than two of them have a curve, or no two reached the same loss.
+        ForecastRefusedError: Fewer than two of them have a curve, or no two reached the same level.
+        UsageError: No run has the metric, its direction is unknown, or an argument is out of range.
     """
     from profiler.forecasting.frontier import trace
 
-    envelope = trace([_Curve(run) for run in runs])
+    chosen = headline(list(dict.fromkeys(name for run in runs for name in _names(run))), metric, goal)
+    direction = _direction(chosen.name, chosen.goal)
+    options = _options(runs, chosen.name, direction)
+    known_prices = prices or [read_prices(run.meta) for run in runs]
+    reports = [build(run.summary(), prices=one) for run, one in zip(runs, known_prices, strict=True)]
+    curves = [_Curve(run, report, chosen.name, options) for run, report in zip(runs, reports, strict=True)]
+    names = _run_names(runs)
+    envelope = trace(curves, names)
+    spread = _spread(runs, envelope, seed_spread)
+    asked = tuple(dict.fromkeys(levels)) or _common_levels(*envelope.common)
     known = Comparison(
-        runs=_lines(runs, envelope),
-        milestones=tuple(envelope.milestone(loss) for loss in _losses(*envelope.common)),
+        runs=_lines(runs, names, reports, envelope),
+        milestones=tuple(envelope.milestone(level) for level in asked),
         cheapest=envelope.stretches,
         ahead=(),
         floor=None,
         refused="",
         notes=(),
+        metric=chosen.name,
+        goal=direction,
+        note=chosen.note,
+        spread=spread,
+        flags=tuple(_flags(runs, envelope)),
+        differences=_differences(runs),
+        frontier=Series(joules=tuple(envelope.joules.tolist()), levels=tuple(envelope.losses.tolist())),
     )
-    return _extrapolated(known, envelope)
+    return _extrapolated(_ranked(known, reports, envelope), envelope)
+
+
+def _names(run: "StoredRun") -> list[str]:
+    return [LOSS, *(str(name) for name in run.metrics["name"].unique() if name != LOSS)]
+
+
+def _direction(name: str, goal: str | None) -> str:
+    direction = goal or goal_of(name)
+    if direction is None:
+        raise UsageError(f"the direction of {name} is unknown: give --goal min or max.")
+    return direction
+
+
+def _options(runs: "Sequence[StoredRun]", metric: str, goal: str) -> dict[str, Any]:
+    """Return the options of every fit, so that errors of a metric that rises count from one best value."""
+    if goal == "min":
+        return {}
+    highest = max(float(metric_points(run, metric)[1].max()) for run in runs if metric in _names(run))
+    best = best_of(metric, highest)
+    if best is None:
+        raise UsageError(f"the best possible value of {metric} is not known, so that its runs have no curve.")
+    return {"goal": "max", "best": best}
+
+
+def _ranked(known: Comparison, reports: "Sequence[Report]", envelope: "Envelope") -> Comparison:
+    from profiler.forecasting.ranking import Entrant, rank_at_energy, rank_at_level
+
+    shared = len({_sensors(report) for report in reports}) == 1
+    spread = known.spread.share or 0.0
+    entrants = [
+        Entrant(fit=fit, energy_error=math.hypot(spread, 0.0 if shared else _gain(report)))
+        for fit, report in zip(envelope.fits, reports, strict=True)
+    ]
+    reached = [
+        one
+        for one in known.milestones
+        if any(joules is not None and joules < math.inf for joules in one.joules)
+    ]
+    joules = min(fit.joules for fit in envelope.fits if fit is not None)
+    return replace(
+        known,
+        at_energy=rank_at_energy(entrants, joules),
+        at_level=rank_at_level(entrants, reached[-1].loss) if reached else None,
+    )
+
+
+def _sensors(report: "Report") -> frozenset[tuple[str, str, str]]:
+    """Return the sources of the counted energy; runs that share all of them share the errors of their gains."""
+    domains = [metered.domain for metered in report.summary.metered if metered.domain.billed]
+    return frozenset((one.name, one.source, str(one.device)) for one in domains)
+
+
+def _gain(report: "Report") -> float:
+    total = report.summary.total_joules or 0.0
+    return math.sqrt(gain_variance(report.summary.metered)) / total if total else 0.0
+
+
+def _spread(runs: "Sequence[StoredRun]", envelope: "Envelope", given: float | None) -> Spread:
+    """Return the given spread, or the mean one of the groups of repeats."""
+    from profiler.forecasting.ranking import energy_spread
+
+    if given is not None:
+        if not 0.0 <= given <= 1.0:
+            raise UsageError(f"the spread between seeds must be between 0 and 100 %, not {100 * given:g} %.")
+        return Spread(share=given)
+    groups: dict[tuple[Any, ...], list[CurveFit]] = {}
+    for run, fit in zip(runs, envelope.fits, strict=True):
+        settings = _settings(run)
+        if settings and fit is not None:
+            groups.setdefault(tuple(sorted(settings.items(), key=str)), []).append(fit)
+    found = [(len(fits), share) for fits in groups.values() if (share := energy_spread(fits)) is not None]
+    if not found:
+        return Spread()
+    degrees = sum(count - 1 for count, _ in found)
+    pooled = math.sqrt(sum((count - 1) * share**2 for count, share in found) / degrees)
+    return Spread(share=pooled, repeats=sum(count for count, _ in found))
+
+
+def _settings(run: "StoredRun") -> dict[str, Any]:
+    """Return the user's settings without those of a seed."""
+    return {name: value for name, value in (run.meta.get(CONFIG) or {}).items() if not _SEED.search(name)}
+
+
+def _differences(runs: "Sequence[StoredRun]") -> tuple[Difference, ...]:
+    settings = [run.meta.get(CONFIG) or {} for run in runs]
+    names = dict.fromkeys(name for one in settings for name in one)
+    rows = [Difference(name=name, values=tuple(one.get(name) for one in settings)) for name in names]
+    return tuple(row for row in rows if len(set(map(repr, row.values))) > 1)[:_MOST_DIFFERENCES]
+
+
+def _flags(runs: "Sequence[StoredRun]", envelope: "Envelope") -> "list[str]":
+    """Return the signs that the runs are of different tasks."""
+    found = []
+    used = [run for run, fit in zip(runs, envelope.fits, strict=True) if fit is not None]
+    names = [set(_names(run)) - {LOSS} for run in used]
+    unlike = set[str]().union(*names).difference(names[0].intersection(*names))
+    if unlike and all(names):
+        found.append(f"Not every run logged the same metrics: {text.listed(sorted(unlike))}.")
+    errors = [fit.metric.error(fit.first_level) for fit in envelope.fits if fit is not None]
+    if min(errors) > 0.0 and max(errors) > _UNLIKE * min(errors):
+        low, high = (text.level(envelope.metric.value(end), 3) for end in (min(errors), max(errors)))
+        found.append(f"The curves begin far apart, between {low} and {high}.")
+    for name in ("task", "dataset", "data", "loss", "criterion", "objective"):
+        values = list(dict.fromkeys(str((run.meta.get(CONFIG) or {}).get(name)) for run in used))
+        if len(values) > 1:
+            found.append(f"The setting {name} differs: {text.listed(values)}.")
+    return found
 
 
 def _extrapolated(known: Comparison, envelope: "Envelope") -> Comparison:
@@ -127,92 +336,56 @@ def _ahead(frontier: "Frontier") -> tuple[Ahead, ...]:
     return tuple(Ahead(joules=joules, loss=frontier.loss_at(joules)) for joules in amounts)
 
 
-def _lines(runs: "Sequence[StoredRun]", envelope: "Envelope") -> tuple[Line, ...]:
+def _run_names(runs: "Sequence[StoredRun]") -> list[str]:
+    """Return the name of each run, or that of its directory where names repeat."""
     names = [str(run.meta.get("name", "")) for run in runs]
+    return [
+        name if name and names.count(name) == 1 else run.path.name
+        for name, run in zip(names, runs, strict=True)
+    ]
+
+
+def _lines(
+    runs: "Sequence[StoredRun]", names: "Sequence[str]", reports: "Sequence[Report]", envelope: "Envelope"
+) -> tuple[Line, ...]:
     return tuple(
         Line(
-            name=name if names.count(name) == 1 else run.path.name,
+            name=name,
             path=str(run.path),
             joules=run.total_joules,
             last_loss=None if fit is None else fit.level,
-            refused=refused,
+            refused=refused.strip(),
+            status=report.summary.status,
+            state=None if fit is None else fit.state,
+            steps=report.summary.steps,
+            measured_share=report.measured_share,
+            cost=report.cost,
+            series=None if fit is None else _series(fit),
         )
-        for name, run, fit, refused in zip(names, runs, envelope.fits, envelope.refused, strict=True)
+        for name, run, report, fit, refused in zip(
+            names, runs, reports, envelope.fits, envelope.refused, strict=True
+        )
     )
 
 
-def _losses(high: float, low: float) -> Iterator[float]:
-    """Yield short numbers from the highest to the lowest common loss, none below it."""
+def _series(fit: "CurveFit") -> Series:
+    smoothed = fit.smoothed
+    levels = (fit.metric.value(math.exp(log)) for log in smoothed.log_values.tolist())
+    return Series(joules=tuple(smoothed.joules.tolist()), levels=tuple(levels))
+
+
+def _common_levels(worst: float, best: float) -> tuple[float, ...]:
+    """Return short numbers from the worst to the best common level, none better than that."""
+    found = []
     for way in _LEVELS:
-        loss = high * (low / high) ** way
-        short = float(f"{loss:.{_DIGITS - 1}e}")
-        yield short if short >= low else float(f"{loss * (1 + 10.0 ** (1 - _DIGITS) / 2):.{_DIGITS - 1}e}")
+        level = worst * (best / worst) ** way if worst > 0.0 < best else worst + way * (best - worst)
+        short = _short(level)
+        step = 10.0 ** (math.floor(math.log10(abs(level))) - _DIGITS + 1) if level else 0.0
+        if (best < worst and short < best) or (best > worst and short > best):
+            short = _short(short + math.copysign(step, worst - best))
+        found.append(short)
+    return tuple(dict.fromkeys(found))
 
 
-def render_json(comparison: Comparison) -> str:
-    """Render as JSON; infinite joules are null. Ends with a newline."""
-    return (
-        json.dumps({"report_version": REPORT_VERSION, **plain(comparison)}, indent=1, allow_nan=False) + "\n"
-    )
-
-
-def render_text(comparison: Comparison) -> str:
-    """Render as plain text, 80 columns wide; ends with a newline."""
-    return "\n".join(line[:WIDTH].rstrip() for line in _text(comparison)) + "\n"
-
-
-def _text(comparison: Comparison) -> Iterator[str]:
-    heads = [f"to {text.level(milestone.loss)}" for milestone in comparison.milestones]
-    yield _row("run", "joules", "last loss", *heads)
-    for index, line in enumerate(comparison.runs):
-        prices = [_price(milestone, index) for milestone in comparison.milestones]
-        joules = "-" if line.joules is None else format_joules(line.joules)
-        yield _row(line.name, joules, "-" if line.last_loss is None else text.level(line.last_loss), *prices)
-    yield "* the cheapest run to that loss"
-    for line in comparison.runs:
-        if line.refused:
-            yield from textwrap.wrap(
-                f"! {text.one_line(line.name)}: {line.refused}", WIDTH, subsequent_indent="  "
-            )
-    yield ""
-    yield from _ways(comparison)
-    yield ""
-    yield from _frontier(comparison)
-
-
-def _row(name: str, joules: str, last_loss: str, *prices: str) -> str:
-    return f"{text.shortened(name, _NAME):<{_NAME}}{joules:>9}{last_loss:>10}" + "".join(
-        f"{price:>{_COLUMN}}" for price in prices
-    )
-
-
-def _price(milestone: "Milestone", index: int) -> str:
-    joules = milestone.joules[index]
-    if joules is None:
-        return "-"
-    if joules == math.inf:
-        return "not reached"
-    bound = "< " if milestone.at_most[index] else ""
-    return f"{bound}{format_joules(joules)}{' *' if milestone.cheapest == index else '  '}"
-
-
-def _ways(comparison: Comparison) -> Iterator[str]:
-    yield "the cheapest run by loss:"
-    least = _SHORTEST * math.log(comparison.cheapest[-1].end_joules / comparison.cheapest[0].start_joules)
-    for stretch in comparison.cheapest:
-        if math.log(stretch.end_joules / stretch.start_joules) < least:
-            continue
-        losses = f"{text.level(stretch.first_loss)} -> {text.level(stretch.last_loss)}"
-        joules = f"{format_joules(stretch.start_joules)} to {format_joules(stretch.end_joules)}"
-        yield f"  {losses:<20}{joules:<24}{text.one_line(comparison.runs[stretch.run].name)}"
-
-
-def _frontier(comparison: Comparison) -> Iterator[str]:
-    if comparison.floor is None:
-        yield from textwrap.wrap(f"no frontier: {comparison.refused}", WIDTH, subsequent_indent="  ")
-        return
-    yield f"projection of the cheapest [90 %], floor {text.levels(comparison.floor)}:"
-    for ahead in comparison.ahead:
-        yield f"  {format_joules(ahead.joules):<10}loss {text.levels(ahead.loss)}"
-    for note in comparison.notes:
-        yield from textwrap.wrap(f"projection: {note}", WIDTH, subsequent_indent="  ")
+def _short(value: float) -> float:
+    return float(f"{value:.{_DIGITS - 1}e}")

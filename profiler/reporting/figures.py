@@ -95,7 +95,7 @@ def recorded(chart: "Chart", metric: str = "loss") -> Figure:
     x = {**_si("energy since the start, J"), **_joules(seen.x[0] / _MARGIN, seen.x[-1] * _MARGIN)}
     dots = _dots(seen.x, seen.y, "recorded", {"size": 4, "color": _BINS})
     y = _levels(metric, min(seen.y), max(seen.y))
-    return {"data": [{**dots, **_hover(metric)}], "layout": {"xaxis": x, "yaxis": y, "showlegend": False}}
+    return {"data": [{**dots, **hover_text(metric)}], "layout": {"xaxis": x, "yaxis": y, "showlegend": False}}
 
 
 def curve(outlook: "Outlook", chart: "Chart") -> Figure:
@@ -103,16 +103,14 @@ def curve(outlook: "Outlook", chart: "Chart") -> Figure:
     law = [(x, i.median) for x, i in zip(chart.law_joules, chart.law, strict=True)]
     known = sum(x <= outlook.joules for x, _ in law)
     fit, dashed = {"color": _LINE, "width": 2.5}, {"color": _LINE, "width": 2.5, "dash": "dash"}
-    hover = _hover(outlook.metric)
+    hover = hover_text(outlook.metric)
     data = [
         *(_floor(outlook.floor, chart) if outlook.floor is not None else ()),
-        *_between(
-            chart.law_joules, [i.low for i in chart.law], [i.high for i in chart.law], "forecast, 90 %"
-        ),
+        *band(chart.law_joules, [i.low for i in chart.law], [i.high for i in chart.law], "forecast, 90 %"),
         {**_dots(chart.seen.x, chart.seen.y, "recorded", {"size": 3, "color": _SEEN}), **hover},
         {**_dots(chart.joules, chart.losses, "mean", {"size": 5, "color": _BINS}), **hover},
-        {**_line(*zip(*law[:known], strict=True), name="fit", line=fit), **hover},
-        {**_line(*zip(*law[max(known - 1, 0) :], strict=True), name="forecast", line=dashed), **hover},
+        {**polyline(*zip(*law[:known], strict=True), name="fit", line=fit), **hover},
+        {**polyline(*zip(*law[max(known - 1, 0) :], strict=True), name="forecast", line=dashed), **hover},
     ]
     first = min(chart.seen.x, default=chart.law_joules[0])
     x = {**_si("energy since the start, J"), **_joules(first / _MARGIN, chart.law_joules[-1])}
@@ -149,7 +147,8 @@ def _labels(outlook: "Outlook", chart: "Chart", layout: Figure) -> list[Figure]:
     ]
 
 
-def _hover(metric: str) -> Figure:
+def hover_text(metric: str) -> Figure:
+    """Return the hover text of a curve."""
     return {"hovertemplate": f"{escape(metric, quote=False)} %{{y:.4~g}} at %{{x:.3~s}}J<extra></extra>"}
 
 
@@ -158,8 +157,8 @@ def _floor(floor: Interval, chart: "Chart") -> list[Figure]:
     least = max(min(chart.losses), 0.0) * 1e-6
     low, high = (max(level, least) for level in (floor.low, floor.high))
     return [
-        *_between(ends, [low] * 2, [high] * 2, "floor, 90 %", fill=_FLOOR_BAND),
-        {**_line(ends, [max(floor.median, least)] * 2, name="floor", line=_DOTTED), "hoverinfo": "skip"},
+        *band(ends, [low] * 2, [high] * 2, "floor, 90 %", fill=_FLOOR_BAND),
+        {**polyline(ends, [max(floor.median, least)] * 2, name="floor", line=_DOTTED), "hoverinfo": "skip"},
     ]
 
 
@@ -180,7 +179,7 @@ def power(known: Power, stretches: Sequence[Stretch]) -> Figure:
     for number, one in enumerate(known.domains):
         area = {"stackgroup": "power", "fillcolor": COLOURS[number % len(COLOURS)]}
         line = {"width": 0, "shape": "hv"}
-        data.append({**_line(seconds, [*one.watts, one.watts[-1]], name=one.domain, line=line), **area})
+        data.append({**polyline(seconds, [*one.watts, one.watts[-1]], name=one.domain, line=line), **area})
     data += [*_extremes(known, seconds), *_lanes(stretches, clock)]
     y = {**_si("power, W"), "rangemode": "tozero", "domain": [2 * _LANE, 1.0]}
     lane = {"range": [0, 1], "domain": [0.0, _LANE], "visible": False, "fixedrange": True}
@@ -195,7 +194,7 @@ def _extremes(known: Power, seconds: Sequence[float]) -> list[Figure]:
         return []
     x = [(a + b) / 2 for a, b in pairwise(seconds) for _ in range(2)]
     y = [value for pair in zip(known.low, known.high, strict=True) for value in pair]
-    return [_line(x, y, name="lowest and highest", line={"color": _SOFT, "width": 0.7})]
+    return [polyline(x, y, name="lowest and highest", line={"color": _SOFT, "width": 0.7})]
 
 
 def _lanes(stretches: Sequence[Stretch], clock: "Clock") -> list[Figure]:
@@ -210,7 +209,7 @@ def _lane(kind: str, stretches: Sequence[Stretch], clock: "Clock") -> Figure:
             start, end = clock.times((one.start_seconds, one.end_seconds))
             x += [start, start, end, end, None]
     fill = {"fill": "tozeroy", "fillcolor": _colour(kind), "yaxis": "y2", "hoverinfo": "skip"}
-    return {**_line(x, [0, 1, 1, 0, None] * (len(x) // 5), name=kind, line={"width": 0}), **fill}
+    return {**polyline(x, [0, 1, 1, 0, None] * (len(x) // 5), name=kind, line={"width": 0}), **fill}
 
 
 def _colour(kind: str) -> str:
@@ -223,8 +222,8 @@ def step_joules(known: Band) -> Figure:
     clock = Clock(known.x[-1])
     seconds = clock.times(known.x)
     data = [
-        *_between(seconds, known.low, known.high, "lowest to highest"),
-        _line(seconds, known.mean, name="mean", line={"color": _LINE, "width": 2}),
+        *band(seconds, known.low, known.high, "lowest to highest"),
+        polyline(seconds, known.mean, name="mean", line={"color": _LINE, "width": 2}),
     ]
     y = {**_si("energy per step, J"), "rangemode": "tozero"}
     return {"data": data, "layout": {"xaxis": clock.axis, "yaxis": y}}
@@ -234,7 +233,7 @@ def learning_rate(known: Series) -> Figure:
     """Draw the learning rate over time."""
     clock = Clock(known.x[-1])
     look = {"color": _LINE, "width": 2, "shape": "hv"}
-    line = _line(clock.times(known.x), known.y, name="learning rate", line=look)
+    line = polyline(clock.times(known.x), known.y, name="learning rate", line=look)
     y = {"title": {"text": "learning rate"}, "rangemode": "tozero", "exponentformat": "power"}
     return {"data": [{**line, "showlegend": False}], "layout": {"xaxis": clock.axis, "yaxis": y}}
 
@@ -353,18 +352,25 @@ def _log(lowest: float, highest: float) -> Figure:
     return {"type": "log", "range": [log10(lowest), log10(highest)]}
 
 
-def _between(
+def band(
     x: Sequence[float], low: Sequence[float], high: Sequence[float], name: str, fill: str = _BAND
 ) -> list[Figure]:
     """Fill the area between two invisible lines."""
     plain = {"line": {"width": 0}, "hoverinfo": "skip"}
     return [
-        {**_line(x, low, name=name, **plain), "showlegend": False},
-        {**_line(x, high, name=name, **plain), "fill": "tonexty", "fillcolor": fill},
+        {**polyline(x, low, name=name, **plain), "showlegend": False},
+        {**polyline(x, high, name=name, **plain), "fill": "tonexty", "fillcolor": fill},
     ]
 
 
-def _line(x: Sequence[Any], y: Sequence[Any], *, name: str, **looks: Any) -> Figure:
+def plane(metric: str, joules: Sequence[float], levels: Sequence[float]) -> Figure:
+    """Return the axes of a metric against joules that hold all of these points."""
+    x = {**_si("energy since the start, J"), **_joules(min(joules) / _MARGIN, max(joules) * _MARGIN)}
+    return {"xaxis": x, "yaxis": _levels(metric, min(levels), max(levels))}
+
+
+def polyline(x: Sequence[Any], y: Sequence[Any], *, name: str, **looks: Any) -> Figure:
+    """Return a line through points."""
     return {
         "type": "scatter",
         "mode": "lines",

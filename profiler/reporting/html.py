@@ -88,10 +88,12 @@ def render(report: "Report", options: RenderOptions) -> Rendered:
         for number, known in enumerate(report.metrics)
         if number == 0 or known.outlook is not None
     ]
-    page = render_template(
+    return render_page(
         "page.html",
-        policy=_POLICY,
-        style=trusted("page.css"),
+        options,
+        title=f"{report.summary.name or 'unnamed run'} - energy report",
+        source="the run directory",
+        noscript="Figures and the slider need JavaScript, which runs inside this page only; tables work without it.",
         name=report.summary.name or "unnamed run",
         begun=text.when(report.summary.started_at) if report.summary.started_at else "",
         answer=report.answer,
@@ -101,10 +103,20 @@ def render(report: "Report", options: RenderOptions) -> Rendered:
         panels=panels,
         where="where" in drawn,
         folds=[fold for fold in _folds(report, drawn) if not fold.is_empty],
-        version=__version__,
         data={"figures": drawn, "sliders": {str(panel.number): panel.slider for panel in panels}},
+    )
+
+
+def render_page(template: str, options: RenderOptions, **variables: Any) -> Rendered:
+    """Render a template that extends ``layout.html``, with its policy; ``directory`` adds plotly's script beside it."""
+    page = render_template(
+        template,
+        policy=_POLICY,
+        style=trusted("page.css"),
+        version=__version__,
         plotly=_plotly(options.plotlyjs),
         script=trusted("figures.js") + trusted("page.js"),
+        **variables,
     )
     beside = options.plotlyjs == "directory"
     return Rendered(

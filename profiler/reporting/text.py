@@ -13,8 +13,10 @@ from profiler.units import JOULES_PER_KWH, format_seconds, format_si, significan
 if TYPE_CHECKING:
     from profiler.emissions import Prices
     from profiler.forecasting.backtest import Backtest
+    from profiler.forecasting.ranking import Ranking
     from profiler.records import Summary
     from profiler.reporting.answer import Answer
+    from profiler.reporting.comparison import Comparison, Spread
     from profiler.reporting.forecast_section import Best, Outlook, PlannedEnd, Scenario, Target
     from profiler.reporting.model import Cost, DomainLine, Report
 
@@ -546,7 +548,7 @@ def _next(outlook: "Outlook", spent: float) -> list[str]:
         clauses.setdefault(_next_price(row, spent), []).append(f"{100 * (row.change or 0.0):g} %")
     if not clauses:
         return []
-    sentence = "; ".join(f"the next {_listed(names)} {clause}" for clause, names in clauses.items())
+    sentence = "; ".join(f"the next {listed(names)} {clause}" for clause, names in clauses.items())
     return [f"{sentence[0].upper()}{sentence[1:]}."]
 
 
@@ -607,7 +609,7 @@ def backtest(outlook: "Outlook") -> str:
     tests = outlook.backtest
     if not tests:
         return NO_BACKTEST
-    shares, errors = _listed([f"{100 * test.share:.0f}" for test in tests]), _listed([_off(t) for t in tests])
+    shares, errors = listed([f"{100 * test.share:.0f}" for test in tests]), listed([_off(t) for t in tests])
     held = sum(test.held for test in tests)
     inside = "all" if held == len(tests) else f"{held} of {len(tests)}"
     return (
@@ -616,7 +618,8 @@ def backtest(outlook: "Outlook") -> str:
     )
 
 
-def _listed(words: Sequence[str]) -> str:
+def listed(words: Sequence[str]) -> str:
+    """Join words with commas and a final ``and``."""
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
@@ -638,3 +641,58 @@ def _off(test: "Backtest") -> str:
     """Format the miss of a forecast as a share of the measured level."""
     miss = 100 * _relative(test.measured, test.forecast.median)
     return significant(miss, 2) if miss >= 1.0 else f"{miss:.1f}"
+
+
+# Comparisons
+
+
+def ranking(kind: str, known: "Ranking", names: Sequence[str], metric: str) -> str:
+    """Return which run is better at equal energy or at an equal level, in a sentence.
+
+    Args:
+        kind: ``energy`` or ``level``.
+        known: The ranking.
+        names: Names of the runs.
+        metric: Name of the metric.
+    """
+    best, second = known.best, known.second
+    values = known.values[best], known.values[second]
+    if values[0] is None or values[1] is None:
+        return ""
+    name, quality = names[best], f"(probability {percent(known.probability)})"
+    if kind == "energy":
+        first, other = level(values[0].median, 3), level(values[1].median, 3)
+        return (
+            f"{name} is better at {joules(known.at)}: {one_line(metric)} {first} against {other} of "
+            f"{names[second]} {quality}."
+        )
+    first, target = joules(values[0].median), f"{one_line(metric)} {level(known.at, 3)}"
+    if math.isinf(values[1].median):
+        return f"{name} alone reached {target}, with {first} {quality}."
+    return f"{name} is cheaper to {target}: {first} against {joules(values[1].median)} of {names[second]} {quality}."
+
+
+def comparison_status(known: "Comparison") -> str:
+    """Return the number of compared runs, and whether they may be of different tasks, in a few words."""
+    compared = sum(not line.refused for line in known.runs)
+    excluded = len(known.runs) - compared
+    parts = [f"{counted(compared, 'run')} by {one_line(known.metric)} against energy"]
+    parts += [f"{excluded} excluded"] if excluded else []
+    parts += ["they may be of different tasks"] if known.flags else []
+    return ", ".join(parts)
+
+
+def spread(known: "Spread") -> str:
+    """Return what the probabilities of a comparison include, in a sentence."""
+    if known.share is None:
+        return (
+            "The probabilities cover the noise of these runs and not their seeds: identical jobs differ by up to "
+            "28 % in energy. Give --seed-spread or repeats with the same config."
+        )
+    origin = f"estimated from {known.repeats} repeats" if known.repeats else "as given"
+    return f"The probabilities include a spread of {percent(known.share)} between seeds, {origin}."
+
+
+def setting(value: object) -> str:
+    """Format a value of the user's configuration."""
+    return ABSENT if value is None else one_line(str(value))

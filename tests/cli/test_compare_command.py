@@ -6,7 +6,8 @@ import pytest
 
 from profiler import load_run
 from profiler.cli import main
-from profiler.reporting.comparison import compare, render_text
+from profiler.reporting import render_comparison
+from profiler.reporting.comparison import compare
 from tests.support.runs import law, write_run
 
 
@@ -16,13 +17,14 @@ def folders(tmp_path, monkeypatch):
     write_run(tmp_path / "one", meta={"name": "one"})
     write_run(tmp_path / "two", steps=900, loss=lambda step: 1.1 * law(step) - 0.3, meta={"name": "two"})
     write_run(tmp_path / "short", steps=3)
+    (tmp_path / "taken.txt").write_text("mine")
     write_run(tmp_path / "apart", loss=lambda step: law(step) / 100)
 
 
 def test_prints_the_comparison(folders, capsys):
     assert main(["compare", "one", "two"]) == 0
     out, err = capsys.readouterr()
-    assert out == render_text(compare([load_run("one"), load_run("two")]))
+    assert out == render_comparison(compare([load_run("one"), load_run("two")]), ".txt")
     assert err == ""
 
 
@@ -33,13 +35,26 @@ def test_prints_json(folders, capsys):
     assert found["runs"][2]["refused"]
 
 
+@pytest.mark.parametrize("extension", [".html", ".txt", ".json"])
+def test_writes_a_file(folders, tmp_path, capsys, extension):
+    arguments = ["one", "two", "--seed-spread", "5", "--target", "2.0", "--price-per-kwh", "0.3"]
+    assert main(["compare", *arguments, "-o", f"out{extension}"]) == 0
+    written = (tmp_path / f"out{extension}").read_text()
+    assert "two" in written
+    assert "spread" in written
+    assert capsys.readouterr().out == ""
+
+
 MISTAKES = {
     "one run": (["one"], "needs two runs"),
     "one usable run": (["one", "short"], "has 3"),
     "no such run": (["one", "nowhere"], "there is no such directory"),
     "a run twice": (["one", "./one"], "given twice"),
     "not a run": (["one", "."], "it has no run.json"),
-    "no loss in common": (["one", "apart"], "reached the same loss"),
+    "an unknown format": (["one", "two", "-o", "x.pdf"], ".html, .json"),
+    "a target that is no number": (["one", "two", "--target", "low"], "--target must be a number"),
+    "an existing file": (["one", "two", "-o", "taken.txt"], "--force"),
+    "no loss in common": (["one", "apart"], "reached the same level"),
 }
 
 

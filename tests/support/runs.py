@@ -1,12 +1,22 @@
 """Run directories without a training run: written by the real writer from a curve in closed form."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from profiler.errors import RunError
-from profiler.storage.schema import SAMPLES, SCHEMA_VERSION, SPANS, STEPS, SampleRow, SpanRow, StepRow
+from profiler.storage.schema import (
+    METRICS,
+    SAMPLES,
+    SCHEMA_VERSION,
+    SPANS,
+    STEPS,
+    MetricRow,
+    SampleRow,
+    SpanRow,
+    StepRow,
+)
 from profiler.storage.writer import RunWriter
 
 _SECOND = 1_000_000_000
@@ -27,6 +37,7 @@ def write_run(
     loss: Callable[[int], float | None] = law,
     learning_rate: Callable[[int], float] = lambda _: 0.001,
     meta: Mapping[str, Any] | None = None,
+    metrics: Iterable[tuple[int, str, float]] = (),
 ) -> Path:
     """Write a completed run of equal steps at constant power: 300 W GPU, 80 W CPU, 20 W memory.
 
@@ -38,6 +49,7 @@ def write_run(
         loss: The loss of a step, from 1 on; None where it was not seen.
         learning_rate: The learning rate of a step.
         meta: Entries of ``run.json`` to add or replace.
+        metrics: Logged values: step, name and value.
 
     Raises:
         RunError: The directory cannot be written.
@@ -51,6 +63,8 @@ def write_run(
     writer.append(SPANS, _setup())
     for step in range(1, steps + 1):
         writer.append(STEPS, _step(step, loss(step), learning_rate(step)))
+    for step, name, value in metrics:
+        writer.append(METRICS, _metric(step, name, value))
     writer.flush()
     writer.close()
     return path
@@ -118,6 +132,12 @@ def _step(step: int, loss: float | None, learning_rate: float) -> StepRow:
         optimizer_seconds=_STEP_NS // 10,
         phase="",
     )
+
+
+def _metric(step: int, name: str, value: float) -> MetricRow:
+    time_ns = _SETUP_NS + step * _STEP_NS
+    joules = _microjoules(sum(_WATTS.values()), time_ns)
+    return MetricRow(time_seconds=time_ns, step=step, cumulative_joules=joules, name=name, value=value)
 
 
 def _meta(steps: int, extra: Mapping[str, Any]) -> dict[str, Any]:
