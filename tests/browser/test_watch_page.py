@@ -84,7 +84,7 @@ COLOURS = """() => [document.body, document.querySelector('#power .ytick text')]
 
 
 def wait_for(seen, condition):
-    seen.page.wait_for_function(condition, timeout=20_000)
+    seen.page.wait_for_function(condition, timeout=60_000)
 
 
 def test_the_page_follows_a_run_to_its_end(opened, serve, tmp_path):
@@ -102,7 +102,7 @@ def test_the_page_follows_a_run_to_its_end(opened, serve, tmp_path):
     assert "120 W" in seen.page.locator("#cards > div").first.inner_text()
     Path("enough").touch()
     wait_for(seen, "() => document.getElementById('lamp').className === 'completed'")
-    assert training.wait(20) == 0
+    assert training.wait(60) == 0
     training.stdout.close()
     assert seen.page.locator("#status").inner_text().startswith("Completed after ")
     assert seen.complaints == []
