@@ -41,6 +41,8 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _PARENT = "energy_runs"
+_TRIFLING_SECONDS = 60.0
+"""A longer run is kept although nothing was trained in it: its energy may be of interest."""
 _FILES = (RUN_FILE, *(table.filename for table in TABLES))
 
 
@@ -80,6 +82,7 @@ class EnergyProfiler:
         self._session: Session | None = None
         self._run: Run | None = None
         self._previous_error: BaseException | None = None
+        self._new_directories: list[Path] = []
         self._monitor = Monitor(config, self._on_budget_alarm)
 
     def _copy(self) -> Self:
@@ -124,8 +127,16 @@ class EnergyProfiler:
             sections[RESUMED] = resume_point(Path(config.resume))
         found = _find_sensors(config)
         identity = detect_rank(os.environ, process_group())
-        make_path = _free_path if identity.is_distributed else _reserve_path
-        place = agree_on_layout(identity, lambda: make_path(config), os.environ)
+        self._new_directories = []
+
+        def make_path() -> Path:
+            return (
+                _free_path(config)
+                if identity.is_distributed
+                else _reserve_path(config, self._new_directories)
+            )
+
+        place = agree_on_layout(identity, make_path, os.environ)
         return Session(
             place=place,
             name=config.name or place.run_path.name,
@@ -152,6 +163,9 @@ class EnergyProfiler:
             place = f" -> {display_path(session.run_path)}" if session.has_record else ", in memory only"
             _emit(f"recording {subject}{place}")
         self._previous_error = getattr(sys, "last_value", None)
+        # pandas needs this module, which cannot be imported while the interpreter ends.
+        import concurrent.futures.thread  # noqa: F401
+
         atexit.register(self._at_exit)
         session.start_seconds = time.monotonic() - begun
         session.begin()
@@ -161,7 +175,7 @@ class EnergyProfiler:
         """Stop recording and print the report to stderr. A second call does nothing."""
         self._stop(Status.COMPLETED)
 
-    def _stop(self, status: Status) -> None:
+    def _stop(self, status: Status, error: BaseException | None = None) -> None:
         atexit.unregister(self._at_exit)
         if self in _RUNNING:
             _RUNNING.remove(self)
@@ -170,9 +184,20 @@ class EnergyProfiler:
             return
         session.stop(status)
         self._monitor.close()
+        if error is not None and self._discard_if_empty(session):
+            return
         if session.is_main:
             self._monitor.curve.rates.plan = session.plan
             self._print_report(session)
+
+    def _discard_if_empty(self, session: "Session") -> bool:
+        """Remove the record of a program that soon ended by itself without training, such as ``train.py --help``."""
+        if session.summary().window_seconds > _TRIFLING_SECONDS or not session.discard(self._new_directories):
+            return False
+        if session.is_main:
+            _emit("the program ended before any training step; its run was not kept")
+        self._session = None
+        return True
 
     def _print_report(self, session: "Session") -> None:
         random_state = random.getstate()  # importing rich draws from it, and the training may continue
@@ -201,7 +226,7 @@ class EnergyProfiler:
         """Stop a recording that the script did not stop, because it forgot or an exception ended it."""
         error = getattr(sys, "last_value", None)
         error = None if error is self._previous_error else error
-        self._stop(_status_after(error))
+        self._stop(_status_after(error), error)
         if isinstance(error, KeyboardInterrupt):
             exit_by_interrupt()
 
@@ -211,7 +236,7 @@ class EnergyProfiler:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._stop(_status_after(error))
+        self._stop(_status_after(error), error)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
         """Decorate a function so that each call of it is recorded as a run of its own."""
@@ -325,7 +350,9 @@ class EnergyProfiler:
         from profiler.run import load_run
 
         if self._session is None:
-            raise UsageError("nothing was recorded: the profiler was never started, or could not start.")
+            raise UsageError(
+                "nothing was recorded: the profiler never started, could not start, or saw no training."
+            )
         if self._session.status is Status.RUNNING:
             return load_run(self._session.path)
         if self._run is None:
@@ -410,19 +437,24 @@ def _free_path(config: ProfilerConfig) -> Path:
     return free
 
 
-def _reserve_path(config: ProfilerConfig) -> Path:
+def _reserve_path(config: ProfilerConfig, created: list[Path]) -> Path:
     """Return such a directory after creating a file in it, so that concurrent processes choose different ones.
+
+    The directories that did not exist before are added to ``created``, the innermost first.
 
     If the disk does not respond in time, the name is made unique by a random number instead.
     """
-    reservation = BackgroundCall(lambda: _reserve(config))
+    reservation = BackgroundCall(lambda: _reserve(config, created))
     if reservation.wait(START_SECONDS):
         return reservation.result()
     path = Path(config.run_dir or Path(_PARENT) / "run").absolute()
     return path.with_name(f"{path.name}-{os.urandom(3).hex()}")
 
 
-def _reserve(config: ProfilerConfig) -> Path:
-    while not create_exclusively((path := _free_path(config)) / STEPS.filename):
-        pass
-    return path
+def _reserve(config: ProfilerConfig, created: list[Path]) -> Path:
+    while True:
+        path = _free_path(config)
+        new = [one for one in (path, path.parent) if not one.exists()]
+        if create_exclusively(path / STEPS.filename):
+            created += new
+            return path

@@ -9,6 +9,7 @@ import time
 from contextlib import contextmanager
 from decimal import Decimal
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -120,6 +121,19 @@ def test_no_step(recording):
         pass
     assert [row["kind"] for row in check_books(prof)] == ["setup"]
     assert prof.run.status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("existing", [(), ("run",), ("run", "notes.txt")])
+def test_an_error_before_the_first_step_leaves_no_run(tmp_path, recording, existing):
+    """Directories and files that were there before stay."""
+    for name, make in zip(existing, (Path.mkdir, Path.touch), strict=False):
+        make(tmp_path / "run" if name == "run" else tmp_path / "run" / name)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(ValueError, match="theirs"), recording() as prof:
+        raise ValueError("theirs")
+    assert sorted(tmp_path.rglob("*")) == before
+    with pytest.raises(UsageError, match="saw no training"):
+        _ = prof.run
 
 
 def test_one_step(recording):

@@ -9,7 +9,7 @@ from profiler.recording import device_selection
 from profiler.recording.aggregation import RowBuilder
 from profiler.recording.inbox import Inbox, LoggedValue
 from profiler.recording.meter import Meters
-from profiler.recording.segmentation import Segmenter, Tile
+from profiler.recording.segmentation import EMPTY_KINDS, Segmenter, Tile
 from profiler.recording.steps import StepAssembler
 from profiler.records import Progress, Reading
 from profiler.storage.schema import METRICS, SAMPLES, SPANS, STEPS, MetricRow, StepRow
@@ -52,6 +52,7 @@ class Pipeline:
         selection: Selected domains; None before the first row.
         start_ns: Start of the window.
         last_metrics: Last finite value of each logged metric.
+        has_content: Whether there was a step, a logged value, or a span other than setup and teardown.
         overflowed: Kinds of items whose queue was at its capacity, so that the oldest were dropped.
     """
 
@@ -63,6 +64,7 @@ class Pipeline:
         self.selection: device_selection.Selection | None = None
         self.start_ns = 0
         self.last_metrics: dict[str, float] = {}
+        self.has_content = False
         self.overflowed: set[str] = set()
         self._writer = writer
         self._inbox = inbox
@@ -223,10 +225,12 @@ class Pipeline:
                 if isinstance(row, StepRow):
                     self._write_steps(row)
                 else:
+                    self.has_content |= row.kind not in EMPTY_KINDS
                     self._writer.append(SPANS, row)
                     self.totals.add_span(row)
 
     def _write_steps(self, row: StepRow) -> None:
+        self.has_content = True
         self._writer.append(STEPS, row)
         self._monitor.observe(row)
         self.totals.add_steps(row)
@@ -264,6 +268,7 @@ class Pipeline:
             name=logged.name,
             value=value,
         )
+        self.has_content = True
         self._writer.append(METRICS, row)
 
 

@@ -30,6 +30,8 @@ _IDLE_NS = 10 * NANOSECONDS_PER_SECOND
 _REMEMBERED = 33
 
 EVALUATION = "evaluation"
+EMPTY_KINDS = {"setup", "stall", "teardown"}
+"""Kinds of spans in which nothing of the training was recognized."""
 
 
 class Tile(NamedTuple):

@@ -3,7 +3,8 @@
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from profiler.recording.step_callback import StepCallback
 from profiler.recording.warning_log import WarningLog
 from profiler.records import Domain, Progress, Status, Summary
 from profiler.sensors.base import Found
-from profiler.storage.schema import RESUMED
+from profiler.storage.schema import RESUMED, RUN_FILE, TABLES
 from profiler.storage.writer import EXIT_SECONDS, START_SECONDS, BackgroundWriter, write_run_file
 from profiler.torch_hooks import lr_simulation
 from profiler.torch_hooks.manager import HookManager
@@ -213,6 +214,26 @@ class Session:
                 f"the totals could not be written to run.json ({self._writer.meta_failure}), so its status is"
                 " still 'running'"
             )
+
+    def discard(self, directories: Iterable[Path]) -> bool:
+        """Remove the record after the end if it holds nothing but setup; return whether it was removed.
+
+        Args:
+            directories: Directories that were created for it, the innermost first; removed where they are empty.
+        """
+        if self._pipeline.has_content or self.resumed or not self.has_record or self._writer.is_unfinished:
+            return False
+        try:
+            for name in (RUN_FILE, *(table.filename for table in TABLES)):
+                (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            self.warn(f"the record of a program without training could not be removed: {error}")
+            return False
+        for directory in directories:
+            with suppress(OSError):  # it holds files of other programs
+                directory.rmdir()
+        self.has_record = False
+        return True
 
     def update_record(self) -> None:
         """Write ``run.json`` again after the end, because a message could not be written to stderr."""

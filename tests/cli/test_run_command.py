@@ -165,10 +165,32 @@ STATUSES = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("text", "status"), STATUSES.values(), ids=STATUSES)
 def test_status_of_the_run_follows_the_end_of_the_script(folder, text, status):
-    (folder / "script.py").write_text(text)
+    (folder / "script.py").write_text(
+        f"from profiler.energy_profiler import running\nrunning().log(x=1)\n{text}\n"
+    )
     _, _, err = ended(start([*PROFILED, "script.py"], folder))
     assert json.loads((folder / "recorded" / "run.json").read_text())["status"] == status
     assert err.count("\n== ") + err.startswith("== ") == 1
+
+
+WITHOUT_TRAINING = {
+    "a missing module": ("import there_is_no_such_module", 1),
+    "its help": ("import argparse; argparse.ArgumentParser().parse_args(['--help'])", 0),
+    "a wrong argument": ("import argparse; argparse.ArgumentParser().parse_args(['--wrong'])", 2),
+    "Ctrl-C": ("raise KeyboardInterrupt", -signal.SIGINT),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("text", "code"), WITHOUT_TRAINING.values(), ids=WITHOUT_TRAINING)
+def test_script_that_ends_before_it_trains_leaves_no_run(folder, text, code):
+    (folder / "script.py").write_text(text)
+    profiled, _, err = ended(start(["-m", "profiler", "run", "script.py"], folder))
+    assert profiled == code
+    assert not (folder / "energy_runs").exists()
+    assert "the program ended before any training step; its run was not kept\n" in err
+    assert "advice" not in err
+    assert err.count("Traceback") == ("module" in text or "Interrupt" in text)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
