@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from profiler.forecasting import CurveFit
     from profiler.forecasting.lr_trace import RateTrace
+    from profiler.reporting.waste import WasteLine
 
 
 def load_run(path: str | Path, *, partial: bool = False) -> "Run":
@@ -103,6 +104,22 @@ class Run(StoredRun):
             UsageError: There is no such metric.
         """
         return curve.fit_trainings(self, metric, **options)
+
+    def waste(self, metric: str = "loss", *, allowed_share: float = 0.1) -> "tuple[WasteLine, ...]":
+        """Return the energy that bought nothing, by cause, each with its remedy; empty for a healthy run.
+
+        No joule has two causes, and each cause is above 2 % of the total. The joules are upper bounds of the saving.
+
+        Args:
+            metric: The metric whose best level counts.
+            allowed_share: Part of the total that evaluations may take before the rest counts.
+
+        Raises:
+            UsageError: There is no such metric, or ``allowed_share`` is not between 0 and 1.
+        """
+        from profiler.reporting.waste import waste_lines
+
+        return waste_lines(self, metric, allowed_share=allowed_share)
 
     @cached_property
     def learning_rate(self) -> "RateTrace":

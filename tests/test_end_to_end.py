@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 
@@ -65,7 +66,8 @@ def test_the_block_at_exit_is_the_report_of_the_directory(recorded):
     first, _, block = printed.partition("\n== ")
     block = "== " + block
     assert first.startswith("energy-profiler: recording gpu:0 (counter), cpu:package-0 (modelled) -> ")
-    assert block == render(report_of(run), ".txt")
+    # The tables, which the waste needs, are not read at the end of a training.
+    assert block == render(replace(report_of(run), waste=()), ".txt")
     assert len(block.splitlines()) <= 25
     # Under load the steps per second vary, and the energy of the points with them.
     assert {"flat": "loss flat", "too_early": "too early to forecast"}[run.fit().state] in block

@@ -95,10 +95,12 @@ def report_of(
     Raises:
         UsageError: The run has no such metric, or the goal is neither ``min`` nor ``max``.
     """
+    from profiler.analysis.curve import trainings
     from profiler.emissions import read_prices
     from profiler.reporting.details import details_of
     from profiler.reporting.metrics import metrics_of
     from profiler.reporting.model import build
+    from profiler.reporting.waste import waste_lines
 
     summary, prices = run.summary(), prices or read_prices(run.meta)
     found, note = metrics_of(run, targets, metric, goal)
@@ -106,7 +108,11 @@ def report_of(
     def examine() -> "Details":
         return details_of(run, summary, found, prices)
 
-    return build(summary, [known for known, _ in found], note=note, prices=prices, examine=examine)
+    (first, fit), *_ = found
+    known = {} if fit is None else {trainings(run)[-1]: fit}
+    waste = waste_lines(run, first.name, known)
+    metrics = [one for one, _ in found]
+    return build(summary, metrics, note=note, prices=prices, examine=examine, waste=waste)
 
 
 def write(report: "Report", path: Path, *, plotlyjs: str = "inline") -> Path:
@@ -146,7 +152,7 @@ def exit_block(
     prices: "Prices | None" = None,
     targets: Sequence[float] = (),
 ) -> str:
-    """Render the text report of a run that has just ended: the same as its directory gives.
+    """Render the text report of a run that has just ended: the same as its directory gives, without the waste.
 
     It is computed from memory, unless metrics were logged, which only the directory holds.
     """

@@ -66,6 +66,7 @@ class Answer:
         status: The three of them in words.
         cost: Cost of the run.
         worth: What the past energy bought, and the price of further progress.
+        waste: Energy that bought nothing, by cause, the largest first.
         action: The advised action; None without one.
         advice: It as sentences.
         confidence: Confidence in the forecast behind the advice; None where it does not depend on one.
@@ -79,6 +80,7 @@ class Answer:
     status: str
     cost: str
     worth: tuple[str, ...]
+    waste: tuple[str, ...]
     action: Action | None
     advice: str
     confidence: Confidence | None
@@ -99,6 +101,7 @@ def answer_of(report: "Report") -> Answer:
         status=_status(report),
         cost=text.cost_sentence(report),
         worth=tuple(worth),
+        waste=tuple(text.waste(one) for one in sorted(report.waste, key=lambda one: -one.joules)),
         action=action,
         advice=_advice(report, action, spent),
         confidence=_confidence(outlook, action),

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 REPORT_VERSION = 2
 _REPORTED = (
     "summary", "energy", "modelled_share", "watts", "training_watts", "step_joules", "step_seconds", "cost",
-    "domains", "note", "refusals", "warnings",
+    "domains", "note", "refusals", "warnings", "waste",
 )  # fmt: skip
 _REPEATED = ("metered", "refusals", "warnings")
 """Keys of the summary that the report repeats, without identifiers of devices."""

@@ -26,6 +26,7 @@ def _lines(report: "Report") -> Iterator[str]:
     for label, sentence in (
         ("Cost", answer.cost),
         ("Worth", " ".join(answer.worth)),
+        ("Waste", " ".join(answer.waste)),
         ("Advice", text.advice(answer)),
         ("Measurement", answer.measuring),
     ):

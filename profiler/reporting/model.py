@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from profiler.analysis.breakdown import Part
     from profiler.analysis.downsample import Band, Power, Series, Stretch
     from profiler.reporting.target_table import TargetTable
+    from profiler.reporting.waste import WasteLine
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -241,6 +242,7 @@ class Report:
         refusals: Sources that are not used, with the reason.
         warnings: Warnings of the run.
         examine: Computes the details.
+        waste: Energy that bought nothing, by cause; empty for a healthy run.
     """
 
     summary: Summary
@@ -257,6 +259,7 @@ class Report:
     refusals: tuple[Refusal, ...]
     warnings: tuple[str, ...]
     examine: Callable[[], Details]
+    waste: "tuple[WasteLine, ...]" = ()
 
     @property
     def metric(self) -> str:
@@ -303,6 +306,7 @@ def build(
     note: str = "",
     prices: Prices | None = None,
     examine: Callable[[], Details] | None = None,
+    waste: "tuple[WasteLine, ...]" = (),
 ) -> Report:
     """Build the report of a run.
 
@@ -312,6 +316,7 @@ def build(
         note: One sentence that explains the choice of the headline's metric.
         prices: Prices of a kilowatt-hour; unknown by default.
         examine: Computes the details; there are none by default.
+        waste: Energy that bought nothing, by cause.
     """
     total, window, steps = summary.total_joules, summary.window_seconds, summary.steps
     modelled = summary.modelled_joules
@@ -336,6 +341,7 @@ def build(
         refusals=summary.refusals,
         warnings=summary.warnings,
         examine=examine or Details,
+        waste=waste,
     )
 
 

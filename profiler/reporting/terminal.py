@@ -21,6 +21,7 @@ _ROUND_SHOWN = 3
 _METRICS_SHOWN = 4
 _CAVEATS_SHOWN = 3
 _LINES_PER_TEXT = 3
+_WASTE_SHOWN = 2
 _GAP = "..."
 _NO_BREAK = "\0"
 """Space at which no line breaks while a text is wrapped."""
@@ -63,6 +64,8 @@ def body(report: "Report") -> Iterator[str]:
     worth = answer.worth[:1] if table and len(answer.worth) > 1 else answer.worth
     for number, sentence in enumerate(worth):
         yield from _labelled("" if number else "worth", sentence)
+    for number, sentence in enumerate(answer.waste[:_WASTE_SHOWN]):
+        yield from _labelled("" if number else "waste", sentence)
     if advice := text.advice(answer):
         yield from _labelled("advice", advice)
     yield from table

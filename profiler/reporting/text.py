@@ -11,6 +11,7 @@ from profiler.records import CurveState, Forecast, Interval, Provenance, Status,
 from profiler.units import JOULES_PER_KWH, format_seconds, format_si, significant
 
 if TYPE_CHECKING:
+    from profiler.analysis.waste import Waste
     from profiler.emissions import Prices
     from profiler.forecasting.backtest import Backtest
     from profiler.forecasting.ranking import Ranking
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from profiler.reporting.comparison import Comparison, Spread
     from profiler.reporting.forecast_section import Best, Outlook, PlannedEnd, Scenario, Target
     from profiler.reporting.model import Cost, DomainLine, Report
+    from profiler.reporting.waste import WasteLine
 
 Format = Callable[[float, int], str]
 """Formats a quantity with a number of significant digits."""
@@ -464,14 +466,54 @@ def node_meters(report: "Report") -> list[str]:
     ]
 
 
+# Waste
+
+_WASTED = {
+    "lost_to_restarts": (
+        "was spent on steps that were repeated after restarts",
+        "checkpoints were more frequent",
+    ),
+    "nonfinite": (
+        "followed the last finite loss",
+        "the run had stopped at the first loss that is not finite",
+    ),
+    "after_best_level": (
+        "was spent after the best level",
+        "the run had stopped there (target_loss=, an energy budget, or early stopping)",
+    ),
+    "throttled": (
+        "is the extra cost of steps on a GPU slowed by heat or its power supply",
+        "it ran at full clock (cooling, placement, power supply)",
+    ),
+    "data_wait": ("was spent waiting for data", "loading were hidden (more workers, or prefetching)"),
+    "evaluation": (
+        "was spent on evaluations beyond {allowed} of the total",
+        "they were rarer or on fewer samples",
+    ),
+    "idle": ("was spent between steps, while nothing trained", "the pauses were removed"),
+}
+"""What each cause is, and the condition under which its energy would be saved."""
+
+
+def waste_remedy(one: "Waste") -> str:
+    """Format the remedy of a cause of waste, with the energy that it may save at most."""
+    digits = digits_of(Interval(low=one.low, median=one.joules, high=one.high))
+    return f"up to {joules(one.joules, digits)} less if {_WASTED[one.name][1]}"
+
+
+def waste(one: "WasteLine") -> str:
+    """Return the energy of a cause of waste and its remedy in a sentence."""
+    allowed = "" if one.allowed_share is None else percent(one.allowed_share)
+    return f"{percent(one.share)} of the energy {_WASTED[one.name][0].format(allowed=allowed)}: {one.remedy}."
+
+
 # The answer
 
 
 def sentences(answer: "Answer") -> list[str]:
-    """Return cost, worth, advice and how to measure more, as sentences."""
-    return [
-        sentence for sentence in (answer.cost, *answer.worth, advice(answer), answer.measuring) if sentence
-    ]
+    """Return cost, worth, waste, advice and how to measure more, as sentences."""
+    known = (answer.cost, *answer.worth, *answer.waste, advice(answer), answer.measuring)
+    return [sentence for sentence in known if sentence]
 
 
 def advice(answer: "Answer") -> str:

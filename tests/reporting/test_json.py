@@ -9,6 +9,7 @@ from profiler.records import Interval, Verdict
 from profiler.reporting import render
 from profiler.reporting.forecast_section import Best, PlannedEnd, Scenario
 from profiler.reporting.model import MetricReport
+from profiler.reporting.waste import WasteLine
 from tests.support.scripted_reports import outlook, summary, target
 
 PAGE = (Path(__file__).parents[2] / "docs" / "report-json.md").read_text()
@@ -42,7 +43,9 @@ def full(report):
     best = Best(level=1.8, joules=4e5, step=9_000, share_after=0.2)
     other = MetricReport(name="acc", goal="max", outlook=None, state=None, refused="?", last=0.5)
     known = outlook(scenarios=(scenario,), planned_end=END, best=best)
-    return json.loads(render(report(prices=prices, summary=noted, outlook=known, others=(other,)), ".json"))
+    waste = WasteLine(name="idle", joules=2e4, share=0.04, low=1.9e4, high=2.1e4, remedy="up to 20 kJ less")
+    made = report(prices=prices, summary=noted, outlook=known, others=(other,), waste=(waste,))
+    return json.loads(render(made, ".json"))
 
 
 def test_every_key_is_documented_and_there_is_no_other(report):

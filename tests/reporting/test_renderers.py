@@ -18,6 +18,7 @@ from profiler.records import CurveState, Metered, Provenance, Status
 from profiler.reporting import PLOTLYJS, RENDERERS, figures, render, report_of, tables, text, write
 from profiler.reporting.model import Details
 from profiler.reporting.renderer import Rendered, RenderOptions
+from profiler.reporting.waste import WasteLine
 from tests.support.runs import write_run
 from tests.support.scripted_reports import DETAILS, HOSTILE, domain, outlook, summary
 
@@ -413,3 +414,13 @@ def test_a_long_run_is_thinned_for_drawing(tmp_path):
     assert max(points.values()) < 6000
     assert len(render(report, ".html")) < 6e6
     assert len(render(report, ".json")) < 1e6
+
+
+@pytest.mark.parametrize("extension", [".txt", ".html", ".md", ".json"])
+def test_waste_is_in_every_format(report, extension):
+    one = WasteLine(
+        name="data_wait", joules=3e4, share=0.0612, low=2.9e4, high=3.1e4, remedy="up to 30.0 kJ less if so"
+    )
+    words = " ".join(render(report(waste=(one,)), extension).split())
+    assert "6 % of the energy was spent waiting for data: up to 30.0 kJ less if so." in words
+    assert "waiting for data" not in render(report(), extension)
