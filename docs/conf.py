@@ -14,6 +14,7 @@ autodoc_mock_imports = ["lightning", "pytorch_lightning", "torch", "transformers
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 napoleon_use_ivar = True
+exclude_patterns = ["samples"]
 html_theme = "furo"
 html_title = f"energy-profiler {__version__}"
 html_copy_source = False

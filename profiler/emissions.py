@@ -45,6 +45,7 @@ class Prices:
         grid_source: Source of that value, with its year.
         price_per_kwh: Price per kWh in the user's currency; None if unknown.
         currency: That currency, such as EUR; empty if unknown.
+        country: The country of that electricity, as the user gave it; empty if unknown.
 
     Raises:
         UsageError: A value is not a finite number or is below its minimum.
@@ -55,6 +56,7 @@ class Prices:
     grid_source: str = ""
     price_per_kwh: float | None = None
     currency: str = ""
+    country: str = ""
 
     def __post_init__(self) -> None:
         _check("pue", self.pue, 1.0)
@@ -77,7 +79,11 @@ class Prices:
         """Return the section for ``run.json``; empty if every value is the default."""
         if self == Prices():
             return {}
-        return {name: value for name, value in asdict(self).items() if name != "currency" or value}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in ("currency", "country") or value
+        }
 
 
 def _check(name: str, value: float | None, minimum: float) -> None:
@@ -112,6 +118,7 @@ def make_prices(
         grid_source=source,
         price_per_kwh=price_per_kwh,
         currency=currency or "",
+        country=str(country).strip() if country is not None else "",
     )
 
 

@@ -77,6 +77,7 @@ def test_a_run_stores_its_prices(tmp_path):
         grid_gco2e_per_kwh=grid_intensity("FRA")[0],
         grid_source=grid_intensity("FRA")[1],
         price_per_kwh=0.25,
+        country="FRA",
     )
     assert prof.run.total_joules == pytest.approx(100 * prof.run.meta["totals"]["window_seconds"], rel=0.05)
 

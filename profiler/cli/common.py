@@ -104,8 +104,12 @@ def prices_of(options: argparse.Namespace, run_json: Mapping[str, Any]) -> Price
     given = {name: value for name in PRICES if (value := getattr(options, name)) is not None}
     prices, stated = read_prices(run_json), make_prices(**given)
     if "country" in given or "grid_gco2e_per_kwh" in given:
-        grid, source = stated.grid_gco2e_per_kwh, stated.grid_source
-        prices = replace(prices, grid_gco2e_per_kwh=grid, grid_source=source)
+        prices = replace(
+            prices,
+            grid_gco2e_per_kwh=stated.grid_gco2e_per_kwh,
+            grid_source=stated.grid_source,
+            country=stated.country,
+        )
     return replace(
         prices, **{name: given[name] for name in ("price_per_kwh", "currency", "pue") if name in given}
     )

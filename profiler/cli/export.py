@@ -1,27 +1,42 @@
-"""Export a recorded run to the format of another tool, on stdout or in FILE."""
+"""Export recorded runs to the format of another tool, on stdout or in FILE.
+
+Forms such as model-card add up all the runs given, so that they describe a model that was trained in several.
+"""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from profiler._compat import write_atomically
+from profiler._compat import display_path, write_atomically, write_stderr
 from profiler.cli.common import add_partial, check_output, explain_write_error, write_stdout
-from profiler.cli.runs import add_run, find_run
-from profiler.errors import UsageError
+from profiler.cli.runs import add_root, find_run
+from profiler.errors import RunError, RunNotFoundError, UsageError
 from profiler.export import FORMATS
 
-_LISTED = "\n".join(f"  {name:<14}{one.help}" for name, one in FORMATS.items())
+if TYPE_CHECKING:
+    from profiler.run import Run
+
+_LISTED = "\n".join(f"  {name:<15}{one.help}" for name, one in FORMATS.items())
 EXAMPLE = f"""\
 formats:
 {_LISTED}
 
 examples:
-  energy-profiler export energy_runs/20261121-101500-a1b2c3 --format codecarbon -o emissions.csv
-  energy-profiler export energy_runs/20261121-101500-a1b2c3 --format chrome-trace -o trace.json"""
+  energy-profiler export energy_runs/20261121-101500-a1b2c3 --format chrome-trace -o trace.json
+  energy-profiler export energy_runs/* --format parquet -o all.parquet
+  energy-profiler export pretrain-1 pretrain-2 --format model-card"""
+_SHOWN = 5
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    add_run(parser)
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="*",
+        help="paths, names or unique prefixes of runs; by default the newest one",
+    )
+    add_root(parser)
     parser.add_argument("--format", metavar="FORMAT", choices=FORMATS, help=", ".join(FORMATS))
     parser.add_argument(
         "-o", "--output", metavar="FILE", default="-", help="write to FILE; - is stdout, the default"
@@ -31,21 +46,54 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Export the run."""
-    from profiler.export import export
-    from profiler.run import load_run
+    """Export the runs."""
+    from profiler.export import export_files
 
     if options.format is None:
         raise UsageError(f"name a format with --format: {', '.join(FORMATS)}.")
-    is_file = options.output != "-"
-    if not is_file and not FORMATS[options.format].is_text:
+    output = None if options.output == "-" else Path(options.output)
+    if output is None and not FORMATS[options.format].is_text:
         raise UsageError(f"{options.format} is a binary format; name a file with -o.")
-    if is_file:
-        check_output(Path(options.output), force=options.force)
-    content = export(load_run(find_run(options.run, options.root), partial=options.partial), options.format)
-    if is_file:
-        with explain_write_error(Path(options.output)):
-            write_atomically(Path(options.output), content)
-    else:
-        write_stdout(content.decode())
+    if output is not None:
+        check_output(output, force=options.force)
+    runs, damaged = _load(options)
+    files = export_files(runs, options.format)
+    _warn_of(damaged + list(files.damaged), len(runs) + len(damaged))
+    if output is None:
+        write_stdout(files.content.decode())
+        return 0
+    for name, content in {output.name: files.content, **files.beside}.items():
+        with explain_write_error(output.with_name(name)):
+            write_atomically(output.with_name(name), content)
     return 0
+
+
+def _load(options: argparse.Namespace) -> "tuple[list[Run], list[RunError]]":
+    """Open the runs; damaged ones are errors, unless the format leaves them out."""
+    from profiler.run import load_run
+
+    skips = FORMATS[options.format].skips_damaged and len(options.runs) > 1
+    found: list[Run] = []
+    damaged: list[RunError] = []
+    for text in options.runs or [None]:
+        try:
+            found.append(load_run(find_run(text, options.root), partial=options.partial))
+        except RunNotFoundError:
+            raise
+        except RunError as error:
+            if not skips:
+                raise
+            damaged.append(error)
+    if not found:
+        raise damaged[0]
+    return found, damaged
+
+
+def _warn_of(damaged: list[RunError], count: int) -> None:
+    if damaged:
+        shown = ", ".join(display_path(error.path) for error in damaged[:_SHOWN])
+        more = f" and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
+        write_stderr(
+            f"energy-profiler: {len(damaged)} of {count} runs cannot be read and were left out: {shown}{more}. "
+            "Use --partial for the rows before a damage."
+        )

@@ -1,7 +1,7 @@
 """Timeline of steps, spans, power and loss in the Trace Event Format of Perfetto and chrome://tracing."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from profiler._version import __version__
@@ -19,8 +19,9 @@ _THREADS = {_STEPS: "steps", _SPANS: "outside steps"}
 Event = dict[str, Any]
 
 
-def export(run: "Run") -> bytes:
-    """Return the file."""
+def export(runs: "Sequence[Run]") -> bytes:
+    """Return the file of one run."""
+    (run,) = runs
     content = {
         "displayTimeUnit": "ms",
         "otherData": {

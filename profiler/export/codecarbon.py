@@ -1,4 +1,4 @@
-"""Row of codecarbon's ``emissions.csv`` for a run.
+"""Rows of codecarbon's ``emissions.csv``, one per run.
 
 Like codecarbon's, energies (kWh) and powers (W) include the PUE. Unknown columns are empty, emissions without a carbon
 intensity included.
@@ -14,6 +14,8 @@ from profiler.export.steps_csv import escape_formula
 from profiler.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from profiler.records import Summary
     from profiler.run import Run
 
@@ -31,12 +33,13 @@ _GRAMS_PER_KG, _WATTS_PER_KW = 1000.0, 1000.0
 Cell = float | int | str | None
 
 
-def export(run: "Run") -> bytes:
-    """Return the header and the row."""
+def export(runs: "Sequence[Run]") -> bytes:
+    """Return the header and one row per run."""
     out = io.StringIO()
     writer = csv.DictWriter(out, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    writer.writerow({name: "" if cell is None else cell for name, cell in row(run).items()})
+    for run in runs:
+        writer.writerow({name: "" if cell is None else cell for name, cell in row(run).items()})
     return out.getvalue().encode()
 
 

@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING
 from profiler.export.table import steps_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from profiler.run import Run
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def export(run: "Run") -> bytes:
-    """Return the table in UTF-8; an empty cell means not measured."""
+def export(runs: "Sequence[Run]") -> bytes:
+    """Return the table of one run in UTF-8; an empty cell means not measured."""
+    (run,) = runs
     table = steps_of(run)
     for name in table.columns:
         if table[name].dtype.kind not in "iufb":

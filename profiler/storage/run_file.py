@@ -277,6 +277,7 @@ _SCHEMA = _Section(
                 "grid_source": _TEXT,
                 "price_per_kwh": _Optional(_Number(0.0, 1e12)),
                 "currency": _TEXT,
+                "country": _TEXT,
             }
         ),
     },

@@ -22,7 +22,11 @@ RUNS = {
     "hostile name": {"meta": {"name": '=1+1</script>\x1b[31m\u202e\u2028\n,"\ud800'}},
     "no domains": {"meta": {"domains": [], "totals": None}},
     "unknown keys": {"meta": {"added_later": {"a": [1]}}},
+    "running": {"meta": {"status": "running", "totals": None}},
+    "no start": {"meta": {"started_at": ""}},
 }
+REQUIRE_ENERGY = {"boamps"}
+"""Formats that refuse a run without energy: their standard requires a number, and 0 would be false."""
 
 
 @pytest.fixture(params=FORMATS)
@@ -33,7 +37,9 @@ def name(request):
 
 
 @pytest.fixture(params=RUNS)
-def run(request, tmp_path):
+def run(request, tmp_path, name):
+    if request.param == "no domains" and name in REQUIRE_ENERGY:
+        pytest.skip("refused: test_a_format_that_requires_an_energy_refuses_a_run_without_one")
     options = {"steps": 20, **RUNS[request.param]}
     return load_run(write_run(tmp_path / "run", **options))
 
@@ -51,6 +57,22 @@ def test_export_is_reproducible_and_changes_nothing(name, run):
     before = {path.name: path.read_bytes() for path in run.path.iterdir()}
     assert export(run, name) == export(load_run(run.path), name)
     assert {path.name: path.read_bytes() for path in run.path.iterdir()} == before
+
+
+@pytest.mark.parametrize("name", REQUIRE_ENERGY)
+def test_a_format_that_requires_an_energy_refuses_a_run_without_one(name, tmp_path):
+    run = load_run(write_run(tmp_path / "run", steps=3, **RUNS["no domains"]))
+    with pytest.raises(UsageError, match="requires an energy"):
+        export(run, name)
+
+
+def test_several_runs_fit_into_one_file_or_are_refused(name, tmp_path):
+    runs = [load_run(write_run(tmp_path / f"run-{number}", steps=5)) for number in range(2)]
+    if FORMATS[name].takes_several:
+        assert export(runs, name) != export(runs[0], name)
+    else:
+        with pytest.raises(UsageError, match=f"{name} takes one run"):
+            export(runs, name)
 
 
 def test_format_is_documented(name):

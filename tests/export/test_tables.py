@@ -87,6 +87,7 @@ def test_parquet_is_the_same_table(make):
     run = make(50, meta={"name": "=kept as it is"})
     read = pd.read_parquet(io.BytesIO(export(run, "parquet")))
     assert set(read.pop("run")) == {"=kept as it is"}
+    assert set(read.pop("run_key")) == {run.path.name}
     pd.testing.assert_frame_equal(read, run.steps, check_dtype=False)
 
 
