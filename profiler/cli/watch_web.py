@@ -6,7 +6,7 @@ import threading
 import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from profiler.cli.common import write_stdout
@@ -14,6 +14,7 @@ from profiler.errors import ProfilerError, UsageError
 from profiler.reporting import watch_page
 
 if TYPE_CHECKING:
+    from profiler.merging.follow import LatestPower
     from profiler.reporting.live_report import Watch
 
 ADDRESS = "127.0.0.1"
@@ -37,6 +38,8 @@ _HEADERS = {
 class Latest:
     """Latest snapshot of a run, shared by all open pages and renewed on request.
 
+    A thread computes it, so that the present power, which is read for each request, never waits for a forecast.
+
     Args:
         watch: Source of snapshots.
         every: Shortest time between snapshots, in seconds.
@@ -46,27 +49,57 @@ class Latest:
         self._watch = watch
         self._every = every
         self._lock = threading.Lock()
+        self._worker: threading.Thread | None = None
         self._until = -float("inf")
-        self._answer = HTTPStatus.OK, b""
+        self._shown: dict[str, Any] | None = None
+        self._error = ""
+        self._computed = 0.0
 
     def get(self) -> tuple[HTTPStatus, bytes]:
         """Return the status and the body for a page that requests the snapshot."""
         with self._lock:
-            began = time.monotonic()
-            if began >= self._until:
-                self._answer = self._poll()
-                ended = time.monotonic()
-                self._until = max(began + self._every, ended + (ended - began) / _POLL_SHARE)
-            return self._answer
+            worker = self._renew()
+        if worker is not None and self._shown is None:
+            worker.join()
+        shown, error = self._shown, self._error
+        if error or shown is None:
+            return HTTPStatus.INTERNAL_SERVER_ERROR, json.dumps({"error": error}).encode()
+        now, age = time.time(), time.monotonic() - self._computed
+        return HTTPStatus.OK, watch_page.encoded(
+            watch_page.refreshed(shown, self._power(), now=now, age_seconds=age)
+        )
 
-    def _poll(self) -> tuple[HTTPStatus, bytes]:
+    def _renew(self) -> threading.Thread | None:
+        """Start to compute a snapshot where one is due; return the thread that does."""
+        worker = self._worker
+        if worker is not None and worker.is_alive():
+            return worker
+        if time.monotonic() < self._until:
+            return None
+        self._worker = threading.Thread(target=self._poll, name="energy-profiler-watch", daemon=True)
+        self._worker.start()
+        return self._worker
+
+    def _poll(self) -> None:
+        began = time.monotonic()
+        shown, error = self._shown, ""
         try:
-            return HTTPStatus.OK, watch_page.snapshot(self._watch.poll())
-        except ProfilerError as error:
-            message = str(error)
-        except Exception as error:  # noqa: BLE001 - the page shows it and asks again
-            message = f"{type(error).__name__}: {error}"
-        return HTTPStatus.INTERNAL_SERVER_ERROR, json.dumps({"error": message}).encode()
+            shown = watch_page.snapshot(self._watch.poll())
+        except ProfilerError as problem:
+            error = str(problem)
+        except Exception as problem:  # noqa: BLE001 - the page shows it and asks again
+            error = f"{type(problem).__name__}: {problem}"
+        ended = time.monotonic()
+        self._computed = ended
+        self._until = max(began + self._every, ended + (ended - began) / _POLL_SHARE)
+        self._shown, self._error = shown, error
+
+    def _power(self) -> "LatestPower | None":
+        try:
+            return self._watch.power()
+        except ProfilerError:
+            # The next snapshot reports the error; until then the page keeps the power of the last one.
+            return None
 
 
 class Server(ThreadingHTTPServer):

@@ -1,11 +1,60 @@
 """Following a run while it is recorded, by one process or by many."""
 
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
+from profiler.merging.discovery import children
 from profiler.merging.load import load
+from profiler.storage.csv_reader import last_rows
 from profiler.storage.reader import StoredRun, Tables
-from profiler.storage.schema import TABLES, TOTALS
+from profiler.storage.run_file import read_run_file
+from profiler.storage.schema import SAMPLES, TABLES, TOTALS
 from profiler.storage.tail import Tail
+
+_TAIL_BYTES = 32_768
+"""Bytes at the end of the samples in which the last reading of each domain is found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LatestPower:
+    """The last power readings of a run.
+
+    Attributes:
+        watts: Power of each counted domain; domains of one name in several processes are added.
+        unix_seconds: Time of the oldest of them.
+    """
+
+    watts: dict[str, float]
+    unix_seconds: float
+
+
+def latest_power(path: str | Path) -> LatestPower | None:
+    """Read the last power of each counted domain, at a cost that does not depend on the length of the run.
+
+    None where no process is recording or has measured a power yet.
+
+    Raises:
+        RunError: A file cannot be read.
+    """
+    directory = Path(path)
+    watts: dict[str, float] = {}
+    times: list[float] = []
+    for record in children(directory) or [directory]:
+        meta = read_run_file(record)
+        if meta.get(TOTALS):
+            continue
+        counted = [str(domain["name"]) for domain in meta.get("domains", ()) if domain.get("billed")]
+        found: dict[str, tuple[float, float]] = {}
+        for row in last_rows(record, SAMPLES, _TAIL_BYTES):
+            # A cell that is empty has no power, and a line under way may lack cells.
+            with suppress(KeyError, ValueError):
+                found[row["domain"]] = float(row["power_watts"]), float(row["time_seconds"])
+        started = float(meta.get("started_unix_seconds", 0.0))
+        for name in (name for name in counted if name in found):
+            watts[name] = watts.get(name, 0.0) + found[name][0]
+            times.append(started + found[name][1])
+    return LatestPower(watts=watts, unix_seconds=min(times)) if watts else None
 
 
 class Follower:

@@ -32,6 +32,10 @@ class LiveForecast:
     is_tested: bool
     is_asked: bool
 
+    def is_reached(self, level: float | None) -> bool:
+        """Return whether the present level, or an earlier one, is at the target."""
+        return (level is not None and level <= self.target) or self.forecast.verdict is Verdict.REACHED
+
     def is_out_of_reach(self, budget: Budget) -> bool:
         """Return whether the user's target is reached with a probability under 5 %, within the budget if any."""
         if budget.target_loss is None or not self.is_tested or self.forecast.verdict is Verdict.REACHED:

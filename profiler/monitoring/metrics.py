@@ -49,12 +49,22 @@ def flatten(
         values["cost/gco2e"], values["cost/money"] = prices.gco2e(total), prices.money(total)
         if budget.energy_joules is not None:
             values["budget/used"] = (total + earlier_joules) / budget.energy_joules
-        values |= _forecast_values(forecast, total) if forecast is not None else {}
+        values |= _forecast_values(forecast, total, level) if forecast is not None else {}
     return {key: float(value) for key, value in values.items() if value is not None and math.isfinite(value)}
 
 
-def _forecast_values(live: LiveForecast, total: float) -> dict[str, float | None]:
+def _forecast_values(live: LiveForecast, total: float, level: float | None) -> dict[str, float | None]:
+    """Return the forecast; a target that the level has reached since takes no further energy."""
     forecast = live.forecast
+    if live.is_reached(level):
+        return {
+            "forecast/floor": live.floor.median,
+            "forecast/target_loss": live.target,
+            "forecast/more_joules": 0.0,
+            "forecast/more_joules_low": 0.0,
+            "forecast/more_joules_high": 0.0,
+            "forecast/p_unreachable": 0.0,
+        }
     low, median, high = (
         max(joules - total, 0.0) for joules in (forecast.low, forecast.median, forecast.high)
     )

@@ -71,6 +71,7 @@ class Monitor:
         self._past: deque[Progress] = deque()
         self._snapshot: Snapshot | None = None
         self._forecast: LiveForecast | None = None
+        self._forecast_seconds = 0.0
         self._doubts = 0
         self._next_fit = 0.0
         self._closed = threading.Event()
@@ -154,7 +155,14 @@ class Monitor:
             self._fit()
             snapshot = self._snapshot
             if self.prints_status and snapshot is not None:
-                status = format_status(snapshot.now, before, level=snapshot.level, forecast=self._forecast)
+                age = snapshot.now.seconds - self._forecast_seconds
+                status = format_status(
+                    snapshot.now,
+                    before,
+                    level=snapshot.level,
+                    forecast=self._forecast,
+                    age_seconds=age if age >= 1.0 else None,
+                )
                 self._emit(status, line_prefix())
                 before = before if snapshot.now.total_joules is None else snapshot.now
 
@@ -170,13 +178,17 @@ class Monitor:
 
         begun = time.thread_time()
         bins, rates = self.curve.copy()
+        snapshot = self._snapshot
+        self._forecast_seconds = 0.0 if snapshot is None else snapshot.now.seconds
         self._forecast = forecast_run(bins, rates, self._budget.after(self.earlier_joules))
         self._next_fit = time.monotonic() + (time.thread_time() - begun) / _FIT_SHARE
         self._check_target()
 
     def _check_target(self) -> None:
-        forecast = self._forecast
-        is_out = forecast is not None and forecast.is_out_of_reach(self._budget)
+        forecast, level = self._forecast, None if self._snapshot is None else self._snapshot.level
+        is_out = (
+            forecast is not None and not forecast.is_reached(level) and forecast.is_out_of_reach(self._budget)
+        )
         self._doubts = self._doubts + 1 if is_out else 0
         if self._doubts >= _DOUBTS:
             target = f"loss {significant(self._budget.target_loss or 0.0, 4)}"

@@ -4,22 +4,30 @@ import sys
 from datetime import timedelta
 
 from profiler.monitoring.live_forecast import LiveForecast
-from profiler.records import Progress, Verdict
+from profiler.records import Progress
 from profiler.reporting.text import level as level_text
 from profiler.reporting.text import live_price
 from profiler.units import format_joules, format_watts
 
 
 def format_status(
-    now: Progress, before: Progress, *, level: float | None, forecast: LiveForecast | None
+    now: Progress,
+    before: Progress,
+    *,
+    level: float | None,
+    forecast: LiveForecast | None,
+    age_seconds: float | None = None,
 ) -> str:
     """Format the progress of a run.
+
+    The level is compared with the target first, so that a target that was reached since the forecast has no price.
 
     Args:
         now: Progress now.
         before: Progress at the previous line; the power is the mean since then.
         level: Smoothed loss now.
         forecast: Latest forecast.
+        age_seconds: Time since the forecast was computed; None where it is new.
     """
     parts = [str(timedelta(seconds=round(now.seconds))), f"{now.steps:,} steps"]
     if now.total_joules is not None:
@@ -29,14 +37,14 @@ def format_status(
         parts.append(format_joules(now.total_joules))
     if level is not None:
         parts.append(f"loss {level_text(level)}")
-    if forecast is not None and now.total_joules is not None and _is_news(forecast):
-        parts.append(live_price(forecast.target, forecast.forecast, now.total_joules))
+    # A target that the user did not give is of interest only until it is reached.
+    is_news = forecast is not None and (forecast.is_asked or not forecast.is_reached(level))
+    if forecast is not None and is_news and now.total_joules is not None:
+        price = live_price(
+            forecast.target, forecast.forecast, now.total_joules, present=level, age_seconds=age_seconds
+        )
+        parts.append(price)
     return ", ".join(parts)
-
-
-def _is_news(forecast: LiveForecast) -> bool:
-    """Return False for a target that the user did not give and that the curve has passed already before it rose."""
-    return forecast.is_asked or forecast.forecast.verdict is not Verdict.REACHED
 
 
 def line_prefix() -> str:

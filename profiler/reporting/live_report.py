@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.emissions import read_prices
-from profiler.merging.follow import Follower
+from profiler.merging.follow import Follower, LatestPower, latest_power
 from profiler.records import Status
 from profiler.reporting.details import drawn_curve
 from profiler.reporting.metrics import Found, metrics_of
@@ -84,6 +84,7 @@ class Watch:
         clock: Callable[[], float] = time.monotonic,
         work: Callable[[], float] = time.thread_time,
     ) -> None:
+        self._path = path
         self._follower = Follower(path)
         self._charted = charted
         self._metric, self._goal = metric, goal
@@ -117,6 +118,14 @@ class Watch:
             forecast_age_seconds=self._clock() - forecast.at_seconds,
             is_over=is_over,
         )
+
+    def power(self) -> LatestPower | None:
+        """Read the present power alone, which takes a fraction of a :meth:`poll`.
+
+        Raises:
+            RunError: A file cannot be read.
+        """
+        return latest_power(self._path)
 
     def _latest_forecast(self, run: "StoredRun", *, is_over: bool) -> "_Forecast":
         """Return the last forecast; compute it again if there are new points and enough time has passed."""

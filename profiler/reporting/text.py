@@ -43,6 +43,7 @@ _SMALLEST_GRAM = 0.001
 _GRAMS_PER_KILOGRAM = 1000.0
 _SMALLEST_MONEY = 0.0001
 _WH_PER_KWH = 1000.0
+_TWO_DIGITS = 10.0
 
 
 # Numbers
@@ -69,7 +70,8 @@ def seconds(value: float, digits: int = 3) -> str:
 
 def age(value: float) -> str:
     """Format the age of a number in whole seconds or a longer unit."""
-    return seconds(float(round(value)), 2)
+    whole = float(round(value))
+    return seconds(whole, 1 if whole < _TWO_DIGITS else 2)
 
 
 def kwh(value: float, digits: int = 3) -> str:

@@ -9,6 +9,9 @@ from profiler.reporting.templating import render_template, static
 from profiler.units import format_watts
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from profiler.merging.follow import LatestPower
     from profiler.reporting.live_report import View
 
 _RESOURCES = {
@@ -32,13 +35,43 @@ def resource(path: str) -> tuple[bytes, str] | None:
     return static(name), kind
 
 
-def snapshot(view: "View") -> bytes:
-    """Return everything that changes on the page, as JSON."""
+def encoded(shown: dict[str, Any]) -> bytes:
+    """Encode a snapshot as JSON."""
+    return json.dumps(shown, allow_nan=False, separators=(",", ":")).encode()
+
+
+def refreshed(
+    shown: dict[str, Any], power: "LatestPower | None", *, now: float, age_seconds: float
+) -> dict[str, Any]:
+    """Return a snapshot with the present power and the age of its other numbers.
+
+    Args:
+        shown: The snapshot.
+        power: The last readings; None keeps the power of the snapshot.
+        now: The present time in Unix seconds.
+        age_seconds: Time since the snapshot was computed.
+    """
+    if shown["over"]:
+        return shown
+    forecast = text.age(shown["forecast_seconds"] + age_seconds)
+    ages = {
+        "state": f"{shown['state']}. Energy, steps and levels read {text.age(age_seconds)} ago",
+        "age": f"Forecast computed {forecast} ago",
+    }
+    if power is None:
+        return {**shown, **ages}
+    card = _power(power.watts, now - power.unix_seconds)
+    others = [one for one in shown["cards"] if one[0] != card[0]]
+    return {**shown, **ages, "cards": [card, *others]}
+
+
+def snapshot(view: "View") -> dict[str, Any]:
+    """Return everything that changes on the page."""
     report, summary = view.report, view.report.summary
     outlook, spent = report.outlook, summary.total_joules or 0.0
     answer = report.answer
     rows = [("Cost", answer.cost), ("Worth", " ".join(answer.worth)), ("Advice", text.advice(answer))]
-    shown = {
+    return {
         "name": text.one_line(summary.name) or "unnamed run",
         "status": summary.status.value,
         "state": f"Started {text.when(summary.started_at)}",
@@ -47,21 +80,24 @@ def snapshot(view: "View") -> bytes:
         "over": view.is_over,
         "answer": [pair for pair in (*rows, ("Trust", answer.measuring)) if pair[1]],
         "metric": text.one_line(report.metric),
-        "age": "" if view.is_over else f"Forecast computed {text.age(view.forecast_age_seconds)} ago",
-        "cards": [[card.label, card.value, card.note] for card in (*_now(view), *tables.cards_of(report))],
+        "age": "",
+        "forecast_seconds": view.forecast_age_seconds,
+        "cards": [*_now(view), *([card.label, card.value, card.note] for card in tables.cards_of(report))],
         "targets": _table(tables.targets(outlook, spent, report.training_watts)) if outlook else None,
         "warnings": list(report.warnings),
         "figures": _figures(view),
     }
-    return json.dumps(shown, allow_nan=False, separators=(",", ":")).encode()
 
 
-def _now(view: "View") -> tuple[tables.Card, ...]:
-    """Return the present power while the run is running."""
-    if view.is_over or view.total_watts is None:
-        return ()
-    parts = ", ".join(f"{name} {format_watts(watts)}" for name, watts in view.watts.items())
-    return (tables.Card(label="Power now", value=format_watts(view.total_watts), note=parts),)
+def _now(view: "View") -> list[list[str]]:
+    """Return the power of the snapshot while the run is running."""
+    return [] if view.is_over or view.total_watts is None else [_power(view.watts)]
+
+
+def _power(watts: "Mapping[str, float]", age_seconds: float | None = None) -> list[str]:
+    parts = ", ".join(f"{name} {format_watts(value)}" for name, value in watts.items())
+    age = "" if age_seconds is None else f"; read {text.age(max(age_seconds, 0.0))} ago"
+    return ["Power now", format_watts(sum(watts.values())), f"{parts}{age}"]
 
 
 def _table(table: tables.Table) -> dict[str, Any]:

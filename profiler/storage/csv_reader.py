@@ -97,6 +97,29 @@ def last_row(directory: Path, table: Table) -> tuple[int, dict[str, str]]:
         raise RunDamagedError(path, _sentence(error)) from None
 
 
+def last_rows(directory: Path, table: Table, most_bytes: int) -> list[dict[str, str]]:
+    """Return the cells of the last whole rows of a table, unchecked, as many as fit in ``most_bytes``.
+
+    Raises:
+        RunDamagedError: The file is not one that is read.
+    """
+    path = directory / table.filename
+    try:
+        with open_inside(path) as file:
+            header = file.readline(MOST_LINE_BYTES)
+            start = max(file.seek(0, 2) - most_bytes, len(header))
+            file.seek(start)
+            lines = file.read(most_bytes).split(b"\n")
+            names = _text(header).rstrip("\n").split(",")
+            # The last piece is an incomplete line, and the first one too where the reading started within a line.
+            whole = lines[0 if start == len(header) else 1 : -1]
+            return [dict(zip(names, _text(line).split(","), strict=False)) for line in whole]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        raise RunDamagedError(path, _sentence(error)) from None
+
+
 def parse_lines(path: Path, lines: bytes, table: Table, *, header: bytes, before: int) -> "pd.DataFrame":
     """Parse whole lines from the middle of a table.
 

@@ -183,6 +183,26 @@ def test_status_line_with_each_verdict(answer, words):
     assert message == f"1:02:05, 300 steps, 200 W, 6.00 kJ, loss 1.500, {words}"
 
 
+def test_the_line_compares_the_level_with_the_target_before_the_forecast():
+    never = live_forecast(forecast(Verdict.UNDETERMINED, low=6000.0, median=math.inf, high=math.inf, p=0.86))
+    message = status_line.format_status(progress(), NOTHING, level=1.2, forecast=never, age_seconds=55.0)
+    assert message.endswith("loss 1.200, loss 1.250 is reached")
+    default = live_forecast(is_asked=False)
+    assert status_line.format_status(progress(), NOTHING, level=1.2, forecast=default).endswith("loss 1.200")
+
+
+def test_the_line_states_the_age_of_its_forecast():
+    message = status_line.format_status(
+        progress(), NOTHING, level=1.5, forecast=live_forecast(), age_seconds=55.2
+    )
+    assert message.endswith("more (2.0 kJ to 9.0 kJ) [forecast 55 s old]")
+
+
+def test_metrics_of_a_target_that_was_reached_since_the_forecast():
+    found = flatten(progress(), level=1.2, forecast=live_forecast())
+    assert (found["forecast/more_joules"], found["forecast/p_unreachable"]) == (0.0, 0.0)
+
+
 def test_status_line_without_unknown_values():
     nothing = progress(12.0, joules=None, steps=0, watts={})
     assert status_line.format_status(nothing, NOTHING, level=None, forecast=None) == "0:00:12, 0 steps"
