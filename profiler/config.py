@@ -10,13 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 from profiler import budget, emissions, lr_plan
 from profiler.budget import Budget
 from profiler.emissions import Prices
 from profiler.errors import UsageError
 from profiler.lr_plan import Planned, RatePlan
+from profiler.records import CountRule
 from profiler.storage.schema import CONFIG
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 SHORTEST_PERIOD, LONGEST_PERIOD = 0.001, 60.0
 _METADATA = "keyword"
+_EXTERNAL = "external:"
 _MOST_SETTINGS = 1000
 Plain = str | int | float | bool | None
 _INDENT, _WIDTH = " " * 8, 120
@@ -108,10 +110,21 @@ class ProfilerConfig:
             metavar="SECONDS",
         ),
     )
-    sensors: "Sequence[Sensor] | None" = field(
+    sensors: "Sequence[Sensor | str] | None" = field(
         default=None,
         metadata=_keyword(
-            "Sensors to read instead of those found on the machine.", "The profiler does not close them."
+            "Sensors to read instead of those found on the machine.",
+            "The profiler does not close them. ``'external:PATH'`` names the file or pipe of an external meter; if only"
+            " such names are given, the sensors of the machine are read too.",
+        ),
+    )
+    count: CountRule = field(
+        default="parts",
+        metadata=_keyword(
+            "What makes up the total: parts (processors, memory, accelerators; the default), or node, the meter of the "
+            "whole node, if there is one.",
+            type=str,
+            metavar="parts|node",
         ),
     )
     grid_gco2e_per_kwh: float | None = field(
@@ -250,8 +263,28 @@ class ProfilerConfig:
             raise UsageError(f"name must be text, not {self.name!r}.")
         if self.on_budget != "warn" and not callable(self.on_budget):
             raise UsageError(f"on_budget must be 'warn' or a function, not {self.on_budget!r}.")
+        if self.count not in get_args(CountRule):
+            raise UsageError(f"count must be 'parts' or 'node', not {self.count!r}.")
+        named = [sensor for sensor in self.sensors or () if isinstance(sensor, str)]
+        if any(not sensor.removeprefix(_EXTERNAL) or not sensor.startswith(_EXTERNAL) for sensor in named):
+            raise UsageError(f"sensors must hold sensors or 'external:PATH', not {named!r}.")
+        if len(named) > 1:
+            raise UsageError(
+                "sensors can name one external meter; add up several in the program that reads them."
+            )
         if self.resume is not None and not Path(self.resume).is_dir():
             raise UsageError(f"resume must be a run directory; {str(self.resume)!r} is not a directory.")
+
+    @property
+    def given_sensors(self) -> "tuple[Sensor, ...]":
+        """The sensors that were given as objects."""
+        return tuple(sensor for sensor in self.sensors or () if not isinstance(sensor, str))
+
+    @property
+    def external_meter(self) -> str | None:
+        """Path of the external meter that was given as ``external:PATH``."""
+        named = (sensor for sensor in self.sensors or () if isinstance(sensor, str))
+        return next((name.removeprefix(_EXTERNAL) for name in named), None)
 
     def run_json_sections(self) -> dict[str, Any]:
         """Return the sections of ``run.json`` that hold what the user declared; empty ones are absent."""

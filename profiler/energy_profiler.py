@@ -142,7 +142,8 @@ class EnergyProfiler:
             name=config.name or place.run_path.name,
             declared=sections,
             found=found,
-            owns_sensors=config.sensors is None,
+            borrowed=config.given_sensors,
+            count=config.count,
             hooks=hook_manager(),
             period_seconds=config.sample_period_seconds,
             times_loading=config.time_data_loading,
@@ -396,12 +397,16 @@ def _emit(message: str) -> None:
 
 def _find_sensors(config: ProfilerConfig) -> "Found":
     from profiler.recording.device_selection import cuda_uuids
-    from profiler.sensors import discover
+    from profiler.sensors import EXTERNAL, discover
     from profiler.sensors.base import Found
+    from profiler.sensors.external import VARIABLE
 
-    if config.sensors is None:
-        return discover(environ=os.environ, cuda_uuids=cuda_uuids())
-    return Found(sensors=tuple(config.sensors))
+    given, meter = config.given_sensors, config.external_meter
+    environ = os.environ if meter is None else {**os.environ, VARIABLE: meter}
+    if not given and (config.sensors is None or meter is not None):
+        return discover(environ=environ, cuda_uuids=cuda_uuids())
+    named = discover(environ=environ, sources=(EXTERNAL,)) if meter is not None else Found()
+    return Found(sensors=(*given, *named.sensors), refusals=named.refusals)
 
 
 def _status_after(error: BaseException | None) -> Status:

@@ -5,10 +5,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
+from typing import Literal
 
 from profiler.errors import UsageError
 
 _LARGEST_RATIO = 10.0
+
+CountRule = Literal["parts", "node"]
+"""Which domains make up the total: the parts of the node, or the meter of the whole node."""
+CONTAINED_NOTE = "Contained in the meter of the node, which is counted."
+"""Note of a part that would be counted if the total were the sum of the parts."""
 
 
 class Provenance(StrEnum):
@@ -82,6 +88,11 @@ class DomainKind:
         return self.torch_type is not None
 
     @property
+    def is_container(self) -> bool:
+        """True for a meter of the whole node, or of a module of it, which contains the other domains."""
+        return self.name == "node"
+
+    @property
     def measures_accelerators_only(self) -> bool:
         """True for an accelerator and for a module of several accelerators."""
         return self.is_accelerator or self.covers == {"accelerators"}
@@ -106,7 +117,7 @@ DOMAIN_KINDS = {
 
 def kind_of(domain: str) -> DomainKind:
     """Return the kind of the domain with this name."""
-    prefix = domain.partition(":")[0]
+    prefix = domain.partition(":")[0].partition("@")[0]
     return DOMAIN_KINDS.get(prefix) or DomainKind(name=prefix)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from profiler.clock import MONOTONIC, Clock
 from profiler.errors import SensorError
-from profiler.records import Domain, Provenance, Reading, Refusal
+from profiler.records import DOMAIN_KINDS, Domain, Provenance, Reading, Refusal
 from profiler.sensors import Sensor, discover
 from profiler.sensors.counter_check import CounterCheck, observe
 from profiler.sensors.environment import POWERCAP_ROOT
@@ -256,7 +256,8 @@ def read_torch() -> TorchInfo:
     named = tuple(
         (str(one.name), f"GPU-{uuid}" if (uuid := getattr(one, "uuid", None)) else "") for one in devices
     )
-    others = tuple(name for name in ("mps", "xpu") if _is_there(getattr(torch, name, None)))
+    types = [kind.torch_type for kind in DOMAIN_KINDS.values() if kind.torch_type not in (None, "cuda")]
+    others = tuple(name for name in ("mps", *map(str, types)) if _is_there(getattr(torch, name, None)))
     return TorchInfo(version=str(torch.__version__), devices=named, others=others)
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float64]
 
-_TOLERANCE_SECONDS = 0.002
+TOLERANCE_SECONDS = 0.002
 """Claims may overlap by this much: a process's last row ends where the first row of the next process begins."""
 
 
@@ -69,7 +69,7 @@ def kept_from(claims: Iterable[Claim]) -> dict[int, dict[str, float]]:
     for contenders in by_device.values():
         cursor = float("-inf")
         for claim in sorted(contenders, key=lambda c: (c.start, c.owner)):
-            if cursor - claim.start > _TOLERANCE_SECONDS:
+            if cursor - claim.start > TOLERANCE_SECONDS:
                 kept[claim.owner][claim.domain] = cursor if claim.end > cursor else float("inf")
             cursor = max(cursor, claim.end)
     return kept

@@ -147,8 +147,8 @@ def _entry(name: str, group: Sequence[Log]) -> dict[str, Any]:
         "edge_watts": math.hypot(*(float(log.domain.get("edge_watts", 0.0)) for log in group)),
         "drift_watts": math.hypot(*(float(log.domain.get("drift_watts", 0.0)) for log in group)),
         "notes": list(dict.fromkeys(note for log in group for note in log.domain.get("notes", ()))),
-        "billed": True,
-        "billed_from_seconds": float(group[0].seconds[0]),
+        "billed": bool(first.get("billed", True)),
+        "billed_from_seconds": float(group[0].seconds[0]) if first.get("billed", True) else None,
         "bridged_seconds": sum(float(log.domain.get("bridged_seconds", 0.0)) for log in group) / len(devices),
         "bridged_joules": sum(float(log.domain.get("bridged_joules", 0.0)) for log in group),
         "resets": sum(int(log.domain.get("resets", 0)) for log in group),
@@ -195,7 +195,7 @@ def energy_by_rank(outlines: Sequence[Outline], logs: Sequence[Log]) -> list[dic
         record = log.record
         if kind_of(str(log.domain["name"])).is_accelerator:
             own[record.rank, record.attempt] += log.total
-        else:
+        elif log.domain.get("billed", True):
             shared[record.host, record.attempt] += log.total
     found = []
     for outline in outlines:

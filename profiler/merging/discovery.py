@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import UsageError
+from profiler.records import kind_of
 from profiler.storage.csv_reader import last_row, read_table
 from profiler.storage.files import checked_link
 from profiler.storage.reader import Tables
@@ -54,6 +55,15 @@ class Record:
     def billed(self) -> tuple[Mapping[str, Any], ...]:
         """The domains that it counted."""
         return tuple(domain for domain in self.meta.get("domains", ()) if domain.get("billed"))
+
+    @property
+    def node_meters(self) -> tuple[Mapping[str, Any], ...]:
+        """The meters of the whole node that it logged beside the counted domains."""
+        return tuple(
+            domain
+            for domain in self.meta.get("domains", ())
+            if not domain.get("billed") and kind_of(str(domain["name"])).is_container
+        )
 
     def tables(self, *, partial: bool) -> Tables:
         """Read its tables; of the samples, the columns that are merged."""

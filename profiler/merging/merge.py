@@ -1,10 +1,10 @@
 """Merging: from the directories of a job's processes to the tables and ``run.json`` of one run."""
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +100,7 @@ def _merge_ranks(records: Sequence[Record], *, partial: bool, force: bool) -> _A
         logs += _logs(tables, one, start, contested, count)
         values.add(tables.metrics, start)
     steps, spans = total.frames()
+    logs = _comparable(logs)
     domains, samples = devices.combine(logs, total.end_seconds)
     return _Attempt(
         outlines=tuple(outlines),
@@ -126,9 +127,34 @@ def _logs(
             tables.samples, one.record, domain, deduplication.device_of(one.record, domain), start=start,
             kept_from=contested.get(str(domain["name"]), -math.inf), until=start + one.window_seconds, logs=count,
         )
-        for domain in one.record.billed
+        for domain in (*one.record.billed, *one.record.node_meters)
     ]  # fmt: skip
     return [log for log in found if log is not None]
+
+
+def _comparable(logs: Sequence[devices.Log]) -> list[devices.Log]:
+    """Return the logs without meters of the node that cannot be compared with the total.
+
+    Those are meters that some hosts lack, and meters that several processes of a host logged at the same time.
+    """
+    hosts = {log.record.host for log in logs}
+    meters: dict[str, dict[str, list[devices.Log]]] = defaultdict(lambda: defaultdict(list))
+    for log in logs:
+        meters[str(log.domain["name"])][log.record.host].append(log)
+    usable = {
+        name
+        for name, by_host in meters.items()
+        if by_host.keys() == hosts and not any(map(_overlap, by_host.values()))
+    }
+    return [log for log in logs if log.domain.get("billed") or log.domain["name"] in usable]
+
+
+def _overlap(logs: Sequence[devices.Log]) -> bool:
+    ordered = sorted(logs, key=lambda log: float(log.seconds[0]))
+    return any(
+        before.seconds[-1] - after.seconds[0] > deduplication.TOLERANCE_SECONDS
+        for before, after in pairwise(ordered)
+    )
 
 
 def _chained(attempts: Sequence[_Attempt]) -> tuple[Tables, list[str]]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from profiler.records import kind_of
 from profiler.storage.reader import StoredRun, Tables
 from profiler.storage.schema import RESUMED, SPANS, STEPS, TABLES, TOTALS
 from profiler.units import MICROJOULES_PER_JOULE
@@ -43,7 +44,14 @@ def with_history(run: StoredRun, earlier: StoredRun | None) -> StoredRun:
     tables = append(before, later, last if step is None else int(step))
     entries = (*earlier.meta.get("domains", ()), *run.meta.get("domains", ()))
     domains = {entry["name"]: entry for entry in entries if entry.get("billed")}
-    unbilled = {entry["name"]: entry for entry in entries if entry["name"] not in domains}
+    in_both = {entry["name"] for entry in earlier.meta.get("domains", ())} & set(run.domains)
+    # A meter of the node that did not measure both runs cannot be compared with their total.
+    unbilled = {
+        entry["name"]: entry
+        for entry in entries
+        if entry["name"] not in domains
+        and (entry["name"] in in_both or not kind_of(entry["name"]).is_container)
+    }
     edges = [float((one.meta.get(TOTALS) or {}).get("edge_joules") or 0.0) for one in (earlier, run)]
     meta = {
         **run.meta,

@@ -6,12 +6,13 @@ import re
 from profiler.budget import Budget
 from profiler.emissions import Prices
 from profiler.monitoring.live_forecast import LiveForecast
-from profiler.records import Progress
+from profiler.records import Progress, kind_of
 
 
 def power_key(domain: str) -> str:
     """Return the key of a domain's power: ``power/gpu0_watts`` for ``gpu:0``."""
-    return f"power/{re.sub(r'[^A-Za-z0-9]+', '_', domain.replace('gpu:', 'gpu'))}_watts"
+    name = domain.replace(":", "", 1) if kind_of(domain).is_accelerator else domain
+    return f"power/{re.sub(r'[^A-Za-z0-9]+', '_', name)}_watts"
 
 
 def flatten(

@@ -8,7 +8,6 @@ from profiler.records import DOMAIN_KINDS, Domain, kind_of
 from profiler.sensors.base import covers
 from profiler.sensors.nvml import MIG_NOTE
 
-_GPU = "gpu:"
 _CUDA = "cuda"
 _KIND_OF_TORCH_TYPE = {kind.torch_type: kind.name for kind in DOMAIN_KINDS.values() if kind.torch_type}
 UNUSED_GPUS = "This process did not use CUDA before its first step, so every visible GPU is counted."
@@ -73,7 +72,7 @@ def _index(device: str) -> int:
 
 def _meter(index: int, gpus: Mapping[str, Domain], cuda_uuids: Sequence[str] | None) -> str:
     """Return the domain that measures one of CUDA's devices; the device itself if no sampled board does."""
-    default = f"{_GPU}{index}"
+    default = _domain_name(f"{_CUDA}:{index}")
     if cuda_uuids is None or index >= len(cuda_uuids):
         return default
     wanted = _bare(cuda_uuids[index])
@@ -93,7 +92,7 @@ def _renumbered(meters: Mapping[int, str]) -> Iterator[str]:
     for index, name in meters.items():
         if name.startswith(_CUDA):
             yield f"{name} was not visible when the recording began, so it is not measured."
-        elif name != f"{_GPU}{index}":
+        elif name != _domain_name(f"{_CUDA}:{index}"):
             yield (
                 f"CUDA numbers the boards differently than expected when the recording began: its device {index} is "
                 f"recorded and counted as {name}."

@@ -3,7 +3,7 @@
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +22,10 @@ from profiler.recording.sampler import GuardedSensor, Sampler
 from profiler.recording.sampling_interval import SamplingInterval
 from profiler.recording.step_callback import StepCallback
 from profiler.recording.warning_log import WarningLog
-from profiler.records import Domain, Progress, Status, Summary
-from profiler.sensors.base import Found
+from profiler.records import CountRule, Domain, Progress, Status, Summary
+from profiler.sensors import EXTERNAL
+from profiler.sensors.base import Found, Sensor
+from profiler.sensors.totals import NO_NODE, choose_total
 from profiler.storage.schema import RESUMED, RUN_FILE, TABLES
 from profiler.storage.writer import EXIT_SECONDS, START_SECONDS, BackgroundWriter, write_run_file
 from profiler.torch_hooks import lr_simulation
@@ -31,6 +33,7 @@ from profiler.torch_hooks.manager import HookManager
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _CHECKPOINT_VERSION = 1
+_NOT_USED = "the external meter is not used: {refusal.reason}. {refusal.remedy}"
 
 _LIVE: "weakref.WeakSet[Session]" = weakref.WeakSet()
 
@@ -43,7 +46,8 @@ class Session:
         name: Name of the run.
         declared: Sections of ``run.json`` that the user's arguments give.
         found: Sensors, and reasons why others were refused.
-        owns_sensors: Whether to close the sensors at the end.
+        borrowed: Sensors that are not closed at the end.
+        count: Which domains make up the total.
         hooks: Hooks of the process.
         period_seconds: Time between polls of the sensors; None adapts to them.
         times_loading: Whether to hook into data loaders.
@@ -67,7 +71,8 @@ class Session:
         name: str,
         declared: Mapping[str, Any],
         found: Found,
-        owns_sensors: bool,
+        borrowed: Sequence[Sensor] = (),
+        count: CountRule = "parts",
         hooks: HookManager,
         period_seconds: float | None,
         times_loading: bool,
@@ -82,7 +87,7 @@ class Session:
         self._warnings = WarningLog(emit if place.identity.is_main else _ignore)
         self._monitor = monitor
         self._hooks, self._times_loading = hooks, times_loading
-        self._found, self._owns_sensors = found, owns_sensors
+        self._found, self._borrowed = found, borrowed
         self._name = name
         self._head = {
             **metadata.head(
@@ -91,7 +96,16 @@ class Session:
             **declared,
         }
         self._sensors = [GuardedSensor(sensor, self._warnings) for sensor in found.sensors]
-        domains = tuple(domain for sensor in found.sensors for domain in sensor.domains)
+        sampled = tuple(domain for sensor in found.sensors for domain in sensor.domains)
+        domains = choose_total(sampled, count)
+        self._unused_meters = [
+            *(_NOT_USED.format(refusal=one) for one in found.refusals if one.source == EXTERNAL.name),
+            *(
+                [NO_NODE]
+                if count == "node" and not any(d.billed and d.kind.is_container for d in domains)
+                else []
+            ),
+        ]
         self._election = place.election(domains)
         self._meters = Meters(domains, self._election)
         self._writer = BackgroundWriter(self.path, self._on_disk_failure)
@@ -117,6 +131,8 @@ class Session:
         _LIVE.add(self)
         self._writer.open(self._metadata())
         self.has_record = self._writer.failure is None
+        for message in self._unused_meters:
+            self.warn(message)
         if self._writer.is_late:
             self.warn(
                 f"the disk of the run directory did not respond within {START_SECONDS:g} s; rows wait in memory. "
@@ -247,9 +263,9 @@ class Session:
             self.warn(f"ending the record failed ({type(error).__name__}: {error})")
 
     def _close_sensors(self) -> None:
-        if self._owns_sensors:
-            for sensor in self._sensors:
-                sensor.close()
+        for guarded, sensor in zip(self._sensors, self._found.sensors, strict=True):
+            if not any(sensor is borrowed for borrowed in self._borrowed):
+                guarded.close()
 
     def after_fork_in_child(self) -> None:
         """Leave everything that belongs to the parent process alone."""

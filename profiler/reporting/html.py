@@ -98,7 +98,7 @@ def render(report: "Report", options: RenderOptions) -> Rendered:
         begun=text.when(report.summary.started_at) if report.summary.started_at else "",
         answer=report.answer,
         advice=text.advice(report.answer),
-        facts=text.facts(report),
+        facts=[line for line in (text.facts(report), *map(text.sentence, text.node_meters(report))) if line],
         note=report.note,
         panels=panels,
         where="where" in drawn,

@@ -26,6 +26,7 @@ def render(report: "Report", _: RenderOptions) -> Rendered:
         "report_version": REPORT_VERSION,
         "answer": plain(report.answer),
         **{name: plain(getattr(report, name)) for name in _REPORTED},
+        "node_meters": plain(report.node_meters),
         "metric": first.name,
         "forecast": _forecast(first),
         "outlook": plain(first.outlook),

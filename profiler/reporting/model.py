@@ -1,6 +1,7 @@
 """The report: every number and caveat, decided once for all renderers."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,7 +9,18 @@ from typing import TYPE_CHECKING
 
 from profiler import uncertainty
 from profiler.emissions import Prices
-from profiler.records import CurveState, Interval, Metered, PhaseEnergy, Provenance, Refusal, Status, Summary
+from profiler.records import (
+    CONTAINED_NOTE,
+    CurveState,
+    Interval,
+    Metered,
+    PhaseEnergy,
+    Provenance,
+    Refusal,
+    Status,
+    Summary,
+    kind_of,
+)
 from profiler.reporting.answer import Answer, answer_of
 from profiler.reporting.forecast_section import Outlook
 from profiler.reporting.metric_choice import LOSS
@@ -18,6 +30,9 @@ if TYPE_CHECKING:
     from profiler.analysis.downsample import Band, Power, Series, Stretch
     from profiler.reporting.target_table import TargetTable
     from profiler.reporting.waste import WasteLine
+
+_NUMBER = re.compile(r"(?:-\d+)?(?:@.*)?$")
+"""End of a domain's name: the number of a module, and the node of a job of several nodes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +62,27 @@ class DomainLine:
     period_seconds: float | None
     gain_share: float
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeMeter:
+    """Meter of the whole node, beside the sum of the parts that it contains.
+
+    Attributes:
+        name: The domain; without its number where several are added up.
+        joules: Its energy in the window, in joules.
+        parts_joules: Energy of the measured and estimated parts, in joules.
+        ratio: Energy over that of the parts.
+        parts_are_estimated: True if a part is estimated.
+        billed: True if the meter is the total.
+    """
+
+    name: str
+    joules: float
+    parts_joules: float
+    ratio: float
+    parts_are_estimated: bool
+    billed: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +297,11 @@ class Report:
     examine: Callable[[], Details]
     waste: "tuple[WasteLine, ...]" = ()
 
+    @cached_property
+    def node_meters(self) -> tuple[NodeMeter, ...]:
+        """The meters of the whole node, beside their parts; empty where there is none or nothing else is measured."""
+        return _node_meters(self.domains)
+
     @property
     def metric(self) -> str:
         """Name of the headline's metric."""
@@ -407,3 +448,34 @@ def _line(metered: Metered, window: float) -> DomainLine:
         gain_share=uncertainty.Z_90 * domain.gain_uncertainty,
         notes=domain.notes,
     )
+
+
+def _node_meters(lines: Sequence[DomainLine]) -> tuple[NodeMeter, ...]:
+    """Compare each meter of the node with its parts; those of several nodes or modules are added up."""
+    groups: dict[str, list[DomainLine]] = {}
+    for line in lines:
+        if kind_of(line.name).is_container:
+            groups.setdefault(_NUMBER.sub("", line.name), []).append(line)
+    found = []
+    for name, group in groups.items():
+        is_counted = any(line.billed for line in group)
+        inside = [
+            line
+            for line in lines
+            if not kind_of(line.name).is_container
+            and (CONTAINED_NOTE in line.notes if is_counted else line.billed)
+        ]
+        parts = sum(line.joules for line in inside)
+        if parts > 0:
+            joules = sum(line.joules for line in group)
+            found.append(
+                NodeMeter(
+                    name=name,
+                    joules=joules,
+                    parts_joules=parts,
+                    ratio=joules / parts,
+                    parts_are_estimated=any(line.provenance is Provenance.MODELLED for line in inside),
+                    billed=is_counted,
+                )
+            )
+    return tuple(found)

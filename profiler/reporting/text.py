@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from profiler.forecasting.priors import HORIZON_LIMIT
-from profiler.records import CurveState, Forecast, Interval, Provenance, Status, Verdict, kind_of
+from profiler.records import CurveState, Forecast, Interval, Provenance, Status, Verdict
 from profiler.units import JOULES_PER_KWH, format_seconds, format_si, significant
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from profiler.reporting.answer import Answer
     from profiler.reporting.comparison import Comparison, Spread
     from profiler.reporting.forecast_section import Best, Outlook, PlannedEnd, Scenario, Target
-    from profiler.reporting.model import Cost, DomainLine, Report
+    from profiler.reporting.model import Cost, DomainLine, NodeMeter, Report
     from profiler.reporting.waste import WasteLine
 
 Format = Callable[[float, int], str]
@@ -32,6 +32,8 @@ ABSENT = "-"
 NO_BACKTEST = "The run is too short to test forecasts on its own past."
 
 _HALF_A_PERCENT = 0.005
+_LESS = 0.95
+"""Ratio of a node's meter to its parts below which it cannot contain them, given the accuracy of both."""
 _SMALLEST_PERCENT = 0.1
 _ALMOST_ALL = 0.995
 _WIDE = 0.1
@@ -458,14 +460,22 @@ def domain_joules(line: "DomainLine") -> str:
 
 
 def node_meters(report: "Report") -> list[str]:
-    """Compare meters that contain the counted domains with their sum; empty without such a meter."""
-    total = report.summary.total_joules
-    meters = [line for line in report.domains if not line.billed and kind_of(line.name).name == "node"]
-    return [
-        f"{line.name} {domain_joules(line)}, {significant(line.joules / total)} x the counted parts"
-        for line in meters
-        if total
-    ]
+    """Compare meters of the whole node with the sum of the parts; empty without such a meter."""
+    return [_node_meter(meter, is_only=len(report.node_meters) == 1) for meter in report.node_meters]
+
+
+def sentence(line: str) -> str:
+    """Return a line that begins in lower case as a sentence."""
+    return f"{line[0].upper()}{line[1:]}."
+
+
+def _node_meter(meter: "NodeMeter", *, is_only: bool) -> str:
+    name = "node meter" if is_only else f"node meter {one_line(meter.name)}"
+    estimated = ", some of them estimated" if meter.parts_are_estimated else ""
+    doubt = (
+        "; it reads less than its parts, so it does not measure the whole node" if meter.ratio < _LESS else ""
+    )
+    return f"{name} {joules(meter.joules)}, {significant(meter.ratio)} x the parts{estimated}{doubt}"
 
 
 # Waste

@@ -21,6 +21,7 @@ from profiler.sensors.perf import open_perf
 from profiler.sensors.powercap import open_powercap
 
 __all__ = [
+    "EXTERNAL",
     "SOURCES",
     "Domain",
     "Environment",
@@ -32,13 +33,14 @@ __all__ = [
     "discover",
 ]
 
+EXTERNAL = Source(name="external", open=open_external)
 SOURCES = (
     Source(name="nvml", open=open_nvml),
     Source(name="powercap", open=open_powercap),
     Source(name="perf", open=open_perf, is_fallback=True),
     Source(name="cray", open=open_cray),
     Source(name="hwmon", open=open_hwmon),
-    Source(name="external", open=open_external),
+    EXTERNAL,
     Source(name="modelled", open=open_estimated, is_fallback=True),
 )
 """Sources in the order in which they are tried."""

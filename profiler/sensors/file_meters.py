@@ -17,6 +17,8 @@ from profiler.units import MICROJOULES_PER_JOULE
 
 _SLOWEST_SECONDS = 0.5
 """Update interval of a file whose driver does not document it."""
+CONTAINS = "Contains the counted parts"
+"""Beginning of the note of a domain whose parts are counted."""
 STALE_SECONDS = 6.0
 """Time without a change after which a file is reported as frozen."""
 
@@ -210,15 +212,13 @@ def count_parts(domains: Sequence[Domain], measured: Sequence[Domain], source: s
     parts = [
         domain if not (domain.billed and _parts(domain) & covered) else _recorded(domain, _ALREADY)
         for domain in domains
-        if domain.kind.name != "node"
+        if not domain.kind.is_container
     ]
     has_parts = bool(counted) or any(domain.billed for domain in parts)
     containers = [
-        _recorded(domain, f"Contains the counted parts ({source}).")
-        if has_parts and domain.billed
-        else domain
+        _recorded(domain, f"{CONTAINS} ({source}).") if has_parts and domain.billed else domain
         for domain in domains
-        if domain.kind.name == "node"
+        if domain.kind.is_container
     ]
     return [*containers, *parts]
 

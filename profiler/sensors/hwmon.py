@@ -67,7 +67,7 @@ def open_hwmon(environment: Environment) -> Found:
         if named:
             raise SensorUnavailableError(f"{root} has no readable channel of a supported chip")
         return Found(refusals=refusals)
-    channels.sort(key=lambda channel: channel.domain.kind.name != "node")
+    channels.sort(key=lambda channel: not channel.domain.kind.is_container)
     domains = count_parts([channel.domain for channel in channels], environment.measured, "hwmon")
     meters = [
         FileMeter(domain=domain, value=channel.value)

@@ -19,6 +19,7 @@ from profiler.merging.discovery import find_records
 from profiler.merging.merge import merge
 from profiler.merging.write import write
 from profiler.records import Status
+from profiler.reporting import report_of
 from tests.support.rank_jobs import CPU, DRAM, GPU, balance, check_books, rewrite, write_rank
 from tests.support.runs import law, write_run
 
@@ -449,3 +450,49 @@ def test_a_large_job_is_merged(job):
     assert run.total_joules == pytest.approx((64 * GPU + 8 * (CPU + DRAM)) * (2 + 100 / 4))
     assert len(run.ranks) == 64
     assert run.steps["step"].iloc[-1] == 100
+
+
+# -- meters of the node ----------------------------------------------------------------------------------------------
+
+
+def add_node_meter(path, watts=800.0):
+    """Add the log of a meter of the node, which is not counted, to the record of a process."""
+    found = json.loads((path / "run.json").read_text())
+    cpu = next(entry for entry in found["domains"] if entry["name"] == "cpu:package-0")
+    node = {**cpu, "name": "node", "source": "x", "billed": False, "billed_from_seconds": None}
+    (path / "run.json").write_text(json.dumps(found | {"domains": [*found["domains"], node]}))
+    with (path / "samples.csv").open("a") as file:
+        file.writelines(f"{s:.6f},node,{watts},{s * watts:.6f},counter\n" for s in (0.0, WINDOW))
+
+
+def two_hosts(job):
+    for rank in range(4):
+        write_rank(job, rank, world=4, host=f"host-{rank // 2}", counts=rank % 2 == 0)
+    return [job / f"rank-{rank:05d}-attempt-0" for rank in (0, 2)]
+
+
+def test_meters_of_all_nodes_are_compared_with_the_total(job):
+    for path in two_hosts(job):
+        add_node_meter(path)
+    run = load_run(job)
+    check_books(run)
+    parts = (4 * GPU + 2 * (CPU + DRAM)) * WINDOW
+    assert run.total_joules == pytest.approx(parts)
+    (meter,) = report_of(run).node_meters
+    assert (meter.name, meter.joules) == ("node", pytest.approx(2 * 800 * WINDOW))
+    assert meter.ratio == pytest.approx(2 * 800 * WINDOW / parts)
+    assert sum(rank["joules"] for rank in run.meta["ranks"]) == pytest.approx(parts)
+
+
+def test_a_meter_of_some_nodes_is_not_compared_with_the_total_of_all(job):
+    add_node_meter(two_hosts(job)[0])
+    run = load_run(job)
+    assert report_of(run).node_meters == ()
+    assert set(run.domains) == {*run.energy_by_domain()}
+
+
+def test_a_meter_that_two_processes_of_a_node_logged_is_not_added_up(job):
+    write_host(job)
+    for rank in range(2):
+        add_node_meter(job / f"rank-{rank:05d}-attempt-0")
+    assert report_of(load_run(job)).node_meters == ()

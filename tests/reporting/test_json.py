@@ -5,12 +5,12 @@ import re
 from pathlib import Path
 
 from profiler.emissions import Prices
-from profiler.records import Interval, Verdict
+from profiler.records import Interval, Metered, Provenance, Verdict
 from profiler.reporting import render
 from profiler.reporting.forecast_section import Best, PlannedEnd, Scenario
 from profiler.reporting.model import MetricReport
 from profiler.reporting.waste import WasteLine
-from tests.support.scripted_reports import outlook, summary, target
+from tests.support.scripted_reports import domain, outlook, summary, target
 
 PAGE = (Path(__file__).parents[2] / "docs" / "report-json.md").read_text()
 END = PlannedEnd(joules=3.4e6, loss=Interval(low=1.7, median=1.75, high=1.8))
@@ -39,7 +39,8 @@ def documented(part):
 def full(report):
     prices = Prices(pue=1.2, grid_gco2e_per_kwh=56.0, grid_source="as given", price_per_kwh=0.2)
     scenario = Scenario(name="held", target=target(1.7, 0.2, Verdict.REACHABLE, (1e6, 2e6, 3e6), 0.1))
-    noted = summary(warnings=("w",))
+    node = Metered(domain=domain("node", Provenance.COUNTER, "x", billed=False), joules=600_000.0)
+    noted = summary(warnings=("w",), metered=(*summary().metered, node))
     best = Best(level=1.8, joules=4e5, step=9_000, share_after=0.2)
     other = MetricReport(name="acc", goal="max", outlook=None, state=None, refused="?", last=0.5)
     known = outlook(scenarios=(scenario,), planned_end=END, best=best)

@@ -79,7 +79,9 @@ def test_a_healthy_measured_run_takes_at_most_15_lines(report):
 def test_a_meter_of_the_node_is_compared_with_the_counted_parts(report):
     node = replace(summary().metered[-1], domain=domain("node", Provenance.COUNTER, "x", 0.05, billed=False))
     whole = summary(metered=(*summary().metered[:-1], node), modelled_joules=0.0)
-    assert "node 600 kJ, 1.22 x the counted parts" in find(lines_of(report(summary=whole)), "cost")
+    assert "node meter 600 kJ, 1.22 x the parts, some of them estimated" in find(
+        lines_of(report(summary=whole)), "cost"
+    )
     assert "counted parts" not in text_of(report())
 
 
