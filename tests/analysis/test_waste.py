@@ -9,6 +9,7 @@ from profiler.errors import UsageError
 from tests.support.runs import law, write_run
 from tests.support.scripted_tables import SECONDS, WATTS, Script
 
+
 def waste_of(run, **options):
     from profiler.reporting.waste import waste_lines
 
