@@ -19,6 +19,7 @@ from profiler.errors import UsageError
 EXAMPLE = """\
 examples:
   energy-profiler compare energy_runs/small energy_runs/medium energy_runs/large
+  energy-profiler compare before after --why
   energy-profiler compare small large --metric val_acc --target 0.9 -o compare.html"""
 _PERCENT = 100.0
 
@@ -44,6 +45,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         type=float,
         help="standard deviation of the energy to a level between runs that differ only in their seed; by default"
         " estimated from repeats, runs of one config apart from its seed",
+    )
+    parser.add_argument(
+        "--why",
+        action="store_true",
+        help="split the energy of the last run over that of the first into steps, seconds, watts and the rest",
     )
     add_prices(parser)
     add_partial(parser)
@@ -71,6 +77,7 @@ def run(options: argparse.Namespace) -> int:
         levels=levels,
         seed_spread=None if options.seed_spread is None else options.seed_spread / _PERCENT,
         prices=[prices_of(options, run.meta) for run in runs],
+        why=options.why,
     )
     if output is None:
         write_stdout(render_comparison(comparison, ".json" if options.json else ".txt"))

@@ -17,6 +17,7 @@ from profiler.reporting.model import Cost, build, gain_variance
 from profiler.storage.schema import CONFIG
 
 if TYPE_CHECKING:
+    from profiler.analysis.factors import Factor
     from profiler.forecasting import CurveFit, Frontier
     from profiler.forecasting.frontier import Envelope, Milestone, Stretch
     from profiler.forecasting.ranking import Ranking
@@ -122,6 +123,11 @@ class Comparison:
         flags: Signs that the runs are not of one task, as sentences.
         differences: Settings in which the runs differ.
         frontier: The measured part of the lower envelope.
+        why: Factors of the energy to one level, where they were asked for: the product first.
+        why_level: That level.
+        why_runs: The two runs; ratios are the second over the first.
+        why_joules: The energy of both to the level.
+        why_refused: Reason for missing factors.
     """
 
     runs: tuple[Line, ...]
@@ -140,6 +146,11 @@ class Comparison:
     flags: tuple[str, ...] = ()
     differences: tuple[Difference, ...] = ()
     frontier: Series | None = None
+    why: "tuple[Factor, ...]" = ()
+    why_level: float | None = None
+    why_runs: tuple[int, int] | None = None
+    why_joules: tuple[float, float] | None = None
+    why_refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +178,7 @@ def compare(
     levels: Sequence[float] = (),
     seed_spread: float | None = None,
     prices: "Sequence[Prices] | None" = None,
+    why: bool = False,
 ) -> Comparison:
     """Compare recorded runs of one task.
 
@@ -178,6 +190,8 @@ def compare(
         seed_spread: Standard deviation of the energy to a level between runs that differ only in their seed, relative
             to it; by default estimated from repeats, runs of one configuration apart from the seed.
         prices: Prices for each run instead of the recorded ones.
+        why: Split the energy of the last run over that of the first into factors, at the best level of both, or at the
+            first of ``levels``.
 
     Raises:
         ForecastRefusedError: Fewer than two of them have a curve, or no two reached the same level.
@@ -211,7 +225,29 @@ def compare(
         differences=_differences(runs),
         frontier=Series(joules=tuple(envelope.joules.tolist()), levels=tuple(envelope.losses.tolist())),
     )
+    if why:
+        known = _explained(known, runs, envelope, levels[0] if levels else None)
     return _extrapolated(_ranked(known, reports, envelope), envelope)
+
+
+def _explained(
+    known: Comparison, runs: "Sequence[StoredRun]", envelope: "Envelope", level: float | None
+) -> Comparison:
+    """Add the factors of the energy of the last run over that of the first."""
+    from profiler.analysis.factors import explain
+
+    ends = 0, len(runs) - 1
+    first, last = (envelope.fits[index] for index in ends)
+    if first is None or last is None:
+        missing = known.runs[ends[0] if first is None else ends[1]]
+        return replace(known, why_runs=ends, why_refused=f"{missing.name} has no curve: {missing.refused}")
+    try:
+        found = explain(
+            (runs[0], runs[-1]), (first, last), seed_spread=known.spread.share or 0.0, level=level
+        )
+    except ForecastRefusedError as error:
+        return replace(known, why_runs=ends, why_refused=str(error))
+    return replace(known, why=found.factors, why_level=found.level, why_runs=ends, why_joules=found.joules)
 
 
 def _names(run: "StoredRun") -> list[str]:

@@ -1,6 +1,6 @@
 """A comparison of runs as one self-contained page."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from profiler.reporting import comparison_figure, text
 from profiler.reporting.comparison_text import price
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from profiler.reporting.comparison import Comparison, Line
+    from profiler.reporting.figures import Figure
     from profiler.reporting.renderer import Rendered, RenderOptions
 
 Fold = tuple[str, str, list[str], Table | None]
@@ -46,8 +47,26 @@ def render(comparison: "Comparison", options: "RenderOptions") -> "Rendered":
         count=len(names),
         tables=[_runs(comparison, names)],
         folds=list(_folds(comparison, names)),
-        data={"figures": {"compare": comparison_figure.curves(comparison)}, "sliders": {}},
+        why=_why(comparison),
+        data={"figures": _figures(comparison), "sliders": {}},
     )
+
+
+def _figures(comparison: "Comparison") -> "dict[str, Figure]":
+    bridge = {"why": comparison_figure.bridge(comparison)} if comparison.why else {}
+    return {"compare": comparison_figure.curves(comparison), **bridge}
+
+
+def _why(comparison: "Comparison") -> "dict[str, Any] | None":
+    """Return the section on the factors of the energy; None where they were not asked for."""
+    if comparison.why_runs is None:
+        return None
+    rows = tuple(map(text.why_row, comparison.why))
+    caption = "Factors of the energy to the level"
+    return {
+        "sentences": [sentence for sentence in (text.why(comparison), text.why_note(comparison)) if sentence],
+        "table": Table(caption=caption, head=text.WHY_HEAD, rows=rows) if rows else None,
+    }
 
 
 def _runs(comparison: "Comparison", names: list[str]) -> Table:

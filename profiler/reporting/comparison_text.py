@@ -28,6 +28,7 @@ def render(comparison: "Comparison", _: RenderOptions) -> Rendered:
 
 def _lines(comparison: "Comparison") -> Iterator[str]:
     yield from _verdicts(comparison)
+    yield from _why(comparison)
     yield from _table(comparison)
     yield from _costs(comparison)
     yield from _differences(comparison)
@@ -48,6 +49,19 @@ def _verdicts(comparison: "Comparison") -> Iterator[str]:
     if comparison.at_energy is not None:
         yield from _wrapped("", text.spread(comparison.spread))
         yield ""
+
+
+def _why(comparison: "Comparison") -> Iterator[str]:
+    """Yield the factors of the energy of the last run over that of the first."""
+    if comparison.why_runs is None:
+        return
+    yield from _wrapped("", text.why(comparison))
+    rows = [text.WHY_HEAD, *map(text.why_row, comparison.why)] if comparison.why else []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+    yield from _wrapped("", text.why_note(comparison))
+    yield ""
 
 
 def _table(comparison: "Comparison") -> Iterator[str]:

@@ -11,6 +11,7 @@ from profiler.records import CurveState, Forecast, Interval, Provenance, Status,
 from profiler.units import JOULES_PER_KWH, format_seconds, format_si, significant
 
 if TYPE_CHECKING:
+    from profiler.analysis.factors import Factor
     from profiler.analysis.waste import Waste
     from profiler.emissions import Prices
     from profiler.forecasting.backtest import Backtest
@@ -36,8 +37,11 @@ _LESS = 0.95
 """Ratio of a node's meter to its parts below which it cannot contain them, given the accuracy of both."""
 _SMALLEST_PERCENT = 0.1
 _ALMOST_ALL = 0.995
+_ALMOST_CERTAIN = 0.9999
 _WIDE = 0.1
 """Width of an interval, as a share of its median, above which two digits are shown instead of three."""
+_EXACT = 1e-4
+"""Width of an interval, as a share of its median, below which it is not shown."""
 _NOTHING = 0.01
 """Share of the energy spent below which the lower end of a price is as good as zero."""
 _SMALLEST_KWH = 0.1
@@ -745,6 +749,63 @@ def spread(known: "Spread") -> str:
         )
     origin = f"estimated from {known.repeats} repeats" if known.repeats else "as given"
     return f"The probabilities include a spread of {percent(known.share)} between seeds, {origin}."
+
+
+_FACTORS = {
+    "joules": "energy to the level",
+    "steps_to_level": "steps to the level",
+    "seconds_per_step": "seconds per step",
+    "watts": "watts in steps",
+    "outside_steps": "energy outside steps",
+}
+WHY_HEAD = ("factor", "ratio", "90 % interval", "probability")
+
+
+def factor(name: str) -> str:
+    """Format the name of a factor of the energy to a level."""
+    kind, _, device = name.partition(".")
+    return f"watts of {device.upper()}" if device else _FACTORS[kind]
+
+
+def why(known: "Comparison") -> str:
+    """Return the energies of two runs to a level in a sentence, or the reason for their absence."""
+    if known.why_runs is None:
+        return ""
+    first, last = (one_line(known.runs[index].name) for index in known.why_runs)
+    if not known.why or known.why_joules is None or known.why_level is None:
+        return f"No factors of {last} over {first}: {known.why_refused}"
+    amounts = f"{joules(known.why_joules[1])} against {joules(known.why_joules[0])}"
+    target, ratio = f"{one_line(known.metric)} {level(known.why_level)}", why_row(known.why[0])[1]
+    return f"{last} used {ratio[:-2]} times the energy of {first} to {target}: {amounts}."
+
+
+def why_row(one: "Factor") -> tuple[str, ...]:
+    """Return the cells of a factor, under ``WHY_HEAD``."""
+    known = Interval(low=one.low, median=one.ratio, high=one.high)
+    ratio = f"{significant(one.ratio, digits_of(known))} x"
+    if one.high - one.low <= _EXACT * one.ratio:
+        return (factor(one.name), ratio, ABSENT, _side(one))
+    ends_of = f"{significant(one.low, 3)} to {significant(one.high, 3)}"
+    return (factor(one.name), ratio, ends_of, _side(one))
+
+
+def _side(one: "Factor") -> str:
+    if abs(one.ratio - 1.0) <= _EXACT:
+        return ABSENT
+    # No probability is exactly one: the noise has tails.
+    return f"{percent(min(one.probability, _ALMOST_CERTAIN))} {'above' if one.ratio > 1.0 else 'below'} 1"
+
+
+def why_note(known: "Comparison") -> str:
+    """Return the meaning of the factors and the reach of their probabilities, in sentences."""
+    if not known.why:
+        return ""
+    seeds = (
+        "Probabilities of energy and steps hold for these two runs, not for other seeds."
+        if known.spread.share is None
+        else f"Energy and steps include the spread of {percent(known.spread.share)} between seeds."
+    )
+    return f"The energy is the product of steps, seconds, watts and the energy outside steps. {seeds}"
 
 
 def setting(value: object) -> str:
