@@ -206,6 +206,15 @@ class ProfilerConfig:
             " suppressed, except ``SystemExit`` and other ``BaseException`` s, which end the training.",
         ),
     )
+    log_to: Any = field(
+        default=None,
+        metadata=_keyword(
+            "Experiment tracker that receives :meth:`metrics`, or a list of them: any object with ``log_metrics``,"
+            " ``log`` or ``add_scalar``, or a function of a dictionary and a step.",
+            "It is called on the training thread of the main rank, between two steps, at most every ten seconds and"
+            " once at the end. An object that raises, or takes over ten seconds, is dropped with a warning.",
+        ),
+    )
     time_data_loading: bool = field(
         default=True,
         metadata=_keyword(

@@ -6,6 +6,7 @@ import inspect
 import os
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from profiler.distributed.layout import agree_on_layout
 from profiler.distributed.rank import detect_rank, process_group
 from profiler.errors import UsageError
 from profiler.monitoring.monitor import Monitor
+from profiler.monitoring.sinks import Sinks
 from profiler.records import Status
 from profiler.storage.schema import RESUMED, RUN_FILE, STEPS, TABLES
 from profiler.storage.writer import START_SECONDS
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from profiler.recording.session import Session
     from profiler.run import Run
     from profiler.sensors.base import Found
+    from profiler.storage.reader import StoredRun
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -43,6 +46,8 @@ _R = TypeVar("_R")
 _PARENT = "energy_runs"
 _TRIFLING_SECONDS = 60.0
 """A longer run is kept although nothing was trained in it: its energy may be of interest."""
+JOB_KEY = "energy/job_joules"
+_ATTACHED = ("energy-report.html", "energy-report.json")
 _FILES = (RUN_FILE, *(table.filename for table in TABLES))
 
 
@@ -83,7 +88,12 @@ class EnergyProfiler:
         self._run: Run | None = None
         self._previous_error: BaseException | None = None
         self._new_directories: list[Path] = []
-        self._monitor = Monitor(config, self._on_budget_alarm)
+        self._monitor = self._make_monitor()
+
+    def _make_monitor(self) -> Monitor:
+        log_to = self._config.log_to
+        sinks = None if log_to is None else Sinks(log_to, self._warn)
+        return Monitor(self._config, self._on_budget_alarm, sinks, self._request_log)
 
     def _copy(self) -> Self:
         """Return a profiler with the same configuration that was never started."""
@@ -102,7 +112,7 @@ class EnergyProfiler:
         if self.is_recording:
             raise UsageError("this profiler is already recording; nest another EnergyProfiler instead.")
         self._run, self._session = None, None
-        self._monitor = Monitor(self._config, self._on_budget_alarm)
+        self._monitor = self._make_monitor()
         begun = time.monotonic()
         try:
             self._session = self._open_session()
@@ -156,6 +166,8 @@ class EnergyProfiler:
         self._resume(session)
         is_main = session.is_main
         self._monitor.prints_status &= is_main
+        if not is_main:
+            self._monitor.sinks = None
         if self._config.budget.energy_joules is not None and not session.countable:
             session.warn("energy_budget= has no effect: no sensor on this machine can be read")
         if is_main:
@@ -189,7 +201,9 @@ class EnergyProfiler:
             return
         if session.is_main:
             self._monitor.curve.rates.plan = session.plan
-            self._print_report(session)
+            whole = self._print_report(session)
+            if self._monitor.sinks is not None:
+                self._log_end(session, self._monitor.sinks, whole)
 
     def _discard_if_empty(self, session: "Session") -> bool:
         """Remove the record of a program that soon ended by itself without training, such as ``train.py --help``."""
@@ -200,7 +214,26 @@ class EnergyProfiler:
         self._session = None
         return True
 
-    def _print_report(self, session: "Session") -> None:
+    def _log_end(self, session: "Session", sinks: Sinks, whole: "StoredRun | None") -> None:
+        """Send the final values, and attach the report where a tracker takes files."""
+        values = self._monitor.metrics()
+        if whole is not None and session.place.identity.is_distributed:
+            total = whole.summary().total_joules
+            values |= {} if total is None else {JOB_KEY: total}
+        with tempfile.TemporaryDirectory(prefix="energy-profiler-") as folder:
+            files = [Path(folder) / name for name in _ATTACHED] if sinks.take_files else []
+            try:
+                for file in files:
+                    self.run.report(file)
+            except Exception as error:  # noqa: BLE001 - the values do not depend on the report
+                files = []
+                session.warn(f"no report is attached to the tracker ({type(error).__name__}: {error})")
+            sinks.finish(values, self._monitor.global_step, files)
+        session.update_record()
+
+    def _print_report(self, session: "Session") -> "StoredRun | None":
+        """Print the summary at the end, and return the whole run if it is more than this recording."""
+        whole = None
         random_state = random.getstate()  # importing rich draws from it, and the training may continue
         try:
             from profiler.merging.finalize import whole_run
@@ -222,6 +255,7 @@ class EnergyProfiler:
             )
         finally:
             random.setstate(random_state)
+        return whole
 
     def _at_exit(self) -> None:
         """Stop a recording that the script did not stop, because it forgot or an exception ended it."""
@@ -365,7 +399,20 @@ class EnergyProfiler:
         if session is not None:
             session.warn(message)
             if callable(on_budget):
-                session.call_after_step(lambda: on_budget(message))
+                session.call_after_step("on_budget", lambda: on_budget(message))
+
+    def _warn(self, message: str) -> None:
+        if self._session is not None:
+            self._session.warn(message)
+
+    def _request_log(self) -> None:
+        if self._session is not None:
+            self._session.call_after_step("log_to", self._log)
+
+    def _log(self) -> None:
+        monitor = self._monitor
+        if self.is_recording and monitor.sinks is not None:
+            monitor.sinks.send(monitor.metrics(), monitor.global_step)
 
     def __repr__(self) -> str:
         session, latest = self._session, self._monitor.latest

@@ -12,6 +12,7 @@ from profiler.config import ProfilerConfig
 from profiler.monitoring import metrics
 from profiler.monitoring.live_curve import LiveCurve
 from profiler.monitoring.live_forecast import LiveForecast, forecast_run
+from profiler.monitoring.sinks import Sinks
 from profiler.records import Progress
 from profiler.storage.schema import StepRow
 from profiler.units import format_joules, significant
@@ -53,21 +54,32 @@ class Monitor:
     Args:
         config: Configuration of the run.
         alarm: Called once, with a message, when the budget is used or the target is out of reach.
+        sinks: Destinations of the metrics.
+        request_log: Called when a destination is due; it arranges a call of :meth:`log` on the training thread.
 
     Attributes:
         curve: Loss and learning rate over joules.
+        sinks: As given; None to log nothing.
         prints_status: Whether a status line is written.
         earlier_joules: Energy of the runs that this one continues, in joules, which counts towards the energy budget.
         should_stop: Whether the budget is used or the target is out of reach.
     """
 
-    def __init__(self, config: ProfilerConfig, alarm: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        config: ProfilerConfig,
+        alarm: Callable[[str], None],
+        sinks: Sinks | None = None,
+        request_log: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.sinks = sinks
+        self._request_log = request_log
         self.curve = LiveCurve(config.plan, config.total_steps)
         self.should_stop = False
         self.prints_status = config.live
         self.earlier_joules = 0.0
         self._budget, self._prices, self._alarm = config.budget, config.prices, alarm
-        self._needs_forecast = not config.budget.is_empty
+        self._needs_forecast = not config.budget.is_empty or sinks is not None
         self._past: deque[Progress] = deque()
         self._snapshot: Snapshot | None = None
         self._forecast: LiveForecast | None = None
@@ -100,6 +112,17 @@ class Monitor:
         """Latest progress; None before the first reading."""
         return None if self._snapshot is None else self._snapshot.now
 
+    @property
+    def global_step(self) -> int:
+        """Steps up to the latest progress, those of resumed runs included."""
+        return self.curve.rates.before + (0 if self._snapshot is None else self._snapshot.now.steps)
+
+    def overhead(self) -> dict[str, float]:
+        """Return the number of calls of the destinations and the seconds that they took."""
+        return (
+            {} if self.sinks is None else {"log_calls": self.sinks.calls, "log_seconds": self.sinks.seconds}
+        )
+
     def close(self) -> None:
         """End the thread; wait up to two seconds for a fit under way."""
         self._closed.set()
@@ -126,6 +149,8 @@ class Monitor:
         limit = self._budget.energy_joules
         if limit is not None and (now.total_joules or 0.0) + self.earlier_joules >= limit:
             self._trip(f"the energy budget of {format_joules(limit)} is used")
+        if self.sinks is not None and self.sinks.is_due:
+            self._request_log()
         if (
             (self._needs_forecast or self.prints_status)
             and self._thread is None

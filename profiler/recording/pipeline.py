@@ -36,6 +36,9 @@ class Monitor(Protocol):
     def level(self) -> float | None:
         """Return the smoothed loss now; None before the first one."""
 
+    def overhead(self) -> dict[str, float]:
+        """Return further entries of the section ``overhead``."""
+
 
 class Pipeline:
     """Cuts the window into steps and spans, adds their energy and writes the rows.

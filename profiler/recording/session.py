@@ -295,9 +295,9 @@ class Session:
         """Record a warning about the run as a whole, and emit it the first time."""
         self._warnings.warn(message, is_severe=True)
 
-    def call_after_step(self, action: Callable[[], object]) -> None:
-        """Run ``action`` on the training thread when the next step ends."""
-        self._step_callback.schedule(action)
+    def call_after_step(self, name: str, action: Callable[[], object]) -> None:
+        """Run ``action`` on the training thread when the next step ends; ``name`` is for warnings."""
+        self._step_callback.schedule(name, action)
 
     # State of the run
 
@@ -401,6 +401,7 @@ class Session:
                 "stop_seconds": self.stop_seconds,
                 "bytes_written": self._writer.bytes_written,
                 "messages_dropped": dropped_messages() - self._dropped_before,
+                **self._monitor.overhead(),
             },
             rows_lost=self._writer.rows_lost,
             alternating_steps=self._pipeline.alternating_steps,

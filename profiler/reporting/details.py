@@ -173,4 +173,6 @@ def _overhead(known: Mapping[str, Any], summary: Summary) -> Overhead:
         start_seconds=known.get("start_seconds"),
         stop_seconds=known.get("stop_seconds"),
         bytes_written=known.get("bytes_written"),
+        log_calls=known.get("log_calls"),
+        log_seconds=known.get("log_seconds"),
     )

@@ -158,6 +158,8 @@ class Overhead:
         start_seconds: Duration of the start.
         stop_seconds: Duration of the stop.
         bytes_written: Size of the record.
+        log_calls: Calls of experiment trackers.
+        log_seconds: Time that these calls took, on the training thread.
     """
 
     sampler_cpu_seconds: float | None = None
@@ -171,6 +173,8 @@ class Overhead:
     start_seconds: float | None = None
     stop_seconds: float | None = None
     bytes_written: int | None = None
+    log_calls: float | None = None
+    log_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

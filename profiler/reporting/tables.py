@@ -316,6 +316,7 @@ def overhead(known: "Overhead") -> Table:
         ("longest round", _seconds(known.longest_read_seconds)),
         ("late rounds", _late_rounds(known)),
         ("start and stop", " and ".join(map(_seconds, (known.start_seconds, known.stop_seconds)))),
+        ("calls of experiment trackers", _tracker_calls(known)),
         ("written", _UNKNOWN if bytes_written is None else format_si(bytes_written, "B")),
     )
     return Table(
@@ -323,6 +324,12 @@ def overhead(known: "Overhead") -> Table:
         head=("quantity", "value"),
         rows=_known(rows),
     )
+
+
+def _tracker_calls(known: "Overhead") -> str:
+    if not known.log_calls:
+        return _UNKNOWN
+    return f"{known.log_calls:,.0f}, {_seconds(known.log_seconds)} in all, on the training thread"
 
 
 def _late_rounds(known: "Overhead") -> str:
