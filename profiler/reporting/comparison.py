@@ -184,7 +184,7 @@ def compare(
 
     Args:
         runs: The runs.
-        metric: The compared metric; by default the only logged validation metric, else the loss.
+        metric: The compared metric; by default the only validation metric that every run logged, else the loss.
         goal: ``min`` or ``max``, its direction; by default known from its name.
         levels: Levels at which the runs are compared; by default three that at least two of them reached.
         seed_spread: Standard deviation of the energy to a level between runs that differ only in their seed, relative
@@ -199,7 +199,9 @@ def compare(
     """
     from profiler.forecasting.frontier import trace
 
-    chosen = headline(list(dict.fromkeys(name for run in runs for name in _names(run))), metric, goal)
+    logged = list(dict.fromkeys(name for run in runs for name in _names(run)))
+    shared = [name for name in logged if all(name in _names(run) for run in runs if len(run.steps))]
+    chosen = headline(logged if metric is not None else shared, metric, goal)
     direction = _direction(chosen.name, chosen.goal)
     options = _options(runs, chosen.name, direction)
     known_prices = prices or [read_prices(run.meta) for run in runs]

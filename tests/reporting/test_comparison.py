@@ -236,6 +236,14 @@ def test_metrics_that_rise_are_compared_upwards(tmp_path):
     assert found.runs[1].last_loss > 0.85
 
 
+def test_the_metric_is_one_that_every_run_logged(tmp_path, runs):
+    validation = [(step, "val_loss", 2.0 - step / 300) for step in range(10, 301, 10)]
+    both, second = (noisy(tmp_path, name, 1, metrics=validation) for name in ("first", "second"))
+    assert compare([both, second]).metric == "val_loss"
+    assert compare([both, runs[0]]).metric == "loss"
+    assert compare([both, second, load_run(write_run(tmp_path / "none", steps=0))]).metric == "val_loss"
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"metric": "val"}, "no metric 'val'"), ({"seed_spread": 2.0}, "between 0 and 100 %")],
