@@ -144,6 +144,13 @@ def fit_bins(
     return _fit(as_errors(from_stream(bins), metric.best), context)
 
 
+def with_constant_rate(fit: CurveFit) -> CurveFit:
+    """Fit the same curve again, with a learning rate known to be constant, which adds the scenarios of an anneal."""
+    end = fit.history.fine.last_joules
+    constant = build(np.array([0.0, end]), np.ones(2))
+    return _fit(fit.history.fine, replace(fit.history.context, schedule=constant, planned=False))
+
+
 def _steps(steps: Rate | None) -> StepAt | None:
     if steps is None or not np.size(steps[0]):
         return None

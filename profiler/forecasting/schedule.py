@@ -197,6 +197,30 @@ class Annealed:
         return np.log1p(0.5 * self.rate * more / self.learned), self.rate * taken
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnnealedLater:
+    """The rate is held up to a point and falls linearly from there to zero at the target.
+
+    Attributes:
+        held: The path with the present rate.
+        start: Joules at which the anneal begins, not before the last point.
+        memory: tau, in joules.
+    """
+
+    held: Held
+    start: float
+    memory: float
+
+    def at(self, log_ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return log v and the anneal progress since the last point."""
+        joules = _energy(self.held.last, log_ratio)
+        held, falling = np.minimum(joules, self.start) - self.held.last, np.maximum(joules - self.start, 0.0)
+        memories = np.maximum(falling / self.memory, 1e-9)
+        taken = 1.0 + np.expm1(-memories) / memories
+        more = self.held.rate * (held + 0.5 * falling)
+        return np.log1p(more / self.held.learned), self.held.rate * taken
+
+
 def _energy(last: float, log_ratio: FloatArray) -> FloatArray:
     # A finite limit instead of infinity keeps the product with a rate of zero defined.
     return np.asarray(last * np.exp(np.minimum(log_ratio, UNSPENDABLE)))

@@ -1,12 +1,13 @@
 """Details that only the page and JSON show, computed from the run directory when they are rendered."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from profiler.analysis import phase_energy
 from profiler.analysis.breakdown import parts_of
-from profiler.analysis.curve import metric_points
+from profiler.analysis.curve import learning_rate_trace, metric_points
 from profiler.analysis.downsample import (
     Band,
     Series,
@@ -16,6 +17,7 @@ from profiler.analysis.downsample import (
     stretches,
     thinned,
 )
+from profiler.budget import Budget
 from profiler.forecasting.priors import sentences
 from profiler.records import Summary
 from profiler.reporting.model import Assumptions, Chart, CurveDetails, Details, Overhead, Process
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
     from profiler.emissions import Prices
     from profiler.forecasting import CurveFit
+    from profiler.forecasting.anneal import AnnealOption
     from profiler.forecasting.inverse import Inverse
     from profiler.reporting.model import MetricReport
     from profiler.storage.reader import StoredRun
@@ -60,7 +63,19 @@ def details_of(
         processes=tuple(map(_process, run.meta.get("ranks", ()))),
         learning_rate=_learning_rate(steps),
         overhead=_overhead(run.meta.get("overhead") or {}, summary),
+        anneals=_anneals(run, curves[0][1]) if curves else (),
     )
+
+
+def _anneals(run: "StoredRun", fit: "CurveFit | None") -> "tuple[AnnealOption, ...]":
+    if fit is None:
+        return ()
+    from profiler.forecasting.anneal import anneal_options
+
+    trace = learning_rate_trace(run)
+    is_constant = not trace.varies and math.isfinite(trace.lowest)
+    budget = Budget.from_run_json(run.meta).energy_joules
+    return anneal_options(fit, budget_joules=budget, is_constant=is_constant)
 
 
 def _curve(

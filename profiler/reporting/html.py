@@ -214,6 +214,7 @@ def _folds(report: "Report", drawn: "Mapping[str, Any]") -> list[Fold]:
             tables=[tables.backtest(outlook)] if outlook and outlook.backtest else [],
         ),
         fold("parts", "Energy by activity", tables=[tables.where(details), tables.phases(details)]),
+        fold("anneal", "Anneal now?", tables=[tables.anneals(details, report.metric)]),
         fold("power", "Power over time", paragraphs=_power(report)),
         fold("step-joules", "Energy per step"),
         fold("learning-rate", "Learning rate"),

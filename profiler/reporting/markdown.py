@@ -36,6 +36,7 @@ def _lines(report: "Report") -> Iterator[str]:
     yield ""
     if outlook is not None and outlook.rows:
         yield from _table(tables.targets(outlook, spent, report.training_watts))
+    yield from _table(tables.anneals(report.details, report.metric))
     if len(report.metrics) > 1:
         yield from _table(tables.metrics(report))
     yield from _table(tables.sensors(report))

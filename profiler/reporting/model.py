@@ -28,6 +28,7 @@ from profiler.reporting.metric_choice import LOSS
 if TYPE_CHECKING:
     from profiler.analysis.breakdown import Part
     from profiler.analysis.downsample import Band, Power, Series, Stretch
+    from profiler.forecasting.anneal import AnnealOption
     from profiler.reporting.target_table import TargetTable
     from profiler.reporting.waste import WasteLine
 
@@ -244,6 +245,7 @@ class Details:
         processes: The processes of a job of several.
         learning_rate: The rate over time.
         overhead: Cost of the profiler itself.
+        anneals: Level and cost of an anneal begun now or later, for the headline's metric.
     """
 
     curves: tuple[CurveDetails, ...] = ()
@@ -255,6 +257,7 @@ class Details:
     processes: tuple[Process, ...] = ()
     learning_rate: "Series | None" = None
     overhead: Overhead = Overhead()
+    anneals: "tuple[AnnealOption, ...]" = ()
 
     @property
     def headline(self) -> CurveDetails:

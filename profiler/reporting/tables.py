@@ -143,6 +143,16 @@ def _time(row: "Target", spent: float, watts: float | None) -> Row:
     return text.price(row.forecast.verdict, more, text.seconds, spent / watts)[:1]
 
 
+def anneals(details: "Details", metric: str) -> Table:
+    """Tabulate the level and the cost of an anneal begun now, at half of the remaining budget, and as planned."""
+    head = tuple(cell.format(metric=text.one_line(metric)) for cell in text.ANNEAL_HEAD)
+    return Table(
+        caption="Anneal now? An anneal takes 20 % of the energy before it, or the rest of the budget",
+        head=head,
+        rows=tuple(map(text.anneal_row, details.anneals)),
+    )
+
+
 def scenarios(outlook: "Outlook", spent: float) -> Table:
     """Tabulate the price of one target under each future of the learning rate."""
     rows = [

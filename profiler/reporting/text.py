@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from profiler.analysis.factors import Factor
     from profiler.analysis.waste import Waste
     from profiler.emissions import Prices
+    from profiler.forecasting.anneal import AnnealOption
     from profiler.forecasting.backtest import Backtest
     from profiler.forecasting.ranking import Ranking
     from profiler.records import Summary
@@ -657,6 +658,25 @@ def weighed_advice(row: "Target", metric: str, spent: float, *, stop: bool) -> s
 def planned_end(end: "PlannedEnd", metric: str) -> str:
     """Format the end of the planned run."""
     return f"the planned run ends at {one_line(metric)} {levels(end.loss)} after {joules(end.joules)}"
+
+
+ANNEAL_HEAD = ("learning rate", "more energy", "{metric} at the end", "90 % interval")
+_ANNEALS = {
+    "now": "annealed now",
+    "half": "annealed at half of the remaining budget",
+    "planned": "as planned",
+    "held": "held to the end of the budget",
+}
+
+
+def anneal_row(one: "AnnealOption") -> tuple[str, ...]:
+    """Return the cells of an anneal, under ``ANNEAL_HEAD``."""
+    return (
+        _ANNEALS[one.name],
+        joules(one.more_joules),
+        level(one.loss.median, digits_of(one.loss)),
+        ends(one.loss, level),
+    )
 
 
 BACKTEST_HEAD = ("energy used", "forecast for now", "measured now", "error", "in its 90 % interval")

@@ -8,6 +8,7 @@ import pytest
 from profiler.analysis.breakdown import Part
 from profiler.analysis.downsample import Band, DomainPower, Power, Series, Stretch
 from profiler.emissions import WORLD_ELECTRICITY
+from profiler.forecasting.anneal import AnnealOption
 from profiler.forecasting.backtest import Backtest
 from profiler.records import (
     CurveState,
@@ -172,7 +173,24 @@ CURVE = CurveDetails(
         exponent=Interval(low=0.3, median=0.4, high=0.5),
     ),
 )
+ANNEALS = (
+    AnnealOption(
+        name="now",
+        start_joules=485e3,
+        end_joules=582e3,
+        more_joules=97e3,
+        loss=Interval(low=1.7, median=1.74, high=1.8),
+    ),
+    AnnealOption(
+        name="held",
+        start_joules=None,
+        end_joules=970e3,
+        more_joules=485e3,
+        loss=Interval(low=1.68, median=1.72, high=1.77),
+    ),
+)
 DETAILS = Details(
+    anneals=ANNEALS,
     curves=(CURVE,),
     power=Power(
         seconds=(0.0, 617.0, 1234.5),
