@@ -10,22 +10,19 @@ import io
 import json
 import operator
 import re
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from profiler._compat import display_path, printable
 from profiler.cli.common import add_prices, prices_of, write_stdout
-from profiler.cli.runs import root_of, run_directories, started_unix_seconds
+from profiler.cli.runs import root_of, run_directories
 from profiler.errors import ProfilerError, UsageError
-from profiler.records import Metered, Summary
-from profiler.reporting.metric_choice import headline
-from profiler.reporting.text import percent
-from profiler.storage.reader import StoredRun
-from profiler.storage.schema import CONFIG, MERGED, RESUMED, TOTALS
 from profiler.units import format_joules, format_seconds, significant
+
+if TYPE_CHECKING:
+    from profiler.reporting.run_row import RunRow
 
 EXAMPLE = """\
 examples:
@@ -33,11 +30,6 @@ examples:
   energy-profiler list energy_runs --sort joules --where status=completed --where config.lr=0.1
   energy-profiler list --format csv > runs.csv"""
 
-COLUMNS = (
-    "name", "directory", "status", "started_at", "age_seconds", "steps", "joules", "joules_low", "joules_high", "kwh",
-    "gco2e", "cost", "metric", "level", "measured_share",
-)  # fmt: skip
-DAMAGED = "damaged"
 _CONDITION = re.compile(r"([A-Za-z_][^=<>!]*?)\s*(!=|<=|>=|=|<|>)\s*(.*)", re.DOTALL)
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -52,29 +44,13 @@ _HEADS = ("name", "status", "age", "steps", "energy", "kWh", "level", "measured"
 _RIGHT = {2, 3, 4, 5, 7}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One run: its columns, settings and metrics. Unknown values are None."""
-
-    columns: dict[str, Any]
-    config: dict[str, Any]
-    metrics: dict[str, float]
-
-    def get(self, key: str) -> Any:
-        """Return a column, ``config.KEY`` or ``metrics.NAME``; None if the run has none."""
-        if key in self.columns:
-            return self.columns[key]
-        group, _, name = key.partition(".")
-        return {"config": self.config, "metrics": self.metrics}.get(group, {}).get(name)
-
-
 @dataclass(frozen=True, slots=True)
 class _Condition:
     key: str
     symbol: str
     text: str
 
-    def holds(self, row: Row) -> bool:
+    def holds(self, row: "RunRow") -> bool:
         found, wanted = row.get(self.key), _value(self.text)
         if found is None:
             return False
@@ -137,6 +113,8 @@ def _condition(text: str) -> _Condition:
 
 
 def _check_key(key: str) -> None:
+    from profiler.reporting.run_row import COLUMNS
+
     if key not in COLUMNS and key.partition(".")[0] not in ("config", "metrics"):
         known = ", ".join((*COLUMNS, "config.KEY", "metrics.NAME"))
         raise UsageError(f"there is no column {key!r}; choose from {known}.")
@@ -150,7 +128,7 @@ def _value(text: str) -> Any:
     return found if isinstance(found, bool | int | float) else text
 
 
-def _sorted(rows: list[Row], by: str) -> list[Row]:
+def _sorted(rows: "list[RunRow]", by: str) -> "list[RunRow]":
     """Sort rows; those without a value come last."""
     key, is_reversed = by.removeprefix("-"), by.startswith("-")
     known = [row for row in rows if row.get(key) is not None]
@@ -162,89 +140,24 @@ def _sorted(rows: list[Row], by: str) -> list[Row]:
     return known + unknown
 
 
-def _row(path: Path, options: argparse.Namespace) -> Row:
-    """Describe a run; a damaged one by its directory, its status and the error."""
-    try:
-        return _described(path, options)
-    except (ProfilerError, OSError) as error:
-        columns = dict.fromkeys(COLUMNS) | {"directory": str(path), "status": DAMAGED, "error": str(error)}
-        columns["age_seconds"] = _age(path)
-        return Row(columns=columns, config={}, metrics={})
-
-
-def _described(path: Path, options: argparse.Namespace) -> Row:
+def _row(path: Path, options: argparse.Namespace) -> "RunRow":
     from profiler.merging.load import load
-    from profiler.reporting.model import build
+    from profiler.reporting.run_row import damaged_row, row_of
 
-    stored = load(path, partial=False)
-    summary = _summary(stored)
-    report = build(summary, prices=prices_of(options, stored.meta))
-    metrics = dict((stored.meta.get(TOTALS) or {}).get("metrics") or {})
-    chosen = headline([name for name in metrics if name != "loss"])
-    energy, cost = report.energy, report.cost
-    return Row(
-        columns={
-            "name": summary.name,
-            "directory": str(path),
-            "status": summary.status.value,
-            "started_at": summary.started_at,
-            "age_seconds": _age(path),
-            "steps": summary.steps,
-            "joules": energy and energy.median,
-            "joules_low": energy and energy.low,
-            "joules_high": energy and energy.high,
-            "kwh": cost.kwh and cost.kwh.median,
-            "gco2e": cost.gco2e and cost.gco2e.median,
-            "cost": cost.money and cost.money.median,
-            "metric": chosen.name,
-            "level": metrics.get(chosen.name),
-            "measured_share": report.measured_share,
-        },
-        config=dict(stored.meta.get(CONFIG) or {}),
-        metrics=metrics,
-    )
+    try:
+        run = load(path, partial=False)
+        return row_of(run, prices_of(options, run.meta))
+    except (ProfilerError, OSError) as error:
+        return damaged_row(path, error)
 
 
-def _age(path: Path) -> float:
-    return max(time.time() - started_unix_seconds(path), 0.0)
-
-
-def _summary(run: StoredRun) -> Summary:
-    """Return the totals of a run from ``run.json`` if they are complete, without reading its tables."""
-    totals = run.meta.get(TOTALS) or {}
-    if MERGED in run.meta or RESUMED in run.meta or "step_joules" not in totals:
-        return run.summary()
-    return Summary(
-        path=str(run.path),
-        name=str(run.meta.get("name", "")),
-        status=run.status,
-        started_at=str(run.meta.get("started_at", "")),
-        window_seconds=totals.get("window_seconds", 0.0),
-        metered=tuple(
-            Metered(domain=run.domains[name], joules=joules)
-            for name, joules in (totals.get("domain_joules") or {}).items()
-            if name in run.domains
-        ),
-        missing=tuple(run.meta.get("missing", ())),
-        refusals=(),
-        warnings=(),
-        steps=totals.get("steps", 0),
-        step_joules=totals["step_joules"],
-        step_seconds=0.0,
-        training_joules=None,
-        training_seconds=0.0,
-        span_joules=totals.get("span_joules"),
-        modelled_joules=totals.get("modelled_joules"),
-        edge_joules=totals.get("edge_joules", 0.0),
-    )
-
-
-def _plain(row: Row) -> dict[str, Any]:
+def _plain(row: "RunRow") -> dict[str, Any]:
     return {**row.columns, "config": row.config, "metrics": row.metrics}
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def _csv(rows: "Sequence[RunRow]") -> str:
     from profiler.export.steps_csv import escape_formula
+    from profiler.reporting.run_row import COLUMNS
 
     settings = sorted({f"config.{name}" for row in rows for name in row.config})
     metrics = sorted({f"metrics.{name}" for row in rows for name in row.metrics})
@@ -258,7 +171,7 @@ def _csv(rows: Sequence[Row]) -> str:
     return out.getvalue()
 
 
-def _text(rows: Sequence[Row], root: Path) -> str:
+def _text(rows: "Sequence[RunRow]", root: Path) -> str:
     if not rows:
         return f"no run below {printable(str(root))}\n"
     table = [_HEADS, *(_cells(row) for row in rows)]
@@ -274,7 +187,9 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([*cells, row[-1]])
 
 
-def _cells(row: Row) -> tuple[str, ...]:
+def _cells(row: "RunRow") -> tuple[str, ...]:
+    from profiler.reporting.text import percent
+
     columns = row.columns
     joules, share, level = columns["joules"], columns["measured_share"], columns["level"]
     return (

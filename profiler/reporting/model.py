@@ -368,7 +368,7 @@ def build(
     """
     total, window, steps = summary.total_joules, summary.window_seconds, summary.steps
     modelled = summary.modelled_joules
-    energy = _energy(summary)
+    energy = energy_of(total, summary.edge_joules, summary.metered)
     first, *others = metrics or (MetricReport(name=LOSS, goal="min", outlook=None, state=None, refused=""),)
     if first.outlook is None:
         has_curve = summary.steps > 0 and total is not None
@@ -382,7 +382,7 @@ def build(
         training_watts=summary.training_watts,
         step_joules=summary.step_joules / steps if steps and summary.step_joules is not None else None,
         step_seconds=summary.step_seconds / steps if steps else None,
-        cost=_cost(energy, prices or Prices()),
+        cost=cost_of(energy, prices or Prices()),
         domains=tuple(_line(m, window) for m in sorted(summary.metered, key=lambda m: not m.domain.billed)),
         metrics=(first, *others),
         note=note,
@@ -408,15 +408,22 @@ def _watts(joules: float | None, seconds: float) -> float | None:
     return joules / seconds if joules is not None and seconds > 0 else None
 
 
-def _energy(summary: Summary) -> Interval | None:
-    total = summary.total_joules
+def energy_of(total: float | None, edge_joules: float, metered: Sequence[Metered]) -> Interval | None:
+    """Return a total with its 90 % interval; None without a total.
+
+    Args:
+        total: Energy in joules.
+        edge_joules: Its standard deviation without the uncertainty of the gains.
+        metered: The domains with their energy.
+    """
     if total is None:
         return None
-    spread = uncertainty.Z_90 * math.sqrt(summary.edge_joules**2 + gain_variance(summary.metered))
+    spread = uncertainty.Z_90 * math.sqrt(edge_joules**2 + gain_variance(metered))
     return Interval(low=max(total - spread, 0.0), median=total, high=total + spread)
 
 
-def _cost(energy: Interval | None, prices: Prices) -> Cost:
+def cost_of(energy: Interval | None, prices: Prices) -> Cost:
+    """Convert an energy with its interval to electricity, carbon and money."""
     return Cost(
         kwh=converted(energy, prices.kwh),
         gco2e=converted(energy, prices.gco2e),

@@ -1,0 +1,91 @@
+"""One row per run, for lists and tables of many runs."""
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from profiler.emissions import Prices
+from profiler.reporting.metric_choice import headline
+from profiler.reporting.model import cost_of, energy_of
+from profiler.storage.quick_summary import quick_summary_of
+from profiler.storage.reader import StoredRun
+from profiler.storage.schema import CONFIG, TOTALS
+
+COLUMNS = (
+    "name", "directory", "status", "started_at", "age_seconds", "steps", "joules", "joules_low", "joules_high", "kwh",
+    "gco2e", "cost", "metric", "level", "measured_share", "window_seconds",
+)  # fmt: skip
+DAMAGED = "damaged"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """One run: its columns, settings and metrics. Unknown values are None."""
+
+    columns: dict[str, Any]
+    config: dict[str, Any]
+    metrics: dict[str, float]
+
+    def get(self, key: str) -> Any:
+        """Return a column, ``config.KEY`` or ``metrics.NAME``; None if the run has none."""
+        if key in self.columns:
+            return self.columns[key]
+        group, _, name = key.partition(".")
+        return {"config": self.config, "metrics": self.metrics}.get(group, {}).get(name)
+
+
+def row_of(run: StoredRun, prices: Prices) -> RunRow:
+    """Describe a run from its metadata; of a run without totals, the last rows of its tables are read.
+
+    Raises:
+        RunDamagedError: A file contradicts its schema.
+    """
+    summary = quick_summary_of(run)
+    total, estimated = summary.total_joules, summary.modelled_joules
+    energy = energy_of(total, summary.edge_joules, summary.metered)
+    cost = cost_of(energy, prices)
+    metrics = dict((run.meta.get(TOTALS) or {}).get("metrics") or {})
+    chosen = headline([name for name in metrics if name != "loss"])
+    started = str(run.meta.get("started_at", ""))
+    return RunRow(
+        columns={
+            "name": str(run.meta.get("name", "")),
+            "directory": str(run.path),
+            "status": run.status.value,
+            "started_at": started,
+            "age_seconds": _age(run.path, started),
+            "steps": summary.steps,
+            "joules": energy and energy.median,
+            "joules_low": energy and energy.low,
+            "joules_high": energy and energy.high,
+            "kwh": cost.kwh and cost.kwh.median,
+            "gco2e": cost.gco2e and cost.gco2e.median,
+            "cost": cost.money and cost.money.median,
+            "metric": chosen.name,
+            "level": metrics.get(chosen.name),
+            "measured_share": max(1.0 - estimated / total, 0.0) if total and estimated is not None else None,
+            "window_seconds": summary.window_seconds,
+        },
+        config=dict(run.meta.get(CONFIG) or {}),
+        metrics=metrics,
+    )
+
+
+def damaged_row(path: Path, error: Exception) -> RunRow:
+    """Describe a run that cannot be read by its directory, its status and the error."""
+    columns = dict.fromkeys(COLUMNS) | {"directory": str(path), "status": DAMAGED, "error": str(error)}
+    return RunRow(columns=columns | {"age_seconds": _age(path, "")}, config={}, metrics={})
+
+
+def _age(path: Path, started_at: str) -> float | None:
+    """Return the seconds since a run's start; without a start, since the last change of its directory."""
+    try:
+        started = datetime.fromisoformat(started_at).timestamp()
+    except (ValueError, OverflowError):
+        try:
+            started = path.stat().st_mtime
+        except OSError:
+            return None
+    return max(time.time() - started, 0.0)

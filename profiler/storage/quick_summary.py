@@ -1,0 +1,126 @@
+"""Totals of a run from ``run.json``, or else from the last rows of its tables, for lists of many runs."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from profiler.records import Metered, Provenance
+from profiler.storage.csv_reader import last_rows
+from profiler.storage.schema import MERGED, RESUMED, SAMPLES, SPANS, STEPS, TOTALS
+
+if TYPE_CHECKING:
+    from profiler.storage.reader import StoredRun
+
+_ROW_BYTES = 4_096
+_SAMPLES_BYTES = 32_768
+"""End of ``samples.csv`` that is searched for the last sample of each domain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuickSummary:
+    """The totals that a list of runs shows.
+
+    Attributes:
+        steps: Number of training steps.
+        total_joules: Counted energy in joules; None without a sensor.
+        modelled_joules: Its estimated part; None if unknown.
+        edge_joules: Standard deviation of the total without the uncertainty of the gains.
+        metered: The counted domains with their energy.
+        missing: Devices that were used and that no sensor covers.
+        window_seconds: Length of the recorded window.
+    """
+
+    steps: int
+    total_joules: float | None
+    modelled_joules: float | None
+    edge_joules: float
+    metered: tuple[Metered, ...]
+    missing: tuple[str, ...]
+    window_seconds: float
+
+
+def quick_summary_of(run: "StoredRun") -> QuickSummary:
+    """Summarize a run without reading its tables.
+
+    A run without totals, which is running or was killed, is summarized from its last rows. The tables of merged and
+    resumed runs are read: their metadata is that of a part of the run.
+    """
+    totals: Mapping[str, Any] = run.meta.get(TOTALS) or {}
+    if MERGED in run.meta or RESUMED in run.meta or run.tables is not None:
+        return _of_tables(run)
+    return _of_totals(run, totals) if "step_joules" in totals else _of_last_rows(run)
+
+
+def _of_totals(run: "StoredRun", totals: Mapping[str, Any]) -> QuickSummary:
+    steps, spans = totals.get("step_joules"), totals.get("span_joules")
+    return QuickSummary(
+        steps=totals.get("steps", 0),
+        total_joules=None if steps is None or spans is None else round(steps + spans, 6),
+        modelled_joules=totals.get("modelled_joules"),
+        edge_joules=totals.get("edge_joules", 0.0),
+        metered=_metered(run, totals.get("domain_joules") or {}),
+        missing=tuple(run.meta.get("missing", ())),
+        window_seconds=totals.get("window_seconds", 0.0),
+    )
+
+
+def _of_tables(run: "StoredRun") -> QuickSummary:
+    summary = run.summary()
+    return QuickSummary(
+        steps=summary.steps,
+        total_joules=summary.total_joules,
+        modelled_joules=summary.modelled_joules,
+        edge_joules=summary.edge_joules,
+        metered=summary.metered,
+        missing=summary.missing,
+        window_seconds=summary.window_seconds,
+    )
+
+
+def _of_last_rows(run: "StoredRun") -> QuickSummary:
+    step, span = (_last(run, table) for table in (STEPS, SPANS))
+    rows = [row for row in (step, span) if row]
+    joules = [float(row["cumulative_joules"]) for row in rows if row.get("cumulative_joules")]
+    is_metered = any(domain.billed for domain in run.domains.values())
+    total = max(joules, default=0.0) if is_metered else None
+    metered = _metered(run, _last_samples(run))
+    return QuickSummary(
+        steps=int(step.get("step") or 0),
+        total_joules=total,
+        modelled_joules=None if total is None else _estimated_share(run, metered, total),
+        edge_joules=float(step.get("uncertainty_joules") or 0.0),
+        metered=metered,
+        missing=tuple(run.meta.get("missing", ())),
+        window_seconds=max((float(row["end_seconds"]) for row in rows), default=0.0),
+    )
+
+
+def _last(run: "StoredRun", table: Any) -> dict[str, str]:
+    rows = last_rows(run.path, table, _ROW_BYTES)
+    return rows[-1] if rows else {}
+
+
+def _last_samples(run: "StoredRun") -> dict[str, float]:
+    rows = last_rows(run.path, SAMPLES, _SAMPLES_BYTES)
+    return {row["domain"]: float(row["energy_joules"]) for row in rows if row.get("energy_joules")}
+
+
+def _metered(run: "StoredRun", joules: Mapping[str, float]) -> tuple[Metered, ...]:
+    return tuple(
+        Metered(domain=run.domains[name], joules=value)
+        for name, value in joules.items()
+        if name in run.domains
+    )
+
+
+def _estimated_share(run: "StoredRun", metered: tuple[Metered, ...], total: float) -> float | None:
+    """Return the estimated part of a total, in joules, in proportion to the last samples."""
+    counted = [domain for domain in run.domains.values() if domain.billed]
+    if not any(domain.provenance is Provenance.MODELLED for domain in counted):
+        return 0.0
+    known = {one.domain.name: one for one in metered if one.domain.billed}
+    sampled = sum(one.joules for one in known.values())
+    if len(known) < len(counted) or not sampled:
+        return None
+    estimated = sum(one.joules for one in known.values() if one.domain.provenance is Provenance.MODELLED)
+    return total * estimated / sampled
