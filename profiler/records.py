@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
 from typing import Literal
@@ -166,6 +166,27 @@ class Domain:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BoardState:
+    """State of an accelerator besides its energy; what is not supported is None.
+
+    Attributes:
+        limit_watts: Enforced power limit, in watts.
+        sm_mhz: Clock of the processors, in megahertz.
+        throttle: Reasons for a reduced clock, separated by ``|``; ``none`` without any.
+        throttled_seconds: Cumulative time at a reduced clock by cause (``power``, ``thermal``), with an arbitrary
+            zero.
+    """
+
+    limit_watts: float | None = None
+    sm_mhz: float | None = None
+    throttle: str | None = None
+    throttled_seconds: Mapping[str, float] = field(default_factory=dict)
+
+
+NO_STATE = BoardState()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Reading:
     """One reading of one domain.
 
@@ -175,12 +196,14 @@ class Reading:
         energy_joules: Cumulative energy with an arbitrary zero, with wraparounds resolved. It never decreases while the
             source is healthy. None if the source reports power only.
         power_watts: Present power, or None.
+        state: State of the device, at most once per second; None in the readings between.
     """
 
     domain: str
     time_ns: int
     energy_joules: float | None = None
     power_watts: float | None = None
+    state: BoardState | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Array = npt.NDArray[np.float64]
 
 MOST_DEVICES = 32
+_STATES = ("limit_watts", "sm_mhz", "throttle")
 _POINTS = 2_000
 """Samples kept of each log. Energies are cumulative, so the energy between the kept ones stays exact."""
 _LEAST_POINTS = 64
@@ -31,13 +32,17 @@ _ALL_POINTS = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """Energy that one process counted of one device: joules since it began to, over seconds of the merged window."""
+    """Energy that one process counted of one device: joules since it began to, over seconds of the merged window.
+
+    ``states`` are the readings of its power limit, clock and throttle reasons, by the same seconds.
+    """
 
     device: str
     record: Record
     domain: Mapping[str, Any]
     seconds: "Array"
     joules: "Array"
+    states: "pd.DataFrame"
 
     @property
     def total(self) -> float:
@@ -68,6 +73,8 @@ def log_of(
     if not rows.any() or kept_from == math.inf:
         return None
     seconds = samples["time_seconds"].to_numpy()[rows] + start
+    states = samples.loc[rows, list(_STATES)].set_axis(seconds)
+    states = states[~states["limit_watts"].isna() | ~states["sm_mhz"].isna() | (states["throttle"] != "")]
     joules = samples["energy_joules"].to_numpy()[rows]
     if seconds[-1] > until:
         last = float(np.interp(until, seconds, joules))
@@ -80,7 +87,9 @@ def log_of(
     if len(seconds) > points:
         chosen = np.unique(np.round(np.linspace(0, len(seconds) - 1, points)).astype(np.int64))
         seconds, joules = seconds[chosen], joules[chosen]
-    return Log(device=device, record=record, domain=domain, seconds=seconds, joules=joules)
+    return Log(
+        device=device, record=record, domain=domain, seconds=seconds, joules=joules, states=states.loc[:until]
+    )
 
 
 def combine(logs: Sequence[Log], end: float) -> "tuple[list[dict[str, Any]], pd.DataFrame]":
@@ -178,10 +187,22 @@ def _frame(name: str, group: Sequence[Log], provenance: str, end: float) -> "pd.
     joules = np.round(joules * MICROJOULES_PER_JOULE) / MICROJOULES_PER_JOULE
     with np.errstate(divide="ignore", invalid="ignore"):
         watts = np.diff(joules, prepend=np.nan) / np.diff(moments, prepend=np.nan)
-    return pd.DataFrame(
+    frame = pd.DataFrame(
         {"time_seconds": moments, "domain": name, "power_watts": watts, "energy_joules": joules,
-         "provenance": provenance}
+         "provenance": provenance, "limit_watts": np.nan, "sm_mhz": np.nan, "throttle": ""}
     )  # fmt: skip
+    if len({log.device for log in group}) == 1:
+        for log in group:
+            _place(frame, log.states)
+    return frame
+
+
+def _place(frame: "pd.DataFrame", states: "pd.DataFrame") -> None:
+    """Write each state of a device into the first row that is not before it."""
+    rows = frame["time_seconds"].searchsorted(states.index.to_numpy())
+    inside = rows < len(frame)
+    for column in _STATES:
+        frame.loc[rows[inside], column] = states[column].astype(frame[column].dtype).to_numpy()[inside]
 
 
 def energy_by_rank(outlines: Sequence[Outline], logs: Sequence[Log]) -> list[dict[str, float]]:

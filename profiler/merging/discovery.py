@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ANYWAY = "Merge them anyway with --force."
 _LATEST_SECONDS = 300.0
 """Processes of one job may start this long after each other, and the clocks of hosts may differ."""
-_MERGED_SAMPLES = ["time_seconds", "domain", "energy_joules"]
+_MERGED_SAMPLES = ["time_seconds", "domain", "energy_joules", "limit_watts", "sm_mhz", "throttle"]
 _CHILD = re.compile(r"rank-[0-9]{5,7}-attempt-[0-9]{1,7}")
 
 

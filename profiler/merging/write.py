@@ -58,8 +58,6 @@ def _write(writer: RunWriter, table: Table, frame: "pd.DataFrame") -> None:
 
 def _value(column: Column, value: Any) -> Any:
     """Return a cell's value in the unit of rows; None for NaN, which is not measured."""
-    if column.type == "str":
-        return value
     if value is None or value != value:  # noqa: PLR0124 - NaN
         return None
-    return value if column.scale == 1 else round(value * column.scale)
+    return value if column.scale == 1 or column.type == "str" else round(value * column.scale)

@@ -11,7 +11,7 @@ from profiler.recording.interpolation import StepInterpolator
 from profiler.recording.ledger import Ledger
 from profiler.recording.segmentation import Tile
 from profiler.recording.timeline import Timeline
-from profiler.records import Domain, Metered, Provenance, Reading
+from profiler.records import NO_STATE, BoardState, Domain, Metered, Provenance, Reading
 from profiler.storage.schema import SampleRow
 from profiler.uncertainty import BUFFERED_FACTOR, DRIFT_FACTOR
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
@@ -51,8 +51,14 @@ class SampleLog:
         """Return the row from which energies count."""
         return self._row(*self._last, None)
 
-    def at(self, time_ns: int, *, always: bool = False) -> SampleRow | None:
-        """Return the row for a change point at ``time_ns``; None if it is not new or thinned out."""
+    def at(self, time_ns: int, state: BoardState = NO_STATE, *, always: bool = False) -> SampleRow | None:
+        """Return the row for a change point at ``time_ns``; None if it is not new or thinned out.
+
+        Args:
+            time_ns: The time.
+            state: State of the device, if it was read since the previous row.
+            always: Whether to return a row that would be thinned out.
+        """
         since = time_ns - self._last[0]
         thinned = time_ns - self._window_ns > _EVERY_CHANGE_NS and since < _THINNED_NS
         if since <= 0 or (thinned and not always):
@@ -64,15 +70,18 @@ class SampleLog:
         watts = (energy - self._last[1]) / MICROJOULES_PER_JOULE / (since / NANOSECONDS_PER_SECOND)
         self._last = (time_ns, energy)
         self.joules = energy / MICROJOULES_PER_JOULE
-        return self._row(time_ns, energy, watts)
+        return self._row(time_ns, energy, watts, state)
 
-    def _row(self, time_ns: int, energy: int, watts: float | None) -> SampleRow:
+    def _row(self, time_ns: int, energy: int, watts: float | None, state: BoardState = NO_STATE) -> SampleRow:
         return SampleRow(
             time_seconds=time_ns - self._window_ns,
             domain=self._domain.name,
             power_watts=watts,
             energy_joules=energy,
             provenance=self._domain.provenance.value,
+            limit_watts=state.limit_watts,
+            sm_mhz=state.sm_mhz,
+            throttle=state.throttle,
         )
 
 
@@ -95,14 +104,37 @@ class Meter:
         )
         self.log: SampleLog | None = None
         self.counted_from_ns: int | None = None
+        self._state = NO_STATE
+        self._throttled: tuple[Mapping[str, float], Mapping[str, float]] | None = None
         self._interpolator = (
             StepInterpolator(self.timeline) if domain.provenance is Provenance.COUNTER else None
         )
 
     def add(self, reading: Reading) -> bool:
         """Add a reading. Return whether the energy has moved."""
+        if reading.state is not None:
+            self._add_state(reading.state)
         changed_ns = self.monitor.add(reading)
         return self.timeline.add(reading, changed_ns, self.monitor.blur_ns)
+
+    def _add_state(self, state: BoardState) -> None:
+        """Keep a state for the next row of the log, and the time spent throttled."""
+        self._state = state
+        first = state.throttled_seconds if self._throttled is None else self._throttled[0]
+        self._throttled = first, state.throttled_seconds
+
+    @property
+    def throttled_seconds(self) -> dict[str, float] | None:
+        """Time at a reduced clock by cause since the first reading; None where the device does not count it."""
+        if self._throttled is None or not self._throttled[0]:
+            return None
+        first, last = self._throttled
+        # A counter that restarted has counted at least its present value.
+        return {
+            cause: last[cause] - (first[cause] if first[cause] <= last[cause] else 0.0)
+            for cause in first
+            if cause in last
+        }
 
     @property
     def has_moved(self) -> bool:
@@ -123,7 +155,12 @@ class Meter:
 
     def sample(self, time_ns: int, *, always: bool = False) -> SampleRow | None:
         """Return the log's row for a change point; None if it is thinned out or nothing is logged."""
-        return None if self.log is None else self.log.at(time_ns, always=always)
+        if self.log is None:
+            return None
+        row = self.log.at(time_ns, self._state, always=always)
+        if row is not None:
+            self._state = NO_STATE
+        return row
 
     def interpolate(self, tile: Tile, following: Sequence[Tile]) -> None:
         """Fix the counter's energy at the end of a tile that it has passed, and monitor the tile if it is a step."""
@@ -154,6 +191,7 @@ class Meter:
             "bridged_seconds": self.timeline.bridged_seconds,
             "bridged_joules": self.timeline.bridged_joules,
             "resets": self.timeline.resets,
+            "throttled_seconds": self.throttled_seconds,
         }
 
 

@@ -24,6 +24,7 @@ from profiler.sensors.nvml_device import (
     power_limit_watts,
 )
 from profiler.sensors.nvml_samples import PowerBuffer, known_clocks
+from profiler.sensors.nvml_state import StateReader
 from profiler.units import NANOSECONDS_PER_SECOND
 
 BOARD_GAIN_UNCERTAINTY = 0.05
@@ -91,6 +92,7 @@ class GpuMeter:
         "_lost_ns",
         "_nvml",
         "_plan",
+        "_states",
         "domain",
         "unread_ns",
     )
@@ -104,6 +106,7 @@ class GpuMeter:
         self._guard = CounterGuard(power_limit_watts(nvml, handle))
         self._last_retry_ns: int | None = None
         self._lost_ns = 0
+        self._states = StateReader(nvml)
         self.unread_ns = 0
         self.domain = domain
         self._use(handle)
@@ -141,7 +144,11 @@ class GpuMeter:
         middle_ns = (before_ns + clock.now_ns()) // 2
         if energy is not None:
             energy = self._guard.update(energy, power, middle_ns)
-        return (Reading(domain=self.domain.name, time_ns=middle_ns, energy_joules=energy, power_watts=power),)
+        state = self._states.read(self._handle, clock)
+        name = self.domain.name
+        return (
+            Reading(domain=name, time_ns=middle_ns, energy_joules=energy, power_watts=power, state=state),
+        )
 
     def _read_buffer(self, buffer: PowerBuffer, clock: Clock) -> Sequence[Reading]:
         name = self.domain.name

@@ -4,6 +4,7 @@ Everything that reads, merges or checks tables takes its lists of columns from h
 new major version; an added column or key is a minor one, which old readers ignore.
 """
 
+import math
 from dataclasses import MISSING, dataclass, field, fields
 from decimal import Decimal
 from functools import lru_cache
@@ -96,7 +97,7 @@ class Column:
     over_ranks: str = "same"
     category: str = ""
     phase: str = ""
-    absent: int | None = None
+    absent: float | str | None = None
 
 
 _Format = dict[str, Any]
@@ -108,9 +109,11 @@ _ABOUT: _Format = {"cell": _short, "type": "float"}
 _WORD: _Format = {"cell": _text, "type": "str"}
 
 
-def _column(kind: _Format, over_steps: str = "last", over_ranks: str = "same", **more: str | int) -> Any:
+def _column(kind: _Format, over_steps: str = "last", over_ranks: str = "same", **more: str | float) -> Any:
     metadata = {**kind, "over_steps": over_steps, "over_ranks": over_ranks, **more}
-    return field(default=more.get("absent", MISSING), metadata=metadata)
+    absent = more.get("absent", MISSING)
+    is_empty = absent == "" or absent != absent  # noqa: PLR0124 - NaN
+    return field(default=None if is_empty else absent, metadata=metadata)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -160,13 +163,19 @@ class SpanRow:
 
 @dataclass(slots=True, kw_only=True)
 class SampleRow:
-    """A moment at which a domain's cumulative energy had moved; power is the mean since its previous row."""
+    """A moment at which a domain's cumulative energy had moved; power is the mean since its previous row.
+
+    Power limit, clock and throttle reasons of an accelerator are read once per second and empty in the rows between.
+    """
 
     time_seconds: int = _column(_TIME)
     domain: str = _column(_WORD)
     power_watts: float | None = _column(_ABOUT, "mean", "sum", unit="W")
     energy_joules: int = _column(_ENERGY, "last", "sum")
     provenance: str = _column(_WORD)
+    limit_watts: float | None = _column(_ABOUT, unit="W", absent=math.nan)
+    sm_mhz: float | None = _column(_ABOUT, absent=math.nan)
+    throttle: str | None = _column(_WORD, absent="")
 
 
 @dataclass(slots=True, kw_only=True)

@@ -496,3 +496,21 @@ def test_a_meter_that_two_processes_of_a_node_logged_is_not_added_up(job):
     for rank in range(2):
         add_node_meter(job / f"rank-{rank:05d}-attempt-0")
     assert report_of(load_run(job)).node_meters == ()
+
+
+def test_states_of_boards_are_kept(job):
+    write_host(job)
+    path = job / "rank-00001-attempt-0" / "samples.csv"
+    limits = iter(range(300, 1_000))
+
+    def limited(row):
+        is_read = row["domain"] == "gpu:0" and float(row["time_seconds"]) % 1 == 0
+        return {"limit_watts": next(limits), "throttle": "sw_power_cap"} if is_read else {}
+
+    rewrite(path, limited)
+    samples = load_run(job).samples
+    read = samples[samples["limit_watts"].notna()]
+    assert set(read["domain"]) == {"gpu:0@rank-1"}
+    assert list(read["limit_watts"]) == [300 + second for second in range(int(WINDOW) + 1)]
+    assert list(read["time_seconds"]) == [float(second) for second in range(int(WINDOW) + 1)]
+    assert set(samples["throttle"].fillna("")) == {"", "sw_power_cap"}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler.analysis import window_energy
-from profiler.records import Domain, Provenance, Reading
+from profiler.records import BoardState, Domain, Provenance, Reading
 from profiler.storage.csv_reader import read_table
 from profiler.storage.schema import SAMPLES, SPANS, STEPS
 from profiler.storage.writer import RunWriter
@@ -86,3 +86,37 @@ def test_parts_of_a_window_add_up_and_are_never_negative(cuts):
     parts = [window_energy.between(samples, domains, edges, a, b).median for a, b in pairwise(moments)]
     assert min(parts) >= 0
     assert sum(parts) == pytest.approx(window_energy.between(samples, domains, edges, 0.0, 5.0).median)
+
+
+def test_states_of_a_board_are_in_the_rows_after_their_reading(tmp_path):
+    """The state of each second is written once; the time at a reduced clock is that since the first reading."""
+    writer = RunWriter(tmp_path / "run", pytest.fail)
+    pipeline, *_ = build_pipeline([GPU], writer)
+    writer.open({})
+    for tenth in range(31):
+        state = BoardState(
+            limit_watts=300.0 + tenth,
+            sm_mhz=1_500,
+            throttle="sw_power_cap",
+            throttled_seconds={"power": 7 + tenth / 20},
+        )
+        pipeline.add(
+            [
+                Reading(
+                    domain="gpu:0",
+                    time_ns=tenth * SECOND // 10,
+                    energy_joules=30.0 * tenth,
+                    state=None if tenth % 10 else state,
+                )
+            ]
+        )
+        if not tenth:
+            pipeline.begin(0)
+    pipeline.drain(3 * SECOND)
+    writer.close()
+    samples = read_table(tmp_path / "run", SAMPLES, partial=False)[0]
+    read = samples[samples["limit_watts"].notna()]
+    assert list(read["limit_watts"]) == [300.0, 310.0, 320.0, 330.0]
+    assert set(read["throttle"]) == {"sw_power_cap"}
+    assert set(samples["throttle"]) == {"sw_power_cap", ""}
+    assert pipeline.meters["gpu:0"].throttled_seconds == {"power": pytest.approx(1.5)}

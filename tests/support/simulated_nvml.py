@@ -70,6 +70,11 @@ class SimulatedGpu:
         resets: Times at which the counter restarts at 0.
         fail_every: Every n-th measuring call fails with ``fail_code``; 0 for never.
         fail_code: Code of those failures.
+        limits: ``(start, watts)``: enforced power limit from then on; 700 W before the first.
+        clocks: ``(start, megahertz)``: SM clock from then on; ``clock_mhz`` before the first.
+        throttles: ``(start, bits)``: throttle reasons from then on; none before the first.
+        is_privileged: True if programs may set the power limit.
+        has_states: True if limit, clock, throttle reasons and violation counters are supported.
         instances: Identifiers of MIG instances, ``MIG-...``.
         processes: ``(pid, bytes)``; pid 0 is the calling process.
     """
@@ -101,6 +106,11 @@ class SimulatedGpu:
     resets: tuple[float, ...] = ()
     fail_every: int = 0
     fail_code: int = 999
+    limits: tuple[tuple[float, float], ...] = ()
+    clocks: tuple[tuple[float, float], ...] = ()
+    throttles: tuple[tuple[float, int], ...] = ()
+    is_privileged: bool = False
+    has_states: bool = True
     instances: tuple[str, ...] = ()
     processes: tuple[tuple[int, int], ...] = field(default=())
 
@@ -116,6 +126,9 @@ class SimulatedGpu:
         yield from (("mute", *window) for window in self.mutes)
         yield from (("frozen", *window) for window in self.frozen)
         yield from (("reset", seconds) for seconds in self.resets)
+        yield from (("limit", *step) for step in self.limits)
+        yield from (("sm", *step) for step in self.clocks)
+        yield from (("throttle", *step) for step in self.throttles)
         yield from (("mig", uuid) for uuid in self.instances)
         yield from (("process", *process) for process in self.processes)
 
@@ -138,6 +151,8 @@ class SimulatedGpu:
         yield "capability", *self.capability
         yield "cores", self.cores
         yield "clock", self.clock_mhz
+        yield "privileged", int(self.is_privileged)
+        yield "states", int(self.has_states)
 
 
 def pascal(waveform: Waveform, **changes: Any) -> SimulatedGpu:

@@ -19,9 +19,6 @@ ANSWER(nvmlDeviceGetNumGpuCores, unsigned, g->cores)
 ANSWER(nvmlDeviceGetMaxMigDeviceCount, unsigned, g->instance_count ? MAX_INSTANCES : 0)
 ANSWER(nvmlDeviceIsMigDeviceHandle, unsigned, instance_of(d) != NULL)
 ANSWER(nvmlDeviceGetDeviceHandleFromMigDeviceHandle, device, (device)g)
-ANSWER(nvmlDeviceGetPowerManagementLimit, unsigned, 700000)
-ANSWER(nvmlDeviceGetPowerManagementDefaultLimit, unsigned, 700000)
-ANSWER(nvmlDeviceGetEnforcedPowerLimit, unsigned, 700000)
 ANSWER(nvmlDeviceGetComputeMode, int, 0)
 ANSWER(nvmlDeviceGetPersistenceMode, int, 1)
 ANSWER(nvmlDeviceGetPerformanceState, int, 0)
@@ -73,7 +70,6 @@ EXPORT int nvmlDeviceGetMaxClockInfo(device d, int kind, unsigned *mhz)
     if (code == OK) *mhz = g->clock_mhz;
     return code;
 }
-EXPORT int nvmlDeviceGetClockInfo(device d, int kind, unsigned *mhz) { return nvmlDeviceGetMaxClockInfo(d, kind, mhz); }
 
 EXPORT int nvmlDeviceGetTemperature(device d, int sensor, unsigned *celsius)
 {
@@ -81,14 +77,6 @@ EXPORT int nvmlDeviceGetTemperature(device d, int sensor, unsigned *celsius)
     int code = ask(d, &g, 0);
     (void)sensor;
     if (code == OK) *celsius = 50;
-    return code;
-}
-
-EXPORT int nvmlDeviceGetPowerManagementLimitConstraints(device d, unsigned *low, unsigned *high)
-{
-    gpu *g;
-    int code = ask(d, &g, 0);
-    if (code == OK) *low = 200000, *high = 700000;
     return code;
 }
 

@@ -10,6 +10,8 @@
  *   samples COUNT SECONDS                               buffered readings, offset of their clock from CLOCK_MONOTONIC
  *   gain FACTOR | noise WATTS | module WATTS | start JOULES
  *   fault START END CODE | mute START END CODE (the counter alone) | every N CODE | frozen START END | reset SECONDS | latency SECONDS
+ *   limit SECONDS WATTS | sm SECONDS MHZ | throttle SECONDS BITS   from this time on; bits as in nvmlClocksEventReasons
+ *   privileged 0|1 | states 0|1                         may the limit be set; are limit, clock and reasons supported
  *   mig UUID | process PID BYTES                        PID 0 is the calling process
  */
 #include "simulator.h"
@@ -39,7 +41,7 @@ static gpu *add_gpu(machine *m)
     g->memory_bytes = 80ull << 30;
     g->gain = 1.0;
     g->sample_count = 120;
-    g->has_power_fields = g->has_energy_field = 1;
+    g->has_power_fields = g->has_energy_field = g->has_states = 1;
     m->gpu_count++;
     return g;
 }
@@ -59,6 +61,14 @@ static int add_window(window *windows, int *count, window w)
 {
     if (*count == MAX_WINDOWS) return 0;
     windows[(*count)++] = w;
+    return 1;
+}
+
+static int add_step(course *c, double seconds, double value)
+{
+    if (c->count == MAX_STEPS) return 0;
+    c->at[c->count] = seconds;
+    c->value[c->count++] = value;
     return 1;
 }
 
@@ -130,6 +140,11 @@ static int set_numbers_of_gpu(gpu *g, const char *key, double a, double b, doubl
     else if (!strcmp(key, "latency")) g->latency = a;
     else if (!strcmp(key, "samples")) g->sample_count = (int)a, g->sample_clock = b;
     else if (!strcmp(key, "every")) g->every = (int)a, g->every_code = (int)b;
+    else if (!strcmp(key, "privileged")) g->is_privileged = (int)a;
+    else if (!strcmp(key, "states")) g->has_states = (int)a;
+    else if (!strcmp(key, "limit")) return add_step(&g->limits, a, b);
+    else if (!strcmp(key, "sm")) return add_step(&g->clocks, a, b);
+    else if (!strcmp(key, "throttle")) return add_step(&g->throttles, a, b);
     else if (!strcmp(key, "power")) return add_point(g, a, b);
     else if (!strcmp(key, "reset")) return add_reset(g, a);
     else if (!strcmp(key, "process")) return add_process(g, a, b);

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { MAX_GPUS = 16, MAX_POINTS = 16384, MAX_WINDOWS = 32, MAX_INSTANCES = 8, MAX_PROCESSES = 16, TEXT = 96 };
+enum { MAX_GPUS = 16, MAX_POINTS = 16384, MAX_WINDOWS = 32, MAX_INSTANCES = 8, MAX_PROCESSES = 16, MAX_STEPS = 256, TEXT = 96 };
 
 enum { /* nvmlReturn_t */
     OK = 0, UNINITIALIZED = 1, INVALID_ARGUMENT = 2, NOT_SUPPORTED = 3, NOT_FOUND = 6, INSUFFICIENT_SIZE = 7
@@ -20,6 +20,8 @@ typedef enum { POWER_INSTANT, POWER_AVERAGE, POWER_NONE } power_kind;
 typedef struct { double start, end; int code; } window;  /* fault from start to end, and its return code */
 
 typedef struct { char uuid[TEXT]; } instance;
+
+typedef struct { int count; double at[MAX_STEPS], value[MAX_STEPS]; } course;  /* piecewise constant over time */
 
 typedef struct gpu {
     char name[TEXT], uuid[TEXT], bus[TEXT];
@@ -44,6 +46,8 @@ typedef struct gpu {
     instance instances[MAX_INSTANCES];
     unsigned process_pids[MAX_PROCESSES];
     uint64_t process_bytes[MAX_PROCESSES];
+    course limits, throttles, clocks; /* enforced power limit in watts, throttle reasons, SM clock in MHz */
+    int is_privileged, has_states;    /* may the limit be set; are limit, clock and reasons supported */
     long long summed_ticks;           /* ticks summed by the part-time counter, and their sum */
     double summed_joules;
 } gpu;
@@ -63,5 +67,8 @@ double counter_reading(gpu *g, double seconds);
 double tick_before(const gpu *g, double seconds, int back);  /* time at which the newest value but `back` was measured */
 int fault_at(gpu *g, double seconds, int measuring);
 int mute_at(const gpu *g, double seconds);  /* scripted fault of the counter alone */
+
+double course_at(const course *c, double seconds, double initial);
+double course_seconds(const course *c, double seconds, unsigned bits);  /* time until now with any of these bits set */
 
 #endif
