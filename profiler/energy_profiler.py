@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from profiler._compat import (
     BackgroundCall,
+    at_fork_in_child,
     create_exclusively,
     display_path,
     exit_by_interrupt,
@@ -24,14 +25,16 @@ from profiler._compat import (
 )
 from profiler.budget import Budget
 from profiler.config import ProfilerConfig, documentation
-from profiler.distributed.layout import agree_on_layout
-from profiler.distributed.rank import detect_rank, process_group
+from profiler.distributed.inheritance import Publication, inherited, launched_rank
+from profiler.distributed.layout import RunLayout, agree_on_layout
+from profiler.distributed.rank import Identity, detect_rank, process_group
 from profiler.errors import UsageError
 from profiler.monitoring.monitor import Monitor
 from profiler.monitoring.sinks import Sinks
 from profiler.records import Status
 from profiler.storage.schema import RESUMED, RUN_FILE, STEPS, TABLES
 from profiler.storage.writer import START_SECONDS
+from profiler.torch_hooks.first_training import FirstTraining
 from profiler.units import format_joules
 
 if TYPE_CHECKING:
@@ -88,6 +91,7 @@ class EnergyProfiler:
         self._run: Run | None = None
         self._previous_error: BaseException | None = None
         self._new_directories: list[Path] = []
+        self._publication: Publication | None = None
         self._monitor = self._make_monitor()
 
     def _make_monitor(self) -> Monitor:
@@ -121,6 +125,7 @@ class EnergyProfiler:
             _emit(f"cannot record ({type(error).__name__}: {error}). Training continues without a record")
             if self._session is not None:
                 self._session.abandon()
+            self._withdraw()
             self._monitor.close()
             self._session = None
         return self
@@ -137,6 +142,7 @@ class EnergyProfiler:
             sections[RESUMED] = resume_point(Path(config.resume))
         found = _find_sensors(config)
         identity = detect_rank(os.environ, process_group())
+        joined = _joined_layout(identity)
         self._new_directories = []
 
         def make_path() -> Path:
@@ -146,7 +152,7 @@ class EnergyProfiler:
                 else _reserve_path(config, self._new_directories)
             )
 
-        place = agree_on_layout(identity, make_path, os.environ)
+        place = joined or agree_on_layout(identity, make_path, os.environ)
         return Session(
             place=place,
             name=config.name or place.run_path.name,
@@ -180,6 +186,7 @@ class EnergyProfiler:
         import concurrent.futures.thread  # noqa: F401
 
         atexit.register(self._at_exit)
+        self._publication = Publication(session.run_path)
         session.start_seconds = time.monotonic() - begun
         session.begin()
         _RUNNING.append(self)
@@ -195,6 +202,7 @@ class EnergyProfiler:
         session = self._session
         if session is None or session.status is not Status.RUNNING or session.is_fork:
             return
+        session.unrecorded_processes = self._withdraw()
         session.stop(status)
         self._monitor.close()
         if error is not None and self._discard_if_empty(session):
@@ -204,6 +212,20 @@ class EnergyProfiler:
             whole = self._print_report(session)
             if self._monitor.sinks is not None:
                 self._log_end(session, self._monitor.sinks, whole)
+
+    def _withdraw(self) -> int:
+        """Remove what child processes inherit, and return the number of those that trained without being recorded."""
+        publication, self._publication = self._publication, None
+        if publication is None:
+            return 0
+        publication.withdraw()
+        return publication.inheritance.collect_marks()
+
+    def _mark_fork(self) -> None:
+        """Leave a mark for the parent process, in a forked child that has trained without being recorded."""
+        if self._publication is not None and running() is None:
+            with suppress(OSError):  # without a mark the run only lacks a sentence about this process
+                self._publication.inheritance.mark()
 
     def _discard_if_empty(self, session: "Session") -> bool:
         """Remove the record of a program that soon ended by itself without training, such as ``train.py --help``."""
@@ -433,6 +455,15 @@ if EnergyProfiler.__doc__:  # python -OO removes it
 _RUNNING: list[EnergyProfiler] = []
 
 
+def _after_fork_in_child() -> None:
+    """Wait for the first update of a forked child, of which its parent's record has no steps."""
+    if _RUNNING and "torch" in sys.modules:
+        FirstTraining(on_update=_RUNNING[-1]._mark_fork).install()  # noqa: SLF001 - the class above
+
+
+at_fork_in_child(_after_fork_in_child)
+
+
 def running() -> EnergyProfiler | None:
     """Return the profiler that was started last and still records in this process; None if there is none."""
     return next((profiler for profiler in reversed(_RUNNING) if profiler.is_recording), None)
@@ -440,6 +471,16 @@ def running() -> EnergyProfiler | None:
 
 def _emit(message: str) -> None:
     write_stderr(f"energy-profiler: {message}")
+
+
+def _joined_layout(identity: Identity) -> RunLayout | None:
+    """Return the place of a process that a recording one started as a further rank of its run; None for others."""
+    inheritance = inherited(os.environ)
+    launched = None if inheritance is None else launched_rank(os.environ, inheritance.pid)
+    if inheritance is None or launched is None:
+        return None
+    rank, world_size = (identity.rank, identity.world_size) if identity.is_distributed else launched
+    return inheritance.layout(rank, world_size) if rank else None
 
 
 def _find_sensors(config: ProfilerConfig) -> "Found":

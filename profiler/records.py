@@ -364,6 +364,7 @@ class Summary:
         modelled_joules: The estimated part of ``step_joules`` and ``span_joules``, in joules.
         edge_joules: Standard deviation of the total without the uncertainty of the gains, in joules.
         sampler_cpu_seconds: Processor time of the profiler's own thread; None if unknown.
+        missing_ranks: Number of ranks of the process group that have no record here.
     """
 
     path: str
@@ -384,6 +385,12 @@ class Summary:
     modelled_joules: float | None
     edge_joules: float
     sampler_cpu_seconds: float | None = None
+    missing_ranks: int = 0
+
+    @property
+    def is_incomplete(self) -> bool:
+        """True if energy of the run is missing: of a device without a sensor, or of a rank without a record."""
+        return bool(self.missing or self.missing_ranks)
 
     @property
     def total_joules(self) -> float | None:

@@ -181,7 +181,14 @@ def test_a_training_may_change_its_working_directory(finished, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("ending", "code"), [("os._exit(7)", 7), ("sys.exit(5)", 5), ("raise ValueError", 1), ("os.abort()", -6)]
+    ("ending", "code"),
+    [
+        ("os._exit(7)", 7),
+        ("sys.exit(5)", 5),
+        ("raise ValueError", 1),
+        ("os.abort()", -6),
+        ("os.kill(os.getpid(), 9)", -9),
+    ],
 )
 def test_a_forked_child_records_nothing_and_keeps_its_exit_status(finished, tmp_path, ending, code):
     """The child's training, logging and stopping do not affect the parent's run."""
@@ -204,6 +211,7 @@ def test_a_forked_child_records_nothing_and_keeps_its_exit_status(finished, tmp_
     assert reports(child) == 1, child.stderr
     assert meta(tmp_path / "run")["status"] == "completed"
     assert len(rows(tmp_path / "run")) == 20
+    assert meta(tmp_path / "run")["unrecorded_processes"] == 1
     assert rows(tmp_path / "run", "metrics") == []
     assert "theirs" not in {row["kind"] for row in rows(tmp_path / "run", "spans")}
 
@@ -224,6 +232,7 @@ def test_a_forked_child_may_record_a_run_of_its_own(finished, tmp_path):
     assert len(rows(tmp_path / "run")) == 20
     assert len(rows(tmp_path / "childs")) == 7
     assert meta(tmp_path / "childs")["status"] == "completed"
+    assert "unrecorded_processes" not in meta(tmp_path / "run")
 
 
 @pytest.mark.slow

@@ -97,6 +97,11 @@ def _with_own_directory(layout: RunLayout) -> RunLayout:
     return replace(layout, identity=identity, path=path)
 
 
+def joined_ranks(run_path: Path, world_size: int) -> int:
+    """Return the number of ranks after the first that have a directory in that of a run."""
+    return sum((run_path / directory_name(rank, 0)).exists() for rank in range(1, world_size))
+
+
 def directory_name(rank: int, attempt: int) -> str:
     """Return the name of a process's directory in that of its run."""
     return f"rank-{rank:05d}-attempt-{attempt}"

@@ -57,7 +57,7 @@ def export(runs: "Sequence[Run]") -> bytes:
 
 def quality(facts: "Facts") -> str | None:
     """Return the grade that contains the interval; None if devices are missing or it is wider than the lowest grade."""
-    if facts.kwh is None or not facts.kwh.median or facts.missing:
+    if facts.kwh is None or not facts.kwh.median or facts.is_incomplete:
         return None
     error = (facts.kwh.high - facts.kwh.median) / facts.kwh.median
     return next((grade for grade, largest in _QUALITIES.items() if error <= largest), None)

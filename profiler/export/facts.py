@@ -67,6 +67,7 @@ class Facts:
         sources: Origin of the energy, by decreasing share.
         bridged_seconds: Longest time without readings of a counted domain, added up over the runs.
         missing: Devices that were used and that no sensor covers.
+        is_incomplete: Whether energy of such devices, or of ranks without a record, is missing.
         window_seconds: Sum of the durations.
         accelerators: Number of accelerators by model.
         accelerator_seconds: Sum over the runs of duration times accelerators; None if their number is unknown.
@@ -93,6 +94,7 @@ class Facts:
     sources: tuple[Source, ...]
     bridged_seconds: float
     missing: tuple[str, ...]
+    is_incomplete: bool
     window_seconds: float
     accelerators: Mapping[str, int]
     accelerator_seconds: float | None
@@ -188,6 +190,7 @@ def facts_of(runs: "Sequence[Run]") -> Facts:
         prices=_unique(report.cost.prices for report in reports),
         sources=_sources(parts), bridged_seconds=sum(_bridged(part) for part in parts),
         missing=tuple(sorted({name for report in reports for name in report.summary.missing})),
+        is_incomplete=any(report.summary.is_incomplete for report in reports),
         window_seconds=sum(report.summary.window_seconds for report in reports),
         accelerators=_largest(_accelerators(part) or {} for part in parts),
         accelerator_seconds=_accelerator_seconds(parts),
@@ -381,6 +384,9 @@ def _caveats(parts: Sequence[_Part]) -> Iterable[str]:
     missing = sorted({name for part in parts for name in part.report.summary.missing})
     if missing:
         yield f"The total is incomplete: no sensor covers {', '.join(missing)}."
+    ranks = sum(part.report.summary.missing_ranks for part in parts)
+    if ranks:
+        yield f"The total is incomplete: {ranks:,} ranks of the process group were not recorded."
     yield from _overlaps(parts)
 
 

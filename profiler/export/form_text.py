@@ -71,7 +71,7 @@ def measured(facts: "Facts") -> str:
     """Format the measured share of the energy."""
     if facts.measured_share is None:
         return "measured share unknown"
-    return f"{text.percent(facts.measured_share)} measured{', incomplete' if facts.missing else ''}"
+    return f"{text.percent(facts.measured_share)} measured{', incomplete' if facts.is_incomplete else ''}"
 
 
 def methods(facts: "Facts") -> str:

@@ -12,7 +12,17 @@ from profiler.storage.csv_reader import last_row, read_table
 from profiler.storage.files import checked_link
 from profiler.storage.reader import Tables
 from profiler.storage.run_file import read_run_file
-from profiler.storage.schema import JOB, METRICS, RUN_FILE, SAMPLES, SPANS, STEPS, TOTALS
+from profiler.storage.schema import (
+    JOB,
+    MERGED,
+    METRICS,
+    MISSING_RANKS,
+    RUN_FILE,
+    SAMPLES,
+    SPANS,
+    STEPS,
+    TOTALS,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,6 +148,14 @@ def children(directory: Path) -> list[Path]:
     return [path for path in named if _is_record(checked_link(path))]
 
 
+def _processes(directory: Path) -> list[Path]:
+    """Return the directories of a run's processes. That of rank 0 may be the run's own until its end."""
+    found = children(directory)
+    meta = read_run_file(directory) if found and _is_record(directory) else {}
+    is_first_rank = bool(meta) and MERGED not in meta and bool(meta.get(MISSING_RANKS))
+    return [directory, *found] if is_first_rank or not found else found
+
+
 def _is_record(path: Path) -> bool:
     return (path / RUN_FILE).exists() and (path / STEPS.filename).exists()
 
@@ -154,7 +172,7 @@ def find_records(directories: Iterable[Path], *, force: bool = False) -> list[Re
     Raises:
         UsageError: Two different records have the same rank and attempt, unless ``force``.
     """
-    paths = [path for directory in directories for path in (children(directory) or [directory])]
+    paths = [path for directory in directories for path in _processes(directory)]
     records = _numbered([_record(path) for path in paths if _is_record(path)], force=force)
     found: dict[tuple[int, int], Record] = {}
     for record in records:

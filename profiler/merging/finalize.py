@@ -31,7 +31,10 @@ def whole_run(session: "Session") -> "StoredRun | None":
 
     Raises:
         RunError: Its records cannot be read.
+        OSError: The record cannot be moved beside those of further ranks.
     """
+    if session.has_further_ranks:
+        session.move_beside_ranks()
     place = session.place
     if place.run_path == place.path:
         return load(place.path, partial=False) if session.resumed else None

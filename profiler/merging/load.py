@@ -10,7 +10,7 @@ from profiler.merging.resume import resumed_directory, with_history
 from profiler.records import Status
 from profiler.storage.reader import StoredRun
 from profiler.storage.run_file import read_run_file
-from profiler.storage.schema import MERGED, RANKS, RESUMED, RUN_FILE
+from profiler.storage.schema import MERGED, MISSING_RANKS, RANKS, RESUMED, RUN_FILE
 
 
 def load(directory: Path, *, partial: bool, seen: tuple[Path, ...] = ()) -> StoredRun:
@@ -42,6 +42,10 @@ def _without_history(directory: Path, *, partial: bool) -> StoredRun:
         return StoredRun(directory, read_run_file(directory), partial=partial)
     if (directory / RUN_FILE).exists():
         meta = read_run_file(directory)
+        if MERGED not in meta and not meta.get(MISSING_RANKS):
+            return StoredRun(
+                directory, meta, partial=partial
+            )  # of a process whose children have runs of their own
         if not _is_running(meta) and _sources(meta) == {path.name: source_size(path) for path in processes}:
             return StoredRun(directory, meta, partial=partial)
     return merge([directory], partial=partial, force=True)

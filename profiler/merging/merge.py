@@ -15,7 +15,7 @@ from profiler.merging.discovery import Outline, Record, check_one_job, find_reco
 from profiler.records import Status
 from profiler.storage import validation
 from profiler.storage.reader import StoredRun, Tables
-from profiler.storage.schema import MERGED, RANKS, RESUMED, TOTALS
+from profiler.storage.schema import MERGED, MISSING_RANKS, RANKS, RESUMED, TOTALS, UNRECORDED_PROCESSES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,12 +176,13 @@ def _meta(records: Sequence[Record], attempts: Sequence[_Attempt], notes: Sequen
     """Return the ``run.json`` of the merged run."""
     domains = {entry["name"]: entry for attempt in attempts for entry in attempt.domains}
     return {
-        **records[0].meta,
+        **{key: value for key, value in records[0].meta.items() if key not in (MISSING_RANKS, UNRECORDED_PROCESSES)},
         "status": _overall(attempts[-1].statuses).value,
         "world_size": max(int(record.meta.get("world_size", 1)) for record in records),
         "domains": list(domains.values()),
         "missing": sorted({str(name) for record in records for name in record.meta.get("missing", ())}),
         "warnings": [*notes, *_warnings(records, attempts)],
+        **_unrecorded(records, attempts),
         "overhead": _overhead(records),
         TOTALS: _totals(records),
         RANKS: [entry for attempt in attempts for entry in _ranks(attempt)],
@@ -190,6 +191,15 @@ def _meta(records: Sequence[Record], attempts: Sequence[_Attempt], notes: Sequen
             "sources": {record.path.name: source_size(record.path) for record in records},
         },
     }  # fmt: skip
+
+
+def _unrecorded(records: Sequence[Record], attempts: Sequence[_Attempt]) -> dict[str, int]:
+    """Return the numbers of ranks and processes without a record, where there are any."""
+    counts = {
+        MISSING_RANKS: max(len(_absent_ranks(attempt)) for attempt in attempts),
+        UNRECORDED_PROCESSES: sum(int(record.meta.get(UNRECORDED_PROCESSES, 0)) for record in records),
+    }
+    return {key: count for key, count in counts.items() if count}
 
 
 def _ranks(attempt: _Attempt) -> list[dict[str, Any]]:
@@ -249,10 +259,14 @@ def _warnings(records: Sequence[Record], attempts: Sequence[_Attempt]) -> list[s
     return found
 
 
-def _absent(attempt: _Attempt) -> list[str]:
+def _absent_ranks(attempt: _Attempt) -> list[int]:
     world = max(int(one.record.meta.get("world_size", 1)) for one in attempt.outlines)
     here = {one.record.rank for one in attempt.outlines}
-    absent = [rank for rank in range(world) if rank not in here]
+    return [rank for rank in range(world) if rank not in here]
+
+
+def _absent(attempt: _Attempt) -> list[str]:
+    absent = _absent_ranks(attempt)
     found = []
     if absent:
         found.append(

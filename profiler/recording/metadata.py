@@ -13,7 +13,15 @@ from typing import Any
 from profiler._version import __version__
 from profiler.distributed.rank import Identity, host_id, process_group
 from profiler.records import Refusal, Status, Summary
-from profiler.storage.schema import ALTERNATING_STEPS, JOB, ROWS_LOST, SCHEMA_VERSION, TOTALS
+from profiler.storage.schema import (
+    ALTERNATING_STEPS,
+    JOB,
+    MISSING_RANKS,
+    ROWS_LOST,
+    SCHEMA_VERSION,
+    TOTALS,
+    UNRECORDED_PROCESSES,
+)
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _REPORTED = ("torch", "nvidia-ml-py", "psutil", "codecarbon")
@@ -80,9 +88,14 @@ def totals(summary: Summary, metrics: Mapping[str, float]) -> dict[str, Any]:
 def body(
     *, status: Status, domains: list[dict[str, Any]], missing: Sequence[str], warnings: Sequence[str],
     totals: Mapping[str, Any] | None, overhead: Mapping[str, Any], rows_lost: Mapping[str, int],
-    alternating_steps: int,
+    alternating_steps: int, missing_ranks: int = 0, unrecorded_processes: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the part that changes during the run. Only a finished run has ``totals``."""
+    counts = {
+        ALTERNATING_STEPS: alternating_steps,
+        MISSING_RANKS: missing_ranks,
+        UNRECORDED_PROCESSES: unrecorded_processes,
+    }
     return {
         "status": status.value,
         "domains": domains,
@@ -92,5 +105,5 @@ def body(
         "process_group": process_group() is not None,
         TOTALS: None if totals is None else dict(totals),
         **({ROWS_LOST: dict(rows_lost)} if rows_lost else {}),
-        **({ALTERNATING_STEPS: alternating_steps} if alternating_steps else {}),
+        **{key: count for key, count in counts.items() if count},
     }

@@ -5,13 +5,15 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from profiler import lr_plan
 from profiler._compat import at_fork_in_child, dropped_messages
-from profiler.distributed.layout import RunLayout
+from profiler.distributed.layout import RunLayout, directory_name, joined_ranks
+from profiler.distributed.rank import process_group
 from profiler.lr_plan import RatePlan
 from profiler.recording import metadata
 from profiler.recording.annotations import Annotations
@@ -34,6 +36,8 @@ from profiler.units import NANOSECONDS_PER_SECOND
 
 _CHECKPOINT_VERSION = 1
 _NOT_USED = "the external meter is not used: {refusal.reason}. {refusal.remedy}"
+_JOIN_NS = 10 * NANOSECONDS_PER_SECOND
+"""Time after which a rank of the process group that has not begun to record counts as missing."""
 
 _LIVE: "weakref.WeakSet[Session]" = weakref.WeakSet()
 
@@ -62,6 +66,7 @@ class Session:
         is_fork: Whether this is the copy in a forked child, which must not touch anything of the parent's.
         start_seconds: Time that the start took.
         stop_seconds: Time that the end took.
+        unrecorded_processes: Number of child processes that trained without being recorded.
     """
 
     def __init__(
@@ -84,6 +89,8 @@ class Session:
         self.status = Status.RUNNING
         self.has_record = self.is_fork = False
         self.start_seconds = self.stop_seconds = 0.0
+        self.unrecorded_processes = 0
+        self._group, self._group_ns = (0, 1), 0
         self._warnings = WarningLog(emit if place.identity.is_main else _ignore)
         self._monitor = monitor
         self._hooks, self._times_loading = hooks, times_loading
@@ -159,6 +166,7 @@ class Session:
         if self.is_fork or self.status is not Status.RUNNING:
             return
         end_ns = time.monotonic_ns()
+        self._find_group(end_ns)
         self._meters.close(end_ns)
         schedule = self._hooks.schedulers.most_active()
         self._hooks.detach(self._sink)
@@ -372,6 +380,7 @@ class Session:
             **totals.as_summary_fields(metered=bool(self._meters.counted)),
             edge_joules=pipeline.edge_joules,
             sampler_cpu_seconds=self._sampler.cost.cpu_seconds,
+            missing_ranks=self._missing_ranks,
         )
 
     def _levels(self) -> dict[str, float]:
@@ -405,6 +414,8 @@ class Session:
             },
             rows_lost=self._writer.rows_lost,
             alternating_steps=self._pipeline.alternating_steps,
+            missing_ranks=self._missing_ranks,
+            unrecorded_processes=self.unrecorded_processes,
         )
 
     # Recorder's thread
@@ -421,11 +432,17 @@ class Session:
             )
 
     def _drain(self, now_ns: int) -> None:
+        self._find_group(now_ns)
         self._pipeline.drain(now_ns)
         self._progress = self._pipeline.progress(now_ns)
         self._monitor.advance(self._progress)
         self._collect_warnings()
-        state = (len(self._warnings.lines), len(self._meters.counted), self._pipeline.selection is None)
+        state = (
+            len(self._warnings.lines),
+            len(self._meters.counted),
+            self._pipeline.selection is None,
+            self._group,
+        )
         if state != self._written_state:
             self._written_state = state
             self._writer.write_meta(self._metadata())
@@ -440,8 +457,59 @@ class Session:
         """Yield the states that the numbers of the whole run depend on."""
         if self._hooks.failure is not None:
             yield f"the hooks failed and were removed ({self._hooks.failure}); later steps are not recorded"
+        yield from self._absent_ranks()
         yield from self._sampler.findings()
         yield from self._pipeline.severe_findings()
+
+    def _find_group(self, now_ns: int) -> None:
+        """Note the largest process group that this process was a member of although it started as the only rank."""
+        group = None if self.place.identity.is_distributed else process_group()
+        if group is not None and group[1] > self._group[1]:
+            self._group, self._group_ns = group, now_ns
+            self._head["rank"] = group[0]
+
+    @property
+    def _missing_ranks(self) -> int:
+        """Number of ranks of the process group without a record in the run."""
+        world_size = self._group[1]
+        return max(world_size - 1 - joined_ranks(self.path, world_size), 0) if world_size > 1 else 0
+
+    @property
+    def has_further_ranks(self) -> bool:
+        """True if this process is rank 0 and processes that its framework started have records in its run."""
+        return self._group[0] == 0 and joined_ranks(self.path, self._group[1]) > 0
+
+    def move_beside_ranks(self) -> None:
+        """Move the finished record into a directory of rank 0, beside those of the ranks that joined.
+
+        Raises:
+            OSError: It cannot be moved.
+        """
+        path, world_size = self.path / directory_name(0, 0), self._group[1]
+        path.mkdir()
+        for name in (RUN_FILE, *(table.filename for table in TABLES)):
+            (self.path / name).rename(path / name)
+        self.place = replace(
+            self.place, identity=replace(self.place.identity, world_size=world_size), path=path
+        )
+        self.path, self._group = path, (0, 1)
+        self._head["world_size"] = world_size
+        write_run_file(path, self._metadata())
+
+    def _absent_ranks(self) -> Iterator[str]:
+        """Yield the ranks and children without a record: after a while, because they start later than this process."""
+        world_size, missing = self._group[1], self._missing_ranks
+        is_over = self.status is not Status.RUNNING
+        if missing and (is_over or time.monotonic_ns() - self._group_ns > _JOIN_NS):
+            yield (
+                f"{missing} of the {world_size} ranks of the process group are not recorded, so totals are "
+                "incomplete. Launch with torchrun, or start the profiler in each rank after init_process_group"
+            )
+        if self.unrecorded_processes:
+            yield (
+                f"{self.unrecorded_processes} child processes trained; their steps were not recorded. Start a profiler "
+                "inside the function or script that they run"
+            )
 
     def _findings(self) -> Iterator[str]:
         yield from tuple(self._hooks.scalars.warnings)

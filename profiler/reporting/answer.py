@@ -124,7 +124,7 @@ def _status(report: "Report") -> str:
         outlook = report.outlook
         goal, step = ("min", None) if outlook is None else (outlook.goal, outlook.diverged_step)
         parts.append(text.curve_state(report.state, report.metric, goal, step))
-    parts.append(text.measured(report.measured_share, incomplete=bool(summary.missing)))
+    parts.append(text.measured(report.measured_share, incomplete=summary.is_incomplete))
     return ", ".join(parts)
 
 
@@ -133,7 +133,7 @@ def _tone(report: "Report") -> Tone:
     if report.summary.status is Status.FAILED or (got_worse and not _is_overfitting(report)):
         return Tone.BAD
     estimated = report.measured_share is None or report.measured_share < 0.5  # noqa: PLR2004 - most of it
-    if report.summary.status is Status.INTERRUPTED or report.summary.missing or estimated or got_worse:
+    if report.summary.status is Status.INTERRUPTED or report.summary.is_incomplete or estimated or got_worse:
         return Tone.CAUTION
     return Tone.GOOD
 

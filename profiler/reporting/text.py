@@ -547,7 +547,7 @@ def cost_sentence(report: "Report") -> str:
         return f"The energy was {NOT_MEASURED}; the run took {length}."
     digits = digits_of(report.energy)
     amounts = [kwh(report.energy.median / JOULES_PER_KWH, digits), *elsewhere(report.cost)]
-    origin = measured(report.measured_share, incomplete=bool(report.summary.missing))
+    origin = measured(report.measured_share, incomplete=report.summary.is_incomplete)
     return (
         f"{joules(report.energy.median, digits)} ({', '.join(amounts)}) in {length}; "
         f"{origin}, {within(report.energy).replace('± ', '±')}."

@@ -20,6 +20,7 @@ from profiler.storage.schema import (
     CONFIG,
     JOB,
     MERGED,
+    MISSING_RANKS,
     RANKS,
     RESUMED,
     ROWS_LOST,
@@ -28,6 +29,7 @@ from profiler.storage.schema import (
     SCHEMA_VERSION,
     TABLES,
     TOTALS,
+    UNRECORDED_PROCESSES,
 )
 
 _MOST_BYTES = 64_000_000
@@ -257,6 +259,8 @@ _SCHEMA = _Section(
         TOTALS: _Optional(_TOTALS),
         ROWS_LOST: _Map(_Whole()),
         ALTERNATING_STEPS: _Whole(),
+        MISSING_RANKS: _Whole(0, _MOST_RANKS),
+        UNRECORDED_PROCESSES: _Whole(0, _MOST_RANKS),
         RESUMED: _Section({"run": _TEXT, "step": _Optional(_Whole()), "joules": _Optional(_JOULES)}),
         RANKS: _List(_RANK),
         MERGED: _Section({"clocks": _List(_HOST_CLOCK), "sources": _Map(_Whole(0, 10**18))}),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.errors import RunDamagedError
 from profiler.records import Metered, Refusal, Summary
-from profiler.storage.schema import RUN_FILE, TOTALS
+from profiler.storage.schema import MISSING_RANKS, RUN_FILE, TOTALS
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
 if TYPE_CHECKING:
@@ -166,6 +166,7 @@ def summary_of(run: "StoredRun", joules: Mapping[str, float]) -> Summary:
         **totals.as_summary_fields(metered=metered),
         edge_joules=float((run.meta.get(TOTALS) or {}).get("edge_joules", edge)),
         sampler_cpu_seconds=run.meta.get("overhead", {}).get("sampler_cpu_seconds"),
+        missing_ranks=run.meta.get(MISSING_RANKS, 0),
     )
 
 

@@ -1,0 +1,58 @@
+"""Recording of ranks that a framework starts as processes of its own, and of children that train unrecorded.
+
+torch calls :func:`observe` at the end of its import, through the entry point ``torch.backends``, in processes that
+inherited the environment of a recording. Hooks wait there for the first training, so that workers of data loaders,
+compilers and tokenizers are not affected.
+"""
+
+import os
+import sys
+from typing import Any
+
+from profiler.distributed.inheritance import Inheritance, inherited, launched_rank
+from profiler.distributed.rank import process_group
+from profiler.torch_hooks.first_training import FirstTraining
+
+
+def observe() -> None:
+    """Wait for the first training of this process, if a recording process started it."""
+    inheritance = inherited(os.environ)
+    if inheritance is None:
+        return
+    child = _Child(inheritance)
+    may_join = launched_rank(os.environ, inheritance.pid) is not None
+    FirstTraining(on_update=child.mark, on_backward=child.join if may_join else None).install()
+
+
+class _Child:
+    """A process that may train. None of its methods raises into the training."""
+
+    def __init__(self, inheritance: Inheritance) -> None:
+        self._inheritance = inheritance
+        self._profiler: Any = None
+
+    def join(self) -> None:
+        """Record this process as a further rank of the run, from its first backward pass on."""
+        group = process_group()
+        if _is_recording() or group is None or group[0] == 0:
+            return
+        try:
+            from profiler.energy_profiler import EnergyProfiler
+
+            self._profiler = EnergyProfiler().start()
+        except Exception:  # noqa: BLE001 - the mark below reports that it is not recorded
+            self._profiler = None
+
+    def mark(self) -> None:
+        """Leave a mark for the recording process, unless this process is recorded."""
+        if not _is_recording():
+            try:
+                self._inheritance.mark()
+            except OSError:  # without a mark the run only lacks a sentence about this process
+                return
+
+
+def _is_recording() -> bool:
+    """Return whether a profiler of this process is recording."""
+    module = sys.modules.get("profiler.energy_profiler")
+    return module is not None and module.running() is not None
