@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from profiler.analysis import phase_energy
 from profiler.analysis.breakdown import parts_of
 from profiler.analysis.curve import learning_rate_trace, metric_points
+from profiler.analysis.device_energy import pieces_of
 from profiler.analysis.downsample import (
     Band,
     Series,
@@ -19,7 +20,7 @@ from profiler.analysis.downsample import (
 )
 from profiler.budget import Budget
 from profiler.forecasting.priors import sentences
-from profiler.records import Summary
+from profiler.records import CurveState, Summary
 from profiler.reporting.model import Assumptions, Chart, CurveDetails, Details, Overhead, Process
 from profiler.reporting.target_table import table_of
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 _ROUNDING = 1e-9
 _LOSSES = 300
+_WORSE = (CurveState.DIVERGED, CurveState.RISING)
 
 
 def details_of(
@@ -59,6 +61,7 @@ def details_of(
         stretches=stretches(steps, spans),
         step_joules_over_time=_step_joules(steps),
         where=parts_of(steps, spans, run.unrecorded),
+        devices=pieces_of(run, _best_joules(curves)),
         phases=phase_energy.of_run(run) if summary.steps > 1 else (),
         processes=tuple(map(_process, run.meta.get("ranks", ()))),
         learning_rate=_learning_rate(steps),
@@ -76,6 +79,14 @@ def _anneals(run: "StoredRun", fit: "CurveFit | None") -> "tuple[AnnealOption, .
     is_constant = not trace.varies and math.isfinite(trace.lowest)
     budget = Budget.from_run_json(run.meta).energy_joules
     return anneal_options(fit, budget_joules=budget, is_constant=is_constant)
+
+
+def _best_joules(curves: "Sequence[tuple[MetricReport, CurveFit | None]]") -> float | None:
+    """Return where the headline's metric was best, if it got worse since."""
+    outlook = curves[0][0].outlook if curves else None
+    if outlook is None or outlook.best is None or outlook.state not in _WORSE:
+        return None
+    return outlook.best.joules
 
 
 def _curve(
@@ -123,7 +134,7 @@ def _chart(run: "StoredRun", fit: "CurveFit", metric: str, inverse: "Inverse | N
     values = [fit.metric.value(error) for error in np.exp(fit.curve.log_values).tolist()]
     plain = Chart(
         seen=_seen(run, metric),
-        joules=floats(fit.origin_joules + fit.curve.joules),
+        joules=floats(fit.curve.joules),
         losses=tuple(values),
         law_joules=(),
         law=(),

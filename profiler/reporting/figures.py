@@ -1,18 +1,19 @@
 """Figures of the page as data for plotly.js. Colours are variables of ``page.css``, in a light and a dark set."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
 from math import log10
 from typing import TYPE_CHECKING, Any
 
-from profiler.analysis.breakdown import TRAINING, Part
+from profiler.analysis.breakdown import TRAINING
+from profiler.analysis.device_energy import Piece
 from profiler.analysis.downsample import Band, Power, Series, Stretch
-from profiler.records import CurveState, Interval
+from profiler.records import Interval
 from profiler.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, SECONDS_PER_YEAR
 
 if TYPE_CHECKING:
-    from profiler.records import PhaseEnergy
     from profiler.reporting.forecast_section import Outlook
     from profiler.reporting.model import Chart, Report
 
@@ -41,8 +42,9 @@ _LABELLED = 0.06
 """Share of the energy from which a piece of a bar has a label."""
 _DEVICES = ("#1b5fbd", "#0f766e", "#6d4aa8", "#9a5b00", "#5b6675")
 """Colours of devices: dark enough for white text in both themes."""
-_KNOWN = 0.5
-"""Half of the 90 % interval of a phase, as a share of it, up to which the phase is drawn."""
+_FULL = (TRAINING, "forward", "backward", "optimizer")
+"""Activities in the full colour of their device; all others are lighter."""
+LIGHT = 0.6
 _FEW_DECADES = 300
 _A_DECADE = 10
 _MARGIN = 1.08
@@ -73,7 +75,7 @@ def figures_of(report: "Report") -> dict[str, Figure]:
         for number, (known, one) in enumerate(zip(report.metrics, details.curves, strict=False))
         if one.chart is not None
     }
-    if any(part.joules for part in details.where):
+    if details.devices:
         found["where"] = where(report)
     if details.power:
         found["power"] = power(details.power, details.stretches)
@@ -129,7 +131,7 @@ def _labels(outlook: "Outlook", chart: "Chart", layout: Figure) -> list[Figure]:
     if outlook.floor is not None and outlook.floor.high > 0.0:
         name = "floor" if outlook.goal == "min" else "ceiling"
         left = chart.joules[0] if chart.joules else chart.law_joules[0]
-        labels.append((left, outlook.floor.high, f"{name}, 90 %", _FLOOR, "left", -20))
+        labels.append((left, outlook.floor.high, f"{name}, 90 %", _FLOOR, "left", 1))
     is_log = layout["yaxis"].get("type") == "log"
     return [
         {
@@ -239,70 +241,94 @@ def learning_rate(known: Series) -> Figure:
 
 
 def where(report: "Report") -> Figure:
-    """Draw the energy as stacked bars: by device, by activity, and the part after the best level."""
-    details, total = report.details, report.summary.total_joules
-    devices = [
-        _bar("device", line.joules, line.name, _DEVICES[number % len(_DEVICES)], total)
-        for number, line in enumerate(line for line in report.domains if line.billed)
-    ]
-    parts = [
-        _bar("activity", joules, name, _colour(name), total)
-        for name, joules in _activities(details.where, details.phases)
-    ]
-    bars = [bar for bar in (*devices, *parts) if bar["x"][0]]
-    best = report.outlook.best if report.outlook is not None else None
-    is_worse = report.state in (CurveState.DIVERGED, CurveState.RISING)
-    if best is not None and is_worse and total:
-        # This part overlaps the others, so that it has a row of its own and is not added to them.
-        before = _bar("after the best level", best.joules, "", "rgba(0,0,0,0)", total)
-        after = _bar("after the best level", total - best.joules, "after the best level", _FLOOR, total)
-        after["marker"]["pattern"] = {"shape": "/", "fgcolor": _FLOOR, "bgcolor": "rgba(0,0,0,0)"}
-        bars += [before, {**after, "text": ""}]
-    y = {"fixedrange": True, "autorange": "reversed", "ticksuffix": " "}
+    """Draw the energy as one bar of devices, divided by activity; the part after the best level is hatched."""
+    total = report.summary.total_joules or 0.0
+    bars = []
+    for key in keys_of(report):
+        piece = key.piece
+        bars.append(_bar(key, piece.joules - piece.later_joules, total))
+        if piece.later_joules:
+            # A separate piece of the same colour, so that nothing is added to the bar.
+            bars.append(_bar(key, piece.later_joules, total, is_hatched=True))
+    hidden = {"visible": False, "fixedrange": True}
     return {
-        "data": bars,
+        "data": [bar for bar in bars if bar["x"][0] > 0.0],
         "layout": {
             "barmode": "stack",
-            "xaxis": _si("energy, J"),
-            "yaxis": y,
+            "xaxis": {**_si("energy, J"), "range": [0.0, _short(total)]},
+            "yaxis": hidden,
             "showlegend": False,
             "uniformtext": {"minsize": 11, "mode": "hide"},
         },
     }
 
 
-def _activities(parts: Sequence[Part], phases: "Sequence[PhaseEnergy]") -> list[tuple[str, float]]:
-    """Return the parts of the energy; training steps are split where every phase is known to 50 %."""
-    known = [(phase.name, phase.joules) for phase in phases if phase.joules is not None]
-    is_split = bool(known) and all(
-        joules.high - joules.low <= 2 * _KNOWN * joules.median for _, joules in known if joules.median
-    )
-    found: list[tuple[str, float]] = []
-    for part in parts:
-        if part.name == TRAINING and is_split:
-            found += [(name, joules.median) for name, joules in known]
-        else:
-            found.append((part.name, part.joules or 0.0))
-    return found
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A piece of the bar of devices and activities, with its look.
+
+    Attributes:
+        piece: The piece.
+        colour: Colour of its device.
+        is_light: True for activities beside training, which are drawn in a lighter shade.
+        label: Device and activity.
+        share: Its share of the total.
+    """
+
+    piece: Piece
+    colour: str
+    is_light: bool
+    label: str
+    share: float
 
 
-def _bar(row: str, joules: float, name: str, colour: str, total: float | None) -> Figure:
-    """Return a piece of a bar, labelled where it is wide enough."""
-    label = escape(name, quote=False)
+def keys_of(report: "Report") -> list[Key]:
+    """Return the pieces of the bar of devices and activities, with their colours."""
+    pieces, total = report.details.devices, report.summary.total_joules or 0.0
+    devices = list(dict.fromkeys(piece.device for piece in pieces))
+    return [
+        Key(
+            piece=piece,
+            colour=_DEVICES[devices.index(piece.device) % len(_DEVICES)],
+            is_light=piece.activity not in _FULL,
+            label=f"{piece.device} {piece.activity}".strip(),
+            share=piece.joules / total if total else 0.0,
+        )
+        for piece in pieces
+    ]
+
+
+def _bar(key: Key, joules: float, total: float, *, is_hatched: bool = False) -> Figure:
+    """Return a piece of the bar, labelled where it is wide enough."""
+    label = escape(key.label, quote=False)
     share = joules / total if total else 0.0
+    name = f"{label} after the best level" if is_hatched else label
+    marker: Figure = {"color": key.colour, "line": {"color": "var(--page)", "width": 1}}
+    if is_hatched:
+        marker["pattern"] = {
+            "shape": "/",
+            "fillmode": "overlay",
+            "fgcolor": "#ffffff",
+            "size": 7,
+            "solidity": 0.3,
+        }
     return {
         "type": "bar",
         "orientation": "h",
         "x": [_short(joules)],
-        "y": [row],
-        "name": label,
-        "text": f"{label} {100 * share:.0f} %" if name and share >= _LABELLED else "",
+        "y": [""],
+        "name": name,
+        # White text needs the full colour behind it; the list below the bar names the other pieces.
+        "text": f"{label} {100 * share:.0f} %"
+        if share >= _LABELLED and not (is_hatched or key.is_light)
+        else "",
         "textposition": "inside",
         "insidetextanchor": "start",
         "textangle": 0,
         "textfont": {"color": "#ffffff"},
-        "marker": {"color": colour},
-        "hovertemplate": f"{label} %{{x:.3~s}}J<extra></extra>",
+        "opacity": LIGHT if key.is_light else 1.0,
+        "marker": marker,
+        "hovertemplate": f"{name} %{{x:.3~s}}J<extra></extra>",
     }
 
 

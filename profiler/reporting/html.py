@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from profiler.reporting.model import MetricReport, Report
     from profiler.reporting.tables import Table
 
+_VISIBLE = 0.01
+"""Share of the energy from which a piece of the bar has a label below it."""
 _CDN = "https://cdn.plot.ly/"
 _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 _ADDRESS = re.compile(r'<script src="([^"]*)"')
@@ -101,7 +103,8 @@ def render(report: "Report", options: RenderOptions) -> Rendered:
         facts=[line for line in (text.facts(report), *map(text.sentence, text.node_meters(report))) if line],
         note=report.note,
         panels=panels,
-        where="where" in drawn,
+        where=_keys(report) if "where" in drawn else None,
+        is_hatched=any(piece.later_joules for piece in report.details.devices),
         folds=[fold for fold in _folds(report, drawn) if not fold.is_empty],
         data={"figures": drawn, "sliders": {str(panel.number): panel.slider for panel in panels}},
     )
@@ -213,7 +216,11 @@ def _folds(report: "Report", drawn: "Mapping[str, Any]") -> list[Fold]:
             paragraphs=_reliability(report),
             tables=[tables.backtest(outlook)] if outlook and outlook.backtest else [],
         ),
-        fold("parts", "Energy by activity", tables=[tables.where(details), tables.phases(details)]),
+        fold(
+            "parts",
+            "Energy by device and activity",
+            tables=[tables.devices(details), tables.where(details), tables.phases(details)],
+        ),
         fold("anneal", "Anneal now?", tables=[tables.anneals(details, report.metric)]),
         fold("power", "Power over time", paragraphs=_power(report)),
         fold("step-joules", "Energy per step"),
@@ -227,6 +234,19 @@ def _folds(report: "Report", drawn: "Mapping[str, Any]") -> list[Fold]:
         ),
         fold("overhead", "Cost of the profiler itself", tables=[tables.overhead(details.overhead)]),
         fold("methods", "How each number was made", entries=methodology.methods(report)),
+    ]
+
+
+def _keys(report: "Report") -> list[dict[str, Any]]:
+    """Return the labels below the bar of devices and activities, of all that is visible in it."""
+    return [
+        {
+            "colour": key.colour,
+            "opacity": figures.LIGHT if key.is_light else 1,
+            "words": text.share(key.label, key.share),
+        }
+        for key in figures.keys_of(report)
+        if key.share >= _VISIBLE
     ]
 
 

@@ -27,6 +27,7 @@ from profiler.reporting.metric_choice import LOSS
 
 if TYPE_CHECKING:
     from profiler.analysis.breakdown import Part
+    from profiler.analysis.device_energy import Piece
     from profiler.analysis.downsample import Band, Power, Series, Stretch
     from profiler.forecasting.anneal import AnnealOption
     from profiler.reporting.target_table import TargetTable
@@ -241,6 +242,7 @@ class Details:
         stretches: Named stretches of time: outside steps, and phases that the user named.
         step_joules_over_time: Joules per step.
         where: The parts of the window.
+        devices: The energy by device and activity, with the part after the best level of a run that got worse.
         phases: Estimated energy of the phases of steps.
         processes: The processes of a job of several.
         learning_rate: The rate over time.
@@ -253,6 +255,7 @@ class Details:
     stretches: "tuple[Stretch, ...]" = ()
     step_joules_over_time: "Band | None" = None
     where: "tuple[Part, ...]" = ()
+    devices: "tuple[Piece, ...]" = ()
     phases: tuple[PhaseEnergy, ...] = ()
     processes: tuple[Process, ...] = ()
     learning_rate: "Series | None" = None

@@ -212,6 +212,26 @@ def where(details: "Details") -> Table:
     )
 
 
+def devices(details: "Details") -> Table:
+    """Tabulate the energy by device and activity."""
+    total = sum(piece.joules for piece in details.devices)
+    has_later = any(piece.later_joules for piece in details.devices)
+    return Table(
+        caption="By device; spans outside the steps are divided by the samples within them",
+        head=("device", "activity", "energy", "share", *(("after the best level",) if has_later else ())),
+        rows=tuple(
+            (
+                text.one_line(piece.device) or _UNKNOWN,
+                text.one_line(piece.activity),
+                format_joules(piece.joules),
+                text.percent(piece.joules / total),
+                *((format_joules(piece.later_joules),) if has_later else ()),
+            )
+            for piece in details.devices
+        ),
+    )
+
+
 def phases(details: "Details") -> Table | None:
     """Tabulate the energy of the phases of steps; None where no phase was timed."""
     if not details.phases:

@@ -445,6 +445,11 @@ def perfection(outlook: "Outlook") -> str:
     return f"Even {outlook.yardstick.name} would not bring the {level_then}."
 
 
+def share(name: str, part: float) -> str:
+    """Format a named share of the energy."""
+    return f"{one_line(name)} {percent(part)}"
+
+
 _PROVENANCES = {
     Provenance.COUNTER: "counter",
     Provenance.INTEGRATED: "integrated power",

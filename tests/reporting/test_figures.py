@@ -7,10 +7,8 @@ import plotly.graph_objects as go
 import pytest
 
 from profiler.analysis.downsample import DomainPower, Power, Series
-from profiler.records import CurveState, Interval, PhaseEnergy
 from profiler.reporting import figures
 from profiler.reporting.figures import Clock, figures_of
-from profiler.reporting.forecast_section import Best
 from profiler.reporting.model import Details, MetricReport
 from tests.support.scripted_reports import CURVE, DETAILS, make, outlook
 
@@ -51,28 +49,22 @@ def test_the_curve_has_direct_labels_and_no_legend():
     assert trace("curve-0", "fit")["hovertemplate"].startswith("loss %{y")
 
 
-def test_devices_and_activities_add_up_to_the_same_energy():
-    rows = {}
-    for bar in DRAWN["where"]["data"]:
-        rows.setdefault(bar["y"][0], []).append(bar["x"][0])
-    assert {name: sum(joules) for name, joules in rows.items()} == {"device": 490e3, "activity": 490e3}
-    labels = [bar["text"] for bar in DRAWN["where"]["data"]]
-    assert labels == ["gpu:0 82 %", "cpu:package-0 18 %", "forward 33 %", "other 65 %", ""]
+def test_the_pieces_of_the_bar_add_up_to_the_total():
+    bars = DRAWN["where"]["data"]
+    assert sum(bar["x"][0] for bar in bars) == 490e3
+    assert [bar["text"] for bar in bars] == [
+        "gpu:0 training steps 80 %",
+        "",
+        "cpu:package-0 training steps 18 %",
+    ]
 
 
-def test_phases_that_are_not_known_to_50_percent_are_one_piece():
-    vague = PhaseEnergy(name="forward", seconds=1.0, joules=Interval(low=1e4, median=1.6e5, high=4e5))
-    drawn = figures_of(make(details=replace(DETAILS, phases=(vague,))))["where"]
-    assert [bar["name"] for bar in drawn["data"]][2:] == ["training steps", "setup"]
-
-
-def test_the_energy_after_the_best_level_of_a_diverged_run_has_a_row_of_its_own():
-    best = Best(level=1.3, joules=2e5, step=10, share_after=0.6)
-    diverged = outlook(state=CurveState.DIVERGED, best=best, floor=None, targets=(), asked=())
-    bars = figures_of(make(outlook=diverged))["where"]["data"]
-    row = [bar for bar in bars if bar["y"] == ["after the best level"]]
-    assert [bar["x"][0] for bar in row] == [200e3, 290e3]
-    assert row[1]["marker"]["pattern"]["shape"] == "/"
+def test_the_part_after_the_best_level_is_hatched_and_not_added():
+    pieces = (replace(DETAILS.devices[0], later_joules=1e5), *DETAILS.devices[1:])
+    bars = figures_of(make(details=replace(DETAILS, devices=pieces)))["where"]["data"]
+    hatched = [bar for bar in bars if "pattern" in bar["marker"]]
+    assert [bar["x"][0] for bar in hatched] == [100e3]
+    assert sum(bar["x"][0] for bar in bars) == 490e3
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -122,7 +122,7 @@ SECTIONS = """\
 loss against energy
 Where the energy went
 Reliability of the forecast
-Energy by activity
+Energy by device and activity
 Power over time
 Energy per step
 Learning rate

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from profiler.analysis.breakdown import Part
+from profiler.analysis.device_energy import Piece
 from profiler.analysis.downsample import Band, DomainPower, Power, Series, Stretch
 from profiler.emissions import WORLD_ELECTRICITY
 from profiler.forecasting.anneal import AnnealOption
@@ -203,6 +204,11 @@ DETAILS = Details(
     where=(
         Part(name="training steps", in_steps=True, seconds=1200.0, joules=480e3, share=48 / 49),
         Part(name="setup", in_steps=False, seconds=34.5, joules=10e3, share=1 / 49),
+    ),
+    devices=(
+        Piece(device="gpu:0", activity="training steps", joules=392e3),
+        Piece(device="gpu:0", activity="setup", joules=8e3),
+        Piece(device="cpu:package-0", activity="training steps", joules=90e3),
     ),
     phases=(
         PhaseEnergy(name="forward", seconds=400.0, joules=Interval(low=1e5, median=1.6e5, high=2.2e5)),

@@ -1,6 +1,6 @@
 (() => {
   const data = JSON.parse(byId("data").textContent);
-  const PRINTED = { high: 300, low: 220, bar: 170 }, PRINTED_WIDTH = 680;
+  const PRINTED = { high: 300, low: 220, bar: 120 }, PRINTED_WIDTH = 680;
   let printing = false;
   const isVisible = (element) => element.offsetParent !== null && !element.closest("details:not([open])");
   const draw = (name) => {
