@@ -501,7 +501,7 @@ _WASTED = {
     ),
     "after_best_level": (
         "was spent after the best level",
-        "the run had stopped there (target_loss=, an energy budget, or early stopping)",
+        "early stopping had ended the run there",
     ),
     "throttled": (
         "is the extra cost of steps on a GPU slowed by heat or its power supply",
