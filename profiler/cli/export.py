@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     if output is None and not FORMATS[options.format].is_text:
         raise UsageError(f"{options.format} is a binary format; name a file with -o.")
     if output is not None:
-        check_output(output, force=options.force)
+        _check_outputs(output, options)
     runs, damaged = _load(options)
     files = export_files(runs, options.format)
     _warn_of(damaged + list(files.damaged), len(runs) + len(damaged))
@@ -66,6 +66,17 @@ def run(options: argparse.Namespace) -> int:
         with explain_write_error(output.with_name(name)):
             write_atomically(output.with_name(name), content)
     return 0
+
+
+def _check_outputs(output: Path, options: argparse.Namespace) -> None:
+    """Check the file, and the one that is written beside it."""
+    beside = FORMATS[options.format].beside if len(options.runs) > 1 else ""
+    if output.name == beside:
+        raise UsageError(
+            f"{beside} is the name of the table of runs, which is written beside; name another file."
+        )
+    for name in filter(None, (output.name, beside)):
+        check_output(output.with_name(name), force=options.force)
 
 
 def _load(options: argparse.Namespace) -> "tuple[list[Run], list[RunError]]":

@@ -24,6 +24,7 @@ class Format(NamedTuple):
         is_text: Whether the output is UTF-8 text that may go to a terminal.
         takes_several: Whether several runs fit into one file.
         skips_damaged: Whether a damaged run among several is left out, with a warning.
+        beside: Name of a second file, written beside that of several runs; empty if there is none.
     """
 
     module: str
@@ -31,6 +32,7 @@ class Format(NamedTuple):
     is_text: bool = True
     takes_several: bool = False
     skips_damaged: bool = False
+    beside: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +54,7 @@ FORMATS = {
     "csv": Format("profiler.export.steps_csv", "table of steps, safe to open in a spreadsheet"),
     "parquet": Format(
         "profiler.export.parquet", "steps of many runs with types, and runs.parquet beside it; needs pyarrow",
-        is_text=False, takes_several=True, skips_damaged=True,
+        is_text=False, takes_several=True, skips_damaged=True, beside="runs.parquet",
     ),
     "codecarbon": Format(
         "profiler.export.codecarbon", "rows of codecarbon's emissions.csv, one per run", takes_several=True

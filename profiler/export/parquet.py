@@ -1,18 +1,20 @@
-"""Steps of one or many runs as a Parquet table."""
+"""Steps of one or many runs as a Parquet table, with a table of the runs beside it."""
 
 import io
 import os
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from profiler.emissions import read_prices
 from profiler.errors import MissingDependencyError, RunDamagedError
 from profiler.export import Files
 from profiler.export.table import steps_of
+from profiler.reporting.run_row import COLUMNS, row_of
 from profiler.storage.schema import STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import pandas as pd
 
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 RUN_KEY = "run_key"
 _TYPES = {"int": "int64", "float": "float64", "str": "string"}
+_CHANGING = {"directory", "age_seconds"}
+_NUMBERS = {
+    "joules", "joules_low", "joules_high", "kwh", "gco2e", "cost", "level", "measured_share", "window_seconds",
+}  # fmt: skip
 _ROWS_PER_GROUP = 100_000
 """Rows of small runs share a row group: engines read a few large groups faster than many small ones."""
 
@@ -28,7 +34,8 @@ def export(runs: "Sequence[Run]") -> Files:
     """Return the table; values that were not measured are null.
 
     The last column, ``run_key``, is different for every run: the name of its directory, or its path where two runs of
-    different directories have the same one. A damaged run among several is left out.
+    different directories have the same one. Several runs have ``runs.parquet`` beside it, with one row per run and the
+    same key. A damaged run among several is left out of both.
 
     Raises:
         MissingDependencyError: pyarrow is not installed.
@@ -41,12 +48,17 @@ def export(runs: "Sequence[Run]") -> Files:
     import pyarrow as pa  # type: ignore[import-untyped] # it has no types
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-    out, damaged = io.BytesIO(), list[RunDamagedError]()
+    out, damaged = io.BytesIO(), dict[Path, RunDamagedError]()
     schema = _schema(pa)
     with pq.ParquetWriter(out, schema) as writer:
         for frame in _groups(_frames(runs, damaged)):
             writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
-    return Files(content=out.getvalue(), damaged=tuple(damaged))
+    beside = {}
+    if len(runs) > 1:
+        beside["runs.parquet"] = _runs_table(
+            [(run, key) for run, key in _keyed(runs) if run.path not in damaged]
+        )
+    return Files(content=out.getvalue(), beside=beside, damaged=tuple(damaged.values()))
 
 
 def run_keys(paths: "Sequence[Path]") -> list[str]:
@@ -59,6 +71,10 @@ def run_keys(paths: "Sequence[Path]") -> list[str]:
     return [place.relative_to(top).as_posix() for place in places]
 
 
+def _keyed(runs: "Sequence[Run]") -> "list[tuple[Run, str]]":
+    return list(zip(runs, run_keys([run.path for run in runs]), strict=True))
+
+
 def _schema(pa: Any) -> Any:
     columns = {
         "run": "string",
@@ -68,15 +84,15 @@ def _schema(pa: Any) -> Any:
     return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in columns.items()])
 
 
-def _frames(runs: "Sequence[Run]", damaged: list[RunDamagedError]) -> "Iterator[pd.DataFrame]":
-    for run, key in zip(runs, run_keys([run.path for run in runs]), strict=True):
+def _frames(runs: "Sequence[Run]", damaged: "dict[Path, RunDamagedError]") -> "Iterator[pd.DataFrame]":
+    for run, key in _keyed(runs):
         try:
             # A new object is read and dropped, so that one run at a time is in memory.
             table = steps_of(run.of(run))
         except RunDamagedError as error:
             if len(runs) == 1:
                 raise
-            damaged.append(error)
+            damaged[run.path] = error
             continue
         table[RUN_KEY] = key
         yield table
@@ -94,3 +110,42 @@ def _groups(frames: "Iterator[pd.DataFrame]") -> "Iterator[pd.DataFrame]":
             held = []
     if held:
         yield pd.concat(held, ignore_index=True)
+
+
+def _runs_table(runs: "Sequence[tuple[Run, str]]") -> bytes:
+    """Return one row per run; the columns are those of ``energy-profiler list`` that do not change with time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [row_of(run, read_prices(run.meta)) for run, _ in runs]
+    columns = {RUN_KEY: [key for _, key in runs]}
+    for name in COLUMNS:
+        if name not in _CHANGING:
+            columns[name] = [row.columns[name] for row in rows]
+    for group in ("config", "metrics"):
+        names = dict.fromkeys(f"{group}.{name}" for row in rows for name in getattr(row, group))
+        columns |= {name: [row.get(name) for row in rows] for name in sorted(names)}
+    table = pa.table({name: _column(pa, name, values) for name, values in columns.items()})
+    out = io.BytesIO()
+    pq.write_table(table, out)
+    return out.getvalue()
+
+
+def _column(pa: Any, name: str, values: list[Any]) -> Any:
+    """Return an Arrow array; values of several types, as a setting may have in different runs, become text."""
+    if name in _NUMBERS:
+        return pa.array(values, type=pa.float64())
+    types = {
+        int if isinstance(value, int) and not isinstance(value, bool) else type(value) for value in values
+    }
+    types.discard(type(None))
+    if types == {int, float}:
+        return pa.array([None if value is None else float(value) for value in values], type=pa.float64())
+    if types <= {str} or len(types) > 1:
+        return pa.array([None if value is None else _text(value) for value in values], type=pa.string())
+    return pa.array(values)
+
+
+def _text(value: object) -> str:
+    # JSON allows lone surrogates, UTF-8 none.
+    return str(value).encode(errors="replace").decode()
