@@ -497,11 +497,11 @@ _WASTED = {
     ),
     "nonfinite": (
         "followed the last finite loss",
-        "the run had stopped at the first loss that is not finite",
+        "the run had stopped there",
     ),
     "after_best_level": (
-        "was spent after the best level",
-        "early stopping had ended the run there",
+        "was spent after the best level was reached",
+        "the run had stopped there",
     ),
     "throttled": (
         "is the extra cost of steps on a GPU slowed by heat or its power supply",
