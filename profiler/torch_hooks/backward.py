@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from profiler.torch_hooks.step_detector import StepDetectors
@@ -11,15 +12,14 @@ from profiler.torch_hooks.step_detector import StepDetectors
 
 def around_backward(detectors: StepDetectors) -> Callable[[Any], Callable[..., Any]]:
     """Return the decorator of ``torch.autograd.backward``."""
-    local, context = detectors.local, detectors.context
+    context = detectors.context
 
     def wrap(original: Any) -> Callable[..., Any]:
         def backward(tensors: Any, *args: Any, **kwargs: Any) -> Any:
-            try:
-                detector = local.detector
-            except AttributeError:
+            detector = detectors.root
+            if detector is None or detector.thread_id != get_ident():
                 detector = detectors.current()
-            if context.emit is None or detector is None or detector.in_backward:
+            if detector is None or detector.in_backward or context.emit is None:
                 return original(tensors, *args, **kwargs)
             detectors.root = detector
             return detector.on_backward(original, tensors, args, kwargs)

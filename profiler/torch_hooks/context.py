@@ -33,6 +33,20 @@ class HookContext:
         are_gradients_enabled: ``torch.is_grad_enabled``.
     """
 
+    # The hooks find the processor's caches full of the training's data, so they should touch little memory.
+    __slots__ = (
+        "are_gradients_enabled",
+        "cuda",
+        "device_events",
+        "devices",
+        "emit",
+        "failure",
+        "losses",
+        "now",
+        "scalars",
+        "trainings",
+    )
+
     def __init__(self, scalars: "ScalarReader", losses: "LossReader") -> None:
         self.emit: Sink | None = None
         self.failure: str | None = None

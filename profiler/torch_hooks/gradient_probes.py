@@ -1,7 +1,7 @@
 """Detection of gradients that were discarded between two backward passes of a step, by a few probe parameters."""
 
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
@@ -12,10 +12,12 @@ _MAX_NODES = 1_000
 class GradientProbes:
     """Probe parameters of each optimizer of one thread, held weakly."""
 
+    __slots__ = ("_had_gradients", "_probes", "_selected", "_versions")
+
     def __init__(self) -> None:
         self._probes: dict[int, tuple[weakref.ref[Any], ...]] = {}
         self._selected: tuple[weakref.ref[Any], ...] = ()
-        self._versions: list[int | None] | None = None
+        self._versions: Sequence[int | None] | None = None
         self._had_gradients = False
 
     def watch_optimizer(self, key: int, optimizer: Any) -> None:
@@ -46,6 +48,11 @@ class GradientProbes:
 
     def remember(self) -> None:
         """Remember the gradients of the selected probes after a backward pass."""
+        if len(self._selected) == 1:  # by far the most frequent case, once per backward pass
+            gradient = getattr(self._selected[0](), "grad", None)
+            self._had_gradients = gradient is not None
+            self._versions = None if gradient is None else (_version(gradient),)
+            return
         versions: list[int | None] = []
         for reference in self._selected:
             gradient = getattr(reference(), "grad", None)
@@ -64,6 +71,10 @@ class GradientProbes:
         """
         if not self._had_gradients:
             return False
+        if len(self._selected) == 1 and self._versions:
+            gradient = getattr(self._selected[0](), "grad", None)
+            if gradient is not None and _version(gradient) == self._versions[0]:
+                return False
         is_alive, changed = False, []
         for reference, version in zip(self._selected, self._versions or repeat(None), strict=False):
             probe = reference()

@@ -1,8 +1,8 @@
 """Unscaled losses of backward passes.
 
 The loss of a step is the sum of the unscaled scalars whose gradients entered the update: the objective that the step
-descends. ``GradScaler.scale`` therefore leaves two marks: the loss itself on the scaled tensor, and the scale on its
-node of the graph, for losses that are changed after scaling.
+descends. ``GradScaler.scale`` therefore marks the scaled loss's node of the graph with the loss, and with the scale for
+losses that are changed after scaling.
 """
 
 from typing import Any
@@ -11,6 +11,7 @@ from profiler.torch_hooks.async_scalars import ScalarReader
 from profiler.torch_hooks.events import PendingScalar
 
 _MARK = "_energy_profiler_unscaled"
+_NOTHING: dict[str, Any] = {}
 _MAX_NODES = 64
 """Depth of the search for a scaled tensor behind a loss."""
 
@@ -22,6 +23,8 @@ class LossReader:
         tensor_type: ``torch.Tensor``; None until torch is imported.
         has_scaled: Whether a gradient scaler has been seen, so that losses may be scaled.
     """
+
+    __slots__ = ("_scalars", "has_scaled", "tensor_type")
 
     def __init__(self, scalars: ScalarReader) -> None:
         self._scalars = scalars
@@ -45,30 +48,32 @@ class LossReader:
 
     def unscaled(self, tensor: Any) -> Any:
         """Return the loss that a gradient scaler made ``tensor`` from, or ``tensor`` itself."""
-        loss = getattr(tensor, _MARK, None)
-        if loss is not None:
-            return loss
         if not self.has_scaled:
             return tensor
         nodes = [getattr(tensor, "grad_fn", None)]
         for node in nodes:
-            scale = getattr(node, "metadata", {}).get(_MARK)
-            if scale is not None:
-                return tensor.detach() / scale.to(tensor.device, non_blocking=True)
+            found = getattr(node, "metadata", _NOTHING).get(_MARK)
+            if found is not None:
+                loss, scale = found
+                if node is nodes[0]:
+                    return loss
+                return (
+                    tensor if scale is None else tensor.detach() / scale.to(tensor.device, non_blocking=True)
+                )
             if node is not None and len(nodes) < _MAX_NODES:
                 nodes += [following for following, _ in node.next_functions]
         return tensor
 
     def mark_scaled(self, outputs: Any, scaled: Any, scale: Any) -> None:
         """Mark the result of ``GradScaler.scale(outputs)``."""
-        several = isinstance(outputs, (list, tuple))
-        for loss, result in zip(outputs, scaled, strict=False) if several else ((outputs, scaled),):
-            if isinstance(loss, self.tensor_type) and result is not loss:
+        if isinstance(outputs, (list, tuple)):
+            for loss, result in zip(outputs, scaled, strict=False):
+                self.mark_scaled(loss, result, scale)
+        elif isinstance(outputs, self.tensor_type) and scaled is not outputs:
+            node = scaled.grad_fn
+            if node is not None:
                 self.has_scaled = True
-                setattr(result, _MARK, loss)
-                node = result.grad_fn
-                if node is not None and scale is not None:
-                    node.metadata[_MARK] = scale
+                node.metadata[_MARK] = outputs, scale
 
 
 def _weighted(loss: Any, gradient: Any) -> Any:

@@ -1,6 +1,7 @@
 """Hook after every optimizer step, and wrapper around ``GradScaler.step``."""
 
 from collections.abc import Callable
+from threading import get_ident
 from typing import Any
 
 from profiler.torch_hooks.step_detector import StepDetectors
@@ -8,15 +9,14 @@ from profiler.torch_hooks.step_detector import StepDetectors
 
 def after_step(detectors: StepDetectors) -> Callable[[Any, Any, Any], None]:
     """Return the post hook of optimizer steps."""
-    local, context, now = detectors.local, detectors.context, detectors.context.now
+    context, now = detectors.context, detectors.context.now
 
     def after(optimizer: Any, args: Any, kwargs: Any) -> None:  # noqa: ARG001 - torch's signature
         ended_ns = now()
         if context.emit is None:
             return
-        try:
-            detector = local.detector
-        except AttributeError:
+        detector = detectors.root
+        if detector is None or detector.thread_id != get_ident():
             detector = detectors.current()
         try:
             if detector is not None:

@@ -113,6 +113,7 @@ class StepDetector:
         in_backward: Whether a root backward pass is running.
         is_loading: Whether a batch is being loaded; a data set may use a loader of its own.
         steps: Number of steps opened.
+        thread_id: Identifier of the thread, as from ``threading.get_ident()``; None after its end.
         updates: Number of calls of the optimizer hook, to notice a ``GradScaler.step`` that made no update.
     """
 
@@ -140,11 +141,13 @@ class StepDetector:
         "in_backward",
         "is_loading",
         "steps",
+        "thread_id",
         "updates",
     )
 
     def __init__(self, context: HookContext) -> None:
         self._context = context
+        self.thread_id: int | None = threading.get_ident()
         self.in_backward = False
         self.reset()
 
@@ -217,7 +220,10 @@ class StepDetector:
                 passes.first_ns, passes.last_ns, passes.backward_ns = began_ns, ended_ns, ended_ns - began_ns
                 passes.ready_ns, passes.inner_ns = self._ready_ns, 0
             if not self._is_single_backward:
-                self._remember_gradients(tensors)
+                if not self._has_seen_backward:
+                    self._has_seen_backward = self._is_single_backward = True
+                    self._probes.watch_graph(tensors)
+                self._probes.remember()
             if self._inner_updates:
                 self._end_inner_updates(ended_ns)
         except Exception as error:  # noqa: BLE001 - the training must not notice
@@ -231,12 +237,6 @@ class StepDetector:
             self._probes.forget()
         if self._probes.were_discarded():
             self._passes.discard_losses()
-
-    def _remember_gradients(self, tensors: Any) -> None:
-        if not self._has_seen_backward:
-            self._has_seen_backward = self._is_single_backward = True
-            self._probes.watch_graph(tensors)
-        self._probes.remember()
 
     def _end_inner_updates(self, ended_ns: int) -> None:
         """Account for the updates inside a backward pass (R3)."""
@@ -531,37 +531,54 @@ def _key(optimizer: Any) -> int:
     return id(parameters[0]) if parameters else id(optimizer)
 
 
+class _Owner:
+    """Reference of a thread to its detector. Ends with the thread, whose identifier may then be used again."""
+
+    __slots__ = ("detector",)
+
+    def __init__(self, detector: StepDetector) -> None:
+        self.detector = detector
+
+    def __del__(self) -> None:
+        self.detector.thread_id = None
+
+
 class StepDetectors:
     """Step detectors of all threads.
 
+    The hooks compare the thread of ``root`` with their own before they call :meth:`current`, because access to
+    thread-local data takes a microsecond or two when the caches are cold.
+
     Attributes:
         context: State that they share.
-        local: The calling thread's detector is its attribute ``detector``, if it has one.
         root: Detector whose thread most recently entered a root backward pass.
         current_graph_task: ``torch._C._current_graph_task_id``: -1 unless the thread is inside a backward pass.
     """
 
+    __slots__ = ("_all", "_local", "context", "current_graph_task", "root")
+
     def __init__(self, context: HookContext) -> None:
         self.context = context
-        self.local = threading.local()
+        self._local = threading.local()
         self.root: StepDetector | None = None
         self.current_graph_task: Callable[[], int] = lambda: -1
         self._all: weakref.WeakSet[StepDetector] = weakref.WeakSet()
 
     def current(self) -> StepDetector | None:
         """Return the calling thread's detector; None on a thread of autograd, which runs another's backward pass."""
-        try:
-            found: StepDetector | None = self.local.detector
-        except AttributeError:
+        found = self.existing()
+        if found is None:
             if self.current_graph_task() != -1:
                 return None
-            found = self.local.detector = StepDetector(self.context)
+            found = StepDetector(self.context)
+            self._local.owner = _Owner(found)
             self._all.add(found)
         return found
 
     def existing(self) -> StepDetector | None:
         """Return the calling thread's detector; None if it has none yet."""
-        return getattr(self.local, "detector", None)
+        owner: _Owner | None = getattr(self._local, "owner", None)
+        return None if owner is None else owner.detector
 
     def reset(self) -> None:
         """Start a new recording on all threads."""

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch.optim.optimizer import _global_optimizer_post_hooks
 
+from profiler.torch_hooks.gradient_probes import GradientProbes
 from profiler.torch_hooks.losses import LossReader
 from profiler.torch_hooks.manager import hook_manager
 from profiler.torch_hooks.step_detector import StepDetector
@@ -164,7 +165,7 @@ def test_gradients_made_in_inference_mode_raise_nothing(record):
 
 
 BREAKABLE = {
-    "counting a backward pass": (StepDetector, "_remember_gradients"),
+    "counting a backward pass": (GradientProbes, "remember"),
     "an update inside a backward pass": (StepDetector, "_update"),
     "a scaled loss": (LossReader, "mark_scaled"),
     "a skipped update": (StepDetector, "skip_update"),

@@ -124,3 +124,22 @@ def test_a_recording_counts_trainings_from_zero(record):
         with record() as recording:
             plain()
         assert indices(recording) == [0] * STEPS
+
+
+def test_threads_after_each_other_have_step_states_of_their_own(record):
+    """The system gives a new thread the identifier of an ended one."""
+    kept, threads = [], set()
+
+    def train_a_model():
+        threads.add(threading.get_ident())
+        kept.append((model := network(), optimizer := sgd(model)))
+        for _ in range(STEPS):
+            update(model, optimizer)
+
+    with record() as recording:
+        for _ in range(3):
+            thread = threading.Thread(target=train_a_model)
+            thread.start()
+            thread.join()
+    assert len(threads) < 3, "no identifier was used twice"
+    assert indices(recording) == [0] * STEPS + [1] * STEPS + [2] * STEPS
