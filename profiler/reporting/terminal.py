@@ -119,14 +119,19 @@ def _targets(outlook: "Outlook", spent: float) -> Iterator[str]:
         return
     cells: list[tuple[str, ...]] = [(outlook.metric, "", "more energy", "90 % interval", text.OUT_OF_REACH)]
     cells += [text.target(row, outlook.goal, spent) for row in shown]
-    cells = [(text.shortened(row[0], 24), *row[1:]) for row in cells]
+    longest_level = max(len(row[0]) for row in cells[1:])
+    room = WIDTH - sum(max(map(len, column)) for column in list(zip(*cells, strict=True))[1:])
+    gaps = len(cells[0]) - 1
+    gap = "  " if longest_level + 2 * gaps <= room else " "
+    name = text.shortened(outlook.metric, max(min(room - len(gap) * gaps, 24), longest_level))
+    cells[0] = (name, *cells[0][1:])
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
     for row in cells:
         first, *rest = (
             cell.rjust(width) if number == 0 else cell.ljust(width)
             for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
-        yield "  ".join((first, *rest)).rstrip()[:WIDTH]
+        yield gap.join((first, *rest)).rstrip()
 
 
 def _others(report: "Report") -> Iterator[str]:

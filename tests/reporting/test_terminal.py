@@ -212,3 +212,12 @@ def test_an_open_interval_has_the_probability_within_ten_times_the_energy(report
     row = replace(row, forecast=replace(row.forecast, reach=((1.0, 0.0), (2.0, 0.2), (10.0, 0.83))))
     lines = lines_of(report(outlook=outlook(targets=(row,), asked=())))
     assert any("at least 1.0 MJ; 83 % within 10x" in line for line in lines)
+
+
+def test_a_wide_table_keeps_its_header_within_80_columns(report):
+    row = target(2.904e-12, 0.10, Verdict.REACHABLE, (1.5e6, 3.1e6, math.inf), 0.06)
+    row = replace(row, forecast=replace(row.forecast, reach=((1.0, 0.0), (2.0, 0.2), (10.0, 0.83))))
+    known = replace(outlook(targets=(row,), asked=()), metric="a_validation_loss_with_a_long_name")
+    header = next(line for line in lines_of(report(outlook=known)) if "90 % interval" in line)
+    assert header.endswith("out of reach")
+    assert len(header) <= 80
