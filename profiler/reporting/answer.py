@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from profiler.analysis.waste import AFTER_BEST, NONFINITE
 from profiler.records import CurveState, Status, Verdict
 from profiler.reporting import text
 from profiler.reporting.metric_choice import LOSS
@@ -25,6 +26,8 @@ _ALMOST_ALL = 0.95
 """Measured share of the energy from which the rest needs no mark at the top."""
 _WEIGHED = 0.05
 """Reduction of the level whose price decides the advice."""
+_WASTE_IN_WORTH = (NONFINITE, AFTER_BEST)
+"""Causes of waste whose energy the sentences on a diverged or flat curve state already."""
 
 
 class Action(StrEnum):
@@ -66,7 +69,7 @@ class Answer:
         status: The three of them in words.
         cost: Cost of the run.
         worth: What the past energy bought, and the price of further progress.
-        waste: Energy that bought nothing, by cause, the largest first.
+        waste: Energy that bought nothing, by cause, the largest first; without the causes that ``worth`` states.
         action: The advised action; None without one.
         advice: It as sentences.
         confidence: Confidence in the forecast behind the advice; None where it does not depend on one.
@@ -101,7 +104,11 @@ def answer_of(report: "Report") -> Answer:
         status=_status(report),
         cost=text.cost_sentence(report),
         worth=tuple(worth),
-        waste=tuple(text.waste(one) for one in sorted(report.waste, key=lambda one: -one.joules)),
+        waste=tuple(
+            text.waste(one)
+            for one in sorted(report.waste, key=lambda one: -one.joules)
+            if not (worth and one.name in _WASTE_IN_WORTH)
+        ),
         action=action,
         advice=_advice(report, action, spent),
         confidence=_confidence(outlook, action),
