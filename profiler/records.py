@@ -143,6 +143,7 @@ class Domain:
             readings; it grows with the square root of time.
         device: Stable identifier of the device (UUID of a GPU), if any.
         notes: Sentences that qualify the domain's energy, for people.
+        idle_watts: Its power while the machine is idle; None if it was not measured on this hardware.
     """
 
     name: str
@@ -158,6 +159,7 @@ class Domain:
     drift_watts: float = 0.0
     device: str | None = None
     notes: tuple[str, ...] = ()
+    idle_watts: float | None = None
 
     @property
     def kind(self) -> DomainKind:

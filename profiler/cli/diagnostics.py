@@ -16,11 +16,15 @@ from profiler.sensors import Sensor, discover
 from profiler.sensors.counter_check import CounterCheck, observe
 from profiler.sensors.environment import POWERCAP_ROOT
 from profiler.sensors.host import Host, describe_host
+from profiler.sensors.nvml import SHARED_NOTE
 from profiler.units import NANOSECONDS_PER_SECOND
 
 SECONDS = 1.0
 """Time over which power is measured."""
 _PERIOD_SECONDS = 0.05
+_IDLE_PERIOD_SECONDS = 0.2
+_IDLE_CPU_PERCENT = 10.0
+"""Load of all processors above which a machine is not idle."""
 _OBSERVE_SECONDS = 1.0
 _IDENTITY_DIGITS = 6
 
@@ -161,21 +165,66 @@ def diagnose(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """Mean power of the measured domains, and the reason why it is not that of an idle machine, if any."""
+
+    watts: Mapping[Domain, float]
+    problem: str = ""
+
+
+def measure_idle(
+    seconds: float,
+    *,
+    environ: Mapping[str, str],
+    powercap_root: Path = POWERCAP_ROOT,
+    system_root: Path = Path("/"),
+    clock: Clock = MONOTONIC,
+) -> Idle:
+    """Measure the power of every measured domain for some time, without starting CUDA, whose contexts raise it."""
+    import psutil
+
+    found = discover(environ=environ, powercap_root=powercap_root, system_root=system_root, clock=clock)
+    try:
+        psutil.cpu_percent()  # starts the interval of the next call
+        checked = _measure(found.sensors, clock, seconds=seconds, period_seconds=_IDLE_PERIOD_SECONDS)
+        load = psutil.cpu_percent()
+    finally:
+        for sensor in found.sensors:
+            sensor.close()
+    used = [one.domain.name for one in checked if SHARED_NOTE in one.domain.notes]
+    problems = [
+        *([f"the processors were {load:.0f} % busy"] if load > _IDLE_CPU_PERCENT else []),
+        *([f"other processes use {', '.join(used)}"] if used else []),
+    ]
+    return Idle(
+        watts={
+            one.domain: one.watts
+            for one in checked
+            if one.watts is not None and one.domain.provenance is not Provenance.MODELLED
+        },
+        problem=f"{' and '.join(problems)}, so this is not the idle power" if problems else "",
+    )
+
+
 def _measure(
     sensors: Sequence[Sensor],
     clock: Clock,
+    *,
+    seconds: float = SECONDS,
+    period_seconds: float = _PERIOD_SECONDS,
 ) -> tuple[CheckedDomain, ...]:
     checks = _observe(sensors, clock)
     readings: dict[str, list[Reading]] = {domain.name: [] for s in sensors for domain in s.domains}
     costs: list[list[int]] = [[] for _ in sensors]
-    end = clock.now_ns() + round(SECONDS * NANOSECONDS_PER_SECOND)
+    end = clock.now_ns() + round(seconds * NANOSECONDS_PER_SECOND)
     while clock.now_ns() < end:
         for sensor, cost in zip(sensors, costs, strict=True):
             began = perf_counter_ns()
             for reading in _read(sensor):
                 readings[reading.domain].append(reading)
             cost.append(perf_counter_ns() - began)
-        clock.sleep(_PERIOD_SECONDS)
+        clock.sleep(period_seconds)
     return tuple(
         CheckedDomain(
             domain=_refined(domain, checks.get(domain.name)),

@@ -10,19 +10,23 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-from profiler._compat import printable
+from profiler._compat import display_path, printable
 from profiler.cli.common import write_stdout
-from profiler.cli.diagnostics import Diagnosis, Gpu, diagnose, read_driver, read_torch
+from profiler.cli.diagnostics import Diagnosis, Gpu, Idle, diagnose, measure_idle, read_driver, read_torch
 from profiler.records import Provenance
+from profiler.sensors import idle
 from profiler.units import format_seconds, format_watts
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-EXAMPLE = "example:\n  energy-profiler doctor"
+EXAMPLE = "examples:\n  energy-profiler doctor\n  energy-profiler doctor --idle 30"
+SHORTEST_IDLE_SECONDS, LONGEST_IDLE_SECONDS = 1.0, 3600.0
 WIDTH = 80
 _MEASURED, _NOTHING_MEASURED = 0, 1
 _HANGING = " " * 12
@@ -32,6 +36,12 @@ _PROVENANCE = {Provenance.MODELLED: "estimated"}
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--idle",
+        type=_seconds,
+        metavar="SECONDS",
+        help="measure and store the power of the idle machine, with which later reports split off idle energy",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -40,6 +50,8 @@ def run(options: argparse.Namespace) -> int:
 
     from profiler.recording.metadata import versions
 
+    if options.idle is not None:
+        return _run_idle(options.idle, as_json=options.json)
     torch, driver = read_torch(), read_driver()
     diagnosis = diagnose(torch=torch, driver=driver, environ=os.environ, versions=versions())
     if options.json:
@@ -49,6 +61,40 @@ def run(options: argparse.Namespace) -> int:
     for text, style in lines(diagnosis, console.width if console.is_terminal else WIDTH):
         console.print(printable(text), style=style, soft_wrap=True)
     return _MEASURED if diagnosis.measured else _NOTHING_MEASURED
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not SHORTEST_IDLE_SECONDS <= seconds <= LONGEST_IDLE_SECONDS:
+        raise argparse.ArgumentTypeError(
+            f"must be between {SHORTEST_IDLE_SECONDS:g} and {LONGEST_IDLE_SECONDS:g} seconds"
+        )
+    return seconds
+
+
+def _run_idle(seconds: float, *, as_json: bool) -> int:
+    """Measure and store idle power; fail without storing it if the machine is not idle."""
+    found = measure_idle(seconds, environ=os.environ)
+    path = None
+    if found.watts and not found.problem:
+        path = idle.store(found.watts, datetime.now().astimezone(), environ=os.environ)
+    if as_json:
+        watts = {domain.name: power for domain, power in found.watts.items()}
+        known = {"seconds": seconds, "watts": watts, "problem": found.problem, "path": path and str(path)}
+        write_stdout(json.dumps({"idle": known}, indent=1) + "\n")
+    else:
+        write_stdout("\n".join(idle_lines(found, seconds, path)) + "\n")
+    return _MEASURED if path is not None else _NOTHING_MEASURED
+
+
+def idle_lines(found: Idle, seconds: float, path: Path | None) -> Iterator[str]:
+    """Yield the idle power of each domain, and where it was stored or why it was not."""
+    for domain, watts in found.watts.items():
+        yield f"{domain.name:<20} {format_watts(watts):>8}"
+    if path is not None:
+        yield f"idle power over {format_seconds(seconds)}, stored in {display_path(path)}; later runs use it"
+    else:
+        yield f"nothing was stored: {found.problem or 'no sensor measures the power of this machine'}"
 
 
 def as_dict(diagnosis: Diagnosis) -> dict[str, Any]:

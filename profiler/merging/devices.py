@@ -160,8 +160,16 @@ def _entry(name: str, group: Sequence[Log]) -> dict[str, Any]:
         "billed_from_seconds": float(group[0].seconds[0]) if first.get("billed", True) else None,
         "bridged_seconds": sum(float(log.domain.get("bridged_seconds", 0.0)) for log in group) / len(devices),
         "bridged_joules": sum(float(log.domain.get("bridged_joules", 0.0)) for log in group),
+        "idle_watts": _idle_watts(group),
+        "throttled_seconds": first.get("throttled_seconds") if len(group) == 1 else None,
         "resets": sum(int(log.domain.get("resets", 0)) for log in group),
     }
+
+
+def _idle_watts(group: Sequence[Log]) -> float | None:
+    """Return the idle power of all devices of a group; None where that of one is unknown."""
+    watts = {log.device: log.domain.get("idle_watts") for log in group}
+    return None if None in watts.values() else math.fsum(map(float, filter(None, watts.values())))
 
 
 def _worst(provenances: Any) -> str:

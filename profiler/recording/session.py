@@ -1,5 +1,6 @@
 """One recording from start to stop: sensors, hooks, recorder's thread and run directory."""
 
+import os
 import threading
 import time
 import weakref
@@ -27,6 +28,7 @@ from profiler.recording.warning_log import WarningLog
 from profiler.records import CountRule, Domain, Progress, Status, Summary
 from profiler.sensors import EXTERNAL
 from profiler.sensors.base import Found, Sensor
+from profiler.sensors.idle import with_idle_power
 from profiler.sensors.totals import NO_NODE, choose_total
 from profiler.storage.schema import RESUMED, RUN_FILE, TABLES
 from profiler.storage.writer import EXIT_SECONDS, START_SECONDS, BackgroundWriter, write_run_file
@@ -104,7 +106,7 @@ class Session:
         }
         self._sensors = [GuardedSensor(sensor, self._warnings) for sensor in found.sensors]
         sampled = tuple(domain for sensor in found.sensors for domain in sensor.domains)
-        domains = choose_total(sampled, count)
+        domains = with_idle_power(choose_total(sampled, count), environ=os.environ)
         self._unused_meters = [
             *(_NOT_USED.format(refusal=one) for one in found.refusals if one.source == EXTERNAL.name),
             *(

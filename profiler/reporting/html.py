@@ -100,7 +100,7 @@ def render(report: "Report", options: RenderOptions) -> Rendered:
         begun=text.when(report.summary.started_at) if report.summary.started_at else "",
         answer=report.answer,
         advice=text.advice(report.answer),
-        facts=[line for line in (text.facts(report), *map(text.sentence, text.node_meters(report))) if line],
+        facts=[line for line in (text.facts(report), *map(text.sentence, text.meters(report))) if line],
         note=report.note,
         panels=panels,
         where=_keys(report) if "where" in drawn else None,

@@ -27,6 +27,7 @@ def render(report: "Report", _: RenderOptions) -> Rendered:
         "answer": plain(report.answer),
         **{name: plain(getattr(report, name)) for name in _REPORTED},
         "node_meters": plain(report.node_meters),
+        "idle": plain(report.idle),
         "metric": first.name,
         "forecast": _forecast(first),
         "outlook": plain(first.outlook),

@@ -29,7 +29,7 @@ def _lines(report: "Report") -> Iterator[str]:
         ("Waste", " ".join(answer.waste)),
         ("Advice", text.advice(answer)),
         ("Measurement", answer.measuring),
-        *(("Meters", text.sentence(line)) for line in text.node_meters(report)),
+        *(("Meters", text.sentence(line)) for line in text.meters(report)),
     ):
         if sentence:
             yield f"- {label}: {_plain(sentence)}"

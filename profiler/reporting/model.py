@@ -23,6 +23,7 @@ from profiler.records import (
 )
 from profiler.reporting.answer import Answer, answer_of
 from profiler.reporting.forecast_section import Outlook
+from profiler.reporting.idle import IdleSplit, idle_split
 from profiler.reporting.metric_choice import LOSS
 
 if TYPE_CHECKING:
@@ -306,6 +307,11 @@ class Report:
     warnings: tuple[str, ...]
     examine: Callable[[], Details]
     waste: "tuple[WasteLine, ...]" = ()
+
+    @cached_property
+    def idle(self) -> IdleSplit | None:
+        """Split of the energy into idle and active; None without a stored idle power."""
+        return idle_split(self.summary.metered, self.summary.window_seconds)
 
     @cached_property
     def node_meters(self) -> tuple[NodeMeter, ...]:

@@ -56,7 +56,7 @@ def body(report: "Report") -> Iterator[str]:
     answer, outlook = report.answer, report.outlook
     yield from _labelled("cost", text.cost_sentence(report))
     yield from _labelled("", _domains(report))
-    for sentence in text.node_meters(report):
+    for sentence in text.meters(report):
         yield from _labelled("", text.one_line(sentence))
     yield from _labelled("where", _where(report.summary))
     table = list(_targets(outlook, report.summary.total_joules or 0.0)) if outlook is not None else []

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from profiler.reporting.answer import Answer
     from profiler.reporting.comparison import Comparison, Spread
     from profiler.reporting.forecast_section import Best, Outlook, PlannedEnd, Scenario, Target
+    from profiler.reporting.idle import IdleSplit
     from profiler.reporting.model import Cost, DomainLine, NodeMeter, Report
     from profiler.reporting.waste import WasteLine
 
@@ -469,9 +470,24 @@ def domain_joules(line: "DomainLine") -> str:
     return joules(line.joules, 2 if 2 * line.gain_share > _WIDE else 3)
 
 
-def node_meters(report: "Report") -> list[str]:
-    """Compare meters of the whole node with the sum of the parts; empty without such a meter."""
-    return [_node_meter(meter, is_only=len(report.node_meters) == 1) for meter in report.node_meters]
+def meters(report: "Report") -> list[str]:
+    """Compare meters of the whole node with their parts, and split the energy into idle and active, as known."""
+    nodes = [_node_meter(meter, is_only=len(report.node_meters) == 1) for meter in report.node_meters]
+    return nodes if report.idle is None else [*nodes, _idle(report.idle)]
+
+
+def _idle(split: "IdleSplit") -> str:
+    refused = (
+        f"{one_line(', '.join(split.refused))} used less than the stored idle power, so measure it again with "
+        "energy-profiler doctor --idle 30"
+    )
+    if not split.domains:
+        return refused
+    which = f" (without {one_line(', '.join(split.others))})" if split.others else ""
+    return (
+        f"idle {joules(split.idle_joules, 2)}, {percent(split.idle_share)}; "
+        f"active {joules(split.active_joules, 2)}{which}{f'; {refused}' if split.refused else ''}"
+    )
 
 
 def sentence(line: str) -> str:

@@ -33,7 +33,7 @@ different between boards of one model)."""
 MIG_NOTE = (
     "Split into instances (MIG), which have no sensor of their own: this is the energy of the whole board."
 )
-_SHARED_NOTE = "Other processes used this board when the run began: its energy includes theirs."
+SHARED_NOTE = "Other processes used this board when the run began: its energy includes theirs."
 _BUFFERED = "NVML buffered power readings, integrated"
 _MODULES = ("GH200", "GB200", "GB300")
 _CHECK = "Check it with: nvidia-smi -q"
@@ -356,7 +356,7 @@ def _power_buffer(nvml: Any, handle: Any) -> PowerBuffer | None:
 
 def _notes(board: Board, plan: ReadPlan, *, shared: bool) -> tuple[str, ...]:
     module = plan.has_energy and any(name in board.model for name in _MODULES)
-    notes = ((MIG_NOTE, board.mig), (MODULE_NOTE, module), (_SHARED_NOTE, shared))
+    notes = ((MIG_NOTE, board.mig), (MODULE_NOTE, module), (SHARED_NOTE, shared))
     return tuple(note for note, applies in notes if applies)
 
 

@@ -231,7 +231,7 @@ def _domain(path: Path, entry: Mapping[str, Any]) -> Domain:
             edge_watts=float(entry.get("edge_watts", 0.0)), blur_seconds=float(entry.get("blur_seconds", 0.0)),
             buffered_seconds=float(entry.get("buffered_seconds", 0.0)),
             drift_watts=float(entry.get("drift_watts", 0.0)), device=entry.get("device"),
-            notes=tuple(entry.get("notes", ())),
+            notes=tuple(entry.get("notes", ())), idle_watts=entry.get("idle_watts"),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise RunDamagedError(path / RUN_FILE, f"a domain's entry is broken ({error!r}).") from None

@@ -195,6 +195,7 @@ _DOMAIN = _Section(
         "bridged_seconds": _LENGTH,
         "bridged_joules": _JOULES,
         "resets": _Whole(),
+        "idle_watts": _Optional(_WATTS),
         "throttled_seconds": _Optional(_Map(_LENGTH)),
     },
     required=("name", "source", "provenance", "billed"),

@@ -3,21 +3,34 @@
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
+from profiler import EnergyProfiler
 from profiler.cli import main
-from profiler.cli.diagnostics import DriverInfo, TorchInfo, diagnose, read_driver, read_torch
-from profiler.cli.doctor import as_dict, lines
+from profiler.cli.diagnostics import (
+    DriverInfo,
+    Idle,
+    TorchInfo,
+    diagnose,
+    measure_idle,
+    read_driver,
+    read_torch,
+)
+from profiler.cli.doctor import as_dict, idle_lines, lines
 from profiler.records import Refusal
+from profiler.reporting import render, report_of
 from profiler.sensors.powercap import permission_remedy
 from profiler.testing.replay import Waveform
 from tests.support.powercap import FakePowercap
 from tests.support.simulated_nvml import hopper, pascal
+from tests.support.small_training import scripted, train
 
 VERSIONS = {"energy-profiler": "1.2.3", "python": "3.12.1"}
 MODEL = "Intel(R) Xeon(R) Gold 6248R CPU @ 3.00GHz"
@@ -234,3 +247,82 @@ def test_command_closes_every_sensor_and_returns_the_exit_code(tmp_path):
     assert done.returncode == (1 if done.stdout.split("\n\n")[-1].startswith("Nothing here") else 0)
     assert "\x1b" not in done.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+# -- idle power ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def idle(diagnosis, tmp_path, tree, fake_clock, monkeypatch):
+    """Function that measures the idle power of the simulated machine at a load of its processors in percent."""
+
+    def run(load=2.0, seconds=10.0):
+        diagnosis()  # writes the files of the machine
+        monkeypatch.setattr("psutil.cpu_percent", lambda *_, **__: load)
+        return measure_idle(
+            seconds,
+            environ={},
+            powercap_root=tmp_path / "powercap",
+            system_root=tmp_path / "machine",
+            clock=fake_clock,
+        )
+
+    return run
+
+
+def test_idle_power_of_every_measured_domain(idle, tree, simulated_gpus):
+    tree.add("package-0", 40.0)
+    simulated_gpus([hopper(Waveform.constant(61))])
+    found = idle()
+    assert {d.name: w for d, w in found.watts.items()} == pytest.approx(
+        {"gpu:0": 61.0, "cpu:package-0": 40.0}, rel=0.02
+    )
+    shown = "\n".join(idle_lines(found, 10.0, Path("/x/idle.json")))
+    assert "gpu:0                  61.0 W" in shown
+    assert "idle power over 10.0 s, stored in /x/idle.json" in shown
+
+
+def test_the_power_of_a_busy_machine_is_not_stored(idle, tree, simulated_gpus):
+    tree.add("package-0", 40.0)
+    simulated_gpus([hopper(Waveform.constant(61), processes=((4_000_000, 2**30),))])
+    found = idle(load=55.0)
+    assert found.problem == (
+        "the processors were 55 % busy and other processes use gpu:0, so this is not the idle power"
+    )
+    assert "nothing was stored: the processors" in "\n".join(idle_lines(found, 10.0, None))
+
+
+def test_the_command_stores_idle_power_for_later_runs(tmp_path, monkeypatch, capsys):
+    """The stored power is that of this test's own machine, whatever it can measure."""
+    domain = scripted(12.0).domains[0]
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr("profiler.cli.doctor.measure_idle", lambda *_, **__: Idle(watts={domain: 12.0}))
+    assert main(["doctor", "--idle", "30", "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)["idle"]
+    assert known["watts"] == {"cpu:package-0": 12.0}
+    assert Path(known["path"]).exists()
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted(48.0)]) as prof:
+        train(15, pause=0.01)
+    assert prof.run.meta["domains"][0]["idle_watts"] == 12.0
+    assert "idle" in capsys.readouterr().err
+    report = report_of(prof.run)
+    assert report.idle.idle_share == pytest.approx(0.25, abs=0.01)
+    for extension in (".txt", ".md", ".html"):
+        assert re.search(
+            r"[Ii]dle [0-9.]+ m?J, 25 %; active", " ".join(str(render(report, extension)).split())
+        )
+
+
+def test_the_command_stores_nothing_without_a_measurement(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setattr("profiler.cli.doctor.measure_idle", lambda *_, **__: Idle(watts={}))
+    assert main(["doctor", "--idle", "30"]) == 1
+    assert "nothing was stored: no sensor measures" in capsys.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("seconds", ["0", "nan", "-3", "soon"])
+def test_impossible_lengths_are_refused(seconds, capsys):
+    with pytest.raises(SystemExit):
+        main(["doctor", "--idle", seconds])
+    assert "--idle" in capsys.readouterr().err
