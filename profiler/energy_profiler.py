@@ -5,6 +5,7 @@ import functools
 import inspect
 import os
 import random
+import shlex
 import sys
 import tempfile
 import time
@@ -177,7 +178,7 @@ class EnergyProfiler:
         if self._config.budget.energy_joules is not None and not session.countable:
             session.warn("energy_budget= has no effect: no sensor on this machine can be read")
         if is_main:
-            domains = [f"{domain.name} ({domain.provenance})" for domain in session.countable]
+            domains = [f"{domain.name} ({domain.provenance.words})" for domain in session.countable]
             subject = ", ".join(domains) or "steps only: no sensor on this machine can be read"
             place = f" -> {display_path(session.run_path)}" if session.has_record else ", in memory only"
             _emit(f"recording {subject}{place}")
@@ -271,7 +272,7 @@ class EnergyProfiler:
             if not write_stderr(block):
                 session.update_record()
         except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
-            command = f"energy-profiler report {display_path(session.path)}"
+            command = f"energy-profiler report {shlex.quote(display_path(session.path))}"
             _emit(
                 f"cannot print the report ({type(error).__name__}: {error}); the run is recorded, see {command}"
             )

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 from profiler.errors import UsageError
+from profiler.units import format_joules, format_seconds, significant
 
 _LARGEST_RATIO = 10.0
 
@@ -28,6 +29,11 @@ class Provenance(StrEnum):
     """Estimated from load and tables, not measured."""
     MISSING = "missing"
     """The run uses the device and no sensor covers it."""
+
+    @property
+    def words(self) -> str:
+        """The provenance in words for people."""
+        return {"integrated": "integrated power", "modelled": "estimated"}.get(self.value, self.value)
 
 
 class Status(StrEnum):
@@ -223,6 +229,14 @@ class Refusal:
     remedy: str = ""
 
 
+def _in_words(low: float, median: float, high: float) -> str:
+    """Format joules with their interval; an end that is infinite is not named."""
+    if not math.isfinite(median):
+        return f"at least {format_joules(low)}" if math.isfinite(low) else "no amount"
+    upper = f"{format_joules(low)} to {format_joules(high)}"
+    return f"{format_joules(median)} ({upper if math.isfinite(high) else f'at least {format_joules(low)}'})"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
     """A quantity with its credible interval, which contains a probability of ``level``.
@@ -234,6 +248,10 @@ class Interval:
     median: float
     high: float
     level: float = 0.9
+
+    def _repr_pretty_(self, printer: Any, _: object) -> None:
+        ends = [significant(end, 3) for end in (self.low, self.median, self.high)]
+        printer.text(f"{ends[1]} ({ends[0]} to {ends[2]}, {100 * self.level:g} %)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,6 +284,11 @@ class Forecast:
     reason: str
     level: float = 0.9
     reach: tuple[tuple[float, float], ...] = ()
+
+    def _repr_pretty_(self, printer: Any, _: object) -> None:
+        amount = _in_words(self.low, self.median, self.high)
+        chance = f"{significant(100 * self.p_unreachable, 2)} %"
+        printer.text(f"{self.verdict}: {amount} since the start, out of reach {chance}")
 
     def p_within(self, ratio: float) -> float:
         """Return the probability of reaching the level within a multiple of the present energy.
@@ -319,6 +342,11 @@ class PhaseEnergy:
     name: str
     seconds: float
     joules: Interval | None
+
+    def _repr_pretty_(self, printer: Any, _: object) -> None:
+        joules = self.joules
+        energy = "not measured" if joules is None else _in_words(joules.low, joules.median, joules.high)
+        printer.text(f"{self.name}: {energy} in {format_seconds(self.seconds)}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,7 @@ def test_the_block_at_exit_is_the_report_of_the_directory(recorded):
     run, printed = recorded
     first, _, block = printed.partition("\n== ")
     block = "== " + block
-    assert first.startswith("energy-profiler: recording gpu:0 (counter), cpu:package-0 (modelled) -> ")
+    assert first.startswith("energy-profiler: recording gpu:0 (counter), cpu:package-0 (estimated) -> ")
     # The tables, which the waste needs, are not read at the end of a training.
     assert block == render(replace(report_of(run), waste=()), ".txt")
     assert len(block.splitlines()) <= 25

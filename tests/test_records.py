@@ -1,8 +1,20 @@
-"""Kinds of domains."""
+"""Kinds of domains, and records in notebooks."""
+
+import math
 
 import pytest
+from IPython.lib import pretty
 
-from profiler.records import DOMAIN_KINDS, Domain, Provenance, kind_of
+from profiler.records import (
+    DOMAIN_KINDS,
+    Domain,
+    Forecast,
+    Interval,
+    PhaseEnergy,
+    Provenance,
+    Verdict,
+    kind_of,
+)
 from profiler.storage.schema import CATEGORIES, category_of
 
 
@@ -37,3 +49,26 @@ def test_every_category_is_a_column_of_the_steps():
 )
 def test_kinds_that_measure_accelerators_only(kind, expected):
     assert kind_of(f"{kind}:0").measures_accelerators_only == expected
+
+
+SHOWN = {
+    "interval": (Interval(low=1.23456789, median=1.5, high=1597.9232341725929), "1.50 (1.23 to 1600, 90 %)"),
+    "forecast": (
+        Forecast(
+            verdict=Verdict.REACHABLE, low=8000.123, median=10_000.0, high=math.inf, p_unreachable=0.0213,
+            certain=False, energy_ratio=1.5, reason="",
+        ),
+        "reachable: 10.0 kJ (at least 8.00 kJ) since the start, out of reach 2.1 %",
+    ),
+    "phase": (
+        PhaseEnergy(name="forward", seconds=12.3456, joules=Interval(low=1000.0, median=1234.5, high=1500.0)),
+        "forward: 1.23 kJ (1.00 kJ to 1.50 kJ) in 12.3 s",
+    ),
+    "an unmetered phase": (PhaseEnergy(name="data", seconds=2.0, joules=None), "data: not measured in 2.00 s"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("record", "words"), SHOWN.values(), ids=SHOWN)
+def test_notebooks_show_rounded_numbers_with_units(record, words):
+    assert pretty.pretty(record) == words
+    assert pretty.pretty((record,)) == f"({words},)"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from profiler.emissions import WORLD_ELECTRICITY, ReferenceEnergy
 from profiler.records import CurveState, Forecast, Interval, Verdict
+from profiler.reporting import text
 
 if TYPE_CHECKING:
     from profiler.forecasting import CurveFit
@@ -180,7 +181,7 @@ def outlook_of(
         metric=metric,
         goal=goal,
         state=fit.state,
-        state_reason=fit.state_reason,
+        state_reason=text.named(fit.state_reason, metric),
         first_loss=fit.first_level,
         last_loss=fit.level,
         half=_half(fit),

@@ -1,5 +1,6 @@
 """The report as plain text: 80 columns and at most 15 lines for a healthy run."""
 
+import shlex
 import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -20,13 +21,11 @@ _DOMAINS_SHOWN = 4
 _ROUND_SHOWN = 3
 _METRICS_SHOWN = 4
 _CAVEATS_SHOWN = 3
-_LINES_PER_TEXT = 3
+_LINES_PER_TEXT = 8
 _WASTE_SHOWN = 2
 _GAP = "..."
 _NO_BREAK = "\0"
 """Space at which no line breaks while a text is wrapped."""
-_BEFORE_THE_GAP = 9
-"""Words kept of a text that is too long: its end names the remedy."""
 
 
 def render(report: "Report", _: RenderOptions) -> Rendered:
@@ -167,7 +166,7 @@ def _path(summary: "Summary") -> Iterator[str]:
         return
     # These lines are copied from the terminal, so that they are never wrapped.
     path = text.one_line(display_path(summary.path))
-    yield f"{'next':<{_LABEL}}energy-profiler report {path} -o report.html"
+    yield f"{'next':<{_LABEL}}energy-profiler report {shlex.quote(path)} -o report.html"
     yield f"{'record':<{_LABEL}}{path}"
 
 
@@ -178,14 +177,11 @@ def _labelled(label: str, sentence: str) -> Iterator[str]:
 
 
 def _wrapped(sentence: str) -> list[str]:
-    """Wrap a text; the middle of a long one is elided, since its end names the remedy."""
-    words = sentence.split(" ")
-    lines = _wrap(words, WIDTH, indent="  ")
-    head, tail = words[:_BEFORE_THE_GAP], words[_BEFORE_THE_GAP:]
-    while len(lines) > _LINES_PER_TEXT and tail:
-        tail = tail[1:]
-        lines = _wrap([*head, _GAP, *tail], WIDTH, indent="  ")
-    return lines[:_LINES_PER_TEXT]
+    """Wrap a text; its end is cut only where it exceeds several lines, which the reports in files show in full."""
+    lines = _wrap(sentence.split(" "), WIDTH, indent="  ")
+    if len(lines) <= _LINES_PER_TEXT:
+        return lines
+    return [*lines[: _LINES_PER_TEXT - 1], f"  {_GAP} (in full in the HTML report)"]
 
 
 def _wrap(words: list[str], width: int, indent: str = "") -> list[str]:

@@ -1,13 +1,14 @@
 """Wording of numbers, verdicts, states and answers, shared by every renderer and the live line."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from profiler.forecasting.priors import HORIZON_LIMIT
-from profiler.records import CurveState, Forecast, Interval, Provenance, Status, Verdict
+from profiler.records import CurveState, Forecast, Interval, Status, Verdict
 from profiler.units import JOULES_PER_KWH, format_seconds, format_si, significant
 
 if TYPE_CHECKING:
@@ -149,6 +150,11 @@ def when(moment: str) -> str:
 def one_line(text: str) -> str:
     """Replace unprintable characters, line breaks included, by spaces."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def named(reason: str, metric: str) -> str:
+    """Put the name of a metric into a sentence about "the metric"."""
+    return re.sub(r"\b([Tt])he metric\b", lambda match: f"{match[1]}he {one_line(metric)}", reason)
 
 
 def shortened(text: str, width: int) -> str:
@@ -451,18 +457,10 @@ def share(name: str, part: float) -> str:
     return f"{one_line(name)} {percent(part)}"
 
 
-_PROVENANCES = {
-    Provenance.COUNTER: "counter",
-    Provenance.INTEGRATED: "integrated power",
-    Provenance.MODELLED: "estimated",
-    Provenance.MISSING: "missing",
-}
-
-
 def provenance(line: "DomainLine") -> str:
     """Format the provenance of a domain's joules, and the share of them that was bridged."""
     bridged = f", {percent(line.bridged_share)} bridged" if line.bridged_share >= _HALF_A_PERCENT else ""
-    return f"{_PROVENANCES[line.provenance]}{bridged}"
+    return f"{line.provenance.words}{bridged}"
 
 
 def domain_joules(line: "DomainLine") -> str:

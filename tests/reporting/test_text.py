@@ -98,14 +98,22 @@ def test_a_long_name_leaves_room_for_how_the_run_stands(report):
     assert first.endswith("xxend: completed after 20.6 min, 82 % measured ==")
 
 
-def test_a_long_warning_keeps_its_end(report):
-    long = f"cannot write: {'no space on this device ' * 20}. Training continues; free space and start again."
+@pytest.mark.parametrize(("repeats", "is_whole"), [(15, True), (200, False)])
+def test_a_long_warning_is_whole_up_to_eight_lines(report, repeats, is_whole):
+    long = f"cannot write: {'no space on this device ' * repeats}. Training continues; free space and start again."
     measured = summary(metered=summary().metered[:1], modelled_joules=0.0, refusals=(), warnings=(long,))
     lines = text_of(report(summary=measured, outlook=outlook(notes=()))).splitlines()
     start = next(k for k, line in enumerate(lines) if line.startswith("! cannot write:"))
-    said = " ".join(lines[start : start + 3])
-    assert " ... " in said
-    assert "start again." in said
+    shown = " ".join(line.strip() for line in lines[start : start + 8])
+    assert (long in shown[2:]) is is_whole
+    assert ("in full in the HTML report" in shown) is not is_whole
+
+
+def test_the_next_command_can_be_pasted_and_the_path_is_whole(report):
+    path = f"/data/{'deep/' * 30}runs of a project/run"
+    lines = text_of(report(summary=summary(path=path))).splitlines()
+    assert lines[-1] == f"record  {path}"
+    assert lines[-2] == f"next    energy-profiler report '{path}' -o report.html"
 
 
 def test_small_and_enormous_amounts_need_no_exponent():
