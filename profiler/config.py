@@ -5,6 +5,7 @@ the flags of ``energy-profiler run`` are made from the fields.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
@@ -19,6 +20,7 @@ from profiler.errors import UsageError
 from profiler.lr_plan import Planned, RatePlan
 from profiler.records import CountRule
 from profiler.storage.schema import CONFIG
+from profiler.work import checked_work
 
 if TYPE_CHECKING:
     import os
@@ -30,6 +32,7 @@ SHORTEST_PERIOD, LONGEST_PERIOD = 0.001, 60.0
 _METADATA = "keyword"
 _EXTERNAL = "external:"
 _MOST_SETTINGS = 1000
+_LONGEST_SETTING = 10_000
 Plain = str | int | float | bool | None
 _INDENT, _WIDTH = " " * 8, 120
 
@@ -241,6 +244,22 @@ class ProfilerConfig:
             metavar="KEY=VALUE",
         ),
     )
+    work_per_step: "Mapping[str, float] | None" = field(
+        default=None,
+        metadata=_keyword(
+            "Work of one optimizer step of the whole job, by unit, such as ``{'tokens': 524_288}``.",
+            "Reports then show joules per unit. Where it varies, pass it to :meth:`step` instead.",
+            type=dict,
+            metavar="UNIT=AMOUNT",
+        ),
+    )
+    job: bool = field(
+        default=False,
+        metadata=_keyword(
+            "Store the identifiers of the Slurm, PBS, LSF or Kubernetes job in run.json; off by default.",
+            type=bool,
+        ),
+    )
     prices: Prices = field(init=False, repr=False, compare=False)
     plan: RatePlan | None = field(init=False, repr=False, compare=False)
     budget: Budget = field(init=False, repr=False, compare=False)
@@ -248,6 +267,8 @@ class ProfilerConfig:
     def __post_init__(self) -> None:
         self._check_types()
         object.__setattr__(self, "config", _plain_settings(self.config or {}))
+        if self.work_per_step is not None:
+            object.__setattr__(self, "work_per_step", checked_work(self.work_per_step))
         prices = emissions.make_prices(
             pue=self.pue,
             grid_gco2e_per_kwh=self.grid_gco2e_per_kwh,
@@ -326,11 +347,63 @@ def _setting(name: str, value: Any) -> Plain:
     if hasattr(value, "item"):
         with suppress(RuntimeError, TypeError, ValueError):  # several elements: refused below
             value = value.item()
+    if is_secret(name, value):
+        raise UsageError(
+            f"config[{name!r}] looks like a secret and would be stored in run.json; leave it out."
+        )
     if isinstance(value, float) and not math.isfinite(value):
         raise UsageError(f"config[{name!r}] must be finite, not {value!r}.")
+    if (isinstance(value, str) and len(value) > _LONGEST_SETTING) or (
+        isinstance(value, int) and value.bit_length() > _LONGEST_SETTING
+    ):
+        raise UsageError(f"config[{name!r}] is too long to be stored in run.json.")
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise UsageError(f"config[{name!r}] must be text, a number, a boolean or None, not {value!r:.100}.")
+
+
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_SECRET_WORDS = {
+    "secret",
+    "secrets",
+    "password",
+    "passwd",
+    "passphrase",
+    "credential",
+    "credentials",
+    "apikey",
+}
+_SECRET_KEYS = {"api", "access", "private", "secret", "auth", "encryption"}
+_TEXT_TOKENS = {
+    "pad", "eos", "bos", "unk", "sep", "cls", "mask", "start", "stop", "end", "special", "image", "video", "audio",
+    "separator", "newline", "prefix", "suffix", "padding",
+}  # fmt: skip
+"""Words before ``token`` in names of tokens of a text."""
+_SECRET_VALUE = re.compile(r"(sk-|hf_|ghp_|github_pat_|gho_|glpat-|xox[abp]-|AKIA)[\w-]{8,}")
+
+
+def is_secret(name: str, value: object) -> bool:
+    """Return whether a setting looks like a password or an access token, by its name or its value."""
+    if not isinstance(value, str) or not value:
+        return False
+    words = [word.lower() for word in _WORD.findall(name)]
+    before, last = words[-2] if len(words) > 1 else "", words[-1] if words else ""
+    is_token = last == "token" and before not in _TEXT_TOKENS
+    is_key = last == "key" and before in _SECRET_KEYS
+    return is_token or is_key or not _SECRET_WORDS.isdisjoint(words) or bool(_SECRET_VALUE.match(value))
+
+
+def usable_settings(settings: "Mapping[Any, Any]") -> "tuple[dict[str, Plain], list[str]]":
+    """Return the plain settings of a framework, and the names of those that look like secrets and were dropped."""
+    found: dict[str, Plain] = {}
+    secrets = []
+    for name, value in settings.items():
+        if isinstance(name, str) and is_secret(name, value):
+            secrets.append(name)
+        elif len(found) < _MOST_SETTINGS:
+            with suppress(UsageError):  # nested or not finite: not a setting to store
+                found[_setting_name(name)] = _setting(name, value)
+    return found, secrets
 
 
 def keywords() -> "Iterator[Keyword]":

@@ -25,7 +25,7 @@ from profiler._compat import (
     write_stderr,
 )
 from profiler.budget import Budget
-from profiler.config import ProfilerConfig, documentation
+from profiler.config import ProfilerConfig, documentation, usable_settings
 from profiler.distributed.inheritance import Publication, inherited, launched_rank
 from profiler.distributed.layout import RunLayout, agree_on_layout
 from profiler.distributed.rank import Identity, detect_rank, process_group
@@ -33,10 +33,11 @@ from profiler.errors import UsageError
 from profiler.monitoring.monitor import Monitor
 from profiler.monitoring.sinks import Sinks
 from profiler.records import Status
-from profiler.storage.schema import RESUMED, RUN_FILE, STEPS, TABLES
+from profiler.storage.schema import BATCH_JOB, RESUMED, RUN_FILE, STEPS, TABLES
 from profiler.storage.writer import START_SECONDS
 from profiler.torch_hooks.first_training import FirstTraining
 from profiler.units import format_joules
+from profiler.work import WorkCounter
 
 if TYPE_CHECKING:
     from profiler.recording.session import Session
@@ -141,6 +142,10 @@ class EnergyProfiler:
             from profiler.merging.load import resume_point
 
             sections[RESUMED] = resume_point(Path(config.resume))
+        if config.job:
+            from profiler.recording.metadata import batch_job
+
+            sections |= {BATCH_JOB: job} if (job := batch_job(os.environ)) else {}
         found = _find_sensors(config)
         identity = detect_rank(os.environ, process_group())
         joined = _joined_layout(identity)
@@ -166,6 +171,7 @@ class EnergyProfiler:
             times_loading=config.time_data_loading,
             monitor=self._monitor,
             emit=_emit,
+            work=WorkCounter(config.work_per_step or {}),
         )
 
     def _begin(self, session: "Session", begun: float) -> None:
@@ -308,14 +314,34 @@ class EnergyProfiler:
 
     # -- annotations of the training ------------------------------------------------------------------------------
 
-    def step(self, *, loss: Any = None) -> None:
+    def step(self, *, loss: Any = None, **work: Any) -> None:
         """End a step here, for updates that the hooks do not see; after a detected step, only record its loss.
 
         Args:
             loss: Number or one-element tensor. A tensor on a GPU is read asynchronously.
+            work: Work that this process did in the step, by unit, such as ``tokens=4096``: numbers in host memory.
         """
         if self._session is not None:
             self._session.manual_step(loss)
+            if work:
+                self._session.add_work(work)
+
+    def add_work(self, **work: Any) -> None:
+        """Count work of a step that the hooks see, by unit, such as ``add_work(tokens=4096)``; ends no step."""
+        if self._session is not None:
+            self._session.add_work(work)
+
+    def add_settings(self, settings: Mapping[str, Any]) -> None:
+        """Store further settings of the training, unless ``config=`` has them.
+
+        Values that are not plain are ignored. Those that look like secrets are dropped with a warning.
+        """
+        if self._session is not None:
+            plain, secrets = usable_settings(settings)
+            self._session.add_settings(plain)
+            if secrets:
+                names = ", ".join(secrets)
+                self._session.warn(f"settings that look like secrets are not stored in run.json: {names}")
 
     def log(self, *values: Any, **named: Any) -> None:
         """Record metrics by name, such as ``log(val_error=0.12)``: numbers or one-element tensors.

@@ -371,6 +371,21 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Total of one unit of work of a run.
+
+    Attributes:
+        unit: Its name, such as ``tokens``.
+        total: Amount over the whole run; None if unknown.
+        reason: Reason why it is unknown; empty where it is known.
+    """
+
+    unit: str
+    total: float | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
     """Totals of a run. They are the same whether taken from memory at the end of a run or read from its directory.
 
@@ -395,6 +410,8 @@ class Summary:
         edge_joules: Standard deviation of the total without the uncertainty of the gains, in joules.
         sampler_cpu_seconds: Processor time of the profiler's own thread; None if unknown.
         missing_ranks: Number of ranks of the process group that have no record here.
+        work: Units of work, such as tokens.
+        parameters: Number of trained parameters; None if unknown.
     """
 
     path: str
@@ -416,6 +433,8 @@ class Summary:
     edge_joules: float
     sampler_cpu_seconds: float | None = None
     missing_ranks: int = 0
+    work: tuple[Work, ...] = ()
+    parameters: int | None = None
 
     @property
     def is_incomplete(self) -> bool:

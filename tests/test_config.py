@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -36,6 +37,60 @@ def test_scalars_of_numpy_and_torch_become_numbers():
 def test_other_settings_are_refused(config):
     with pytest.raises(UsageError, match="config"):
         ProfilerConfig(config=config)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "token",
+        "hub_token",
+        "OPENAI_API_KEY",
+        "wandb.apiKey",
+        "secret",
+        "db_password",
+        "hubToken",
+        "auth-token",
+    ],
+)
+def test_a_secret_is_refused_without_its_value(name):
+    with pytest.raises(UsageError, match=re.escape(name)) as refused:
+        ProfilerConfig(config={name: "correct horse battery"})
+    assert "horse" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", ["sk-0123456789abcdef", "hf_0123456789abcdef", "ghp_0123456789abcdef"])
+def test_a_secret_is_known_by_its_prefix(value):
+    with pytest.raises(UsageError, match="looks like a secret"):
+        ProfilerConfig(config={"note": value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("max_tokens", "512"), ("pad_token_id", "0"), ("pad_token", "<pad>"), ("token", None), ("use_auth_token", True),
+        ("tokenizer", "bpe"), ("keyboard", "qwerty"), ("secretary", "A"), ("sk", "sk-learn"), ("num_tokens", 5),
+    ],
+)  # fmt: skip
+def test_similar_names_are_no_secrets(name, value):
+    assert ProfilerConfig(config={name: value}).config == {name: value}
+
+
+@pytest.mark.parametrize("value", ["x" * 10_001, 1 << 20_000], ids=["text", "number"])
+def test_huge_settings_are_refused(value):
+    with pytest.raises(UsageError, match="too long"):
+        ProfilerConfig(config={"notes": value})
+
+
+def test_settings_of_a_framework_lose_secrets_with_a_warning(tmp_path, capfd):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted(100.0)], config={"lr": 0.1}) as prof:
+        prof.add_settings(
+            {"lr": 0.5, "layers": 3, "hub_token": "correct horse", "model": object(), "bad": math.nan}
+        )
+        train(5)
+    text = (tmp_path / "run" / "run.json").read_text()
+    assert json.loads(text)["config"] == {"lr": 0.1, "layers": 3}
+    assert "hub_token" in capfd.readouterr().err
+    assert "horse" not in text
 
 
 def test_settings_and_the_last_levels_are_stored(tmp_path):

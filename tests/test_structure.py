@@ -13,7 +13,7 @@ ROOT = Path(profiler.__file__).parent
 ORDER = (
     {"errors", "units", "clock", "_version"},
     {"records", "uncertainty", "_compat", "lr_plan", "_codecarbon"},
-    {"emissions", "budget"},
+    {"emissions", "budget", "work"},
     {"sensors", "torch_hooks", "distributed", "storage", "forecasting"},
     {"config", "analysis"},
     {"recording"},

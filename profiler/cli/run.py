@@ -81,8 +81,9 @@ def run(options: argparse.Namespace) -> int:
     program = script.Program(words[0], words[1:], is_module=bool(options.module))
     known = {keyword.name for keyword in keywords()}
     given = {name: value for name, value in vars(options).items() if name in known}
-    if "config" in given:
-        given["config"] = dict(given["config"])
+    for keyword in keywords():
+        if keyword.type is dict and keyword.name in given:
+            given[keyword.name] = dict(given[keyword.name])
     profiler = EnergyProfiler(**given)
     ending = _Ending(profiler)
     try:

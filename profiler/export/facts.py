@@ -354,10 +354,7 @@ def _accelerator_seconds(parts: Sequence[_Part]) -> float | None:
 
 
 def _work_totals(runs: "Sequence[Run]") -> dict[str, float]:
-    totals: list[dict[str, float]] = []
-    for run in runs:
-        units = {unit: one for unit, one in _work(run).items() if isinstance(one, Mapping)}
-        totals.append({unit: one["total"] for unit, one in units.items() if one.get("total") is not None})
+    totals = [{one.unit: one.total for one in run.summary().work if one.total is not None} for run in runs]
     shared = [unit for unit in totals[0] if all(unit in one for one in totals)]
     return {unit: sum(one[unit] for one in totals) for unit in shared}
 

@@ -1,5 +1,6 @@
 """Recording of a training by a callback, shared by all frameworks."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from profiler._compat import write_stderr
@@ -31,8 +32,12 @@ class Recording:
         """Return the state without the recording, for frameworks that copy callbacks to other processes."""
         return vars(self) | {"_is_ours": False, "profiler": None}
 
-    def start(self) -> None:
-        """Start recording, unless another profiler of this process is recording, so that joules are counted once."""
+    def start(self, settings: Mapping[str, Any]) -> None:
+        """Start recording, unless another profiler of this process is recording, so that joules are counted once.
+
+        Args:
+            settings: Settings of the training; those that are not plain values are ignored.
+        """
         self.stop(RuntimeError("the previous training never reported its end"))
         outer = running()
         self._is_ours = outer is None
@@ -42,6 +47,8 @@ class Recording:
             write_stderr(
                 f"energy-profiler: another profiler is recording; options of the callback are ignored: {ignored}"
             )
+
+        self.profiler.add_settings(settings)
 
     def stop(self, error: BaseException | None = None) -> None:
         """Stop the recording if this callback started it; ``error`` ended the training, if any."""

@@ -17,6 +17,16 @@ except ImportError:
     ) from None
 
 
+_SETTINGS = (
+    "accumulate_grad_batches",
+    "gradient_clip_val",
+    "max_epochs",
+    "num_nodes",
+    "precision",
+    "world_size",
+)
+
+
 class EnergyProfilerCallback(Callback):
     """Callback that records every fit and logs its metrics with Lightning's loggers at their logging steps.
 
@@ -40,9 +50,11 @@ class EnergyProfilerCallback(Callback):
         """Profiler of the current or last fit, with its ``run``; None before the first."""
         return self._recording.profiler
 
-    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - Lightning's signature
-        """Start recording."""
-        self._recording.start()
+    def on_fit_start(self, trainer: Any, pl_module: Any) -> None:
+        """Start recording, with the hyperparameters of the module as settings."""
+        settings = {name: getattr(trainer, name, None) for name in _SETTINGS}
+        known = {name: value for name, value in settings.items() if value is not None}
+        self._recording.start({**known, **getattr(pl_module, "hparams", {})})
         self._logged = trainer.global_step
 
     def on_train_batch_end(self, trainer: Any, *_: Any, **__: Any) -> None:

@@ -13,6 +13,16 @@ except ImportError:
     ) from None
 
 _EVALUATED = "eval_"
+_SETTINGS = (
+    "bf16", "fp16", "gradient_accumulation_steps", "gradient_checkpointing", "learning_rate", "lr_scheduler_type",
+    "max_grad_norm", "max_steps", "num_train_epochs", "optim", "per_device_train_batch_size", "seed", "tf32",
+    "torch_compile", "warmup_steps", "weight_decay", "world_size",
+)  # fmt: skip
+"""Arguments that are stored; none holds a path or a token."""
+
+
+def _plain(value: Any) -> Any:
+    return getattr(value, "value", value)  # members of an enumeration
 
 
 class EnergyProfilerCallback(TrainerCallback):
@@ -35,6 +45,7 @@ class EnergyProfilerCallback(TrainerCallback):
 
     def __init__(self, **options: Any) -> None:
         self._recording = Recording(options)
+        self._tokens = 0
 
     @property
     def profiler(self) -> Any:
@@ -47,11 +58,18 @@ class EnergyProfilerCallback(TrainerCallback):
         return self
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - its signature
-        """Start recording."""
-        self._recording.start()
+        """Start recording, with the settings of the training."""
+        settings = {name: getattr(args, name, None) for name in _SETTINGS}
+        self._recording.start({name: _plain(value) for name, value in settings.items() if value is not None})
+        self._tokens = getattr(state, "num_input_tokens_seen", 0)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - its signature
-        """Stop the training of a single process on a used budget."""
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Count the tokens where the Trainer does, and stop the training of a single process on a used budget."""
+        tokens = getattr(state, "num_input_tokens_seen", 0)
+        # The Trainer adds up the tokens of all processes.
+        if tokens > self._tokens and state.is_world_process_zero and self._recording.profiler is not None:
+            self._recording.profiler.add_work(tokens=tokens - self._tokens)
+        self._tokens = tokens
         if args.world_size == 1 and self._recording.should_stop:
             control.should_training_stop = True
 

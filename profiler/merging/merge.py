@@ -16,6 +16,8 @@ from profiler.records import Status
 from profiler.storage import validation
 from profiler.storage.reader import StoredRun, Tables
 from profiler.storage.schema import MERGED, MISSING_RANKS, RANKS, RESUMED, TOTALS, UNRECORDED_PROCESSES
+from profiler.work import SECTION as WORK
+from profiler.work import merged_work
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,6 +186,7 @@ def _meta(records: Sequence[Record], attempts: Sequence[_Attempt], notes: Sequen
         "warnings": [*notes, *_warnings(records, attempts)],
         **_unrecorded(records, attempts),
         "overhead": _overhead(records),
+        **_work(records, attempts),
         TOTALS: _totals(records),
         RANKS: [entry for attempt in attempts for entry in _ranks(attempt)],
         MERGED: {
@@ -232,6 +235,11 @@ def _overhead(records: Sequence[Record]) -> dict[str, float]:
     costs = [record.meta.get("overhead", {}) for record in records]
     names = dict.fromkeys(name for cost in costs for name in cost)
     return {name: sum(float(cost.get(name) or 0.0) for cost in costs) / len(costs) for name in names}
+
+
+def _work(records: Sequence[Record], attempts: Sequence[_Attempt]) -> dict[str, Any]:
+    sections = [record.meta[WORK] for record in records if record.meta.get(WORK)]
+    return {WORK: merged_work(sections, attempts=len(attempts))} if sections else {}
 
 
 def _totals(records: Sequence[Record]) -> dict[str, Any] | None:

@@ -8,11 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from profiler._version import __version__
 from profiler.distributed.rank import Identity, host_id, process_group
 from profiler.records import Refusal, Status, Summary
+from profiler.sensors.base import Sensor
+from profiler.sensors.host import describe_host
 from profiler.storage.schema import (
     ALTERNATING_STEPS,
     JOB,
@@ -23,6 +26,7 @@ from profiler.storage.schema import (
     UNRECORDED_PROCESSES,
 )
 from profiler.units import NANOSECONDS_PER_SECOND
+from profiler.work import SECTION as WORK
 
 _REPORTED = ("torch", "nvidia-ml-py", "psutil", "codecarbon")
 
@@ -59,6 +63,48 @@ def head(
     }
 
 
+def hardware(sensors: Sequence[Sensor]) -> dict[str, Any]:
+    """Return the boards, the processor, the memory and the driver; absent where unknown."""
+    boards: dict[str, str] = {}
+    driver = ""
+    for sensor in sensors:
+        known = getattr(sensor, "hardware", {})
+        boards |= known.get("boards", {})
+        driver = driver or known.get("driver", "")
+    import psutil
+
+    found = {
+        "boards": boards,
+        "processor": describe_host(Path("/"), os.environ).cpu_model,
+        "memory_bytes": int(psutil.virtual_memory().total),
+        "driver": driver,
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+_BATCH_JOBS = {
+    "SLURM_JOB_ID": "slurm_job_id",
+    "SLURM_ARRAY_JOB_ID": "slurm_array_job_id",
+    "SLURM_ARRAY_TASK_ID": "slurm_array_task_id",
+    "SLURM_JOB_NAME": "slurm_job_name",
+    "SLURM_JOB_PARTITION": "slurm_partition",
+    "SLURM_JOB_ACCOUNT": "slurm_account",
+    "SLURM_CLUSTER_NAME": "slurm_cluster",
+    "PBS_JOBID": "pbs_job_id",
+    "LSB_JOBID": "lsf_job_id",
+    "JOB_COMPLETION_INDEX": "kubernetes_completion_index",
+}
+"""Keys of the section ``batch_job`` by environment variable."""
+
+
+def batch_job(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the identifiers that a batch system gave this job; in a Kubernetes pod also the pod's name."""
+    found = {key: environ[name] for name, key in _BATCH_JOBS.items() if environ.get(name)}
+    if "KUBERNETES_SERVICE_HOST" in environ and environ.get("HOSTNAME"):
+        found["kubernetes_pod"] = environ["HOSTNAME"]
+    return found
+
+
 def start_time(started: datetime) -> dict[str, Any]:
     """Return the wall-clock time of the start."""
     return {
@@ -88,7 +134,7 @@ def totals(summary: Summary, metrics: Mapping[str, float]) -> dict[str, Any]:
 def body(
     *, status: Status, domains: list[dict[str, Any]], missing: Sequence[str], warnings: Sequence[str],
     totals: Mapping[str, Any] | None, overhead: Mapping[str, Any], rows_lost: Mapping[str, int],
-    alternating_steps: int, missing_ranks: int = 0, unrecorded_processes: int = 0,
+    alternating_steps: int, work: Mapping[str, Any], missing_ranks: int = 0, unrecorded_processes: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the part that changes during the run. Only a finished run has ``totals``."""
     counts = {
@@ -106,4 +152,5 @@ def body(
         TOTALS: None if totals is None else dict(totals),
         **({ROWS_LOST: dict(rows_lost)} if rows_lost else {}),
         **{key: count for key, count in counts.items() if count},
+        **({WORK: dict(work)} if work else {}),
     }

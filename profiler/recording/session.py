@@ -30,11 +30,13 @@ from profiler.sensors import EXTERNAL
 from profiler.sensors.base import Found, Sensor
 from profiler.sensors.idle import with_idle_power
 from profiler.sensors.totals import NO_NODE, choose_total
-from profiler.storage.schema import RESUMED, RUN_FILE, TABLES
+from profiler.storage.schema import CONFIG, HARDWARE, RESUMED, RUN_FILE, TABLES
 from profiler.storage.writer import EXIT_SECONDS, START_SECONDS, BackgroundWriter, write_run_file
 from profiler.torch_hooks import lr_simulation
 from profiler.torch_hooks.manager import HookManager
 from profiler.units import NANOSECONDS_PER_SECOND
+from profiler.work import SECTION as WORK
+from profiler.work import WorkCounter, amount_of, read_work
 
 _CHECKPOINT_VERSION = 1
 _NOT_USED = "the external meter is not used: {refusal.reason}. {refusal.remedy}"
@@ -59,6 +61,7 @@ class Session:
         times_loading: Whether to hook into data loaders.
         monitor: Receives rows and progress on the recorder's thread.
         emit: Called with each new warning on the main process.
+        work: Counter of the units of work.
 
     Attributes:
         place: As given.
@@ -85,6 +88,7 @@ class Session:
         times_loading: bool,
         monitor: Monitor,
         emit: Callable[[str], None],
+        work: WorkCounter | None = None,
     ) -> None:
         self.place = place
         self.path = place.path
@@ -102,8 +106,10 @@ class Session:
             **metadata.head(
                 name=name, started=_now(), identity=place.identity, refusals=found.refusals, job=place.key
             ),
+            HARDWARE: metadata.hardware(found.sensors),
             **declared,
         }
+        self._work = WorkCounter({}) if work is None else work
         self._sensors = [GuardedSensor(sensor, self._warnings) for sensor in found.sensors]
         sampled = tuple(domain for sensor in found.sensors for domain in sensor.domains)
         domains = with_idle_power(choose_total(sampled, count), environ=os.environ)
@@ -293,6 +299,23 @@ class Session:
         """Record a value at this moment."""
         self._annotations.log(name, value)
 
+    def add_work(self, amounts: Mapping[str, Any]) -> None:
+        """Count the work of a step of this process, by unit; an amount that is not a number stays unknown."""
+        for unit, value in amounts.items():
+            amount = amount_of(value)
+            if amount is not None:
+                self._work.add(unit, amount)
+            elif value is not None:
+                self._warnings.warn(
+                    f"prof.step({unit}=...) got {type(value).__name__} that is not a positive number; the {unit} of "
+                    "the run are unknown"
+                )
+
+    def add_settings(self, settings: Mapping[str, Any]) -> None:
+        """Add settings of the training that the user did not give."""
+        self._head[CONFIG] = {**settings, **self._head.get(CONFIG, {})}
+        self._written_state = ()
+
     def enter_phase(self, name: str) -> bool:
         """Begin a phase. Return False when it is not recorded because phases follow each other too fast."""
         return self._annotations.enter_phase(name)
@@ -383,7 +406,13 @@ class Session:
             edge_joules=pipeline.edge_joules,
             sampler_cpu_seconds=self._sampler.cost.cpu_seconds,
             missing_ranks=self._missing_ranks,
+            work=read_work({WORK: self._work_section()}, totals.steps, is_continued=self.resumed is not None),
+            parameters=self._hooks.parameter_count,
         )
+
+    def _work_section(self) -> dict[str, Any]:
+        steps = None if self.status is Status.RUNNING else self._pipeline.totals.steps
+        return self._work.section(steps, self._hooks.parameter_count)
 
     def _levels(self) -> dict[str, float]:
         """Return the last level of the loss and of each logged metric."""
@@ -418,6 +447,7 @@ class Session:
             alternating_steps=self._pipeline.alternating_steps,
             missing_ranks=self._missing_ranks,
             unrecorded_processes=self.unrecorded_processes,
+            work=self._work_section(),
         )
 
     # Recorder's thread

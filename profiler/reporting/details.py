@@ -104,7 +104,7 @@ def _curve(
     return CurveDetails(
         name=known.name,
         chart=_chart(run, fit, known.name, inverse),
-        target_table=table_of(inverse, known.outlook, prices, summary.training_watts),
+        target_table=table_of(inverse, known.outlook, prices, summary.training_watts, _per_joule(summary)),
         assumptions=_assumptions(fit),
     )
 
@@ -171,6 +171,11 @@ def _assumptions(fit: "CurveFit") -> Assumptions:
         families=tuple(fit.families.items()),
         exponent=fit.exponent,
     )
+
+
+def _per_joule(summary: Summary) -> dict[str, float]:
+    joules = summary.total_joules
+    return {one.unit: one.total / joules for one in summary.work if one.total and joules}
 
 
 def _step_joules(steps: "pd.DataFrame") -> Band | None:

@@ -100,7 +100,14 @@ def render(report: "Report", options: RenderOptions) -> Rendered:
         begun=text.when(report.summary.started_at) if report.summary.started_at else "",
         answer=report.answer,
         advice=text.advice(report.answer),
-        facts=[line for line in (text.facts(report), *map(text.sentence, text.meters(report))) if line],
+        facts=[
+            line
+            for line in (
+                text.facts(report),
+                *map(text.sentence, (*text.work(report), *text.meters(report))),
+            )
+            if line
+        ],
         note=report.note,
         panels=panels,
         where=_keys(report) if "where" in drawn else None,
@@ -162,7 +169,10 @@ def _panel(report: "Report", number: int, drawn: "Mapping[str, Any]") -> Panel:
         target_table.slider(table, outlook.targets) if table is not None and outlook is not None else None
     )
     priced = (
-        [tables.targets(outlook, spent, report.training_watts), tables.scenarios(outlook, spent)]
+        [
+            tables.targets(outlook, spent, report.training_watts, report.priced_work),
+            tables.scenarios(outlook, spent),
+        ]
         if outlook is not None and (outlook.targets or outlook.asked)
         else []
     )

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,8 @@ _REPORTED = (
     "summary", "energy", "modelled_share", "watts", "training_watts", "step_joules", "step_seconds", "cost",
     "domains", "note", "refusals", "warnings", "waste",
 )  # fmt: skip
-_REPEATED = ("metered", "refusals", "warnings")
+_OF_WORK = ("total", "joules_each", "reason")
+_REPEATED = ("metered", "refusals", "warnings", "work", "parameters")
 """Keys of the summary that the report repeats, without identifiers of devices."""
 
 
@@ -26,6 +28,8 @@ def render(report: "Report", _: RenderOptions) -> Rendered:
         "report_version": REPORT_VERSION,
         "answer": plain(report.answer),
         **{name: plain(getattr(report, name)) for name in _REPORTED},
+        "work": _work(report),
+        "device_hours": plain(report.device_hours),
         "node_meters": plain(report.node_meters),
         "idle": plain(report.idle),
         "metric": first.name,
@@ -43,6 +47,11 @@ def render(report: "Report", _: RenderOptions) -> Rendered:
     for name in _REPEATED:
         del body["summary"][name]
     return Rendered(content=f"{json.dumps(body, indent=1, allow_nan=False)}\n".encode())
+
+
+def _work(report: "Report") -> dict[str, Any]:
+    units = {line.unit: {name: plain(getattr(line, name)) for name in _OF_WORK} for line in report.work}
+    return {"parameters": report.summary.parameters, **units}
 
 
 def _forecast(known: "MetricReport") -> dict[str, Any] | None:
@@ -73,6 +82,8 @@ def plain(value: Any) -> Any:
         return {name: plain(getattr(value, name)) for name in names}
     if isinstance(value, tuple):
         return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {name: plain(item) for name, item in value.items()}
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

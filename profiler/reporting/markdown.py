@@ -29,13 +29,14 @@ def _lines(report: "Report") -> Iterator[str]:
         ("Waste", " ".join(answer.waste)),
         ("Advice", text.advice(answer)),
         ("Measurement", answer.measuring),
+        *(("Work", text.sentence(line)) for line in text.work(report)),
         *(("Meters", text.sentence(line)) for line in text.meters(report)),
     ):
         if sentence:
             yield f"- {label}: {_plain(sentence)}"
     yield ""
     if outlook is not None and outlook.rows:
-        yield from _table(tables.targets(outlook, spent, report.training_watts))
+        yield from _table(tables.targets(outlook, spent, report.training_watts, report.priced_work))
     yield from _table(tables.anneals(report.details, report.metric))
     if len(report.metrics) > 1:
         yield from _table(tables.metrics(report))

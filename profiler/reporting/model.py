@@ -19,12 +19,14 @@ from profiler.records import (
     Refusal,
     Status,
     Summary,
+    Work,
     kind_of,
 )
 from profiler.reporting.answer import Answer, answer_of
 from profiler.reporting.forecast_section import Outlook
 from profiler.reporting.idle import IdleSplit, idle_split
 from profiler.reporting.metric_choice import LOSS
+from profiler.units import SECONDS_PER_HOUR
 
 if TYPE_CHECKING:
     from profiler.analysis.breakdown import Part
@@ -103,6 +105,23 @@ class Cost:
     gco2e: Interval | None
     money: Interval | None
     prices: Prices
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkLine:
+    """Work of a run in one unit, such as tokens.
+
+    Attributes:
+        unit: Name of the unit.
+        total: Amount; None if unknown.
+        joules_each: Energy of the whole run per unit, with its 90 % interval; None if unknown.
+        reason: Reason why it is unknown; empty where it is known.
+    """
+
+    unit: str
+    total: float | None
+    joules_each: Interval | None
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -290,6 +309,9 @@ class Report:
         warnings: Warnings of the run.
         examine: Computes the details.
         waste: Energy that bought nothing, by cause; empty for a healthy run.
+        work: Work of the run, one line per unit.
+        device_hours: Duration times the accelerators that were used, in hours; None without one, or if their number is
+            unknown.
     """
 
     summary: Summary
@@ -307,6 +329,13 @@ class Report:
     warnings: tuple[str, ...]
     examine: Callable[[], Details]
     waste: "tuple[WasteLine, ...]" = ()
+    work: tuple[WorkLine, ...] = ()
+    device_hours: float | None = None
+
+    @property
+    def priced_work(self) -> WorkLine | None:
+        """The first unit whose energy is known; forecasts are given in it too."""
+        return next((line for line in self.work if line.joules_each is not None), None)
 
     @cached_property
     def idle(self) -> IdleSplit | None:
@@ -399,7 +428,31 @@ def build(
         warnings=summary.warnings,
         examine=examine or Details,
         waste=waste,
+        work=tuple(_work(one, energy, summary) for one in summary.work),
+        device_hours=_device_hours(summary),
     )
+
+
+def _work(known: Work, energy: Interval | None, summary: Summary) -> WorkLine:
+    reason, each = known.reason, None
+    if known.total and energy is not None and summary.is_incomplete:
+        reason = f"the energy is incomplete, so that per {known.unit.removesuffix('s')} is unknown"
+    elif known.total:
+        total = known.total
+        each = converted(energy, lambda joules: joules / total)
+    return WorkLine(unit=known.unit, total=known.total, joules_each=each, reason=reason)
+
+
+def _device_hours(summary: Summary) -> float | None:
+    counted = [one.domain.kind for one in summary.metered if one.domain.billed]
+    if summary.missing_ranks:
+        return None
+    # A meter of a whole node, or of a module of several accelerators, does not show how many there are.
+    if any("accelerators" in kind.covers and not kind.is_accelerator for kind in counted):
+        return None
+    kinds = [*counted, *map(kind_of, summary.missing)]
+    devices = sum(kind.is_accelerator for kind in kinds)
+    return devices * summary.window_seconds / SECONDS_PER_HOUR if devices else None
 
 
 def _refused(summary: Summary, refused: str) -> str:

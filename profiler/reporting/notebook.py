@@ -23,9 +23,16 @@ def run_html(run: "StoredRun") -> str:
         figure=Markup(svg.curve(report)),  # noqa: S704 - rendered with autoescape
         tone=report.answer.tone.value,
         status=report.answer.status,
-        sentences=[*text.sentences(report.answer), *map(text.sentence, text.meters(report))],
+        sentences=[
+            *text.sentences(report.answer),
+            *map(text.sentence, (*text.work(report), *text.meters(report))),
+        ],
         cards=tables.cards_of(report),
-        tables=[tables.targets(outlook, report.summary.total_joules or 0.0, report.training_watts)]
+        tables=[
+            tables.targets(
+                outlook, report.summary.total_joules or 0.0, report.training_watts, report.priced_work
+            )
+        ]
         if outlook
         else [],
     )

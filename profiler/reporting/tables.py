@@ -10,7 +10,7 @@ from profiler.units import format_joules, format_seconds, format_si, format_watt
 
 if TYPE_CHECKING:
     from profiler.reporting.forecast_section import Outlook, PlannedEnd, Target
-    from profiler.reporting.model import Details, DomainLine, Overhead, Report
+    from profiler.reporting.model import Details, DomainLine, Overhead, Report, WorkLine
 
 Row = tuple[str, ...]
 _UNKNOWN = "-"
@@ -121,19 +121,28 @@ def _planned(end: "PlannedEnd", name: str) -> Card:
     return Card(label=f"{name[:1].upper()}{name[1:]} at the end of the plan", value=value, note=note)
 
 
-def targets(outlook: "Outlook", spent: float, watts: float | None) -> Table:
-    """Tabulate targets and their prices, in time too where the mean power is known."""
+def targets(outlook: "Outlook", spent: float, watts: float | None, work: "WorkLine | None" = None) -> Table:
+    """Tabulate targets and their prices, also in time and units of work where they are known."""
     time = ("more time",) if watts else ()
+    units = () if work is None else (f"more {text.one_line(work.unit)}",)
     return Table(
         caption=f"Cost of a {'lower' if outlook.goal == 'min' else 'higher'} {text.one_line(outlook.metric)}",
-        head=("target", "change", "more energy", "90 % interval", *time, text.OUT_OF_REACH),
-        rows=tuple(_target(row, outlook.goal, spent, watts) for row in outlook.rows),
+        head=("target", "change", "more energy", "90 % interval", *time, *units, text.OUT_OF_REACH),
+        rows=tuple(_target(row, outlook.goal, spent, watts, work) for row in outlook.rows),
     )
 
 
-def _target(row: "Target", goal: str, spent: float, watts: float | None) -> Row:
+def _target(row: "Target", goal: str, spent: float, watts: float | None, work: "WorkLine | None") -> Row:
     level, change, energy, ends, never = text.target(row, goal, spent)
-    return (level, change, energy, ends, *_time(row, spent, watts), never)
+    return (level, change, energy, ends, *_time(row, spent, watts), *_work(row, spent, work), never)
+
+
+def _work(row: "Target", spent: float, work: "WorkLine | None") -> Row:
+    if work is None or work.joules_each is None:
+        return ()
+    each = work.joules_each.median
+    more = None if row.more is None else text.scaled(row.more, 1.0 / each)
+    return text.price(row.forecast.verdict, more, text.amount, spent / each)[:1]
 
 
 def _time(row: "Target", spent: float, watts: float | None) -> Row:

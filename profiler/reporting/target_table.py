@@ -1,8 +1,8 @@
 """Prices of about four hundred target losses, as columns for JSON and as finished strings for the page's slider."""
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from profiler.records import Interval, Verdict
@@ -33,12 +33,14 @@ class PerJoule:
         kwh: Kilowatt-hours at the building's meter.
         gco2e: Grams of CO2 equivalent; None while the grid is unknown.
         money: In the user's currency; None while the price is unknown.
+        work: Amount of each unit of work whose energy is known.
     """
 
     seconds: float | None
     kwh: float
     gco2e: float | None
     money: float | None
+    work: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +74,13 @@ class TargetTable:
         return min(range(len(self.losses)), key=lambda row: abs(self.losses[row] - loss))
 
 
-def table_of(inverse: "Inverse", outlook: "Outlook", prices: "Prices", watts: float | None) -> TargetTable:
+def table_of(
+    inverse: "Inverse",
+    outlook: "Outlook",
+    prices: "Prices",
+    watts: float | None,
+    work: Mapping[str, float] | None = None,
+) -> TargetTable:
     """Price losses from the curve's start to below its floor.
 
     Args:
@@ -80,6 +88,7 @@ def table_of(inverse: "Inverse", outlook: "Outlook", prices: "Prices", watts: fl
         outlook: The forecast; its targets are rows, so that both agree to the last digit.
         prices: Prices of a kilowatt-hour.
         watts: Mean power of the training.
+        work: Amount of each unit of work per joule.
     """
     listed = {target.loss: target.forecast for target in (*outlook.targets, *outlook.asked)}
     losses = _losses(inverse.fit, listed)
@@ -97,6 +106,7 @@ def table_of(inverse: "Inverse", outlook: "Outlook", prices: "Prices", watts: fl
             kwh=prices.kwh(1.0),
             gco2e=prices.gco2e(1.0),
             money=prices.money(1.0),
+            work=work or {},
         ),
     )
 
@@ -158,6 +168,7 @@ def _quantities(per_joule: PerJoule) -> dict[str, tuple[float, text.Format]]:
         "Electricity": (per_joule.kwh, text.kwh),
         "Carbon": (per_joule.gco2e, text.carbon),
         "Money": (per_joule.money, text.money),
+        **{text.one_line(unit).capitalize(): (each, text.amount) for unit, each in per_joule.work.items()},
     }
     return {name: (factor, unit) for name, (factor, unit) in known.items() if factor is not None}
 

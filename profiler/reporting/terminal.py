@@ -58,6 +58,8 @@ def body(report: "Report") -> Iterator[str]:
     for sentence in text.meters(report):
         yield from _labelled("", text.one_line(sentence))
     yield from _labelled("where", _where(report.summary))
+    for number, sentence in enumerate(text.work(report)):
+        yield from _labelled("" if number else "work", sentence)
     table = list(_targets(outlook, report.summary.total_joules or 0.0)) if outlook is not None else []
     # The table of targets holds the prices that follow the first sentence.
     worth = answer.worth[:1] if table and len(answer.worth) > 1 else answer.worth

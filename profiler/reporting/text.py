@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from profiler.reporting.comparison import Comparison, Spread
     from profiler.reporting.forecast_section import Best, Outlook, PlannedEnd, Scenario, Target
     from profiler.reporting.idle import IdleSplit
-    from profiler.reporting.model import Cost, DomainLine, NodeMeter, Report
+    from profiler.reporting.model import Cost, DomainLine, NodeMeter, Report, WorkLine
     from profiler.reporting.waste import WasteLine
 
 Format = Callable[[float, int], str]
@@ -440,7 +440,39 @@ def facts(report: "Report") -> str:
     if report.step_seconds is None:
         return ""
     watts = [] if report.watts is None else [f"{format_si(report.watts, 'W')} on average"]
-    return ", ".join([steps(report), *watts])
+    return ", ".join(filter(None, [steps(report), *watts, device_hours(report)]))
+
+
+_LARGE_NUMBERS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
+
+
+def amount(number: float, digits: int = 3) -> str:
+    """Format a number of things: ``524,000``, ``1.64 million``."""
+    for size, name in _LARGE_NUMBERS:
+        if number >= size:
+            return f"{significant(number / size, digits)} {name}"
+    return f"{float(f'{number:.{digits}g}'):,.0f}" if number >= 1 else significant(number, digits)
+
+
+def work(report: "Report") -> list[str]:
+    """Format the work of a run, with the energy per unit."""
+    return [_work(line) for line in report.work]
+
+
+def _work(line: "WorkLine") -> str:
+    if line.total is None:
+        return one_line(line.reason)
+    name = one_line(line.unit)
+    total = f"{amount(line.total, 3 if line.total >= 1e6 else 6)} {name}"  # noqa: PLR2004 - whole below a million
+    if line.joules_each is None:
+        return f"{total}; {one_line(line.reason)}" if line.reason else total
+    each = joules(line.joules_each.median, digits_of(line.joules_each))
+    return f"{total}, {each} per {name.removesuffix('s')}, {within(line.joules_each)}"
+
+
+def device_hours(report: "Report") -> str:
+    """Format the time of the accelerators; empty without one."""
+    return "" if report.device_hours is None else f"{significant(report.device_hours)} device-hours"
 
 
 def perfection(outlook: "Outlook") -> str:

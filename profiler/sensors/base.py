@@ -22,7 +22,9 @@ class Sensor(Protocol):
     process, or uses the network.
 
     A sensor may also have a property ``warnings`` of type ``tuple[str, ...]``: sentences about events since it was
-    opened that its readings do not show, such as a counter reset. The recording reports each sentence once.
+    opened that its readings do not show, such as a counter reset. The recording reports each sentence once. An
+    attribute ``hardware`` may hold ``boards``, the model of each domain's device by name, and ``driver``, the driver's
+    version.
     """
 
     @property

@@ -1,7 +1,7 @@
 """NVIDIA boards read through NVML: the energy counter where the board has one, otherwise its power."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from profiler.sensors.nvml_device import (
     is_shared,
     plan_board,
     power_limit_watts,
+    query,
 )
 from profiler.sensors.nvml_samples import PowerBuffer, known_clocks
 from profiler.sensors.nvml_state import StateReader
@@ -193,9 +194,16 @@ class NvmlSensor:
         nvml: The initialised ``pynvml`` module; the sensor shuts it down.
         gpus: The boards.
         clock: Clock of the readings.
+        hardware: Models of the boards and version of the driver.
+
+    Attributes:
+        hardware: As given.
     """
 
-    def __init__(self, nvml: Any, gpus: Sequence[GpuMeter], *, clock: Clock) -> None:
+    def __init__(
+        self, nvml: Any, gpus: Sequence[GpuMeter], *, clock: Clock, hardware: Mapping[str, Any] | None = None
+    ) -> None:
+        self.hardware = hardware or {}
         self._nvml = nvml
         self._gpus = tuple(gpus)
         self._clock = clock
@@ -307,7 +315,13 @@ def _open_visible(nvml: Any, environment: Environment) -> Found:
             refusals.append(_refusal(f"gpu:{index}", error))
     if not meters:
         raise SensorUnavailableError(refusals[-1].reason, remedy=refusals[-1].remedy)
-    return Found(sensors=(NvmlSensor(nvml, meters, clock=environment.clock),), refusals=tuple(refusals))
+    models = {f"gpu:{index}": board.model for index, board in visible.boards}
+    hardware = {
+        "boards": {meter.domain.name: models[meter.domain.name] for meter in meters},
+        "driver": query(nvml, lambda: str(nvml.nvmlSystemGetDriverVersion()), ""),
+    }
+    sensor = NvmlSensor(nvml, meters, clock=environment.clock, hardware=hardware)
+    return Found(sensors=(sensor,), refusals=tuple(refusals))
 
 
 def _list_boards(nvml: Any) -> tuple[list[tuple[Board, Any]], list[Refusal]]:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from profiler import budget, emissions, lr_plan
+from profiler import budget, emissions, lr_plan, work
 from profiler.errors import RunDamagedError, RunForeignError, RunNotFoundError, RunTooNewError
 from profiler.records import Provenance, Status
 from profiler.storage.files import printable, read_bounded
 from profiler.storage.schema import (
     ALTERNATING_STEPS,
+    BATCH_JOB,
     CONFIG,
+    HARDWARE,
     JOB,
     MERGED,
     MISSING_RANKS,
@@ -35,6 +37,7 @@ from profiler.storage.schema import (
 _MOST_BYTES = 64_000_000
 _MOST_RANKS = 1 << 20
 _MOST_STEPS = 10**15
+_MOST_PARAMETERS = 10**18
 _MOST_SECONDS = 1e11
 _MOST_JOULES = 1e12
 _SHOWN = 40
@@ -169,6 +172,21 @@ class _Section(_Kind):
         return next(filter(None, faults), "")
 
 
+_AMOUNT = _Number(0.0, 1e300)
+_WORK = _Section(
+    {"per_step": _AMOUNT, "total": _Optional(_AMOUNT), "counted": _AMOUNT, "calls": _Whole(0, _MOST_STEPS)}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _WorkEntry(_Kind):
+    """Number of parameters, or an object of one unit of work."""
+
+    def fault(self, value: object, field: str) -> str:
+        kind = _WORK if isinstance(value, dict) else _Whole(0, _MOST_PARAMETERS)
+        return kind.fault(value, field)
+
+
 _SECONDS = _Number(-_MOST_SECONDS, _MOST_SECONDS)
 _LENGTH = _Number(0.0, _MOST_SECONDS)
 _JOULES = _Number(-_MOST_JOULES, _MOST_JOULES)
@@ -270,6 +288,11 @@ _SCHEMA = _Section(
             {"source": _TEXT, "knots": _List(_Pair(_Whole(), _Number(0.0, 1e300)))}, required=("source",)
         ),
         CONFIG: _Map(_Plain()),
+        HARDWARE: _Section(
+            {"boards": _Map(_TEXT), "processor": _TEXT, "memory_bytes": _Whole(0, 10**18), "driver": _TEXT}
+        ),
+        BATCH_JOB: _Map(_TEXT),
+        work.SECTION: _Map(_WorkEntry()),
         budget.SECTION: _Section(
             {
                 "target_loss": _Number(-1e300, 1e300),

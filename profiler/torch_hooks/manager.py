@@ -54,6 +54,11 @@ class HookManager:
         """Devices of the parameters of all known optimizers."""
         return tuple(self.context.devices)
 
+    @property
+    def parameter_count(self) -> int | None:
+        """Number of trained parameters; None if unknown."""
+        return self.context.trainings.parameter_count
+
     def attach(self, sink: Sink, *, times_loading: bool = False) -> None:
         """Send events to ``sink``; the first sink installs the hooks.
 

@@ -9,6 +9,7 @@ Parameters that are added to a known optimizer are not examined. The index of a 
 optimizer of an earlier training that is updated again takes part in the present one.
 """
 
+import sys
 import threading
 import weakref
 from collections.abc import Iterable
@@ -27,6 +28,13 @@ class Trainings:
         self._count = 0
         self._parameters: dict[int, tuple[weakref.ref[Any], int]] = {}
         self._optimizers: dict[int, list[weakref.ref[Any]]] = {}
+        self._sizes: dict[int, int | None] = {}
+
+    @property
+    def parameter_count(self) -> int | None:
+        """Number of trained parameters of the largest training; None if unknown, as for sharded ones."""
+        sizes = tuple(self._sizes.values())
+        return max((size or 0 for size in sizes), default=None) if None not in sizes else None
 
     def classify(self, optimizer: Any, present: int | None) -> int | None:
         """Return the training of a new optimizer, or None while it may be a partner (T3).
@@ -73,11 +81,21 @@ class Trainings:
         existing = [one for one in self._optimizers.get(index, ()) if one() is not None]
         self._optimizers[index] = [*existing, weakref.ref(optimizer)]
         for parameter in _parameters(optimizer):
+            if self._training_of(parameter) != index:
+                size, known = _size(parameter), self._sizes.get(index, 0)
+                self._sizes[index] = None if size is None or known is None else known + size
             self._parameters[id(parameter)] = weakref.ref(parameter), index
 
     def _training_of(self, parameter: Any) -> int | None:
         found = self._parameters.get(id(parameter))
         return found[1] if found is not None and found[0]() is parameter else None  # ids are reused
+
+
+def _size(parameter: Any) -> int | None:
+    """Return the number of elements of a parameter; None for a part of sharded parameters (FSDP, ZeRO)."""
+    name = type(parameter).__name__
+    is_whole = name != "FlatParameter" and isinstance(parameter, sys.modules["torch"].nn.Parameter)
+    return int(parameter.numel()) if is_whole else None
 
 
 def _parameters(optimizer: Any) -> Iterable[Any]:
