@@ -216,7 +216,7 @@ def explain(
                 joules=(first.joules, second.joules),
                 steps=(first.steps, second.steps),
                 factors=tuple(_factors(runs, first, second)),
-                is_same_machine=_is_same_machine(runs),
+                is_same_machine=is_same_machine(runs),
             )
     raise ForecastRefusedError(
         "no_common_range",
@@ -240,7 +240,7 @@ def _levels(fits: "tuple[CurveFit, CurveFit]") -> Iterator[float]:
 
 def _factors(runs: "tuple[StoredRun, StoredRun]", first: _Part, second: _Part) -> Iterator[Factor]:
     steps_error = math.hypot(first.step_error, second.step_error)
-    shares = _gain_error(runs)
+    shares = gain_error(runs)
     yield _factor(JOULES, second.joules / first.joules, math.hypot(steps_error, shares))
     yield _factor(STEPS, second.steps / first.steps, steps_error)
     seconds = second.step_seconds / second.steps, first.step_seconds / first.steps
@@ -255,7 +255,7 @@ def _factors(runs: "tuple[StoredRun, StoredRun]", first: _Part, second: _Part) -
         if min(power) <= 0.0:
             continue
         noise = math.hypot(first.category_errors[name], second.category_errors[name])
-        gain = _gain_error(runs, name)
+        gain = gain_error(runs, name)
         yield _factor(f"{WATTS}.{name}", power[0] / power[1], math.hypot(noise, gain))
 
 
@@ -268,12 +268,12 @@ def _factor(name: str, ratio: float, error: float) -> Factor:
     return Factor(name=name, ratio=ratio, low=ratio / spread, high=ratio * spread, probability=certainty)
 
 
-def _gain_error(runs: "tuple[StoredRun, StoredRun]", category: str | None = None) -> float:
+def gain_error(runs: "tuple[StoredRun, StoredRun]", category: str | None = None) -> float:
     """Return the standard deviation of the log ratio of the powers from errors of the sensors.
 
     The error of a sensor that measured both runs cancels as far as its share in both is the same.
     """
-    is_same = _is_same_machine(runs)
+    is_same = is_same_machine(runs)
     shares = [_shares(run, category) for run in runs]
     known = [{name: domain for name, domain in run.domains.items() if name in share}
              for run, share in zip(runs, shares, strict=True)]  # fmt: skip
@@ -305,7 +305,7 @@ def _combined(domains: Mapping[str, Domain], shares: Mapping[str, float]) -> flo
     return math.hypot(estimated, math.sqrt(measured))
 
 
-def _is_same_machine(runs: "tuple[StoredRun, StoredRun]") -> bool:
+def is_same_machine(runs: "tuple[StoredRun, StoredRun]") -> bool:
     """Return True if the same sensors of one host measured both runs."""
     hosts = [str(run.meta.get("host") or "") for run in runs]
     boards = [
