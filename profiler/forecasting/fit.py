@@ -151,6 +151,18 @@ def with_constant_rate(fit: CurveFit) -> CurveFit:
     return _fit(fit.history.fine, replace(fit.history.context, schedule=constant, planned=False))
 
 
+def prefix_fit(fit: CurveFit, joules: float) -> CurveFit | None:
+    """Fit the part of a curve up to an energy since the start of the run; None without a point in it.
+
+    A recorded learning rate counts as a plan for what follows, as it would have been at that time.
+    """
+    fine, context = fit.history.fine, fit.history.context
+    before = int((fine.joules <= joules - context.origin_joules).sum())
+    if not before:
+        return None
+    return _fit(fine.first(before), replace(context, planned=context.schedule is not None))
+
+
 def _steps(steps: Rate | None) -> StepAt | None:
     if steps is None or not np.size(steps[0]):
         return None
