@@ -1,6 +1,7 @@
 """Exact unit constants and formatting of quantities for people."""
 
 import math
+import re
 
 NANOSECONDS_PER_SECOND = 1_000_000_000
 MICROJOULES_PER_JOULE = 1_000_000
@@ -13,6 +14,9 @@ SECONDS_PER_YEAR = 31_557_600.0
 
 _PREFIXES = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"),
              (1.0, ""), (1e-3, "m"), (1e-6, "u"))  # fmt: skip
+_AMOUNT = re.compile(r"([\d.]+(?:[eE][-+]?\d+)?)\s*(?:([kMGTP]?)(J|Wh))?", re.ASCII)
+_ENERGY_UNITS = {"J": 1.0, "Wh": JOULES_PER_KWH / 1e3}
+_LARGER = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 _DURATIONS = (
     (1e9 * SECONDS_PER_YEAR, "billion years"),
     (1e6 * SECONDS_PER_YEAR, "million years"),
@@ -21,6 +25,19 @@ _DURATIONS = (
     (SECONDS_PER_HOUR, "h"),
     (SECONDS_PER_MINUTE, "min"),
 )
+
+
+def parse_joules(text: str) -> float:
+    """Convert text such as ``5MJ``, ``2 kWh`` or ``800`` to joules.
+
+    Raises:
+        ValueError: It is not a positive finite number with an optional unit of energy.
+    """
+    found = _AMOUNT.fullmatch(text.strip())
+    joules = float(found[1]) * _ENERGY_UNITS[found[3] or "J"] * _LARGER[found[2] or ""] if found else 0.0
+    if not 0.0 < joules < math.inf:
+        raise ValueError(text)
+    return joules
 
 
 def significant(value: float, digits: int = 3) -> str:

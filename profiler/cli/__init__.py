@@ -31,6 +31,7 @@ COMMANDS = {
     "watch": Command("profiler.cli.watch", "watch a run while it trains, in a terminal or a browser"),
     "list": Command("profiler.cli.listing", "list runs, with their energy and the level of their metric"),
     "compare": Command("profiler.cli.compare", "compare the energy of several runs at equal loss"),
+    "allocate": Command("profiler.cli.allocate", "advise which runs of a sweep deserve more energy"),
     "merge": Command("profiler.cli.merge", "merge the records of the processes of one job"),
     "export": Command("profiler.cli.export", "export a run to the format of another tool"),
     "doctor": Command("profiler.cli.doctor", "list what this machine can measure, and how to measure more"),

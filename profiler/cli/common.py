@@ -13,6 +13,7 @@ from profiler._compat import printable
 from profiler.config import Keyword, keywords
 from profiler.emissions import Prices, make_prices, read_prices
 from profiler.errors import UsageError
+from profiler.units import parse_joules
 
 PRICES = ("country", "grid_gco2e_per_kwh", "price_per_kwh", "currency", "pue")
 """Keywords of a recording that can also be given after it."""
@@ -65,6 +66,20 @@ def number(flag: str, text: str) -> float:
     if math.isnan(value):
         raise UsageError(f"{flag} must be a number, not {text!r}.")
     return value
+
+
+def joules(flag: str, text: str) -> float:
+    """Convert an amount of energy with its unit to joules.
+
+    Raises:
+        UsageError: It is not a positive number with a unit of energy.
+    """
+    try:
+        return parse_joules(text)
+    except ValueError:
+        raise UsageError(
+            f"{flag} must be an amount of energy such as 5MJ, 800kJ or 2kWh, not {text!r}."
+        ) from None
 
 
 def add_metric(parser: argparse.ArgumentParser) -> None:

@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING
 from profiler.forecasting.binning import CurveBins, Dropped
 
 if TYPE_CHECKING:
+    from profiler.forecasting.allocation import should_stop
     from profiler.forecasting.fit import fit_bins, fit_curve
     from profiler.forecasting.frontier import Frontier, fit_frontier
     from profiler.forecasting.priors import Priors
     from profiler.forecasting.result import CurveFit
 
-__all__ = ["CurveBins", "CurveFit", "Dropped", "Frontier", "Priors", "fit_bins", "fit_curve", "fit_frontier"]
+__all__ = [
+    "CurveBins",
+    "CurveFit",
+    "Dropped",
+    "Frontier",
+    "Priors",
+    "fit_bins",
+    "fit_curve",
+    "fit_frontier",
+    "should_stop",
+]
 
 _MODULES = {
     "CurveFit": "result",
@@ -23,6 +34,7 @@ _MODULES = {
     "fit_bins": "fit",
     "fit_curve": "fit",
     "fit_frontier": "frontier",
+    "should_stop": "allocation",
 }
 
 

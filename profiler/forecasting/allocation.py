@@ -6,14 +6,14 @@ asked probability.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from profiler.errors import ForecastRefusedError, UsageError
 from profiler.forecasting.curve import FloatArray
-from profiler.forecasting.fit import prefix_fit
+from profiler.forecasting.fit import fit_curve, prefix_fit
 from profiler.forecasting.result import CurveFit
 from profiler.records import CurveState, Interval
 
@@ -151,14 +151,20 @@ def _has_level(fit: CurveFit, budget: float) -> bool:
 _LOST = (CurveState.DIVERGED, CurveState.RISING)
 
 
+def _is_lost(fit: CurveFit, budget: float) -> bool:
+    """Return True for a curve that got worse before the budget, or whose values are not finite there."""
+    last_finite = fit.origin_joules + fit.history.fine.last_joules
+    return fit.state in _LOST and budget > last_finite
+
+
 def _quantiles(fit: CurveFit, budget: float) -> FloatArray | None:
     """Return quantiles of the log level at the budget; none for a curve that got worse, None where it is unknown."""
     probabilities = (np.arange(QUANTILES) + 0.5) / QUANTILES
+    if _is_lost(fit, budget):
+        return np.empty(0)
     if budget <= fit.joules and fit.state is not CurveState.NOT_A_PROGRESS_MEASURE:
         level, error = fit.smoothed.log_at(budget), max(_error(fit), _LEAST_ERROR)
         return np.asarray([level + error * _normal(float(p)) for p in probabilities])
-    if fit.state in _LOST:
-        return np.empty(0)
     if not fit.has_forecast:
         return None
     predictive = fit.predictives[fit.scenarios[0]]
@@ -247,7 +253,9 @@ def backtest(
     used = [fit for fit in fits if fit is not None and _is_usable(fit) and fit.joules >= budget]
     if len(used) < _FEWEST:
         return ()
-    final = np.array([fit.smoothed.log_at(budget) for fit in used])
+    final = np.array([math.inf if _is_lost(fit, budget) else fit.smoothed.log_at(budget) for fit in used])
+    if not np.isfinite(final).any():
+        return ()
     tests = []
     for share in SHARES:
         try:
@@ -268,3 +276,39 @@ def backtest(
             )
         )
     return tuple(tests)
+
+
+def should_stop(
+    curves: Sequence[Mapping[float, float]],
+    index: int,
+    budget_joules: float,
+    *,
+    goal: str = "min",
+    best: float | None = None,
+    keep: float = KEEP,
+) -> bool:
+    """Return True if a run of a sweep is not worth more energy, for schedulers of other libraries.
+
+    Args:
+        curves: For each run, the values of one metric by the joules since the start of the run.
+        index: Position of the run in question.
+        budget_joules: Energy of each run at which the runs are compared.
+        goal: ``min`` for a metric that falls, ``max`` for one that rises.
+        best: The best possible value of a metric that rises; 1.0 for an accuracy.
+        keep: Probability with which the kept runs contain the best one.
+
+    Raises:
+        UsageError: An argument is invalid.
+    """
+    fits: list[CurveFit | None] = []
+    for curve in curves:
+        try:
+            fits.append(fit_curve(list(curve), list(curve.values()), goal=goal, best=best))
+        except ForecastRefusedError:
+            fits.append(None)  # no finite value yet: the run is neither stopped nor a rival
+    try:
+        return allocate(fits, budget_joules, keep=keep)[index].stop
+    except ForecastRefusedError as error:
+        # Without a forecast of any run, a run whose own curve got worse is still lost.
+        own = fits[index]
+        return error.code == "no_candidates" and own is not None and _is_lost(own, budget_joules)

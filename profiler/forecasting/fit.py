@@ -160,7 +160,11 @@ def prefix_fit(fit: CurveFit, joules: float) -> CurveFit | None:
     before = int((fine.joules <= joules - context.origin_joules).sum())
     if not before:
         return None
-    return _fit(fine.first(before), replace(context, planned=context.schedule is not None))
+    prefix, limit = fine.first(before), joules - context.origin_joules
+    tail = fine.facts.tail_nonfinite if fine.facts.first_nonfinite_joules <= limit else 0
+    end = min(limit, fine.facts.end_joules) if tail else prefix.last_joules
+    facts = replace(fine.facts, tail_nonfinite=tail, tail_zeros=0, end_joules=end)
+    return _fit(replace(prefix, facts=facts), replace(context, planned=context.schedule is not None))
 
 
 def _steps(steps: Rate | None) -> StepAt | None:

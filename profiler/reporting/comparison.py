@@ -165,7 +165,7 @@ class _Curve:
     def fit(self) -> "CurveFit":
         if self.report.refused:
             raise ForecastRefusedError("no_curve", self.report.refused, remedy="")
-        if self.metric not in _names(self.run):
+        if self.metric not in metric_names(self.run):
             raise ForecastRefusedError("no_metric", f"It has no metric {self.metric}.", remedy="")
         return fit_metric(self.run, learning_rate_trace(self.run), self.metric, **self.options)
 
@@ -199,15 +199,15 @@ def compare(
     """
     from profiler.forecasting.frontier import trace
 
-    logged = list(dict.fromkeys(name for run in runs for name in _names(run)))
-    shared = [name for name in logged if all(name in _names(run) for run in runs if len(run.steps))]
+    logged = list(dict.fromkeys(name for run in runs for name in metric_names(run)))
+    shared = [name for name in logged if all(name in metric_names(run) for run in runs if len(run.steps))]
     chosen = headline(logged if metric is not None else shared, metric, goal)
-    direction = _direction(chosen.name, chosen.goal)
-    options = _options(runs, chosen.name, direction)
+    direction = direction_of(chosen.name, chosen.goal)
+    options = fit_options(runs, chosen.name, direction)
     known_prices = prices or [read_prices(run.meta) for run in runs]
     reports = [build(run.summary(), prices=one) for run, one in zip(runs, known_prices, strict=True)]
     curves = [_Curve(run, report, chosen.name, options) for run, report in zip(runs, reports, strict=True)]
-    names = _run_names(runs)
+    names = run_names(runs)
     envelope = trace(curves, names)
     spread = _spread(runs, envelope, seed_spread)
     asked = tuple(dict.fromkeys(levels)) or _common_levels(*envelope.common)
@@ -252,22 +252,28 @@ def _explained(
     return replace(known, why=found.factors, why_level=found.level, why_runs=ends, why_joules=found.joules)
 
 
-def _names(run: "StoredRun") -> list[str]:
+def metric_names(run: "StoredRun") -> list[str]:
+    """Return the loss and the logged metrics of a run."""
     return [LOSS, *(str(name) for name in run.metrics["name"].unique() if name != LOSS)]
 
 
-def _direction(name: str, goal: str | None) -> str:
+def direction_of(name: str, goal: str | None) -> str:
+    """Return the direction of a metric, given or known from its name.
+
+    Raises:
+        UsageError: It is unknown.
+    """
     direction = goal or goal_of(name)
     if direction is None:
         raise UsageError(f"the direction of {name} is unknown: give --goal min or max.")
     return direction
 
 
-def _options(runs: "Sequence[StoredRun]", metric: str, goal: str) -> dict[str, Any]:
+def fit_options(runs: "Sequence[StoredRun]", metric: str, goal: str) -> dict[str, Any]:
     """Return the options of every fit, so that errors of a metric that rises count from one best value."""
     if goal == "min":
         return {}
-    highest = max(float(metric_points(run, metric)[1].max()) for run in runs if metric in _names(run))
+    highest = max(float(metric_points(run, metric)[1].max()) for run in runs if metric in metric_names(run))
     best = best_of(metric, highest)
     if best is None:
         raise UsageError(f"the best possible value of {metric} is not known, so that its runs have no curve.")
@@ -344,7 +350,7 @@ def _flags(runs: "Sequence[StoredRun]", envelope: "Envelope") -> "list[str]":
     """Return the signs that the runs are of different tasks."""
     found = []
     used = [run for run, fit in zip(runs, envelope.fits, strict=True) if fit is not None]
-    names = [set(_names(run)) - {LOSS} for run in used]
+    names = [set(metric_names(run)) - {LOSS} for run in used]
     unlike = set[str]().union(*names).difference(names[0].intersection(*names))
     if unlike and all(names):
         found.append(f"Not every run logged the same metrics: {text.listed(sorted(unlike))}.")
@@ -374,7 +380,7 @@ def _ahead(frontier: "Frontier") -> tuple[Ahead, ...]:
     return tuple(Ahead(joules=joules, loss=frontier.loss_at(joules)) for joules in amounts)
 
 
-def _run_names(runs: "Sequence[StoredRun]") -> list[str]:
+def run_names(runs: "Sequence[StoredRun]") -> list[str]:
     """Return the name of each run, or that of its directory where names repeat."""
     names = [str(run.meta.get("name", "")) for run in runs]
     return [

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from profiler.analysis.factors import Factor
     from profiler.analysis.waste import Waste
     from profiler.emissions import Prices
+    from profiler.forecasting.allocation import AdviceTest
     from profiler.forecasting.anneal import AnnealOption
     from profiler.forecasting.backtest import Backtest
     from profiler.forecasting.ranking import Ranking
     from profiler.records import Summary
+    from profiler.reporting.allocation import Allocation, AllocationLine
     from profiler.reporting.answer import Answer
     from profiler.reporting.comparison import Comparison, Spread
     from profiler.reporting.forecast_section import Best, Outlook, PlannedEnd, Scenario, Target
@@ -877,6 +879,47 @@ def why_note(known: "Comparison") -> str:
         else f"Energy and steps include the spread of {percent(known.spread.share)} between seeds."
     )
     return f"The energy is the product of steps, seconds, watts and the energy outside steps. {seeds}"
+
+
+def allocation(known: "Allocation") -> str:
+    """Return the advice on a sweep in a sentence."""
+    kept = [line for line in known.runs if not line.stop]
+    stopped = len(known.runs) - len(kept)
+    goal = f"at {joules(known.budget_joules)} per run"
+    if not stopped:
+        return f"Keep all {len(kept)} runs: no choice of fewer contains the best one {goal} with 95 %."
+    return (
+        f"Keep {counted(len(kept), 'run')} of {len(known.runs)} and stop {stopped}, which saves "
+        f"{joules(known.joules_saved)}: the kept ones contain the best one {goal} with 95 %."
+    )
+
+
+def allocation_advice(line: "AllocationLine") -> str:
+    """Format the advice on one run of a sweep."""
+    if line.p_best is None:
+        return "too early"
+    if not line.stop:
+        return "keep"
+    return "stop" if line.status is Status.RUNNING else "do not resume"
+
+
+def advice_tests(known: "Allocation") -> list[str]:
+    """Return the tests of the advice on the recorded past, in sentences."""
+    if not known.backtest:
+        return ["The runs are too short, or too few, to test this advice on their past."]
+    return [
+        f"Backtest: at {percent(one.share)} of {joules(one.budget_joules)}, this advice stops {one.stopped} of "
+        f"{one.runs} runs, saves {percent(one.saved_share)} of their energy, and {_kept(one)}."
+        for one in known.backtest
+    ]
+
+
+def _kept(one: "AdviceTest") -> str:
+    if one.kept_best:
+        return "keeps the best run"
+    return (
+        f"loses the best run: the best kept one is {significant(100 * math.expm1(one.log_regret), 2)} % worse"
+    )
 
 
 def setting(value: object) -> str:

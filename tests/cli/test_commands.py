@@ -25,7 +25,17 @@ def test_help_shows_an_example(name, capsys):
 
 
 def test_list_of_commands(capsys):
-    assert list(COMMANDS) == ["run", "report", "watch", "list", "compare", "merge", "export", "doctor"]
+    assert list(COMMANDS) == [
+        "run",
+        "report",
+        "watch",
+        "list",
+        "compare",
+        "allocate",
+        "merge",
+        "export",
+        "doctor",
+    ]
     with pytest.raises(SystemExit):
         main(["--help"])
     out = capsys.readouterr().out

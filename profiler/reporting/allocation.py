@@ -1,0 +1,208 @@
+"""Advice on the runs of a sweep: which of them deserve more energy."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from profiler.analysis.curve import fit_metric, learning_rate_trace
+from profiler.errors import ForecastRefusedError, UsageError
+from profiler.records import Interval, Status
+from profiler.reporting import text
+from profiler.reporting.comparison import direction_of, fit_options, metric_names, run_names
+from profiler.reporting.json import REPORT_VERSION, plain
+from profiler.reporting.metric_choice import headline
+
+if TYPE_CHECKING:
+    from profiler.forecasting import CurveFit
+    from profiler.forecasting.allocation import AdviceTest
+    from profiler.storage.reader import StoredRun
+
+_NAME = 28
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AllocationLine:
+    """The advice on one run.
+
+    Attributes:
+        run: Its name, or its directory's where names repeat.
+        path: Its directory.
+        status: Status of the run.
+        joules: Energy that it used; None where nothing was measured.
+        level_now: Level now; None without a curve.
+        level: Level expected at the budget; 90 % interval, None without a forecast.
+        p_best: Probability that it is the best run at the budget; None where its curve is too short for a forecast.
+        stop: True if it should not get more energy.
+        joules_saved: Energy that this saves, up to the budget.
+        reason: Reason for a missing forecast; empty otherwise.
+    """
+
+    run: str
+    path: str
+    status: Status
+    joules: float | None
+    level_now: float | None
+    level: Interval | None
+    p_best: float | None
+    stop: bool
+    joules_saved: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocation:
+    """Advice on a sweep, in the order of decreasing chances.
+
+    Attributes:
+        metric: The metric of all runs.
+        goal: ``min`` or ``max``, its direction.
+        budget_joules: Energy per run at which the runs are compared.
+        runs: The runs.
+        joules_saved: Energy that the advice saves.
+        backtest: The advice that earlier parts of the sweep would have given.
+    """
+
+    metric: str
+    goal: str
+    budget_joules: float
+    runs: tuple[AllocationLine, ...]
+    joules_saved: float
+    backtest: "tuple[AdviceTest, ...]"
+
+
+def allocation_of(
+    runs: "Sequence[StoredRun]", budget_joules: float, *, metric: str | None = None, goal: str | None = None
+) -> Allocation:
+    """Advise which runs of a sweep to continue.
+
+    Args:
+        runs: Live or finished runs of one task.
+        budget_joules: Energy of each run, since its start, at which the runs are compared.
+        metric: The metric; by default the headline's, which must be the same in all runs.
+        goal: ``min`` or ``max``, its direction; by default known from its name.
+
+    Raises:
+        ForecastRefusedError: There are fewer than two runs, or none has a forecast.
+        UsageError: The main metrics of the runs differ, a run lacks the metric, or the budget is not positive.
+    """
+    from profiler.forecasting.allocation import allocate, backtest
+
+    names = run_names(runs)
+    chosen, goal = _metric(runs, names, metric, goal)
+    options = fit_options(runs, chosen, goal) if runs else {}
+    fits: list[CurveFit | None] = []
+    reasons = []
+    for run in runs:
+        fit, reason = _fitted(run, chosen, options)
+        fits.append(fit)
+        reasons.append(reason)
+    advice = allocate(fits, budget_joules, reasons=reasons)
+    lines = [
+        AllocationLine(
+            run=name,
+            path=str(run.path),
+            status=run.status,
+            joules=run.total_joules,
+            level_now=None if fit is None or not math.isfinite(fit.level) else fit.level,
+            level=one.level,
+            p_best=one.p_best,
+            stop=one.stop,
+            joules_saved=one.joules_saved,
+            reason=one.reason.strip(),
+        )
+        for name, run, fit, one in zip(names, runs, fits, advice, strict=True)
+    ]
+    lines.sort(key=lambda line: (line.stop, -(line.p_best if line.p_best is not None else -1.0)))
+    return Allocation(
+        metric=chosen,
+        goal=goal,
+        budget_joules=budget_joules,
+        runs=tuple(lines),
+        joules_saved=sum(line.joules_saved for line in lines),
+        backtest=backtest(fits),
+    )
+
+
+def _metric(
+    runs: "Sequence[StoredRun]", names: Sequence[str], metric: str | None, goal: str | None
+) -> tuple[str, str]:
+    """Return the metric that all runs share, and its direction."""
+    known = [metric_names(run) for run in runs]
+    if metric is not None:
+        lacking = [name for name, one in zip(names, known, strict=True) if metric not in one]
+        if lacking:
+            listed = ", ".join(text.one_line(name) for name in lacking[:3])
+            raise UsageError(f"{text.counted(len(lacking), 'run')} of {len(runs)} lack {metric}: {listed}.")
+        return metric, direction_of(metric, goal)
+    found = list(dict.fromkeys(headline(one, None, goal).name for one in known)) or ["loss"]
+    if len(found) > 1:
+        raise UsageError(
+            f"the runs have different main metrics ({', '.join(map(text.one_line, found))}): choose one with --metric."
+        )
+    return found[0], direction_of(found[0], goal)
+
+
+def _fitted(run: "StoredRun", metric: str, options: dict[str, Any]) -> "tuple[CurveFit | None, str]":
+    if run.total_joules is None:
+        return None, "Its energy was not measured."
+    if not len(run.steps):
+        return None, "No optimizer update was detected."
+    try:
+        return fit_metric(run, learning_rate_trace(run), metric, **options), ""
+    except ForecastRefusedError as error:
+        return None, str(error)
+
+
+def render_json(known: Allocation) -> str:
+    """Render as JSON; ends with a newline."""
+    body = {"report_version": REPORT_VERSION, **plain(known)}
+    return json.dumps(body, indent=1, allow_nan=False) + "\n"
+
+
+def render_text(known: Allocation) -> str:
+    """Render as plain text; ends with a newline."""
+    return "\n".join(line.rstrip() for line in _lines(known)) + "\n"
+
+
+def _lines(known: Allocation) -> Iterator[str]:
+    yield text.allocation(known)
+    yield ""
+    metric = text.shortened(known.metric, 12)
+    rows: list[tuple[str, ...]] = [
+        (
+            "run",
+            "energy",
+            f"{metric} now",
+            f"at {text.joules(known.budget_joules)}",
+            "best",
+            "advice",
+            "saves",
+        )
+    ]
+    rows += [_row(line) for line in known.runs]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            cell.ljust(width) if number in (0, 5) else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells)
+    for line in known.runs:
+        if line.reason:
+            yield f"! {text.shortened(line.run, _NAME)}: {text.one_line(line.reason)}"
+    yield ""
+    yield from text.advice_tests(known)
+
+
+def _row(line: AllocationLine) -> tuple[str, ...]:
+    return (
+        text.shortened(line.run, _NAME),
+        text.ABSENT if line.joules is None else text.joules(line.joules),
+        text.ABSENT if line.level_now is None else text.level(line.level_now),
+        text.ABSENT if line.level is None else text.levels(line.level),
+        text.UNKNOWN if line.p_best is None else text.percent(line.p_best),
+        text.allocation_advice(line),
+        text.joules(line.joules_saved) if line.stop else "",
+    )

@@ -1,0 +1,84 @@
+"""The advice on the runs of a sweep."""
+
+import json
+import math
+
+import pytest
+
+from profiler.cli import main
+from tests.support.runs import law, write_run
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    for name, floor in (("good", 0.0), ("poor", 1.0), ("poorer", 2.0)):
+        write_run(
+            tmp_path / name, steps=150, loss=lambda step, floor=floor: law(step) + floor, meta={"name": name}
+        )
+    return tmp_path
+
+
+def test_one_object_per_run(sweep, capsys):
+    assert main(["allocate", str(sweep), "--budget", "100kJ", "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert [(one["run"], one["stop"]) for one in known["runs"]] == [
+        ("good", False),
+        ("poor", True),
+        ("poorer", True),
+    ]
+    assert known["runs"][0]["p_best"] > 0.95
+    # Each run spent 15.8 kJ.
+    assert known["runs"][1]["joules_saved"] == pytest.approx(84_200, rel=0.01)
+    assert known["joules_saved"] == pytest.approx(168_400, rel=0.01)
+    assert known["budget_joules"] == 100_000
+    assert all(test["kept_best"] for test in known["backtest"])
+
+
+def test_the_table(sweep, capsys):
+    (sweep / "broken").mkdir()
+    (sweep / "broken" / "run.json").write_text("{")
+    assert main(["allocate", str(sweep), "--budget", "100kJ"]) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("Keep 1 run of 3 and stop 2, which saves 168 kJ")
+    assert "do not resume" in out
+    assert "Backtest: at 25 %" in out
+    assert "excluded" in err
+    assert "broken" in err
+
+
+def test_a_running_run_is_stopped(sweep, capsys):
+    write_run(
+        sweep / "live",
+        steps=150,
+        loss=lambda step: law(step) + 2.0,
+        meta={"name": "live", "status": "running", "totals": None},
+    )
+    assert main(["allocate", str(sweep), "--budget", "100kJ"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("live")]
+    assert " stop " in line
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "many"], "such as 5MJ"),
+        (["--budget", "0J"], "such as 5MJ"),
+        (["--budget", "5MJ", "--metric", "val_error"], "3 runs of 3 lack val_error: good, poor, poorer."),
+    ],
+)
+def test_a_users_error_is_one_line(sweep, capsys, arguments, message):
+    assert main(["allocate", str(sweep), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_sweep_of_one_run(tmp_path, capsys):
+    write_run(tmp_path / "one", steps=50)
+    assert main(["allocate", str(tmp_path), "--budget", "5MJ"]) == 2
+    assert "needs two runs" in capsys.readouterr().err
+
+
+def test_a_sweep_that_diverged(tmp_path, capsys):
+    for name in "ab":
+        write_run(tmp_path / name, steps=60, loss=lambda step: law(step) if step < 30 else math.nan)
+    assert main(["allocate", str(tmp_path), "--budget", "5MJ"]) == 2
+    assert "None of the 2 runs has a forecast" in capsys.readouterr().err
