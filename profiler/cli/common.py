@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from profiler._compat import printable
+from profiler._compat import printable, write_stderr
 from profiler.config import Keyword, keywords
 from profiler.emissions import Prices, make_prices, read_prices
 from profiler.errors import UsageError
@@ -43,6 +43,11 @@ def add_output(parser: argparse.ArgumentParser, formats: str) -> None:
     )
     output.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    parser.add_argument(
+        "--open",
+        action="store_true",
+        help="open the file in the browser; without -o, a page in the temporary directory",
+    )
     parser.add_argument(
         "--plotlyjs",
         metavar="PLACE",
@@ -149,6 +154,34 @@ def check_output(path: Path, *, force: bool) -> None:
         raise UsageError(f"{path} is a directory; name a file in it.")
     if path.exists() and not force:
         raise UsageError(f"{path} exists; use --force to overwrite it.")
+
+
+def output_of(options: argparse.Namespace, name: str) -> Path | None:
+    """Return the file to write; None for stdout.
+
+    Args:
+        options: The options that :func:`add_output` added.
+        name: Name of the page that ``--open`` writes without ``-o``.
+
+    Raises:
+        UsageError: The file exists and may not be overwritten.
+    """
+    output: Path | None = options.output
+    if output is not None:
+        check_output(output, force=options.force)
+    elif options.open:
+        import tempfile
+
+        output = Path(tempfile.mkdtemp(prefix="energy-profiler-")) / name
+    return output
+
+
+def open_file(path: Path) -> None:
+    """Open a file in the browser; without one, state its path."""
+    import webbrowser
+
+    if not webbrowser.open(path.resolve().as_uri()):
+        write_stderr(f"energy-profiler: no browser can be opened; the page is {path}")
 
 
 @contextmanager

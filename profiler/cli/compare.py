@@ -13,6 +13,8 @@ from profiler.cli.common import (
     check_output,
     explain_write_error,
     number,
+    open_file,
+    output_of,
     prices_of,
     write_stdout,
 )
@@ -104,9 +106,7 @@ def run(options: argparse.Namespace) -> int:
     if options.repeat or options.markdown or options.of != "step":
         raise UsageError("--of, --repeat and --markdown belong to --fail-above.")
     levels = [number("--target", text) for text in options.target]
-    output = options.output
-    if output is not None:
-        check_output(output, force=options.force)
+    output = output_of(options, "compare.html")
     runs = _load(options.runs, options)
     comparison = compare(
         runs,
@@ -122,6 +122,8 @@ def run(options: argparse.Namespace) -> int:
     else:
         with explain_write_error(output):
             write_comparison(comparison, output, plotlyjs=options.plotlyjs)
+        if options.open:
+            open_file(output)
     return 0
 
 

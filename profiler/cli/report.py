@@ -7,9 +7,10 @@ from profiler.cli.common import (
     add_output,
     add_partial,
     add_prices,
-    check_output,
     explain_write_error,
     number,
+    open_file,
+    output_of,
     prices_of,
     write_stdout,
 )
@@ -24,7 +25,7 @@ examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     add_run(parser)
-    add_output(parser, ".html, .txt, .md, .json, or .svg for the figure")
+    add_output(parser, ".html, .txt, .md, .json, or for the figure .svg, .png, .pdf")
     add_metric(parser)
     parser.add_argument(
         "--target",
@@ -43,9 +44,7 @@ def run(options: argparse.Namespace) -> int:
     from profiler.run import load_run
 
     targets = [number("--target", text) for text in options.target]
-    output = options.output
-    if output is not None:
-        check_output(output, force=options.force)
+    output = output_of(options, "report.html")
     run = load_run(find_run(options.run, options.root), partial=options.partial)
     prices = prices_of(options, run.meta)
     report = report_of(run, targets, metric=options.metric, goal=options.goal, prices=prices)
@@ -54,4 +53,6 @@ def run(options: argparse.Namespace) -> int:
     else:
         with explain_write_error(output):
             write(report, output, plotlyjs=options.plotlyjs)
+        if options.open:
+            open_file(output)
     return 0

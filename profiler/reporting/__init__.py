@@ -33,6 +33,9 @@ RENDERERS = {
 }
 """Modules by file extension; each has ``render(report, options)``, which returns `Rendered`."""
 
+FIGURE_RENDERERS = dict.fromkeys((".png", ".pdf"), "profiler.reporting.raster")
+"""Modules of files that are not text, by extension; the same function."""
+
 COMPARISON_RENDERERS = {
     ".txt": "profiler.reporting.comparison_text",
     ".html": "profiler.reporting.comparison_page",
@@ -70,7 +73,7 @@ def _rendered(renderers: Mapping[str, str], subject: object, extension: str, plo
         raise UsageError(f"no report has the extension {extension!r}; there are: {known}.")
     if plotlyjs not in PLOTLYJS:
         raise UsageError(f"plotlyjs must be one of {', '.join(PLOTLYJS)}, not {plotlyjs!r}.")
-    options = RenderOptions(plotlyjs=plotlyjs)
+    options = RenderOptions(plotlyjs=plotlyjs, extension=extension)
     rendered: Rendered = import_module(renderers[extension]).render(subject, options)
     return rendered
 
@@ -121,7 +124,7 @@ def write(report: "Report", path: Path, *, plotlyjs: str = "inline") -> Path:
     Raises:
         UsageError: No renderer has that extension, or ``plotlyjs`` is not one of `PLOTLYJS`.
     """
-    return _write(_rendered(RENDERERS, report, path.suffix, plotlyjs), path)
+    return _write(_rendered({**RENDERERS, **FIGURE_RENDERERS}, report, path.suffix, plotlyjs), path)
 
 
 def write_comparison(comparison: "Comparison", path: Path, *, plotlyjs: str = "inline") -> Path:

@@ -13,9 +13,11 @@ class RenderOptions:
 
     Attributes:
         plotlyjs: One of `PLOTLYJS`.
+        extension: Extension of the file.
     """
 
     plotlyjs: str = "inline"
+    extension: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

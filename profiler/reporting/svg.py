@@ -97,7 +97,7 @@ _EMPTY: dict[str, Any] = {
 
 
 def _drawn(chart: "Chart", outlook: "Outlook | None") -> dict[str, Any]:
-    x, y = _axes(chart, outlook)
+    x, y = axes_of(chart, outlook)
     law = list(zip(chart.law_joules, chart.law, strict=True))
     fitted = [(j, i.median) for j, i in law if outlook is None or j <= outlook.joules]
     ahead = [(j, i.median) for j, i in law if outlook is not None and j >= outlook.joules]
@@ -113,7 +113,8 @@ def _drawn(chart: "Chart", outlook: "Outlook | None") -> dict[str, Any]:
     }
 
 
-def _axes(chart: "Chart", outlook: "Outlook | None") -> tuple[Axis, Axis]:
+def axes_of(chart: "Chart", outlook: "Outlook | None") -> tuple[Axis, Axis]:
+    """Return both axes of the curve."""
     levels = [*chart.seen.y, *(end for i in chart.law for end in (i.low, i.high) if isfinite(end))]
     is_log = min(levels) > 0.0
     low, high = min(levels), max(levels)

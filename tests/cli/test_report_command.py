@@ -4,6 +4,12 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
+import webbrowser
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import pytest
 
@@ -151,3 +157,26 @@ def test_runs_as_a_module_and_accepts_a_closed_pipe(run_dir):
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "{\n"
+
+
+@pytest.mark.parametrize("extension", [".png", ".pdf"])
+def test_a_figure_without_matplotlib_names_the_command(run_dir, tmp_path, capsys, extension):
+    if find_spec("matplotlib"):
+        pytest.skip("matplotlib is installed; tests/integrations_env draws with it")
+    assert main(["report", str(run_dir), "-o", str(tmp_path / f"curve{extension}")]) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert "pip install matplotlib" in err
+    assert not (tmp_path / f"curve{extension}").exists()
+
+
+@pytest.mark.parametrize(("output", "has_browser"), [(["-o", "out.html"], True), ([], False)])
+def test_open_shows_the_page(run_dir, capsys, monkeypatch, output, has_browser):
+    monkeypatch.chdir(run_dir.parent)
+    monkeypatch.setattr(tempfile, "tempdir", str(run_dir.parent))
+    opened = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: opened.append(address) or has_browser)
+    assert main(["report", str(run_dir), "--open", "--plotlyjs", "cdn", *output]) == 0
+    page = Path(url2pathname(urlsplit(opened[0]).path))
+    assert "<title>" in page.read_text()
+    assert ("no browser" in capsys.readouterr().err) is not has_browser
