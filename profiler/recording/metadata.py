@@ -18,6 +18,7 @@ from profiler.sensors.base import Sensor
 from profiler.sensors.host import describe_host
 from profiler.storage.schema import (
     ALTERNATING_STEPS,
+    INFERRED_STEPS,
     JOB,
     MISSING_RANKS,
     ROWS_LOST,
@@ -134,11 +135,13 @@ def totals(summary: Summary, metrics: Mapping[str, float]) -> dict[str, Any]:
 def body(
     *, status: Status, domains: list[dict[str, Any]], missing: Sequence[str], warnings: Sequence[str],
     totals: Mapping[str, Any] | None, overhead: Mapping[str, Any], rows_lost: Mapping[str, int],
-    alternating_steps: int, work: Mapping[str, Any], missing_ranks: int = 0, unrecorded_processes: int = 0,
+    alternating_steps: int, work: Mapping[str, Any], inferred_steps: int = 0, missing_ranks: int = 0,
+    unrecorded_processes: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the part that changes during the run. Only a finished run has ``totals``."""
     counts = {
         ALTERNATING_STEPS: alternating_steps,
+        INFERRED_STEPS: inferred_steps,
         MISSING_RANKS: missing_ranks,
         UNRECORDED_PROCESSES: unrecorded_processes,
     }

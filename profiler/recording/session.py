@@ -445,6 +445,7 @@ class Session:
             },
             rows_lost=self._writer.rows_lost,
             alternating_steps=self._pipeline.alternating_steps,
+            inferred_steps=self._hooks.inferred_steps,
             missing_ranks=self._missing_ranks,
             unrecorded_processes=self.unrecorded_processes,
             work=self._work_section(),

@@ -45,6 +45,8 @@ MISSING_RANKS = "missing_ranks"
 """Key of ``run.json``: number of ranks of the process group that have no record in the run. Since schema 1.1."""
 UNRECORDED_PROCESSES = "unrecorded_processes"
 """Key of ``run.json``: number of child processes that trained and whose steps are in no row. Since schema 1.1."""
+INFERRED_STEPS = "inferred_steps"
+"""Key of ``run.json``: number of the first steps, which were inferred from backward passes. Since schema 1.1."""
 _EXACT_AS_FLOAT = 10**15
 """Below this many nanoseconds or microjoules a float holds six decimals; above, decimals are exact and slower."""
 _SIX_PLACES = Decimal("0.000001")

@@ -1,5 +1,7 @@
 """State that the hooks of all threads share."""
 
+import gc
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ class HookContext:
     Attributes:
         emit: Receiver of each event; None while no sink is attached and after a failure.
         failure: Error that ended the hooks; None if there was none.
+        inferred_steps: Number of steps inferred from backward passes, because no optimizer was seen.
         scalars: Reader of scalar tensors, with the warnings of this recording.
         losses: Reader of the losses of backward passes.
         trainings: Trainings of all threads.
@@ -41,6 +44,7 @@ class HookContext:
         "devices",
         "emit",
         "failure",
+        "inferred_steps",
         "losses",
         "now",
         "scalars",
@@ -50,6 +54,7 @@ class HookContext:
     def __init__(self, scalars: "ScalarReader", losses: "LossReader") -> None:
         self.emit: Sink | None = None
         self.failure: str | None = None
+        self.inferred_steps = 0
         self.scalars = scalars
         self.losses = losses
         self.trainings = Trainings()
@@ -62,6 +67,7 @@ class HookContext:
     def reset(self) -> None:
         """Start a new recording."""
         self.failure = None
+        self.inferred_steps = 0
         self.scalars.warnings.clear()
         self.losses.reset()
         self.trainings.reset()
@@ -88,6 +94,15 @@ class HookContext:
         self.device_events = DeviceEvents(self.cuda, device, self.scalars.flags(device))
         return self.device_events
 
+    @staticmethod
+    def has_optimizer() -> bool:
+        """Return whether an optimizer of torch exists in this process. Takes some milliseconds."""
+        base = sys.modules["torch.optim.optimizer"].Optimizer
+        # torch marks the step of a class at its first instance, in all versions known today.
+        is_marked = hasattr(base, "_patch_step_function")
+        used = [cls for cls in _subclasses(base) if not is_marked or getattr(cls.step, "hooked", False)]
+        return bool(used) and any(isinstance(one, base) for one in gc.get_referrers(*used))
+
     def drop_device_events(self, error: Exception) -> None:
         """Continue without the device's own times after an error in reading them."""
         self.device_events = None
@@ -95,3 +110,7 @@ class HookContext:
             f"the device's own times cannot be read ({type(error).__name__}: {error}): joules may go to the step that "
             "was being launched instead of the one that used them"
         )
+
+
+def _subclasses(cls: Any) -> list[Any]:
+    return [one for child in cls.__subclasses__() for one in (child, *_subclasses(child))]

@@ -64,6 +64,10 @@ class GradientProbes:
         """Compare by value next time: the last backward pass was not remembered."""
         self._versions = None
 
+    def are_gone(self) -> bool:
+        """Return whether there were probes and all of them have been deleted, as where each step makes new tensors."""
+        return bool(self._selected) and not self.selected()
+
     def were_discarded(self) -> bool:
         """Return whether the gradients of the last backward pass are all gone: set to None or to zero.
 

@@ -2,10 +2,11 @@
 
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from profiler._compat import at_fork_in_child
-from profiler.torch_hooks import backward, dataloader, optimizer
+from profiler.torch_hooks import backward, dataloader, keras_optimizer, optimizer
 from profiler.torch_hooks.async_scalars import ScalarReader
 from profiler.torch_hooks.context import HookContext
 from profiler.torch_hooks.events import EventId, Expired, PendingScalar, Sink, StepEvent
@@ -32,7 +33,7 @@ class HookManager:
         self.context = HookContext(scalars, LossReader(scalars))
         self.detectors = StepDetectors(self.context)
         self.schedulers = Schedulers(self.detectors)
-        self._cancel_import_hook = _nothing
+        self._cancel_import_hooks: tuple[Callable[[], None], ...] = ()
         self._sinks: tuple[Sink, ...] = ()
         self._is_installed = False
         self._times_loading = False
@@ -48,6 +49,11 @@ class HookManager:
     def scalars(self) -> ScalarReader:
         """Reader of scalar tensors, with the warnings of this recording."""
         return self.context.scalars
+
+    @property
+    def inferred_steps(self) -> int:
+        """Number of steps that were inferred from backward passes, because no optimizer was seen."""
+        return self.context.inferred_steps
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -75,7 +81,10 @@ class HookManager:
             is_new = times_loading and not self._times_loading
             self._times_loading |= times_loading
         if is_first:
-            self._cancel_import_hook = when_imported("torch", self._install_if_needed)
+            self._cancel_import_hooks = (
+                when_imported("torch", lambda: self._guarded(self._install)),
+                when_imported("keras", lambda: self._guarded(self._hook_keras)),
+            )
         elif is_new and self._is_installed:
             self._hook_loaders()
 
@@ -98,7 +107,8 @@ class HookManager:
     def reset(self) -> None:
         """Remove every sink and hook."""
         self._set_sinks(())
-        self._cancel_import_hook()
+        for cancel in self._cancel_import_hooks:
+            cancel()
         self._patches.remove()
         self._is_installed = self._times_loading = False
         self.schedulers.reset()
@@ -113,12 +123,12 @@ class HookManager:
         for sink in self._sinks:
             sink(event)
 
-    def _install_if_needed(self) -> None:
+    def _guarded(self, install: Callable[[], None]) -> None:
         try:
             with self._lock:
                 if self._sinks:
-                    self._install()
-        except Exception as error:  # noqa: BLE001 - this may run inside the training's import of torch
+                    install()
+        except Exception as error:  # noqa: BLE001 - this may run inside an import of the training's
             self.context.fail(error)
 
     def _install(self) -> None:
@@ -137,6 +147,12 @@ class HookManager:
         if self._times_loading:
             self._hook_loaders()
         self._is_installed = True
+
+    def _hook_keras(self) -> None:
+        keras = keras_optimizer.imported_keras()
+        owner = None if keras is None else keras_optimizer.optimizer_class(keras, self.scalars.warn)
+        if owner is not None:
+            self._patches.replace(owner, "apply", keras_optimizer.around_apply(self.detectors))
 
     def _hook_loaders(self) -> None:
         iterators = getattr(sys.modules.get("torch.utils.data.dataloader"), "_BaseDataLoaderIter", None)
@@ -181,10 +197,6 @@ class HookManager:
 def _with_subclasses(cls: type[Any]) -> list[type[Any]]:
     """Return ``cls`` and its subclasses: a scaler for sharded models defines its own ``scale``."""
     return [cls, *(deeper for child in cls.__subclasses__() for deeper in _with_subclasses(child))]
-
-
-def _nothing() -> None:
-    pass
 
 
 _lock = threading.Lock()

@@ -11,6 +11,9 @@ R5  Discarded gradients do not count: the sum of losses restarts where no optimi
     when a further backward pass of the same step begins. This is checked on one probe parameter per optimizer.
     Gradients set to zero are discarded too; on a device that cannot be read without waiting, only those set to None.
     Where no gradient was visible after the previous backward pass, as in sharded models, none was discarded.
+R6  While no optimizer of torch exists, the backward passes since the last step are a step where R5 would discard their
+    gradients, or where their parameters are gone: the loop has used them for an update of its own. Such a step ends
+    with its last backward pass. The first update that a hook or ``prof.step`` reports ends this rule.
 """
 
 import threading
@@ -34,6 +37,11 @@ _CAPTURED = (
     "them with prof.step(loss=...) after each replay"
 )
 _NO_UPDATE = "backward passes were seen and no update: no step is counted. Call prof.step() after each update"
+_INFERRED = (
+    "steps inferred from backward passes: no torch.optim optimizer exists, so each backward pass whose gradients were "
+    "cleared before the next is a step, and the update after it counts for the next step. Call prof.step() after each "
+    "update to mark steps exactly"
+)
 _NEW = tuple.__new__  # see StepEvent
 
 
@@ -126,7 +134,10 @@ class StepDetector:
         "_has_manual_step",
         "_has_seen_backward",
         "_inner_updates",
+        "_is_inferring",
         "_is_single_backward",
+        "_may_infer",
+        "_next_data_ns",
         "_now",
         "_open_keys",
         "_optimizers",
@@ -171,7 +182,10 @@ class StepDetector:
         self._undecided: weakref.ref[Any] | None = (
             None  # new optimizer that may be a partner (T3 in trainings)
         )
+        self._may_infer = True  # no update was reported so far (R6)
+        self._is_inferring = False
         self._data_ns = self._ready_ns = 0
+        self._next_data_ns = 0  # loading for the pending passes of an inferred step
         self._probes = GradientProbes()
         self._evaluation = EvaluationDetector()
         self._device_events: DeviceEvents | None = None
@@ -235,8 +249,39 @@ class StepDetector:
         if self._is_single_backward:
             self._is_single_backward = False
             self._probes.forget()
+        if self._may_infer and self._infer_step():
+            return
         if self._probes.were_discarded():
             self._passes.discard_losses()
+
+    def _infer_step(self) -> bool:
+        """Send the pending backward passes as a step if they were one (R6); return whether it did."""
+        if not self._is_inferring and (self.updates or self._open_keys):
+            self._may_infer = False
+            return False
+        are_gone = self._probes.are_gone()
+        if not are_gone and not self._probes.were_discarded():
+            return False
+        if not self._is_inferring:
+            self._is_inferring = self._may_infer = not self._context.has_optimizer()
+            if not self._is_inferring:
+                return False
+            self._context.scalars.warn(_INFERRED)
+        self._send_inferred()
+        self._has_seen_backward = not are_gone  # the next pass has new parameters to probe
+        return True
+
+    def _send_inferred(self) -> None:
+        passes = self._passes
+        self._context.inferred_steps += 1
+        self._announce(self._evaluation.end(passes.first_ns))
+        loaded_ns, self._data_ns = self._data_ns, self._next_data_ns
+        self._send(Kind.OPEN, passes.last_ns)
+        self._next_data_ns = loaded_ns
+
+    def end_inference(self) -> None:
+        """Take steps from reported updates from now on."""
+        self._may_infer = self._is_inferring = False
 
     def _end_inner_updates(self, ended_ns: int) -> None:
         """Account for the updates inside a backward pass (R3)."""
@@ -301,6 +346,7 @@ class StepDetector:
         self._inner_updates.append(optimizer)
 
     def _update(self, optimizer: Any, ended_ns: int) -> None:
+        self.end_inference()
         group = optimizer.param_groups[0] if optimizer.param_groups else {}
         key = _key(optimizer)
         known = self._optimizers.get(key)
@@ -430,6 +476,7 @@ class StepDetector:
 
     def on_manual_step(self, loss: float | PendingScalar | None, now_ns: int) -> None:
         """End a step, or amend the loss of the step that an optimizer ended."""
+        self.end_inference()
         is_seen = bool(self._open_keys) and not self._has_manual_step
         is_early = is_seen and self._passes.is_pending
         self._has_manual_step = True
@@ -444,7 +491,10 @@ class StepDetector:
 
     def on_batch(self, iterator: int, began_ns: int, ended_ns: int, *, is_last: bool) -> None:
         """Account for a loaded batch, or for the end of a pass over the data."""
-        has_trained = self._passes.is_pending or self._data_ns == 0
+        is_inferring, passes = self._is_inferring, self._passes
+        has_trained = (
+            passes.last_ns > self._ready_ns if is_inferring else passes.is_pending or self._data_ns == 0
+        )
         self._announce(self._evaluation.start_batch(iterator, began_ns, has_trained=has_trained))
         self.poll_events()
         self._data_ns += ended_ns - began_ns
@@ -453,7 +503,7 @@ class StepDetector:
             self._evaluation.finish_batch(
                 ended_ns,
                 is_last=is_last,
-                is_between_steps=bool(self._open_keys) and not self._passes.is_pending,
+                is_between_steps=is_inferring or (bool(self._open_keys) and not passes.is_pending),
                 are_gradients_enabled=self._context.are_gradients_enabled(),
             )
         )
@@ -476,6 +526,8 @@ class StepDetector:
         self.poll_events()
         if self._data_ns and not self._passes.is_pending:
             self._announce(self._evaluation.close_pass())
+        if self._is_inferring and self._passes.is_pending:
+            self._send_inferred()
         if self._passes.is_pending and not self.steps:
             self._context.scalars.warn(_NO_UPDATE)
 

@@ -6,8 +6,11 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest import mock
 
 import torch
+
+from profiler.torch_hooks.context import HookContext
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent.parent / "docs" / "loops.md"
@@ -33,7 +36,8 @@ TAIL = """
 | loop | remedy or effect |
 |---|---|
 | a CUDA graph that contains the update: its replays run no Python code | `prof.step(loss=...)` after each replay |
-| an optimizer that is not a `torch.optim.Optimizer`, functional updates | `prof.step(loss=...)` |
+| updates without an optimizer of torch or Keras | steps are inferred from backward passes; `prof.step()` is exact |
+| functional updates with `torch.autograd.grad` or `torch.func` | `prof.step(loss=...)` |
 | `backward(gradient)` from a tensor of several elements: there is no scalar | `prof.step(loss=...)` after the update |
 | `from torch.autograd import backward` before the profiler starts | the step is detected without its loss |
 | the loss of a `DTensor`: reading it may need communication | `prof.step(loss=...)` with a local value |
@@ -94,13 +98,17 @@ def _run(command, folder):
 def _rows():
     from tests.support import distributed_loops, framework_loops
     from tests.support.step_recording import recorded
-    from tests.support.training_loops import LOOPS, MANUAL
+    from tests.support.training_loops import BY_HAND, LOOPS, MANUAL
     from tests.torch_hooks.test_compile import LOOPS as COMPILED
     from tests.torch_hooks.test_compile import fresh, run
 
     for name, loop in (LOOPS | MANUAL).items():
         torch.manual_seed(0)
         with recorded() as recording:
+            truth = loop()
+        yield row(name, recording.truth, truth, note_of(loop))
+    for name, loop in BY_HAND.items():
+        with recorded() as recording, mock.patch.object(HookContext, "has_optimizer", return_value=False):
             truth = loop()
         yield row(name, recording.truth, truth, note_of(loop))
     for loop in COMPILED:

@@ -808,3 +808,65 @@ MANUAL = {
     "a loss passed to step": loss_passed_after_an_update,
     "several threads": threads_in_turn,
 }
+
+
+def _descend(model):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.sub_(0.01 * parameter.grad)
+
+
+def by_hand(clear):
+    """``p -= lr * p.grad``, with gradients cleared by ``clear``."""
+
+    def loop():
+        model, truth = network(), []
+        for _ in range(STEPS):
+            clear(model)
+            loss = loss_of(model)
+            loss.backward()
+            _descend(model)
+            truth.append((loss.item(), 1))
+        return truth
+
+    return loop
+
+
+def _zero_in_place(model):
+    for parameter in model.parameters():
+        if parameter.grad is not None:
+            parameter.grad.zero_()
+
+
+def by_hand_accumulating():
+    """Three backward passes per update of its own."""
+    model, truth = network(), []
+    for _ in range(STEPS):
+        model.zero_grad()
+        losses = [loss_of(model) / 3 for _ in range(3)]
+        for loss in losses:
+            loss.backward()
+        _descend(model)
+        truth.append((sum(loss.item() for loss in losses), 3))
+    return truth
+
+
+def by_hand_with_new_tensors():
+    """Each update makes new parameters."""
+    weight, truth = torch.ones(4, 1, requires_grad=True), []
+    for _ in range(STEPS):
+        x, y = batch()
+        loss = (x @ weight - y).square().mean()
+        loss.backward()
+        weight = (weight - 0.01 * weight.grad).detach().requires_grad_()
+        truth.append((loss.item(), 1))
+    return truth
+
+
+BY_HAND = {
+    "an update by hand, gradients set to None": by_hand(nn.Module.zero_grad),
+    "an update by hand, gradients set to zero": by_hand(_zero_in_place),
+    "an update by hand, accumulation": by_hand_accumulating,
+    "an update by hand, new tensors": by_hand_with_new_tensors,
+}
+"""Loops without an optimizer, whose steps are inferred from backward passes."""
