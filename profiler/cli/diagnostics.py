@@ -285,7 +285,9 @@ def _gpus(torch: TorchInfo, driver: DriverInfo, domains: Sequence[Domain]) -> tu
             model=model,
             identity=hashlib.sha256(uuid.encode()).hexdigest()[:_IDENTITY_DIGITS] if uuid else "",
             cuda_index=index,
-            domain=names.get(uuid),
+            domain=names.get(uuid)
+            if uuid
+            else next((d.name for d in domains if d.name == f"gpu:{index}"), None),
             nvml_index=listed.index(uuid) if uuid in listed else None,
         )
         for index, uuid, model in (*known, *hidden)
@@ -302,8 +304,10 @@ def read_torch() -> TorchInfo:
     except OSError as error:
         return TorchInfo(problem=str(error))
     devices = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
+    is_rocm = bool(torch.version.hip)  # its identifiers are not those of the driver
     named = tuple(
-        (str(one.name), f"GPU-{uuid}" if (uuid := getattr(one, "uuid", None)) else "") for one in devices
+        (str(one.name), f"GPU-{uuid}" if (uuid := getattr(one, "uuid", None)) and not is_rocm else "")
+        for one in devices
     )
     types = [kind.torch_type for kind in DOMAIN_KINDS.values() if kind.torch_type not in (None, "cuda")]
     others = tuple(name for name in ("mps", *map(str, types)) if _is_there(getattr(torch, name, None)))

@@ -176,8 +176,8 @@ class SoleProcess:
 
 
 def _device(domain: Domain) -> str | None:
-    """Return the key under which a domain is counted once: a GPU's UUID, or the node. None for a GPU without UUID."""
-    return domain.device if domain.kind.is_accelerator else _NODE
+    """Return the key under which a domain is counted once: its UUID, or the node. None for a GPU without UUID."""
+    return domain.device or (None if domain.kind.is_accelerator else _NODE)
 
 
 def _short(text: str) -> str:

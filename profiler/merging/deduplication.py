@@ -40,7 +40,7 @@ class Claim:
 def device_of(record: Record, domain: Mapping[str, Any]) -> str:
     """Return an identifier of a domain's device across hosts: a GPU's own, or its host and name."""
     name = str(domain["name"])
-    if kind_of(name).is_accelerator:
+    if kind_of(name).is_accelerator or domain.get("device"):
         return str(domain.get("device") or f"{record.host}/{record.rank}/{name}")
     return f"{record.host or record.path}/{name}"
 

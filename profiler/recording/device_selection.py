@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from profiler.records import DOMAIN_KINDS, Domain, kind_of
 from profiler.sensors.base import covers
@@ -100,13 +101,20 @@ def _renumbered(meters: Mapping[int, str]) -> Iterator[str]:
 
 
 def cuda_uuids() -> list[str] | None:
-    """Return the identifiers of the process's GPUs in torch's order; None until CUDA is initialised."""
+    """Return the identifiers of the process's GPUs in torch's order; None until CUDA is initialised.
+
+    They are None for ROCm too, whose identifiers in torch are not those of the driver.
+    """
     torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    if torch is None or not torch.cuda.is_initialized() or _is_rocm(torch):
         return None
     cuda = torch.cuda
     found = [getattr(cuda.get_device_properties(index), "uuid", None) for index in range(cuda.device_count())]
     return None if None in found else [f"GPU-{uuid}" for uuid in found]
+
+
+def _is_rocm(torch: Any) -> bool:
+    return bool(getattr(getattr(torch, "version", None), "hip", None))
 
 
 def used_gpus() -> list[int]:

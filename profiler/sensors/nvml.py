@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from profiler.clock import Clock
@@ -26,6 +25,7 @@ from profiler.sensors.nvml_device import (
 )
 from profiler.sensors.nvml_samples import PowerBuffer, known_clocks
 from profiler.sensors.nvml_state import StateReader
+from profiler.sensors.pci import has_display
 from profiler.units import NANOSECONDS_PER_SECOND
 
 BOARD_GAIN_UNCERTAINTY = 0.05
@@ -44,7 +44,6 @@ _RESTART_NS = 5 * NANOSECONDS_PER_SECOND
 _MILLI = 1e-3
 
 _NVIDIA_VENDOR = "0x10de"
-_DISPLAY_CLASSES = ("0x03", "0x12")
 _NO_LIBRARY_IN_CONTAINER = (
     "Start the container with the driver's tools in it: "
     "docker run --gpus all -e NVIDIA_DRIVER_CAPABILITIES=compute,utility ..."
@@ -419,19 +418,6 @@ def _no_library_error(environment: Environment) -> SensorUnavailableError:
         return SensorUnavailableError(
             reason, remedy=_NO_LIBRARY_IN_CONTAINER if in_container else _INSTALL_DRIVER
         )
-    if _has_nvidia_board(root / "sys/bus/pci/devices"):
+    if has_display(root, _NVIDIA_VENDOR):
         return SensorUnavailableError("there is an NVIDIA GPU, but no driver for it", remedy=_INSTALL_DRIVER)
     return SensorUnavailableError("this machine has no NVIDIA driver and no NVIDIA GPU")
-
-
-def _has_nvidia_board(devices: Path) -> bool:
-    """Return True if the PCI bus lists an NVIDIA display or accelerator device."""
-    try:
-        return any(_is_nvidia_board(device) for device in devices.iterdir())
-    except OSError:
-        return False
-
-
-def _is_nvidia_board(device: Path) -> bool:
-    vendor = (device / "vendor").read_text().strip()
-    return vendor == _NVIDIA_VENDOR and (device / "class").read_text().startswith(_DISPLAY_CLASSES)
