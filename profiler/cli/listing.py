@@ -15,11 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler._compat import display_path, printable
+from profiler._compat import printable
 from profiler.cli.common import add_prices, prices_of, write_stdout
 from profiler.cli.runs import root_of, run_directories
 from profiler.errors import ProfilerError, UsageError
-from profiler.units import format_joules, format_seconds, significant
 
 if TYPE_CHECKING:
     from profiler.reporting.run_row import RunRow
@@ -39,7 +38,6 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
 }
-_NAME_WIDTH = 28
 _HEADS = ("name", "status", "age", "steps", "energy", "kWh", "level", "measured", "directory")
 _RIGHT = {2, 3, 4, 5, 7}
 
@@ -172,9 +170,11 @@ def _csv(rows: "Sequence[RunRow]") -> str:
 
 
 def _text(rows: "Sequence[RunRow]", root: Path) -> str:
+    from profiler.reporting.run_row import cells_of
+
     if not rows:
         return f"no run below {printable(str(root))}\n"
-    table = [_HEADS, *(_cells(row) for row in rows)]
+    table = [_HEADS, *(cells_of(row) for row in rows)]
     widths = [max(len(row[column]) for row in table) for column in range(len(_HEADS) - 1)]
     return "".join(f"{_aligned(row, widths)}\n" for row in table)
 
@@ -185,35 +185,3 @@ def _aligned(row: Sequence[str], widths: Sequence[int]) -> str:
         for column, width in enumerate(widths)
     ]
     return "  ".join([*cells, row[-1]])
-
-
-def _cells(row: "RunRow") -> tuple[str, ...]:
-    from profiler.reporting.text import percent
-
-    columns = row.columns
-    joules, share, level = columns["joules"], columns["measured_share"], columns["level"]
-    return (
-        _shortened(columns["name"] or ""),
-        columns["status"],
-        format_seconds(columns["age_seconds"]),
-        "" if columns["steps"] is None else f"{columns['steps']:,}",
-        "" if joules is None else f"{format_joules(joules)}{_spread(columns)}",
-        "" if columns["kwh"] is None else significant(columns["kwh"]),
-        "" if level is None else _shortened(f"{columns['metric']} {significant(level, 4)}"),
-        "" if share is None else percent(share),
-        _one_line(display_path(columns["directory"])),
-    )
-
-
-def _spread(columns: dict[str, Any]) -> str:
-    half = (columns["joules_high"] - columns["joules_low"]) / 2
-    return f" ±{significant(100 * half / columns['joules'], 2)} %" if columns["joules"] else ""
-
-
-def _one_line(text: str) -> str:
-    return " ".join(printable(text).split())
-
-
-def _shortened(text: str) -> str:
-    line = _one_line(text)
-    return line if len(line) <= _NAME_WIDTH else f"{line[: _NAME_WIDTH - 3]}..."

@@ -11,16 +11,20 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from profiler.cli.common import add_metric, write_stdout
-from profiler.cli.runs import add_run, find_run
+from profiler.cli.runs import add_run, find_run, run_directories
 from profiler.errors import UsageError
+from profiler.storage.schema import RUN_FILE
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from profiler.reporting.live_report import Watch
 
 EXAMPLE = """\
 examples:
   energy-profiler watch energy_runs/20261121-101500-a1b2c3
   energy-profiler watch energy_runs/20261121-101500-a1b2c3 --web --port 8000
+  energy-profiler watch energy_runs --web
   energy-profiler watch energy_runs/20261121-101500-a1b2c3 --once"""
 
 _ON_TERMINAL, _ELSEWHERE = 1.0, 10.0
@@ -39,7 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--every", metavar="SECONDS", type=float, help="update interval; 1, or 10 without a terminal"
     )
     parser.add_argument("--once", action="store_true", help="print one line and exit")
-    parser.add_argument("--web", action="store_true", help="serve a page on 127.0.0.1")
+    parser.add_argument(
+        "--web", action="store_true", help="serve a page on 127.0.0.1; RUN may then be a directory of runs"
+    )
     parser.add_argument(
         "--port", metavar="PORT", type=int, default=0, help="port for --web; by default any free one"
     )
@@ -59,19 +65,32 @@ def run(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> None:
     from profiler.reporting.live_report import Watch
 
-    watch = Watch(
-        find_run(options.run, options.root), charted=options.web, metric=options.metric, goal=options.goal
-    )
+    path = find_run(options.run, options.root)
+    if options.web and _is_folder(path):
+        from profiler.cli.watch_folder import Folder
+        from profiler.cli.watch_web import serve
+
+        serve(Folder(path, options.every or _ON_TERMINAL), port=options.port)
+        return
+    watch = Watch(path, charted=options.web, metric=options.metric, goal=options.goal)
     on_terminal = sys.stdout.isatty() and not options.once
     every = options.every or (_ON_TERMINAL if on_terminal or options.web else _ELSEWHERE)
     if options.web:
-        from profiler.cli.watch_web import serve
+        from profiler.cli.watch_web import Latest, serve
 
-        serve(watch, port=options.port, every=every)
+        serve(Latest(watch, every), port=options.port)
     elif on_terminal:
         _draw(watch, every)
     else:
         _print(watch, every, once=options.once)
+
+
+def _is_folder(path: "Path") -> bool:
+    """Return true for a directory that is no run, but has runs below it."""
+    from profiler.merging.discovery import children
+
+    is_run = (path / RUN_FILE).exists() or bool(children(path))
+    return not is_run and next(run_directories(path), None) is not None
 
 
 def _draw(watch: "Watch", every: float) -> None:

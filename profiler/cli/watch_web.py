@@ -7,13 +7,14 @@ import time
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from profiler.cli.common import write_stdout
 from profiler.errors import ProfilerError, UsageError
 from profiler.reporting import watch_page
 
 if TYPE_CHECKING:
+    from profiler.cli.watch_folder import Folder
     from profiler.merging.follow import LatestPower
     from profiler.reporting.live_report import Watch
 
@@ -103,10 +104,10 @@ class Latest:
 
 
 class Server(ThreadingHTTPServer):
-    """HTTP server of the page of one run.
+    """HTTP server of the page of one run, or of a folder of runs.
 
     Args:
-        latest: Latest snapshot.
+        latest: Latest snapshot of the run, or the runs.
         port: Port; 0 for any free one.
 
     Raises:
@@ -115,7 +116,7 @@ class Server(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, latest: Latest, port: int) -> None:
+    def __init__(self, latest: "Latest | Folder", port: int) -> None:
         self.latest = latest
         try:
             super().__init__((ADDRESS, port), _Handler)
@@ -123,6 +124,11 @@ class Server(ThreadingHTTPServer):
             reasons = {errno.EADDRINUSE: "is in use", errno.EACCES: "needs more rights than you have"}
             reason = reasons.get(error.errno or 0, f"cannot be opened ({error.strerror})")
             raise UsageError(f"port {port} of {ADDRESS} {reason}; --port 0 takes any free one.") from None
+
+    @property
+    def shows_one(self) -> bool:
+        """True if it shows one run, False for a folder of runs."""
+        return isinstance(self.latest, Latest)
 
     @property
     def url(self) -> str:
@@ -140,20 +146,24 @@ class _Handler(BaseHTTPRequestHandler):
         """Serve the page and its snapshot."""
         try:
             host = urlsplit(f"//{self.headers.get('Host', '')}").hostname
-            path = urlsplit(self.path).path
+            path, query = urlsplit(self.path).path, parse_qs(urlsplit(self.path).query)
         except ValueError:  # such as unbalanced brackets
             self._send(HTTPStatus.BAD_REQUEST, b"Bad request.\n", "text/plain")
             return
         if host not in _HOSTS:
             self._send(HTTPStatus.FORBIDDEN, b"This page is for this machine only.\n", "text/plain")
         elif path == SNAPSHOT:
-            self._send(*self.server.latest.get(), "application/json")
-        elif (found := watch_page.resource(path)) is not None:
+            self._send(*self._snapshot(query.get("run", [""])[0]), "application/json")
+        elif (found := watch_page.resource(path, of_folder=not self.server.shows_one)) is not None:
             self._send(HTTPStatus.OK, *found)
         else:
             self._send(HTTPStatus.NOT_FOUND, b"Not found.\n", "text/plain")
 
     do_HEAD = do_GET  # noqa: N815 - the name that http.server calls
+
+    def _snapshot(self, key: str) -> tuple[HTTPStatus, bytes]:
+        latest = self.server.latest
+        return latest.get() if isinstance(latest, Latest) else latest.get(key)
 
     def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
         self.send_response(status)
@@ -176,12 +186,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
 
-def serve(watch: "Watch", *, port: int, every: float) -> None:
+def serve(latest: "Latest | Folder", *, port: int) -> None:
     """Serve the page until Ctrl-C.
 
     Raises:
         UsageError: The port cannot be opened.
     """
-    with Server(Latest(watch, every), port) as server:
-        write_stdout(f"{server.url} shows the run until Ctrl-C\n")
+    with Server(latest, port) as server:
+        write_stdout(f"{server.url} shows the {'run' if server.shows_one else 'runs'} until Ctrl-C\n")
         server.serve_forever(poll_interval=0.2)

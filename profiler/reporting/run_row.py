@@ -6,18 +6,22 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from profiler._compat import display_path, printable
 from profiler.emissions import Prices
+from profiler.reporting import text
 from profiler.reporting.metric_choice import headline
 from profiler.reporting.model import cost_of, energy_of
 from profiler.storage.quick_summary import quick_summary_of
 from profiler.storage.reader import StoredRun
 from profiler.storage.schema import CONFIG, TOTALS
+from profiler.units import format_joules, format_seconds, significant
 
 COLUMNS = (
     "name", "directory", "status", "started_at", "age_seconds", "steps", "joules", "joules_low", "joules_high", "kwh",
     "gco2e", "cost", "metric", "level", "measured_share", "window_seconds",
 )  # fmt: skip
 DAMAGED = "damaged"
+_NAME_WIDTH = 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,3 +93,34 @@ def _age(path: Path, started_at: str) -> float | None:
         except OSError:
             return None
     return max(time.time() - started, 0.0)
+
+
+def cells_of(row: RunRow) -> tuple[str, ...]:
+    """Format the columns that people see: name to measured share, and the directory."""
+    columns = row.columns
+    joules, share, level = columns["joules"], columns["measured_share"], columns["level"]
+    return (
+        _shortened(columns["name"] or ""),
+        columns["status"],
+        "" if columns["age_seconds"] is None else format_seconds(columns["age_seconds"]),
+        "" if columns["steps"] is None else f"{columns['steps']:,}",
+        "" if joules is None else f"{format_joules(joules)}{_spread(columns)}",
+        "" if columns["kwh"] is None else significant(columns["kwh"]),
+        "" if level is None else _shortened(f"{columns['metric']} {significant(level, 4)}"),
+        "" if share is None else text.percent(share),
+        _one_line(display_path(columns["directory"])),
+    )
+
+
+def _spread(columns: dict[str, Any]) -> str:
+    half = (columns["joules_high"] - columns["joules_low"]) / 2
+    return f" ±{significant(100 * half / columns['joules'], 2)} %" if columns["joules"] else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(printable(text).split())
+
+
+def _shortened(text: str) -> str:
+    line = _one_line(text)
+    return line if len(line) <= _NAME_WIDTH else f"{line[: _NAME_WIDTH - 3]}..."

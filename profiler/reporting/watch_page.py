@@ -19,14 +19,19 @@ _RESOURCES = {
     "/watch.css": ("watch.css", "text/css"),
     "/figures.js": ("figures.js", "text/javascript"),
     "/watch.js": ("watch.js", "text/javascript"),
+    "/runs.js": ("runs.js", "text/javascript"),
 }
 PLOTLY = "/plotly.js"
 
 
-def resource(path: str) -> tuple[bytes, str] | None:
+_PAGES = {False: {"/": "watch.html"}, True: {"/": "runs.html", "/run": "watch.html"}}
+"""Templates by path, of one run and of a folder of runs."""
+
+
+def resource(path: str, *, of_folder: bool = False) -> tuple[bytes, str] | None:
     """Return the file that the page requests under ``path``, with its type; None where there is none."""
-    if path == "/":
-        return render_template("watch.html").encode(), "text/html"
+    if path in _PAGES[of_folder]:
+        return render_template(_PAGES[of_folder][path]).encode(), "text/html"
     if path == PLOTLY:
         return figures.script().encode(), "text/javascript"
     if path not in _RESOURCES:

@@ -53,12 +53,13 @@ def quick_summary_of(run: "StoredRun") -> QuickSummary:
 
 def _of_totals(run: "StoredRun", totals: Mapping[str, Any]) -> QuickSummary:
     steps, spans = totals.get("step_joules"), totals.get("span_joules")
+    total = None if steps is None or spans is None else round(steps + spans, 6)
     return QuickSummary(
         steps=totals.get("steps", 0),
-        total_joules=None if steps is None or spans is None else round(steps + spans, 6),
+        total_joules=total,
         modelled_joules=totals.get("modelled_joules"),
         edge_joules=totals.get("edge_joules", 0.0),
-        metered=_metered(run, totals.get("domain_joules") or {}),
+        metered=_metered(run, totals.get("domain_joules") or _last_samples(run), total),
         missing=tuple(run.meta.get("missing", ())),
         window_seconds=totals.get("window_seconds", 0.0),
     )
@@ -83,13 +84,13 @@ def _of_last_rows(run: "StoredRun") -> QuickSummary:
     joules = [float(row["cumulative_joules"]) for row in rows if row.get("cumulative_joules")]
     is_metered = any(domain.billed for domain in run.domains.values())
     total = max(joules, default=0.0) if is_metered else None
-    metered = _metered(run, _last_samples(run))
+    sampled = _last_samples(run)
     return QuickSummary(
         steps=int(step.get("step") or 0),
         total_joules=total,
-        modelled_joules=None if total is None else _estimated_share(run, metered, total),
+        modelled_joules=None if total is None else _estimated_part(run, sampled, total),
         edge_joules=float(step.get("uncertainty_joules") or 0.0),
-        metered=metered,
+        metered=_metered(run, sampled, total),
         missing=tuple(run.meta.get("missing", ())),
         window_seconds=max((float(row["end_seconds"]) for row in rows), default=0.0),
     )
@@ -105,22 +106,28 @@ def _last_samples(run: "StoredRun") -> dict[str, float]:
     return {row["domain"]: float(row["energy_joules"]) for row in rows if row.get("energy_joules")}
 
 
-def _metered(run: "StoredRun", joules: Mapping[str, float]) -> tuple[Metered, ...]:
-    return tuple(
-        Metered(domain=run.domains[name], joules=value)
-        for name, value in joules.items()
-        if name in run.domains
-    )
+def _metered(run: "StoredRun", joules: Mapping[str, float], total: float | None) -> tuple[Metered, ...]:
+    """Return the counted domains with their energy.
+
+    Energy of domains whose part is not known counts as that of the least accurate one: no interval is too narrow.
+    """
+    counted = {name: domain for name, domain in run.domains.items() if domain.billed}
+    known = [Metered(domain=counted[name], joules=value) for name, value in joules.items() if name in counted]
+    unknown = [domain for name, domain in counted.items() if name not in joules]
+    rest = (total or 0.0) - sum(one.joules for one in known)
+    if unknown and rest > 0.0:
+        worst = max(unknown, key=lambda domain: domain.gain_uncertainty)
+        known.append(Metered(domain=worst, joules=rest))
+    return tuple(known)
 
 
-def _estimated_share(run: "StoredRun", metered: tuple[Metered, ...], total: float) -> float | None:
-    """Return the estimated part of a total, in joules, in proportion to the last samples."""
-    counted = [domain for domain in run.domains.values() if domain.billed]
-    if not any(domain.provenance is Provenance.MODELLED for domain in counted):
+def _estimated_part(run: "StoredRun", joules: Mapping[str, float], total: float) -> float | None:
+    """Return the estimated part of a total in proportion to the last samples; None without all of them."""
+    counted = {name: domain for name, domain in run.domains.items() if domain.billed}
+    if not any(domain.provenance is Provenance.MODELLED for domain in counted.values()):
         return 0.0
-    known = {one.domain.name: one for one in metered if one.domain.billed}
-    sampled = sum(one.joules for one in known.values())
-    if len(known) < len(counted) or not sampled:
+    sampled = sum(joules.get(name, 0.0) for name in counted)
+    if not counted.keys() <= joules.keys() or not sampled:
         return None
-    estimated = sum(one.joules for one in known.values() if one.domain.provenance is Provenance.MODELLED)
-    return total * estimated / sampled
+    estimated = [joules[name] for name, one in counted.items() if one.provenance is Provenance.MODELLED]
+    return total * sum(estimated) / sampled

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from profiler.merging.load import load
+from profiler.reporting.model import gain_variance
 from profiler.storage.quick_summary import quick_summary_of
 from tests.support.runs import write_run
 
@@ -63,6 +64,14 @@ def test_totals_agree_with_those_of_the_tables(tmp_path, name):
     assert quick.modelled_joules == pytest.approx(full.modelled_joules)
     assert quick.window_seconds == pytest.approx(full.window_seconds)
     assert quick.edge_joules == pytest.approx(full.edge_joules)
+    assert gain_variance(quick.metered) == pytest.approx(gain_variance(full.metered))
+
+
+def test_energy_of_an_unknown_domain_has_the_largest_error(tmp_path):
+    path = RUNS["completed"](tmp_path / "run")
+    known = gain_variance(quick_summary_of(load(path, partial=False)).metered)
+    (path / "samples.csv").unlink()
+    assert gain_variance(quick_summary_of(load(path, partial=False)).metered) >= known > 0.0
 
 
 def test_domains_of_a_killed_run_are_those_of_its_last_samples(tmp_path):

@@ -63,7 +63,7 @@
   const look = async () => {
     let wait = EVERY;
     try {
-      const answer = await fetch("/snapshot.json", { cache: "no-store" });
+      const answer = await fetch(`/snapshot.json${location.search}`, { cache: "no-store" });
       const seen = await answer.json();
       if (answer.ok) show(seen);
       complain(answer.ok ? "" : seen.error);
