@@ -4,6 +4,7 @@ To add a keyword, add one field to :class:`ProfilerConfig`: the signature and do
 the flags of ``energy-profiler run`` are made from the fields.
 """
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, get_args
 
 from profiler import budget, emissions, lr_plan
 from profiler.budget import Budget
@@ -34,6 +35,18 @@ _EXTERNAL = "external:"
 _MOST_SETTINGS = 1000
 _LONGEST_SETTING = 10_000
 Plain = str | int | float | bool | None
+_TEXT_IN_ENVIRONMENT = {"planned_learning_rate"}
+_GRID = {"country", "grid_gco2e_per_kwh"}
+_SWITCH = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
 _INDENT, _WIDTH = " " * 8, 120
 
 
@@ -64,7 +77,9 @@ class Keyword(NamedTuple):
 
     @property
     def environment_variable(self) -> str:
-        """Reserved name of the environment variable; nothing reads it yet."""
+        """Environment variable that holds its default; empty for values that only Python can express."""
+        if self.type is None and self.name not in _TEXT_IN_ENVIRONMENT:
+            return ""
         return f"ENERGY_PROFILER_{self.name.upper()}"
 
 
@@ -411,6 +426,57 @@ def keywords() -> "Iterator[Keyword]":
     for one in fields(ProfilerConfig):
         if _METADATA in one.metadata:
             yield Keyword(one.name, *one.metadata[_METADATA])
+
+
+def environment_defaults(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the keywords that environment variables set, such as ``ENERGY_PROFILER_PUE``; empty ones are ignored.
+
+    Raises:
+        UsageError: A value has the wrong type; the message names the variable.
+    """
+    found = {}
+    for keyword in keywords():
+        text = environ.get(keyword.environment_variable, "").strip() if keyword.environment_variable else ""
+        if text:
+            try:
+                found[keyword.name] = _parsed(keyword, text)
+            except ValueError:
+                expected = keyword.metavar or "true or false"
+                raise UsageError(
+                    f"the environment variable {keyword.environment_variable} must be {expected}, not {text!r:.40}."
+                ) from None
+    return found
+
+
+def _parsed(keyword: Keyword, text: str) -> Any:
+    if keyword.type is bool:
+        return _SWITCH[text.lower()] if text.lower() in _SWITCH else _refuse()
+    if keyword.type is dict:
+        pairs = [item.partition("=") for item in text.split(",")]
+        return {name.strip(): scalar(value.strip()) if mark else _refuse() for name, mark, value in pairs}
+    convert: Any = keyword.type or str
+    return convert(text)
+
+
+def _refuse() -> NoReturn:
+    raise ValueError
+
+
+def scalar(text: str) -> object:
+    """Convert a JSON scalar to a number, a boolean or None; other text stays text."""
+    try:
+        known = json.loads(text)
+    except ValueError:
+        return text
+    return text if isinstance(known, dict | list | str) else known
+
+
+def with_environment(keywords: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
+    """Add the defaults of the environment to a user's keywords, which come first."""
+    defaults = environment_defaults(environ)
+    if not _GRID.isdisjoint(keywords):  # the user's country replaces the site's intensity, and the reverse
+        defaults = {name: value for name, value in defaults.items() if name not in _GRID}
+    return {**defaults, **keywords}
 
 
 def documentation() -> str:

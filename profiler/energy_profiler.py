@@ -25,7 +25,7 @@ from profiler._compat import (
     write_stderr,
 )
 from profiler.budget import Budget
-from profiler.config import ProfilerConfig, documentation, usable_settings
+from profiler.config import ProfilerConfig, documentation, usable_settings, with_environment
 from profiler.distributed.inheritance import Publication, inherited, launched_rank
 from profiler.distributed.layout import RunLayout, agree_on_layout
 from profiler.distributed.rank import Identity, detect_rank, process_group
@@ -84,7 +84,7 @@ class EnergyProfiler:
 
     @_accepts_keywords_of(ProfilerConfig)
     def __init__(self, **keywords: Any) -> None:
-        self._configure(ProfilerConfig(**keywords))
+        self._configure(ProfilerConfig(**with_environment(keywords, os.environ)))
 
     def _configure(self, config: ProfilerConfig) -> None:
         self._config = config

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from profiler import EnergyProfiler
-from profiler.config import ProfilerConfig
+from profiler.config import ProfilerConfig, keywords, with_environment
 from profiler.errors import UsageError
 from tests.support.small_training import scripted, train
 
@@ -102,3 +102,40 @@ def test_settings_and_the_last_levels_are_stored(tmp_path):
     assert meta["config"] == {"lr": 0.1}
     assert meta["totals"]["metrics"]["val_error"] == 0.25
     assert math.isfinite(meta["totals"]["metrics"]["loss"])
+
+
+# -- environment variables ---------------------------------------------------------------------------------------------
+
+
+def test_environment_variables_set_defaults():
+    environ = {
+        "ENERGY_PROFILER_PUE": "1.4", "ENERGY_PROFILER_LIVE": "yes", "ENERGY_PROFILER_TOTAL_STEPS": "500",
+        "ENERGY_PROFILER_CONFIG": "cluster=a1, nodes=4", "ENERGY_PROFILER_NAME": " ", "ENERGY_PROFILER_COUNTRY": "FRA",
+    }  # fmt: skip
+    found = with_environment({"pue": 1.1, "grid_gco2e_per_kwh": 50.0}, environ)
+    assert found == {
+        "pue": 1.1, "grid_gco2e_per_kwh": 50.0, "live": True, "total_steps": 500,
+        "config": {"cluster": "a1", "nodes": 4},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [("PUE", "high"), ("LIVE", "maybe"), ("CONFIG", "cluster")])
+def test_a_wrong_environment_variable_is_named(name, value):
+    with pytest.raises(UsageError, match=f"ENERGY_PROFILER_{name} must be"):
+        with_environment({}, {f"ENERGY_PROFILER_{name}": value})
+
+
+def test_a_recording_uses_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENERGY_PROFILER_PUE", "1.5")
+    monkeypatch.setenv("ENERGY_PROFILER_NAME", "site run")
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted(100.0)]):
+        train(3)
+    meta = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert (meta["name"], meta["prices"]["pue"]) == ("site run", 1.5)
+
+
+def test_every_flag_has_an_environment_variable():
+    for keyword in keywords():
+        assert bool(keyword.environment_variable) == (
+            keyword.type is not None or keyword.name == "planned_learning_rate"
+        )

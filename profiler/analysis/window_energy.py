@@ -9,6 +9,8 @@ from profiler.errors import UsageError
 from profiler.records import Domain, Interval, Provenance
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
@@ -23,6 +25,12 @@ _TOLERANCE_SECONDS = 1e-6
 def energy_of(run: "StoredRun", start: float, end: float) -> Interval:
     """Return the counted energy of a run from ``start`` to ``end``, in joules: see :func:`between`."""
     return between(run.samples, run.domains, row_edges(run.steps, run.spans), start, end)
+
+
+def cumulative_joules(run: "StoredRun", moments: "Iterable[float]") -> list[float]:
+    """Return the counted joules of a run up to each time, in seconds since its start."""
+    logs, edges = _billed_logs(run.samples, run.domains), row_edges(run.steps, run.spans)
+    return [_cumulative(logs, edges, moment) for moment in moments]
 
 
 def row_edges(steps: "pd.DataFrame", spans: "pd.DataFrame") -> "tuple[Floats, Floats]":

@@ -2,18 +2,22 @@
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from profiler._compat import printable, write_stderr
-from profiler.config import Keyword, keywords
+from profiler.config import Keyword, environment_defaults, keywords
 from profiler.emissions import Prices, make_prices, read_prices
 from profiler.errors import UsageError
 from profiler.units import parse_joules
+
+if TYPE_CHECKING:
+    from profiler.storage.reader import StoredRun
 
 PRICES = ("country", "grid_gco2e_per_kwh", "price_per_kwh", "currency", "pue")
 """Keywords of a recording that can also be given after it."""
@@ -108,6 +112,12 @@ def add_prices(parser: argparse.ArgumentParser) -> None:
             parser.add_argument(
                 keyword.flag, type=keyword.type, metavar=keyword.metavar, help=flag_help(keyword)
             )
+    parser.add_argument(
+        "--intensity",
+        metavar="FILE",
+        type=Path,
+        help="CSV of the grid's carbon intensity over time (time,gco2e_per_kwh), applied to the energy of each hour",
+    )
 
 
 def flag_help(keyword: Keyword) -> str:
@@ -115,14 +125,48 @@ def flag_help(keyword: Keyword) -> str:
     return keyword.help[:1].lower() + keyword.help[1:].rstrip(".")
 
 
-def prices_of(options: argparse.Namespace, run_json: Mapping[str, Any]) -> Prices:
+def prices_of(options: argparse.Namespace, run: "StoredRun") -> Prices:
     """Return the prices of a recorded run, with those of the command line in their place.
 
+    Prices that the run lacks come from the environment variables of a recording's keywords.
+
     Raises:
-        UsageError: A value is out of range, or both a country and a carbon intensity are given.
+        UsageError: A value is out of range, both a country and a carbon intensity are given, or a file of intensities
+            does not fit the run.
     """
     given = {name: value for name in PRICES if (value := getattr(options, name)) is not None}
-    prices, stated = read_prices(run_json), make_prices(**given)
+    prices = _with(_recorded(run.meta), given)
+    if options.intensity is None:
+        return prices
+    if "country" in given or "grid_gco2e_per_kwh" in given:
+        raise UsageError("give --intensity or a country or mean intensity, not both.")
+    from profiler.analysis.intensity import mean_intensity, read_hourly
+
+    hourly = read_hourly(options.intensity)
+    return replace(
+        prices,
+        grid_gco2e_per_kwh=mean_intensity(run, hourly),
+        grid_source=f"{hourly.name}, mean over the energy of the run",
+        country="",
+    )
+
+
+def _recorded(run_json: Mapping[str, Any]) -> Prices:
+    """Return the recorded prices; those that are not known come from the environment."""
+    prices = read_prices(run_json)
+    site = {name: value for name, value in environment_defaults(os.environ).items() if name in PRICES}
+    if prices.grid_gco2e_per_kwh is not None:
+        site.pop("country", None), site.pop("grid_gco2e_per_kwh", None)
+    if prices.price_per_kwh is not None:
+        site.pop("price_per_kwh", None), site.pop("currency", None)
+    if prices.pue != 1.0:
+        site.pop("pue", None)
+    return _with(prices, site)
+
+
+def _with(prices: Prices, given: Mapping[str, Any]) -> Prices:
+    """Replace some prices."""
+    stated = make_prices(**given)
     if "country" in given or "grid_gco2e_per_kwh" in given:
         prices = replace(
             prices,

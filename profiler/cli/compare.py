@@ -114,7 +114,7 @@ def run(options: argparse.Namespace) -> int:
         goal=options.goal,
         levels=levels,
         seed_spread=None if options.seed_spread is None else options.seed_spread / _PERCENT,
-        prices=[prices_of(options, run.meta) for run in runs],
+        prices=[prices_of(options, run) for run in runs],
         why=options.why,
     )
     if output is None:
@@ -169,7 +169,7 @@ def _regression(options: argparse.Namespace) -> int:
         repeats=repeats,
         spread=None if options.seed_spread is None else options.seed_spread / _PERCENT,
     )
-    reports = [build(run.summary(), prices=prices_of(options, run.meta)) for run in (base, new)]
+    reports = [build(run.summary(), prices=prices_of(options, run)) for run in (base, new)]
     content = render_regression(RegressionReport(regression, *reports), extension)
     if output is None:
         write_stdout(content)

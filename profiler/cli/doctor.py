@@ -8,7 +8,7 @@ import argparse
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -16,10 +16,13 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from profiler._compat import display_path, printable
+from profiler.cli import runs
 from profiler.cli.common import write_stdout
 from profiler.cli.diagnostics import Diagnosis, Gpu, Idle, diagnose, measure_idle, read_driver, read_torch
+from profiler.config import keywords
+from profiler.distributed import inheritance, rank
 from profiler.records import Provenance
-from profiler.sensors import idle
+from profiler.sensors import cray, external, hwmon, idle
 from profiler.units import format_seconds, format_watts
 
 if TYPE_CHECKING:
@@ -29,6 +32,15 @@ EXAMPLE = "examples:\n  energy-profiler doctor\n  energy-profiler doctor --idle 
 SHORTEST_IDLE_SECONDS, LONGEST_IDLE_SECONDS = 1.0, 3600.0
 WIDTH = 80
 _MEASURED, _NOTHING_MEASURED = 0, 1
+_VARIABLES = {
+    cray.VARIABLE,
+    external.VARIABLE,
+    hwmon.VARIABLE,
+    inheritance.VARIABLE,
+    rank.HOST_ID,
+    runs.ROOT_VARIABLE,
+    "ENERGY_PROFILER_NEEDS_BROWSER",
+}
 _HANGING = " " * 12
 _PROVENANCE = {Provenance.MODELLED: "estimated"}
 
@@ -123,6 +135,7 @@ def as_dict(diagnosis: Diagnosis) -> dict[str, Any]:
         "devices_without_sensor": list(diagnosis.devices_without_sensor),
         "measured": [one.domain.name for one in diagnosis.measured],
         "summary": summary(diagnosis),
+        "defaults": dict(_defaults(os.environ)),
     }
 
 
@@ -138,8 +151,24 @@ def lines(diagnosis: Diagnosis, width: int) -> Iterator[tuple[str, str]]:
     if diagnosis.refusals:
         yield from (("", ""), ("unavailable", "bold"))
         yield from ((text, "") for text in _refusals(diagnosis, width))
+    if defaults := _defaults(os.environ):
+        yield from (("", ""), ("defaults from environment variables", "bold"))
+        yield from ((f"{name}={value}", "") for name, value in defaults)
+    for name in unknown_variables(os.environ):
+        yield f"{name} is no variable of energy-profiler and is ignored", "yellow"
     yield "", ""
     yield from ((text, "bold") for text in wrap(summary(diagnosis), width))
+
+
+def _defaults(environ: Mapping[str, str]) -> list[tuple[str, str]]:
+    names = [keyword.environment_variable for keyword in keywords()]
+    return [(name, environ[name]) for name in names if environ.get(name, "").strip()]
+
+
+def unknown_variables(environ: Mapping[str, str]) -> list[str]:
+    """Return the variables with the prefix of this program that nothing reads, such as misspelled ones."""
+    known = {*_VARIABLES, *(keyword.environment_variable for keyword in keywords())}
+    return sorted(name for name in environ if name.startswith("ENERGY_PROFILER_") and name not in known)
 
 
 def _printed(table: "Table", width: int) -> list[str]:

@@ -7,8 +7,16 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from profiler import emissions
 from profiler._compat import display_path, write_atomically, write_stderr
-from profiler.cli.common import add_partial, check_output, explain_write_error, write_stdout
+from profiler.cli.common import (
+    add_partial,
+    add_prices,
+    check_output,
+    explain_write_error,
+    prices_of,
+    write_stdout,
+)
 from profiler.cli.runs import add_root, find_run
 from profiler.errors import RunError, RunNotFoundError, UsageError
 from profiler.export import FORMATS
@@ -42,6 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", metavar="FILE", default="-", help="write to FILE; - is stdout, the default"
     )
     parser.add_argument("--force", action="store_true", help="overwrite FILE")
+    add_prices(parser)
     add_partial(parser)
 
 
@@ -57,6 +66,8 @@ def run(options: argparse.Namespace) -> int:
     if output is not None:
         _check_outputs(output, options)
     runs, damaged = _load(options)
+    for run in runs:
+        run.meta = {**run.meta, emissions.SECTION: prices_of(options, run).as_dict()}
     files = export_files(runs, options.format)
     _warn_of(damaged + list(files.damaged), len(runs) + len(damaged))
     if output is None:

@@ -144,7 +144,7 @@ def _row(path: Path, options: argparse.Namespace) -> "RunRow":
 
     try:
         run = load(path, partial=False)
-        return row_of(run, prices_of(options, run.meta))
+        return row_of(run, prices_of(options, run))
     except (ProfilerError, OSError) as error:
         return damaged_row(path, error)
 

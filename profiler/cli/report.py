@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     targets = [number("--target", text) for text in options.target]
     output = output_of(options, "report.html")
     run = load_run(find_run(options.run, options.root), partial=options.partial)
-    prices = prices_of(options, run.meta)
+    prices = prices_of(options, run)
     report = report_of(run, targets, metric=options.metric, goal=options.goal, prices=prices)
     if output is None:
         write_stdout(render(report, ".json" if options.json else ".txt"))

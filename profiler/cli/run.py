@@ -6,12 +6,11 @@ and tracebacks are those of the script.
 
 import argparse
 import atexit
-import json
 from typing import TYPE_CHECKING, Any
 
 from profiler._compat import exit_by_interrupt
 from profiler.cli.common import flag_help
-from profiler.config import Keyword, keywords
+from profiler.config import Keyword, keywords, scalar
 from profiler.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,11 +61,7 @@ def _setting(text: str) -> tuple[str, object]:
     name, separator, value = text.partition("=")
     if not (name and separator):
         raise argparse.ArgumentTypeError(f"{text!r} is not KEY=VALUE")
-    try:
-        known = json.loads(value)
-    except ValueError:
-        return name, value
-    return name, value if isinstance(known, dict | list | str) else known
+    return name, scalar(value)
 
 
 def run(options: argparse.Namespace) -> int:

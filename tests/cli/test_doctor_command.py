@@ -326,3 +326,15 @@ def test_impossible_lengths_are_refused(seconds, capsys):
     with pytest.raises(SystemExit):
         main(["doctor", "--idle", seconds])
     assert "--idle" in capsys.readouterr().err
+
+
+def test_defaults_from_the_environment_are_shown(diagnosis, monkeypatch):
+    monkeypatch.setenv("ENERGY_PROFILER_PUE", "1.3")
+    monkeypatch.setenv("ENERGY_PROFILER_CONTRY", "FRA")
+    monkeypatch.setenv("ENERGY_PROFILER_RUNS", "/data/runs")
+    found = diagnosis()
+    shown = [text for text, _ in lines(found, 80)]
+    assert "ENERGY_PROFILER_PUE=1.3" in shown
+    assert "ENERGY_PROFILER_CONTRY is no variable of energy-profiler and is ignored" in shown
+    assert not any("ENERGY_PROFILER_RUNS" in text for text in shown)
+    assert as_dict(found)["defaults"] == {"ENERGY_PROFILER_PUE": "1.3"}

@@ -1,6 +1,7 @@
 """``energy-profiler export``: text to stdout, any format to a file, no silent overwriting."""
 
 import json
+import re
 
 import pytest
 
@@ -75,3 +76,12 @@ def test_help_lists_all_formats(capsys):
     out = capsys.readouterr().out
     assert all(one.help in out for one in FORMATS.values())
     assert "energy-profiler export energy_runs/" in out
+
+
+def test_prices_may_be_given_afterwards(capsys):
+    assert main(["export", "run", "--format", "model-card", "--grid-gco2e-per-kwh", "360", "--pue", "2"]) == 0
+    card = capsys.readouterr().out
+    joules = load_run("run").total_joules
+    assert float(re.search(r"emissions: ([\d.e-]+)", card)[1]) == pytest.approx(
+        joules / 3.6e6 * 2 * 360, rel=0.01
+    )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import webbrowser
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -180,3 +181,39 @@ def test_open_shows_the_page(run_dir, capsys, monkeypatch, output, has_browser):
     page = Path(url2pathname(urlsplit(opened[0]).path))
     assert "<title>" in page.read_text()
     assert ("no browser" in capsys.readouterr().err) is not has_browser
+
+
+def costs(capsys, *flags):
+    assert main(["report", "run", "--json", *flags]) == 0
+    return json.loads(capsys.readouterr().out)["cost"]
+
+
+def test_prices_that_the_run_lacks_come_from_the_environment(tmp_path, capsys, monkeypatch):
+    write_run(
+        tmp_path / "run",
+        meta={"prices": {"pue": 1.2, "grid_gco2e_per_kwh": 100.0, "grid_source": "as given"}},
+    )
+    for name, value in {"COUNTRY": "FRA", "PRICE_PER_KWH": "0.3", "CURRENCY": "EUR", "PUE": "2"}.items():
+        monkeypatch.setenv(f"ENERGY_PROFILER_{name}", value)
+    prices = costs(capsys)["prices"]
+    assert (prices["pue"], prices["grid_gco2e_per_kwh"]) == (1.2, 100.0)
+    assert (prices["price_per_kwh"], prices["currency"]) == (0.3, "EUR")
+    assert costs(capsys, "--price-per-kwh", "0.5")["prices"]["price_per_kwh"] == 0.5
+
+
+def test_an_intensity_over_time_gives_the_carbon(tmp_path, capsys):
+    begun = 1_790_000_000
+    write_run(tmp_path / "run", steps=392, meta={"started_unix_seconds": float(begun)})
+    (tmp_path / "grid.csv").write_text(
+        "time,gco2e_per_kwh\n"
+        + "".join(
+            f"{datetime.fromtimestamp(begun - 50 + 100 * k, UTC).isoformat()},{grams}\n"
+            for k, grams in enumerate((100, 300, 900))
+        )
+    )
+    found = costs(capsys, "--intensity", "grid.csv")
+    assert found["prices"]["grid_gco2e_per_kwh"] == pytest.approx(200.0)
+    assert found["gco2e"]["median"] == pytest.approx(found["kwh"]["median"] * 200.0)
+    assert "grid.csv" in found["prices"]["grid_source"]
+    assert main(["report", "run", "--intensity", "grid.csv", "--country", "FRA"]) == 2
+    assert "not both" in capsys.readouterr().err
