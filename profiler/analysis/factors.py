@@ -283,6 +283,11 @@ def gain_error(runs: "tuple[StoredRun, StoredRun]", category: str | None = None)
     return math.hypot(*(_combined(domains, share) for domains, share in zip(known, shares, strict=True)))
 
 
+def run_gain_error(run: "StoredRun") -> float:
+    """Return the relative standard deviation of a run's energy from errors common to all of its readings."""
+    return _combined(run.domains, _shares(run, None))
+
+
 def _shares(run: "StoredRun", category: str | None) -> dict[str, float]:
     joules = {
         name: value

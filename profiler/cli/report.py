@@ -1,6 +1,8 @@
 """Report what a run cost and what a lower loss would cost. Reads the run directory only; torch is not needed."""
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from profiler.cli.common import (
     add_metric,
@@ -15,11 +17,16 @@ from profiler.cli.common import (
     write_stdout,
 )
 from profiler.cli.runs import add_run, find_run
+from profiler.errors import UsageError
+
+if TYPE_CHECKING:
+    from profiler.run import Run
 
 EXAMPLE = """\
 examples:
   energy-profiler report energy_runs/20261121-101500-a1b2c3 --target 1.2
-  energy-profiler report energy_runs/20261121-101500-a1b2c3 -o report.html"""
+  energy-profiler report energy_runs/20261121-101500-a1b2c3 -o report.html
+  energy-profiler report old-run --on minute-on-the-new-machine --target 1.2"""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +41,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="also forecast the energy of this loss; may be repeated",
     )
+    parser.add_argument(
+        "--on",
+        metavar="PROBE",
+        help="price the targets on other hardware: PROBE is a run of a minute of the same script there",
+    )
     add_prices(parser)
     add_partial(parser)
 
@@ -46,6 +58,8 @@ def run(options: argparse.Namespace) -> int:
     targets = [number("--target", text) for text in options.target]
     output = output_of(options, "report.html")
     run = load_run(find_run(options.run, options.root), partial=options.partial)
+    if options.on is not None:
+        return _price_elsewhere(options, run, targets)
     prices = prices_of(options, run)
     report = report_of(run, targets, metric=options.metric, goal=options.goal, prices=prices)
     if output is None:
@@ -55,4 +69,20 @@ def run(options: argparse.Namespace) -> int:
             write(report, output, plotlyjs=options.plotlyjs)
         if options.open:
             open_file(output)
+    return 0
+
+
+def _price_elsewhere(options: argparse.Namespace, run: "Run", targets: Sequence[float]) -> int:
+    """Print the prices on the hardware of a probe."""
+    from profiler.reporting.elsewhere import elsewhere_of, render_json, render_text
+    from profiler.run import load_run
+
+    if options.output is not None:
+        raise UsageError("--on prints text, or JSON with --json; it writes no file.")
+    probe = load_run(find_run(options.on, options.root), partial=options.partial)
+    if probe.path.resolve() == run.path.resolve():
+        raise UsageError("the run and its probe are the same; --on needs a run on other hardware.")
+    prices = prices_of(options, probe)
+    known = elsewhere_of(run, probe, targets, metric=options.metric, goal=options.goal, prices=prices)
+    write_stdout(render_json(known) if options.json else render_text(known))
     return 0

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from profiler.reporting.allocation import Allocation, AllocationLine
     from profiler.reporting.answer import Answer
     from profiler.reporting.comparison import Comparison, Spread
+    from profiler.reporting.elsewhere import Elsewhere, PriceThere
     from profiler.reporting.forecast_section import Best, Outlook, PlannedEnd, Scenario, Target
     from profiler.reporting.idle import IdleSplit
     from profiler.reporting.model import Cost, DomainLine, NodeMeter, Report, WorkLine
@@ -879,6 +880,54 @@ def why_note(known: "Comparison") -> str:
         else f"Energy and steps include the spread of {percent(known.spread.share)} between seeds."
     )
     return f"The energy is the product of steps, seconds, watts and the energy outside steps. {seeds}"
+
+
+def elsewhere_sentences(known: "Elsewhere") -> list[str]:
+    """Return the cost of a step on other hardware, and what was assumed and could not be checked."""
+    run, probe = one_line(known.run), one_line(known.probe)
+    there = (
+        f"{joules(known.there.joules)} and {seconds(known.there.seconds)} per step on the hardware of {probe}"
+    )
+    here = f"{joules(known.here.joules)} and {seconds(known.here.seconds)} in {run}"
+    dropped = f"{counted(known.there.dropped, 'step')} of warm-up are dropped"
+    sentences = [
+        f"{there}, {here}; {dropped}.",
+        f"The energy of a step is {_ratio(known.joules_ratio)} there, its time {_ratio(known.seconds_ratio)}.",
+        f"The curve is that of {run}, and so is the energy between the steps: {percent(known.outside_joules)} more.",
+    ]
+    if known.unchecked:
+        facts = listed(list(known.unchecked))
+        sentences.append(
+            f"Not checked, since both did not record it: {facts}. The probe must do the same work per step."
+        )
+    return sentences
+
+
+def _ratio(known: Interval) -> str:
+    digits = digits_of(known)
+    low, median, high = (significant(100.0 * end, digits) for end in (known.low, known.median, known.high))
+    if known.high - known.low <= _EXACT * known.median:
+        return f"{median} %"
+    return f"{median} % ({low} to {high})"
+
+
+def price_there(row: "PriceThere", prices: "Prices", *, has_money: bool) -> tuple[str, ...]:
+    """Return the cells of a target on other hardware."""
+    energy, interval = _whole_price(row.verdict, row.joules, joules)
+    time, _ = _whole_price(row.verdict, row.seconds, seconds)
+    here, _ = _whole_price(row.verdict, row.joules_here, joules)
+    unit = currency(prices)
+    cost = [_whole_price(row.verdict, row.money, money)[0]] if has_money else []
+    cost = [f"{words}{unit}" if words not in (OUT_OF_REACH, UNKNOWN) else words for words in cost]
+    return (level(row.loss), energy, interval or ABSENT, time, *cost, here)
+
+
+def _whole_price(verdict: Verdict, amount: Interval | None, unit: Format) -> tuple[str, str]:
+    """Format an amount since the first step; a target that the run reached has one too."""
+    if amount is None:
+        return (OUT_OF_REACH if verdict is Verdict.UNREACHABLE else UNKNOWN), ""
+    known = Verdict.REACHABLE if verdict is Verdict.REACHED else verdict
+    return price(known, amount, unit)
 
 
 def allocation(known: "Allocation") -> str:
