@@ -136,7 +136,7 @@ class Run(StoredRun):
 
         Args:
             path: The file, which is overwritten.
-            plotlyjs: Source of the figures' script in a page: ``inline`` (5 MB, self-contained), ``cdn`` (loaded from
+            plotlyjs: Source of the figures' script in a page: ``inline`` (1.2 MB, self-contained), ``cdn`` (loaded from
                 plotly's server when the page is opened), or ``directory`` (a file beside the page, shared by pages).
 
         Raises:

@@ -38,7 +38,9 @@ def files():
 
 PLACES = {}
 for _path in files():
-    if _path.suffix in SUFFIXES and "__pycache__" not in _path.parts:
+    # Minified scripts are those of others.
+    is_ours = "__pycache__" not in _path.parts and not _path.name.endswith(".min.js")
+    if _path.suffix in SUFFIXES and is_ours:
         PLACES.setdefault(place_of(_path), []).append(_path)
 
 

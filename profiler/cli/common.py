@@ -57,8 +57,8 @@ def add_output(parser: argparse.ArgumentParser, formats: str) -> None:
         metavar="PLACE",
         choices=("inline", "cdn", "directory"),
         default="inline",
-        help="source of the script that draws the figures of a page: inline (in the page, 5 MB, the default), directory"
-        " (a file beside the page) or cdn (loaded from plotly's server by each reader's browser)",
+        help="source of the script that draws the figures of a page: inline (in the page, 1.2 MB, the default),"
+        " directory (a file beside the page) or cdn (loaded from plotly's server by each reader's browser)",
     )
 
 

@@ -11,6 +11,7 @@ from profiler.analysis.breakdown import TRAINING
 from profiler.analysis.device_energy import Piece
 from profiler.analysis.downsample import Band, Power, Series, Stretch
 from profiler.records import Interval
+from profiler.reporting.templating import static
 from profiler.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, SECONDS_PER_YEAR
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from profiler.reporting.model import Chart, Report
 
 Figure = dict[str, Any]
+SCRIPT_NAME = "plotly-basic-4.1.1.min.js"
+"""Plotly's bundle of scatter, bar and pie, from the npm package plotly.js-basic-dist-min; the same as on its server."""
 COLOURS = tuple(f"var(--c{number})" for number in range(1, 8))
 _LINE, _BAND, _FLOOR, _FLOOR_BAND = "var(--accent)", "var(--accent-soft)", "var(--floor)", "var(--floor-soft)"
 _SEEN, _BINS, _SOFT = "var(--faint)", "var(--ink)", "var(--soft)"
@@ -55,16 +58,7 @@ _DIGITS = 6
 
 def script() -> str:
     """Return plotly's script."""
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs())
-
-
-def script_name() -> str:
-    """Return the file name of plotly's script beside a page."""
-    from plotly.offline import get_plotlyjs_version
-
-    return f"plotly-{get_plotlyjs_version()}.min.js"
+    return static(SCRIPT_NAME).decode()
 
 
 def figures_of(report: "Report") -> dict[str, Figure]:

@@ -131,7 +131,7 @@ def render_page(template: str, options: RenderOptions, **variables: Any) -> Rend
     beside = options.plotlyjs == "directory"
     return Rendered(
         content=page.replace(_POLICY, policy_of(page), 1).encode(),
-        companions={figures.script_name(): figures.script().encode()} if beside else {},
+        companions={figures.SCRIPT_NAME: figures.script().encode()} if beside else {},
     )
 
 
@@ -157,8 +157,8 @@ def _plotly(place: str) -> dict[str, Any]:
     if place == "inline":
         return {"code": Markup(script)}  # noqa: S704 - plotly's own
     if place == "directory":
-        return {"address": figures.script_name()}
-    return {"address": f"{_CDN}{figures.script_name()}", "digest": _digest(script).strip("'")}
+        return {"address": figures.SCRIPT_NAME}
+    return {"address": f"{_CDN}{figures.SCRIPT_NAME}", "digest": _digest(script).strip("'")}
 
 
 def _panel(report: "Report", number: int, drawn: "Mapping[str, Any]") -> Panel:

@@ -166,7 +166,7 @@ def test_the_script_may_stand_beside_the_page(opened, report, tmp_path):
     path = write(report, tmp_path / "report.html", plotlyjs="directory")
     assert path.stat().st_size < 1_000_000
     seen = opened(path.as_uri())
-    assert seen.requests == [path.as_uri(), (tmp_path / figures.script_name()).as_uri()]
+    assert seen.requests == [path.as_uri(), (tmp_path / figures.SCRIPT_NAME).as_uri()]
     assert seen.complaints == []
     assert seen.page.locator("#curve-0 .main-svg").count() > 0
 
@@ -174,7 +174,7 @@ def test_the_script_may_stand_beside_the_page(opened, report, tmp_path):
 def test_without_the_script_from_elsewhere_the_numbers_stand(opened, report, tmp_path):
     path = write(report, tmp_path / "report.html", plotlyjs="cdn")
     seen = opened(path.as_uri(), before=lambda page: page.route("https://**", lambda route: route.abort()))
-    assert seen.requests == [path.as_uri(), f"https://cdn.plot.ly/{figures.script_name()}"]
+    assert seen.requests == [path.as_uri(), f"https://cdn.plot.ly/{figures.SCRIPT_NAME}"]
     assert not [complaint for complaint in seen.complaints if "net::ERR" not in complaint]
     before = seen.page.text_content("#more-Energy-0")
     seen.page.focus("#slider-0")

@@ -55,7 +55,7 @@ def test_extension_selects_the_format_and_existing_file_needs_force(run_dir, tmp
     assert output.read_text() == written
 
 
-SCRIPTS = {"inline": 4_000_000, "directory": 0, "cdn": 0}
+SCRIPTS = {"inline": 1_190_000, "directory": 0, "cdn": 0}
 
 
 @pytest.mark.slow
@@ -66,7 +66,7 @@ def test_plotlyjs_selects_the_place_of_the_script(run_dir, tmp_path, place, leas
     assert main(["report", str(run_dir), "-o", str(folder / "report.html"), "--plotlyjs", place]) == 0
     page = (folder / "report.html").read_text()
     beside = sorted(file.name for file in folder.iterdir() if file.suffix == ".js")
-    assert least <= len(page) < least + 2_000_000
+    assert least <= len(page) < least + 400_000
     assert len(beside) == (place == "directory")
     sources = re.findall(r'<script [^>]*src="([^"]+)"', page)
     assert sources == beside or (place == "cdn" and sources[0].startswith("https://cdn.plot.ly/plotly-"))

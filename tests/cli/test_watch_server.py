@@ -15,6 +15,7 @@ import pytest
 
 from profiler.cli import main
 from profiler.cli.watch_web import Latest, Server
+from profiler.reporting import figures
 from profiler.reporting.live_report import Watch
 from tests.support.growing_run import GrowingRun
 
@@ -100,9 +101,7 @@ def test_resources_carry_the_security_headers(server, path, kind, name):
 
 
 def test_plotly_is_served_locally(server):
-    from plotly.offline import get_plotlyjs
-
-    assert ask(server, "/plotly.js")[1].decode() == get_plotlyjs()
+    assert ask(server, "/plotly.js")[1].decode() == figures.script()
 
 
 @pytest.mark.parametrize(

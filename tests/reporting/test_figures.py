@@ -1,14 +1,16 @@
 """The figures: plotly accepts them, and they hold what the report says."""
 
 import json
+import re
 from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
+from plotly.offline import get_plotlyjs_version
 
 from profiler.analysis.downsample import DomainPower, Power, Series
 from profiler.reporting import figures
-from profiler.reporting.figures import Clock, figures_of
+from profiler.reporting.figures import SCRIPT_NAME, Clock, figures_of, script
 from profiler.reporting.model import Details, MetricReport
 from tests.support.scripted_reports import CURVE, DETAILS, make, outlook
 
@@ -123,3 +125,10 @@ def test_names_are_text_and_no_markup():
 def test_time_is_told_in_a_unit_of_its_length(seconds, unit, length):
     clock = Clock(seconds)
     assert (clock.unit, clock.times([length])) == (unit, [1.0])
+
+
+def test_the_script_is_a_version_of_plotly_that_the_properties_are_checked_with():
+    version = re.search(r"plotly-basic-([\d.]+).min.js", SCRIPT_NAME)[1]
+    assert f"plotly.js (basic - minified) v{version}" in script()[:200]
+    assert version.partition(".")[0] == get_plotlyjs_version().partition(".")[0]
+    assert not {trace["type"] for figure in DRAWN.values() for trace in figure["data"]} - {"scatter", "bar"}
