@@ -26,6 +26,15 @@ UNIFORM = 1 / math.sqrt(12)
 """Standard deviation of a uniform distribution, in units of its width."""
 
 
+_STUDENT_95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
+"""Quantiles of Student's t distribution at 95 % for 1 to 10 degrees of freedom."""
+
+
+def student_95(degrees: int) -> float:
+    """Return the 95 % quantile of Student's t distribution; above 10 degrees of freedom, that of 10."""
+    return _STUDENT_95[min(degrees, len(_STUDENT_95)) - 1]
+
+
 def standard_deviation(watts: Sequence[float]) -> float:
     """Return the population standard deviation of some powers, in watts."""
     mean = sum(watts) / len(watts)

@@ -10,7 +10,7 @@ from profiler.analysis.factors import gain_error, level_error
 from profiler.analysis.waste import standard_error
 from profiler.errors import UsageError
 from profiler.records import Interval, Status, Verdict
-from profiler.uncertainty import Z_90
+from profiler.uncertainty import Z_90, student_95
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,8 +23,6 @@ CERTAIN = 0.95
 _LEAST_ROWS = 10
 """Rows of steps below which their scatter, and so the uncertainty of their mean, is not known."""
 _LEAST_ERROR = 1e-6
-_STUDENT_95 = (6.314, 2.920, 2.353, 2.132, 2.015, 1.943, 1.895, 1.860, 1.833, 1.812)
-"""Quantiles of Student's t distribution at 95 % for 1 to 10 degrees of freedom."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +138,7 @@ def regression_of(
 
 def _student(degrees: int) -> float:
     """Return the factor by which a spread estimated from few runs is widened, so that 95 % stays 95 %."""
-    return _STUDENT_95[min(degrees, len(_STUDENT_95)) - 1] / Z_90
+    return student_95(degrees) / Z_90
 
 
 def _name(run: "StoredRun") -> str:

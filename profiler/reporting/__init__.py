@@ -103,6 +103,7 @@ def report_of(
     from profiler.reporting.details import details_of
     from profiler.reporting.metrics import metrics_of
     from profiler.reporting.model import build
+    from profiler.reporting.power_limits import limit_table
     from profiler.reporting.waste import waste_lines
 
     summary, prices = run.summary(), prices or read_prices(run.meta)
@@ -115,7 +116,10 @@ def report_of(
     known = {} if fit is None else {trainings(run)[-1]: fit}
     waste = waste_lines(run, first.name, known)
     metrics = [one for one, _ in found]
-    return build(summary, metrics, note=note, prices=prices, examine=examine, waste=waste)
+    limits = limit_table(run, summary, first.outlook, prices)
+    return build(
+        summary, metrics, note=note, prices=prices, examine=examine, waste=waste, power_limits=limits
+    )
 
 
 def write(report: "Report", path: Path, *, plotlyjs: str = "inline") -> Path:

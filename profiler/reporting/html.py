@@ -235,6 +235,12 @@ def _folds(report: "Report", drawn: "Mapping[str, Any]") -> list[Fold]:
         fold("power", "Power over time", paragraphs=_power(report)),
         fold("step-joules", "Energy per step"),
         fold("learning-rate", "Learning rate"),
+        fold(
+            "power-limits",
+            "Power limits",
+            tables=[tables.power_limits(report)],
+            paragraphs=[line for line in [text.power_limits(report)] if line],
+        ),
         fold("processes", "Processes", tables=[tables.processes(details)]),
         fold(
             "sensors",

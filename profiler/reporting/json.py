@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 REPORT_VERSION = 2
 _REPORTED = (
     "summary", "energy", "modelled_share", "watts", "training_watts", "step_joules", "step_seconds", "cost",
-    "domains", "note", "refusals", "warnings", "waste",
+    "domains", "note", "refusals", "warnings", "waste", "power_limits",
 )  # fmt: skip
 _OF_WORK = ("total", "joules_each", "reason")
 _REPEATED = ("metered", "refusals", "warnings", "work", "parameters")

@@ -30,6 +30,7 @@ def _lines(report: "Report") -> Iterator[str]:
         ("Advice", text.advice(answer)),
         ("Measurement", answer.measuring),
         *(("Work", text.sentence(line)) for line in text.work(report)),
+        ("Power limit", text.power_limits(report)),
         *(("Meters", text.sentence(line)) for line in text.meters(report)),
     ):
         if sentence:
@@ -38,6 +39,8 @@ def _lines(report: "Report") -> Iterator[str]:
     if outlook is not None and outlook.rows:
         yield from _table(tables.targets(outlook, spent, report.training_watts, report.priced_work))
     yield from _table(tables.anneals(report.details, report.metric))
+    if limits := tables.power_limits(report):
+        yield from _table(limits)
     if len(report.metrics) > 1:
         yield from _table(tables.metrics(report))
     yield from _table(tables.sensors(report))

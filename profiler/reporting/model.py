@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from profiler.analysis.device_energy import Piece
     from profiler.analysis.downsample import Band, Power, Series, Stretch
     from profiler.forecasting.anneal import AnnealOption
+    from profiler.reporting.power_limits import LimitTable
     from profiler.reporting.target_table import TargetTable
     from profiler.reporting.waste import WasteLine
 
@@ -309,6 +310,7 @@ class Report:
         warnings: Warnings of the run.
         examine: Computes the details.
         waste: Energy that bought nothing, by cause; empty for a healthy run.
+        power_limits: Cost of a step under each power limit; None if it never changed or was not recorded.
         work: Work of the run, one line per unit.
         device_hours: Duration times the accelerators that were used, in hours; None without one, or if their number is
             unknown.
@@ -331,6 +333,7 @@ class Report:
     waste: "tuple[WasteLine, ...]" = ()
     work: tuple[WorkLine, ...] = ()
     device_hours: float | None = None
+    power_limits: "LimitTable | None" = None
 
     @property
     def priced_work(self) -> WorkLine | None:
@@ -393,6 +396,7 @@ def build(
     prices: Prices | None = None,
     examine: Callable[[], Details] | None = None,
     waste: "tuple[WasteLine, ...]" = (),
+    power_limits: "LimitTable | None" = None,
 ) -> Report:
     """Build the report of a run.
 
@@ -403,6 +407,7 @@ def build(
         prices: Prices of a kilowatt-hour; unknown by default.
         examine: Computes the details; there are none by default.
         waste: Energy that bought nothing, by cause.
+        power_limits: Cost of a step under each power limit, if it changed.
     """
     total, window, steps = summary.total_joules, summary.window_seconds, summary.steps
     modelled = summary.modelled_joules
@@ -428,6 +433,7 @@ def build(
         warnings=summary.warnings,
         examine=examine or Details,
         waste=waste,
+        power_limits=power_limits,
         work=tuple(_work(one, energy, summary) for one in summary.work),
         device_hours=_device_hours(summary),
     )

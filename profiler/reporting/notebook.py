@@ -26,6 +26,7 @@ def run_html(run: "StoredRun") -> str:
         sentences=[
             *text.sentences(report.answer),
             *map(text.sentence, (*text.work(report), *text.meters(report))),
+            text.power_limits(report),
         ],
         cards=tables.cards_of(report),
         tables=[

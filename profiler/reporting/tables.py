@@ -202,6 +202,40 @@ def metrics(report: "Report") -> Table:
     )
 
 
+def power_limits(report: "Report") -> Table | None:
+    """Tabulate the cost of a step under each power limit, and of the way to the target; None without limits."""
+    known = report.power_limits
+    if known is None or not known.rows:
+        return None
+    head = ["limit", "visits", "steps", "energy per step", "90 % interval", "time per step"]
+    columns = [
+        ("energy to it", [_joules(None if row.joules is None else row.joules.median) for row in known.rows]),
+        (
+            "time to it",
+            [_UNKNOWN if row.seconds is None else format_seconds(row.seconds) for row in known.rows],
+        ),
+        ("money to it", [_UNKNOWN if row.money is None else text.money(row.money) for row in known.rows]),
+    ]
+    shown = [column for column in columns if set(column[1]) != {_UNKNOWN}]
+    target = "" if known.target is None else f"; it is {report.metric} {text.level(known.target)}"
+    return Table(
+        caption=f"Steps under each power limit, with all counted domains{target}",
+        head=(*head, *(name for name, _ in shown)),
+        rows=tuple(
+            (
+                text.limit_watts(row),
+                str(row.visits),
+                str(row.steps),
+                text.joules(row.step_joules.median, text.digits_of(row.step_joules)),
+                text.ends(row.step_joules, text.joules),
+                format_seconds(row.step_seconds.median),
+                *(cells[number] for _, cells in shown),
+            )
+            for number, row in enumerate(known.rows)
+        ),
+    )
+
+
 def where(details: "Details") -> Table:
     """Tabulate the parts of the window."""
     rows = tuple(

@@ -67,6 +67,8 @@ def body(report: "Report") -> Iterator[str]:
         yield from _labelled("" if number else "worth", sentence)
     for number, sentence in enumerate(answer.waste[:_WASTE_SHOWN]):
         yield from _labelled("" if number else "waste", sentence)
+    if limits := text.power_limits(report):
+        yield from _labelled("limit", limits)
     if advice := text.advice(answer):
         yield from _labelled("advice", advice)
     yield from table

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from profiler.reporting.forecast_section import Best, Outlook, PlannedEnd, Scenario, Target
     from profiler.reporting.idle import IdleSplit
     from profiler.reporting.model import Cost, DomainLine, NodeMeter, Report, WorkLine
+    from profiler.reporting.power_limits import LimitRow
     from profiler.reporting.waste import WasteLine
 
 Format = Callable[[float, int], str]
@@ -535,6 +536,35 @@ def _node_meter(meter: "NodeMeter", *, is_only: bool) -> str:
         "; it reads less than its parts, so it does not measure the whole node" if meter.ratio < _LESS else ""
     )
     return f"{name} {joules(meter.joules)}, {significant(meter.ratio)} x the parts{estimated}{doubt}"
+
+
+# Power limits
+
+
+def power_limits(report: "Report") -> str:
+    """Name the power limit of the lowest energy, or the reason why none is named; empty without limits."""
+    table = report.power_limits
+    if table is None or table.refused:
+        return "" if table is None else table.refused
+    best, highest = table.row(table.least_joules), table.rows[0]
+    if best is None or table.p_least_joules is None:
+        return ""
+    each = f"{joules(best.step_joules.median, digits_of(best.step_joules))} per step"
+    known = f"probability {percent(table.p_least_joules)}"
+    if best is highest:
+        return f"The highest limit, {limit_watts(best)}, needs the least energy: {each} ({known})."
+    saving = 1.0 - best.step_joules.median / highest.step_joules.median
+    longer = best.step_seconds.median / highest.step_seconds.median - 1.0
+    pace = f"{percent(abs(longer))} {'longer' if longer >= 0 else 'shorter'}"
+    return (
+        f"A power limit of {limit_watts(best)} needs the least energy: {each}, {percent(saving)} less than at "
+        f"{limit_watts(highest)}, with {pace} steps ({known})."
+    )
+
+
+def limit_watts(row: "LimitRow") -> str:
+    """Format a power limit in whole watts."""
+    return f"{row.limit_watts:.0f} W"
 
 
 # Waste

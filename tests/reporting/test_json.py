@@ -10,6 +10,7 @@ from profiler.records import Interval, Metered, Provenance, Verdict
 from profiler.reporting import render
 from profiler.reporting.forecast_section import Best, PlannedEnd, Scenario
 from profiler.reporting.model import MetricReport
+from profiler.reporting.power_limits import LimitRow, LimitTable
 from profiler.reporting.waste import WasteLine
 from tests.support.scripted_reports import domain, outlook, summary, target
 
@@ -52,7 +53,24 @@ def full(report):
     other = MetricReport(name="acc", goal="max", outlook=None, state=None, refused="?", last=0.5)
     known = outlook(scenarios=(scenario,), planned_end=END, best=best)
     waste = WasteLine(name="idle", joules=2e4, share=0.04, low=1.9e4, high=2.1e4, remedy="up to 20 kJ less")
-    made = report(prices=prices, summary=noted, outlook=known, others=(other,), waste=(waste,))
+    about = Interval(low=1.0, median=2.0, high=3.0)
+    row = LimitRow(
+        limit_watts=400.0,
+        visits=2,
+        steps=80,
+        step_joules=about,
+        step_seconds=about,
+        joules=about,
+        seconds=1.0,
+        money=None,
+    )
+    limits = LimitTable(
+        rows=(row,), least_joules=400.0, p_least_joules=0.9, least_seconds=400.0, p_least_seconds=0.8, target=1.7,
+        refused="",
+    )  # fmt: skip
+    made = report(
+        prices=prices, summary=noted, outlook=known, others=(other,), waste=(waste,), power_limits=limits
+    )
     return json.loads(render(made, ".json"))
 
 
