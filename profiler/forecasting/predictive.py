@@ -29,6 +29,9 @@ STEPS = np.concatenate(
     [np.linspace(0.0, LOG_HORIZON, 17), np.geomspace(LOG_HORIZON, FARTHEST, 9)[1:], [np.inf]]
 )
 """Log ratios between which crossings are bracketed: dense up to the horizon limit, sparse to infinity."""
+NEAR, FAR = float(np.log(2.0)), float(np.log(5.0))
+"""Log ratios of energy between which the sharpness of chances declines."""
+TINY = 1e-9
 T4_WIDTH = 1.6449 / 2.1318
 """Scale that gives Student's t with four degrees of freedom the 90 % interval of the normal."""
 
@@ -92,6 +95,18 @@ class Predictive:
         less, own, more = (self._chance(levels, log_level, p) for p in (0.0, HALF, 1.0))
         chance = np.where(own < HALF, np.minimum(less, HALF), np.maximum(more, HALF))
         return np.asarray(np.maximum.accumulate(chance))
+
+    def chances(self, log_level: float, log_ratios: FloatArray) -> FloatArray:
+        """Return `p_reached` with the near future's sharpness; at most the probability of ever reaching the level."""
+        ever = 1.0 - self.p_unreachable(log_level)
+        near = np.clip(1.0 - (log_ratios - NEAR) / (FAR - NEAR), 0.0, 1.0)
+        factor = 1.0 + (self.error.sharpness - 1.0) * (0.5 + 0.5 * near)
+        normal = NormalDist()
+        raw = np.clip(self.p_reached(log_level, log_ratios), TINY, 1.0 - TINY)
+        sharp = [
+            normal.cdf(f * normal.inv_cdf(p)) for f, p in zip(factor.tolist(), raw.tolist(), strict=True)
+        ]
+        return np.minimum(np.maximum.accumulate(sharp), ever)
 
     def crossing(self, log_level: float, probability: float) -> float:
         """Return the first ln(joules / last joules) >= 0 at which the level is reached with a probability, or inf."""

@@ -41,6 +41,7 @@ class ModelError:
     lean_gain: float = 0.015
     breaks: float = 0.45
     breaks_gain: float = 0.3
+    sharpness: float = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +85,7 @@ class Priors:
     anneal_gain: float = 0.05
     anneal_spread: float = 0.35
     rate_unknown: ModelError = ModelError(
-        below=0.55, above=0.1, least_below=0.002, least_above=0.001, sudden=10.0, lean=0.1
+        below=0.55, above=0.1, least_below=0.002, least_above=0.001, sudden=10.0, lean=0.1, sharpness=2.0
     )
     rate_known: ModelError = ModelError(below=0.15, above=0.15, least_below=0.0015, least_above=0.0015)
 
@@ -94,6 +95,10 @@ def sentences(priors: Priors) -> tuple[str, ...]:
     slope = _between(priors.slope, priors.slope_spread)
     gain = _between(priors.anneal_gain, priors.anneal_spread)
     lost = _percent(Z_90 * priors.rate_known.breaks)
+    sharpness = (
+        f"its normal deviate is multiplied by {priors.rate_unknown.sharpness:g} within twice the energy, "
+        f"by {priors.rate_known.sharpness:g} if the rate is known"
+    )
     least, most = (_share(priors.share_logit + z * priors.share_spread) for z in (-Z_90, Z_90))
     return (
         f"The excess over the floor falls as joules^-b, with b between {slope} at the last point.",
@@ -107,6 +112,7 @@ def sentences(priors: Priors) -> tuple[str, ...]:
         f"With an unknown learning rate, {_departure(priors.rate_unknown)}.",
         f"With a known learning rate, {_departure(priors.rate_known)}.",
         f"The upper ends of intervals allow a steep curve to lose {lost} of its slope.",
+        f"The chance of reaching a target soon is sharper than the intervals: {sharpness}.",
     )
 
 

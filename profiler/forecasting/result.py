@@ -214,7 +214,7 @@ class CurveFit:
             self.joules,
             self.confidence,
             origin=self.origin_joules,
-            reach=tuple(zip(RATIOS, predictive.p_reached(log_level, np.log(RATIOS)).tolist(), strict=True)),
+            reach=tuple(zip(RATIOS, predictive.chances(log_level, np.log(RATIOS)).tolist(), strict=True)),
         )
 
     def p_unreachable(self, loss: float, *, scenario: str | None = None) -> float:

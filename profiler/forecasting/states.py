@@ -1,12 +1,12 @@
 """State of a curve, decided before any forecast.
 
 Progress is judged on tails of the curve, by the weighted regression of the log level on log energy. Its slope times
-ln 10 bounds the fall up to ten times the energy, because real curves decelerate. The standard error discounts
-autocorrelated noise by n (1 - rho) / (1 + rho).
+ln 10 bounds the fall up to ten times the energy, because real curves decelerate; where no fall is significant, the
+expected part of that bound is enough. The standard error discounts autocorrelated noise by n (1 - rho) / (1 + rho).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -24,10 +24,21 @@ FLAT_FALL = 0.01
 FLAT_SHARE = 0.3
 """Shortest tail that can be flat, as a share of the energy."""
 CONFIDENCE = 0.95
-SIGNIFICANT = 0.998
+SIGNIFICANT = 0.99
 """One-sided confidence of a fall; higher than `CONFIDENCE` because several tails are examined."""
+SIGNIFICANT_RISE = 0.998
+"""The same of a rise, which stops a run."""
+EXPECTED = 0.6
+"""Part of a straight continuation in log energy that a decelerating curve falls by; with the other confidences, the
+smallest that calls at most 1 % of the curves that gain 1 % per doubling flat."""
 TAILS = (0.1, 0.3, 0.5, 0.7)
 """Starts of the examined tails, as shares of the energy: an earlier fall is history."""
+FLAT_TAILS = (0.03, *TAILS)
+"""The same for a standstill, whose significance grows with the length of the tail."""
+CORRELATION_BIAS = 2.0
+"""Effective points by which the correlation of neighbours is raised, because short tails underestimate it."""
+MOST_LONGER = 100.0
+"""Largest multiple of the energy that is advised to decide between progress and a standstill."""
 CONTRADICTED = 0.5
 """A fall over a long tail is not progress if a later tail excludes this part of its slope."""
 FEWEST_BINS = 5
@@ -96,6 +107,22 @@ class Trend:
         """Return the upper confidence bound of the fall up to the horizon limit, in log levels."""
         return (student_quantile(confidence, self.dof) * self.error - self.slope) * math.log(HORIZON_LIMIT)
 
+    @property
+    def falls(self) -> bool:
+        """True if the level falls beyond its noise."""
+        return -self.slope > student_quantile(SIGNIFICANT, self.dof) * self.error
+
+    @property
+    def expected(self) -> float:
+        """Part of a straight continuation that is expected: all of it where the level falls beyond its noise."""
+        return 1.0 if self.falls else EXPECTED
+
+    @property
+    def hidden(self) -> float:
+        """Half width of the interval of the expected fall up to the horizon limit, in log levels."""
+        width = student_quantile(CONFIDENCE, self.dof) * self.error
+        return self.expected * width * math.log(HORIZON_LIMIT)
+
 
 def assess(
     fine: FineBins,
@@ -128,7 +155,7 @@ def assess(
     if found is None and how:
         reason = f"The curve rises: {how}. Lower the learning rate, or stop at the best level."
         found = Assessment(state=CurveState.RISING, reason=reason)
-    return found or _at_the_best(fine, metric, where) or _progress(fine, metric)
+    return found or _at_the_best(fine, metric, where) or _progress(fine, metric, where)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -321,7 +348,7 @@ def tail_rise(fine: FineBins) -> str:
         trend = tail_trend(fine, start)
         if trend is None:
             continue
-        least = trend.slope - student_quantile(SIGNIFICANT, trend.dof) * trend.error
+        least = trend.slope - student_quantile(SIGNIFICANT_RISE, trend.dof) * trend.error
         if least > 0.0 and trend.slope * -math.log(start) > TAIL_RISE:
             height = math.expm1(trend.slope * -math.log(start))
             return f"by {height:.1%} over the last {_percent(1.0 - start)} of the energy"
@@ -339,7 +366,7 @@ def _blow_up(log_values: FloatArray) -> float:
     return height if height > max(LEAST_BLOW_UP, NOISE_FACTOR * noise) else 0.0
 
 
-def _progress(fine: FineBins, metric: Metric) -> Assessment:
+def _progress(fine: FineBins, metric: Metric, where: Where) -> Assessment:
     flat = flat_tail(fine)
     if flat is not None:
         level = metric.value(math.exp(flat.level))
@@ -354,7 +381,7 @@ def _progress(fine: FineBins, metric: Metric) -> Assessment:
             p_still=_p_still(flat),
             log_level=flat.level,
             log_error=flat.level_error,
-            log_drift=flat.error * math.log(HORIZON_LIMIT),
+            log_drift=flat.expected * flat.error * math.log(HORIZON_LIMIT),
         )
     if improves(fine):
         first, now = metric.value(float(fine.values[0])), metric.value(float(fine.values[-1]))
@@ -362,47 +389,61 @@ def _progress(fine: FineBins, metric: Metric) -> Assessment:
             state=CurveState.IMPROVING,
             reason=f"The level went from {first:.4g} to {now:.4g} and still improves.",
         )
-    return Assessment(
-        state=CurveState.TOO_EARLY,
-        reason=(
-            "The noise hides whether the level still moves: neither progress nor a standstill is established. "
-            "Train longer, or record the metric more often."
-        ),
+    return Assessment(state=CurveState.TOO_EARLY, reason=_undecided(fine, where))
+
+
+def _undecided(fine: FineBins, where: Where) -> str:
+    """Describe the noise that hides progress, and the energy that would decide."""
+    trends = [trend for start in FLAT_TAILS if (trend := tail_trend(fine, start)) is not None]
+    if not trends:
+        return "The points lie too close together in joules to show a trend. Train longer before forecasting."
+    clearest = min(trends, key=lambda trend: trend.hidden)
+    most = max(clearest.hidden, clearest.expected * clearest.fall(CONFIDENCE))
+    # A standard error falls with the square root of the number of points, and these grow with the energy.
+    longer = (clearest.hidden / FLAT_FALL) ** 2
+    seen = (
+        "The level shows no clear trend, but its noise could hide a fall of up to "
+        f"{_percent(-math.expm1(-most), 2)} within ten times the energy"
     )
+    less = "a metric with less noise, such as a validation loss logged with prof.log"
+    if 1.0 < longer <= MOST_LONGER:
+        until = format_joules(where.origin + longer * fine.last_joules)
+        return f"{seen}. Training to at most {until} shows which it is; {less}, may show it sooner."
+    return f"{seen}. Record the metric more often, or log {less.replace(' logged with prof.log', '')}, with prof.log."
 
 
 def flat_tail(fine: FineBins) -> Trend | None:
     """Return the longest tail over which progress above 1 % up to ten times the energy is excluded; None without."""
-    trends = [trend for start in TAILS if (trend := tail_trend(fine, start)) is not None]
+    trends = [trend for start in FLAT_TAILS if (trend := tail_trend(fine, start)) is not None]
     # The longest tail has the most points, but a later one may show that the curve moves again.
     flat = next((k for k, trend in enumerate(trends) if _is_flat(trend)), None)
     if flat is None or any(_is_significant(later, trends[flat]) for later in trends[flat + 1 :]):
         return None
     found = trends[flat]
+    # The approach to the level belongs to the tail that proves the standstill, but not to the level.
+    settled = next((trend for trend in trends[flat:] if trend.start >= TAILS[0] and _is_flat(trend)), found)
     for start in np.arange(found.start - 0.02, 0.0, -0.02):
         longer = tail_trend(fine, float(start))
-        if longer is None or not _is_flat(longer) or abs(longer.level - found.level) > FLAT_FALL:
+        if longer is None or not _is_flat(longer) or abs(longer.level - settled.level) > FLAT_FALL:
             break
         found = longer
-    return found
+    return replace(found, level=settled.level, level_error=settled.level_error)
 
 
 def _is_significant(later: Trend, flat: Trend) -> bool:
     """Return whether a later tail falls beyond its noise, and by more than a flat one may."""
-    fall = -later.slope > student_quantile(SIGNIFICANT, later.dof) * later.error
-    return fall and later.fall(0.5) > FLAT_FALL and later.start > flat.start
+    return later.falls and later.fall(0.5) > FLAT_FALL and later.start > flat.start
 
 
 def _is_flat(trend: Trend) -> bool:
-    # The error itself must be small: a tail that seems to rise by chance does not exclude a fall.
-    width = student_quantile(CONFIDENCE, trend.dof) * trend.error * math.log(HORIZON_LIMIT)
-    return width < FLAT_FALL and trend.fall(CONFIDENCE) < FLAT_FALL
+    # The interval itself must be narrow: a tail that seems to rise by chance does not exclude a fall.
+    return trend.hidden < FLAT_FALL and trend.expected * trend.fall(CONFIDENCE) < FLAT_FALL
 
 
 def _p_still(trend: Trend) -> float:
     if trend.error == 0.0:
         return 1.0
-    distance = (FLAT_FALL / math.log(HORIZON_LIMIT) + trend.slope) / trend.error
+    distance = (FLAT_FALL / (trend.expected * math.log(HORIZON_LIMIT)) + trend.slope) / trend.error
     return student_cdf(distance, trend.dof)
 
 
@@ -410,7 +451,7 @@ def improves(fine: FineBins) -> bool:
     """Return whether the level falls significantly over a tail, and no later tail contradicts it."""
     trends = [trend for start in TAILS if (trend := tail_trend(fine, start)) is not None]
     for k, trend in enumerate(trends):
-        if -trend.slope <= student_quantile(SIGNIFICANT, trend.dof) * trend.error:
+        if not trend.falls:
             continue
         bounds = (
             student_quantile(SIGNIFICANT, later.dof) * later.error - later.slope for later in trends[k + 1 :]
@@ -438,7 +479,7 @@ def tail_trend(fine: FineBins, start: float) -> Trend | None:
     bend = float(w @ (square * y)) / max(float(w @ square**2), 1e-300)
     left = (y - level - slope * dx - bend * square) * np.sqrt(w)
     power = float(left @ left)
-    rho = min(max(float(left[1:] @ left[:-1]) / power, 0.0), 0.95) if power > 0.0 else 0.0
+    rho = _correlation(float(left[1:] @ left[:-1]) / power, left.size) if power > 0.0 else 0.0
     factor = (1.0 + rho) / (1.0 - rho)
     dof = max((left.size - 3) / factor, 2.0)
     variance = power / max(left.size - 3, 1) * factor
@@ -450,6 +491,13 @@ def tail_trend(fine: FineBins, start: float) -> Trend | None:
         level=level,
         level_error=math.sqrt(variance / total),
     )
+
+
+def _correlation(rho: float, size: int) -> float:
+    """Return the correlation of neighbouring residuals, corrected for the bias of short series."""
+    if rho <= 0.0:
+        return 0.0
+    return min((size * rho + CORRELATION_BIAS) / max(size - 3.0 * CORRELATION_BIAS, 1.0), 0.95)
 
 
 def student_quantile(p: float, dof: float) -> float:
@@ -477,5 +525,5 @@ def student_cdf(t: float, dof: float) -> float:
     return 0.5 * math.erfc(-math.copysign(z, t) / math.sqrt(2.0))
 
 
-def _percent(share: float) -> str:
-    return f"{100.0 * share:.0f} %"
+def _percent(share: float, digits: int | None = None) -> str:
+    return f"{100.0 * share:.0f} %" if digits is None else f"{100.0 * share:.{digits}g} %"
