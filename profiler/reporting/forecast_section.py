@@ -111,6 +111,7 @@ class Outlook:
         scenarios: The price of one target if the learning rate continues as planned, is held, or is annealed;
             empty where the learning rate is not known.
         planned_end: The end of the planned run; None without a plan ahead.
+        points: Usable points of the curve.
     """
 
     metric: str
@@ -133,6 +134,7 @@ class Outlook:
     backtest: "tuple[Backtest, ...]" = ()
     scenarios: tuple[Scenario, ...] = ()
     planned_end: PlannedEnd | None = None
+    points: int = 0
 
     @property
     def has_trend(self) -> bool:
@@ -198,6 +200,7 @@ def outlook_of(
         backtest=backtest,
         scenarios=_scenarios(fit) if priced else (),
         planned_end=_planned_end(fit) if priced else None,
+        points=fit.points,
     )
 
 

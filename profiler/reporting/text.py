@@ -715,7 +715,7 @@ def share_of(more: float, spent: float) -> str:
     return f"{significant(ratio, 2)} times this run's energy"
 
 
-def weighed_advice(row: "Target", metric: str, spent: float, *, stop: bool) -> str:
+def weighed_advice(row: "Target", metric: str, spent: float, *, stop: bool, within: float) -> str:
     """Return the advice that follows from the price of a target.
 
     Args:
@@ -723,12 +723,19 @@ def weighed_advice(row: "Target", metric: str, spent: float, *, stop: bool) -> s
         metric: Name of the metric.
         spent: Joules of the run so far.
         stop: True if the price is too high.
+        within: Multiple of the present energy at which the target's chance is given where its price is unknown.
     """
     goal = (
         f"{metric} {level(row.loss)}" if row.change is None else f"a {100 * row.change:g} % better {metric}"
     )
     if row.more is None:
         return f"Stop: {goal} is {OUT_OF_REACH}." if stop else f"Go on towards {goal}."
+    if is_unknown(row.more, spent):
+        chance = percent(row.forecast.p_within(within))
+        likely = (
+            f"{goal} is {'only ' if stop else ''}{chance} likely within {within:g} times the energy so far"
+        )
+        return f"{'Stop' if stop else 'Go on'}: {likely}."
     amount = price(row.forecast.verdict, row.more, joules, spent)[0]
     known = row.forecast.verdict is Verdict.REACHABLE
     times = share_of(row.more.median if known else row.more.low, spent)

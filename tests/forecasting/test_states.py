@@ -1,6 +1,7 @@
 """State of a curve: real cases that are not falling curves, faulty input, and error rates on synthetic curves."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -271,6 +272,37 @@ def test_student_distribution():
     for dof, expected in ((2, 2.920), (5, 2.015), (30, 1.697), (1e4, 1.645)):
         assert student_quantile(0.95, dof) == pytest.approx(expected, rel=0.02)
     assert student_cdf(-1.697, 30) == pytest.approx(0.05, rel=0.02)
+
+
+def test_hidden_fall_has_a_size_and_an_energy_that_shows_it():
+    """White noise of 25 % per step, as of a small regression, hides a fall of 1 % in 2,000 steps."""
+    x = np.arange(1.0, 2001.0)
+    reason = fit_curve(x, noisy(np.full(x.size, 0.09), 0.25)).state_reason
+    assert "no clear trend" in reason
+    hidden = float(re.search(r"fall of up to ([\d.]+) %", reason)[1])
+    assert 1.0 < hidden < 10.0
+    until = float(re.search(r"to at most ([\d.]+) kJ", reason)[1])
+    assert until == pytest.approx(2.0 * hidden**2, rel=0.15)
+
+
+def test_no_energy_is_named_where_noise_hides_too_much():
+    x = np.arange(1.0, 31.0)
+    reason = fit_curve(x, noisy(np.full(x.size, 1.0), 0.5)).state_reason
+    assert "Training to" not in reason
+    assert "Record the metric more often" in reason
+
+
+def test_noisy_standstill_of_thousands_of_steps_is_flat():
+    x = np.arange(1.0, 8001.0)
+    fit = fit_curve(x, noisy(0.09 * (1.0 + 30.0 * np.exp(-x / 20.0)), 0.25))
+    assert fit.state is CurveState.FLAT
+    assert fit.level == pytest.approx(0.09, rel=0.1)
+
+
+def test_slight_but_significant_fall_is_not_flat():
+    """Evaluations of a long pre-training with little noise, as in MLPerf's GPT-3: 0.2 % per tenth of the energy."""
+    x = np.linspace(0.5, 1.0, 6)
+    assert fit_curve(x, 2.73 - 0.03 * np.log2(x / 0.5)).state is CurveState.IMPROVING
 
 
 @pytest.mark.slow

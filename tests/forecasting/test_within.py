@@ -29,6 +29,13 @@ def test_probability_is_half_at_the_median(fit):
     assert fit.joules_at(target).p_within(3.0) == pytest.approx(0.5, abs=0.01)
 
 
+def test_near_chances_are_sharper_than_the_predictive(fit):
+    """Measured curves reached 1 of 100 targets with a raw chance of 20 to 40 % within twice the energy."""
+    raw = fit.predictives["onward"].p_reached(math.log(fit.loss_at(3.0 * fit.joules).median), np.log([2.0]))
+    forecast = fit.joules_at(fit.loss_at(3.0 * fit.joules).median)
+    assert forecast.p_within(2.0) < raw[0] < 0.5
+
+
 def test_reached_target_is_certain(fit):
     assert fit.joules_at(fit.level * 1.5).p_within(1.0) == 1.0
 

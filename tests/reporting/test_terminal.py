@@ -207,6 +207,45 @@ def test_a_guess_is_no_advice(report):
     assert advice == "Too early to advise. Only 1 of 3 forecasts made earlier in this run held."
 
 
+def with_chance(chance, *, high=math.inf):
+    """Return the target that decides the advice, with its chance within four times the energy."""
+    row = target(1.758, 0.05, Verdict.REACHABLE, (485e3, 0.9e6, high), 0.06)
+    return replace(row, forecast=replace(row.forecast, reach=((1.0, 0.0), (4.0, chance), (10.0, 0.94))))
+
+
+@pytest.mark.parametrize(
+    ("chance", "advice"),
+    [
+        (
+            0.82,
+            "Go on: a 5 % better loss is 82 % likely within 4 times the energy so far. Confidence: medium.",
+        ),
+        (
+            0.10,
+            "Stop: a 5 % better loss is only 10 % likely within 4 times the energy so far. Confidence: medium.",
+        ),
+    ],
+)
+def test_advice_without_a_price_has_the_chance(report, chance, advice):
+    found = outlook(targets=(with_chance(chance),), asked=(), backtest=outlook().backtest[:1])
+    assert find(lines_of(report(outlook=found)), "advice") == advice
+
+
+def test_weak_evidence_continues_a_likely_improvement_and_stops_nothing(report):
+    wide = Interval(low=1.2, median=1.72, high=2.2)
+    for chance, action in ((0.9, "go_on"), (0.1, "too_early")):
+        weak = outlook(targets=(with_chance(chance),), asked=(), backtest=(), ahead=wide)
+        assert report(outlook=weak).answer.action == action
+
+
+@pytest.mark.parametrize(("points", "word"), [(6, "low"), (9, "low"), (10, "high")])
+def test_few_points_have_low_confidence(report, points, word):
+    narrow = Interval(low=1.70, median=1.72, high=1.74)
+    tests = outlook().backtest[:1]
+    found = outlook(targets=(with_chance(0.9),), asked=(), ahead=narrow, points=points, backtest=tests)
+    assert report(outlook=found).answer.confidence == word
+
+
 def test_an_open_interval_has_the_probability_within_ten_times_the_energy(report):
     row = target(1.665, 0.10, Verdict.REACHABLE, (1.5e6, 3.1e6, math.inf), 0.06)
     row = replace(row, forecast=replace(row.forecast, reach=((1.0, 0.0), (2.0, 0.2), (10.0, 0.83))))

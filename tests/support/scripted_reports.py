@@ -133,6 +133,7 @@ def outlook(**changes):
             ),
         ),
         "notes": ("3 points were excluded: 3 not finite.",),
+        "points": 500,
     }
     return Outlook(**(known | changes))
 
