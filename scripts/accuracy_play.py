@@ -17,10 +17,10 @@ from profiler.recording.sampling_interval import SamplingInterval
 from profiler.records import Domain, Reading
 from profiler.sensors.environment import Environment
 from profiler.sensors.nvml import open_nvml
-from profiler.storage.schema import SAMPLES, SPANS, STEPS, SampleRow, SpanRow, StepRow, Table
+from profiler.storage.schema import SAMPLES, SPANS, STEPS, Columns, SampleRow, SpanRow, StepRow, Table
 from profiler.testing.clock import FakeClock
 from profiler.torch_hooks.events import StepEvent
-from tests.support.pipelines import build_pipeline
+from tests.support.pipelines import build_pipeline, rows_of
 from tests.support.simulated_nvml import SimulatedGpu, simulated_nvml, write_script
 
 SECOND = 1_000_000_000
@@ -41,6 +41,10 @@ class MemoryWriter:
     def append(self, table: Table, row: Any) -> None:
         """Append a row."""
         self.rows.setdefault(table.filename, []).append(row)
+
+    def append_columns(self, table: Table, columns: Columns) -> None:
+        """Append rows of steps."""
+        self.rows.setdefault(table.filename, []).extend(rows_of(columns))
 
     def when_written(self, action: Callable[[], None]) -> None:
         """Call the action now."""

@@ -23,6 +23,8 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
 
 from profiler import EnergyProfiler, fit_curve, load_run
+from profiler.config import ProfilerConfig
+from profiler.monitoring.monitor import Monitor
 from profiler.recording.pipeline import Pipeline
 from profiler.records import Domain, Provenance, Reading
 from profiler.storage.writer import RunWriter
@@ -167,7 +169,8 @@ def record(steps: int, step_ns: int, folder: Path, *, traced: bool = False) -> t
     """Feed a recorder with simulated steps: microseconds a step, bytes of memory held at the peak, bytes written."""
     domains = [Domain(name=name, source="scripted", provenance=Provenance.COUNTER) for name in DOMAINS]
     writer = RunWriter(folder, print)
-    recorder, inbox, _, monitor = build_pipeline(domains, writer, devices=("cpu",))
+    monitor = Monitor(ProfilerConfig(), print)
+    recorder, inbox, _, _ = build_pipeline(domains, writer, devices=("cpu",), monitor=monitor)
     writer.open({})
     beat(recorder, 0)
     recorder.begin(0)
@@ -184,9 +187,9 @@ def record(steps: int, step_ns: int, folder: Path, *, traced: bool = False) -> t
                 StepEvent(0, end, 1.0, (), 1, end - step_ns // 2, step_ns // 3, step_ns // 10, 0.1, None)
             )
         beat(recorder, now)
-        if tick % 2 == 0:
+        if tick % 5 == 0:
             recorder.drain(now)
-            monitor.rows.clear()
+            monitor.advance(recorder.progress(now))
     spent = time.process_time() - begun
     _, peak = tracemalloc.get_traced_memory()
     if traced:

@@ -93,12 +93,13 @@ def run_curve(run: "StoredRun", training: int | None = None) -> RunCurve:
     curve = RunCurve(RateTrace(_plan(run), total) if is_last else RateTrace())
     steps = _steps_of(run, training)
     steps = steps[steps["cumulative_joules"].notna()]
-    for values in zip(*(steps[name].tolist() for name in _COLUMNS), strict=True):
-        row = dict(zip(_COLUMNS, values, strict=True))
-        # An empty cell is a missing loss; in a row with non-finite losses it is the mean of no finite ones.
-        if math.isnan(row["loss"]) and not row["nonfinite_count"]:
-            row["loss"] = None
-        curve.add(**row)
+    columns = {name: steps[name].tolist() for name in _COLUMNS}
+    # An empty cell is a missing loss; in a row with non-finite losses it is the mean of no finite ones.
+    columns["loss"] = [
+        None if math.isnan(loss) and not nonfinite else loss
+        for loss, nonfinite in zip(columns["loss"], columns["nonfinite_count"], strict=True)
+    ]
+    curve.add(**columns)
     return curve
 
 

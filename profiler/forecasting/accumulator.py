@@ -1,5 +1,8 @@
 """Loss and learning rate of a run against its energy: one accumulator, fed while training or from stored rows."""
 
+from collections.abc import Sequence
+from itertools import compress
+
 from profiler.forecasting.binning import CurveBins
 from profiler.forecasting.lr_trace import RateTrace
 
@@ -20,30 +23,39 @@ class RunCurve:
     def add(
         self,
         *,
-        cumulative_joules: float,
-        total_joules: float,
-        loss: float | None,
-        learning_rate: float | None,
-        step: int,
-        step_count: int = 1,
-        nonfinite_count: int = 0,
+        cumulative_joules: Sequence[float],
+        total_joules: Sequence[float],
+        loss: Sequence[float | None],
+        learning_rate: Sequence[float | None],
+        step: Sequence[int],
+        step_count: Sequence[int],
+        nonfinite_count: Sequence[int],
     ) -> None:
-        """Add one row of steps.
+        """Add rows of steps, given as columns.
 
         Args:
-            cumulative_joules: Energy since the start of the run at the end of the row, in joules.
-            total_joules: Energy of the row, in joules.
-            loss: Mean of the row's finite losses; None if no loss was recorded, NaN if none is finite.
+            cumulative_joules: Energy since the start of the run at the end of each row, in joules.
+            total_joules: Energy of each row, in joules.
+            loss: Mean of each row's finite losses; None if no loss was recorded, NaN if none is finite.
             learning_rate: The learning rate; None if unknown.
-            step: Number of the row's last step, counted from 1.
-            step_count: Steps of the row.
-            nonfinite_count: Steps of the row whose loss is not finite.
+            step: Number of each row's last step, counted from 1.
+            step_count: Steps of each row.
+            nonfinite_count: Steps of each row whose loss is not finite.
         """
+        if not cumulative_joules:
+            return
         if not self._started:
             self._started = True
-            self.bins.origin_joules = self.rates.origin_joules = cumulative_joules - total_joules
-        self.rates.add(cumulative_joules, learning_rate, step)
-        if loss is not None:
-            # The mean loss of a row belongs to the middle of its energy.
-            weight = max(step_count - nonfinite_count, 1)
-            self.bins.add(cumulative_joules - total_joules / 2, loss, float(weight))
+            self.bins.origin_joules = self.rates.origin_joules = cumulative_joules[0] - total_joules[0]
+        self.rates.extend(cumulative_joules, learning_rate, step)
+        # The mean loss of a row belongs to the middle of its energy.
+        middles = [end - joules / 2 for end, joules in zip(cumulative_joules, total_joules, strict=True)]
+        weights = [
+            float(count - nonfinite) if count > nonfinite else 1.0
+            for count, nonfinite in zip(step_count, nonfinite_count, strict=True)
+        ]
+        losses = [value for value in loss if value is not None]
+        if len(losses) < len(loss):
+            known = [value is not None for value in loss]
+            middles, weights = list(compress(middles, known)), list(compress(weights, known))
+        self.bins.extend(middles, losses, weights)

@@ -8,6 +8,7 @@ steps upstream does not shift the level.
 import copy
 import math
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -143,6 +144,54 @@ class CurveBins:
         sums[1] += weight * since
         sums[2] += weight * value
 
+    def extend(self, joules: Sequence[float], values: Sequence[float], weights: Sequence[float]) -> None:
+        """Add points, given as columns, as :meth:`add` does."""
+        origin = self.origin_joules
+        is_usual = (
+            bool(values)
+            and math.isfinite(sum(values))
+            and min(values) > 0.0
+            and math.isfinite(sum(joules))
+            and min(joules) > origin
+            and min(weights) > 0.0
+        )
+        if not is_usual:
+            for point in zip(joules, values, weights, strict=True):
+                self.add(*point)
+            return
+        self.anchor = self.anchor or joules[0] - origin
+        anchor, last, low, high = self.anchor, self.last_joules, 0.0, 0.0
+        sums = [0.0, 0.0, 0.0]
+        for reached, value, weight in zip(joules, values, weights, strict=True):
+            if reached > last:
+                last = reached
+            elif reached == last:
+                self.repeated += 1
+            else:
+                self.disordered += 1
+            since = reached - origin
+            # Successive points mostly lie in the same bin, so its edges are kept.
+            ratio = since / anchor
+            if not low <= ratio < high:
+                low, high = _edges(ratio)
+                sums = self.bins.setdefault(_index(ratio), [0.0, 0.0, 0.0])
+            sums[0] += weight
+            sums[1] += weight * since
+            sums[2] += weight * value
+        self.points += len(values)
+        lowest = min(joules)
+        self.first_joules, self.last_joules = min(self.first_joules, lowest), last
+        self._count_positive(len(values), joules[-1] - origin)
+
+    def _count_positive(self, points: int, since: float) -> None:
+        """Count points with positive values, the last of which is at ``since`` joules after the origin."""
+        facts = self._facts
+        facts["end_joules"] = facts["last_nonzero_joules"] = since
+        facts["finite"] += points
+        facts["tail_nonfinite"] = facts["tail_zeros"] = 0
+        facts["sign_changes"] += self._last < 0.0
+        self._last = 1.0
+
     def _count(self, since: float, value: float) -> None:
         facts = self._facts
         facts["end_joules"] = since
@@ -181,6 +230,15 @@ def _unusable(joules: float, value: float) -> str:
     if joules <= 0.0:
         return "nonpositive_joules"
     return "nonpositive_values" if value <= 0.0 else ""
+
+
+def _edges(ratio: float) -> tuple[float, float]:
+    """Return the edges of the bin of a ratio, within its octave."""
+    mantissa, octave = math.frexp(ratio)
+    above = bisect_right(EDGES, mantissa)
+    low = EDGES[above - 1] if above else 0.5
+    high = EDGES[above] if above < BINS_PER_OCTAVE else 1.0
+    return math.ldexp(low, octave), math.ldexp(high, octave)
 
 
 def _index(ratio: float) -> int:

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from profiler.lr_plan import RatePlan
@@ -97,6 +98,25 @@ class RateTrace:
             self.points.append(self.last)
             if len(self.points) > LIMIT:
                 self._thin()
+
+    def extend(self, joules: Sequence[float], rates: Sequence[float | None], steps: Sequence[int]) -> None:
+        """Add several steps, given as columns, as :meth:`add` does."""
+        rate = rates[0]
+        is_constant = rates.count(rate) == len(rates) and math.isfinite(sum(joules))
+        if not is_constant or rate is None or not 0.0 <= rate < math.inf:
+            for row in zip(joules, rates, steps, strict=True):
+                self.add(*row)
+            return
+        # At a constant rate only the kept points and the last one matter.
+        self.lowest, self.highest = min(self.lowest, rate), max(self.highest, rate)
+        least = self.points[-1].joules + self.spacing if self.points else -math.inf
+        for reached, step in zip(joules, steps, strict=True):
+            if reached > least:
+                self.points.append(Point(reached, rate, self.before + step))
+                if len(self.points) > LIMIT:
+                    self._thin()
+                least = self.points[-1].joules + self.spacing
+        self.last = Point(joules[-1], rate, self.before + steps[-1])
 
     def copy(self) -> "RateTrace":
         """Return an independent copy."""

@@ -1,14 +1,17 @@
 """Loss curve of a running run, filled by one thread and copied by another."""
 
 import threading
+from itertools import groupby
 
 from profiler.forecasting.accumulator import RunCurve
 from profiler.forecasting.binning import BINS_PER_OCTAVE, CurveBins
 from profiler.forecasting.lr_trace import RateTrace
 from profiler.lr_plan import RatePlan
-from profiler.storage.schema import StepRow
+from profiler.storage.schema import Columns
 from profiler.units import MICROJOULES_PER_JOULE
 
+_JOULES = ("cumulative_joules", "total_joules")
+_COLUMNS = (*_JOULES, "loss", "learning_rate", "step", "step_count", "nonfinite_count")
 _LEVEL_BINS = BINS_PER_OCTAVE // 8
 """Bins of the last twelfth of the joules: 2 ** (-1 / 8) is 0.917."""
 
@@ -38,22 +41,24 @@ class LiveCurve:
         """Learning rate over joules, likewise."""
         return self._curve.rates
 
-    def add_row(self, row: StepRow) -> None:
-        """Add a finished row of steps, with energies in microjoules; rows without energy are ignored."""
-        if row.cumulative_joules is None or row.total_joules is None:
+    def add_rows(self, rows: Columns) -> None:
+        """Add finished rows of steps, with energies in microjoules; they are ignored if they have none."""
+        if None in rows["cumulative_joules"]:
             return
+        columns = [rows[name] for name in _COLUMNS]
+        for index, name in enumerate(_COLUMNS):
+            if name in _JOULES:
+                columns[index] = [value / MICROJOULES_PER_JOULE for value in columns[index]]
+        begin = 0
         with self._lock:
-            if row.training != self._training:
-                self._start(row.training)
-            self._curve.add(
-                cumulative_joules=row.cumulative_joules / MICROJOULES_PER_JOULE,
-                total_joules=row.total_joules / MICROJOULES_PER_JOULE,
-                loss=row.loss,
-                learning_rate=row.learning_rate,
-                step=row.step,
-                step_count=row.step_count,
-                nonfinite_count=row.nonfinite_count,
-            )
+            for training, same in groupby(rows["training"]):
+                end = begin + sum(1 for _ in same)
+                if training != self._training:
+                    self._start(training)
+                self._curve.add(
+                    **{name: column[begin:end] for name, column in zip(_COLUMNS, columns, strict=True)}
+                )
+                begin = end
 
     def _start(self, training: int) -> None:
         self._training = training

@@ -14,7 +14,7 @@ from profiler.monitoring.live_curve import LiveCurve
 from profiler.monitoring.live_forecast import LiveForecast, forecast_run
 from profiler.monitoring.sinks import Sinks
 from profiler.records import Progress
-from profiler.storage.schema import StepRow
+from profiler.storage.schema import Columns
 from profiler.units import format_joules, significant
 
 PERIOD_SECONDS = 10.0
@@ -131,9 +131,9 @@ class Monitor:
 
     # -- the sampler's thread -------------------------------------------------------------------------------------
 
-    def observe(self, row: StepRow) -> None:
-        """Add a finished row of steps."""
-        self.curve.add_row(row)
+    def observe(self, rows: Columns) -> None:
+        """Add finished rows of steps."""
+        self.curve.add_rows(rows)
 
     def level(self) -> float | None:
         """Return the mean loss over the last twelfth of the energy; None before the first loss."""

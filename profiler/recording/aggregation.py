@@ -1,16 +1,23 @@
 """Aggregation of tiles into rows: single steps at first, then aligned blocks of 2^k steps, in whole microjoules."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-from profiler.recording.ledger import NOTHING_YET, Bill, Ledger, between
+from profiler.recording.ledger import NOTHING_YET, Bill, Ledger, Shares, successive
 from profiler.recording.segmentation import Tile
 from profiler.recording.steps import Step
-from profiler.storage.schema import SpanRow, StepRow
+from profiler.storage.schema import CATEGORIES, Columns, SpanRow
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _SINGLE_STEPS = 10_000
 """Number of steps that get a row of their own."""
+
+_MEASURED = (
+    "step", "step_count", "start_seconds", "end_seconds", "loss", "nonfinite_count", "backwards", "learning_rate",
+    "data_seconds", "forward_seconds", "backward_seconds", "optimizer_seconds", "phase", "training",
+)  # fmt: skip
+"""Columns of ``steps.csv`` that hold no energy, in the order of the parts that a :class:`RowBuilder` collects."""
 
 _ROWS_PER_SECOND = 5
 _RATE_WINDOW_NS = NANOSECONDS_PER_SECOND
@@ -67,24 +74,45 @@ class Block:
             self.nonfinite += 1
             self.odd_loss = loss
 
-    @property
-    def loss(self) -> float | None:
-        """Mean of the finite losses; a non-finite one if no loss is finite; None if no loss was seen."""
-        return self.loss_sum / self.finite if self.finite else self.odd_loss
+    def as_part(self, step: int, start_ns: int) -> tuple[Any, ...]:
+        """Return the columns :data:`_MEASURED` of the block, the last step of which is ``step``."""
+        has_phases, last = self.backwards > 0, self.last
+        return (
+            step, self.count, self.start_ns - start_ns, self.end_ns - start_ns,
+            # Without a finite loss, one of the others; None if no loss was seen.
+            self.loss_sum / self.finite if self.finite else self.odd_loss,
+            self.nonfinite, self.backwards, None if last is None else last.learning_rate, self.data_ns,
+            self.forward_ns if has_phases else None, self.backward_ns if has_phases else None,
+            self.optimizer_ns if has_phases else None, self.label, self.training,
+        )  # fmt: skip
 
-    @property
-    def learning_rate(self) -> float | None:
-        """Learning rate of the last step."""
-        return self.last.learning_rate if self.last is not None else None
+
+def _single(step: int, tile: Tile, start_ns: int) -> tuple[Any, ...]:
+    """Return the columns :data:`_MEASURED` of a single step. It is that of a block of one, at a third of the cost."""
+    done = tile.step
+    assert done is not None
+    loss, backwards = done.loss, done.backwards
+    loaded, forward = done.seconds_of(tile.start_ns)
+    data = loaded if done.data_ns else None
+    nonfinite = int(loss is not None and not math.isfinite(loss))
+    moments = (step, 1, tile.start_ns - start_ns, tile.end_ns - start_ns, loss, nonfinite, backwards)
+    if not backwards:
+        return (*moments, done.learning_rate, data, None, None, None, tile.label, done.training)
+    return (
+        *moments, done.learning_rate, data, forward, done.backward_ns, done.optimizer_ns, tile.label, done.training,
+    )  # fmt: skip
 
 
 class RowBuilder:
     """Groups tiles into rows and adds the energy of each.
 
+    Rows are collected and their energy is added to all at once, because a function call per row and column would take
+    most of the time that the recording costs a training.
+
     Attributes:
         steps: Number of steps added so far.
-        billed: The bill at the end of the last row.
-        billed_ns: End of the last row.
+        billed: The bill at the end of the last row that was taken.
+        billed_ns: End of the last row that was taken.
     """
 
     def __init__(self, ledger: Ledger, start_ns: int) -> None:
@@ -93,28 +121,60 @@ class RowBuilder:
         self._block: Block | None = None
         self._stride = 1
         self._rate_mark = (start_ns, 0)
+        self._runs: list[tuple[Sequence[int], Any]] = []
+        self._parts: list[tuple[Any, ...]] = []
+        self._ends: list[int] = []
         self.steps = 0
         self.billed: Bill = NOTHING_YET
         self.billed_ns = start_ns
 
-    def add(self, tile: Tile) -> Sequence[StepRow | SpanRow]:
-        """Add the next tile. Return the rows that it completes."""
-        if tile.step is None:
-            return [*self.close(), self._span_row(tile)]
-        block, training = self._block, tile.step.training
-        is_other = block is not None and (block.label != tile.label or block.training != training)
-        ended = self.close() if is_other else ()
-        block = self._block = self._block or Block(tile, training)
-        block.add(tile, tile.step)
+    def add(self, tile: Tile) -> None:
+        """Add the next tile."""
+        step, block = tile.step, self._block
+        if step is None:
+            self.close()
+            self._end_run()
+            self._runs.append(((tile.end_ns,), tile))
+            return
+        if block is None and (self.steps < _SINGLE_STEPS or self._stride == 1):
+            self.steps += 1
+            self._ends.append(tile.end_ns)
+            self._parts.append(_single(self.steps, tile, self._start_ns))
+            return
+        if block is not None and (block.label != tile.label or block.training != step.training):
+            self.close()
+        block = self._block = self._block or Block(tile, step.training)
+        block.add(tile, step)
         self.steps += 1
-        if self.steps <= _SINGLE_STEPS or self.steps % self._stride == 0:
-            return (*ended, *self.close())
-        return ended
+        if self.steps % self._stride == 0:
+            self.close()
 
-    def close(self) -> Sequence[StepRow]:
-        """Complete the open block. Return its row, if there is one."""
+    def close(self) -> None:
+        """Complete the open block."""
         block, self._block = self._block, None
-        return () if block is None else (self._step_row(block),)
+        if block is not None:
+            self._ends.append(block.end_ns)
+            self._parts.append(block.as_part(self.steps, self._start_ns))
+
+    def _end_run(self) -> None:
+        """End a run of rows of steps."""
+        if self._parts:
+            self._runs.append((self._ends, self._parts))
+            self._ends, self._parts = [], []
+
+    def take(self) -> Iterator[Columns | SpanRow]:
+        """Yield the completed rows: each run of steps as columns of :data:`STEPS`, each span as a row."""
+        self._end_run()
+        runs, self._runs = self._runs, []
+        for ends, content in runs:
+            before, bills = self.billed, self._ledger.bills(ends)
+            self.billed, self.billed_ns = bills.at(-1), ends[-1]
+            shares = successive(before, bills)
+            yield (
+                self._span_row(content, shares)
+                if isinstance(content, Tile)
+                else _step_columns(content, shares)
+            )
 
     def adapt(self, now_ns: int) -> None:
         """Choose the length of blocks so that at most about five rows per second are written."""
@@ -125,31 +185,20 @@ class RowBuilder:
         self._stride = 1 << max(math.ceil(math.log2(max(rate / _ROWS_PER_SECOND, 1.0))), 0)
         self._rate_mark = (now_ns, self.steps)
 
-    def _bill_to(self, end_ns: int) -> tuple[Bill, Bill]:
-        before, self.billed, self.billed_ns = self.billed, self._ledger.bill(end_ns), end_ns
-        return before, self.billed
-
-    def _step_row(self, block: Block) -> StepRow:
-        (gpu, cpu, dram, other), total, modelled, cumulative, sigma = between(*self._bill_to(block.end_ns))
-        has_phases = block.backwards > 0
-        return StepRow(
-            step=self.steps, step_count=block.count,
-            start_seconds=block.start_ns - self._start_ns, end_seconds=block.end_ns - self._start_ns,
-            loss=block.loss, nonfinite_count=block.nonfinite, backwards=block.backwards,
-            learning_rate=block.learning_rate,
-            gpu_joules=gpu, cpu_joules=cpu, dram_joules=dram, other_joules=other, total_joules=total,
-            modelled_joules=None if total is None else modelled, cumulative_joules=cumulative,
-            uncertainty_joules=sigma, data_seconds=block.data_ns,
-            forward_seconds=block.forward_ns if has_phases else None,
-            backward_seconds=block.backward_ns if has_phases else None,
-            optimizer_seconds=block.optimizer_ns if has_phases else None, phase=block.label,
-            training=block.training,
-        )  # fmt: skip
-
-    def _span_row(self, tile: Tile) -> SpanRow:
-        share = between(*self._bill_to(tile.end_ns))
+    def _span_row(self, tile: Tile, shares: Shares) -> SpanRow:
         return SpanRow(
             start_seconds=tile.start_ns - self._start_ns, end_seconds=tile.end_ns - self._start_ns, kind=tile.label,
-            total_joules=share.total, modelled_joules=None if share.total is None else share.modelled,
-            cumulative_joules=share.cumulative, uncertainty_joules=share.sigma_joules,
+            total_joules=shares.total[0], modelled_joules=shares.modelled[0],
+            cumulative_joules=shares.cumulative[0], uncertainty_joules=shares.sigma_joules[0],
         )  # fmt: skip
+
+
+def _step_columns(parts: Sequence[tuple[Any, ...]], shares: Shares) -> Columns:
+    return {
+        **dict(zip(_MEASURED, zip(*parts, strict=True), strict=True)),
+        **dict(zip(CATEGORIES.values(), shares.by_category, strict=True)),
+        "total_joules": shares.total,
+        "modelled_joules": shares.modelled,
+        "cumulative_joules": shares.cumulative,
+        "uncertainty_joules": shares.sigma_joules,
+    }

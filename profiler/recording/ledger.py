@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Sequence
+from itertools import chain
+from operator import add, sub
 from typing import NamedTuple
 
 from profiler.recording.timeline import Edge, Timeline
@@ -28,6 +30,26 @@ class Bill(NamedTuple):
     modelled: int
     variance: float
     drift: float = 0.0
+
+
+class Bills(NamedTuple):
+    """The bills at several boundaries, as columns. The fields are those of :class:`Bill`."""
+
+    by_category: tuple[Sequence[int] | None, ...]
+    total: Sequence[int] | None
+    modelled: Sequence[int]
+    variance: Sequence[float]
+    drift: Sequence[float]
+
+    def at(self, index: int) -> Bill:
+        """Return one of the bills."""
+        return Bill(
+            tuple([None if column is None else column[index] for column in self.by_category]),
+            None if self.total is None else self.total[index],
+            self.modelled[index],
+            self.variance[index],
+            self.drift[index],
+        )
 
 
 NOTHING_YET = Bill(by_category=(None,) * len(CATEGORIES), total=None, modelled=0, variance=0.0)
@@ -100,43 +122,61 @@ class Ledger:
 
     def bill(self, time_ns: int) -> Bill:
         """Return the bill at a boundary. Every part is non-decreasing in time."""
-        sums: list[int | None] = [None] * len(CATEGORIES)
-        total, modelled, variance, drift = 0, 0, 0.0, 0.0
-        for account in self._accounts.values():
-            column, start = account.column, account.start_joules
-            joules, spread, missed = account.timeline.at(time_ns)
-            if start is None:
-                start = account.start()[0]
-            amount = round((joules - start) * MICROJOULES_PER_JOULE) if joules > start else 0
-            sums[column] = amount + (sums[column] or 0)
-            total += amount
-            variance += spread
-            drift += missed
+        return self.bills((time_ns,)).at(0)
+
+    def bills(self, times: Sequence[int]) -> Bills:
+        """Return the bills at boundaries in ascending order."""
+        categories: list[Sequence[int] | None] = [None] * len(CATEGORIES)
+        nothing = [0] * len(times)
+        total = modelled = nothing
+        variance = drift = [0.0] * len(times)
+        for number, account in enumerate(self._accounts.values()):
+            start = account.start()[0]
+            joules, spread, missed = account.timeline.along(times)
+            amounts = [
+                round((reached - start) * MICROJOULES_PER_JOULE) if reached > start else 0
+                for reached in joules
+            ]
+            known = categories[account.column]
+            categories[account.column] = amounts if known is None else list(map(add, known, amounts))
+            total = list(map(add, total, amounts)) if number else amounts
+            variance = list(map(add, variance, spread)) if number else spread
+            drift = list(map(add, drift, missed)) if number else missed
             if account.is_modelled:
-                modelled += amount
-        return Bill(tuple(sums), total if self._accounts else None, modelled, variance, drift)
+                modelled = amounts if modelled is nothing else list(map(add, modelled, amounts))
+        return Bills(tuple(categories), total if self._accounts else None, modelled, variance, drift)
 
 
-class Share(NamedTuple):
-    """Difference between two bills, in whole microjoules."""
+class Shares(NamedTuple):
+    """Differences between successive bills, as columns, in whole microjoules; None where nothing is metered."""
 
-    by_category: tuple[int | None, ...]
-    total: int | None
-    modelled: int
-    cumulative: int | None
-    sigma_joules: float | None
+    by_category: tuple[Sequence[int | None], ...]
+    total: Sequence[int | None]
+    modelled: Sequence[int | None]
+    cumulative: Sequence[int | None]
+    sigma_joules: Sequence[float | None]
 
 
-def between(start: Bill, end: Bill) -> Share:
-    """Return the difference of two bills; a category that only the later one has counts from zero."""
-    before, total_before, modelled_before, variance_before, missed_before = start
-    after, total, modelled, variance, missed = end
-    pairs = zip(before, after, strict=True)
-    parts = tuple([None if b is None else b - (a or 0) for a, b in pairs])
-    modelled -= modelled_before
-    if total is None:
-        return Share(parts, None, modelled, None, None)
-    variance += variance_before
-    if missed > missed_before:
-        variance += missed - missed_before
-    return Share(parts, total - (total_before or 0), modelled, total, math.sqrt(variance))
+def successive(before: Bill, bills: Bills) -> Shares:
+    """Return the difference of each bill from the one before it; a category that ``before`` lacks counts from zero."""
+    nothing = [None] * len(bills.modelled)
+    pairs = zip(before.by_category, bills.by_category, strict=True)
+    parts = tuple([nothing if column is None else _differences(first, column) for first, column in pairs])
+    if bills.total is None:
+        return Shares(parts, nothing, nothing, nothing, nothing)
+    steps = zip(
+        bills.variance,
+        chain((before.variance,), bills.variance),
+        bills.drift,
+        chain((before.drift,), bills.drift),
+        strict=False,
+    )
+    sigmas = [
+        math.sqrt(here + there + (now - then if now > then else 0.0)) for here, there, now, then in steps
+    ]
+    total = _differences(before.total, bills.total)
+    return Shares(parts, total, _differences(before.modelled, bills.modelled), bills.total, sigmas)
+
+
+def _differences(first: int | None, column: Sequence[int]) -> list[int]:
+    return list(map(sub, column, chain((first or 0,), column)))

@@ -12,7 +12,7 @@ from profiler.recording.meter import Meters
 from profiler.recording.segmentation import EMPTY_KINDS, Segmenter, Tile
 from profiler.recording.steps import StepAssembler
 from profiler.records import Progress, Reading
-from profiler.storage.schema import METRICS, SAMPLES, SPANS, STEPS, MetricRow, StepRow
+from profiler.storage.schema import METRICS, SAMPLES, SPANS, STEPS, Columns, MetricRow, SpanRow
 from profiler.storage.summary import Totals
 from profiler.storage.writer import BackgroundWriter
 from profiler.torch_hooks.events import Expired, Kind, PendingScalar, StepEvent
@@ -27,8 +27,8 @@ _COUNT_ATTEMPTS = 20
 class Monitor(Protocol):
     """Receives rows and progress during the run, on the recorder's thread."""
 
-    def observe(self, row: StepRow) -> None:
-        """Receive a finished row of steps."""
+    def observe(self, rows: Columns) -> None:
+        """Receive finished rows of steps, as columns of ``steps.csv``."""
 
     def advance(self, progress: Progress) -> None:
         """Receive the progress after each drain and at the end of the run."""
@@ -127,8 +127,8 @@ class Pipeline:
         for row in self.meters.finish(end_ns):
             self._writer.append(SAMPLES, row)
         self._write_settled(max(tile.end_ns for tile in self._tiles) if self._tiles else end_ns)
-        for last in self._rows.close():
-            self._write_steps(last)
+        self._rows.close()
+        self._write_rows()
         self._write_metrics(end_ns)
         self._writer.flush()
 
@@ -224,19 +224,20 @@ class Pipeline:
             self.meters.interpolate(tile, tiles)
             if metrics:
                 self._write_metrics(tile.seen_ns - 1)
-            for row in self._rows.add(tile):
-                if isinstance(row, StepRow):
-                    self._write_steps(row)
-                else:
-                    self.has_content |= row.kind not in EMPTY_KINDS
-                    self._writer.append(SPANS, row)
-                    self.totals.add_span(row)
+            self._rows.add(tile)
+        self._write_rows()
 
-    def _write_steps(self, row: StepRow) -> None:
-        self.has_content = True
-        self._writer.append(STEPS, row)
-        self._monitor.observe(row)
-        self.totals.add_steps(row)
+    def _write_rows(self) -> None:
+        for rows in self._rows.take():
+            if isinstance(rows, SpanRow):
+                self.has_content |= rows.kind not in EMPTY_KINDS
+                self._writer.append(SPANS, rows)
+                self.totals.add_span(rows)
+            else:
+                self.has_content = True
+                self._writer.append_columns(STEPS, rows)
+                self._monitor.observe(rows)
+                self.totals.add_steps(rows)
 
     def _write_metrics(self, until_ns: int) -> None:
         metrics = self._inbox.metrics

@@ -7,7 +7,7 @@ update interval of 100 ms, where reading the counter at the edges of the step gi
 
 import math
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import NamedTuple
@@ -374,6 +374,36 @@ class Timeline:
             fixed += between * 6.0 * place * (1.0 - place)
         reached = joules + (time_ns - start_ns) * slope
         return (min(end_joules, reached)), fixed, missed
+
+    def along(self, times: Sequence[int]) -> tuple[list[float], list[float], list[float]]:
+        """Return the results of :meth:`at` for ascending times, as three columns."""
+        joules: list[float] = []
+        fixed: list[float] = []
+        missed: list[float] = []
+        first, count = 0, len(times)
+        while first < count:
+            moment = self.at(times[first])
+            start_ns, end_ns, start, slope, end_joules, _, between, from_ns, length_ns, _ = self._line
+            # All moments on one straight piece differ only in their place on it.
+            last = bisect_left(times, end_ns, first) if start_ns <= times[first] < end_ns else first + 1
+            joules.append(moment[0])
+            fixed.append(moment[1])
+            rest = times[first + 1 : last]
+            if rest:
+                joules += [
+                    reached if (reached := start + (time_ns - start_ns) * slope) < end_joules else end_joules
+                    for time_ns in rest
+                ]
+                always = self._line.fixed
+                if between:
+                    scale = 6.0 * between
+                    places = [(time_ns - from_ns) / length_ns for time_ns in rest]
+                    fixed += [always + scale * place * (1.0 - place) for place in places]
+                else:
+                    fixed += [always] * len(rest)
+            missed += [moment[2]] * (last - first)
+            first = last
+        return joules, fixed, missed
 
     def edge(self, time_ns: int) -> Edge:
         """Return the uncertainty of the energy around a moment."""

@@ -5,6 +5,7 @@ new major version; an added column or key is a minor one, which old readers igno
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from decimal import Decimal
 from functools import lru_cache
@@ -207,7 +208,13 @@ _FORMATS: "dict[Callable[[Any], str], str]" = {
     _short: "%.4g",
     _text: "%s",
 }
+Columns = Mapping[str, Sequence[Any]]
+"""Rows of a table as one sequence per column, in the units of the rows' class."""
 _Template = tuple[str, tuple[tuple[int, int], ...], tuple[int, ...]]
+
+
+def _fit_floats(values: Sequence[int]) -> bool:
+    return min(values) > -_EXACT_AS_FLOAT and max(values) < _EXACT_AS_FLOAT
 
 
 class Table:
@@ -263,6 +270,31 @@ class Table:
         template = ",".join(formats.get(index, "") for index in range(len(filled))) + "\n"
         scaled = tuple((index, column.scale) for index, column in columns if column.scale != 1)
         return template, scaled, tuple(index for index, column in columns if column.cell is _text)
+
+    def lines(self, columns: Columns) -> list[str]:
+        """Format rows that are given as columns. Cells that all rows share are formatted once."""
+        cells: list[str] = []
+        varying: list[Sequence[Any]] = []
+        for column in self.schema:
+            values = columns[column.name]
+            first = values[0]
+            if values.count(first) == len(values):
+                cells.append("" if first is None else column.cell(first).replace("%", "%%"))
+                continue
+            if column.scale != 1 and None not in values and _fit_floats(values):
+                scale = column.scale
+                cells.append(_FORMATS[column.cell])
+                values = [value / scale for value in values]
+            elif column.scale == 1 and column.cell is not _text and None not in values:
+                cells.append(_FORMATS[column.cell])
+            else:
+                cells.append("%s")
+                values = ["" if value is None else column.cell(value) for value in values]
+            varying.append(values)
+        line = ",".join(cells) + "\n"
+        if not varying:
+            return [line % ()] * len(columns[self.columns[0]])
+        return list(map(line.__mod__, zip(*varying, strict=True)))
 
     def _exact_line(self, values: tuple[Any, ...]) -> str:
         """Format a row with numbers that a float does not hold to the last decimal."""

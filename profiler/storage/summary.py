@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from profiler.storage.reader import StoredRun
-    from profiler.storage.schema import SpanRow, StepRow
+    from profiler.storage.schema import Columns, SpanRow
     from profiler.storage.validation import Remainder
 
 _MOST_INT64 = 9e18
@@ -40,12 +40,15 @@ class Totals:
     training_ns: int = 0
     window_ns: int = 0
 
-    def add_steps(self, row: "StepRow") -> None:
-        """Add a row of steps."""
+    def add_steps(self, rows: "Columns") -> None:
+        """Add rows of steps without spans between them."""
+        starts, ends, joules, modelled = (
+            rows[name] for name in ("start_seconds", "end_seconds", "total_joules", "modelled_joules")
+        )
         self._add_steps(
-            count=row.step_count, start_ns=row.start_seconds, end_ns=row.end_seconds,
-            step_ns=row.end_seconds - row.start_seconds, microjoules=row.total_joules or 0,
-            modelled=row.modelled_joules or 0,
+            count=sum(rows["step_count"]), start_ns=starts[0], end_ns=ends[-1], step_ns=sum(ends) - sum(starts),
+            microjoules=0 if None in joules else sum(joules),
+            modelled=0 if None in modelled else sum(modelled),
         )  # fmt: skip
 
     def add_span(self, row: "SpanRow") -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler._compat import open_for_append
-from profiler.storage.schema import RUN_FILE, TABLES, Table
+from profiler.storage.schema import RUN_FILE, TABLES, Columns, Table
 
 START_SECONDS = 0.5
 """Longest wait for the disk at the start of a recording."""
@@ -153,6 +153,10 @@ class RunWriter:
         """Add a row to be written with the next flush."""
         self._lines[table.filename].append(table.line(row))
 
+    def append_columns(self, table: Table, columns: Columns) -> None:
+        """Add rows, given as columns, to be written with the next flush."""
+        self._lines[table.filename] += table.lines(columns)
+
     def when_written(self, action: Callable[[], None]) -> None:
         """Call ``action`` now: rows are written with each flush."""
         action()
@@ -287,6 +291,10 @@ class BackgroundWriter:
     def append(self, table: Table, row: Any) -> None:
         """Add a row to be written with the next flush."""
         self._lines[table.filename].append(table.line(row))
+
+    def append_columns(self, table: Table, columns: Columns) -> None:
+        """Add rows, given as columns, to be written with the next flush."""
+        self._lines[table.filename] += table.lines(columns)
 
     def flush(self) -> None:
         """Pass the appended rows to the thread; rows beyond its capacity are lost."""

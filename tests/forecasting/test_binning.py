@@ -38,6 +38,35 @@ def test_streaming_and_arrays_agree_bit_for_bit(points):
     assert same(from_stream(stream(points)), bin_arrays(*columns))
 
 
+@given(st.lists(st.lists(POINT, max_size=20), max_size=5), st.booleans())
+def test_columns_of_points_agree_with_single_points(batches, is_usual):
+    if is_usual:  # the common case, which takes a shorter path: positive values at increasing joules
+        batches = [
+            [
+                (1.0 + 20 * k + n, abs(value) + 1e-9, weight or 1.0)
+                for n, (_, value, weight) in enumerate(batch)
+            ]
+            for k, batch in enumerate(batches)
+        ]
+        batches = [[point for point in batch if math.isfinite(point[1])] for batch in batches]
+    columns = CurveBins()
+    for batch in batches:
+        columns.extend(*(list(column) for column in zip(*batch, strict=True)) if batch else ([], [], []))
+    points = stream([point for batch in batches for point in batch])
+    assert repr(columns.facts) == repr(points.facts)
+    for name in (
+        "bins",
+        "points",
+        "disordered",
+        "repeated",
+        "anchor",
+        "first_joules",
+        "last_joules",
+        "dropped",
+    ):
+        assert getattr(columns, name) == getattr(points, name)
+
+
 def test_long_streams_agree_bit_for_bit_and_stay_small():
     rng = np.random.default_rng(0)
     x = np.cumsum(rng.uniform(0.5, 1.5, 50_000))

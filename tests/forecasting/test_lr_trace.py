@@ -186,3 +186,16 @@ def test_other_schedules_are_not_guessed(rates):
     trace = traced(range(1, 501), rates)
     trace.total_steps = 1000
     assert trace.guess() is None
+
+
+@pytest.mark.parametrize("rates", [[0.1], [0.2, 0.1], [None], [math.nan], [-1.0]])
+def test_columns_of_steps_agree_with_single_steps(rates):
+    joules = np.cumsum(np.random.default_rng(0).exponential(size=3 * LIMIT)).tolist()
+    cycle = [rates[k % len(rates)] for k in range(len(joules))]
+    columns, steps = RateTrace(), list(range(1, len(joules) + 1))
+    for first in range(0, len(joules), 700):
+        part = slice(first, first + 700)
+        columns.extend(joules[part], cycle[part], steps[part])
+    points = traced(joules, cycle)
+    for name in ("points", "last", "lowest", "highest", "spacing"):
+        assert repr(getattr(columns, name)) == repr(getattr(points, name))

@@ -29,7 +29,6 @@ from profiler.monitoring.live_forecast import LiveForecast, forecast_run
 from profiler.monitoring.monitor import NOTHING, Monitor
 from profiler.monitoring.sinks import STEP_KEY
 from profiler.records import Forecast, Interval, Progress, Verdict
-from profiler.storage.schema import StepRow
 from tests.support.small_training import scripted, train
 
 
@@ -63,20 +62,18 @@ def live_forecast(answer=None, *, target=1.25, at_budget=None, is_tested=True, i
     )
 
 
-def row(step, joules, loss, *, total=1.0, count=1, rate=None):
-    """Finished row as the recorder passes it, with energies in microjoules."""
-    return StepRow(
-        **dict.fromkeys(StepRow.__dataclass_fields__)
-        | {
-            "step": step,
-            "step_count": count,
-            "loss": loss,
-            "nonfinite_count": 0,
-            "learning_rate": rate,
-            "total_joules": round(total * 1e6),
-            "cumulative_joules": round(joules * 1e6),
-        }
-    )
+def columns(step, joules, loss, *, total=1.0, count=1, rate=None):
+    """Columns of one finished row as the recorder passes them, with energies in microjoules."""
+    return {
+        "step": [step],
+        "step_count": [count],
+        "loss": [loss],
+        "nonfinite_count": [0],
+        "learning_rate": [rate],
+        "total_joules": [round(total * 1e6)],
+        "cumulative_joules": [round(joules * 1e6)],
+        "training": [0],
+    }
 
 
 def law(joules):
@@ -258,7 +255,7 @@ def test_closed_stderr_is_ignored(monkeypatch, stream):
 def test_the_live_loss_curveis_that_of_the_record():
     loss_curve = LiveCurve()
     for step in range(1, 200):
-        loss_curve.add_row(row(step, 2.0 * step, law(step), total=1.0))
+        loss_curve.add_rows(columns(step, 2.0 * step, law(step), total=1.0))
     expected = CurveBins(origin_joules=1.0)
     for step in range(1, 200):
         expected.add(2.0 * step - 0.5, law(step))
@@ -267,10 +264,8 @@ def test_the_live_loss_curveis_that_of_the_record():
 
 def test_row_without_energy_or_loss_is_ignored():
     loss_curve = LiveCurve()
-    loss_curve.add_row(row(1, 1.0, None))
-    unmetered = row(2, 1.0, 2.0)
-    object.__setattr__(unmetered, "cumulative_joules", None)
-    loss_curve.add_row(unmetered)
+    loss_curve.add_rows(columns(1, 1.0, None))
+    loss_curve.add_rows(columns(2, 1.0, 2.0) | {"cumulative_joules": [None]})
     assert loss_curve.bins.points == 0
     assert loss_curve.level() is None
 
@@ -279,14 +274,14 @@ def test_row_without_energy_or_loss_is_ignored():
 def test_level_is_between_the_losses(losses):
     loss_curve = LiveCurve()
     for step, loss in enumerate(losses, 1):
-        loss_curve.add_row(row(step, float(step), loss, total=0.1))
+        loss_curve.add_rows(columns(step, float(step), loss, total=0.1))
     assert min(losses) * (1 - 1e-9) <= loss_curve.level() <= max(losses) * (1 + 1e-9)
 
 
 def test_level_is_recent():
     loss_curve = LiveCurve()
     for step in range(1, 2001):
-        loss_curve.add_row(row(step, float(step), 5.0 if step < 1800 else 1.0))
+        loss_curve.add_rows(columns(step, float(step), 5.0 if step < 1800 else 1.0))
     assert loss_curve.level() == pytest.approx(1.0)
 
 
@@ -297,7 +292,7 @@ def test_copy_does_not_change():
         step = 0
         while not stop.is_set():
             step += 1
-            loss_curve.add_row(row(step, float(step), law(step), rate=0.1))
+            loss_curve.add_rows(columns(step, float(step), law(step), rate=0.1))
 
     thread = threading.Thread(target=record)
     thread.start()
@@ -370,7 +365,7 @@ def watched(monkeypatch):
 
 def feed(live, first, last, loss=law):
     for step in range(first, last + 1):
-        live.observe(row(step, float(step), loss(step)))
+        live.observe(columns(step, float(step), loss(step)))
     live.advance(progress(float(last), joules=float(last), steps=last))
 
 

@@ -18,6 +18,7 @@ from profiler.records import Domain, Provenance, Reading
 from profiler.storage.schema import SPANS, STEPS, SpanRow, StepRow, category_of
 from profiler.torch_hooks.events import Kind, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
+from tests.support.pipelines import rows_of
 
 
 def domain(name, provenance=Provenance.COUNTER, *, billed=True):
@@ -58,11 +59,28 @@ def run(tiles, bills, *, adapt_every=SECOND // 4):
     """Return all rows of a run, as the pipeline gets them."""
     builder, rows, due = RowBuilder(bills, 0), [], 0
     for one in tiles:
-        rows += builder.add(one)
+        builder.add(one)
         if one.end_ns >= due:
+            rows += taken(builder)
             builder.adapt(one.end_ns)
             due = one.end_ns + adapt_every
-    return [*rows, *builder.close()]
+    builder.close()
+    return rows + taken(builder)
+
+
+def taken(builder):
+    """Return the completed rows of a builder."""
+    found = []
+    for rows in builder.take():
+        found += [rows] if isinstance(rows, SpanRow) else rows_of(rows)
+    return found
+
+
+def added(builder, *tiles):
+    """Add tiles, and return the rows that they complete."""
+    for one in tiles:
+        builder.add(one)
+    return taken(builder)
 
 
 def steady(count, *, per_second, start=0):
@@ -115,7 +133,7 @@ def test_block_sums_the_phases_of_its_steps():
     builder, rows = RowBuilder(ledger(), 0), []
     builder._stride, builder.steps = 4, 10_000
     for n in range(4):
-        rows += builder.add(timed(100 * n, 100 * n + 100, ready=100 * n + 30, data=25))
+        rows += added(builder, timed(100 * n, 100 * n + 100, ready=100 * n + 30, data=25))
     (row,) = rows
     assert (row.data_seconds, row.forward_seconds, row.backward_seconds, row.optimizer_seconds) == (
         100,
@@ -216,12 +234,13 @@ def block(losses):
     """Return the one row of steps with these losses, after ten thousand others."""
     builder = RowBuilder(ledger(gpu_0=metered(100)), 0)
     for one in steady(10_000, per_second=1000):
-        list(builder.add(one))
+        added(builder, one)
     builder.adapt(10 * SECOND)
     start = 10 * SECOND
     for n, loss in enumerate(losses):
-        assert not list(builder.add(tile(start + n * 1000, start + (n + 1) * 1000, loss)))
-    (row,) = builder.close()
+        assert not added(builder, tile(start + n * 1000, start + (n + 1) * 1000, loss))
+    builder.close()
+    (row,) = taken(builder)
     return row
 
 
@@ -252,7 +271,7 @@ def test_block_sums_times_and_keeps_the_last_learning_rate():
 
 def test_block_times_are_unknown_without_backward_passes():
     event = StepEvent(Kind.OPEN, SECOND, None, (), 0, 0, 0, 0, None, None)
-    (row,) = RowBuilder(ledger(), 0).add(Tile(0, SECOND, "", Step(event)))
+    (row,) = added(RowBuilder(ledger(), 0), Tile(0, SECOND, "", Step(event)))
     assert (row.backward_seconds, row.optimizer_seconds, row.loss, row.learning_rate) == (None,) * 4
 
 
@@ -300,9 +319,9 @@ def test_energy_is_unknown_without_a_meter():
 def test_domain_that_joins_late_counts_from_then_on():
     bills = ledger(cpu_0=metered(50))
     builder = RowBuilder(bills, 0)
-    rows = list(builder.add(tile(0, 10 * SECOND)))
+    rows = added(builder, tile(0, 10 * SECOND))
     bills.join(domain("gpu:0"), metered(100), builder.billed_ns)
-    rows += builder.add(tile(10 * SECOND, 20 * SECOND))
+    rows += added(builder, tile(10 * SECOND, 20 * SECOND))
     assert [row.gpu_joules for row in rows] == [None, pytest.approx(1e9)]
     assert [row.total_joules for row in rows] == pytest.approx([0.5e9, 1.5e9])
     assert rows[-1].cumulative_joules == pytest.approx(2e9)
@@ -311,7 +330,7 @@ def test_domain_that_joins_late_counts_from_then_on():
 def test_estimated_energy_is_marked():
     bills = ledger(gpu_0=metered(100))
     bills.join(domain("cpu:0", Provenance.MODELLED), metered(50), 0)
-    (row,) = RowBuilder(bills, 0).add(tile(0, 10 * SECOND))
+    (row,) = added(RowBuilder(bills, 0), tile(0, 10 * SECOND))
     assert (row.total_joules, row.modelled_joules) == pytest.approx((1.5e9, 0.5e9))
 
 

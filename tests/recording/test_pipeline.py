@@ -362,7 +362,7 @@ def test_domains_of_a_killed_run_add_up_to_its_total(tmp_path, step, tail):
     head = metadata.head(name="", started=datetime.now(tz=UTC), identity=Identity(), refusals=())
     body = metadata.body(
         status=Status.RUNNING, domains=bench.pipeline.meters.as_dicts(), missing=(), warnings=(), totals=None,
-        overhead={}, rows_lost={}, alternating_steps=0,
+        overhead={}, rows_lost={}, alternating_steps=0, work={},
     )  # fmt: skip
     bench.writer.write_meta(head | body)
     run = load_run(bench.path)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.recording.timeline import Timeline
+from profiler.recording.timeline import SensorTraits, Timeline
 from profiler.records import Domain, Provenance, Reading
 from profiler.testing.replay import ScriptedMeter, Waveform
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
@@ -32,6 +32,25 @@ def filled(*readings):
     for reading in readings:
         timeline.add(reading)
     return timeline
+
+
+@given(
+    STEPS,
+    st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), max_size=6),
+    st.lists(st.floats(-0.1, 1.1), max_size=30),
+    st.booleans(),
+)
+def test_columns_of_moments_agree_with_single_moments(steps, pins, moments, is_sampled):
+    timeline, time, joules = Timeline(SensorTraits(hidden_watts=3.0, is_sampled=is_sampled)), 0, 0.0
+    for passed, gained in steps:
+        time, joules = time + passed, joules + gained
+        timeline.add(Reading(domain="gpu:0", time_ns=time, energy_joules=joules))
+    for place, share in sorted(pins):
+        timeline.pin(round(place * time), share * joules, 0.5)
+    times = sorted(round(place * time) for place in moments)
+    assert timeline.along(times) == tuple(
+        map(list, zip(*map(timeline.at, times), strict=True)) if times else ([], [], [])
+    )
 
 
 def at(timeline, seconds):

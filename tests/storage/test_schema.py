@@ -2,12 +2,16 @@
 
 import csv
 import io
+import math
+from dataclasses import fields
 from decimal import Decimal
+from typing import get_args
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.storage.schema import METRICS, SAMPLES, SPANS, STEPS, MetricRow, SpanRow
+from profiler.storage.schema import METRICS, SAMPLES, SPANS, STEPS, MetricRow, SpanRow, StepRow
+from tests.support.pipelines import rows_of
 
 HEADERS = {
     STEPS: "step,step_count,start_seconds,end_seconds,loss,nonfinite_count,backwards,learning_rate,gpu_joules,"
@@ -17,6 +21,33 @@ HEADERS = {
     SAMPLES: "time_seconds,domain,power_watts,energy_joules,provenance,limit_watts,sm_mhz,throttle\n",
     METRICS: "time_seconds,step,cumulative_joules,name,value\n",
 }
+
+
+TEXT = st.sampled_from(["", "warm-up", "100 % done", 'a, "b"'])
+CELLS = {
+    int: st.sampled_from([0, 1, 10**9, 10**15, 10**18, -5]),
+    float: st.sampled_from([0.0, 0.1, 1e-30, math.nan, math.inf]),
+    str: TEXT,
+}
+
+
+@given(
+    st.data(),
+    st.lists(st.sampled_from(["same", "different", "some empty", "empty"]), min_size=22, max_size=22),
+    st.integers(1, 5),
+)
+def test_columns_are_formatted_as_rows_are(data, kinds, count):
+    columns = {}
+    for field, kind in zip(fields(StepRow), kinds, strict=True):
+        of_type = CELLS[next(one for one in (*get_args(field.type), field.type) if one in CELLS)]
+        if kind == "same" or not get_args(field.type):
+            columns[field.name] = [data.draw(of_type)] * count
+        elif kind == "empty":
+            columns[field.name] = [None] * count
+        else:
+            cells = of_type if kind == "different" else st.none() | of_type
+            columns[field.name] = data.draw(st.lists(cells, min_size=count, max_size=count))
+    assert STEPS.lines(columns) == [STEPS.line(row) for row in rows_of(columns)]
 
 
 def test_headers_are_frozen():

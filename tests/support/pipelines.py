@@ -3,6 +3,15 @@
 from profiler.recording.inbox import Inbox
 from profiler.recording.meter import Meters
 from profiler.recording.pipeline import Pipeline
+from profiler.storage.schema import StepRow
+
+
+def rows_of(columns):
+    """Return columns of ``steps.csv`` as rows."""
+    names = list(columns)
+    return [
+        StepRow(**dict(zip(names, values, strict=True))) for values in zip(*columns.values(), strict=True)
+    ]
 
 
 class ScriptedHooks:
@@ -26,16 +35,16 @@ class RowCollector:
         self.rows = []
         self.progress = []
 
-    def observe(self, row):
-        self.rows.append(row)
+    def observe(self, rows):
+        self.rows += rows_of(rows)
 
     def advance(self, progress):
         self.progress.append(progress)
 
 
-def build_pipeline(domains, writer, *, devices=("cuda:0",), election=None):
+def build_pipeline(domains, writer, *, devices=("cuda:0",), election=None, monitor=None):
     """Return a pipeline without threads whose hooks, inbox and monitor a test can reach."""
-    hooks, inbox, monitor = ScriptedHooks(devices), Inbox(), RowCollector()
+    hooks, inbox, monitor = ScriptedHooks(devices), Inbox(), monitor or RowCollector()
     pipeline = Pipeline(
         meters=Meters(domains, election), writer=writer, inbox=inbox, hooks=hooks, monitor=monitor
     )

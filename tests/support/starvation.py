@@ -9,7 +9,7 @@ from profiler.testing.clock import FakeClock
 from profiler.testing.replay import ReplaySensor, ScriptedMeter
 from profiler.torch_hooks.events import Kind, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
-from tests.support.pipelines import build_pipeline
+from tests.support.pipelines import build_pipeline, rows_of
 
 
 class RowStore:
@@ -20,6 +20,9 @@ class RowStore:
 
     def append(self, table, row):
         self.rows[table.filename].append(row)
+
+    def append_columns(self, table, columns):
+        self.rows[table.filename] += rows_of(columns)
 
     def flush(self):
         """Do nothing."""
