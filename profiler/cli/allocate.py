@@ -5,12 +5,9 @@ probability of 95 %, and is tested on the recorded past.
 """
 
 import argparse
-from pathlib import Path
 
-from profiler._compat import write_stderr
 from profiler.cli.common import joules, write_stdout
-from profiler.cli.runs import root_of, run_directories
-from profiler.errors import RunError
+from profiler.cli.runs import load_all, root_of
 
 EXAMPLE = """\
 examples:
@@ -43,18 +40,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print the advice."""
     from profiler.reporting.allocation import allocation_of, render_json, render_text
-    from profiler.run import load_run
 
     budget = joules("--budget", options.budget)
-    runs = []
-    for path in run_directories(root_of(options.root)):
-        try:
-            stored = load_run(Path(path), partial=True)
-            _ = stored.steps, stored.metrics, stored.domains
-        except RunError as error:
-            write_stderr(f"energy-profiler: excluded {path}: {' '.join(str(error).split())}")
-            continue
-        runs.append(stored)
+    runs = load_all(root_of(options.root))
     known = allocation_of(runs, budget, metric=options.metric, goal=options.goal)
     write_stdout(render_json(known) if options.json else render_text(known))
     return 0

@@ -6,12 +6,16 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from profiler._compat import display_path, write_stderr
 from profiler.errors import RunError, RunNotFoundError, UsageError
 from profiler.merging.discovery import children
 from profiler.storage.run_file import read_run_file
 from profiler.storage.schema import RUN_FILE
+
+if TYPE_CHECKING:
+    from profiler.run import Run
 
 ROOT_VARIABLE = "ENERGY_PROFILER_RUNS"
 _DEFAULT_ROOT = "energy_runs"
@@ -56,6 +60,22 @@ def run_directories(root: Path) -> Iterator[Path]:
                 else:
                     below.append(directory)
         level = below
+
+
+def load_all(root: Path) -> "list[Run]":
+    """Open the readable runs below ``root``; those that cannot be read are named on stderr."""
+    from profiler.run import load_run
+
+    found = []
+    for path in run_directories(root):
+        try:
+            run = load_run(path, partial=True)
+            _ = run.steps, run.metrics, run.domains
+        except RunError as error:
+            write_stderr(f"energy-profiler: excluded {display_path(path)}: {' '.join(str(error).split())}")
+        else:
+            found.append(run)
+    return found
 
 
 def _subdirectories(parent: Path) -> list[Path]:

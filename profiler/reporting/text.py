@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from profiler.forecasting.anneal import AnnealOption
     from profiler.forecasting.backtest import Backtest
     from profiler.forecasting.ranking import Ranking
+    from profiler.forecasting.size import BestSize
     from profiler.records import Summary
     from profiler.reporting.allocation import Allocation, AllocationLine
     from profiler.reporting.answer import Answer
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from profiler.reporting.idle import IdleSplit
     from profiler.reporting.model import Cost, DomainLine, NodeMeter, Report, WorkLine
     from profiler.reporting.power_limits import LimitRow
+    from profiler.reporting.size import SizeReport
     from profiler.reporting.waste import WasteLine
 
 Format = Callable[[float, int], str]
@@ -965,6 +967,45 @@ def _whole_price(verdict: Verdict, amount: Interval | None, unit: Format) -> tup
         return (OUT_OF_REACH if verdict is Verdict.UNREACHABLE else UNKNOWN), ""
     known = Verdict.REACHABLE if verdict is Verdict.REACHED else verdict
     return price(known, amount, unit)
+
+
+def best_size(one: "BestSize", known: "SizeReport") -> str:
+    """Return the best size for a budget in a sentence."""
+    size = f"{_amount(one.parameters, format_count)} parameters"
+    work = f"{format_count(one.work.median, digits_of(one.work))} {one_line(known.unit)}"
+    edge = "; the best size lies at the end of those considered" if one.is_edge else ""
+    return f"For {joules(one.joules)}: {size}, {one_line(known.metric)} {levels(one.loss)}, {work}{edge}."
+
+
+def _amount(interval: Interval, unit: Format) -> str:
+    digits = digits_of(interval)
+    return f"{unit(interval.median, digits)} ({ends(interval, unit)})"
+
+
+def format_count(value: float, digits: int = 3) -> str:
+    """Format a large number of things: ``310 M``, ``9.2 B``."""
+    for scale, name in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= scale:
+            return f"{significant(value / scale, digits)} {name}"
+    return significant(value, digits)
+
+
+def size_notes(known: "SizeReport") -> list[str]:
+    """Return the basis of the best sizes, and their limits, in sentences."""
+    span = f"{format_count(known.smallest)} to {format_count(known.largest)}"
+    misses = significant(100.0 * known.error, 2)
+    basis = (
+        f"From {counted(known.runs, 'run')} of {known.sizes} sizes, {span} parameters, which the fit misses by "
+        f"{misses} % each. The loss falls with parameters^-{known.exponents[0]:.2f} and {one_line(known.unit)}^-"
+        f"{known.exponents[1]:.2f}; the energy of a unit of work grows with parameters^{known.cost_exponent:.2f}."
+    )
+    notes = [basis]
+    if known.unit == "steps":
+        notes.append(
+            "No unit of work is recorded in all runs, so that steps must mean the same work: one batch size."
+        )
+    notes += [f"! excluded {one_line(reason)}" for reason in known.excluded]
+    return notes
 
 
 def allocation(known: "Allocation") -> str:

@@ -32,6 +32,7 @@ def test_list_of_commands(capsys):
         "list",
         "compare",
         "allocate",
+        "size",
         "merge",
         "export",
         "doctor",
