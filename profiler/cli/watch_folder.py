@@ -11,6 +11,7 @@ from profiler.cli.runs import run_directories
 from profiler.cli.watch_web import Latest
 from profiler.emissions import read_prices
 from profiler.errors import ProfilerError
+from profiler.export.prometheus import exposed_quickly, exposition
 from profiler.merging.load import load
 from profiler.records import Status
 from profiler.reporting import text
@@ -22,9 +23,13 @@ from profiler.units import format_joules
 if TYPE_CHECKING:
     from typing import Any
 
+    from profiler.export.prometheus import Exposed
+
 HEAD = ("name", "status", "age", "steps", "energy", "kWh", "level", "measured", "directory")
 _MOST_ROWS = 500
 """Rows that a page shows; the runs that are running come first, then the newest ones."""
+_MOST_FORECASTS = 20
+"""Running runs whose power and forecasts are among the metrics."""
 _SHARE = 0.1
 """Largest share of one processor that reading the folder may take."""
 
@@ -45,6 +50,8 @@ class Folder:
         self._until = -float("inf")
         self._paths: dict[str, Path] = {}
         self._open: dict[str, Latest] = {}
+        self._running: dict[str, Latest] = {}
+        self._metrics, self._metrics_until = b"", -float("inf")
 
     def get(self, key: str = "") -> tuple[HTTPStatus, bytes]:
         """Return the list of runs, or the snapshot of the run with this key."""
@@ -63,6 +70,31 @@ class Folder:
                 ended = time.monotonic()
                 self._until = max(began + self._every, ended + (ended - began) / _SHARE)
             return HTTPStatus.OK, self._content
+
+    def metrics(self) -> tuple[HTTPStatus, bytes]:
+        """Return the metrics of all runs for Prometheus, with power and forecasts of those that are running."""
+        with self._lock:
+            if time.monotonic() >= self._metrics_until:
+                began = time.monotonic()
+                self._metrics = exposition(filter(None, map(self._exposed, run_directories(self._root))))
+                ended = time.monotonic()
+                self._metrics_until = max(began + self._every, ended + (ended - began) / _SHARE)
+            return HTTPStatus.OK, self._metrics
+
+    def _exposed(self, path: Path) -> "Exposed | None":
+        """Return the values of one run; None if it is damaged."""
+        key = path.relative_to(self._root).as_posix()
+        try:
+            run = load(path, partial=False)
+            if run.status is not Status.RUNNING:
+                self._running.pop(key, None)
+                return exposed_quickly(run, label=key)
+            if key not in self._running and len(self._running) < _MOST_FORECASTS:
+                self._running[key] = Latest(Watch(path), self._every)
+            latest = self._running.get(key)
+            return exposed_quickly(run, label=key) if latest is None else latest.exposed(key)
+        except (ProfilerError, OSError):
+            return None
 
     def _latest(self, key: str) -> Latest | None:
         with self._lock:

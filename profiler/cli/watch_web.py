@@ -11,17 +11,21 @@ from urllib.parse import parse_qs, urlsplit
 
 from profiler.cli.common import write_stdout
 from profiler.errors import ProfilerError, UsageError
+from profiler.export.prometheus import CONTENT_TYPE, exposed, exposition
 from profiler.reporting import watch_page
 
 if TYPE_CHECKING:
     from profiler.cli.watch_folder import Folder
+    from profiler.export.prometheus import Exposed
     from profiler.merging.follow import LatestPower
-    from profiler.reporting.live_report import Watch
+    from profiler.reporting.live_report import View, Watch
 
 ADDRESS = "127.0.0.1"
 _HOSTS = {ADDRESS, "localhost"}
 """Accepted ``Host`` headers; a page that rebinds its own name to this address sends another (DNS rebinding)."""
 SNAPSHOT = "/snapshot.json"
+METRICS = "/metrics"
+_LONGEST_SCRAPE_SECONDS = 5.0
 _POLL_SHARE = 0.1
 """Largest share of one processor that polling may take."""
 _HEADERS = {
@@ -53,6 +57,7 @@ class Latest:
         self._worker: threading.Thread | None = None
         self._until = -float("inf")
         self._shown: dict[str, Any] | None = None
+        self._view: View | None = None
         self._error = ""
         self._computed = 0.0
 
@@ -70,6 +75,28 @@ class Latest:
             watch_page.refreshed(shown, self._power(), now=now, age_seconds=age)
         )
 
+    def metrics(self) -> tuple[HTTPStatus, bytes]:
+        """Return the status and the body for Prometheus."""
+        found = self.exposed()
+        if found is None:
+            return HTTPStatus.INTERNAL_SERVER_ERROR, f"{self._error}\n".encode()
+        return HTTPStatus.OK, exposition([found])
+
+    def exposed(self, label: str = "") -> "Exposed | None":
+        """Return the values of the run for Prometheus; None if it cannot be read.
+
+        Args:
+            label: Label of the run; by default the name of its directory.
+        """
+        with self._lock:
+            worker = self._renew()
+        if worker is not None:
+            worker.join(_LONGEST_SCRAPE_SECONDS)  # a value that was computed for the last scrape would be old
+        view = self._view
+        if view is None or self._error:
+            return None
+        return exposed(view.run, view.report, label=label or view.run.path.resolve().name)
+
     def _renew(self) -> threading.Thread | None:
         """Start to compute a snapshot where one is due; return the thread that does."""
         worker = self._worker
@@ -85,7 +112,8 @@ class Latest:
         began = time.monotonic()
         shown, error = self._shown, ""
         try:
-            shown = watch_page.snapshot(self._watch.poll())
+            self._view = self._watch.poll()
+            shown = watch_page.snapshot(self._view)
         except ProfilerError as problem:
             error = str(problem)
         except Exception as problem:  # noqa: BLE001 - the page shows it and asks again
@@ -154,6 +182,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.FORBIDDEN, b"This page is for this machine only.\n", "text/plain")
         elif path == SNAPSHOT:
             self._send(*self._snapshot(query.get("run", [""])[0]), "application/json")
+        elif path == METRICS:
+            self._send(*self.server.latest.metrics(), CONTENT_TYPE)
         elif (found := watch_page.resource(path, of_folder=not self.server.shows_one)) is not None:
             self._send(HTTPStatus.OK, *found)
         else:

@@ -60,6 +60,9 @@ FORMATS = {
         "profiler.export.codecarbon", "rows of codecarbon's emissions.csv, one per run", takes_several=True
     ),
     "chrome-trace": Format("profiler.export.chrome_trace", "timeline with power, for ui.perfetto.dev"),
+    "prometheus": Format(
+        "profiler.export.prometheus", "metrics for node_exporter's textfile collector", takes_several=True
+    ),
     "model-card": Format(
         "profiler.export.model_card", "co2_eq_emissions and a section for Hugging Face cards", takes_several=True
     ),

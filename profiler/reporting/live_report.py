@@ -113,7 +113,7 @@ class Watch:
             run=run,
             report=report,
             chart=forecast.chart,
-            watts=_watts(run),
+            watts=last_watts(run),
             loss=float(losses.iloc[-1]) if len(losses) else None,
             forecast_age_seconds=self._clock() - forecast.at_seconds,
             is_over=is_over,
@@ -146,7 +146,7 @@ class Watch:
         return self._forecast
 
 
-def _watts(run: "StoredRun") -> dict[str, float]:
+def last_watts(run: "StoredRun") -> dict[str, float]:
     """Return the last power reading of each counted domain."""
     seen = run.samples[run.samples["power_watts"].notna()].groupby("domain", sort=False)["power_watts"].last()
     return {name: float(seen[name]) for name, domain in run.domains.items() if domain.billed and name in seen}

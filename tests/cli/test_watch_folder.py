@@ -91,3 +91,13 @@ def test_the_list_follows_the_folder(root, ask):
 def test_a_folder_without_web_names_its_runs(root, capsys):
     assert main(["watch", str(root), "--once"]) == 2
     assert "It holds 3 runs; name one" in capsys.readouterr().err
+
+
+def test_prometheus_gets_all_runs_with_power_of_those_that_run(ask):
+    status, kind, content = ask("/metrics")
+    assert (status, kind) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    text = content.decode()
+    assert 'energy_profiler_joules_total{run="team/old"}' in text
+    assert 'energy_profiler_watts{domain="gpu:0",run="live"} 300.0' in text
+    assert 'run="broken"' not in text
+    assert 'watts{domain="gpu:0",run="old"}' not in text

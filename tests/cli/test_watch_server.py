@@ -72,6 +72,16 @@ def test_snapshot_follows_the_run(server, growing):
     assert len(last["targets"]["rows"]) == 4
 
 
+def test_prometheus_gets_the_present_values(server, growing):
+    for steps in (10, 20):
+        growing.grow(steps)
+        while f'steps_total{{run="run"}} {steps}.0' not in (text := ask(server, "/metrics")[1].decode()):
+            time.sleep(0.01)  # reading takes at most a tenth of a processor
+        assert 'energy_profiler_watts{domain="gpu:0",run="run"} 300.0' in text
+    refused, _ = ask(server, "/metrics", Host="example.com")
+    assert refused.status == 403
+
+
 def test_name_is_escaped(server):
     answer, content = ask(server, "/snapshot.json")
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
