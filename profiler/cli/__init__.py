@@ -37,6 +37,7 @@ COMMANDS = {
     ),
     "merge": Command("profiler.cli.merge", "merge the records of the processes of one job"),
     "export": Command("profiler.cli.export", "export a run to the format of another tool"),
+    "cap": Command("profiler.cli.cap", "try power limits while a run trains, and keep the best (needs root)"),
     "doctor": Command("profiler.cli.doctor", "list what this machine can measure, and how to measure more"),
 }
 

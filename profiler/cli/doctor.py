@@ -22,7 +22,7 @@ from profiler.cli.diagnostics import Diagnosis, Gpu, Idle, diagnose, measure_idl
 from profiler.config import keywords
 from profiler.distributed import inheritance, rank
 from profiler.records import Provenance
-from profiler.sensors import cray, external, hwmon, idle
+from profiler.sensors import cray, external, hwmon, idle, power_limit
 from profiler.units import format_seconds, format_watts
 
 if TYPE_CHECKING:
@@ -67,12 +67,15 @@ def run(options: argparse.Namespace) -> int:
         return _run_idle(options.idle, as_json=options.json)
     torch, driver = read_torch(), read_driver()
     diagnosis = diagnose(torch=torch, driver=driver, environ=os.environ, versions=versions())
+    advice = power_limit.suggestion(os.environ)
     if options.json:
-        write_stdout(json.dumps(as_dict(diagnosis), indent=1) + "\n")
+        write_stdout(json.dumps({**as_dict(diagnosis), "power_limits": advice}, indent=1) + "\n")
         return _MEASURED if diagnosis.measured else _NOTHING_MEASURED
     console = Console(highlight=False, markup=False, emoji=False)
     for text, style in lines(diagnosis, console.width if console.is_terminal else WIDTH):
         console.print(printable(text), style=style, soft_wrap=True)
+    if advice:
+        console.print(printable(f"! {advice}"), soft_wrap=True)
     return _MEASURED if diagnosis.measured else _NOTHING_MEASURED
 
 

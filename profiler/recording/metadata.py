@@ -58,6 +58,7 @@ def head(
         "world_size": identity.world_size,
         "attempt": identity.attempt,
         "host": host_id(os.environ),
+        "pid": os.getpid(),
         **({JOB: job} if job else {}),
         "versions": versions(),
         "refusals": [asdict(refusal) for refusal in refusals],

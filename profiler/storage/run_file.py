@@ -265,6 +265,7 @@ _SCHEMA = _Section(
         "world_size": _Whole(1, _MOST_RANKS),
         "attempt": _Whole(0, _MOST_RANKS),
         "host": _TEXT,
+        "pid": _Whole(),
         JOB: _TEXT,
         "versions": _Map(_TEXT),
         "refusals": _List(

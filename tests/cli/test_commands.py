@@ -35,6 +35,7 @@ def test_list_of_commands(capsys):
         "size",
         "merge",
         "export",
+        "cap",
         "doctor",
     ]
     with pytest.raises(SystemExit):
