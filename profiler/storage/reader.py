@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from profiler.records import Domain, Provenance, Status, Summary
 from profiler.storage import validation
 from profiler.storage.csv_reader import read_table
 from profiler.storage.schema import (
+    CATEGORIES,
     MERGED,
     METRICS,
     RANKS,
@@ -22,6 +23,7 @@ from profiler.storage.schema import (
     TABLES,
     TOTALS,
     Table,
+    category_of,
 )
 from profiler.storage.summary import summary_of, whole_microjoules
 from profiler.units import MICROJOULES_PER_JOULE
@@ -154,8 +156,24 @@ class StoredRun:
     @cached_property
     def domains(self) -> dict[str, Domain]:
         """Every sampled domain by name; ``billed`` is true if it counts in totals."""
-        found = (_domain(self.path, entry) for entry in self.meta.get("domains", ()))
+        found = [_domain(self.path, entry) for entry in self.meta.get("domains", ())]
+        if self.meta.get(TOTALS) is None and self._is_whole_record and not any(one.billed for one in found):
+            found = self._counted_in_rows(found)
         return {domain.name: domain for domain in found}
+
+    def _counted_in_rows(self, domains: list[Domain]) -> list[Domain]:
+        """Return the domains with ``billed`` set for those whose columns hold energy.
+
+        ``run.json`` states the counted domains from the first row on. Where it could not be written again after the
+        start, as on a full disk, the rows still show them.
+        """
+        filled = {name for name, column in CATEGORIES.items() if self.steps[column].notna().any()}
+        if not filled:
+            return domains
+        self._left_out[RUN_FILE] = (
+            f"{RUN_FILE} was not written after the start: its warnings are missing, and totals are those of the rows"
+        )
+        return [replace(domain, billed=category_of(domain.name) in filled) for domain in domains]
 
     @property
     def total_joules(self) -> float | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler._compat import open_for_append
+from profiler.records import Status
 from profiler.storage.schema import RUN_FILE, TABLES, Columns, Table
 
 START_SECONDS = 0.5
@@ -24,6 +25,9 @@ EXIT_SECONDS = 10.0
 """Longest wait for the disk at its end."""
 _CAPACITY = 200_000
 """Rows that wait for a slow disk, about 30 MB; later ones are lost."""
+
+_RESERVED_BYTES = 16_384
+"""Least size of ``run.json`` while the run goes on."""
 
 Batch = Mapping[str, list[str]]
 
@@ -38,7 +42,9 @@ def write_run_file(directory: Path, meta: Mapping[str, Any]) -> None:
 
 
 def _encode(meta: Mapping[str, Any]) -> bytes:
-    return (json.dumps(meta, indent=1, allow_nan=False) + "\n").encode()
+    content = (json.dumps(meta, indent=1, allow_nan=False) + "\n").encode()
+    # While the run goes on, blanks reserve the blocks that its totals need if the disk is full at the end.
+    return content.ljust(_RESERVED_BYTES) if meta.get("status") == Status.RUNNING else content
 
 
 def _replace_run_file(directory: Path, content: bytes) -> None:

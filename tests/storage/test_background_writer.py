@@ -176,6 +176,24 @@ def test_replaced_file_is_a_failure(writer, failures):
     assert writer.rows_lost == {METRICS.filename: 1}
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="needs posix_fallocate")
+def test_totals_fit_in_the_space_that_the_run_file_reserved_at_the_start(tmp_path, monkeypatch):
+    """A full disk accepts neither a second file nor more blocks for the first one."""
+    writer_module.write_run_file(tmp_path, {"status": "running"})
+
+    def refuse(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    def allocate(descriptor, offset, length):
+        if offset + length > os.fstat(descriptor).st_size:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer_module.Path, "write_bytes", refuse)
+    monkeypatch.setattr(os, "posix_fallocate", allocate)
+    writer_module.write_run_file(tmp_path, {"status": "completed", "totals": "x" * 10_000})
+    assert json.loads((tmp_path / RUN_FILE).read_text())["status"] == "completed"
+
+
 def test_run_file_is_overwritten_where_there_is_no_room_for_a_second_one(tmp_path, monkeypatch):
     writer_module.write_run_file(tmp_path, {"status": "running", "padding": "x" * 100})
 

@@ -34,6 +34,18 @@ def test_totals_are_exact_and_agree_with_each_other(run_dir):
     assert run.status is Status.COMPLETED
 
 
+def test_total_is_that_of_the_rows_where_the_run_file_was_written_only_at_the_start(run_dir):
+    """The counted domains are known from the first row on, and a disk may be full by then."""
+    meta = json.loads((run_dir / "run.json").read_text())
+    for domain in meta["domains"]:
+        domain["billed"] = False
+    (run_dir / "run.json").write_text(json.dumps(meta | {"status": "running", "totals": None}))
+    run = load_run(run_dir)
+    assert run.total_joules == 40_800.0
+    assert sum(run.energy_by_domain().values()) == pytest.approx(40_800.0)
+    assert [line for line in run.warnings if "was not written after the start" in line]
+
+
 def test_energy_of_a_window_is_the_power_times_its_length(run_dir):
     run = load_run(run_dir)
     window = run.energy(10.0, 20.1)
