@@ -1,6 +1,7 @@
 """Detection of evaluations from the batches that a thread loads.
 
-An evaluation is a pass over batches without any training. It is detected at once if gradients are disabled while a
+An evaluation is a pass over batches without any training; forward passes without gradients (no_grad_regions.py) are one
+too. A pass is detected at once if gradients are disabled while a
 batch is loaded; during the pass, if there are many more consecutive batches without a backward pass than training has
 ever needed; and otherwise when something else is loaded after it.
 """
@@ -20,13 +21,16 @@ class EvaluationDetector:
         "_finished_pass",
         "_follows_training",
         "_is_evaluating",
+        "_is_region",
         "_iterator",
         "_most_batches",
+        "_region_end_ns",
         "_since_ns",
     )
 
     def __init__(self) -> None:
-        self._is_evaluating = self._follows_training = False
+        self._is_evaluating = self._follows_training = self._is_region = False
+        self._region_end_ns = 0
         self._iterator = 0
         self._batches = 0
         self._most_batches = 1
@@ -79,5 +83,22 @@ class EvaluationDetector:
         """End an evaluation that is in progress."""
         if not self._is_evaluating:
             return _NONE
-        self._is_evaluating = False
-        return ((Kind.TRAIN, time_ns),)
+        end_ns = self._region_end_ns if self._is_region and self._region_end_ns else time_ns
+        self._is_evaluating = self._is_region = False
+        return ((Kind.TRAIN, min(end_ns, time_ns)),)
+
+    def start_region(self, began_ns: int) -> tuple[Change, ...]:
+        """Begin an evaluation at a forward pass without gradients, unless one is in progress."""
+        if self._is_evaluating:
+            return _NONE
+        self._is_evaluating = self._is_region = True
+        self._region_end_ns = 0
+        return ((Kind.EVALUATE, began_ns),)
+
+    def close_region(self) -> tuple[Change, ...]:
+        """End an evaluation that a forward pass began, where the recording ends."""
+        return self.end(self._region_end_ns) if self._is_region and self._region_end_ns else _NONE
+
+    def extend_region(self, ended_ns: int) -> None:
+        """Extend such an evaluation to the end of a region without gradients."""
+        self._region_end_ns = ended_ns

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from profiler._compat import at_fork_in_child
-from profiler.torch_hooks import backward, dataloader, keras_optimizer, optimizer
+from profiler.torch_hooks import backward, dataloader, keras_optimizer, no_grad, optimizer
 from profiler.torch_hooks.async_scalars import ScalarReader
 from profiler.torch_hooks.context import HookContext
 from profiler.torch_hooks.events import EventId, Expired, PendingScalar, Sink, StepEvent
@@ -112,6 +112,7 @@ class HookManager:
         self._patches.remove()
         self._is_installed = self._times_loading = False
         self.schedulers.reset()
+        self.detectors.remove_hooks()
         self.detectors.root = None
 
     def _set_sinks(self, sinks: tuple[Sink, ...]) -> None:
@@ -144,9 +145,16 @@ class HookManager:
             replace(scaler, "scale", backward.around_scale(self.detectors))
         for scheduler in scheduler_classes():
             replace(scheduler, "step", self.schedulers.around_step)
+        self._hook_regions(torch)
         if self._times_loading:
             self._hook_loaders()
         self._is_installed = True
+
+    def _hook_regions(self, torch: Any) -> None:
+        for guard in (torch.no_grad, torch.inference_mode):
+            self._patches.replace(guard, "__enter__", no_grad.around_enter(self.detectors))
+            self._patches.replace(guard, "__exit__", no_grad.around_exit(self.detectors))
+        self._patches.replace(torch.nn.Module, "eval", no_grad.around_eval(self.detectors))
 
     def _hook_keras(self) -> None:
         keras = keras_optimizer.imported_keras()

@@ -26,6 +26,7 @@ from profiler.torch_hooks.cuda_events import DeviceEvents
 from profiler.torch_hooks.evaluation import Change, EvaluationDetector
 from profiler.torch_hooks.events import EventId, Kind, PendingScalar, StepEvent
 from profiler.torch_hooks.gradient_probes import GradientProbes
+from profiler.torch_hooks.no_grad_regions import NoGradRegions
 
 MAX_PENDING_LOSSES = 1_024
 """Limit per step; a loop whose updates no hook sees would otherwise collect losses without end."""
@@ -144,6 +145,7 @@ class StepDetector:
         "_passes",
         "_probes",
         "_ready_ns",
+        "_regions",
         "_repeated",
         "_skipped_keys",
         "_skipped_passes",
@@ -188,6 +190,7 @@ class StepDetector:
         self._next_data_ns = 0  # loading for the pending passes of an inferred step
         self._probes = GradientProbes()
         self._evaluation = EvaluationDetector()
+        self._regions = NoGradRegions(self._is_trained, self._start_evaluation, self._context.fail)
         self._device_events: DeviceEvents | None = None
 
     # Backward passes
@@ -274,7 +277,7 @@ class StepDetector:
     def _send_inferred(self) -> None:
         passes = self._passes
         self._context.inferred_steps += 1
-        self._announce(self._evaluation.end(passes.first_ns))
+        self._announce(self._evaluation.end(self._now()))
         loaded_ns, self._data_ns = self._data_ns, self._next_data_ns
         self._send(Kind.OPEN, passes.last_ns)
         self._next_data_ns = loaded_ns
@@ -381,6 +384,7 @@ class StepDetector:
             self._open_keys.clear()
         self._optimizers[key] = weakref.ref(optimizer)
         self._probes.watch_optimizer(key, optimizer)
+        self._regions.forget_modules()
         self._classify(optimizer)
         for device in {p.device for group in optimizer.param_groups for p in group["params"]}:
             self._device_events = self._context.add_device(device) or self._device_events
@@ -477,6 +481,7 @@ class StepDetector:
     def on_manual_step(self, loss: float | PendingScalar | None, now_ns: int) -> None:
         """End a step, or amend the loss of the step that an optimizer ended."""
         self.end_inference()
+        self._announce(self._evaluation.end(now_ns))
         is_seen = bool(self._open_keys) and not self._has_manual_step
         is_early = is_seen and self._passes.is_pending
         self._has_manual_step = True
@@ -503,10 +508,57 @@ class StepDetector:
             self._evaluation.finish_batch(
                 ended_ns,
                 is_last=is_last,
-                is_between_steps=is_inferring or (bool(self._open_keys) and not passes.is_pending),
+                is_between_steps=self._is_between_steps,
                 are_gradients_enabled=self._context.are_gradients_enabled(),
             )
         )
+
+    # Forward passes without gradients
+
+    @property
+    def _is_between_steps(self) -> bool:
+        return self._is_inferring or (bool(self._open_keys) and not self._passes.is_pending)
+
+    def enter_no_grad(self, guard: Any) -> None:
+        """Account for the start of a region without gradients. Never raises."""
+        if self.in_backward or not self._is_between_steps:
+            return
+        try:
+            self._regions.enter(guard, self.steps, self._now())
+        except Exception as error:  # noqa: BLE001 - the training must not notice
+            self._context.fail(error)
+
+    def exit_no_grad(self, guard: Any) -> None:
+        """Account for the end of a region without gradients. Never raises."""
+        try:
+            if self._regions.exit(guard):
+                self._evaluation.extend_region(self._now())
+        except Exception as error:  # noqa: BLE001 - the training must not notice
+            self._context.fail(error)
+
+    def on_eval(self, module: Any) -> None:
+        """Account for ``module.eval()``. Never raises."""
+        try:
+            if self._is_between_steps:
+                self._regions.on_eval(module, self.steps)
+        except Exception as error:  # noqa: BLE001 - the training must not notice
+            self._context.fail(error)
+
+    def remove_hook(self) -> None:
+        """Remove the global hook that waits for a forward pass, if there is one."""
+        self._regions.remove_hook()
+
+    def _is_trained(self, module: Any) -> bool:
+        parameter = next((one for one in module.parameters() if one.requires_grad), None)
+        if parameter is None:
+            return False
+        is_probe = self._is_inferring and any(one is parameter for one in self._probes.selected())
+        return is_probe or self._context.trainings.knows(parameter)
+
+    def _start_evaluation(self, began_ns: int) -> None:
+        if self._is_inferring and self._passes.is_pending:
+            self._send_inferred()
+        self._announce(self._evaluation.start_region(began_ns))
 
     def _announce(self, changes: tuple[Change, ...]) -> None:
         """Send the starts and ends of evaluations."""
@@ -524,6 +576,7 @@ class StepDetector:
     def close(self) -> None:
         """Send what is still unsent when a recording ends."""
         self.poll_events()
+        self._announce(self._evaluation.close_region())
         if self._data_ns and not self._passes.is_pending:
             self._announce(self._evaluation.close_pass())
         if self._is_inferring and self._passes.is_pending:
@@ -636,3 +689,8 @@ class StepDetectors:
         """Start a new recording on all threads."""
         for detector in tuple(self._all):
             detector.reset()
+
+    def remove_hooks(self) -> None:
+        """Remove the global hooks of all threads."""
+        for detector in tuple(self._all):
+            detector.remove_hook()

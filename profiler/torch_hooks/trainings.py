@@ -72,6 +72,10 @@ class Trainings:
             for parameter in parameters:
                 self._parameters[id(parameter)] = weakref.ref(parameter), index
 
+    def knows(self, parameter: Any) -> bool:
+        """Return whether a parameter belongs to a training."""
+        return self._training_of(parameter) is not None
+
     def _new(self) -> int:
         self._parameters = {key: one for key, one in self._parameters.items() if one[0]() is not None}
         self._count += 1

@@ -42,8 +42,8 @@ TAIL = """
 | `from torch.autograd import backward` before the profiler starts | the step is detected without its loss |
 | the loss of a `DTensor`: reading it may need communication | `prof.step(loss=...)` with a local value |
 | gradients set to zero between two backward passes on a GPU | both count: reading them would wait for it |
-| evaluation without a `DataLoader` | `with prof.phase("evaluation"):` |
-| evaluation that leaves its loader early, with gradients disabled only inside the loop's body | the same |
+| evaluation with gradients enabled and without a `DataLoader` | `with prof.phase("evaluation"):` |
+| one forward pass without gradients per step, in training mode | counted in the step, as a teacher's is |
 """
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.support import distributed_loops, framework_loops
 from tests.support.loops_page import HEAD, PAGE, is_on_page, note_of, run_distributed, run_frameworks
-from tests.support.training_loops import LOOPS, MANUAL
+from tests.support.training_loops import BY_HAND, LOOPS, MANUAL
 from tests.torch_hooks.test_compile import LOOPS as COMPILED
 
 pytestmark = pytest.mark.slow
@@ -60,5 +60,5 @@ def test_the_page_lists_exactly_these_loops():
     table = PAGE.read_text(encoding="utf-8").partition("|---|---|---|---|\n")[2].partition("\n\n")[0]
     names = [line.split(" | ")[0].removeprefix("| ") for line in table.splitlines()]
     compiled = [f"torch.compile: {loop.__name__}" for loop in COMPILED]
-    assert names == [*LOOPS, *MANUAL, *compiled, *framework_loops.LOOPS, *distributed_loops.LOOPS]
+    assert names == [*LOOPS, *MANUAL, *BY_HAND, *compiled, *framework_loops.LOOPS, *distributed_loops.LOOPS]
     assert HEAD.partition("**")[2] in PAGE.read_text(encoding="utf-8")
