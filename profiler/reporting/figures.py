@@ -124,8 +124,11 @@ def _labels(outlook: "Outlook", chart: "Chart", layout: Figure) -> list[Figure]:
     ]
     if outlook.floor is not None and outlook.floor.high > 0.0:
         name = "floor" if outlook.goal == "min" else "ceiling"
-        left = chart.joules[0] if chart.joules else chart.law_joules[0]
-        labels.append((left, outlook.floor.high, f"{name}, 90 %", _FLOOR, "left", 1))
+        left = min(chart.seen.x, default=chart.law_joules[0])
+        # The median is farther from the data than the end of the band, unless it is below the axis.
+        is_drawn = outlook.floor.median >= _range(outlook, chart)[0]
+        place = outlook.floor.median if is_drawn else outlook.floor.high
+        labels.append((left, place, f"{name}, 90 %", _FLOOR, "left", 1))
     is_log = layout["yaxis"].get("type") == "log"
     return [
         {
@@ -133,6 +136,8 @@ def _labels(outlook: "Outlook", chart: "Chart", layout: Figure) -> list[Figure]:
             "y": log10(y) if is_log else y,
             "yshift": shift,
             "text": text,
+            # On a narrow screen there is no room beside the data.
+            "name": "optional" if text == "measured" else "",
             "showarrow": False,
             "xanchor": xanchor,
             "yanchor": "bottom",

@@ -124,9 +124,10 @@ def _planned(end: "PlannedEnd", name: str) -> Card:
 def targets(outlook: "Outlook", spent: float, watts: float | None, work: "WorkLine | None" = None) -> Table:
     """Tabulate targets and their prices, also in time and units of work where they are known."""
     time = ("more time",) if watts else ()
+    doubt = "; unreliable, since most forecasts made earlier in this run missed" if outlook.is_guess else ""
     units = () if work is None else (f"more {text.one_line(work.unit)}",)
     return Table(
-        caption=f"Cost of a {'lower' if outlook.goal == 'min' else 'higher'} {text.one_line(outlook.metric)}",
+        caption=f"Cost of a {'lower' if outlook.goal == 'min' else 'higher'} {text.one_line(outlook.metric)}{doubt}",
         head=("target", "change", "more energy", "90 % interval", *time, *units, text.OUT_OF_REACH),
         rows=tuple(_target(row, outlook.goal, spent, watts, work) for row in outlook.rows),
     )

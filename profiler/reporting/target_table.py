@@ -173,18 +173,31 @@ def _quantities(per_joule: PerJoule) -> dict[str, tuple[float, text.Format]]:
     return {name: (factor, unit) for name, (factor, unit) in known.items() if factor is not None}
 
 
-def _cell(table: TargetTable, row: int, factor: float, unit: text.Format) -> tuple[str, str]:
+def _more(table: TargetTable, row: int) -> Interval:
     ends = (table.low[row], table.median[row], table.high[row])
     low, median, high = (max(joules - table.joules_now, 0.0) for joules in ends)
-    more = text.scaled(Interval(low=low, median=median, high=high), factor)
+    return Interval(low=low, median=median, high=high)
+
+
+def _is_unknown(table: TargetTable, row: int) -> bool:
+    is_priced = table.verdicts[row] not in (Verdict.REACHED, Verdict.UNREACHABLE)
+    return is_priced and text.is_unknown(_more(table, row), table.joules_now)
+
+
+def _cell(table: TargetTable, row: int, factor: float, unit: text.Format) -> tuple[str, str]:
+    more = text.scaled(_more(table, row), factor)
     return text.price(table.verdicts[row], more, unit, table.joules_now * factor)
 
 
 def _sentence(table: TargetTable, row: int) -> str:
+    if _is_unknown(table, row):
+        return text.unknown_sentence(table.p_unreachable[row])
     return text.verdict_sentence(table.verdicts[row], table.median[row], table.p_unreachable[row])
 
 
 def _mark(table: TargetTable, row: int) -> tuple[float | None, float | None, float | None]:
+    if _is_unknown(table, row):
+        return None, None, None
     low, high = table.low[row], min(table.high[row], table.low[row] * _LONGEST_MARK)
     point = table.verdicts[row] in (Verdict.REACHED, Verdict.REACHABLE)
     ends = (low, high, table.median[row] if point else math.inf)

@@ -20,7 +20,7 @@ _LABEL = 8
 _DOMAINS_SHOWN = 4
 _ROUND_SHOWN = 3
 _METRICS_SHOWN = 4
-_CAVEATS_SHOWN = 3
+_WARNINGS_SHOWN = 3
 _LINES_PER_TEXT = 8
 _WASTE_SHOWN = 2
 _GAP = "..."
@@ -154,13 +154,16 @@ def _others(report: "Report") -> Iterator[str]:
 
 
 def _caveats(report: "Report") -> Iterator[str]:
-    """Return the most important caveats and the number of further ones; warnings of the record come first."""
+    """Return the warnings of the record, or else the most important caveat, and the number of further ones."""
     answer, outlook = report.answer, report.outlook
     caveats = [*report.warnings, *filter(None, (answer.measuring, report.note))]
     caveats += outlook.notes if outlook is not None else ()
-    for caveat in caveats[:_CAVEATS_SHOWN]:
+    shown = min(max(len(report.warnings), 1), _WARNINGS_SHOWN)
+    # A single further note takes no more room than its count.
+    shown += len(caveats) == shown + 1
+    for caveat in caveats[:shown]:
         yield from _wrapped(f"! {caveat}")
-    rest = len(caveats) - _CAVEATS_SHOWN
+    rest = len(caveats) - shown
     if rest > 0:
         yield f"! {text.counted(rest, 'more note')} in the HTML report"
 

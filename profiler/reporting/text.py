@@ -51,7 +51,7 @@ _WIDE = 0.1
 """Width of an interval, as a share of its median, above which two digits are shown instead of three."""
 _EXACT = 1e-4
 """Width of an interval, as a share of its median, below which it is not shown."""
-_NOTHING = 0.01
+_NOTHING = 0.05
 """Share of the energy spent below which the lower end of a price is as good as zero."""
 _SMALLEST_KWH = 0.1
 _SMALLEST_GRAM = 0.001
@@ -282,6 +282,11 @@ _SENTENCES = {
     Verdict.UNDETERMINED: "Undetermined: the probability that it is out of reach is {never}.",
     Verdict.UNREACHABLE: "Out of reach: the probability that the floor is higher is {never}.",
 }
+
+
+def unknown_sentence(p_unreachable: float) -> str:
+    """Format the verdict on a target whose cost is unknown."""
+    return f"Its cost is {UNKNOWN}; the probability that it is out of reach is {chance(p_unreachable)}."
 
 
 def verdict_sentence(verdict: Verdict, joules_since_start: float, p_unreachable: float) -> str:

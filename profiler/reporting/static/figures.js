@@ -18,6 +18,7 @@ const axis = (name, own) => ({ nticks: narrow.matches && name === "xaxis" ? 4 : 
 const layout = (own, size) => ({
   ...painted(own),
   ...Object.fromEntries(Object.keys(own).filter((name) => /axis/.test(name)).map((name) => [name, axis(name, own[name])])),
+  annotations: painted((own.annotations ?? []).filter((one) => !narrow.matches || one.name !== "optional")),
   paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", ...size, autosize: true, hovermode: "closest",
   dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom",
   font: { family: getComputedStyle(document.body).fontFamily, size: 12.5, color: colour("--soft") },
