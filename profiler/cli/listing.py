@@ -1,7 +1,7 @@
 """List the runs below a directory, with their energy and the level of their main metric.
 
-A condition of --where compares a column, config.KEY or metrics.NAME with a value: steps>1000, status=completed,
-config.lr<=0.1. Several conditions must all hold; runs without the value are excluded.
+A condition of --where compares a column, config.KEY, metrics.NAME or work.UNIT with a value: steps>1000,
+status=completed, config.lr<=0.1. Several conditions must all hold; runs without the value are excluded.
 """
 
 import argparse
@@ -70,7 +70,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--sort",
         metavar="COLUMN",
         default="age_seconds",
-        help="sort by a column, config.KEY or metrics.NAME; --sort=-COLUMN reverses the order",
+        help="sort by a column, config.KEY, metrics.NAME or work.UNIT; --sort=-COLUMN reverses the order",
     )
     parser.add_argument(
         "--where",
@@ -111,10 +111,10 @@ def _condition(text: str) -> _Condition:
 
 
 def _check_key(key: str) -> None:
-    from profiler.reporting.run_row import COLUMNS
+    from profiler.reporting.run_row import COLUMNS, GROUPS
 
-    if key not in COLUMNS and key.partition(".")[0] not in ("config", "metrics"):
-        known = ", ".join((*COLUMNS, "config.KEY", "metrics.NAME"))
+    if key not in COLUMNS and key.partition(".")[0] not in GROUPS:
+        known = ", ".join((*COLUMNS, "config.KEY", "metrics.NAME", "work.UNIT"))
         raise UsageError(f"there is no column {key!r}; choose from {known}.")
 
 
@@ -150,16 +150,16 @@ def _row(path: Path, options: argparse.Namespace) -> "RunRow":
 
 
 def _plain(row: "RunRow") -> dict[str, Any]:
-    return {**row.columns, "config": row.config, "metrics": row.metrics}
+    from profiler.reporting.run_row import GROUPS
+
+    return {**row.columns, **{group: row.groups.get(group, {}) for group in GROUPS}}
 
 
 def _csv(rows: "Sequence[RunRow]") -> str:
     from profiler.export.steps_csv import escape_formula
-    from profiler.reporting.run_row import COLUMNS
+    from profiler.reporting.run_row import COLUMNS, group_columns
 
-    settings = sorted({f"config.{name}" for row in rows for name in row.config})
-    metrics = sorted({f"metrics.{name}" for row in rows for name in row.metrics})
-    heads = [*COLUMNS, *settings, *metrics]
+    heads = [*COLUMNS, *group_columns(rows)]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow([escape_formula(head) for head in heads])

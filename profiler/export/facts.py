@@ -17,14 +17,13 @@ from profiler.merging.resume import resumed_directory
 from profiler.records import Interval, Metered, Provenance, Status, kind_of
 from profiler.reporting.model import Report, build
 from profiler.storage.run_file import read_run_file
-from profiler.storage.schema import CONFIG, RESUMED
+from profiler.storage.schema import CONFIG, HARDWARE, RESUMED
 
 if TYPE_CHECKING:
     from profiler.run import Run
     from profiler.storage.reader import StoredRun
 
-HARDWARE, WORK = "hardware", "work"
-PARAMETERS, TOKENS = "parameters", "tokens"
+TOKENS = "tokens"
 STAGES = ("pre-training", "fine-tuning")
 """Values of the setting ``training_type`` that forms distinguish."""
 _FLOPS_PER_PARAMETER_AND_TOKEN = 6.0
@@ -196,8 +195,8 @@ def facts_of(runs: "Sequence[Run]") -> Facts:
         accelerator_seconds=_accelerator_seconds(parts),
         processors=_largest(_processors(part) for part in parts),
         memory_bytes=_same([_hardware(run).get("memory_bytes") for run in runs]),
-        parameters=_same([_work(run).get(PARAMETERS) for run in runs]),
-        work=_work_totals(runs), config=_common([run.meta.get(CONFIG) or {} for run in runs]),
+        parameters=_same([report.summary.parameters for report in reports]),
+        work=_work_totals(reports), config=_common([run.meta.get(CONFIG) or {} for run in runs]),
         versions=_common([run.meta.get("versions") or {} for run in runs]), caveats=tuple(_caveats(parts)),
     )  # fmt: skip
 
@@ -291,10 +290,6 @@ def _hardware(run: "StoredRun") -> Mapping[str, Any]:
     return run.meta.get(HARDWARE) or {}
 
 
-def _work(run: "StoredRun") -> Mapping[str, Any]:
-    return run.meta.get(WORK) or {}
-
-
 def _accelerators(part: _Part) -> Mapping[str, int] | None:
     """Return the number of accelerators that a run used; None if its meters do not show it."""
     counted = [one.domain for one in part.counted]
@@ -353,8 +348,11 @@ def _accelerator_seconds(parts: Sequence[_Part]) -> float | None:
     return total
 
 
-def _work_totals(runs: "Sequence[Run]") -> dict[str, float]:
-    totals = [{one.unit: one.total for one in run.summary().work if one.total is not None} for run in runs]
+def _work_totals(reports: Sequence[Report]) -> dict[str, float]:
+    """Add up the units of work that every run counted."""
+    totals = [
+        {one.unit: one.total for one in report.summary.work if one.total is not None} for report in reports
+    ]
     shared = [unit for unit in totals[0] if all(unit in one for one in totals)]
     return {unit: sum(one[unit] for one in totals) for unit in shared}
 

@@ -10,7 +10,7 @@ from profiler.emissions import read_prices
 from profiler.errors import MissingDependencyError, RunDamagedError
 from profiler.export import Files
 from profiler.export.table import steps_of
-from profiler.reporting.run_row import COLUMNS, row_of
+from profiler.reporting.run_row import COLUMNS, group_columns, row_of
 from profiler.storage.schema import STEPS
 
 if TYPE_CHECKING:
@@ -122,9 +122,7 @@ def _runs_table(runs: "Sequence[tuple[Run, str]]") -> bytes:
     for name in COLUMNS:
         if name not in _CHANGING:
             columns[name] = [row.columns[name] for row in rows]
-    for group in ("config", "metrics"):
-        names = dict.fromkeys(f"{group}.{name}" for row in rows for name in getattr(row, group))
-        columns |= {name: [row.get(name) for row in rows] for name in sorted(names)}
+    columns |= {name: [row.get(name) for row in rows] for name in group_columns(rows)}
     table = pa.table({name: _column(pa, name, values) for name, values in columns.items()})
     out = io.BytesIO()
     pq.write_table(table, out)

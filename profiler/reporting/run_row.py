@@ -1,6 +1,8 @@
 """One row per run, for lists and tables of many runs."""
 
 import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,31 +15,48 @@ from profiler.reporting.metric_choice import headline
 from profiler.reporting.model import cost_of, energy_of
 from profiler.storage.quick_summary import quick_summary_of
 from profiler.storage.reader import StoredRun
-from profiler.storage.schema import CONFIG, TOTALS
+from profiler.storage.schema import CONFIG, HARDWARE, RESUMED, TOTALS
 from profiler.units import format_joules, format_seconds, significant
+from profiler.work import PARAMETERS, read_work
+from profiler.work import SECTION as WORK
 
 COLUMNS = (
     "name", "directory", "status", "started_at", "age_seconds", "steps", "joules", "joules_low", "joules_high", "kwh",
-    "gco2e", "cost", "metric", "level", "measured_share", "window_seconds",
+    "gco2e", "cost", "metric", "level", "measured_share", "window_seconds", "parameters", "boards", "processor",
 )  # fmt: skip
+GROUPS = ("config", "metrics", "work")
+"""Groups of values with names of their own: settings, last levels of metrics, and totals of the units of work."""
 DAMAGED = "damaged"
 _NAME_WIDTH = 28
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunRow:
-    """One run: its columns, settings and metrics. Unknown values are None."""
+    """One run. Unknown values are None.
+
+    Attributes:
+        columns: Values by `COLUMNS`.
+        groups: Values by name, by `GROUPS`.
+    """
 
     columns: dict[str, Any]
-    config: dict[str, Any]
-    metrics: dict[str, float]
+    groups: dict[str, dict[str, Any]]
 
     def get(self, key: str) -> Any:
-        """Return a column, ``config.KEY`` or ``metrics.NAME``; None if the run has none."""
+        """Return a column, or a value of a group such as ``config.KEY``; None if the run has none."""
         if key in self.columns:
             return self.columns[key]
         group, _, name = key.partition(".")
-        return {"config": self.config, "metrics": self.metrics}.get(group, {}).get(name)
+        return self.groups.get(group, {}).get(name)
+
+
+def group_columns(rows: Sequence[RunRow]) -> list[str]:
+    """Return the names of the values of all groups that at least one run has."""
+    return [
+        f"{group}.{name}"
+        for group in GROUPS
+        for name in sorted({name for row in rows for name in row.groups.get(group, ())})
+    ]
 
 
 def row_of(run: StoredRun, prices: Prices) -> RunRow:
@@ -53,6 +72,8 @@ def row_of(run: StoredRun, prices: Prices) -> RunRow:
     metrics = dict((run.meta.get(TOTALS) or {}).get("metrics") or {})
     chosen = headline([name for name in metrics if name != "loss"])
     started = str(run.meta.get("started_at", ""))
+    hardware: Mapping[str, Any] = run.meta.get(HARDWARE) or {}
+    work = read_work(run.meta, summary.steps, is_continued=RESUMED in run.meta)
     return RunRow(
         columns={
             "name": str(run.meta.get("name", "")),
@@ -71,16 +92,28 @@ def row_of(run: StoredRun, prices: Prices) -> RunRow:
             "level": metrics.get(chosen.name),
             "measured_share": max(1.0 - estimated / total, 0.0) if total and estimated is not None else None,
             "window_seconds": summary.window_seconds,
+            "parameters": (run.meta.get(WORK) or {}).get(PARAMETERS),
+            "boards": _boards(hardware.get("boards") or {}),
+            "processor": hardware.get("processor"),
         },
-        config=dict(run.meta.get(CONFIG) or {}),
-        metrics=metrics,
+        groups={
+            "config": dict(run.meta.get(CONFIG) or {}),
+            "metrics": metrics,
+            "work": {one.unit: one.total for one in work if one.total is not None},
+        },
     )
+
+
+def _boards(by_domain: Mapping[str, str]) -> str | None:
+    """Return the models of the boards with their numbers; None if unknown."""
+    counts = Counter(by_domain.values())
+    return ", ".join(f"{count} x {model}" for model, count in sorted(counts.items())) or None
 
 
 def damaged_row(path: Path, error: Exception) -> RunRow:
     """Describe a run that cannot be read by its directory, its status and the error."""
     columns = dict.fromkeys(COLUMNS) | {"directory": str(path), "status": DAMAGED, "error": str(error)}
-    return RunRow(columns=columns | {"age_seconds": _age(path, "")}, config={}, metrics={})
+    return RunRow(columns=columns | {"age_seconds": _age(path, "")}, groups={})
 
 
 def _age(path: Path, started_at: str) -> float | None:

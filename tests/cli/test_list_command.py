@@ -19,6 +19,8 @@ def root(tmp_path):
             "name": name,
             "started_at": f"2026-01-0{number + 1}T00:00:00+00:00",
             "config": {"lr": 0.1 * (number + 1), "model": "mlp"},
+            "work": {"parameters": 1_000, "tokens": {"per_step": 10 * (number + 1)}},
+            "hardware": {"boards": {"gpu:0": "H100", "gpu:1": "H100"}},
         }
         write_run(root / f"2026010{number + 1}-{name}", steps=100 * (number + 1), meta=meta)
     (root / "broken").mkdir()
@@ -51,6 +53,14 @@ def test_rows_have_totals_with_their_interval(root, capsys):
 def test_conditions_and_order(root, capsys):
     found = rows(capsys, "--where", "config.lr>=0.2", "--where", "steps<1000", "--sort=-joules")
     assert [row["name"] for row in found] == ["wide-long", "wide"]
+
+
+def test_work_and_hardware_are_columns(root, capsys):
+    (row,) = rows(
+        capsys, "--where", "work.tokens>=6000", "--where", "parameters=1000", "--where", "boards=2 x H100"
+    )
+    assert row["name"] == "wide-long"
+    assert row["work"] == {"tokens": 300 * 30}
 
 
 def test_unknown_values_match_no_condition(root, capsys):

@@ -46,6 +46,8 @@ def built(tmp_path_factory):
             "name": "sweep",
             "started_at": f"2026-0{1 + number // 3}-0{1 + number % 3}T00:00:00+00:00",
             "config": {"lr": 0.1 * (1 + number % 2)},
+            "work": {"tokens": {"per_step": 50}} if number else {},
+            "hardware": {"boards": {"gpu:0": "H100" if number % 2 else "A100"}},
             "prices": {"pue": 1.5, "grid_gco2e_per_kwh": 400.0, "grid_source": "as given"},
         }
         totals = {"window_seconds": 77.0, "steps": 300, "step_joules": 30_000.0, "span_joules": 800.0}
@@ -132,6 +134,13 @@ def test_joules_to_a_level(tree, engine):
     assert len(expected) not in (0, 8)
 
 
+def test_joules_per_token(tree):
+    found = rows(tree, "DuckDB", "Joules per token, by board")
+    each = RUN / (300 * 50)
+    assert {row["boards"]: row["runs"] for row in found} == {"1 x A100": 3, "1 x H100": 4}
+    assert [row["joules_per_token"] for row in found] == pytest.approx([each, each])
+
+
 def test_electricity_and_carbon_by_month(tree):
     months = rows(tree, "DuckDB", "Electricity and carbon by month")
     assert [row["month"] for row in months] == ["2026-01", "2026-02", "2026-03"]
@@ -166,7 +175,7 @@ def test_metadata(tree):
 
 def test_every_block_of_the_page_is_tested():
     text = Path(__file__).read_text()
-    assert len(BLOCKS) == 10
+    assert len(BLOCKS) == 11
     assert all(json.dumps(heading) in text for _, heading in BLOCKS)
 
 

@@ -36,6 +36,11 @@ def sample_runs(root: Path) -> list[Run]:
             "pue": 1.2, "grid_gco2e_per_kwh": 380.0, "country": "DEU",
             "grid_source": "Germany 2023, Our World in Data (CC BY), in codecarbon 3.3.2",
         },
+        "hardware": {
+            "boards": {"gpu:0": "NVIDIA H100 80GB HBM3"}, "processor": "AMD EPYC 9554 64-Core Processor",
+            "memory_bytes": 128_000_000_000, "driver": "560.35.03",
+        },
+        "work": {"parameters": 12_400_000, "tokens": {"per_step": 65_536}},
         "config": {"training_type": "pre-training", "taskFamily": "text generation"},
     }  # fmt: skip
     starts = {"tiny-lm": "2026-01-02T03:04:05+00:00", "tiny-lm-anneal": "2026-01-02T04:00:00+00:00"}
