@@ -30,6 +30,7 @@ from profiler.distributed.inheritance import Publication, inherited, launched_ra
 from profiler.distributed.layout import RunLayout, agree_on_layout
 from profiler.distributed.rank import Identity, detect_rank, process_group
 from profiler.errors import UsageError
+from profiler.monitoring import opentelemetry
 from profiler.monitoring.monitor import Monitor
 from profiler.monitoring.sinks import Sinks
 from profiler.records import Status
@@ -197,6 +198,10 @@ class EnergyProfiler:
         session.start_seconds = time.monotonic() - begun
         session.begin()
         _RUNNING.append(self)
+        try:
+            opentelemetry.observe(session.run_path.name, self._monitor)
+        except Exception as error:  # noqa: BLE001 - the recording does not depend on the user's provider
+            session.warn(f"OpenTelemetry gets no metrics ({type(error).__name__}: {error})")
 
     def stop(self) -> None:
         """Stop recording and print the report to stderr. A second call does nothing."""

@@ -360,6 +360,7 @@ class Progress:
         total_joules: Energy of all counted domains, in joules; None without any.
         modelled_joules: The estimated part of the total, in joules.
         watts: Recent power of each counted domain, in watts.
+        domain_joules: Energy of each counted domain, in joules.
     """
 
     seconds: float
@@ -368,6 +369,7 @@ class Progress:
     total_joules: float | None
     modelled_joules: float
     watts: Mapping[str, float]
+    domain_joules: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

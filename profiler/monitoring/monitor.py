@@ -123,6 +123,11 @@ class Monitor:
             {} if self.sinks is None else {"log_calls": self.sinks.calls, "log_seconds": self.sinks.seconds}
         )
 
+    @property
+    def is_closed(self) -> bool:
+        """True after the end of the run."""
+        return self._closed.is_set()
+
     def close(self) -> None:
         """End the thread; wait up to two seconds for a fit under way."""
         self._closed.set()

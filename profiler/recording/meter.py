@@ -345,6 +345,10 @@ class Meters:
         """Return the present power of each counted domain."""
         return {name: self._meters[name].timeline.recent_watts() for name in self.ledger.domains}
 
+    def counted_joules(self) -> Mapping[str, float]:
+        """Return the energy of each counted domain since the window's start."""
+        return {meter.domain.name: meter.log.joules for meter in self.counted if meter.log is not None}
+
     def latest_ns(self, now_ns: int) -> int:
         """Return the last moment by which all counted domains were read, at most ``now_ns``."""
         seen = [timeline.latest_ns for timeline in self.ledger.timelines if timeline.latest_ns is not None]

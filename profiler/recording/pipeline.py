@@ -158,6 +158,7 @@ class Pipeline:
             total_joules=None if bill.total is None else bill.total / MICROJOULES_PER_JOULE,
             modelled_joules=bill.modelled / MICROJOULES_PER_JOULE,
             watts=self.meters.recent_watts(),
+            domain_joules=self.meters.counted_joules(),
         )
 
     def count_steps(self) -> int:

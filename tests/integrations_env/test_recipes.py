@@ -2,6 +2,8 @@
 
 import re
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,10 +21,10 @@ def _often(monkeypatch):
     monkeypatch.setattr(sinks, "PERIOD_SECONDS", 0.0)
 
 
-def block(heading):
-    """Return the first Python block below a heading."""
+def block(heading, language="python"):
+    """Return the first block below a heading."""
     _, _, section = PAGE.partition(f"## {heading}\n")
-    return re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    return re.search(rf"```{language}\n(.*?)```", section, re.DOTALL)[1]
 
 
 def run(heading, **names):
@@ -143,3 +145,37 @@ def test_accelerate_does_not_move_the_step_of_wandb(offline):
     rows = history(offline)
     assert [row["b"] for row in rows if "b" in row] == ["4", "9", "14", "19", "24", "25"]
     assert float(rows[-1]["energy/total_joules"]) > 0.0
+
+
+# -- batch systems and notebooks ---------------------------------------------------------------------------------------
+
+
+def test_the_epilog_prints_the_runs_of_its_job_only(monkeypatch):
+    from profiler import EnergyProfiler
+
+    monkeypatch.setenv("ENERGY_PROFILER_JOB", "true")
+    for job in ("4711", "4712"):
+        monkeypatch.setenv("SLURM_JOB_ID", job)
+        with EnergyProfiler(name=f"job {job}"):
+            train(3)
+    script = block("Slurm: the energy of a job in its epilog", "bash")
+    script = script.replace("energy-profiler ", f"{sys.executable} -m profiler ")
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"job 4712 [\d.]+ J in 3 steps\n", done.stdout)
+
+
+def test_cells_of_a_notebook():
+    _, _, section = PAGE.partition("## Notebooks\n")
+    cells = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    scope = {"train": lambda: train(STEPS)}
+    for cell in cells:
+        exec(compile(cell, "docs/recipes.md: Notebooks", "exec"), scope)
+    assert "<" in scope["prof"].run._repr_html_()  # called by notebooks
+
+
+def test_opentelemetry_prints_the_energy(capfd):
+    """In a process of its own, because a provider can be configured once."""
+    code = "from tests.support.small_training import train as steps\ntrain = lambda: steps(5)\n"
+    command = [sys.executable, "-c", code + block("OpenTelemetry")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert '"name": "hw.energy"' in done.stdout
