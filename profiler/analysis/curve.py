@@ -1,6 +1,7 @@
 """A metric against energy: its points, the learning rate beside them, and the fit of both."""
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from profiler import lr_plan
@@ -142,12 +143,19 @@ def fit_metric(
     given = not options.keys().isdisjoint(("learning_rate", "planned_learning_rate"))
     rates = {} if given else trace.as_fit_kwargs()
     if "learning_rate" not in rates:
-        return fit_curve(points[0], points[1], weights=points[2], origin_joules=origin, **rates, **options)
+        return _named(
+            fit_curve(points[0], points[1], weights=points[2], origin_joules=origin, **rates, **options),
+            metric,
+        )
     # The rates of the trace are at other joules than the metric, which only a fit of bins accepts.
     bins = CurveBins(origin)
     for joules, value, weight in zip(*(column.tolist() for column in points), strict=True):
         bins.add(joules, value, weight)
-    return fit_bins(bins, **rates, **options)
+    return _named(fit_bins(bins, **rates, **options), metric)
+
+
+def _named(fit: "CurveFit", metric: str) -> "CurveFit":
+    return replace(fit, metric=replace(fit.metric, name=metric))
 
 
 def _is_alternating(run: "StoredRun") -> bool:

@@ -12,9 +12,11 @@ class Metric:
 
     Attributes:
         best: The best possible value of a metric that rises; None for one that falls, which equals its error.
+        name: Its name; empty for a curve from arrays.
     """
 
     best: float | None = None
+    name: str = ""
 
     def error(self, value: float) -> float:
         """Return the distance to the best possible value."""

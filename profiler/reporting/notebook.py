@@ -41,11 +41,12 @@ def run_html(run: "StoredRun") -> str:
 
 def fit_html(fit: "CurveFit") -> str:
     """Render a fit: its level and floor, and the cost of lower losses."""
-    outlook = outlook_of(fit, (), ())
+    name = fit.metric.name or "loss"
+    outlook = outlook_of(fit, (), (), metric=name)
     spent = outlook.joules
     return render_template(
         "notebook.html",
-        title="Loss against energy",
+        title=f"{text.one_line(name)} against energy",
         figure="",
         tone="good" if outlook.has_trend else "caution",
         status=text.curve_state(outlook.state, outlook.metric, outlook.goal),

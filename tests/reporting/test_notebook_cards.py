@@ -34,6 +34,15 @@ def test_a_fit_shows_where_its_curve_stands(tmp_path):
     assert "more time" not in shown.text
 
 
+def test_a_fit_carries_the_name_of_its_metric(tmp_path):
+    scores = [(step, "val_acc", 1.0 - 0.8 * step**-0.4) for step in range(5, 401, 5)]
+    run = load_run(write_run(tmp_path / "run", metrics=scores))
+    shown = Text(fit_html(run.fit("val_acc", goal="max", best=1.0)))
+    assert shown.text[0] == "val_acc against energy"
+    assert "val_acc improving" in shown.text
+    assert not any("loss" in text for text in shown.text)
+
+
 def test_a_run_without_a_curve_says_why(tmp_path):
     run = load_run(write_run(tmp_path / "run", steps=3, meta={"name": "<script>alert(1)</script>"}))
     shown = Text(run._repr_html_())
