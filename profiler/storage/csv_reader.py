@@ -20,6 +20,8 @@ _EXACT_BY_DEFAULT = 3
 _INVALID = (ValueError, OverflowError)
 """Errors of pandas for content that violates the schema; those of its parser and of decoding are ValueErrors."""
 _CHUNK_BYTES = 1 << 18
+_FEW_ROWS = 100_000
+"""Starting threads takes longer than converting so many rows."""
 _MOST_ARROW_BYTES = 200_000_000
 _MOST_WHOLE = 10**15
 _MOST_SCALED = 2**63
@@ -272,7 +274,7 @@ def _parse_with_arrow(
     )
     if not whole or rows.num_rows != content.count(b"\n") - 1:
         return None
-    frame: pd.DataFrame = rows.to_pandas()
+    frame: pd.DataFrame = rows.to_pandas(use_threads=rows.num_rows > _FEW_ROWS)
     return frame
 
 

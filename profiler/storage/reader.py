@@ -25,7 +25,7 @@ from profiler.storage.schema import (
     Table,
     category_of,
 )
-from profiler.storage.summary import summary_of, whole_microjoules
+from profiler.storage.summary import Totals, summary_of, whole_microjoules
 from profiler.units import MICROJOULES_PER_JOULE
 
 if TYPE_CHECKING:
@@ -78,6 +78,14 @@ class StoredRun:
     def spans(self) -> "pd.DataFrame":
         """``spans.csv``: the stretches between steps."""
         return self._checked.rows.spans
+
+    @cached_property
+    def totals(self) -> Totals:
+        """Totals of the rows, and of what no row holds."""
+        totals = Totals.of_tables(self.steps, self.spans)
+        if self.unrecorded is not None:
+            totals.add_remainder(self.unrecorded)
+        return totals
 
     @property
     def unrecorded(self) -> validation.Remainder | None:
@@ -186,6 +194,10 @@ class StoredRun:
 
     def joules_by_domain(self) -> dict[str, float]:
         """Joules of each sampled domain, counted or not, at the end of the window."""
+        return dict(self._joules)
+
+    @cached_property
+    def _joules(self) -> dict[str, float]:
         import numpy as np
 
         samples = self.samples
