@@ -43,7 +43,10 @@ def with_history(run: StoredRun, earlier: StoredRun | None) -> StoredRun:
     step = resumed.get("step")
     tables = append(before, later, last if step is None else int(step))
     entries = (*earlier.meta.get("domains", ()), *run.meta.get("domains", ()))
-    domains = {entry["name"]: entry for entry in entries if entry.get("billed")}
+    domains: dict[str, Mapping[str, Any]] = {}
+    for entry in entries:
+        if entry.get("billed"):
+            domains[entry["name"]] = _continued(domains.get(entry["name"]), entry)
     in_both = {entry["name"] for entry in earlier.meta.get("domains", ())} & set(run.domains)
     # A meter of the node that did not measure both runs cannot be compared with their total.
     unbilled = {
@@ -60,6 +63,19 @@ def with_history(run: StoredRun, earlier: StoredRun | None) -> StoredRun:
         TOTALS: {**(run.meta.get(TOTALS) or {}), "edge_joules": math.hypot(*edges)},
     }
     return StoredRun(run.path, meta, partial=run.partial, tables=tables)
+
+
+def _continued(earlier: Mapping[str, Any] | None, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add the throttled time of the run before to that of a domain; unknown where one of them is."""
+    if earlier is None:
+        return entry
+    before, later = earlier.get("throttled_seconds"), entry.get("throttled_seconds")
+    known = (
+        {cause: before[cause] + later[cause] for cause in before if cause in later}
+        if before and later
+        else None
+    )
+    return {**entry, "throttled_seconds": known}
 
 
 def _without_record(run: StoredRun, later: Tables, resumed: Mapping[str, Any]) -> StoredRun:

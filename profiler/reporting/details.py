@@ -18,6 +18,7 @@ from profiler.analysis.downsample import (
     stretches,
     thinned,
 )
+from profiler.analysis.throttling import throttling_of
 from profiler.budget import Budget
 from profiler.forecasting.priors import sentences
 from profiler.records import CurveState, Summary
@@ -66,6 +67,7 @@ def details_of(
         processes=tuple(map(_process, run.meta.get("ranks", ()))),
         learning_rate=_learning_rate(steps),
         overhead=_overhead(run.meta.get("overhead") or {}, summary),
+        throttling=throttling_of(run, summary.window_seconds),
         anneals=_anneals(run, curves[0][1]) if curves else (),
     )
 

@@ -245,7 +245,7 @@ def _folds(report: "Report", drawn: "Mapping[str, Any]") -> list[Fold]:
         fold(
             "sensors",
             "Sensors",
-            tables=[tables.sensors(report), tables.refusals(report)],
+            tables=[tables.sensors(report), tables.throttling(details), tables.refusals(report)],
             paragraphs=tables.sensor_notes(report),
         ),
         fold("overhead", "Cost of the profiler itself", tables=[tables.overhead(details.overhead)]),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from profiler.analysis.breakdown import Part
     from profiler.analysis.device_energy import Piece
     from profiler.analysis.downsample import Band, Power, Series, Stretch
+    from profiler.analysis.throttling import Throttling
     from profiler.forecasting.anneal import AnnealOption
     from profiler.reporting.power_limits import LimitTable
     from profiler.reporting.target_table import TargetTable
@@ -269,6 +270,7 @@ class Details:
         learning_rate: The rate over time.
         overhead: Cost of the profiler itself.
         anneals: Level and cost of an anneal begun now or later, for the headline's metric.
+        throttling: Time at a reduced clock of each accelerator, by cause.
     """
 
     curves: tuple[CurveDetails, ...] = ()
@@ -282,6 +284,7 @@ class Details:
     learning_rate: "Series | None" = None
     overhead: Overhead = Overhead()
     anneals: "tuple[AnnealOption, ...]" = ()
+    throttling: "tuple[Throttling, ...]" = ()
 
     @property
     def headline(self) -> CurveDetails:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 Row = tuple[str, ...]
 _UNKNOWN = "-"
+_LEAST_THROTTLED = 0.005
+"""Share of the time at a reduced clock below which it is not shown."""
 _MOST_PROCESSES = 32
 _NUMBER = re.compile(r"(asked )?[-±+<>]? ?[\d.,]+(e[+-]\d+)?( [^\s\[]+)?( x)?|-|")
 _LONG = 60
@@ -233,6 +235,26 @@ def power_limits(report: "Report") -> Table | None:
                 *(cells[number] for _, cells in shown),
             )
             for number, row in enumerate(known.rows)
+        ),
+    )
+
+
+def throttling(details: "Details") -> Table | None:
+    """Tabulate the time at a reduced clock; None where no device was throttled."""
+    if not any(one.share.high > _LEAST_THROTTLED for one in details.throttling):
+        return None
+    return Table(
+        caption="Time at a reduced clock; a power limit that was chosen is no fault",
+        head=("device", "cause", "share of the time", "90 % interval", "origin"),
+        rows=tuple(
+            (
+                text.one_line(one.domain),
+                {"power": "power limit", "thermal": "heat"}.get(one.cause, text.one_line(one.cause)),
+                text.percent(one.share.median),
+                _UNKNOWN if one.is_counted else text.ends(one.share, lambda share, _: text.percent(share)),
+                "counted by the device" if one.is_counted else "one reading per second",
+            )
+            for one in details.throttling
         ),
     )
 

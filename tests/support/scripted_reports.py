@@ -8,6 +8,7 @@ import pytest
 from profiler.analysis.breakdown import Part
 from profiler.analysis.device_energy import Piece
 from profiler.analysis.downsample import Band, DomainPower, Power, Series, Stretch
+from profiler.analysis.throttling import Throttling
 from profiler.emissions import WORLD_ELECTRICITY
 from profiler.forecasting.anneal import AnnealOption
 from profiler.forecasting.backtest import Backtest
@@ -224,6 +225,11 @@ DETAILS = Details(
         ),
     ),
     learning_rate=Series(x=(0.0, 1234.5), y=(0.001, 0.0001)),
+    throttling=(
+        Throttling(
+            domain="gpu:0", cause="power", share=Interval(low=0.002, median=0.002, high=0.002), is_counted=True
+        ),
+    ),
     overhead=Overhead(
         sampler_cpu_seconds=2.0, share_of_a_core=2 / 1234.5, seconds_a_step=2e-4, samples=12_000,
         longest_read_seconds=0.004, start_seconds=0.02, stop_seconds=0.001, bytes_written=1_500_000,
