@@ -8,6 +8,7 @@ asked probability.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from profiler.records import CurveState, Interval
 KEEP = 0.95
 """Probability with which the kept runs contain the best one."""
 QUANTILES = 40
+_KNOTS = (-2.25, -1.5, -0.75, 0.0, 0.75, 1.5, 2.25)
+"""Normal scores at which quantiles of a forecast are computed; those between are interpolated."""
 SHARES = (0.25, 0.5)
 """Parts of a past budget at which the advice is tested."""
 _FEWEST = 2
@@ -169,7 +172,8 @@ def _quantiles(fit: CurveFit, budget: float) -> FloatArray | None:
         return None
     predictive = fit.predictives[fit.scenarios[0]]
     ratio = math.log((budget - fit.origin_joules) / fit.history.fine.last_joules)
-    return np.asarray([predictive.log_quantile(ratio, float(p)) for p in probabilities])
+    knots = [predictive.log_quantile(ratio, NormalDist().cdf(score)) for score in _KNOTS]
+    return np.interp([_normal(float(p)) for p in probabilities], _KNOTS, knots)
 
 
 def _error(fit: CurveFit) -> float:
@@ -177,8 +181,6 @@ def _error(fit: CurveFit) -> float:
 
 
 def _normal(probability: float) -> float:
-    from statistics import NormalDist
-
     return NormalDist().inv_cdf(probability)
 
 

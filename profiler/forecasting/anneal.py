@@ -37,15 +37,16 @@ class AnnealOption:
 
 
 def anneal_options(
-    fit: CurveFit, *, budget_joules: float | None = None, is_constant: bool = False
+    fit: CurveFit, *, budget_joules: float | None = None, is_constant: bool = False, length: float = LENGTH
 ) -> tuple[AnnealOption, ...]:
     """Return the level and the cost of an anneal begun now, at half of the remaining budget, and as planned.
 
-    An anneal takes 20 % of the energy before it, or the rest of the budget if that is less.
+    An anneal takes the rest of the budget if that is less than its length.
 
     Args:
         fit: The fit of a curve whose learning rate is known.
         budget_joules: Total energy of the run; by default the end of the plan, else twice the energy so far.
+        length: Energy of an anneal as a share of the energy before it.
         is_constant: True if the learning rate was recorded and constant, which a fit ignores otherwise.
 
     Returns:
@@ -67,7 +68,7 @@ def anneal_options(
     constant = Held(rate=annealed.path.rate, learned=annealed.path.learned, last=spent)
     options = []
     for name, start in ((NOW, spent), (HALF, spent + rest / 2.0)):
-        stop = start + min(LENGTH * start, spent + rest - start)
+        stop = start + min(length * start, spent + rest - start)
         path = AnnealedLater(held=constant, start=start, memory=annealed.path.memory)
         options.append(
             AnnealOption(

@@ -18,14 +18,15 @@ import numpy.typing as npt
 from profiler.errors import ForecastRefusedError, UsageError
 from profiler.forecasting.curve import FloatArray
 from profiler.records import Interval
+from profiler.units import format_joules
 
 FEWEST_SIZES = 5
 LEAST_RATIO = 4.0
 """Fewest sizes, and the least ratio of the largest to the smallest, that determine the exponents."""
-BELOW, BEYOND = 2.0, 4.0
+BELOW, BEYOND = 2.0, 2.0
 """Sizes that are considered reach from the smallest over ``BELOW`` to the largest times ``BEYOND``."""
-_POINTS = 12
-_FIRST = 0.15
+_POINTS = 16
+_FIRST = 0.1
 """Part of a run's energy from which its curve is used: earlier values depend on the warm-up."""
 _EXPONENTS = np.geomspace(0.05, 1.2, 26)
 _PRIOR, _PRIOR_SPREAD = math.log(0.35), 0.6
@@ -83,12 +84,14 @@ class SizeFit:
         coefficients: E, A, B, a, b.
         costs: Logarithm of c, and g.
         most_joules: Largest energy of a run.
+        least_work: Least work at which the loss of a run was used.
         error: Standard deviation of the log loss of a run around the fit. It doubles with each factor of four beyond
             the largest size or energy.
     """
 
     sizes: FloatArray
     most_joules: float
+    least_work: float
     coefficients: FloatArray
     costs: FloatArray
     error: float
@@ -111,12 +114,20 @@ class SizeFit:
         """Return the best size for an amount of energy since the first step.
 
         Raises:
+            ForecastRefusedError: ``too_little_energy`` where it trains no size for as long as any run was trained.
             UsageError: The energy is not a positive finite number.
         """
         if not (math.isfinite(joules) and joules > 0.0):
             raise UsageError(f"the budget must be a positive number of joules, not {joules!r}.")
         grid = np.geomspace(self.sizes[0] / BELOW, self.sizes[-1] * BEYOND, _SIZES)
-        losses = self.losses(grid, joules)
+        # A size that the energy trains for less than any run was trained has no evidence.
+        losses = np.where(self.work(grid, joules) >= self.least_work, self.losses(grid, joules), np.inf)
+        if np.isinf(losses).all(axis=1).any():
+            raise ForecastRefusedError(
+                "too_little_energy",
+                f"{format_joules(joules)} train no size for as long as any run was trained.",
+                remedy="Ask for more energy, or add runs of smaller models.",
+            )
         chosen = losses.argmin(axis=1)
         rows = np.arange(chosen.size)
         return BestSize(
@@ -178,7 +189,10 @@ def fit_size(runs: Sequence[SizedRun]) -> SizeFit:
     freedom = max(len(misses) - 5, 1)
     error = max(math.sqrt(float(np.sum(np.square(misses))) / freedom), _LEAST_ERROR)
     most = max(float(run.joules[-1]) for run in chosen)
-    return SizeFit(sizes=sizes, most_joules=most, coefficients=coefficients, costs=costs, error=error)
+    least = min(run.work * float(run.joules[_used(run)[0]] / run.joules[-1]) for run in chosen)
+    return SizeFit(
+        sizes=sizes, most_joules=most, least_work=least, coefficients=coefficients, costs=costs, error=error
+    )
 
 
 def _best_of_each_size(runs: Sequence[SizedRun]) -> list[SizedRun]:

@@ -38,7 +38,7 @@ def test_it_answers_for_each_budget(sweep, capsys):
 def test_the_text(sweep, capsys):
     assert main(["size", str(sweep), "--budget", "20kJ"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("For 20.0 kJ: 400 k")
+    assert out.startswith("For 20.0 kJ: 200 k")
     assert "tokens; the best size lies at the end of those considered." in out
     assert "From 5 runs of 5 sizes, 1.00 k to 100 k parameters" in out
 

@@ -76,6 +76,11 @@ def test_too_few_sizes_are_refused(count, most):
         fit_size(sweep(count=count, most=most))
 
 
+def test_an_energy_below_that_of_any_run_is_refused():
+    with pytest.raises(ForecastRefusedError, match="train no size"):
+        fit_size(sweep()).best(1.0)
+
+
 def test_invalid_budgets():
     with pytest.raises(UsageError, match="budget"):
         fit_size(sweep()).best(-1.0)
