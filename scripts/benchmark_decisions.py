@@ -145,7 +145,7 @@ def report_size(folder: Path) -> Iterator[str]:
     yield "\n### Size: the largest models predicted from the smaller ones (gemstones)\n"
     yield "Parameters are 12 x depth x width^2 from the run's name, cost is node-seconds, work is the steps, which are"
     yield "the same for all runs. Sizes up to twice the largest are considered; * marks a size at that end.\n"
-    yield "| largest runs held out | sizes of the others | largest beyond them | median error of the end loss | in 90 % |"
+    yield "| largest runs held out | sizes of the others | largest beyond them | median error of the loss | in 90 % |"
     rows = [
         SizedRun(parameters=n, joules=x, losses=np.exp(_smoothed(x, y)), work=float(x.size))
         for x, y, n in table
@@ -174,7 +174,8 @@ def report_size(folder: Path) -> Iterator[str]:
         )
         yield (
             f"| {cost:.3g} | {used[best].parameters / 1e6:.0f} M ({levels[best]:.3f}) | {median:.0f} M"
-            f"{'*' if found.is_edge else ''}, {low:.0f} to {high:.0f} ({found.loss.median:.3f}, {found.loss.low:.3f} to {found.loss.high:.3f}) |"
+            f"{'*' if found.is_edge else ''}, {low:.0f} to {high:.0f} ({found.loss.median:.3f}, "
+            f"{found.loss.low:.3f} to {found.loss.high:.3f}) |"
         )
 
 
