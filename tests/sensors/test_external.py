@@ -3,7 +3,11 @@
 import itertools
 import os
 import random
+import re
+import shutil
+import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -193,3 +197,39 @@ def test_a_pipe_never_blocks(tmp_path, machine, fake_clock):
     sensor.close()
     with pytest.raises(SensorError, match="closed"):
         sensor.read()
+
+
+def test_a_file_of_another_user_is_refused(open_folder, machine, as_plain_user):
+    path = open_folder / "meter.csv"
+    path.write_text("time,watts\n")
+    path.chmod(0o600)
+    environment = machine(environ={VARIABLE: str(path)})
+    with as_plain_user(), pytest.raises(SensorUnavailableError, match="cannot be opened: Permission denied"):
+        open_external(environment)
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "meters.md"
+POLLERS = [
+    block for block in re.findall(r"```sh\n(.*?)```", PAGE.read_text(), re.DOTALL) if "time,watts" in block
+]
+ANSWERS = {
+    "ipmitool": "    Instantaneous power reading:                   220 Watts\n"
+    "    Minimum during sampling period:                210 Watts\n    Sampling period:  00000001 Seconds.\n",
+    "curl": '{"Name": "Power", "PowerControl": [{"MemberId": "0", "PowerConsumedWatts": 220}]}\n',
+}
+"""Answers in the format of ipmitool's manual and of DMTF's Redfish schema ``Power``."""
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="the Redfish poller needs jq")
+@pytest.mark.parametrize("poller", POLLERS, ids=["ipmi", "redfish"])
+def test_the_documented_pollers_write_readings(tmp_path, poller):
+    for name, answer in ANSWERS.items():
+        command = tmp_path / name
+        command.write_text(f"#!/bin/sh\ncat <<'END'\n{answer}END\n")
+        command.chmod(0o755)
+    once = poller.replace("while sleep 1; do", "for once in 1; do")
+    environ = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+    subprocess.run(["sh", "-c", once], cwd=tmp_path, env=environ, check=True)
+    (sensor,) = open_external(Environment(environ={VARIABLE: str(tmp_path / "node.csv")})).sensors
+    assert [reading.power_watts for reading in sensor.read()] == [220.0]
+    assert sensor.warnings == ()
