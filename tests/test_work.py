@@ -148,6 +148,17 @@ def test_a_pod_is_named_in_kubernetes_only():
     }
 
 
+def test_a_parameter_without_a_shape_leaves_the_steps_recorded(tmp_path):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted(100.0)]):
+        weights, lazy = torch.nn.Parameter(torch.ones(8)), torch.nn.parameter.UninitializedParameter()
+        optimizer = torch.optim.SGD([weights, lazy], lr=0.1)
+        for _ in range(3):
+            weights.square().sum().backward()
+            optimizer.step()
+    summary = load_run(tmp_path / "run").summary()
+    assert (summary.steps, summary.parameters) == (3, None)
+
+
 def test_parameters_that_are_parts_of_sharded_ones_are_not_counted(tmp_path):
     class FlatParameter(torch.nn.Parameter):
         pass

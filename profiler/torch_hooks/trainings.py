@@ -99,7 +99,10 @@ def _size(parameter: Any) -> int | None:
     """Return the number of elements of a parameter; None for a part of sharded parameters (FSDP, ZeRO)."""
     name = type(parameter).__name__
     is_whole = name != "FlatParameter" and isinstance(parameter, sys.modules["torch"].nn.Parameter)
-    return int(parameter.numel()) if is_whole else None
+    try:
+        return int(parameter.numel()) if is_whole else None
+    except Exception:  # noqa: BLE001 - a lazy parameter has no shape yet; other types may raise anything
+        return None
 
 
 def _parameters(optimizer: Any) -> Iterable[Any]:

@@ -1,5 +1,6 @@
 """Lightning callback in real fits."""
 
+import json
 import logging
 import time
 import warnings
@@ -179,3 +180,16 @@ def test_no_recording_without_the_callback(fit, tmp_path):
 def test_invalid_option_is_refused_at_once():
     with pytest.raises(UsageError, match="energy_budget"):
         EnergyProfilerCallback(energy_budget=-1.0)
+
+
+def test_hyperparameters_are_stored_without_secrets(fit, tmp_path, capfd):
+    model = Plane()
+    model.save_hyperparameters({"lr": 0.01, "api_key": "correct horse", "layers": [1, 2]})
+    callback = EnergyProfilerCallback(sensors=[scripted()], run_dir=tmp_path / "run")
+    fit(model, callback)
+    text = (tmp_path / "run" / "run.json").read_text()
+    config = json.loads(text)["config"]
+    assert config["lr"] == 0.01
+    assert "layers" not in config
+    assert "horse" not in text
+    assert "api_key" in capfd.readouterr().err

@@ -140,3 +140,13 @@ def test_callback_can_be_pickled(callback):
     copied = pickle.loads(pickle.dumps(EnergyProfilerCallback(name="one")))
     assert copied.profiler is None
     assert copy.deepcopy(callback).profiler is None
+
+
+@pytest.mark.slow
+def test_settings_and_tokens_are_stored(trainer_of, callback):
+    trainer_of(callback, seed=7, include_num_input_tokens_seen=True, hub_token="hf_0123456789abcdef").train()
+    run = callback.profiler.run
+    assert (run.meta["config"]["seed"], run.meta["config"]["per_device_train_batch_size"]) == (7, 4)
+    assert "hf_" not in (run.path / "run.json").read_text()
+    (work,) = run.summary().work
+    assert (work.unit, work.total) == ("tokens", 20 * 4 * 8)
