@@ -80,10 +80,13 @@ def main() -> None:
     )
     options.add_argument("--folder", type=Path, default=Path("sweep"))
     options.add_argument("--steps", type=int, default=3000)
+    options.add_argument("--width", type=int, help="train this width alone, as for a probe of other hardware")
     given = options.parse_args()
     text = load_text()
-    for width in WIDTHS:
+    for width in WIDTHS if given.width is None else (given.width,):
         train(text, given.folder / f"w{width}", width=width, rate=0.05, steps=given.steps)
+    if given.width is not None:
+        return
     train(text, given.folder / "hot", width=128, rate=2.0, steps=given.steps)
     train(text, given.folder / "slow-disk", width=64, rate=0.05, steps=given.steps // 2, pause_seconds=0.003)
 

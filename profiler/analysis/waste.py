@@ -42,7 +42,7 @@ LEAST_SHARE = 0.02
 ALLOWED_SHARE = 0.1
 """Part of the total that evaluations may take before the rest counts as waste."""
 WITHIN = 0.01
-"""A flat curve is at its best level from the point at which it is this close to it, relative to the level."""
+"""A flat curve has reached its level from the point at which it is this close to it, relative to the level."""
 _IDLE_KINDS = ("stall", "idle")
 _LOST_KIND = "lost"
 _EVALUATION_KIND = "evaluation"
@@ -249,7 +249,7 @@ def _take_after_best(
 def best_joules(fit: "CurveFit") -> float | None:
     """Return the joules since the start at which a curve that stopped improving was at its best level.
 
-    For a flat curve it is the first point within 1 % of its best level. None for a curve that improves or is too short,
+    For a flat curve it is the first point within 1 % of its level now. None for a curve that improves or is too short,
     and for a flat curve with a plan of the learning rate ahead, which may still lower it.
     """
     import numpy as np
@@ -261,7 +261,7 @@ def best_joules(fit: "CurveFit") -> float | None:
         return None
     if fit.state is not CurveState.FLAT:
         return float(fit.smoothed.joules[int(np.argmin(levels))])
-    reached = fit.smoothed.first_crossing(float(levels.min()) + math.log1p(WITHIN))
+    reached = fit.smoothed.first_crossing(fit.log_now[1] + math.log1p(WITHIN))
     return reached if math.isfinite(reached) else None
 
 

@@ -148,9 +148,10 @@ def _advice(
 
 
 def _has_level(fit: CurveFit, budget: float) -> bool:
-    return budget <= fit.joules or fit.has_forecast
+    return budget <= fit.joules or (fit.state in _KNOWN and bool(fit.scenarios))
 
 
+_KNOWN = (CurveState.IMPROVING, CurveState.FLAT)
 _LOST = (CurveState.DIVERGED, CurveState.RISING)
 
 
@@ -168,7 +169,7 @@ def _quantiles(fit: CurveFit, budget: float) -> FloatArray | None:
     if budget <= fit.joules and fit.state is not CurveState.NOT_A_PROGRESS_MEASURE:
         level, error = fit.smoothed.log_at(budget), max(_error(fit), _LEAST_ERROR)
         return np.asarray([level + error * _normal(float(p)) for p in probabilities])
-    if not fit.has_forecast:
+    if not _has_level(fit, budget):
         return None
     predictive = fit.predictives[fit.scenarios[0]]
     ratio = math.log((budget - fit.origin_joules) / fit.history.fine.last_joules)

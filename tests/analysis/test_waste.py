@@ -1,6 +1,7 @@
 """Waste of scripted runs whose energy per cause is known."""
 
 import math
+import random
 
 import pytest
 
@@ -73,6 +74,13 @@ def test_energy_after_a_plateau_began(script):
     # The excess falls to 1 % of the level 2 after 20 ln(150) = 100 steps.
     assert found["after_best_level"].joules == pytest.approx(900 * SECONDS * WATTS, rel=0.03)
     assert set(found) == {"after_best_level"}
+
+
+def test_a_noisy_curve_that_was_flat_from_the_start(script):
+    chance = random.Random(3)
+    for _ in range(600):
+        script.step(3.4 * math.exp(chance.gauss(0.0, 0.02)))
+    assert waste_of(script.run())["after_best_level"].share > 0.8
 
 
 def test_energy_after_a_rise_began(script):

@@ -55,6 +55,15 @@ def test_a_lost_run_has_no_chance_and_a_short_one_is_kept():
     assert advice[3].level is None
 
 
+def test_a_flat_run_stays_at_its_level():
+    x, y = curve(1.2)
+    flat = 2.5 * np.exp(0.01 * np.random.default_rng(5).standard_normal(x.size))
+    advice = allocate(fits((x, y), (x, flat)), 3 * LAST)
+    assert advice[1].stop
+    assert advice[1].p_best < 0.01
+    assert advice[1].level.median == pytest.approx(2.5, rel=0.01)
+
+
 def test_a_run_without_a_curve_keeps_its_reason():
     advice = allocate([*fits(curve()), None], LAST * 2, reasons=["", "no energy"])
     assert advice[1].reason == "no energy"
