@@ -364,13 +364,17 @@ class EnergyProfiler:
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Name the phase of the steps inside; time outside steps becomes a span of that kind."""
-        recorded = self._session is not None and self._session.enter_phase(str(name))
+        """Name the phase of the steps inside; time outside steps becomes a span of that kind.
+
+        Phases of concurrent tasks or threads may overlap: their common time counts for the one opened first.
+        """
+        session = self._session
+        phase = None if session is None else session.enter_phase(str(name))
         try:
             yield
         finally:
-            if recorded and self._session is not None:
-                self._session.leave_phase()
+            if session is not None and phase is not None:
+                session.leave_phase(phase)
 
     # -- checkpoints ----------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from profiler.recording.inbox import Inbox, LoggedValue
@@ -12,10 +13,16 @@ from profiler.torch_hooks.async_scalars import ScalarReader
 _MOST_NAMES = 1_000
 
 
-class _OpenPhase(NamedTuple):
+class OpenPhase(NamedTuple):
+    """A phase that the user's code has opened, with the one around it in the same task or thread."""
+
     start_ns: int
-    thread: int
     name: str
+    around: "OpenPhase | None"
+
+
+_CURRENT: ContextVar[OpenPhase | None] = ContextVar("energy_profiler_phase", default=None)
+"""Innermost phase of the running task. A new task begins in the phase that it was created in."""
 
 
 class Annotations:
@@ -25,6 +32,9 @@ class Annotations:
         inbox: Queue to append to.
         scalars: Converts values to floats, or to slots for values that are still on a device.
         warnings: Receives warnings about unusable values.
+
+    Attributes:
+        overlapping: Names of phases of different tasks or threads that were open at the same time.
     """
 
     def __init__(self, inbox: Inbox, scalars: ScalarReader, warnings: WarningLog) -> None:
@@ -33,7 +43,10 @@ class Annotations:
         self._warnings = warnings
         self._phase_limit = RateLimit()
         self._value_limits: dict[str, RateLimit] = {}
-        self._open: list[_OpenPhase] = []
+        self._open: list[OpenPhase] = []
+        self._announced: OpenPhase | None = None
+        self._lock = threading.Lock()
+        self.overlapping: set[str] = set()
 
     def log(self, name: str, value: Any) -> None:
         """Record a value at this moment: the first 10,000 of each name, then five per second."""
@@ -57,21 +70,55 @@ class Annotations:
         if number is not None:
             self._inbox.metrics.append(LoggedValue(time_ns=now, name=name, value=number))
 
-    def enter_phase(self, name: str) -> bool:
-        """Begin a phase. Return False when it is not recorded because phases follow each other too fast."""
+    def enter_phase(self, name: str) -> OpenPhase | None:
+        """Begin a phase. Return None when it is not recorded because phases follow each other too fast."""
         now = time.monotonic_ns()
         if not self._phase_limit.admits(now):
             self._warnings.warn("phases begin more than five times per second; most of them are not recorded")
-            return False
-        self._open.append(_OpenPhase(now, threading.get_ident(), name))
-        self._inbox.phases.append((now, name))
-        return True
+            return None
+        phase = OpenPhase(now, name, self._first_open(_CURRENT.get()))
+        _CURRENT.set(phase)
+        with self._lock:
+            self._open.append(phase)
+            self._note_overlap(phase)
+            self._announce(now)
+        return phase
 
-    def leave_phase(self) -> None:
-        """End the calling thread's innermost phase, or the innermost of all if the thread has none (async loops)."""
-        thread = threading.get_ident()
-        phases = tuple(self._open)
-        candidates = [phase for phase in phases if phase.thread == thread] or phases
-        if candidates:
-            self._open.remove(candidates[-1])
-        self._inbox.phases.append((time.monotonic_ns(), self._open[-1].name if self._open else ""))
+    def leave_phase(self, phase: OpenPhase) -> None:
+        """End a phase, in any task or thread."""
+        if _CURRENT.get() is phase:
+            _CURRENT.set(phase.around)
+        with self._lock:
+            self._open = [other for other in self._open if other is not phase]
+            self._announce(time.monotonic_ns())
+
+    def _first_open(self, phase: OpenPhase | None) -> OpenPhase | None:
+        """Return the phase, or the innermost around it that is still open in this recording."""
+        while phase is not None and not any(other is phase for other in self._open):
+            phase = phase.around
+        return phase
+
+    def _announce(self, now_ns: int) -> None:
+        """Report the phase that time counts for from now on, if it has changed."""
+        counted = self._counted()
+        if counted is not self._announced:
+            self._announced = counted
+            self._inbox.phases.append((now_ns, counted.name if counted is not None else ""))
+
+    def _counted(self) -> OpenPhase | None:
+        """Return the phase opened first, or the innermost inside it: of several side by side, the one opened first."""
+        counted = None
+        while True:
+            inside = next((phase for phase in self._open if self._first_open(phase.around) is counted), None)
+            if inside is None:
+                return counted
+            counted = inside
+
+    def _note_overlap(self, phase: OpenPhase) -> None:
+        counted = self._counted()
+        if counted is not None and counted is not phase:
+            self.overlapping |= {counted.name, phase.name}
+            names = ", ".join(sorted(self.overlapping))
+            self._warnings.update(
+                f"phases overlapped ({names}); time that they share is counted once, for the one opened first"
+            )

@@ -21,6 +21,7 @@ from profiler.storage.schema import (
     INFERRED_STEPS,
     JOB,
     MISSING_RANKS,
+    OVERLAPPING_PHASES,
     ROWS_LOST,
     SCHEMA_VERSION,
     TOTALS,
@@ -136,7 +137,8 @@ def totals(summary: Summary, metrics: Mapping[str, float]) -> dict[str, Any]:
 def body(
     *, status: Status, domains: list[dict[str, Any]], missing: Sequence[str], warnings: Sequence[str],
     totals: Mapping[str, Any] | None, overhead: Mapping[str, Any], rows_lost: Mapping[str, int],
-    alternating_steps: int, work: Mapping[str, Any], inferred_steps: int = 0, missing_ranks: int = 0,
+    alternating_steps: int, work: Mapping[str, Any],
+    overlapping_phases: Sequence[str] = (), inferred_steps: int = 0, missing_ranks: int = 0,
     unrecorded_processes: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the part that changes during the run. Only a finished run has ``totals``."""
@@ -156,5 +158,6 @@ def body(
         TOTALS: None if totals is None else dict(totals),
         **({ROWS_LOST: dict(rows_lost)} if rows_lost else {}),
         **{key: count for key, count in counts.items() if count},
+        **({OVERLAPPING_PHASES: list(overlapping_phases)} if overlapping_phases else {}),
         **({WORK: dict(work)} if work else {}),
     }

@@ -17,7 +17,7 @@ from profiler.distributed.layout import RunLayout, directory_name, joined_ranks
 from profiler.distributed.rank import process_group
 from profiler.lr_plan import RatePlan
 from profiler.recording import metadata
-from profiler.recording.annotations import Annotations
+from profiler.recording.annotations import Annotations, OpenPhase
 from profiler.recording.inbox import Inbox
 from profiler.recording.meter import Meters
 from profiler.recording.pipeline import Monitor, Pipeline
@@ -316,13 +316,13 @@ class Session:
         self._head[CONFIG] = {**settings, **self._head.get(CONFIG, {})}
         self._written_state = ()
 
-    def enter_phase(self, name: str) -> bool:
-        """Begin a phase. Return False when it is not recorded because phases follow each other too fast."""
+    def enter_phase(self, name: str) -> OpenPhase | None:
+        """Begin a phase. Return None when it is not recorded because phases follow each other too fast."""
         return self._annotations.enter_phase(name)
 
-    def leave_phase(self) -> None:
-        """End the innermost recorded phase."""
-        self._annotations.leave_phase()
+    def leave_phase(self, phase: OpenPhase) -> None:
+        """End a phase."""
+        self._annotations.leave_phase(phase)
 
     def warn(self, message: str) -> None:
         """Record a warning about the run as a whole, and emit it the first time."""
@@ -445,6 +445,7 @@ class Session:
             },
             rows_lost=self._writer.rows_lost,
             alternating_steps=self._pipeline.alternating_steps,
+            overlapping_phases=sorted(self._annotations.overlapping),
             inferred_steps=self._hooks.inferred_steps,
             missing_ranks=self._missing_ranks,
             unrecorded_processes=self.unrecorded_processes,

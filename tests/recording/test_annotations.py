@@ -1,5 +1,6 @@
 """Logged values, phases and warnings during a run: bounded, and from any thread."""
 
+import asyncio
 import threading
 
 import pytest
@@ -40,29 +41,94 @@ def phases(annotations):
 
 
 def test_phases_nest(annotations):
-    annotations.enter_phase("a")
-    annotations.enter_phase("b")
-    annotations.leave_phase()
-    annotations.leave_phase()
+    outer = annotations.enter_phase("a")
+    inner = annotations.enter_phase("b")
+    annotations.leave_phase(inner)
+    annotations.leave_phase(outer)
     assert phases(annotations) == ["a", "b", "a", ""]
+    assert annotations.overlapping == set()
 
 
-def test_thread_ends_its_own_phase(annotations):
-    annotations.enter_phase("mine")
-    on_a_thread(lambda: annotations.enter_phase("theirs"))
-    annotations.leave_phase()
-    assert phases(annotations) == ["mine", "theirs", "theirs"]
+def test_time_of_overlapping_threads_counts_for_the_phase_opened_first(emitted, annotations):
+    theirs = []
+    mine = annotations.enter_phase("mine")
+    on_a_thread(lambda: theirs.append(annotations.enter_phase("theirs")))
+    annotations.leave_phase(mine)
+    annotations.leave_phase(theirs[0])
+    assert phases(annotations) == ["mine", "theirs", ""]
+    assert annotations.overlapping == {"mine", "theirs"}
+    assert len(emitted) == 1
 
 
 def test_phase_may_end_on_another_thread(annotations):
-    annotations.enter_phase("a")
-    on_a_thread(annotations.leave_phase)
+    phase = annotations.enter_phase("a")
+    on_a_thread(lambda: annotations.leave_phase(phase))
     assert phases(annotations) == ["a", ""]
+    assert annotations.enter_phase("b").around is None
 
 
-def test_end_without_start_is_ignored(annotations):
-    annotations.leave_phase()
-    assert phases(annotations) == [""]
+def test_phase_may_end_twice_or_out_of_order(annotations):
+    outer, inner = annotations.enter_phase("a"), annotations.enter_phase("b")
+    annotations.leave_phase(outer)
+    annotations.leave_phase(outer)
+    assert phases(annotations) == ["a", "b"]
+    annotations.leave_phase(inner)
+    assert phases(annotations) == ["a", "b", ""]
+
+
+def test_phases_follow_their_tasks(annotations):
+    """Two tasks take turns; each one's phase inside its own is nested, not overlapping."""
+
+    async def work(name, first, second):
+        outer = annotations.enter_phase(name)
+        await first.wait()
+        inner = annotations.enter_phase(f"{name} inner")
+        second.set()
+        await asyncio.sleep(0)
+        annotations.leave_phase(inner)
+        annotations.leave_phase(outer)
+        return inner.around is outer
+
+    async def both():
+        one, other, end = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        asyncio.get_running_loop().call_soon(one.set)
+        return await asyncio.gather(work("a", one, other), work("b", other, end))
+
+    assert asyncio.run(both()) == [True, True]
+    assert phases(annotations)[:2] == ["a", "a inner"]
+    assert phases(annotations)[-1] == ""
+    assert "b" in annotations.overlapping
+    counted = [name for name in phases(annotations) if name]
+    assert counted.index("b inner") > counted.index("a inner")
+
+
+def test_tasks_inside_a_phase_are_nested_in_it(annotations):
+    async def work(name):
+        phase = annotations.enter_phase(name)
+        await asyncio.sleep(0)
+        annotations.leave_phase(phase)
+
+    async def both():
+        outer = annotations.enter_phase("outer")
+        await asyncio.gather(work("a"), work("b"))
+        annotations.leave_phase(outer)
+
+    asyncio.run(both())
+    assert phases(annotations) == ["outer", "a", "b", "outer", ""]
+    assert annotations.overlapping == {"a", "b"}
+
+
+def test_overlapping_phases_are_marked_in_the_record(tmp_path):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
+
+        def load():
+            with prof.phase("load"):
+                prof.step(loss=1.0)
+
+        with prof.phase("train"):
+            on_a_thread(load)
+    assert prof.run.meta["overlapping_phases"] == ["load", "train"]
+    assert set(prof.run.steps["phase"]) == {"train"}
 
 
 def test_bad_values_of_one_name_give_one_warning(emitted, annotations):
