@@ -23,6 +23,7 @@ from profiler.storage.schema import (
     STEPS,
     TOTALS,
 )
+from profiler.units import format_seconds
 
 if TYPE_CHECKING:
     import numpy as np
@@ -227,10 +228,13 @@ def check_one_job(outlines: Sequence[Outline], starts: Sequence[float]) -> None:
                     f"{ANYWAY}"
                 )
     end = begin
+    # Processes without a job have nothing in common but their time, so that their windows must overlap.
+    are_single = all(one.record.meta.get("world_size", 1) == 1 for one in outlines)
+    latest = 0.0 if are_single else _LATEST_SECONDS
     for start, one in sorted(zip(starts, outlines, strict=True), key=lambda pair: pair[0]):
-        if start > end + _LATEST_SECONDS:
+        if start > end + latest:
             raise UsageError(
-                f"{one.record.path} was recorded {start - end:.0f} s after the others had ended, so it is not of "
-                f"their job. {ANYWAY}"
+                f"{one.record.path} was recorded {format_seconds(start - end)} after the others had ended, so it is "
+                f"not of their job. {ANYWAY}"
             )
         end = max(end, start + one.window_seconds)

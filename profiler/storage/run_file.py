@@ -369,6 +369,10 @@ def _check_version(path: Path, found: Mapping[str, Any]) -> None:
         raise RunForeignError(
             path, f"this was not written by energy-profiler: schema_version is {version!r}."
         )
+    if int(major) < SCHEMA_MAJOR:
+        raise RunForeignError(
+            path, f"written in schema {version}; this version reads {SCHEMA_MAJOR}.0 to {SCHEMA_VERSION}."
+        )
     if int(major) > SCHEMA_MAJOR:
         reason = f"written in schema {version}; this version reads up to {SCHEMA_VERSION}."
         readable = ", ".join(table.filename for table in TABLES if (path.parent / table.filename).exists())

@@ -7,6 +7,7 @@ import pytest
 from profiler import load_run
 from profiler.cli import main
 from tests.support.rank_jobs import write_rank
+from tests.support.runs import write_run
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_the_help_shows_an_example(capsys):
     [
         ({"world": 3}, "world_size is 2 and 3"),
         ({"job": "other"}, "job is this and other"),
-        ({"late": 10_000.0}, "was recorded 9988 s after the others had ended"),
+        ({"late": 10_000.0}, "was recorded 2.77 h after the others had ended"),
     ],
 )
 def test_records_of_different_jobs_are_refused_unless_forced(tmp_path, capsys, changes, reason):
@@ -106,3 +107,14 @@ def test_two_records_of_one_rank_are_numbered_if_forced(tmp_path, capsys):
     assert "both are rank 0, attempt 0. Merge them anyway with --force." in capsys.readouterr().err
     assert main([*command, "--force"]) == 0
     assert list(load_run(tmp_path / "merged").ranks["rank"]) == [0, 1]
+
+
+def test_runs_of_single_processes_must_overlap_in_time(tmp_path, capsys):
+    paths = [
+        write_run(tmp_path / name, steps=20, meta={"started_unix_seconds": start, "name": name})
+        for name, start in (("first", 1_767_323_045.0), ("later", 1_767_323_145.0))
+    ]
+    command = ["merge", *map(str, paths), "-o", str(tmp_path / "merged")]
+    assert main(command) == 2
+    assert "after the others had ended" in capsys.readouterr().err
+    assert main([*command, "--force"]) == 0

@@ -157,6 +157,7 @@ def test_extra_columns_of_a_newer_minor_version_are_ignored(run_dir):
         ),
         ('{"schema_version": "1.7", "status": "completed", "domains": []}', None, ""),
         ('{"schema_version": "1.7"}', RunDamagedError, "status is missing"),
+        ('{"schema_version": "0.1"}', RunForeignError, "written in schema 0.1"),
         ('{"duration": 3}', RunForeignError, "not written by energy-profiler"),
         ("[]", RunForeignError, "not written by energy-profiler"),
         ('{"a": 1,\n', RunDamagedError, "line 2: this is not JSON"),
