@@ -1,13 +1,13 @@
 """Writing a merged run into a directory, in the format of a recorded one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import RunError
 from profiler.storage.reader import StoredRun
-from profiler.storage.schema import RUN_FILE, TABLES, Column, Table
+from profiler.storage.schema import RUN_FILE, TABLES, TOTALS, Column, Table
 from profiler.storage.writer import RunWriter
 
 if TYPE_CHECKING:
@@ -35,12 +35,27 @@ def write(run: StoredRun, directory: Path) -> None:
 def _write_all(run: StoredRun, directory: Path) -> None:
     writer = RunWriter(directory, _refuse(directory))
     try:
-        writer.open(run.meta)
+        writer.open(_with_totals(run))
         for table in TABLES:
             _write(writer, table, getattr(run, table.name))
         writer.flush()
     finally:
         writer.close()
+
+
+def _with_totals(run: StoredRun) -> Mapping[str, Any]:
+    """Return the metadata with the totals of the tables, so that lists of runs need not read them.
+
+    Without the totals of every process, the tables lack the end of at least one, and the run has no totals.
+    """
+    totals = run.meta.get(TOTALS)
+    if not totals:
+        return run.meta
+    summary = run.summary()
+    names = ("window_seconds", "steps", "step_joules", "span_joules", "modelled_joules")
+    domains = {one.domain.name: one.joules for one in summary.metered if one.domain.billed}
+    added = {**{name: getattr(summary, name) for name in names}, "domain_joules": domains}
+    return {**run.meta, TOTALS: {**totals, **added}}
 
 
 def _refuse(directory: Path) -> Callable[[str], None]:

@@ -42,13 +42,15 @@ class QuickSummary:
 def quick_summary_of(run: "StoredRun") -> QuickSummary:
     """Summarize a run without reading its tables.
 
-    A run without totals, which is running or was killed, is summarized from its last rows. The tables of merged and
-    resumed runs are read: their metadata is that of a part of the run.
+    A run without totals, which is running or was killed, is summarized from its last rows. The tables of resumed runs
+    are read, because their metadata is that of their last part, and those of merged runs without totals.
     """
     totals: Mapping[str, Any] = run.meta.get(TOTALS) or {}
-    if MERGED in run.meta or RESUMED in run.meta or run.tables is not None:
+    if RESUMED in run.meta or run.tables is not None:
         return _of_tables(run)
-    return _of_totals(run, totals) if "step_joules" in totals else _of_last_rows(run)
+    if "step_joules" in totals:
+        return _of_totals(run, totals)
+    return _of_tables(run) if MERGED in run.meta else _of_last_rows(run)
 
 
 def _of_totals(run: "StoredRun", totals: Mapping[str, Any]) -> QuickSummary:

@@ -7,8 +7,11 @@ import sys
 import pytest
 
 from profiler.merging.load import load
+from profiler.merging.merge import merge
+from profiler.merging.write import write
 from profiler.reporting.model import gain_variance
 from profiler.storage.quick_summary import quick_summary_of
+from tests.support.rank_jobs import write_rank
 from tests.support.runs import write_run
 
 ESTIMATED = {"provenance": "modelled", "gain_uncertainty": 0.3}
@@ -45,6 +48,13 @@ def all_estimated(path):
     return restate(path, domains=domains(path, gpu=ESTIMATED, cpu=ESTIMATED, dram=ESTIMATED))
 
 
+def merged_job(path):
+    for rank in range(2):
+        write_rank(path, rank, counts=rank == 0)
+    write(merge([path]), path)
+    return path
+
+
 RUNS = {
     "completed": lambda path: write_run(path, steps=30),
     "running": lambda path: write_run(path, steps=30, meta={"status": "running", "totals": None}),
@@ -52,6 +62,7 @@ RUNS = {
     "without energy": lambda path: write_run(path, steps=3, meta={"domains": [], "totals": None}),
     "several trainings": several_trainings,
     "all estimated": all_estimated,
+    "merged job": merged_job,
 }
 
 
@@ -93,6 +104,14 @@ def test_the_estimated_part_is_unknown_without_samples_of_every_domain(tmp_path)
     samples = path / "samples.csv"
     samples.write_text("".join(line for line in samples.open() if "dram" not in line))
     assert quick_summary_of(load(path, partial=False)).modelled_joules is None
+
+
+def test_no_table_of_a_merged_job_is_read(tmp_path):
+    path = merged_job(tmp_path / "job")
+    run = load(path, partial=False)
+    for table in ("steps", "spans", "samples"):
+        (path / f"{table}.csv").unlink()
+    assert quick_summary_of(run).total_joules > 0.0
 
 
 def test_no_table_of_a_completed_run_is_read_and_pandas_is_not_loaded(tmp_path):
