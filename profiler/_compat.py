@@ -158,7 +158,7 @@ def display_path(path: str | Path) -> str:
 def node_directory() -> Path:
     """Return a directory that all processes of this host share, and no other host: in memory where possible."""
     shared = Path("/dev/shm")  # noqa: S108 - files in it are opened with open_private
-    if shared.is_dir():
+    if shared.is_dir() and os.access(shared, os.W_OK):
         return shared
     import tempfile
 

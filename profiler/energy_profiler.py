@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec, Self, TypeVar
 
 from profiler._compat import (
     BackgroundCall,
@@ -471,6 +471,12 @@ class EnergyProfiler:
         monitor = self._monitor
         if self.is_recording and monitor.sinks is not None:
             monitor.sinks.send(monitor.metrics(), monitor.global_step)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "an EnergyProfiler cannot be pickled or copied, because it records this process; use state_dict() for a "
+            "checkpoint, or its run"
+        )
 
     def __repr__(self) -> str:
         session, latest = self._session, self._monitor.latest

@@ -39,7 +39,8 @@ def main() -> None:
         size = sum(file.stat().st_size for file in job.glob("*/*")) / 1e6
     print(
         f"{options.ranks:,} ranks of {options.steps:,} steps, {size:,.0f} MB: merged in {found['seconds']:.1f} s "
-        f"({found['processor_seconds']:.1f} s of one processor) with {found['peak_mib']:,.0f} MiB"
+        f"({found['processor_seconds']:.1f} s of one processor) with {found['peak_mib']:,.0f} MiB; for 1,024 ranks the "
+        "bar is 15 s (42 s before)"
     )
 
 

@@ -1,9 +1,11 @@
 """EnergyProfiler: its record is right and the training is unaffected, in ordinary and unusual runs."""
 
+import copy
 import csv
 import functools
 import json
 import math
+import pickle
 import threading
 import time
 from contextlib import contextmanager
@@ -560,3 +562,9 @@ def test_a_domain_that_cannot_be_described_costs_one_line(tmp_path, capsys):
     assert capsys.readouterr().err == (
         "energy-profiler: cannot record (RuntimeError: no domains). Training continues without a record\n"
     )
+
+
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_profiler_states_why_it_cannot_be_copied(copied):
+    with pytest.raises(TypeError, match="records this process"):
+        copied(EnergyProfiler())

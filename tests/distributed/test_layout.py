@@ -1,6 +1,8 @@
 """Directories of a job and of its processes."""
 
+import os
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -121,3 +123,8 @@ def test_hosts_without_a_store_record_separately(job, tmp_path, address):
     """No process listens at the address."""
     place = place_of(job, 0, LOCAL_WORLD_SIZE=1, **address)
     assert place.run_path == tmp_path / "new"
+
+
+def test_processes_meet_elsewhere_where_shared_memory_is_read_only(monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    assert node_directory() == Path(tempfile.gettempdir())
