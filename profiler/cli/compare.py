@@ -148,6 +148,10 @@ def _regression(options: argparse.Namespace) -> int:
             "--fail-above compares two runs: BASE NEW. Give further runs like BASE with --repeat."
         )
     limit, of = _LIMIT.fullmatch(options.fail_above.strip()), _OF.fullmatch(options.of)
+    if options.metric or options.goal or options.target or options.why:
+        raise UsageError(
+            "--fail-above compares energies; --metric, --goal, --target and --why do not apply to it."
+        )
     if limit is None:
         raise UsageError(f"--fail-above must be a percentage such as 5%, not {options.fail_above!r}.")
     if of is None:

@@ -93,6 +93,7 @@ MISTAKES = {
     ),
     "one run twice": (["base", "base", "--fail-above", "5%"], "given twice"),
     "a repeat that is the base": (["base", "worse", "--fail-above", "5%", "--repeat", "base"], "given twice"),
+    "a metric": (["base", "worse", "--fail-above", "5%", "--metric", "loss"], "do not apply"),
     "no limit": (["base", "worse", "--markdown"], "belong to --fail-above"),
     "a page": (["base", "worse", "--fail-above", "5%", "-o", "x.html"], ".txt, .md, .json"),
     "no such run": (["base", "nowhere", "--fail-above", "5%"], "no such directory"),
