@@ -6,6 +6,16 @@ from typing import Any
 from profiler._compat import write_stderr
 from profiler.energy_profiler import EnergyProfiler, running
 
+TOTAL_JOULES = "energy/total_joules"
+EPOCH_JOULES = "energy/epoch_joules"
+_VALIDATION = ("val", "eval", "test")
+_SPEEDS = ("runtime", "per_second", "_time")
+
+
+def is_validation(name: str) -> bool:
+    """Return whether a metric of a framework is one of a validation, by its name; its speed is none."""
+    return name.startswith(_VALIDATION) and not name.endswith(_SPEEDS)
+
 
 class Recording:
     """Profiler of each training, or the profiler that is recording already.
@@ -26,6 +36,7 @@ class Recording:
         self.has_budget = not EnergyProfiler(**options).budget.is_empty
         self._options = options
         self._is_ours = False
+        self._epoch_start = 0.0
         self.profiler: EnergyProfiler | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -39,6 +50,7 @@ class Recording:
             settings: Settings of the training; those that are not plain values are ignored.
         """
         self.stop(RuntimeError("the previous training never reported its end"))
+        self._epoch_start = 0.0
         outer = running()
         self._is_ours = outer is None
         self.profiler = EnergyProfiler(**self._options).start() if outer is None else outer
@@ -59,6 +71,20 @@ class Recording:
     def metrics(self) -> dict[str, float]:
         """Return the metrics of the profiler."""
         return {} if self.profiler is None else self.profiler.metrics()
+
+    def epoch_metrics(self) -> dict[str, float]:
+        """Return the joules since the previous call, as of the last reading; empty where they are unknown."""
+        total = self.metrics().get(TOTAL_JOULES)
+        if total is None:
+            return {}
+        since, self._epoch_start = self._epoch_start, total
+        return {EPOCH_JOULES: total - since}
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Record the validation metrics among those of a framework."""
+        chosen = {name: value for name, value in metrics.items() if is_validation(name)}
+        if self.profiler is not None and chosen:
+            self.profiler.log(**chosen)
 
     @property
     def should_stop(self) -> bool:

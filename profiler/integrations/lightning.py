@@ -71,6 +71,17 @@ class EnergyProfilerCallback(Callback):
             stop = trainer.strategy.reduce_boolean_decision(self._recording.should_stop, all=False)
             trainer.should_stop = trainer.should_stop or stop
 
+    def on_validation_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - Lightning's signature
+        """Record the validation metrics that the module has logged."""
+        if not trainer.sanity_checking:
+            self._recording.log(trainer.callback_metrics)
+
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - Lightning's signature
+        """Log the joules of the epoch."""
+        metrics = self._recording.epoch_metrics()
+        for logger in trainer.loggers if metrics else ():
+            logger.log_metrics(metrics, step=trainer.global_step)
+
     def on_fit_end(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002 - Lightning's signature
         """Stop recording."""
         self._recording.stop()

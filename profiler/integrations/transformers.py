@@ -45,6 +45,7 @@ class EnergyProfilerCallback(TrainerCallback):
 
     def __init__(self, **options: Any) -> None:
         self._recording = Recording(options)
+        self._epoch: dict[str, float] = {}
         self._tokens = 0
 
     @property
@@ -79,12 +80,21 @@ class EnergyProfilerCallback(TrainerCallback):
         """Add the metrics to the logs of a training step; the ranks agree whether to stop."""
         if logs is None or any(name.startswith(_EVALUATED) for name in logs):
             return
-        metrics = self._recording.metrics()
+        metrics = self._recording.metrics() | self._epoch
+        self._epoch = {}
         logs.update(metrics)
         if state.log_history:
             state.log_history[-1].update(metrics)
         if args.world_size > 1 and self._recording.has_budget:
             control.should_training_stop |= any_rank(self._recording.should_stop, args.device)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **_: Any) -> None:  # noqa: ARG002 - its signature
+        """Record the metrics of an evaluation during the training."""
+        self._recording.log(metrics or {})
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - its signature
+        """Keep the joules of the epoch for the next logs."""
+        self._epoch = self._recording.epoch_metrics()
 
     def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - its signature
         """Stop recording."""

@@ -38,7 +38,7 @@ class Plane(pl.LightningModule):
         return loss
 
     def validation_step(self, batch, index):
-        self.layer(batch[0])
+        self.log("val_error", self.layer(batch[0]).square().mean())
 
     def configure_optimizers(self):
         return torch.optim.SGD(self.parameters(), lr=0.01)
@@ -116,6 +116,23 @@ def test_metrics_go_to_every_logger_at_logging_steps(fit, tmp_path):
     joules = [amount for _, amount in energies]
     assert joules == sorted(joules)
     assert [kept for _, kept in other.metrics] == [kept for _, kept in one.metrics]
+
+
+@pytest.mark.slow
+def test_validation_metrics_and_joules_of_each_epoch(fit, tmp_path):
+    """The module logs its validation error with Lightning; the callback records it without user code."""
+    kept = Kept()
+    callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
+    trainer = fit(Plane(), callback, Slow(), logger=[kept], max_epochs=2)
+    run = callback.profiler.run
+    assert list(run.metrics["name"]) == ["val_error"] * 2
+    assert run.metrics["value"].iloc[-1] == pytest.approx(trainer.callback_metrics["val_error"].item())
+    epochs = [
+        metrics["energy/epoch_joules"] for _, metrics in kept.metrics if "energy/epoch_joules" in metrics
+    ]
+    assert len(epochs) == 2
+    assert all(joules > 0 for joules in epochs)
+    assert sum(epochs) <= run.total_joules
 
 
 @pytest.mark.slow

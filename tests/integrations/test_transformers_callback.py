@@ -89,6 +89,9 @@ def test_metrics_are_in_the_logs_of_the_trainer(trainer_of, callback, capsys):
     evaluations = [entry for entry in trainer.state.log_history if "eval_loss" in entry]
     assert evaluations
     assert not any("energy/total_joules" in entry for entry in evaluations)
+    recorded = callback.profiler.run.metrics
+    assert set(recorded["name"]) == {"eval_loss"}
+    assert list(recorded["value"]) == [entry["eval_loss"] for entry in evaluations]
     assert "energy/total_joules" in capsys.readouterr().out
 
 
