@@ -30,7 +30,7 @@ from profiler.forecasting.size import SizedRun, fit_size
 
 RUNGS = (0.125, 0.25, 0.5)
 """Parts of the budget at which every policy may stop runs."""
-SWEEPS, SWEEP_RUNS, SWEEP_POINTS = 60, 16, 300
+SWEEPS, SWEEP_RUNS, SWEEP_POINTS = 24, 16, 300
 HELD_OUT = (3, 5, 8)
 _FIRST_STEP = 0.02
 

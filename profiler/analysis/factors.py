@@ -250,7 +250,7 @@ def _factors(runs: "tuple[StoredRun, StoredRun]", first: _Part, second: _Part) -
     yield _factor(WATTS, watts[0] / watts[1], math.hypot(noise, shares))
     outside = second.joules / second.step_joules, first.joules / first.step_joules
     yield _factor(OUTSIDE, outside[0] / outside[1], 0.0)
-    for name in first.by_category.keys() & second.by_category.keys():
+    for name in (name for name in first.by_category if name in second.by_category):
         power = second.by_category[name] / second.step_seconds, first.by_category[name] / first.step_seconds
         if min(power) <= 0.0:
             continue

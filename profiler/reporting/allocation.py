@@ -181,7 +181,7 @@ def _lines(known: Allocation) -> Iterator[str]:
             "saves",
         )
     ]
-    rows += [_row(line) for line in known.runs]
+    rows += [_row(line, known.budget_joules) for line in known.runs]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (
@@ -196,13 +196,13 @@ def _lines(known: Allocation) -> Iterator[str]:
     yield from text.advice_tests(known)
 
 
-def _row(line: AllocationLine) -> tuple[str, ...]:
+def _row(line: AllocationLine, budget_joules: float) -> tuple[str, ...]:
     return (
         text.shortened(line.run, _NAME),
         text.ABSENT if line.joules is None else text.joules(line.joules),
         text.ABSENT if line.level_now is None else text.level(line.level_now),
         text.ABSENT if line.level is None else text.levels(line.level),
         text.UNKNOWN if line.p_best is None else text.percent(line.p_best),
-        text.allocation_advice(line),
+        text.allocation_advice(line, budget_joules),
         text.joules(line.joules_saved) if line.stop else "",
     )

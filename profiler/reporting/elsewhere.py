@@ -111,6 +111,8 @@ def elsewhere_of(
     (first, _), *_ = metrics_of(run, targets, metric, goal)[0]
     summary, prices = run.summary(), prices or Prices()
     names = run_names([run, probe])
+    if names[0] == names[1]:
+        names = [f"{one.path.resolve().parent.name}/{one.path.name}" for one in (run, probe)]
     outside = (
         _outside(summary.training_joules, summary.step_joules),
         _outside(summary.training_seconds, summary.step_seconds),

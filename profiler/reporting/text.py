@@ -49,6 +49,7 @@ _ALMOST_ALL = 0.995
 _ALMOST_CERTAIN = 0.9999
 _WIDE = 0.1
 """Width of an interval, as a share of its median, above which two digits are shown instead of three."""
+_DOUBLE = 2.0
 _EXACT = 1e-4
 """Width of an interval, as a share of its median, below which it is not shown."""
 _NOTHING = 0.05
@@ -948,11 +949,13 @@ def elsewhere_sentences(known: "Elsewhere") -> list[str]:
 
 
 def _ratio(known: Interval) -> str:
-    digits = digits_of(known)
-    low, median, high = (significant(100.0 * end, digits) for end in (known.low, known.median, known.high))
+    """Format a ratio with its interval, in percent where it is below two."""
+    digits, in_percent = digits_of(known), known.median < _DOUBLE
+    scale, unit = (100.0, "%") if in_percent else (1.0, "times that here")
+    low, median, high = (significant(scale * end, digits) for end in (known.low, known.median, known.high))
     if known.high - known.low <= _EXACT * known.median:
-        return f"{median} %"
-    return f"{median} % ({low} to {high})"
+        return f"{median} {unit}"
+    return f"{median} {unit} ({low} to {high})"
 
 
 def price_there(row: "PriceThere", prices: "Prices", *, has_money: bool) -> tuple[str, ...]:
@@ -1015,19 +1018,22 @@ def size_notes(known: "SizeReport") -> list[str]:
 
 def allocation(known: "Allocation") -> str:
     """Return the advice on a sweep in a sentence."""
-    kept = [line for line in known.runs if not line.stop]
-    stopped = len(known.runs) - len(kept)
+    stopped = sum(line.stop for line in known.runs)
+    kept = len(known.runs) - stopped
     goal = f"at {joules(known.budget_joules)} per run"
     if not stopped:
-        return f"Keep all {len(kept)} runs: no choice of fewer contains the best one {goal} with 95 %."
+        return f"Stop none of {kept} runs: no choice of fewer contains the best one {goal} with 95 %."
+    others = f"the other {kept} contain" if kept > 1 else "the other one is"
     return (
-        f"Keep {counted(len(kept), 'run')} of {len(known.runs)} and stop {stopped}, which saves "
-        f"{joules(known.joules_saved)}: the kept ones contain the best one {goal} with 95 %."
+        f"Stop {stopped} of {len(known.runs)} runs, which saves {joules(known.joules_saved)}: {others} the best one "
+        f"{goal} with 95 %."
     )
 
 
-def allocation_advice(line: "AllocationLine") -> str:
+def allocation_advice(line: "AllocationLine", budget_joules: float) -> str:
     """Format the advice on one run of a sweep."""
+    if line.joules is not None and line.joules >= budget_joules:
+        return "at the budget"
     if line.p_best is None:
         return "too early"
     if not line.stop:

@@ -39,7 +39,9 @@ def test_the_table(sweep, capsys):
     (sweep / "broken" / "run.json").write_text("{")
     assert main(["allocate", str(sweep), "--budget", "100kJ"]) == 0
     out, err = capsys.readouterr()
-    assert out.startswith("Keep 1 run of 3 and stop 2, which saves 168 kJ")
+    assert out.startswith(
+        "Stop 2 of 3 runs, which saves 168 kJ: the other one is the best one at 100 kJ per run"
+    )
     assert "do not resume" in out
     assert "Backtest: at 25 %" in out
     assert "excluded" in err

@@ -152,3 +152,12 @@ def test_the_command(tmp_path, capsys):
     assert "1.700" in out
     assert main(["report", run, "--on", run]) == 2
     assert main(["report", run, "--on", there, "-o", str(tmp_path / "r.html")]) == 2
+
+
+def test_runs_of_one_name_have_the_names_of_their_folders(tmp_path):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    run = scripted(tmp_path / "here" / "w64")
+    known = elsewhere_of(run, scripted(tmp_path / "there" / "w64", steps=100, seconds=1.0))
+    assert (known.run, known.probe) == ("here/w64", "there/w64")
+    assert "its time 4.00 times that here" in render_text(known)
