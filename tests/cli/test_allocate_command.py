@@ -6,6 +6,7 @@ import math
 import pytest
 
 from profiler.cli import main
+from profiler.storage.schema import METRICS
 from tests.support.runs import law, write_run
 
 
@@ -84,3 +85,11 @@ def test_a_sweep_that_diverged(tmp_path, capsys):
         write_run(tmp_path / name, steps=60, loss=lambda step: law(step) if step < 30 else math.nan)
     assert main(["allocate", str(tmp_path), "--budget", "5MJ"]) == 2
     assert "None of the 2 runs has a forecast" in capsys.readouterr().err
+
+
+def test_runs_with_different_main_metrics(sweep, capsys):
+    rows = "".join(f"{step / 4},{step},{100 * step},val_error,{2 / step!r}\n" for step in range(1, 100))
+    (sweep / "good" / METRICS.filename).write_text(METRICS.header + rows)
+    assert main(["allocate", str(sweep), "--budget", "100kJ"]) == 2
+    assert "different main metrics (val_error, loss): choose one with --metric" in capsys.readouterr().err
+    assert main(["allocate", str(sweep), "--budget", "100kJ", "--metric", "loss"]) == 0
