@@ -115,7 +115,7 @@ def test_an_external_meter_that_cannot_be_read_is_a_warning(tmp_path):
     run = record(tmp_path, sensors=[scripted(100.0), f"external:{tmp_path / 'nothing'}"])
     assert run.total_joules > 0
     assert any(
-        "the external meter is not used" in line and "cannot be opened" in line for line in run.warnings
+        "this meter is not used" in line and "cannot be opened" in line for line in run.warnings
     )
 
 

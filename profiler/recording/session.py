@@ -39,7 +39,7 @@ from profiler.work import SECTION as WORK
 from profiler.work import WorkCounter, amount_of, read_work
 
 _CHECKPOINT_VERSION = 1
-_NOT_USED = "the external meter is not used: {refusal.reason}. {refusal.remedy}"
+_NOT_USED = "{refusal.reason}, so this meter is not used. {refusal.remedy}"
 _JOIN_NS = 10 * NANOSECONDS_PER_SECOND
 """Time after which a rank of the process group that has not begun to record counts as missing."""
 
