@@ -109,6 +109,7 @@ DOMAIN_KINDS = {
     for kind in (
         DomainKind(name="gpu", category="gpu", torch_type="cuda"),
         DomainKind(name="xpu", category="gpu", torch_type="xpu"),
+        DomainKind(name="mps", category="gpu", torch_type="mps"),
         DomainKind(name="npu", torch_type="npu"),
         DomainKind(name="cpu", category="cpu", covers=frozenset({"cpu"})),
         DomainKind(name="dram", category="dram"),

@@ -114,9 +114,7 @@ def test_an_external_meter_is_named_by_its_path(tmp_path):
 def test_an_external_meter_that_cannot_be_read_is_a_warning(tmp_path):
     run = record(tmp_path, sensors=[scripted(100.0), f"external:{tmp_path / 'nothing'}"])
     assert run.total_joules > 0
-    assert any(
-        "this meter is not used" in line and "cannot be opened" in line for line in run.warnings
-    )
+    assert any("this meter is not used" in line and "cannot be opened" in line for line in run.warnings)
 
 
 @pytest.mark.parametrize("sensors", [["external:"], ["internal:x"], ["x"], ["external:a", "external:b"]])

@@ -310,7 +310,7 @@ def read_torch() -> TorchInfo:
         for one in devices
     )
     types = [kind.torch_type for kind in DOMAIN_KINDS.values() if kind.torch_type not in (None, "cuda")]
-    others = tuple(name for name in ("mps", *map(str, types)) if _is_there(getattr(torch, name, None)))
+    others = tuple(name for name in map(str, types) if _is_there(getattr(torch, name, None)))
     return TorchInfo(version=str(torch.__version__), devices=named, others=others)
 
 

@@ -11,6 +11,7 @@ from profiler.clock import MONOTONIC, Clock
 from profiler.errors import MissingDependencyError, SensorUnavailableError
 from profiler.records import Domain, Reading, Refusal
 from profiler.sensors.amd import open_amd
+from profiler.sensors.apple import open_apple
 from profiler.sensors.base import Found, Sensor
 from profiler.sensors.cray import open_cray
 from profiler.sensors.environment import POWERCAP_ROOT, Environment, Source
@@ -38,6 +39,7 @@ EXTERNAL = Source(name="external", open=open_external)
 SOURCES = (
     Source(name="nvml", open=open_nvml),
     Source(name="amdsmi", open=open_amd),
+    Source(name="apple", open=open_apple),
     Source(name="powercap", open=open_powercap),
     Source(name="perf", open=open_perf, is_fallback=True),
     Source(name="cray", open=open_cray),

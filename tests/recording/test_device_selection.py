@@ -55,7 +55,7 @@ def test_board_is_counted_by_its_identifier(boards, device, uuids, billed, missi
         (["xpu"], ["xpu:0"], []),
         (["xpu:2"], [], ["xpu:2"]),
         (["npu:0"], ["npu:0"], []),
-        (["mps"], ["gpu:0", "xpu:0", "xpu:1", "npu:0"], ["mps"]),
+        (["mps"], [], ["mps:0"]),
         (["cuda:0"], ["gpu:0"], []),
         (["cpu"], ["gpu:0", "xpu:0", "xpu:1", "npu:0"], []),
     ],
