@@ -18,3 +18,5 @@ exclude_patterns = ["samples"]
 html_theme = "furo"
 html_title = f"energy-profiler {__version__}"
 html_copy_source = False
+# The highlighter does not know the struct literals of DuckDB's SQL.
+suppress_warnings = ["misc.highlighting_failure"]

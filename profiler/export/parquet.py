@@ -43,7 +43,7 @@ def export(runs: "Sequence[Run]") -> Files:
     """
     if find_spec("pyarrow") is None:
         raise MissingDependencyError(
-            "pyarrow", needed_for="The format parquet", install='pip install "energy-profiler[parquet]"'
+            "pyarrow", needed_for="The format parquet", install="pip install pyarrow"
         )
     import pyarrow as pa  # type: ignore[import-untyped] # it has no types
     import pyarrow.parquet as pq  # type: ignore[import-untyped]

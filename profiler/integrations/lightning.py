@@ -13,7 +13,7 @@ try:
         from lightning.pytorch import Callback
 except ImportError:
     raise MissingDependencyError(
-        "lightning", needed_for="This callback", install='pip install "energy-profiler[lightning]"'
+        "lightning", needed_for="This callback", install="pip install lightning"
     ) from None
 
 

@@ -9,7 +9,7 @@ try:
     from transformers import TrainerCallback
 except ImportError:
     raise MissingDependencyError(
-        "transformers", needed_for="This callback", install='pip install "energy-profiler[transformers]"'
+        "transformers", needed_for="This callback", install="pip install transformers accelerate"
     ) from None
 
 _EVALUATED = "eval_"

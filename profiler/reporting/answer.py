@@ -147,6 +147,8 @@ def _tone(report: "Report") -> Tone:
     got_worse = report.state in (CurveState.DIVERGED, CurveState.RISING)
     if report.summary.status is Status.FAILED or (got_worse and not _is_overfitting(report)):
         return Tone.BAD
+    if not report.summary.steps and report.summary.status is not Status.RUNNING:
+        return Tone.CAUTION
     estimated = report.measured_share is None or report.measured_share < 0.5  # noqa: PLR2004 - most of it
     if report.summary.status is Status.INTERRUPTED or report.summary.is_incomplete or estimated or got_worse:
         return Tone.CAUTION

@@ -51,6 +51,11 @@ class Panel:
     start: int
     tables: "Sequence[Table]"
 
+    @property
+    def is_empty(self) -> bool:
+        """True if only the heading would be rendered."""
+        return not (self.has_figure or self.sentences or self.slider or self.tables)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fold:
@@ -109,7 +114,7 @@ def render(report: "Report", options: RenderOptions) -> Rendered:
             if line
         ],
         note=report.note,
-        panels=panels,
+        panels=panels if len(panels) > 1 or not panels[0].is_empty else [],
         where=_keys(report) if "where" in drawn else None,
         is_hatched=any(piece.later_joules for piece in report.details.devices),
         folds=[fold for fold in _folds(report, drawn) if not fold.is_empty],

@@ -167,7 +167,7 @@ def _import(environ: Mapping[str, str]) -> Any:
         spec = find_spec("amdsmi")
         if spec is None or spec.origin is None:
             raise MissingDependencyError(
-                "amdsmi", needed_for="reading AMD GPUs", install='pip install "energy-profiler[amd]"'
+                "amdsmi", needed_for="reading AMD GPUs", install="pip install amdsmi"
             )
         # Without its library, importing the package prints to stdout and raises KeyError.
         if not _has_library(environ, Path(spec.origin).parent):
