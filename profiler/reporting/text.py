@@ -479,7 +479,7 @@ def _work(line: "WorkLine") -> str:
     if line.joules_each is None:
         return f"{total}; {one_line(line.reason)}" if line.reason else total
     each = joules(line.joules_each.median, digits_of(line.joules_each))
-    return f"{total}, {each} per {name.removesuffix('s')}, {within(line.joules_each)}"
+    return f"{total}, {each} per {name.removesuffix('s')}, {within(line.joules_each).replace('± ', '±')}"
 
 
 def device_hours(report: "Report") -> str:

@@ -106,6 +106,31 @@ def test_two_ranks_make_one_run_and_count_their_host_once(start, job):
     assert list(job.folder.glob("energy_runs/*/.merging-*")) == []
 
 
+LOGGED = """
+import json
+logged = []
+prof = profiler(log_to=lambda values, step: logged.append(values), work_per_step={"tokens": 64})
+with prof:
+    train(10, pause=0.01, after=lambda step, loss: prof.step(samples=rank + 1))
+    if rank == 1:
+        open("one", "w").close()
+    else:
+        until(lambda: os.path.exists("one"))
+open(f"logged-{rank}", "w").write(json.dumps(logged))
+"""
+
+
+@pytest.mark.slow
+def test_rank_0_logs_the_energy_of_the_job_and_ranks_add_up_their_work(start, job):
+    ended = finish(*[start(rank, LOGGED) for rank in range(2)])
+    assert [code for code, _ in ended] == [0, 0], ended
+    logged = [json.loads((job.folder / f"logged-{rank}").read_text()) for rank in range(2)]
+    run = load_run(job.runs[0])
+    assert logged[0][-1]["energy/job_joules"] == pytest.approx(run.total_joules)
+    assert logged[1] == []
+    assert {one.unit: one.total for one in run.summary().work} == {"tokens": 640.0, "samples": 30.0}
+
+
 KILLED = """
 with profiler():
     if rank == 0:
