@@ -21,10 +21,12 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import numpy as np
 import pandas as pd
 from forecast_anchors import RNSL_ANCHORS
-from forecast_scores import Run, all_chances, score_all
+from forecast_scores import Evaluation, Run, evaluate_all
 from forecast_states import confusion, phase_change
 from forecast_tables import (
+    advice_table,
     chances_table,
+    confidence_table,
     group_table,
     header,
     means_table,
@@ -59,7 +61,8 @@ def curves(folder: Path, *, known: bool) -> tuple[list[Run], dict[str, str]]:
 def report_curves(folder: Path) -> Iterator[str]:
     """Yield section 2: training curves by set and prefix."""
     runs, schedules = curves(folder, known=False)
-    scores = score_all(runs)
+    found = evaluate_all(runs)
+    scores = found.scores
     constant = scores.group.map(schedules) == "const"
     yield "## Training curves, learning rate withheld\n"
     yield from means_table(scores)
@@ -67,28 +70,30 @@ def report_curves(folder: Path) -> Iterator[str]:
     yield from means_table(scores[constant])
     yield "\nFalling rate, withheld from the fit:\n"
     yield from means_table(scores[~constant])
-    yield "\nUsefulness: forecasts of the end level, which every run reached. The simple fit is `a + b x^-c` by least"
-    yield "squares on the last four fifths of the points.\n"
-    yield from usefulness_table(scores)
     yield "\nStates of these prefixes:\n"
     yield from states_table(scores)
-    yield "\nStability over the life of a run:\n"
-    yield from stability_table(scores)
-    yield "\nProbability of reaching a target within a multiple of the present energy (forecast -> happened, cases):\n"
-    yield from chances_table(all_chances(runs))
-    yield "\nBy set:\n"
-    yield from group_table(scores)
+    yield from _details(found)
     yield "\n## Training curves, learning rate known\n"
-    known = score_all(curves(folder, known=True)[0])
-    yield from means_table(known)
-    yield ""
-    yield from usefulness_table(known)
-    yield "\nStability over the life of a run:\n"
-    yield from stability_table(known)
+    known = evaluate_all(curves(folder, known=True)[0])
+    yield from means_table(known.scores)
+    yield from _details(known)
+
+
+def _details(found: Evaluation) -> Iterator[str]:
+    """Yield the tables that both sections on training curves have."""
+    yield "\nUsefulness: forecasts of the end level, which every run reached. The simple fit is `a + b x^-c` by least"
+    yield "squares on the last four fifths of the points.\n"
+    yield from usefulness_table(found.scores)
+    yield "\nConfidence of the report, by the distance of the forecast level from the measured one:\n"
+    yield from confidence_table(found.answers)
+    yield "\nAdvice of the report, from 10, 25, 50 and 75 % of the run:\n"
+    yield from advice_table(found.answers)
+    yield "\nStability over the life of a run: how often the interval of a later fit excludes the earlier median:\n"
+    yield from stability_table(found.scores)
     yield "\nProbability of reaching a target within a multiple of the present energy (forecast -> happened, cases):\n"
-    yield from chances_table(all_chances(curves(folder, known=True)[0]))
+    yield from chances_table(found.chances)
     yield "\nBy set:\n"
-    yield from group_table(known)
+    yield from group_table(found.scores)
 
 
 def rnsl_error(rows: pd.DataFrame) -> float:
@@ -128,7 +133,7 @@ def report_metered(folder: Path) -> Iterator[str]:
         value = ordered.value.to_numpy()
         error = 1.0 - value if benchmark in RISING else value
         runs.append(Run(group=benchmark, x=ordered.energy_J.to_numpy(), y=error))
-    scores = score_all(runs)
+    scores = evaluate_all(runs).scores
     yield "## Metered joules (MLPerf Training v4.0 power submissions)\n"
     yield from means_table(scores)
     yield ""

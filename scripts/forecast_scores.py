@@ -11,7 +11,9 @@ import pandas as pd
 from scipy.optimize import curve_fit
 
 from profiler.forecasting import CurveFit, fit_curve
-from profiler.records import Forecast, Verdict
+from profiler.records import Verdict
+from profiler.reporting.answer import advised, confidence_of
+from profiler.reporting.forecast_section import outlook_of
 
 PREFIXES = (0.25, 0.5, 0.75)
 LATER = {0.25: (0.3, 0.5), 0.5: (0.55,)}
@@ -20,6 +22,12 @@ END = 0.96
 """The end level is the geometric mean of the part after this share of the run."""
 MISS_PENALTY = 20.0
 """2 / alpha of the interval score of a 90 % interval (Gneiting and Raftery, JASA 102, 2007)."""
+ANSWERED = (0.1, *PREFIXES)
+"""Prefixes whose confidence and advice are scored."""
+AHEAD, ADVISED = 2.0, 4.0
+"""Multiples of the energy at which the confidence and the advice come true."""
+BETTER = 0.05
+"""Reduction of the level that the advice is about."""
 WITHIN = {0.1: (2.0, 5.0), 0.25: (2.0,), 0.5: (1.5,)}
 """Multiples of the energy for which the probability of reaching a target is scored, by prefix."""
 TARGETS = (0.6, 0.8, 1.25, 1.6)
@@ -57,7 +65,9 @@ class Score:
         simple_error: ``error`` of a three-parameter least-squares fit.
         simple_factor: ``factor`` of that fit.
         last_error: ``error`` of the last value.
+        reachable: Whether the verdict gives this median energy as a point.
         stable: Whether each later fit keeps this median energy at the end level in its interval; None without both.
+        stable_level: The same of the median level at the end.
     """
 
     group: str
@@ -72,15 +82,54 @@ class Score:
     simple_error: float
     simple_factor: float
     last_error: float
+    reachable: bool
     stable: tuple[bool | None, ...]
+    stable_level: tuple[bool | None, ...]
 
 
-def score(run: Run) -> list[Score]:
-    """Score a run at every prefix with enough points."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The confidence and the advice at a prefix, and their outcome.
+
+    Attributes:
+        group: The set of the curve.
+        prefix: Share of the energy that the forecast used.
+        points: Points up to there.
+        confidence: Word of confidence; empty without a trend.
+        twice: Relative distance of the median level at twice the energy from the measured one; NaN if not recorded.
+        end: The same at the end of the run.
+        action: The advised action.
+        better: Whether the level was 5 % lower after four times the energy; None if not recorded.
+    """
+
+    group: str
+    prefix: float
+    points: int
+    confidence: str
+    twice: float
+    end: float
+    action: str
+    better: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """Tables of all runs: a row per score, answer and chance."""
+
+    scores: pd.DataFrame
+    answers: pd.DataFrame
+    chances: pd.DataFrame
+
+
+def evaluate(run: Run) -> tuple[list[Score], list[Answer], list[tuple[str, float, float, bool]]]:
+    """Evaluate a run at every prefix with enough points."""
     end = run.x >= END * run.x[-1]
     log_y, log_x = float(np.log(run.y[end]).mean()), float(np.log(run.x[end]).mean())
-    fits = {p: fitted(run, p) for p in {*PREFIXES, *(later for pair in LATER.values() for later in pair)}}
-    return [_compared(run, p, fits, log_x, log_y) for p in PREFIXES if fits[p] is not None]
+    shares = {*ANSWERED, *WITHIN, *(later for pair in LATER.values() for later in pair)}
+    fits = {share: fitted(run, share) for share in shares}
+    scores = [_compared(run, p, fits, log_x, log_y) for p in PREFIXES if fits[p] is not None]
+    answers = [_answered(run, p, fit, log_x, log_y) for p in ANSWERED if (fit := fits[p]) is not None]
+    return scores, answers, list(_chances(run, fits))
 
 
 def fitted(run: Run, prefix: float) -> CurveFit | None:
@@ -111,8 +160,32 @@ def _compared(
         simple_error=simple[0],
         simple_factor=simple[1],
         last_error=abs(last),
-        stable=tuple(_kept(forecast, fits[later], log_y) for later in LATER.get(prefix, ())),
+        reachable=forecast.verdict is Verdict.REACHABLE,
+        stable=tuple(_kept(forecast.median, fits[later], log_y) for later in LATER.get(prefix, ())),
+        stable_level=tuple(
+            _kept_level(median + log_y, fits[later], log_x) for later in LATER.get(prefix, ())
+        ),
     )
+
+
+def _answered(run: Run, prefix: float, fit: CurveFit, log_x: float, log_y: float) -> Answer:
+    outlook = outlook_of(fit, (), ())
+    after = _level(run, prefix * ADVISED) if prefix * ADVISED <= 1.0 else math.nan
+    has_trend = outlook.has_trend
+    return Answer(
+        group=run.group,
+        prefix=prefix,
+        points=fit.points,
+        confidence=(confidence_of(outlook) or "") if has_trend else "",
+        twice=_distance(fit, AHEAD * fit.joules, _level(run, AHEAD * prefix)) if has_trend else math.nan,
+        end=_distance(fit, math.exp(log_x), math.exp(log_y)) if has_trend else math.nan,
+        action=advised(outlook).value,
+        better=None if math.isnan(after) else after <= (1.0 - BETTER) * fit.level,
+    )
+
+
+def _distance(fit: CurveFit, joules: float, level: float) -> float:
+    return abs(fit.loss_at(joules).median / level - 1.0)
 
 
 def _log_interval(fit: CurveFit, log_x: float, log_y: float, last: float) -> tuple[float, float, float]:
@@ -124,13 +197,20 @@ def _log_interval(fit: CurveFit, log_x: float, log_y: float, last: float) -> tup
     return low, median, high
 
 
-def _kept(earlier: Forecast, later: CurveFit | None, log_y: float) -> bool | None:
-    if later is None or math.isnan(earlier.median):
+def _kept(median: float, later: CurveFit | None, log_y: float) -> bool | None:
+    if later is None or math.isnan(median):
         return None
     forecast = later.joules_at(math.exp(log_y))
     if forecast.verdict is Verdict.REACHED or math.isnan(forecast.median):
         return None
-    return forecast.low <= earlier.median <= forecast.high
+    return forecast.low <= median <= forecast.high
+
+
+def _kept_level(log_median: float, later: CurveFit | None, log_x: float) -> bool | None:
+    if later is None or not later.has_forecast or math.isnan(log_median):
+        return None
+    interval = later.loss_at(math.exp(log_x))
+    return interval.low <= math.exp(log_median) <= interval.high
 
 
 def _simple(x: np.ndarray, y: np.ndarray, log_x: float, log_y: float) -> tuple[float, float]:
@@ -155,17 +235,22 @@ def _simple(x: np.ndarray, y: np.ndarray, log_x: float, log_y: float) -> tuple[f
     return error, abs(math.log(joules) - log_x) if 0.0 < joules < math.inf else math.inf
 
 
-def score_all(runs: list[Run]) -> pd.DataFrame:
-    """Score every run at every prefix, on two processes."""
+def evaluate_all(runs: list[Run]) -> Evaluation:
+    """Evaluate every run at every prefix, on two processes."""
     with ProcessPoolExecutor(2) as pool:
-        scores = [one for part in pool.map(score, runs, chunksize=4) for one in part]
-    return pd.DataFrame([asdict(one) for one in scores])
+        parts = list(pool.map(evaluate, runs, chunksize=4))
+    scores, answers, chances = ([row for part in parts for row in part[k]] for k in range(3))
+    return Evaluation(
+        scores=pd.DataFrame([asdict(one) for one in scores]),
+        answers=pd.DataFrame([asdict(one) for one in answers]),
+        chances=pd.DataFrame(chances, columns=["group", "ratio", "p", "reached"]),
+    )
 
 
-def chances(run: Run) -> Iterator[tuple[str, float, float, bool]]:
+def _chances(run: Run, fits: dict[float, CurveFit | None]) -> Iterator[tuple[str, float, float, bool]]:
     """Yield the set, the multiple, the probability of reaching a target within it, and whether the run did."""
     for prefix, ratios in WITHIN.items():
-        fit = fitted(run, prefix)
+        fit = fits[prefix]
         if fit is None:
             continue
         for ratio in ratios:
@@ -180,16 +265,8 @@ def chances(run: Run) -> Iterator[tuple[str, float, float, bool]]:
 
 
 def _level(run: Run, share: float) -> float:
+    """Return the geometric mean level around a share of the energy; NaN where it is not recorded."""
+    if share > 1.0:
+        return math.nan
     near = np.abs(run.x / run.x[-1] - share) <= NEAR * share
     return float(np.exp(np.log(run.y[near]).mean())) if near.any() else math.nan
-
-
-def all_chances(runs: list[Run]) -> pd.DataFrame:
-    """Collect the probabilities of every run, on two processes."""
-    with ProcessPoolExecutor(2) as pool:
-        rows = [row for part in pool.map(_listed, runs, chunksize=4) for row in part]
-    return pd.DataFrame(rows, columns=["group", "ratio", "p", "reached"])
-
-
-def _listed(run: Run) -> list[tuple[str, float, float, bool]]:
-    return list(chances(run))

@@ -10,6 +10,7 @@ from forecast_anchors import REFERENCE
 from forecast_scores import LATER, PREFIXES
 
 from profiler.records import CurveState, Verdict
+from profiler.reporting.answer import Action, Confidence
 
 SMALLEST = 0.02
 """Errors are compared as ratios down to this many percent."""
@@ -106,13 +107,57 @@ def states_table(scores: pd.DataFrame) -> Iterator[str]:
 
 
 def stability_table(scores: pd.DataFrame) -> Iterator[str]:
-    """Yield how often a later fit excludes the earlier median energy at the end level."""
-    yield from header("fitted on", "and again on", "fits", "earlier median excluded %")
+    """Yield how often the interval of a later fit excludes the earlier median, of joules and of the end level."""
+    yield from header("fitted on", "and again on", "fits", "joules excluded %", "of them given as a point",
+                      "joules excluded, points only %", "level excluded %")  # fmt: skip
     for prefix, laters in LATER.items():
-        kept = scores[scores.prefix == prefix].stable
+        rows = scores[scores.prefix == prefix]
         for k, later in enumerate(laters):
-            known = [pair[k] for pair in kept if pair[k] is not None]
-            yield f"| {prefix} | {later} | {len(known)} | {100.0 * (1.0 - np.mean(known)):.1f} |"
+            joules, points, levels = (
+                [kept[k] for kept in column if kept[k] is not None]
+                for column in (rows.stable, rows[rows.reachable].stable, rows.stable_level)
+            )
+            yield (
+                f"| {prefix} | {later} | {len(joules)} | {_lost(joules)} | {len(points)} | {_lost(points)} | "
+                f"{_lost(levels)} |"
+            )
+
+
+def _lost(kept: list[bool]) -> str:
+    return f"{100.0 * (1.0 - np.mean(kept)):.1f}" if kept else ""
+
+
+def confidence_table(answers: pd.DataFrame) -> Iterator[str]:
+    """Yield the hit rates of each word of confidence."""
+    yield from header("confidence", "forecasts", "sets", "twice the energy recorded", "within 2 % there",
+                      "within 5 % there", "within 2 % at the end", "within 5 % at the end",
+                      "fewest points")  # fmt: skip
+    for word in Confidence:
+        rows = answers[answers.confidence == word.value]
+        twice = rows.twice.dropna()
+        shares = [
+            f"{100.0 * (errors <= limit).mean():.0f} %" if len(errors) else ""
+            for errors in (twice, rows.end)
+            for limit in (0.02, 0.05)
+        ]
+        yield (
+            f"| {word.value} | {len(rows)} | {rows.group.nunique()} | {len(twice)} | "
+            + " | ".join(shares)
+            + f" | {rows.points.min() if len(rows) else ''} |"
+        )
+
+
+def advice_table(answers: pd.DataFrame) -> Iterator[str]:
+    """Yield how often each advice was given, and was right where four times the energy is recorded."""
+    yield from header("advice", "forecasts", "four times the energy recorded", "5 % better by then", "right")
+    for action in Action:
+        rows = answers[answers.action == action.value]
+        known = rows[rows.better.notna()]
+        better = known.better.astype(float).mean() if len(known) else math.nan
+        right = {Action.GO_ON: better, Action.ANNEAL: better, Action.STOP: 1.0 - better}.get(action, math.nan)
+        cells = ("" if math.isnan(share) else f"{100.0 * share:.0f} %" for share in (better, right))
+        if len(rows):
+            yield f"| {action.value} | {len(rows)} | {len(known)} | " + " | ".join(cells) + " |"
 
 
 def chances_table(chances: pd.DataFrame) -> Iterator[str]:

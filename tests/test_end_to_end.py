@@ -173,3 +173,11 @@ def test_the_digits_example_forecasts_a_logged_metric():
     assert run.metrics["name"].unique().tolist() == ["val_error"]
     assert printed
     assert printed[0].startswith("Validation error now")
+
+
+@pytest.mark.slow
+def test_each_example_of_a_curve_without_a_forecast_has_its_state(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = subprocess.run(example("curve_states.py"), capture_output=True, text=True, check=True)
+    found = dict(re.findall(r"^([a-z-]+): ([a-z_]+)\. ", done.stdout, re.MULTILINE))
+    assert found == {"converged": "flat", "raised-rate": "diverged", "policy": "not_a_progress_measure"}

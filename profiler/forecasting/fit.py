@@ -246,7 +246,7 @@ def _fitted(
     fine: FineBins, curve: Curve, repairs: Repairs, context: FitContext, assessment: Assessment
 ) -> CurveFit:
     metric = context.metric
-    posterior = infer(curve, context)
+    posterior = infer(curve, context, is_flat=assessment.state is CurveState.FLAT)
     untested: dict[str, Predictive | Standstill] = {
         **predictives(posterior.nodes, context, curve.last_joules)
     }

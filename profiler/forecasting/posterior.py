@@ -121,19 +121,27 @@ class Posterior:
     log_v: FloatArray
 
 
-def infer(curve: Curve, context: FitContext, *, refine: float = 1.0) -> Posterior:
+def infer(curve: Curve, context: FitContext, *, refine: float = 1.0, is_flat: bool = False) -> Posterior:
     """Return the posterior of a curve.
 
     Args:
         curve: The binned curve.
         context: Information beside the points.
         refine: Multiplies the number of grid lines.
+        is_flat: Whether the curve stands still.
 
     Raises:
         UsageError: The lower bound is not under the curve.
     """
     log_v, progress = _axis(curve, context)
-    evidence = gather(curve, context.priors, log_v=log_v, progress=progress, lower_bound=context.lower_bound)
+    evidence = gather(
+        curve,
+        context.priors,
+        log_v=log_v,
+        progress=progress,
+        lower_bound=context.lower_bound,
+        is_flat=is_flat,
+    )
     nodes = fit_nodes(evidence, refine=refine)
     log_mean = nodes.mass @ nodes.log_levels(log_v, np.zeros_like(log_v) if progress is None else progress)
     return Posterior(nodes=nodes, log_mean=log_mean, log_v=log_v)
@@ -254,7 +262,13 @@ class Evidence:
 
 
 def gather(
-    curve: Curve, priors: Priors, *, log_v: FloatArray, progress: FloatArray | None, lower_bound: float
+    curve: Curve,
+    priors: Priors,
+    *,
+    log_v: FloatArray,
+    progress: FloatArray | None,
+    lower_bound: float,
+    is_flat: bool = False,
 ) -> Evidence:
     """Collect the data that curves are weighted by.
 
@@ -264,6 +278,7 @@ def gather(
         log_v: Log of energy / energy at the last point in each bin, on the axis of the curves.
         progress: Anneal progress in each bin less that at the last point, if the learning rate is known.
         lower_bound: A value that the floor cannot be under.
+        is_flat: Whether the curve stands still.
 
     Raises:
         UsageError: The lower bound is not under the curve.
@@ -274,7 +289,9 @@ def gather(
         raise UsageError(f"lower_bound={lower_bound:g} is not under the curve, which is at {level:.4g}.")
     first = _starts(log_v.size, priors)
     masked = weight[:, None] * (np.arange(log_v.size)[:, None] >= first)
-    gains, gain_prior = _gains(priors) if progress is not None else (np.zeros(1), np.zeros(1))
+    gains, gain_prior = np.zeros(1), np.zeros(1)
+    if progress is not None:
+        gains, gain_prior = _gains(priors, is_flat=is_flat)
     return Evidence(
         log_v=log_v,
         log_y=curve.log_values - curve.log_values[-1],
@@ -306,10 +323,14 @@ def _start_prior(starts: int, priors: Priors) -> FloatArray:
     return np.asarray(np.log(np.append(1.0 - late, rest)))
 
 
-def _gains(priors: Priors) -> tuple[FloatArray, FloatArray]:
+def _gains(priors: Priors, *, is_flat: bool) -> tuple[FloatArray, FloatArray]:
     z = np.linspace(-2.4, 2.4, GAINS)
-    mass = np.exp(-0.5 * z**2)
-    return np.asarray(priors.anneal_gain * np.exp(priors.anneal_spread * z)), np.log(mass / mass.sum())
+    mass = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
+    gains = priors.anneal_gain * np.exp(priors.anneal_spread * z)
+    if is_flat and priors.anneal_none > 0.0:
+        gains = np.append(0.0, gains)
+        mass = np.append(priors.anneal_none, (1.0 - priors.anneal_none) * mass)
+    return np.asarray(gains), np.log(mass)
 
 
 def _roughness(x: FloatArray, y: FloatArray) -> float:

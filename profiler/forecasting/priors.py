@@ -65,6 +65,7 @@ class Priors:
         recency: The weight of a bin is (joules / last joules) to this power.
         anneal_gain: Median log level that annealing the learning rate to zero removes.
         anneal_spread: Standard deviation of its logarithm.
+        anneal_none: Probability that annealing removes nothing from a curve that stands still, as in many fine-tunings.
         rate_unknown: Departures from the curve when the learning rate is not known.
         rate_known: The same when it is.
     """
@@ -84,6 +85,7 @@ class Priors:
     recency: float = 2.0
     anneal_gain: float = 0.05
     anneal_spread: float = 0.35
+    anneal_none: float = 0.6
     rate_unknown: ModelError = ModelError(
         below=0.55, above=0.1, least_below=0.002, least_above=0.001, sudden=10.0, lean=0.1, sharpness=2.0
     )

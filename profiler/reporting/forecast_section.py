@@ -236,8 +236,12 @@ def _last_finite(fit: "CurveFit") -> float:
 
 def _diverged_step(fit: "CurveFit", step_at: Callable[[float], int | None]) -> int | None:
     """Return the step of the last finite value before a non-finite tail."""
-    is_nonfinite = fit.state is CurveState.DIVERGED and _last_finite(fit) < fit.joules
-    return step_at(_last_finite(fit)) if is_nonfinite else None
+    last = _last_finite(fit)
+    if fit.state is not CurveState.DIVERGED or last >= fit.joules:
+        return None
+    # The fit has every step of the run; the trace of the learning rate is thinned.
+    steps = fit.history.context.step_at
+    return step_at(last) if steps is None else steps.at(last)
 
 
 def _planned_end(fit: "CurveFit") -> PlannedEnd | None:

@@ -163,6 +163,26 @@ def test_plateau_before_a_planned_decay_is_not_out_of_reach(decay):
     assert fit.joules_at(1.98, scenario="annealed").verdict is not Verdict.UNREACHABLE
 
 
+def test_assumed_anneal_does_not_move_the_median_of_a_flat_curve():
+    """Nothing was annealed so far, so that the gain is unknown: the interval has it, the median does not."""
+    x = np.arange(1.0, 1001.0)
+    values = noisy(1.0 + np.exp(-x / 10.0), 0.01)
+    plan = ([0.0, 1500.0, 2000.0], [1.0, 1.0, 0.0])
+    withheld, planned = fit_curve(x, values), fit_curve(x, values, planned_learning_rate=plan)
+    assert withheld.state is planned.state is CurveState.FLAT
+    end = planned.loss_at(2000.0)
+    assert end.median == pytest.approx(withheld.loss_at(2000.0).median, rel=0.005)
+    assert end.low < 0.96
+
+
+def test_anneal_that_moved_nothing_is_not_expected_to():
+    x = np.arange(1.0, 1501.0)
+    values = noisy(1.0 + np.exp(-x / 10.0), 0.01)
+    end = fit_curve(x, values, planned_learning_rate=([0.0, 2000.0], [1.0, 0.0])).loss_at(2000.0)
+    assert end.low > 0.98
+    assert end.low <= 1.0 <= end.high
+
+
 def test_constant_plan_does_not_revive_a_flat_curve():
     plan = (np.array([0.0, 1e5]), np.array([1e-3, 1e-3]))
     fit = fit_curve(*converged(), planned_learning_rate=plan)
