@@ -1,7 +1,7 @@
 """Train three models whose loss curves support no forecast, and print the report of each.
 
-They are a regression that has converged, a classifier whose learning rate is raised too far, and a policy whose loss does
-not measure progress. Needs torch. About ten seconds on one core.
+They are a regression that has converged, a classifier whose learning rate is raised too far, and a policy whose loss
+does not measure progress. Needs torch. About ten seconds on one core.
 """
 
 import torch
