@@ -1,12 +1,10 @@
 """A metric against energy: its points, the learning rate beside them, and the fit of both."""
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from profiler import lr_plan
 from profiler.errors import ForecastRefusedError, RunDamagedError, UsageError
-from profiler.forecasting.accumulator import RunCurve
 from profiler.forecasting.lr_trace import RateTrace
 from profiler.storage.schema import ALTERNATING_STEPS, RUN_FILE
 
@@ -21,15 +19,6 @@ if TYPE_CHECKING:
 _TRAINING = "training"
 _FEW, _RARE = 3, 0.02
 """Fewer steps of several optimizers, or a smaller share of all, do not make the loss that of a GAN."""
-_COLUMNS = (
-    "cumulative_joules",
-    "total_joules",
-    "loss",
-    "learning_rate",
-    "step",
-    "step_count",
-    "nonfinite_count",
-)
 
 
 def trainings(run: "StoredRun") -> tuple[int, ...]:
@@ -83,25 +72,19 @@ def metric_points(
 
 def learning_rate_trace(run: "StoredRun", training: int | None = None) -> RateTrace:
     """Return the learning rate of a training over joules, recorded and planned; of the last one by default."""
-    return run_curve(run, training).rates
-
-
-def run_curve(run: "StoredRun", training: int | None = None) -> RunCurve:
-    """Feed the stored steps of a training to the accumulator that also runs beside one; the last one by default."""
     # The plan describes the scheduler at work when the recording stopped.
     is_last = training is None or training == trainings(run)[-1]
     total = int(run.meta.get(lr_plan.TOTAL) or 0) or None
-    curve = RunCurve(RateTrace(_plan(run), total) if is_last else RateTrace())
+    trace = RateTrace(_plan(run), total) if is_last else RateTrace()
     steps = _steps_of(run, training)
-    steps = steps[steps["cumulative_joules"].notna()]
-    columns = {name: steps[name].tolist() for name in _COLUMNS}
-    # An empty cell is a missing loss; in a row with non-finite losses it is the mean of no finite ones.
-    columns["loss"] = [
-        None if math.isnan(loss) and not nonfinite else loss
-        for loss, nonfinite in zip(columns["loss"], columns["nonfinite_count"], strict=True)
-    ]
-    curve.add(**columns)
-    return curve
+    joules, rates, numbers = (steps[name] for name in ("cumulative_joules", "learning_rate", "step"))
+    known = joules.notna()
+    if not known.all():
+        joules, rates, numbers = joules[known], rates[known], numbers[known]
+    if len(joules):
+        trace.origin_joules = float(joules.iloc[0] - steps["total_joules"][joules.index[0]])
+        trace.extend(joules.tolist(), rates.tolist(), numbers.tolist())
+    return trace
 
 
 def _plan(run: "StoredRun") -> lr_plan.RatePlan | None:

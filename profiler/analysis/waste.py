@@ -303,6 +303,8 @@ def _take_throttled(run: "StoredRun", ledger: _Ledger) -> None:
 
 def _slowed_seconds(samples: "pd.DataFrame") -> "list[tuple[Array, Array]]":
     """Return for each accelerator the starts and ends of the times at which heat or the supply slowed it."""
+    if not (samples["throttle"].notna() & (samples["throttle"] != "")).any():
+        return []
     found = []
     for name, rows in samples.groupby("domain", sort=False):
         if not kind_of(str(name)).is_accelerator:

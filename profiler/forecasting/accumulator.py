@@ -1,4 +1,4 @@
-"""Loss and learning rate of a run against its energy: one accumulator, fed while training or from stored rows."""
+"""Loss and learning rate of a running run against its energy."""
 
 from collections.abc import Sequence
 from itertools import compress
