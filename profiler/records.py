@@ -413,6 +413,7 @@ class Summary:
         edge_joules: Standard deviation of the total without the uncertainty of the gains, in joules.
         sampler_cpu_seconds: Processor time of the profiler's own thread; None if unknown.
         missing_ranks: Number of ranks of the process group that have no record here.
+        libraries: Libraries of reinforcement learning that the program has imported.
         work: Units of work, such as tokens.
         parameters: Number of trained parameters; None if unknown.
     """
@@ -436,6 +437,7 @@ class Summary:
     edge_joules: float
     sampler_cpu_seconds: float | None = None
     missing_ranks: int = 0
+    libraries: tuple[str, ...] = ()
     work: tuple[Work, ...] = ()
     parameters: int | None = None
 

@@ -196,7 +196,7 @@ def _no_measure(facts: CurveFacts, metric: Metric, *, alternating: bool) -> Asse
             state=CurveState.NOT_A_PROGRESS_MEASURE,
             reason=(
                 "Several optimizers take turns with losses of their own, so a lower loss is not progress. "
-                "Log a metric that measures progress with prof.log."
+                "Log a metric that measures progress with prof.log, such as a score of generated samples."
             ),
         )
     share = facts.negative / max(facts.finite, 1)

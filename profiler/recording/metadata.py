@@ -20,6 +20,7 @@ from profiler.storage.schema import (
     ALTERNATING_STEPS,
     INFERRED_STEPS,
     JOB,
+    LIBRARIES,
     MISSING_RANKS,
     OVERLAPPING_PHASES,
     ROWS_LOST,
@@ -30,6 +31,7 @@ from profiler.storage.schema import (
 from profiler.units import NANOSECONDS_PER_SECOND
 from profiler.work import SECTION as WORK
 
+_LIBRARIES = ("stable_baselines3", "gymnasium")
 _REPORTED = ("torch", "nvidia-ml-py", "psutil", "codecarbon")
 
 
@@ -45,6 +47,11 @@ def versions() -> dict[str, str]:
     if torch is not None:
         found["torch"] = str(torch.__version__)
     return found
+
+
+def libraries() -> tuple[str, ...]:
+    """Return the libraries of reinforcement learning that the program has imported."""
+    return tuple(name for name in _LIBRARIES if name in sys.modules)
 
 
 def head(
@@ -158,6 +165,7 @@ def body(
         TOTALS: None if totals is None else dict(totals),
         **({ROWS_LOST: dict(rows_lost)} if rows_lost else {}),
         **{key: count for key, count in counts.items() if count},
+        **({LIBRARIES: list(imported)} if (imported := libraries()) else {}),
         **({OVERLAPPING_PHASES: list(overlapping_phases)} if overlapping_phases else {}),
         **({WORK: dict(work)} if work else {}),
     }

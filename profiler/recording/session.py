@@ -405,6 +405,7 @@ class Session:
             **totals.as_summary_fields(metered=bool(self._meters.counted)),
             edge_joules=pipeline.edge_joules,
             sampler_cpu_seconds=self._sampler.cost.cpu_seconds,
+            libraries=metadata.libraries(),
             missing_ranks=self._missing_ranks,
             work=read_work({WORK: self._work_section()}, totals.steps, is_continued=self.resumed is not None),
             parameters=self._hooks.parameter_count,

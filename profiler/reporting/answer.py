@@ -231,7 +231,8 @@ def _advice(report: "Report", action: Action | None, spent: float) -> str:
     if action is Action.FIX:
         return _fix(report, metric)
     if action is Action.CHANGE_METRIC:
-        return outlook.state_reason if outlook is not None else report.refused
+        reason = outlook.state_reason if outlook is not None else report.refused
+        return f"{reason} {text.reward_to_log(report.summary.libraries)}".rstrip()
     if action is Action.TOO_EARLY:
         return f"Too early to advise. {_needed(report)}"
     if report.state is CurveState.FLAT and action is Action.STOP:

@@ -1063,3 +1063,20 @@ def _kept(one: "AdviceTest") -> str:
 def setting(value: object) -> str:
     """Format a value of the user's configuration."""
     return ABSENT if value is None else one_line(str(value))
+
+
+_REWARDS = {
+    "stable_baselines3": (
+        "For stable-baselines3 that is ep_rew_mean, the mean reward of the last episodes: log it with the callback in "
+        "examples/integrations/stable_baselines3_callback.py."
+    ),
+    "gymnasium": (
+        "For gymnasium that is the return of each finished episode, which RecordEpisodeStatistics puts into the infos "
+        'as ["episode"]["r"]: log it with prof.log(episodic_return=...).'
+    ),
+}
+
+
+def reward_to_log(libraries: "Sequence[str]") -> str:
+    """Return the name of the metric that measures progress in a library of reinforcement learning, or nothing."""
+    return next((sentence for name, sentence in _REWARDS.items() if name in libraries), "")

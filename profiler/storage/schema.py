@@ -48,6 +48,8 @@ UNRECORDED_PROCESSES = "unrecorded_processes"
 """Key of ``run.json``: number of child processes that trained and whose steps are in no row. Since schema 1.1."""
 INFERRED_STEPS = "inferred_steps"
 """Key of ``run.json``: number of the first steps, which were inferred from backward passes. Since schema 1.1."""
+LIBRARIES = "libraries"
+"""Key of ``run.json``: libraries of reinforcement learning that the program has imported. Since schema 1.1."""
 OVERLAPPING_PHASES = "overlapping_phases"
 """Key of ``run.json``: names of phases that were open at the same time in different tasks. Since schema 1.1."""
 _EXACT_AS_FLOAT = 10**15

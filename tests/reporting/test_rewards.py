@@ -1,0 +1,35 @@
+"""Advice for reinforcement learning, whose loss does not measure progress."""
+
+import json
+
+import pytest
+
+from profiler import EnergyProfiler
+from profiler.recording import metadata
+from profiler.reporting import report_of
+from tests.support.scripted_tables import Script
+from tests.support.small_training import scripted, train
+
+
+@pytest.mark.parametrize(
+    ("libraries", "name"),
+    [(["gymnasium", "stable_baselines3"], "ep_rew_mean"), (["gymnasium"], '["episode"]["r"]'), ([], "")],
+)
+def test_advice_for_a_loss_that_is_no_measure_names_the_reward(tmp_path, libraries, name):
+    """The loss of a policy gradient has both signs."""
+    script = Script(tmp_path / "run")
+    for number in range(200):
+        script.step(-1.0 if number % 2 else 1.0)
+    if libraries:
+        script.meta["libraries"] = libraries
+    advice = " ".join(report_of(script.run()).answer.advice.split())
+    assert "does not measure progress" in advice
+    assert name in advice
+    assert ("log it with" in advice) == bool(libraries)
+
+
+def test_libraries_of_reinforcement_learning_are_recorded(tmp_path, monkeypatch):
+    monkeypatch.setitem(metadata.sys.modules, "gymnasium", json)
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
+        train(3)
+    assert prof.run.meta["libraries"] == ["gymnasium"]
