@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from profiler.analysis.curve import trainings
 from profiler.analysis.waste import standard_error
 from profiler.errors import ForecastRefusedError
+from profiler.forecasting.smoothing import NEIGHBOURS
 from profiler.records import Domain, Provenance, Verdict
 from profiler.storage.schema import CATEGORIES, category_of
 from profiler.uncertainty import Z_90
@@ -183,7 +184,15 @@ def _relative_error(values: "Array") -> float:
 
 def level_error(fit: "CurveFit") -> float:
     """Return the standard deviation of the log level of a smoothed curve."""
-    return max((fit.log_now[2] - fit.log_now[0]) / 2.0 / Z_90, _LEAST_ERROR)
+    import numpy as np
+
+    stated = (fit.log_now[2] - fit.log_now[0]) / 2.0 / Z_90
+    if stated > 0.0 or not len(fit.smoothed.log_values):
+        return max(stated, _LEAST_ERROR)
+    # A curve without a trend states no interval: the scatter of its points around their average takes its place.
+    levels = np.interp(fit.curve.joules, fit.smoothed.joules, fit.smoothed.log_values)
+    scatter = 1.4826 * float(np.median(np.abs(fit.curve.log_values - levels)))
+    return max(scatter / math.sqrt(2 * NEIGHBOURS + 1), _LEAST_ERROR)
 
 
 def explain(

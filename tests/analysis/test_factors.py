@@ -111,6 +111,18 @@ def test_noise_of_the_loss_widens_the_steps(tmp_path):
     assert noise.high / noise.low > quiet.high / quiet.low
 
 
+def test_a_curve_that_diverged_has_the_uncertainty_of_its_scatter(tmp_path):
+    rng = np.random.default_rng(4)
+
+    def broken(number):
+        return law(number) * math.exp(0.05 * rng.standard_normal()) if number < 500 else math.nan
+
+    found = factors(why(scripted(tmp_path / "a", loss=broken), scripted(tmp_path / "b", loss=broken)))
+    steps = found["steps_to_level"]
+    assert steps.high / steps.low > 1.05
+    assert steps.low <= 1.0 <= steps.high
+
+
 def test_a_level_may_be_given(tmp_path):
     found = why(scripted(tmp_path / "a"), scripted(tmp_path / "b", pace=2), level=2.0)
     assert found.level == 2.0

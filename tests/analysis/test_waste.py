@@ -60,6 +60,17 @@ def test_losses_that_became_finite_again_are_no_waste(script):
     assert waste_of(script.run()) == {}
 
 
+def test_each_training_of_a_process_is_judged_alone(script):
+    for number in range(1, 301):
+        script.step(law(number) if number <= 200 else math.nan)
+    script.span("evaluation", 1.0)
+    for number in range(1, 301):
+        script.step(law(number), training=1)
+    found = waste_of(script.run())
+    assert set(found) == {"nonfinite"}
+    holds(found["nonfinite"], (100 * SECONDS + 1.0) * WATTS)
+
+
 def test_a_run_of_nan_only_is_all_waste_from_the_first_step(script):
     script.span("setup", 2.0)
     for _ in range(50):
