@@ -23,6 +23,7 @@ from profiler.energy_profiler import JOB_KEY
 from profiler.errors import UsageError
 from profiler.forecasting.binning import CurveBins
 from profiler.forecasting.lr_trace import RateTrace
+from profiler.integrations.callback_base import EPOCH_JOULES
 from profiler.monitoring import metrics, monitor, status_line
 from profiler.monitoring.live_curve import LiveCurve
 from profiler.monitoring.live_forecast import LiveForecast, forecast_run
@@ -133,7 +134,7 @@ def test_every_key_is_documented():
         prices=Prices(grid_gco2e_per_kwh=1.0, price_per_kwh=1.0),
     )
     text = (Path(__file__).parents[2] / "docs" / "live.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"`([a-z]+/\w+)`", text)) == set(found) | {STEP_KEY, JOB_KEY}
+    assert set(re.findall(r"`([a-z]+/\w+)`", text)) == set(found) | {STEP_KEY, JOB_KEY, EPOCH_JOULES}
 
 
 def test_unknown_values_are_absent():
