@@ -357,7 +357,7 @@ class Meters:
     @property
     def unconfirmed_variance(self) -> float:
         """Variance, in square joules, of counted energy that the counters have not shown yet."""
-        return sum(meter.timeline.overestimate_joules**2 for meter in self.counted)
+        return sum(meter.timeline.unconfirmed_sigma**2 for meter in self.counted)
 
     def gap_energy(self) -> tuple[float, float, float]:
         """Return the joules of the counted domains in all, in gaps between readings, and estimated in such gaps."""

@@ -180,6 +180,7 @@ class Timeline:
         self._interval_ns = 0
         self._is_after_gap = False
         self._largest_watts = 0.0
+        self._shown_ns = 0
         self._blur = 0.0
         self._watts = 0.0
         self._raw: float | None = None
@@ -255,6 +256,7 @@ class Timeline:
         # Bridged energy is already in rows, so the gain that covers the same time only counts beyond it.
         counted = min(moved, self._overestimate)
         self._overestimate -= counted
+        self._shown_ns = time_ns
         is_gap, self._is_after_gap = self._is_after_gap, False
         if is_gap:
             self.gap_joules += moved - counted
@@ -285,6 +287,9 @@ class Timeline:
             return False
         self._variances = _NO_VARIANCES
         self._add_drift(time_ns, joules)
+        is_power = len(self._times) > 1 or not self._starts_roughly  # see _edge
+        if self._times and is_power and not bridged:
+            self._largest_watts = max(self._largest_watts, self._watts)
         self._blurs.append(self._blur)
         self._times.append(time_ns)
         self._joules.append(joules)
@@ -318,9 +323,16 @@ class Timeline:
         return self._drifts[after - 1] if after else 0.0
 
     @property
-    def overestimate_joules(self) -> float:
-        """Bridged energy that the counter has not shown yet, in joules."""
-        return self._overestimate
+    def unconfirmed_sigma(self) -> float:
+        """Standard deviation of the bridged energy that the counter has not shown yet, in joules.
+
+        The power may have been anything up to the largest that was seen before.
+        """
+        if not self._overestimate:
+            return 0.0
+        seconds = (self._times[-1] - self._shown_ns) / NANOSECONDS_PER_SECOND
+        most = seconds * self._largest_watts
+        return max(self._overestimate, (most - self._overestimate) / Z_90)
 
     def _count_bridge(self, joules: float, seconds: float) -> None:
         self.bridged_joules += joules

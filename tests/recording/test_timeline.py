@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from profiler.recording.timeline import SensorTraits, Timeline
 from profiler.records import Domain, Provenance, Reading
 from profiler.testing.replay import ScriptedMeter, Waveform
+from profiler.uncertainty import Z_90
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
 
 COUNTER = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER)
@@ -301,3 +302,16 @@ def test_pruning_changes_nothing_after_it(steps, share):
     for t in (before, *(t for t in times if t >= before)):
         assert pruned.joules_at(t) == whole.joules_at(t)
         assert pruned.sigma_at(t) == whole.sigma_at(t)
+
+
+@pytest.mark.parametrize("end", [10.4, 11.4, 13.0])
+def test_interval_covers_a_rise_of_power_after_the_last_reading(end):
+    """The sensor fails when power rises from 100 W to 400 W, as it did before, and the run ends."""
+    wave = Waveform.square(low=100.0, high=400.0, period_seconds=10.0)
+    times = [0.1 * n for n in range(1, 101)]
+    timeline = filled(*(energy(seconds, wave.joules(seconds)) for seconds in times))
+    timeline.bridge_to(round(end * SECOND))
+    bridged = timeline.bridged_joules
+    missing = wave.joules(end) - wave.joules(0.1) - at(timeline, end)
+    assert missing > Z_90 * bridged, "more than the bridged energy itself is missing"
+    assert missing <= Z_90 * timeline.unconfirmed_sigma * (1 + 1e-6)
