@@ -1,6 +1,5 @@
 """Units of work of a training, such as tokens: amounts per step, their totals, and the section of ``run.json``."""
 
-import math
 import re
 import threading
 from collections.abc import Mapping, Sequence
@@ -14,6 +13,10 @@ SECTION = "work"
 PARAMETERS = "parameters"
 _NAME = re.compile(r"[A-Za-z_]\w{0,63}")
 _MOST_UNITS = 20
+_MOST_AMOUNT = 1e100
+"""The sum of greater ones over a run might not be finite, which ``run.json`` cannot hold."""
+_HOST = 1
+"""DLPack's number of the host."""
 
 
 def checked_work(per_step: object) -> dict[str, float]:
@@ -44,18 +47,21 @@ def is_unit(name: object) -> bool:
 
 
 def amount_of(value: Any) -> float | None:
-    """Convert an amount to a number; None if it is unknown, negative or not a number."""
+    """Convert an amount to a number; None if it is unknown, negative, over 1e100 or not a number."""
     if isinstance(value, bool | str) or value is None:
         return None
-    if (
-        getattr(getattr(value, "device", None), "type", "cpu") != "cpu"
-    ):  # reading it would wait for the device
-        return None
     try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
+        number = None if _is_on_device(value) else float(value)
+    except Exception:  # noqa: BLE001 - an object of the training may raise anything, and it must not notice
         return None
-    return number if math.isfinite(number) and number >= 0 else None
+    return number if number is not None and 0 <= number <= _MOST_AMOUNT else None
+
+
+def _is_on_device(value: Any) -> bool:
+    """Return whether reading a value might wait for a device: a tensor there, or an array still being computed."""
+    if getattr(getattr(value, "device", None), "type", "cpu") != "cpu" or hasattr(value, "is_ready"):
+        return True
+    return hasattr(value, "__dlpack_device__") and int(value.__dlpack_device__()[0]) != _HOST
 
 
 class WorkCounter:
@@ -69,6 +75,7 @@ class WorkCounter:
         self._per_step = dict(per_step)
         self._totals: dict[str, float] = {}
         self._calls: dict[str, int] = {}
+        self._missed: set[str] = set()
         self._lock = threading.Lock()
 
     def add(self, unit: str, amount: float) -> None:
@@ -77,6 +84,12 @@ class WorkCounter:
             if unit in self._totals or len(self._totals) < _MOST_UNITS:
                 self._totals[unit] = self._totals.get(unit, 0.0) + amount
                 self._calls[unit] = self._calls.get(unit, 0) + 1
+
+    def miss(self, unit: str) -> None:
+        """Note that an amount is unknown, and with it the total. Thread-safe."""
+        with self._lock:
+            if unit in self._missed or len(self._missed) < _MOST_UNITS:
+                self._missed.add(unit)
 
     def section(self, steps: int | None, parameters: int | None = None) -> dict[str, Any]:
         """Return the section for ``run.json``; the total of a unit that some steps lack is null.
@@ -90,7 +103,7 @@ class WorkCounter:
             found[unit] = {"per_step": amount, **({} if steps is None else {"total": amount * steps})}
         for unit, total in self._totals.items() if steps is not None else ():
             calls = self._calls[unit]
-            is_known = steps is not None and calls >= steps
+            is_known = steps is not None and calls >= steps and unit not in self._missed
             found[unit] = {"counted": total, "calls": calls, "total": total if is_known else None}
         return found
 
@@ -110,7 +123,9 @@ def read_work(meta: Mapping[str, Any], steps: int, *, is_continued: bool) -> tup
         per_step, calls = known.get("per_step"), known.get("calls") or 0
         total = per_step * steps if per_step else known.get("total")
         reason = ""
-        if total is None and calls:
+        if total is None and calls >= steps > 0:
+            reason = f"an amount of {unit} was not a number, so their energy each is unknown"
+        elif total is None and calls:
             reason = (
                 f"{unit} are known for {calls:,} of {steps:,} steps only, so their energy each is unknown"
             )

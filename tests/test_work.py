@@ -2,6 +2,7 @@
 
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -60,7 +61,8 @@ def test_a_running_run_has_no_total_yet():
 @pytest.mark.parametrize(
     ("value", "expected"),
     [(3, 3.0), (torch.tensor(4), 4.0), (True, None), ("5", None), (-1, None), (math.nan, None), (None, None),
-     (torch.ones(2), None), (torch.empty(1, device="meta"), None)],
+     (torch.ones(2), None), (torch.empty(1, device="meta"), None), (1e300, None),
+     (SimpleNamespace(is_ready=bool, __float__=float), None)],
 )  # fmt: skip
 def test_an_amount_is_a_number_in_host_memory(value, expected):
     assert amount_of(value) == expected
@@ -127,6 +129,32 @@ def test_unknown_work_of_one_step_is_not_zero(tmp_path, capfd):
     assert "39 of 40 steps" in text.replace("\n        ", " ")
     assert json.loads(render(report_of(run), ".json"))["work"]["tokens"]["joules_each"] is None
     assert "prof.step(tokens=...) got str" in capfd.readouterr().err
+
+
+class Hostile:
+    """An object of the training that cannot be converted."""
+
+    def __float__(self):
+        raise LookupError("no number here")
+
+
+def test_hostile_amounts_leave_the_training_and_the_record_intact(tmp_path):
+    amounts = {"tokens": 1e308, "images": Hostile(), "parameters": 5, "a b": 1}
+    run = recorded(tmp_path, lambda prof, step: prof.step(**amounts))
+    assert run.meta["status"] == "completed"
+    assert len(run.steps) == 40
+    assert run.summary().work == ()
+    assert "parameters" in " ".join(run.warnings)
+
+
+def test_one_unknown_amount_among_several_per_step_makes_the_total_unknown(tmp_path):
+    def count(prof, step):
+        for part in range(4):
+            prof.add_work(tokens=None if step == part == 3 else 8)
+
+    (work,) = recorded(tmp_path, count).summary().work
+    assert work.total is None
+    assert "was not a number" in work.reason
 
 
 def test_hardware_is_stored(tmp_path):

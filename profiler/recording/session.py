@@ -36,7 +36,7 @@ from profiler.torch_hooks import lr_simulation
 from profiler.torch_hooks.manager import HookManager
 from profiler.units import NANOSECONDS_PER_SECOND
 from profiler.work import SECTION as WORK
-from profiler.work import WorkCounter, amount_of, read_work
+from profiler.work import WorkCounter, amount_of, is_unit, read_work
 
 _CHECKPOINT_VERSION = 1
 _NOT_USED = "{refusal.reason}, so this meter is not used. {refusal.remedy}"
@@ -177,6 +177,7 @@ class Session:
         self._find_group(end_ns)
         self._meters.close(end_ns)
         schedule = self._hooks.schedulers.most_active()
+        self._step_callback.leave()  # the end of the window sends events, and on_budget= may raise SystemExit
         self._hooks.detach(self._sink)
         self.status = status
         try:
@@ -303,9 +304,15 @@ class Session:
         """Count the work of a step of this process, by unit; an amount that is not a number stays unknown."""
         for unit, value in amounts.items():
             amount = amount_of(value)
-            if amount is not None:
+            if not is_unit(unit):
+                self._warnings.warn(
+                    f"prof.step() got {unit!r:.100}, which is not the name of a unit of work, and ignored it"
+                )
+            elif amount is not None:
                 self._work.add(unit, amount)
-            elif value is not None:
+            else:
+                self._work.miss(unit)
+            if amount is None and value is not None:
                 self._warnings.warn(
                     f"prof.step({unit}=...) got {type(value).__name__} that is not a positive number; the {unit} of "
                     "the run are unknown"

@@ -38,6 +38,10 @@ class StepCallback:
                 self._hooks.join(self._sink)
             self._actions[name] = action
 
+    def leave(self) -> None:
+        """Run no more actions when a step ends; those that are left run in :meth:`close`."""
+        self._hooks.leave(self._sink)
+
     def close(self) -> None:
         """Run the actions that no step was left for, and accept no more."""
         with self._lock:
@@ -47,7 +51,7 @@ class StepCallback:
 
     def _on_event(self, _event: StepEvent | None = None) -> None:
         with self._lock:
-            self._hooks.detach(self._sink)
+            self._hooks.leave(self._sink)
             actions, self._actions = self._actions, {}
         for name, action in actions.items():
             try:

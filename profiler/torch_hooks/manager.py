@@ -99,6 +99,10 @@ class HookManager:
         detector = self.detectors.existing()
         if detector is not None:
             detector.close()
+        self.leave(sink)
+
+    def leave(self, sink: Sink) -> None:
+        """Do the same without sending anything, so that a sink may call it while it receives an event."""
         with self._lock:
             self._set_sinks(tuple(other for other in self._sinks if other is not sink))
             if not self._sinks:

@@ -1,8 +1,12 @@
 """Steps of loops without an optimizer of torch, inferred from backward passes."""
 
+import threading
+
 import pytest
 import torch
 
+from profiler.recording.step_callback import StepCallback
+from profiler.recording.warning_log import WarningLog
 from profiler.torch_hooks.context import HookContext
 from profiler.torch_hooks.manager import hook_manager
 from tests.support.loops_page import is_on_page, note_of
@@ -102,6 +106,29 @@ def test_evaluations_of_a_loop_without_an_optimizer_are_found(record):
                     loss_of(model, data)
     assert len(recording.steps) == 12
     assert [begins for _, begins in recording.evaluations] == [True, False] * 3
+
+
+@pytest.mark.usefixtures("without_optimizers")
+def test_an_action_between_steps_after_an_evaluation_does_not_block_the_loop(record):
+    """The end of the evaluation is the event at which the action runs, with a step still to be sent."""
+    calls = []
+
+    def loop():
+        model = network()
+        with record() as recording:
+            callback = StepCallback(hook_manager(), WarningLog(calls.append))
+            train_by_hand(model, 6)
+            model.eval()
+            with torch.no_grad():
+                loss_of(model)
+            callback.schedule("log_to", lambda: calls.append("action"))
+            train_by_hand(model.train(), 3)
+        calls.append(len(recording.steps))
+
+    thread = threading.Thread(target=loop, daemon=True)
+    thread.start()
+    thread.join(20.0)
+    assert calls == ["action", 9]
 
 
 FRESH = """
