@@ -44,7 +44,10 @@ class Inheritance:
 
     def collect_marks(self) -> int:
         """Remove the marks and return their number: that of the processes that have trained unrecorded."""
-        marks = list(node_directory().glob(f"{self._prefix}*"))
+        try:
+            marks = list(node_directory().glob(f"{self._prefix}*"))
+        except OSError:  # no folder for them, so that no process could leave one
+            return 0
         for mark in marks:
             with suppress(OSError):
                 mark.unlink()
@@ -64,22 +67,37 @@ class Inheritance:
 
 
 class Publication:
-    """The environment variable during one recording."""
+    """The environment variable during one recording.
+
+    Attributes:
+        inheritance: Its content.
+        before: Its text to restore; None to remove it.
+    """
 
     def __init__(self, run_path: Path) -> None:
         self.inheritance = Inheritance(run_path=str(run_path))
         self._text = json.dumps(asdict(self.inheritance))
-        self._before = os.environ.get(VARIABLE)
+        self.before = os.environ.get(VARIABLE)
         os.environ[VARIABLE] = self._text
+        _PUBLISHED.append(self)
 
     def withdraw(self) -> None:
-        """Restore the variable, unless another recording has set it since. Safe to call twice."""
+        """Restore the variable, or let a recording that has set it since restore it. Safe to call twice."""
+        if self not in _PUBLISHED:
+            return
+        _PUBLISHED.remove(self)
+        for other in _PUBLISHED:
+            if other.before == self._text:
+                other.before = self.before
         if os.environ.get(VARIABLE) != self._text:
             return
-        if self._before is None:
+        if self.before is None:
             del os.environ[VARIABLE]
         else:
-            os.environ[VARIABLE] = self._before
+            os.environ[VARIABLE] = self.before
+
+
+_PUBLISHED: list[Publication] = []
 
 
 def inherited(environ: Mapping[str, str]) -> Inheritance | None:

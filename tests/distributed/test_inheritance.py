@@ -40,6 +40,16 @@ def test_a_nested_recording_restores_the_variable_of_the_outer_one(tmp_path):
     assert VARIABLE not in os.environ
 
 
+def test_recordings_that_end_in_the_order_of_their_starts_leave_no_variable(tmp_path):
+    first, second, third = (Publication(tmp_path / name) for name in "abc")
+    last = os.environ[VARIABLE]
+    second.withdraw()
+    first.withdraw()
+    assert os.environ[VARIABLE] == last
+    third.withdraw()
+    assert VARIABLE not in os.environ
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"pid": 1}', '{"unknown": 1}', "null"])
 def test_an_unusable_variable_is_ignored(text, monkeypatch):
     assert inherited({VARIABLE: text}) is None
