@@ -22,14 +22,12 @@ class _View:
 
     def __init__(self, optimizer: Any) -> None:
         self.calls = 0
-        self._optimizer = optimizer
         self.param_groups = [
             {"params": [variable.value for variable in optimizer._trainable_variables], "lr": None}  # noqa: SLF001 - no public name
         ]
 
-    def update_rate(self, read: Callable[[Any], Any]) -> None:
+    def update_rate(self, variable: Any, read: Callable[[Any], Any]) -> None:
         """Read the learning rate: a float where it is on the host, else the tensor."""
-        variable = self._optimizer.learning_rate
         tensor = getattr(variable, "value", variable)
         is_readable = not hasattr(tensor, "is_cpu") or tensor.is_cpu
         self.param_groups[0]["lr"] = read(tensor) if is_readable else tensor
@@ -52,7 +50,7 @@ def optimizer_class(keras: Any, warn: Callable[[str], None]) -> Any:
 def around_apply(detectors: StepDetectors) -> Callable[[Any], Callable[..., Any]]:
     """Return the decorator of ``Optimizer.apply``."""
     context, now = detectors.context, detectors.context.now
-    views: WeakKeyDictionary[Any, _View] = WeakKeyDictionary()
+    views: WeakKeyDictionary[Any, _View] = WeakKeyDictionary()  # no view refers to its optimizer
 
     def note(optimizer: Any, ended_ns: int) -> None:
         view = views.get(optimizer)
@@ -64,7 +62,7 @@ def around_apply(detectors: StepDetectors) -> Callable[[Any], Callable[..., Any]
             return
         detector.end_inference()
         if view.calls % (optimizer.gradient_accumulation_steps or 1) == 0:
-            view.update_rate(context.scalars.read)
+            view.update_rate(optimizer.learning_rate, context.scalars.read)
             detector.on_optimizer_step(view, ended_ns)
 
     def wrap(original: Any) -> Callable[..., Any]:

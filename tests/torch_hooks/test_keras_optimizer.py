@@ -1,6 +1,7 @@
 """The hook on the optimizers of Keras, on stand-ins for its versions; tests/integrations_env has the real one."""
 
 import sys
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -54,6 +55,17 @@ def test_each_update_is_a_step(record, monkeypatch, every):
     else:
         assert len(recording.steps) == len(losses) // every
     assert hook_manager().inferred_steps == 0
+
+
+def test_an_optimizer_that_the_training_drops_is_freed(record, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras", fake_keras(Optimizer))
+    weight = torch.nn.Parameter(torch.ones(3))
+    with record():
+        optimizer = Optimizer(weight)
+        train(optimizer, weight, 2)
+        dropped = weakref.ref(optimizer)
+        del optimizer
+        assert dropped() is None
 
 
 @pytest.mark.parametrize(
