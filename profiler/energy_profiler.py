@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
@@ -223,7 +223,13 @@ class EnergyProfiler:
             self._monitor.curve.rates.plan = session.plan
             whole = self._print_report(session)
             if self._monitor.sinks is not None:
-                self._log_end(session, self._monitor.sinks, whole)
+                random_state = random.getstate()
+                try:
+                    self._log_end(session, self._monitor.sinks, whole)
+                except Exception as failure:  # noqa: BLE001 - the run is recorded; the training continues
+                    session.warn(f"log_to= got no final values ({type(failure).__name__}: {failure})")
+                finally:
+                    random.setstate(random_state)
 
     def _withdraw(self) -> int:
         """Remove what child processes inherit, and return the number of those that trained without being recorded."""
@@ -254,9 +260,14 @@ class EnergyProfiler:
         if whole is not None and session.place.identity.is_distributed:
             total = whole.summary().total_joules
             values |= {} if total is None else {JOB_KEY: total}
-        with tempfile.TemporaryDirectory(prefix="energy-profiler-") as folder:
-            files = [Path(folder) / name for name in _ATTACHED] if sinks.take_files else []
+        with ExitStack() as stack:
+            files: list[Path] = []
             try:
+                if sinks.take_files:
+                    folder = tempfile.TemporaryDirectory(
+                        prefix="energy-profiler-", ignore_cleanup_errors=True
+                    )
+                    files = [Path(stack.enter_context(folder)) / name for name in _ATTACHED]
                 for file in files:
                     self.run.report(file)
             except Exception as error:  # noqa: BLE001 - the values do not depend on the report

@@ -334,3 +334,16 @@ def test_the_text_of_a_failure_is_in_the_record_and_the_training_continues(tmp_p
     assert "no route to the tracker" in capfd.readouterr().err
     warnings = json.loads((tmp_path / "run" / "run.json").read_text())["warnings"]
     assert any("no route to the tracker" in line for line in warnings)
+
+
+def test_a_missing_temporary_folder_costs_the_attached_report_only(tmp_path, monkeypatch, capfd):
+    def fail(*_, **__):
+        raise FileNotFoundError("no usable temporary folder")
+
+    monkeypatch.setattr("tempfile.TemporaryDirectory", fail)
+    target = Tracker()
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted(100.0)], log_to=target):
+        train(5)
+    assert len(target.rows) == 1
+    assert target.files == []
+    assert "no report is attached to the tracker (FileNotFoundError" in capfd.readouterr().err
