@@ -115,9 +115,9 @@ class ScalarReader:
 
     def _read_other(self, value: Any, several: str) -> float | PendingArray | None:
         """Return the value of a number or an array of another library, without waiting for its device."""
-        if isinstance(value, float | int) or not hasattr(value, "item"):
+        if isinstance(value, float | int | str):
             return float(value)
-        if getattr(value, "size", 1) != 1:
+        if hasattr(value, "item") and getattr(value, "size", 1) != 1:
             self.warn(several)
             return None
         if hasattr(value, "is_ready"):
@@ -131,7 +131,7 @@ class ScalarReader:
                 f"a {kind} on a device cannot be read without waiting for the device; pass a float instead"
             )
             return None
-        return float(value.item())
+        return float(value.item() if hasattr(value, "item") else value)
 
     def _read_plain(self, tensor: Any) -> float | PendingScalar | None:
         device = tensor.device.type
