@@ -362,6 +362,7 @@ class Progress:
         modelled_joules: The estimated part of the total, in joules.
         watts: Recent power of each counted domain, in watts.
         domain_joules: Energy of each counted domain, in joules.
+        alternating_steps: Number of steps in which several optimizers had backward passes of their own.
     """
 
     seconds: float
@@ -371,6 +372,7 @@ class Progress:
     modelled_joules: float
     watts: Mapping[str, float]
     domain_joules: Mapping[str, float] = field(default_factory=dict)
+    alternating_steps: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -416,6 +418,7 @@ class Summary:
         libraries: Libraries of reinforcement learning that the program has imported.
         work: Units of work, such as tokens.
         parameters: Number of trained parameters; None if unknown.
+        alternating_steps: Number of steps in which several optimizers had backward passes of their own.
     """
 
     path: str
@@ -440,6 +443,7 @@ class Summary:
     libraries: tuple[str, ...] = ()
     work: tuple[Work, ...] = ()
     parameters: int | None = None
+    alternating_steps: int = 0
 
     @property
     def is_incomplete(self) -> bool:

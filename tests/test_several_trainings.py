@@ -18,7 +18,7 @@ def test_a_sweep_has_a_training_per_model(tmp_path):
     assert "alternating_steps" not in run.meta
 
 
-def test_a_gan_is_one_training_whose_optimizers_take_turns(tmp_path):
+def test_a_gan_is_one_training_whose_optimizers_take_turns(tmp_path, capsys):
     torch.manual_seed(0)
     gan = Gan()
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]):
@@ -33,3 +33,5 @@ def test_a_gan_is_one_training_whose_optimizers_take_turns(tmp_path):
     run = load_run(tmp_path / "run")
     assert set(run.steps["training"]) == {0}
     assert json.loads((tmp_path / "run" / "run.json").read_text())["alternating_steps"] == 20
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "Several optimizers take turns with losses of their own" in printed

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     Column = pd.Series[float]
 
 _TRAINING = "training"
-_FEW, _RARE = 3, 0.02
-"""Fewer steps of several optimizers, or a smaller share of all, do not make the loss that of a GAN."""
 
 
 def trainings(run: "StoredRun") -> tuple[int, ...]:
@@ -142,9 +140,10 @@ def _named(fit: "CurveFit", metric: str) -> "CurveFit":
 
 
 def _is_alternating(run: "StoredRun") -> bool:
-    """Return whether optimizers took turns in a relevant share of the steps, each with a loss of its own."""
-    count, steps = int(run.meta.get(ALTERNATING_STEPS, 0)), run.steps
-    return count >= _FEW and count >= _RARE * (int(steps["step_count"].sum()) if len(steps) else 0)
+    from profiler.forecasting.states import takes_turns
+
+    steps = int(run.steps["step_count"].sum()) if len(run.steps) else 0
+    return takes_turns(int(run.meta.get(ALTERNATING_STEPS, 0)), steps)
 
 
 def fit_trainings(run: "StoredRun", metric: str = "loss", **options: Any) -> "tuple[CurveFit, ...]":

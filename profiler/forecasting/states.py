@@ -37,6 +37,8 @@ FLAT_TAILS = (0.03, *TAILS)
 """The same for a standstill, whose significance grows with the length of the tail."""
 CORRELATION_BIAS = 2.0
 """Effective points by which the correlation of neighbours is raised, because short tails underestimate it."""
+FEWEST_TURNS, LEAST_TURNS = 3, 0.02
+"""Fewer steps of several optimizers, or a smaller share of all, do not make the loss that of a GAN."""
 MOST_LONGER = 100.0
 """Largest multiple of the energy that is advised to decide between progress and a standstill."""
 CONTRADICTED = 0.5
@@ -188,6 +190,11 @@ class Where:
         if self.step_at is None:
             return format_joules(total)
         return f"step {self.step_at.at(total):,} ({format_joules(total)})"
+
+
+def takes_turns(alternating_steps: int, steps: int) -> bool:
+    """Return whether optimizers took turns in a relevant share of the steps, each with a loss of its own."""
+    return alternating_steps >= FEWEST_TURNS and alternating_steps >= LEAST_TURNS * steps
 
 
 def _no_measure(facts: CurveFacts, metric: Metric, *, alternating: bool) -> Assessment | None:

@@ -7,7 +7,7 @@ from profiler.budget import Budget
 from profiler.errors import ProfilerError
 from profiler.forecasting.binning import CurveBins
 from profiler.forecasting.lr_trace import RateTrace
-from profiler.records import Forecast, Interval, Verdict
+from profiler.records import CurveState, Forecast, Interval, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,16 +44,27 @@ class LiveForecast:
         return exceeds_budget or self.forecast.verdict is Verdict.UNREACHABLE
 
 
-def forecast_run(bins: CurveBins, rates: RateTrace, budget: Budget) -> LiveForecast | None:
-    """Fit a curve and forecast the target; None if the curve does not support a forecast yet."""
+def forecast_run(
+    bins: CurveBins, rates: RateTrace, budget: Budget, *, alternating: bool = False
+) -> LiveForecast | None:
+    """Fit a curve and forecast the target; None if the curve supports no forecast.
+
+    Args:
+        bins: The curve.
+        rates: Its learning rate.
+        budget: The limits of the user.
+        alternating: Whether several optimizers take turns, each with a loss of its own.
+    """
     from profiler.forecasting.fit import fit_bins
     from profiler.reporting.forecast_section import next_target
 
     try:
-        fit = fit_bins(bins, **rates.as_fit_kwargs())
+        fit = fit_bins(bins, alternating=alternating, **rates.as_fit_kwargs())
     except ProfilerError:
         return None
-    if not fit.has_forecast and budget.target_loss is None:
+    if fit.state is CurveState.NOT_A_PROGRESS_MEASURE or (
+        not fit.has_forecast and budget.target_loss is None
+    ):
         return None
     target = next_target(fit) if budget.target_loss is None else budget.target_loss
     joules = budget.energy_joules or 0.0

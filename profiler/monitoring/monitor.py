@@ -205,12 +205,15 @@ class Monitor:
         if time.monotonic() < self._next_fit or (last and joules < _GROWTH * last.joules):
             return
         import profiler.forecasting.fit  # noqa: F401 - so that the first fit is timed without its imports
+        from profiler.forecasting.states import takes_turns
 
         begun = time.thread_time()
         bins, rates = self.curve.copy()
         snapshot = self._snapshot
         self._forecast_seconds = 0.0 if snapshot is None else snapshot.now.seconds
-        self._forecast = forecast_run(bins, rates, self._budget.after(self.earlier_joules))
+        alternating = snapshot is not None and takes_turns(snapshot.now.alternating_steps, snapshot.now.steps)
+        budget = self._budget.after(self.earlier_joules)
+        self._forecast = forecast_run(bins, rates, budget, alternating=alternating)
         self._next_fit = time.monotonic() + (time.thread_time() - begun) / _FIT_SHARE
         self._check_target()
 

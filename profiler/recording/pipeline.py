@@ -159,6 +159,7 @@ class Pipeline:
             modelled_joules=bill.modelled / MICROJOULES_PER_JOULE,
             watts=self.meters.recent_watts(),
             domain_joules=self.meters.counted_joules(),
+            alternating_steps=self.alternating_steps,
         )
 
     def count_steps(self) -> int:

@@ -416,6 +416,7 @@ class Session:
             missing_ranks=self._missing_ranks,
             work=read_work({WORK: self._work_section()}, totals.steps, is_continued=self.resumed is not None),
             parameters=self._hooks.parameter_count,
+            alternating_steps=pipeline.alternating_steps,
         )
 
     def _work_section(self) -> dict[str, Any]:

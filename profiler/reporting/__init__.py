@@ -166,6 +166,7 @@ def exit_block(
     if run := _with_metrics(summary.path):
         return render(report_of(run, prices=prices), ".txt").rstrip("\n")
     from profiler.forecasting import fit_bins
+    from profiler.forecasting.states import takes_turns
     from profiler.reporting.forecast_section import outlook_of, step_at
     from profiler.reporting.metric_choice import LOSS
     from profiler.reporting.metrics import metric_report
@@ -174,7 +175,8 @@ def exit_block(
     def fit() -> "CurveFit":
         points = rates.points
         steps = ([point.joules for point in points], [point.step for point in points])
-        return fit_bins(bins, steps=steps, **rates.as_fit_kwargs())
+        alternating = takes_turns(summary.alternating_steps, summary.steps)
+        return fit_bins(bins, steps=steps, alternating=alternating, **rates.as_fit_kwargs())
 
     def forecast(fit: "CurveFit") -> "Outlook":
         return outlook_of(fit, targets, rates.notes(), step_at=lambda joules: step_at(rates, joules))

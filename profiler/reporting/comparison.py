@@ -294,7 +294,12 @@ def _ranked(known: Comparison, reports: "Sequence[Report]", envelope: "Envelope"
         for one in known.milestones
         if any(joules is not None and joules < math.inf for joules in one.joules)
     ]
-    joules = min(fit.joules for fit in envelope.fits if fit is not None)
+    # A loss that is not finite has no level, so that a diverged curve ends at its last finite point.
+    joules = min(
+        float(fit.smoothed.joules[-1]) if fit.state is CurveState.DIVERGED else fit.joules
+        for fit in envelope.fits
+        if fit is not None
+    )
     return replace(
         known,
         at_energy=rank_at_energy(entrants, joules),

@@ -197,6 +197,9 @@ def _steps_at(trace: "RateTrace", joules: float) -> float:
 def _times(steps: Interval, each: float, error: float) -> Interval:
     """Multiply steps by the cost of one; both uncertainties add in logarithms."""
     half = combined(error)
+    if math.isinf(steps.median):
+        low = steps.low * each * math.exp(-half)
+        return Interval(low=low, median=math.inf, high=math.inf, level=steps.level)
     low = _half(steps.median, steps.low, half)
     high = _half(steps.median, steps.high, half)
     median = steps.median * each

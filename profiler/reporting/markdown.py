@@ -53,8 +53,13 @@ def methods(report: "Report") -> str:
     sources = "; ".join(f"{line.name}: {line.source}, {text.provenance(line)}" for line in counted)
     amount = text.cost_sentence(report)
     measured = f" Energy was read from {sources}." if sources else ""
+    steps = (
+        "No training steps were detected"
+        if report.step_seconds is None
+        else f"Training took {text.steps(report)}"
+    )
     return (
-        f"Training took {text.steps(report)}. {amount[0].upper()}{amount[1:]}{measured} "
+        f"{steps}. {amount[0].upper()}{amount[1:]}{measured} "
         f"The uncertainty is a 90 % interval. Recorded with energy-profiler {__version__}."
     )
 

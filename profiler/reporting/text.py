@@ -699,8 +699,19 @@ def _next(outlook: "Outlook", spent: float) -> list[str]:
         clauses.setdefault(_next_price(row, spent), []).append(f"{100 * (row.change or 0.0):g} %")
     if not clauses:
         return []
-    sentence = "; ".join(f"the next {listed(names)} {clause}" for clause, names in clauses.items())
+    sentence = "; ".join(
+        f"the next {listed(names)} {_plural(clause) if len(names) > 1 else clause}"
+        for clause, names in clauses.items()
+    )
     return [f"{sentence[0].upper()}{sentence[1:]}."]
+
+
+_PLURALS = {"is": "are", "was": "were", "has": "have", "needs": "need"}
+
+
+def _plural(clause: str) -> str:
+    verb, _, rest = clause.partition(" ")
+    return f"{_PLURALS[verb]} {rest}"
 
 
 def _next_price(row: "Target", spent: float) -> str:
@@ -1035,7 +1046,7 @@ def allocation_advice(line: "AllocationLine", budget_joules: float) -> str:
     if line.joules is not None and line.joules >= budget_joules:
         return "at the budget"
     if line.p_best is None:
-        return "too early"
+        return "no forecast"
     if not line.stop:
         return "keep"
     return "stop" if line.status is Status.RUNNING else "do not resume"

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.errors import RunDamagedError
 from profiler.records import Metered, Refusal, Summary
-from profiler.storage.schema import LIBRARIES, MISSING_RANKS, RESUMED, RUN_FILE, TOTALS
+from profiler.storage.schema import ALTERNATING_STEPS, LIBRARIES, MISSING_RANKS, RESUMED, RUN_FILE, TOTALS
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 from profiler.work import PARAMETERS, read_work
 from profiler.work import SECTION as WORK
@@ -181,6 +181,7 @@ def summary_of(run: "StoredRun", joules: Mapping[str, float]) -> Summary:
         libraries=tuple(run.meta.get(LIBRARIES, ())),
         work=read_work(run.meta, totals.steps, is_continued=RESUMED in run.meta),
         parameters=(run.meta.get(WORK) or {}).get(PARAMETERS),
+        alternating_steps=int(run.meta.get(ALTERNATING_STEPS, 0)),
     )
 
 

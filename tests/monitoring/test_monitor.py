@@ -324,6 +324,12 @@ def test_target_and_budget_are_forecast():
     assert found.is_tested
 
 
+def test_losses_of_optimizers_that_take_turns_have_no_forecast():
+    wanted = Budget(target_loss=0.9, energy_joules=1e5)
+    assert forecast_run(curve(2000), RateTrace(), wanted) is not None
+    assert forecast_run(curve(2000), RateTrace(), wanted, alternating=True) is None
+
+
 def test_short_curve_has_no_forecast():
     assert forecast_run(curve(3), RateTrace(), Budget()) is None
 
@@ -419,7 +425,7 @@ def test_target_out_of_reach_is_reported_after_two_fits(watched):
 
 
 def test_failure_of_the_monitor_does_not_end_the_recording(watched, monkeypatch, capsys):
-    monkeypatch.setattr(monitor, "forecast_run", lambda *_: 1 / 0)
+    monkeypatch.setattr(monitor, "forecast_run", lambda *_, **__: 1 / 0)
     live, _ = watched(live=True)
     feed(live, 1, 100)
     live._thread.join()

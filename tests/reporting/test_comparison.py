@@ -177,6 +177,16 @@ def test_the_better_run_is_the_one_with_the_lower_curve(tmp_path):
     assert ratio.low < ratio.median < 1.0
 
 
+def test_a_diverged_run_is_not_extended_beyond_its_last_finite_loss(tmp_path):
+    def loss(step):
+        return math.nan if step > 200 else 1.5 + 3.0 * step**-0.4
+
+    diverged = load_run(write_run(tmp_path / "diverged", steps=300, loss=loss, meta={"name": "diverged"}))
+    found = compare([diverged, noisy(tmp_path, "whole", 2)]).at_energy
+    assert found.at < 0.7 * diverged.total_joules
+    assert found.values[0].median == pytest.approx(1.5 + 3.0 * 200**-0.4, rel=0.02)
+
+
 def test_a_spread_between_seeds_lowers_the_probability(tmp_path):
     runs = [noisy(tmp_path, "worse", 1, floor=1.6), noisy(tmp_path, "better", 2)]
     without, given = compare(runs), compare(runs, seed_spread=0.3)

@@ -1,5 +1,7 @@
 """The report as Markdown."""
 
+from dataclasses import replace
+
 from profiler.reporting import render
 from profiler.reporting.markdown import methods
 from tests.support.scripted_reports import HOSTILE, make, summary
@@ -11,6 +13,11 @@ def test_it_has_the_answer_the_targets_and_a_methods_paragraph():
     assert "- Cost: 490 kJ (0.14 kWh) in 20.6 min; 82 % measured, ±11 %." in shown
     assert "| 1.758 | 5 % lower | 420 kJ |" in shown
     assert shown.rstrip().splitlines()[-1].startswith("Training took 10,000 steps")
+
+
+def test_a_run_without_steps_has_a_methods_sentence():
+    report = make()
+    assert methods(replace(report, step_seconds=None)).startswith("No training steps were detected. ")
 
 
 def test_every_row_of_a_table_has_as_many_cells():
