@@ -161,3 +161,17 @@ def test_runs_of_one_name_have_the_names_of_their_folders(tmp_path):
     known = elsewhere_of(run, scripted(tmp_path / "there" / "w64", steps=100, seconds=1.0))
     assert (known.run, known.probe) == ("here/w64", "there/w64")
     assert "its time 4.00 times that here" in render_text(known)
+
+
+def test_a_price_without_a_finite_median_keeps_its_lower_bound(run, tmp_path):
+    known = elsewhere_of(run, probe(tmp_path), [1.51, 1.505, 1.5, 1.49, 1.48])
+    rows = [row for row in known.targets if row.steps is not None and math.isinf(row.steps.median)]
+    assert rows
+    for row in rows:
+        assert (
+            row.steps.low * 0.5 * 0.6 * SECONDS * WATTS
+            < row.joules.low
+            < row.steps.low * 0.6 * SECONDS * WATTS
+        )
+        assert row.joules.high == math.inf
+    assert "nan" not in render_text(known)
