@@ -37,6 +37,11 @@ class EvaluationDetector:
         self._since_ns = 0
         self._finished_pass: tuple[int, int] | None = None
 
+    @property
+    def is_in_progress(self) -> bool:
+        """True during an evaluation."""
+        return self._is_evaluating
+
     def start_batch(self, iterator: int, began_ns: int, *, has_trained: bool) -> tuple[Change, ...]:
         """Account for the start of loading a batch, and return the changes that it reveals.
 
@@ -88,9 +93,7 @@ class EvaluationDetector:
         return ((Kind.TRAIN, min(end_ns, time_ns)),)
 
     def start_region(self, began_ns: int) -> tuple[Change, ...]:
-        """Begin an evaluation at a forward pass without gradients, unless one is in progress."""
-        if self._is_evaluating:
-            return _NONE
+        """Begin an evaluation at a forward pass without gradients; none may be in progress."""
         self._is_evaluating = self._is_region = True
         self._region_end_ns = 0
         return ((Kind.EVALUATE, began_ns),)

@@ -556,6 +556,8 @@ class StepDetector:
         return is_probe or self._context.trainings.knows(parameter)
 
     def _start_evaluation(self, began_ns: int) -> None:
+        if self._evaluation.is_in_progress:  # the step before it is sent at its end
+            return
         if self._is_inferring and self._passes.is_pending:
             self._send_inferred()
         self._announce(self._evaluation.start_region(began_ns))
