@@ -84,8 +84,8 @@ def test_the_block_of_a_falling_learning_rate_is_the_report_of_the_directory(
         train(3000, lambda done: last_rate + (0.002 - last_rate) * (1 - done))
     block = "== " + capsys.readouterr().err.partition("\n== ")[2]
     assert block == render(replace(report_of(prof.run), waste=()), ".txt")
-    # A fast machine spends so little energy that the curve may be too short for the futures of the rate.
-    assert any(words in " ".join(block.split()) for words in (printed, "too early to forecast"))
+    # A fast machine spends so little energy that the curve may be too short for the futures of the rate, or flat.
+    assert any(words in " ".join(block.split()) for words in (printed, "too early to forecast", "loss flat"))
     assert len(block.splitlines()) <= 25
 
 

@@ -533,4 +533,8 @@ def student_cdf(t: float, dof: float) -> float:
 
 
 def _percent(share: float, digits: int | None = None) -> str:
-    return f"{100.0 * share:.0f} %" if digits is None else f"{100.0 * share:.{digits}g} %"
+    percent = 100.0 * share
+    # Two digits of 99.6 would be 1e+02.
+    return (
+        f"{percent:.0f} %" if digits is None or percent >= 10.0**digits - 0.5 else f"{percent:.{digits}g} %"
+    )

@@ -49,6 +49,16 @@ def _encode(meta: Mapping[str, Any]) -> bytes:
 
 def _replace_run_file(directory: Path, content: bytes) -> None:
     target = directory / RUN_FILE
+    bare = content.rstrip() + b"\n"
+    try:
+        _write_and_rename(target, content)
+    except OSError:
+        if _overwrite(target, bare):
+            return
+        _write_and_rename(target, bare)
+
+
+def _write_and_rename(target: Path, content: bytes) -> None:
     temporary = target.with_name(f".{RUN_FILE}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
@@ -56,8 +66,7 @@ def _replace_run_file(directory: Path, content: bytes) -> None:
     except OSError:
         with suppress(OSError):  # if nothing can be written, removing may fail too
             temporary.unlink()
-        if not _overwrite(target, content):
-            raise
+        raise
 
 
 def _overwrite(target: Path, content: bytes) -> bool:
