@@ -274,10 +274,11 @@ class StepDetector:
         self._has_seen_backward = not are_gone  # the next pass has new parameters to probe
         return True
 
-    def _send_inferred(self) -> None:
+    def _send_inferred(self, *, ends_evaluation: bool = True) -> None:
         passes = self._passes
         self._context.inferred_steps += 1
-        self._announce(self._evaluation.end(self._now()))
+        if ends_evaluation:
+            self._announce(self._evaluation.end(self._now()))
         loaded_ns, self._data_ns = self._data_ns, self._next_data_ns
         self._send(Kind.OPEN, passes.last_ns)
         self._next_data_ns = loaded_ns
@@ -500,11 +501,11 @@ class StepDetector:
         has_trained = (
             passes.last_ns > self._ready_ns if is_inferring else passes.is_pending or self._data_ns == 0
         )
-        self._announce(self._evaluation.start_batch(iterator, began_ns, has_trained=has_trained))
+        self._announce_pass(self._evaluation.start_batch(iterator, began_ns, has_trained=has_trained))
         self.poll_events()
         self._data_ns += ended_ns - began_ns
         self._ready_ns = ended_ns
-        self._announce(
+        self._announce_pass(
             self._evaluation.finish_batch(
                 ended_ns,
                 is_last=is_last,
@@ -512,6 +513,13 @@ class StepDetector:
                 are_gradients_enabled=self._context.are_gradients_enabled(),
             )
         )
+
+    def _announce_pass(self, changes: tuple[Change, ...]) -> None:
+        """Send the changes that a loaded batch reveals, after the step that was inferred before them."""
+        is_evaluation = any(kind is Kind.EVALUATE for kind, _ in changes)
+        if is_evaluation and self._is_inferring and self._passes.is_pending:
+            self._send_inferred(ends_evaluation=False)
+        self._announce(changes)
 
     # Forward passes without gradients
 
