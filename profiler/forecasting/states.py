@@ -336,7 +336,7 @@ def rise(curve: Curve, recency: float) -> str:
     """
     height = _blow_up(curve.log_values)
     if height:
-        return f"its end lies {math.expm1(height):.0%} above the part before"
+        return f"its end lies {100.0 * math.expm1(height):.0f} % above the part before"
     weight = (curve.joules / curve.last_joules) ** recency
     weight /= weight.sum()
     x, y = np.log(curve.joules), curve.log_values

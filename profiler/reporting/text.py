@@ -635,6 +635,12 @@ def advice(answer: "Answer") -> str:
 def cost_sentence(report: "Report") -> str:
     """Return the cost of the run in a sentence."""
     length = seconds(report.summary.window_seconds)
+    if (
+        report.energy is None
+        and report.summary.status is Status.RUNNING
+        and not report.summary.window_seconds
+    ):
+        return "The energy is unknown: nothing is recorded yet."
     if report.energy is None:
         return f"The energy was {NOT_MEASURED}; the run took {length}."
     digits = digits_of(report.energy)

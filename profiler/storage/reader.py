@@ -200,7 +200,8 @@ class StoredRun:
     def _joules(self) -> dict[str, float]:
         import numpy as np
 
-        samples = self.samples
+        # A running run grows between two reads, and samples that end before the last row would lack its energy.
+        window_seconds, samples = self.window_seconds, self.samples
         last = samples.groupby("domain", sort=False)["energy_joules"].last()
         joules = {str(name): float(value) for name, value in last.items() if name in self.domains}
         if self.meta.get(TOTALS) and self._is_whole_record:
@@ -211,7 +212,7 @@ class StoredRun:
         for name in joules:
             log = samples[samples["domain"] == name]
             seconds, energy = log["time_seconds"].to_numpy(), log["energy_joules"].to_numpy()
-            joules[name] = round(float(np.interp(self.window_seconds, seconds, energy)), 6)
+            joules[name] = round(float(np.interp(window_seconds, seconds, energy)), 6)
         return joules | self._as_in_rows({n: j for n, j in joules.items() if self.domains[n].billed})
 
     def _as_in_rows(self, joules: dict[str, float]) -> dict[str, float]:

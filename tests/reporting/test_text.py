@@ -1,6 +1,7 @@
 """The wording of prices, long names, long warnings and small numbers."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from profiler.reporting.model import Chart
 from profiler.reporting.terminal import text_of
 from profiler.units import SECONDS_PER_YEAR
 from tests.support.runs import write_run
-from tests.support.scripted_reports import DETAILS, outlook, summary, target
+from tests.support.scripted_reports import DETAILS, make, outlook, summary, target
 
 ASKED = (
     target(1.6, None, Verdict.BEYOND_HORIZON, (7e6, 6e7, math.inf), 0.2),
@@ -137,3 +138,9 @@ def test_a_loss_has_plain_numbers_on_its_axis():
 def test_one_step_is_no_course_over_time(tmp_path):
     details = report_of(load_run(write_run(tmp_path / "run", steps=1))).details
     assert (details.step_joules_over_time, details.learning_rate, details.phases) == (None, None, ())
+
+
+def test_a_run_that_has_just_started_does_not_blame_the_sensors():
+    report = make(summary=summary(status=Status.RUNNING, window_seconds=0.0))
+    shown = text.cost_sentence(replace(report, energy=None))
+    assert shown == "The energy is unknown: nothing is recorded yet."

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -250,3 +251,19 @@ def test_both_parsers_read_a_large_table_alike(tmp_path, monkeypatch, damage):
     pd.testing.assert_frame_equal(fast[0], general[0])
     assert fast[1] == general[1]
     assert (fast[1] is None) == (damage is None)
+
+
+def test_the_domains_of_a_run_that_grows_while_it_is_read_add_up_to_the_total(tmp_path, monkeypatch):
+    running = {"status": "running", "totals": None}
+    run = load_run(write_run(tmp_path / "run", steps=3, meta=running))
+    later = write_run(tmp_path / "later", steps=9, meta=running)
+
+    def read_and_grow(path, table, **options):
+        found = read_table(path, table, **options)
+        for file in later.glob("*.csv"):
+            shutil.copy(file, path)
+        return found
+
+    monkeypatch.setattr("profiler.storage.reader.read_table", read_and_grow)
+    summary = run.summary()
+    assert sum(one.joules for one in summary.metered if one.domain.billed) == summary.total_joules
