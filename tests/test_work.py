@@ -198,3 +198,11 @@ def test_parameters_that_are_parts_of_sharded_ones_are_not_counted(tmp_path):
             weights.square().sum().backward()
             optimizer.step()
     assert load_run(tmp_path / "run").summary().parameters is None
+
+
+def test_work_after_the_end_is_not_counted(tmp_path):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted(100.0)]) as prof:
+        train(3, after=lambda step, loss: prof.step(tokens=8))
+    prof.step(tokens=8)
+    # The session's own count is stored where run.json is written again after the end.
+    assert prof.run.summary().work == prof._session.summary().work == (Work(unit="tokens", total=24.0),)

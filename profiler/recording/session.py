@@ -301,7 +301,9 @@ class Session:
         self._annotations.log(name, value)
 
     def add_work(self, amounts: Mapping[str, Any]) -> None:
-        """Count the work of a step of this process, by unit; an amount that is not a number stays unknown."""
+        """Count the work of a step while recording, by unit; an amount that is not a number makes the total unknown."""
+        if self.is_fork or self.status is not Status.RUNNING:
+            return
         for unit, value in amounts.items():
             amount = amount_of(value)
             if not is_unit(unit):

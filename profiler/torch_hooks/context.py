@@ -101,7 +101,12 @@ class HookContext:
         # torch marks the step of a class at its first instance, in all versions known today.
         is_marked = hasattr(base, "_patch_step_function")
         used = [cls for cls in _subclasses(base) if not is_marked or getattr(cls.step, "hooked", False)]
-        return bool(used) and any(isinstance(one, base) for one in gc.get_referrers(*used))
+        return bool(used) and any(
+            issubclass(
+                type(one), base
+            )  # isinstance() runs code of other objects, such as proxies, which may raise
+            for one in gc.get_referrers(*used)
+        )
 
     def drop_device_events(self, error: Exception) -> None:
         """Continue without the device's own times after an error in reading them."""

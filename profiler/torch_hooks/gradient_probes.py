@@ -26,6 +26,10 @@ class GradientProbes:
         found = next((p for p in parameters if p.grad is not None), None)
         self._probes[key] = (weakref.ref(found),) if found is not None else ()
 
+    def forget_optimizer(self, key: int) -> None:
+        """Drop the probe of an optimizer that is gone."""
+        self._probes.pop(key, None)
+
     def watch_graph(self, tensors: Any) -> None:
         """Use the parameters in the graph of a loss as probes until an optimizer is known."""
         loss = tensors[0] if isinstance(tensors, (list, tuple)) and tensors else tensors

@@ -28,6 +28,7 @@ from profiler.torch_hooks.events import EventId, Kind, PendingScalar, StepEvent
 from profiler.torch_hooks.gradient_probes import GradientProbes
 from profiler.torch_hooks.no_grad_regions import NoGradRegions
 
+_MANY_OPTIMIZERS = 64
 MAX_PENDING_LOSSES = 1_024
 """Limit per step; a loop whose updates no hook sees would otherwise collect losses without end."""
 _TOO_MANY = (PendingScalar(-1),)
@@ -383,12 +384,22 @@ class StepDetector:
         are_gone = all(self._optimizers[other]() is None for other in self._open_keys)
         if self._passes.is_pending and are_gone:  # R2
             self._open_keys.clear()
+        self._forget_optimizers()
         self._optimizers[key] = weakref.ref(optimizer)
         self._probes.watch_optimizer(key, optimizer)
         self._regions.forget_modules()
         self._classify(optimizer)
         for device in {p.device for group in optimizer.param_groups for p in group["params"]}:
             self._device_events = self._context.add_device(device) or self._device_events
+
+    def _forget_optimizers(self) -> None:
+        """Drop optimizers that are gone; a loop may make a new one per step."""
+        if len(self._optimizers) < _MANY_OPTIMIZERS:
+            return
+        for key in [key for key, one in self._optimizers.items() if one() is None]:
+            if key not in self._open_keys:
+                del self._optimizers[key]
+                self._probes.forget_optimizer(key)
 
     def _classify(self, optimizer: Any) -> None:
         """Find the training of a new optimizer, if that can be decided yet."""

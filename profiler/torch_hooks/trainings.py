@@ -15,6 +15,9 @@ import weakref
 from collections.abc import Iterable
 from typing import Any
 
+_ENDED = -1
+"""Key of the largest size among the trainings whose optimizers are gone."""
+
 
 class Trainings:
     """Trainings of all threads."""
@@ -77,9 +80,22 @@ class Trainings:
         return self._training_of(parameter) is not None
 
     def _new(self) -> int:
-        self._parameters = {key: one for key, one in self._parameters.items() if one[0]() is not None}
+        self._forget_ended()
         self._count += 1
         return self._count - 1
+
+    def _forget_ended(self) -> None:
+        """Drop what is gone, because a program may train a new model in each of many steps, as in Reptile."""
+        self._parameters = {key: one for key, one in self._parameters.items() if one[0]() is not None}
+        self._optimizers = {
+            index: ones for index, ones in self._optimizers.items() if any(one() is not None for one in ones)
+        }
+        ended = [size for index, size in self._sizes.items() if index not in self._optimizers]
+        sizes = {index: size for index, size in self._sizes.items() if index in self._optimizers}
+        known = [size for size in ended if size is not None]
+        if ended:
+            sizes[_ENDED] = max(known) if len(known) == len(ended) else None
+        self._sizes = sizes
 
     def _assign(self, optimizer: Any, index: int) -> None:
         existing = [one for one in self._optimizers.get(index, ()) if one() is not None]

@@ -158,3 +158,21 @@ assert not HookContext.has_optimizer()
 @pytest.mark.slow
 def test_the_record_states_that_steps_were_inferred(run_python, tmp_path):
     run_python(FRESH.format(path=str(tmp_path / "run")))
+
+
+class Proxy:
+    """Object that refers to an optimizer's class and raises when its own class is asked for."""
+
+    target = torch.optim.SGD
+
+    @property
+    def __class__(self):
+        raise LookupError("no object behind this proxy")
+
+
+def test_the_search_for_optimizers_runs_no_code_of_other_objects():
+    proxy = Proxy()
+    proxy.target = torch.optim.SGD
+    kept = sgd(network())
+    assert HookContext.has_optimizer()
+    del kept, proxy

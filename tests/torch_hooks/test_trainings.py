@@ -5,6 +5,7 @@ import threading
 import pytest
 from torch import nn
 
+from profiler.torch_hooks.manager import hook_manager
 from tests.support.small_training import train
 from tests.support.training_loops import LOOPS, STEPS, Gan, loss_of, network, plain, sgd
 
@@ -143,3 +144,25 @@ def test_threads_after_each_other_have_step_states_of_their_own(record):
             thread.join()
     assert len(threads) < 3, "no identifier was used twice"
     assert indices(recording) == [0] * STEPS + [1] * STEPS + [2] * STEPS
+
+
+def test_memory_does_not_grow_with_models_that_are_gone(record):
+    outer = network()
+    optimizer = sgd(outer)
+    with record():
+        for _ in range(200):
+            inner = network()
+            partner = sgd(inner)
+            update(inner, partner)
+            update(inner, partner)
+            update(outer, optimizer)
+        trainings, detector = hook_manager().context.trainings, hook_manager().detectors.existing()
+        count = trainings.parameter_count
+        # The memory that these use has no public measure.
+        sizes = [len(one) for one in (trainings._optimizers, trainings._sizes, trainings._parameters)]
+        assert max(*sizes, len(detector._optimizers), len(detector._probes._probes)) < 100
+    assert count in {size_of(outer), 2 * size_of(outer)}
+
+
+def size_of(model):
+    return sum(parameter.numel() for parameter in model.parameters())
