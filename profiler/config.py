@@ -472,7 +472,19 @@ def scalar(text: str) -> object:
 
 
 def with_environment(keywords: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any]:
-    """Add the defaults of the environment to a user's keywords, which come first."""
+    """Add the defaults of the environment to a user's keywords, which come first.
+
+    Raises:
+        TypeError: `EnergyProfiler` has no such keyword.
+    """
+    known = [one.name for one in fields(ProfilerConfig)]
+    for name in keywords:
+        if name not in known:
+            import difflib
+
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {close[0]}=?" if close else ""
+            raise TypeError(f"EnergyProfiler() has no keyword {name!r}{hint}")
     defaults = environment_defaults(environ)
     if not _GRID.isdisjoint(keywords):  # the user's country replaces the site's intensity, and the reverse
         defaults = {name: value for name, value in defaults.items() if name not in _GRID}

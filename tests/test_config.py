@@ -139,3 +139,9 @@ def test_every_flag_has_an_environment_variable():
         assert bool(keyword.environment_variable) == (
             keyword.type is not None or keyword.name == "planned_learning_rate"
         )
+
+
+@pytest.mark.parametrize(("name", "hint"), [("naem", "; did you mean name=?"), ("zzzz", "")])
+def test_an_unknown_keyword_is_named_with_the_nearest_one(name, hint):
+    with pytest.raises(TypeError, match=re.escape(f"EnergyProfiler() has no keyword {name!r}{hint}") + "$"):
+        with_environment({name: 1}, {})
