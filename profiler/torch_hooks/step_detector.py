@@ -381,7 +381,7 @@ class StepDetector:
         self._send(kind, ended_ns, None if rate is None else read(rate), flag)
 
     def _add_optimizer(self, key: int, optimizer: Any) -> None:
-        are_gone = all(self._optimizers[other]() is None for other in self._open_keys)
+        are_gone = all(self._optimizers.get(other, _none)() is None for other in self._open_keys)
         if self._passes.is_pending and are_gone:  # R2
             self._open_keys.clear()
         self._forget_optimizers()

@@ -1,8 +1,10 @@
 """Separate trainings of a process: sweeps and folds are, partners and added parameters are not."""
 
+import math
 import threading
 
 import pytest
+import torch
 from torch import nn
 
 from profiler.torch_hooks.manager import hook_manager
@@ -166,3 +168,17 @@ def test_memory_does_not_grow_with_models_that_are_gone(record):
 
 def size_of(model):
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_many_optimizers_whose_first_updates_are_skipped_leave_the_hooks_working(record):
+    models = [network() for _ in range(12)]
+    optimizers = [sgd(model) for model in models]
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    with record():
+        for factor in (math.inf, 1.0):
+            for model, optimizer in zip(models, optimizers, strict=True):
+                optimizer.zero_grad()
+                scaler.scale(loss_of(model) * factor).backward()
+                scaler.step(optimizer)
+            scaler.update()
+        assert hook_manager().failure is None
