@@ -510,7 +510,9 @@ _RUNNING: list[EnergyProfiler] = []
 
 def _after_fork_in_child() -> None:
     """Wait for the first update of a forked child, of which its parent's record has no steps."""
-    if _RUNNING and "torch" in sys.modules:
+    if (
+        _RUNNING and "torch.optim.optimizer" in sys.modules
+    ):  # torch may be blocked, or be imported at this moment
         FirstTraining(on_update=_RUNNING[-1]._mark_fork).install()  # noqa: SLF001 - the class above
 
 

@@ -10,7 +10,7 @@ import pytest
 
 import energy_profiler_autoload
 import profiler
-from profiler import EnergyProfiler, load_run
+from profiler import EnergyProfiler, energy_profiler, load_run
 from profiler.distributed import inheritance
 from profiler.distributed.inheritance import VARIABLE, Publication, inherited, launched_rank
 from profiler.recording import session
@@ -209,3 +209,10 @@ def test_directories_of_children_do_not_hide_the_record_of_their_parent(tmp_path
     with EnergyProfiler(run_dir=tmp_path / "run" / "rank-00001-attempt-0", sensors=[scripted()]):
         train(2)
     assert len(load_run(tmp_path / "run").steps) == 5
+
+
+def test_a_fork_where_torch_is_blocked_installs_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.delitem(sys.modules, "torch.optim.optimizer")
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]):
+        energy_profiler._after_fork_in_child()  # a fork of the test process would print its error only

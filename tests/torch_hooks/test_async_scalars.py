@@ -230,3 +230,18 @@ def test_a_step_waits_for_the_loss_of_an_asynchronous_library(manual_step):
         for array in arrays[:3]:
             array.state = "ready"
     assert recording.truth == [(0.0, 0), (1.0, 0), (2.0, 0), (None, 0)]
+
+
+class DeviceArray:
+    """Array of a library whose conversion waits for the device, without ``item()``, such as TensorFlow's."""
+
+    device = "/job:localhost/replica:0/task:0/device:GPU:0"
+
+    def __float__(self):
+        raise AssertionError("the device was waited for")
+
+
+def test_an_array_on_a_device_without_item_is_not_read():
+    reader = ScalarReader(torch)
+    assert reader.read(DeviceArray()) is None
+    assert "DeviceArray on a device cannot be read" in " ".join(reader.warnings)
