@@ -8,6 +8,7 @@
         train()
 """
 
+import sys
 from typing import TYPE_CHECKING
 
 from profiler._version import __version__
@@ -48,7 +49,8 @@ def __getattr__(name: str) -> object:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    import_module("profiler.run")  # registers how notebooks show a fit
+    if "IPython" in sys.modules:
+        import_module("profiler.run")  # registers how notebooks show a fit
     return getattr(import_module(_HOMES[name]), name)
 
 
