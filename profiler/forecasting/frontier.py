@@ -186,10 +186,12 @@ def trace(runs: Sequence[Fittable], names: Sequence[str] = ()) -> Envelope:
     metric = known[0].metric
     high, low = _common(known)
     if low >= high:
+        end, start = f"{metric.value(low):.4g}", f"{metric.value(high):.4g}"
+        if end == start:  # levels this close need all their digits
+            end, start = repr(metric.value(low)), repr(metric.value(high))
         raise ForecastRefusedError(
             "no_common_range",
-            f"No two runs reached the same level: one ends at {metric.value(low):.4g} and the next begins at "
-            f"{metric.value(high):.4g}.",
+            f"No two runs reached the same level: one ends at {end} and the next begins at {start}.",
             remedy="Compare runs of one task with the same metric, or train longer until their curves overlap.",
         )
     curves = [(k, fit.smoothed) for k, fit in enumerate(fits) if fit is not None]

@@ -28,8 +28,10 @@ def render(comparison: "Comparison", options: "RenderOptions") -> "Rendered":
         for kind, known in rankings
         if known is not None
     ]
-    refused = [
-        f"{name}: {line.refused}" for name, line in zip(names, comparison.runs, strict=True) if line.refused
+    problems = [
+        f"{name}: {problem}"
+        for name, line in zip(names, comparison.runs, strict=True)
+        if (problem := text.comparison_problem(line, comparison.metric))
     ]
     return render_page(
         "compare.html",
@@ -42,7 +44,7 @@ def render(comparison: "Comparison", options: "RenderOptions") -> "Rendered":
         status=text.comparison_status(comparison),
         verdicts=verdicts,
         caveats=[sentence for sentence in (comparison.note, text.spread(comparison.spread)) if sentence],
-        warnings=[*comparison.flags, *refused],
+        warnings=[*comparison.flags, *problems],
         metric=metric,
         count=len(names),
         tables=[_runs(comparison, names)],

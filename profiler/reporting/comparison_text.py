@@ -78,8 +78,8 @@ def _table(comparison: "Comparison") -> Iterator[str]:
         f"; {text.counted(left, 'level')} more with --json or -o" if left else ""
     )
     for line in comparison.runs:
-        if line.refused:
-            yield from _wrapped("! ", f"{text.one_line(line.name)}: {line.refused}")
+        if problem := text.comparison_problem(line, comparison.metric):
+            yield from _wrapped("! ", f"{text.one_line(line.name)}: {problem}")
 
 
 def _row(name: str, joules: str, last: str, *prices: str) -> str:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from profiler.records import Summary
     from profiler.reporting.allocation import Allocation, AllocationLine
     from profiler.reporting.answer import Answer
-    from profiler.reporting.comparison import Comparison, Spread
+    from profiler.reporting.comparison import Comparison, Line, Spread
     from profiler.reporting.elsewhere import Elsewhere, PriceThere
     from profiler.reporting.forecast_section import Best, Outlook, PlannedEnd, Scenario, Target
     from profiler.reporting.idle import IdleSplit
@@ -390,6 +390,20 @@ def curve_state(state: CurveState, metric: str, goal: str = "min", step: int | N
         return _WORSENING.format(metric=one_line(metric))
     after = f" after step {step:,}" if state is CurveState.DIVERGED and step else ""
     return _STATES[state].format(metric=one_line(metric)) + after
+
+
+_NOT_COMPARABLE = {
+    CurveState.NOT_A_PROGRESS_MEASURE: "Its {metric} does not measure progress, so its rank means nothing.",
+    CurveState.DIVERGED: "Its {metric} diverged; it is compared up to its last finite value.",
+    CurveState.RISING: "Its {metric} got worse; its last level is not its best.",
+}
+
+
+def comparison_problem(line: "Line", metric: str) -> str:
+    """Return the reason for which a run is excluded from a comparison, or hard to compare; empty without one."""
+    if line.refused or line.state is None:
+        return line.refused
+    return _NOT_COMPARABLE.get(line.state, "").format(metric=one_line(metric))
 
 
 def measured(share: float | None, *, incomplete: bool = False) -> str:

@@ -246,6 +246,15 @@ def test_metrics_that_rise_are_compared_upwards(tmp_path):
     assert found.runs[1].last_loss > 0.85
 
 
+def test_a_diverged_run_is_marked(tmp_path):
+    diverged = write_run(
+        tmp_path / "wild", steps=300, loss=lambda n: math.nan if n > 200 else 3.0 / n, meta={"name": "wild"}
+    )
+    good = noisy(tmp_path, "good", 1)
+    shown = " ".join(render_comparison(compare([good, load_run(diverged)]), ".txt").split())
+    assert "! wild: Its loss diverged; it is compared up to its last finite value." in shown
+
+
 def test_the_metric_is_one_that_every_run_logged(tmp_path, runs):
     validation = [(step, "val_loss", 2.0 - step / 300) for step in range(10, 301, 10)]
     both, second = (noisy(tmp_path, name, 1, metrics=validation) for name in ("first", "second"))
