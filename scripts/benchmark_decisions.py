@@ -108,7 +108,7 @@ def report_allocation(folder: Path) -> Iterator[str]:
 def _policy_row(sweep: str, name: str, saved: Sequence[float], regrets: Sequence[float]) -> str:
     kept = np.mean([regret <= 0.0 for regret in regrets])
     mean, worst = (f"{100 * math.expm1(value):.2f} %" for value in (np.mean(regrets), np.max(regrets)))
-    return f"| {sweep} | {name} | {np.mean(saved):.0%} | {kept:.0%} | {mean} | {worst} |"
+    return f"| {sweep} | {name} | {100 * np.mean(saved):.0f} % | {100 * kept:.0f} % | {mean} | {worst} |"
 
 
 def synthetic_sweep(seed: int) -> list[CurveFit]:
@@ -203,11 +203,11 @@ def report_anneal(folder: Path) -> Iterator[str]:
         fit = fit_curve(x[: last + 1], y[: last + 1])
         options = anneal_options(fit, budget_joules=float(x[-1]), is_constant=True, length=length)
         if not options:
-            yield f"| {name} | {length:.0%} | none: {fit.state_reason} | {y[-3:].mean():.3f} | - |"
+            yield f"| {name} | {100 * length:.0f} % | none: {fit.state_reason} | {y[-3:].mean():.3f} | - |"
             continue
         now, _, held = options
         yield (
-            f"| {name} | {length:.0%} | {now.loss.median:.3f} ({now.loss.low:.3f} to {now.loss.high:.3f}) | "
+            f"| {name} | {100 * length:.0f} % | {now.loss.median:.3f} ({now.loss.low:.3f} to {now.loss.high:.3f}) | "
             f"{y[-3:].mean():.3f} | {held.loss.median:.3f} |"
         )
 

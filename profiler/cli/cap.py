@@ -243,7 +243,7 @@ class Cap:
             joules, seconds = format_joules(one.step_joules.median), format_seconds(one.step_seconds.median)
             mark = "  kept until the run ends" if one.limit_watts == best else ""
             yield f"{one.limit_watts:>5.0f} W {one.visits:>7} {joules:>16} {seconds:>14}{mark}"
-        yield f"least energy with steps at most {self._max_slowdown:.0%} longer: {best:.0f} W"
+        yield f"least energy with steps at most {100 * self._max_slowdown:.0f} % longer: {best:.0f} W"
 
     def _set(self, limit: float) -> None:
         for board in self._boards:

@@ -76,7 +76,7 @@ def _regimes(fine: FineBins, curve: Curve, posterior: "Posterior", origin: float
     rise = jump(fine)
     if rise is not None:
         where = format_joules(origin + rise.joules)
-        yield f"The loss jumps by {math.expm1(rise.rise):.0%} at about {where}, as after a restart."
+        yield f"The loss jumps by {100 * math.expm1(rise.rise):.0f} % at about {where}, as after a restart."
     first = _first(posterior)
     if first:
         start = format_joules(origin + float(curve.joules[first]))

@@ -236,7 +236,7 @@ def _decay(shape: str, first: int, total: int, peak: float, depth: float) -> Rat
     def rate(step: int) -> float:
         return peak * (1.0 - depth * _fall(shape, (step - first) / (total - first)))
 
-    source = f"a {shape} decay to {1.0 - depth:.0%} of the peak at step {total:,}"
+    source = f"a {shape} decay to {100 * (1.0 - depth):.0f} % of the peak at step {total:,}"
     return RatePlan.sampled(rate, first, total, source)
 
 

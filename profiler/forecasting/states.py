@@ -345,7 +345,7 @@ def rise(curve: Curve, recency: float) -> str:
     left = dy - slope * dx
     error = math.sqrt(float(weight**2 @ (dx * left) ** 2)) / float(weight @ dx**2)
     if slope > RISE + RISE_ERRORS * error:
-        return f"by {math.expm1(slope * math.log(2.0)):.1%} per doubling of joules at its end"
+        return f"by {100 * math.expm1(slope * math.log(2.0)):.1f} % per doubling of joules at its end"
     return ""
 
 
@@ -358,7 +358,7 @@ def tail_rise(fine: FineBins) -> str:
         least = trend.slope - student_quantile(SIGNIFICANT_RISE, trend.dof) * trend.error
         if least > 0.0 and trend.slope * -math.log(start) > TAIL_RISE:
             height = math.expm1(trend.slope * -math.log(start))
-            return f"by {height:.1%} over the last {_percent(1.0 - start)} of the energy"
+            return f"by {100 * height:.1f} % over the last {_percent(1.0 - start)} of the energy"
     return ""
 
 

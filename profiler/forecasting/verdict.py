@@ -92,7 +92,9 @@ def reached(joules: float, ends: tuple[float, float], measured: float, level: fl
         p_unreachable=0.0,
         certain=False,
         energy_ratio=joules / measured,
-        reason=f"The smoothed curve reached the target after {joules / measured:.0%} of the energy spent so far.",
+        reason=(
+            f"The smoothed curve reached the target after {100 * joules / measured:.0f} % of the energy spent so far."
+        ),
         level=level,
     )
 
@@ -136,15 +138,18 @@ def extrapolated(
 
 def _reason(verdict: Verdict, p_unreachable: float, ratio: float) -> str:
     if verdict is Verdict.UNREACHABLE:
-        return f"The fitted floor lies above the target with a probability of {p_unreachable:.1%}."
+        return f"The fitted floor lies above the target with a probability of {100 * p_unreachable:.1f} %."
     if verdict is Verdict.UNDETERMINED:
-        return f"The target may be out of reach: the floor lies above it with a probability of {p_unreachable:.0%}."
+        return (
+            "The target may be out of reach: the floor lies above it with a probability of "
+            f"{100 * p_unreachable:.0f} %."
+        )
     if verdict is Verdict.REACHABLE:
         return (
             f"It takes about {ratio:.2g} times the energy spent so far; it is out of reach with a probability of "
-            f"{p_unreachable:.0%}."
+            f"{100 * p_unreachable:.0f} %."
         )
     return (
         f"It takes more than {HORIZON_LIMIT:g} times the energy of the steps so far, where only the interval is "
-        f"reliable; it is out of reach with a probability of {p_unreachable:.0%}."
+        f"reliable; it is out of reach with a probability of {100 * p_unreachable:.0f} %."
     )

@@ -195,7 +195,7 @@ class CounterCheck:
         gained = format_joules(compared.counter_joules)
         integrated = format_joules(compared.integrated_joules)
         span = f"Over {format_seconds(compared.seconds)} its counter gained {gained}"
-        numbers = f"its power readings add up to {integrated}, a difference of {difference:.0%}"
+        numbers = f"its power readings add up to {integrated}, a difference of {100 * difference:.0f} %"
         return (f"{span} and {numbers}; the counter is used.",)
 
     def standstill(self) -> tuple[str, ...]:

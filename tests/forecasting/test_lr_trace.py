@@ -169,7 +169,7 @@ def test_decay_assigned_by_hand_is_recognised_given_the_total(end, shape, warm_u
     joules, rates = trace.as_fit_kwargs()["planned_learning_rate"]
     assert joules[-1] == pytest.approx(1000.0)
     assert rates[-1] == pytest.approx(3e-4 * end, abs=3e-4 * 0.02)
-    assert f"a {shape} decay to {end:.0%} of the peak at step 1,000" in trace.notes()[0]
+    assert f"a {shape} decay to {100 * end:.0f} % of the peak at step 1,000" in trace.notes()[0]
     assert "is a guess" in trace.notes()[0]
 
 

@@ -115,7 +115,7 @@ def test_disagreement_of_counter_and_power_is_reported_once_with_both_numbers(re
     monitor, _ = recorded(hopper(Waveform.constant(200), module_watts=150))
     first = monitor.findings()
     assert "gained" in first[0]
-    assert "a difference of 74%" in first[0]
+    assert "a difference of 74 %" in first[0]
     assert monitor.findings() == first
 
 
