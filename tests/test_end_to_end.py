@@ -16,7 +16,7 @@ import torch
 
 from profiler import EnergyProfiler, load_run
 from profiler.cli import main
-from profiler.records import Domain, Provenance, Status
+from profiler.records import CurveState, Domain, Provenance, Status
 from profiler.reporting import render, report_of
 from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
 
@@ -85,7 +85,7 @@ def test_the_block_of_a_falling_learning_rate_is_the_report_of_the_directory(
     block = "== " + capsys.readouterr().err.partition("\n== ")[2]
     assert block == render(replace(report_of(prof.run), waste=()), ".txt")
     # A fast machine spends so little energy that the curve may be too short for the futures of the rate, or flat.
-    assert any(words in " ".join(block.split()) for words in (printed, "too early to forecast", "loss flat"))
+    assert prof.run.fit().state is not CurveState.IMPROVING or printed in " ".join(block.split())
     assert len(block.splitlines()) <= 25
 
 

@@ -72,4 +72,3 @@ def test_timing_of_loading_can_be_disabled(tmp_path):
     run = recorded(tmp_path, time_data_loading=False)
     assert run.steps["data_seconds"].isna().all()
     assert run.steps[PHASES[1:]].notna().all(axis=None)
-    assert "evaluation" not in set(run.spans["kind"])

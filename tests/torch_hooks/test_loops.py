@@ -170,10 +170,12 @@ def test_a_backward_from_several_elements_has_no_loss_and_warns_once(record):
 
 def test_unseen_updates_warn(record):
     model = network()
+    optimizer = sgd(model)  # while an optimizer exists, no step is inferred
     with record() as recording:
         for _ in range(STEPS):
             loss_of(model).backward()
             unseen_update(model)
+    assert optimizer.param_groups
     assert recording.steps == []
     assert ["prof.step() after each update" in reason for reason in recording.warnings] == [True]
 
