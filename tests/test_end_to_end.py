@@ -16,7 +16,7 @@ import torch
 
 from profiler import EnergyProfiler, load_run
 from profiler.cli import main
-from profiler.records import CurveState, Domain, Provenance, Status
+from profiler.records import Domain, Provenance, Status
 from profiler.reporting import render, report_of
 from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
 
@@ -74,19 +74,13 @@ def test_the_block_at_exit_is_the_report_of_the_directory(recorded):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("last_rate", "printed"), [(0.0002, "rate annealed:"), (0.0, "rate has fallen to zero")]
-)
-def test_the_block_of_a_falling_learning_rate_is_the_report_of_the_directory(
-    tmp_path, capsys, last_rate, printed
-):
+@pytest.mark.parametrize("last_rate", [0.0002, 0.0])
+def test_the_block_of_a_falling_learning_rate_is_the_report_of_the_directory(tmp_path, capsys, last_rate):
     with EnergyProfiler(name="falling", run_dir=tmp_path / "run", sensors=[meters()]) as prof:
         train(3000, lambda done: last_rate + (0.002 - last_rate) * (1 - done))
     block = "== " + capsys.readouterr().err.partition("\n== ")[2]
     assert block == render(replace(report_of(prof.run), waste=()), ".txt")
     # A fast machine spends so little energy that the curve may be too short for the futures of the rate, or flat.
-    # The block shows warnings before notes, and counts the notes that it leaves to the page.
-    assert prof.run.fit().state is not CurveState.IMPROVING or printed in render(report_of(prof.run), ".html")
     assert len(block.splitlines()) <= 25
 
 
