@@ -80,7 +80,6 @@ def test_the_block_of_a_falling_learning_rate_is_the_report_of_the_directory(tmp
         train(3000, lambda done: last_rate + (0.002 - last_rate) * (1 - done))
     block = "== " + capsys.readouterr().err.partition("\n== ")[2]
     assert block == render(replace(report_of(prof.run), waste=()), ".txt")
-    # A fast machine spends so little energy that the curve may be too short for the futures of the rate, or flat.
     assert len(block.splitlines()) <= 25
 
 
