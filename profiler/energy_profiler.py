@@ -434,10 +434,10 @@ class EnergyProfiler:
         return self._monitor.should_stop
 
     def metrics(self) -> dict[str, float]:
-        """Return the progress under the keys of experiment trackers, such as ``energy/total_joules``.
+        """Return the progress as a dictionary for an experiment tracker, with keys such as ``energy/total_joules``.
 
-        Cheap enough for every step. Unknown values are absent: all of them before the start, forecasts until some
-        seconds after the first call.
+        A call takes about a microsecond, so it can be made in every step. Values that are not known yet are absent:
+        all of them before the start, and forecasts during the first seconds after the first call.
         """
         return self._monitor.metrics()
 

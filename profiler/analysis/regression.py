@@ -1,6 +1,7 @@
 """Probability that a new run uses more energy than a base run, by more than a limit."""
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from statistics import NormalDist, stdev
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from profiler.analysis.factors import gain_error, level_error
 from profiler.analysis.waste import standard_error
 from profiler.errors import UsageError
 from profiler.records import Interval, Status, Verdict
-from profiler.uncertainty import Z_90, student_95
+from profiler.uncertainty import UNIFORM, Z_90, student_95
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +24,8 @@ CERTAIN = 0.95
 _LEAST_ROWS = 10
 """Rows of steps below which their scatter, and so the uncertainty of their mean, is not known."""
 _LEAST_ERROR = 1e-6
+_LEAST_BEFORE = 3
+"""Points of a curve before its crossing of a level."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,10 +206,19 @@ def _to_level(run: "StoredRun", level: float) -> Quantity:
     known = fit.joules_at(level)
     if known.verdict is not Verdict.REACHED:
         return Quantity(joules=fit.joules, error=0.0, is_least=True)
+    points = fit.curve.joules
+    after = bisect_right(points, known.median)
+    if after < _LEAST_BEFORE:
+        raise UsageError(
+            f"{_name(run)} reached the loss {level:g} within its first points, where its energy is not known well; "
+            "choose a lower one."
+        )
     smoothed, log_level = fit.smoothed, math.log(fit.metric.error(level))
     reach = Z_90 * level_error(fit)
     early = smoothed.first_crossing(log_level + reach)
     late = min(smoothed.first_crossing(log_level - reach), fit.joules)
     early = max(early, float(smoothed.joules[0]))
     spread = math.log(late / early) / 2.0 / Z_90 if late > early > 0.0 else 0.0
-    return Quantity(joules=known.median, error=spread)
+    # The crossing is not known better than the distance of the points around it.
+    gap = math.log(float(points[min(after, len(points) - 1)]) / float(points[after - 1]))
+    return Quantity(joules=known.median, error=math.hypot(spread, UNIFORM * gap))

@@ -130,13 +130,13 @@ def diagnose(
     system_root: Path = Path("/"),
     clock: Clock = MONOTONIC,
 ) -> Diagnosis:
-    """Find and read all sensors.
+    """Find the sensors of this machine and read each for a while.
 
     Args:
-        torch: The installed torch.
-        driver: NVIDIA's driver.
+        torch: Version and devices of the installed torch.
+        driver: Version of NVIDIA's driver.
         environ: Environment variables.
-        versions: Versions of the software.
+        versions: Version of each software package.
         powercap_root: Directory of the powercap zones.
         system_root: Root of the file system, for everything else.
         clock: Clock of the readings.

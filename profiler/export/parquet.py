@@ -31,11 +31,11 @@ _ROWS_PER_GROUP = 100_000
 
 
 def export(runs: "Sequence[Run]") -> Files:
-    """Return the table; values that were not measured are null.
+    """Return the steps of the runs as one table. Values that were not measured are null.
 
-    The last column, ``run_key``, is different for every run: the name of its directory, or its path where two runs of
-    different directories have the same one. Several runs have ``runs.parquet`` beside it, with one row per run and the
-    same key. A damaged run among several is left out of both.
+    The last column, ``run_key``, identifies the run by the name of its directory, or by its path if two directories
+    have the same name. For several runs, ``runs.parquet`` is returned too: one row per run, with the same key. A
+    damaged run among several is excluded from both.
 
     Raises:
         MissingDependencyError: pyarrow is not installed.

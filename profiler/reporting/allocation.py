@@ -62,6 +62,7 @@ class Allocation:
         runs: The runs.
         joules_saved: Energy that the advice saves.
         backtest: The advice that earlier parts of the sweep would have given.
+        beyond: Runs whose forecast reaches beyond ten times their energy, where it is not tested.
     """
 
     metric: str
@@ -70,6 +71,7 @@ class Allocation:
     runs: tuple[AllocationLine, ...]
     joules_saved: float
     backtest: "tuple[AdviceTest, ...]"
+    beyond: tuple[str, ...] = ()
 
 
 def allocation_of(
@@ -88,6 +90,7 @@ def allocation_of(
         UsageError: The main metrics of the runs differ, a run lacks the metric, or the budget is not positive.
     """
     from profiler.forecasting.allocation import allocate, backtest
+    from profiler.forecasting.priors import HORIZON_LIMIT
 
     names = run_names(runs)
     chosen, goal = _metric(runs, names, metric, goal)
@@ -122,6 +125,11 @@ def allocation_of(
         runs=tuple(lines),
         joules_saved=sum(line.joules_saved for line in lines),
         backtest=backtest(fits),
+        beyond=tuple(
+            line.run
+            for line in lines
+            if line.p_best is not None and line.joules and budget_joules > HORIZON_LIMIT * line.joules
+        ),
     )
 
 
@@ -192,6 +200,8 @@ def _lines(known: Allocation) -> Iterator[str]:
     for line in known.runs:
         if line.reason:
             yield f"! {text.shortened(line.run, _NAME)}: {text.one_line(line.reason)}"
+    if known.beyond:
+        yield f"! {text.beyond_horizon(known)}"
     yield ""
     yield from text.advice_tests(known)
 

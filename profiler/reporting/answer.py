@@ -221,7 +221,9 @@ def confidence_of(outlook: "Outlook | None") -> Confidence | None:
     half = (outlook.ahead.high - outlook.ahead.low) / 2.0 / abs(outlook.ahead.median or math.inf)
     if outlook.is_guess or outlook.points < _FEWEST_POINTS or not half <= _MEDIUM:
         return Confidence.LOW
-    return Confidence.HIGH if half <= _HIGH and outlook.backtest else Confidence.MEDIUM
+    # Without a plan of the learning rate, an anneal that is not recorded yet moves the end by more than 2 %.
+    is_high = half <= _HIGH and outlook.backtest and outlook.planned_end is not None
+    return Confidence.HIGH if is_high else Confidence.MEDIUM
 
 
 def _advice(report: "Report", action: Action | None, spent: float) -> str:

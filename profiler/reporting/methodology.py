@@ -14,7 +14,7 @@ Entry = tuple[str, str]
 
 
 def methods(report: "Report") -> tuple[Entry, ...]:
-    """Return a term and its explanation for every kind of number in the report."""
+    """Return pairs of term and explanation, one for each kind of number in the report."""
     entries = [*_ENERGY, *_cost(report)]
     if report.outlook is not None:
         entries += [*_FORECAST, ("Yardstick", f"{report.outlook.yardstick.source}.")]

@@ -1061,6 +1061,16 @@ def allocation(known: "Allocation") -> str:
     )
 
 
+def beyond_horizon(known: "Allocation") -> str:
+    """Return a warning of forecasts that reach too far ahead."""
+    names = listed([shortened(name, 28) for name in known.beyond[:3]])
+    more = f" and {len(known.beyond) - 3} more" if len(known.beyond) > 3 else ""  # noqa: PLR2004 - as shown
+    return (
+        f"The budget is over ten times the energy of {names}{more}: such forecasts are not tested, and their chances "
+        "are uncertain. Choose a lower budget, or look again later."
+    )
+
+
 def allocation_advice(line: "AllocationLine", budget_joules: float) -> str:
     """Format the advice on one run of a sweep."""
     if line.joules is not None and line.joules >= budget_joules:

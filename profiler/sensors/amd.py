@@ -4,16 +4,16 @@ import ctypes
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from profiler.clock import Clock
-from profiler.errors import MissingDependencyError, SensorError, SensorUnavailableError
+from profiler.errors import MissingDependencyError, SensorUnavailableError
 from profiler.records import Domain, Provenance, Reading, Refusal
-from profiler.sensors.base import Found
+from profiler.sensors.base import Found, MeterSensor
 from profiler.sensors.counter_check import DEFAULT_LIMIT_WATTS, CounterGuard
 from profiler.sensors.environment import Environment
 from profiler.sensors.pci import has_display
@@ -84,7 +84,7 @@ class AmdMeter:
         return tuple(f"{self.domain.name}: {sentence}" for sentence in self._guard.warnings())
 
 
-class AmdSensor:
+class AmdSensor(MeterSensor[AmdMeter]):
     """Reads every visible board.
 
     Args:
@@ -94,29 +94,12 @@ class AmdSensor:
     """
 
     def __init__(self, smi: Any, meters: Sequence[AmdMeter], *, clock: Clock) -> None:
+        super().__init__("amdsmi", meters, clock=clock)
         self._smi = smi
-        self._meters = tuple(meters)
-        self._clock = clock
         self._process = os.getpid()
-        self._closed = False
 
-    @property
-    def domains(self) -> tuple[Domain, ...]:
-        """The domains of the boards."""
-        return tuple(meter.domain for meter in self._meters)
-
-    def read(self) -> Sequence[Reading]:
-        """Read every board once. A board that fails is omitted.
-
-        Raises:
-            SensorError: The sensor is closed, or no board could be read.
-        """
-        if self._closed:
-            raise SensorError("the amdsmi sensor is closed")
-        found = [reading for meter in self._meters if (reading := meter.read(self._clock)) is not None]
-        if not found:
-            raise SensorError("no AMD GPU could be read")
-        return found
+    def _readings(self) -> Iterable[Reading | None]:
+        return (meter.read(self._clock) for meter in self._meters)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -127,7 +110,7 @@ class AmdSensor:
         """Shut amdsmi down, in the process that initialised it."""
         if not self._closed and os.getpid() == self._process:
             _shut_down(self._smi)
-        self._closed = True
+        super().close()
 
 
 def open_amd(environment: Environment) -> Found:

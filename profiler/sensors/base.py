@@ -1,9 +1,12 @@
 """Interface of sensors."""
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
+from profiler.clock import Clock
+from profiler.errors import SensorError
 from profiler.records import Domain, Reading, Refusal
 
 MODULE_NOTE = "On this module the counter includes the processor and memory beside the GPU."
@@ -48,6 +51,60 @@ class Sensor(Protocol):
     def close(self) -> None:
         """Release the source. May be called twice."""
         ...
+
+
+class Meter(Protocol):
+    """One domain of a :class:`MeterSensor`."""
+
+    @property
+    def domain(self) -> Domain:
+        """The domain."""
+        ...
+
+
+_M = TypeVar("_M", bound=Meter)
+
+
+class MeterSensor(ABC, Generic[_M]):
+    """Sensor of several meters, each of one domain.
+
+    Args:
+        source: Name of the source, for errors.
+        meters: The meters.
+        clock: Clock of the readings.
+    """
+
+    def __init__(self, source: str, meters: Sequence[_M], *, clock: Clock) -> None:
+        self._source = source
+        self._meters = tuple(meters)
+        self._clock = clock
+        self._closed = False
+
+    @property
+    def domains(self) -> tuple[Domain, ...]:
+        """The domains of the meters."""
+        return tuple(meter.domain for meter in self._meters)
+
+    def read(self) -> Sequence[Reading]:
+        """Read every meter once. A meter without a plausible value is omitted.
+
+        Raises:
+            SensorError: The sensor is closed, or no meter could be read.
+        """
+        if self._closed:
+            raise SensorError(f"the {self._source} sensor is closed")
+        found = [reading for reading in self._readings() if reading is not None]
+        if not found:
+            raise SensorError(f"no meter of {self._source} could be read")
+        return found
+
+    @abstractmethod
+    def _readings(self) -> Iterable[Reading | None]:
+        """Read every meter; None for one without a plausible value."""
+
+    def close(self) -> None:
+        """Refuse further reads."""
+        self._closed = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

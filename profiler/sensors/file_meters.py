@@ -2,15 +2,13 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
-from profiler.clock import Clock
-from profiler.errors import SensorError
 from profiler.records import Domain, Provenance, Reading
-from profiler.sensors.base import covers
+from profiler.sensors.base import MeterSensor, covers
 from profiler.sensors.counter_check import StallDetector, times
 from profiler.sensors.wraparound import MAX_PLATFORM_WATTS, WrappingCounter
 from profiler.units import MICROJOULES_PER_JOULE
@@ -138,7 +136,7 @@ class FileMeter:
         return found
 
 
-class FileSensor:
+class FileSensor(MeterSensor[FileMeter]):
     """Reads meters from files.
 
     Args:
@@ -147,44 +145,18 @@ class FileSensor:
         clock: Clock of the readings.
     """
 
-    def __init__(self, source: str, meters: Sequence[FileMeter], *, clock: Clock) -> None:
-        self._source = source
-        self._meters = tuple(meters)
-        self._clock = clock
-        self._closed = False
-
-    @property
-    def domains(self) -> tuple[Domain, ...]:
-        """The domains of the meters."""
-        return tuple(meter.domain for meter in self._meters)
-
-    def read(self) -> Sequence[Reading]:
-        """Read every meter once. A meter without a plausible value is omitted.
-
-        Raises:
-            SensorError: The sensor is closed, or no meter could be read.
-        """
-        if self._closed:
-            raise SensorError(f"the {self._source} sensor is closed")
+    def _readings(self) -> Iterable[Reading | None]:
         before = self._clock.now_ns()
         values = self.fetch()
         time_ns = (before + self._clock.now_ns()) // 2
-        found = [
-            reading
+        return (
+            None if value is None else meter.reading(value, time_ns)
             for meter, value in zip(self._meters, values, strict=True)
-            if value is not None and (reading := meter.reading(value, time_ns)) is not None
-        ]
-        if not found:
-            raise SensorError(f"no meter of {self._source} could be read")
-        return found
+        )
 
     def fetch(self) -> list[float | None]:
         """Read the values of all meters."""
         return [meter.fetch() for meter in self._meters]
-
-    def close(self) -> None:
-        """Refuse further reads."""
-        self._closed = True
 
     @property
     def warnings(self) -> tuple[str, ...]:

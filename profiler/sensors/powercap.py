@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.clock import Clock
-from profiler.errors import SensorError, SensorUnavailableError
+from profiler.errors import SensorUnavailableError
 from profiler.records import Domain, Reading, Refusal
-from profiler.sensors.base import Found
+from profiler.sensors.base import Found, MeterSensor
 from profiler.sensors.counter_check import StallDetector, times
 from profiler.sensors.environment import Environment
 from profiler.sensors.host import Host
@@ -304,7 +304,7 @@ def _read_constraint(path: Path) -> float:
         return 0.0
 
 
-class PowercapSensor:
+class PowercapSensor(MeterSensor[_Meter]):
     """Reads zones of a powercap tree.
 
     Args:
@@ -313,7 +313,7 @@ class PowercapSensor:
     """
 
     def __init__(self, meters: Sequence[tuple[Zone, Domain]], *, clock: Clock) -> None:
-        self._meters = tuple(
+        opened = [
             _Meter(
                 domain=domain,
                 file=EnergyFile(zone.energy_file),
@@ -321,31 +321,15 @@ class PowercapSensor:
                 stall=StallDetector(),
             )
             for zone, domain in meters
-        )
-        self._clock = clock
-        self._closed = False
+        ]
+        super().__init__("powercap", opened, clock=clock)
 
-    @property
-    def domains(self) -> tuple[Domain, ...]:
-        """The domains of the zones."""
-        return tuple(meter.domain for meter in self._meters)
-
-    def read(self) -> Sequence[Reading]:
-        """Read every zone once. A zone that cannot be read, or whose value is implausible, is omitted.
-
-        Raises:
-            SensorError: The sensor is closed, or no zone could be read.
-        """
-        if self._closed:
-            raise SensorError("the powercap sensor is closed")
-        readings = [reading for meter in self._meters if (reading := meter.read(self._clock)) is not None]
-        if not readings:
-            raise SensorError("no powercap zone could be read")
-        return readings
+    def _readings(self) -> Iterable[Reading | None]:
+        return (meter.read(self._clock) for meter in self._meters)
 
     def close(self) -> None:
         """Close the files."""
-        self._closed = True
+        super().close()
         for meter in self._meters:
             meter.file.close()
 

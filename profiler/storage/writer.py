@@ -27,7 +27,7 @@ _CAPACITY = 200_000
 """Rows that wait for a slow disk, about 30 MB; later ones are lost."""
 
 _RESERVED_BYTES = 16_384
-"""Least size of ``run.json`` while the run goes on."""
+"""Minimum size of ``run.json`` during the recording."""
 
 Batch = Mapping[str, list[str]]
 
@@ -43,7 +43,7 @@ def write_run_file(directory: Path, meta: Mapping[str, Any]) -> None:
 
 def _encode(meta: Mapping[str, Any]) -> bytes:
     content = (json.dumps(meta, indent=1, allow_nan=False) + "\n").encode()
-    # While the run goes on, blanks reserve the blocks that its totals need if the disk is full at the end.
+    # During the recording, blanks reserve the blocks that its totals need if the disk is full at the end.
     return content.ljust(_RESERVED_BYTES) if meta.get("status") == Status.RUNNING else content
 
 

@@ -88,6 +88,16 @@ def test_the_energy_to_a_level_follows_the_steps_it_takes(make):
     assert found.is_regression
 
 
+def test_the_crossing_is_not_known_better_than_the_points_around_it(make):
+    found = regression_of(make("base"), make("new", seed=1), limit=0.05, of="level", level=2.1)
+    assert 0.0 < found.p_above < 1.0
+    assert found.ratio.high > 1.005 * found.ratio.low
+
+
+def test_a_level_reached_within_the_first_points_is_refused(make):
+    refused("within its first points", make("base"), make("new", seed=1), of="level", level=law(1))
+
+
 def test_a_level_that_the_new_run_missed_by_far_is_a_regression(make):
     flat = make("new", loss=lambda step: max(law(step), 2.3), steps=400, seed=1)
     found = regression_of(make("base"), flat, limit=0.05, of="level", level=2.1)

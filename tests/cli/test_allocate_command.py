@@ -49,6 +49,12 @@ def test_the_table(sweep, capsys):
     assert "broken" in err
 
 
+@pytest.mark.parametrize(("budget", "is_far"), [("100kJ", False), ("200kJ", True)])
+def test_a_budget_beyond_ten_times_the_energy_is_marked(sweep, capsys, budget, is_far):
+    assert main(["allocate", str(sweep), "--budget", budget]) == 0
+    assert ("over ten times the energy of" in capsys.readouterr().out) is is_far
+
+
 def test_a_running_run_is_stopped(sweep, capsys):
     write_run(
         sweep / "live",

@@ -7,6 +7,7 @@ import pytest
 
 from profiler.emissions import Prices
 from profiler.records import CurveState, Interval, Metered, Provenance, Status, Verdict
+from profiler.reporting.answer import confidence_of
 from profiler.reporting.forecast_section import Best, PlannedEnd, Scenario
 from profiler.reporting.model import MetricReport
 from profiler.reporting.terminal import text_of
@@ -238,12 +239,15 @@ def test_weak_evidence_continues_a_likely_improvement_and_stops_nothing(report):
         assert report(outlook=weak).answer.action == action
 
 
-@pytest.mark.parametrize(("points", "word"), [(6, "low"), (9, "low"), (10, "high")])
-def test_few_points_have_low_confidence(report, points, word):
+@pytest.mark.parametrize(
+    ("points", "is_planned", "word"),
+    [(6, True, "low"), (9, True, "low"), (10, True, "high"), (10, False, "medium")],
+)
+def test_few_points_have_low_confidence_and_an_unknown_end_no_high_one(report, points, is_planned, word):
     narrow = Interval(low=1.70, median=1.72, high=1.74)
-    tests = outlook().backtest[:1]
-    found = outlook(targets=(with_chance(0.9),), asked=(), ahead=narrow, points=points, backtest=tests)
-    assert report(outlook=found).answer.confidence == word
+    end = PlannedEnd(joules=3.4e6, loss=narrow) if is_planned else None
+    found = outlook(targets=(with_chance(0.9),), asked=(), ahead=narrow, points=points, planned_end=end)
+    assert confidence_of(replace(found, backtest=outlook().backtest[:1])) == word
 
 
 def test_an_open_interval_has_the_probability_within_ten_times_the_energy(report):

@@ -1,5 +1,6 @@
 """Simulated trees of energy and power files on a fake clock: Cray pm_counters, hwmon chips, an external meter."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,7 +12,7 @@ UNIX_EPOCH_SECONDS = 1_750_000_000
 """Unix time at the creation of a simulated tree."""
 
 
-class FakeFiles:
+class FakeFiles(ABC):
     """Files whose content follows the clock.
 
     Args:
@@ -35,9 +36,9 @@ class FakeFiles:
         """Seconds since time 0."""
         return (self._clock.now_ns() - self._origin_ns) / NANOSECONDS_PER_SECOND
 
+    @abstractmethod
     def refresh(self) -> None:
         """Write the present values."""
-        raise NotImplementedError
 
 
 class FakePmCounters(FakeFiles):
