@@ -50,7 +50,7 @@ class Action(StrEnum):
 
 
 class Confidence(StrEnum):
-    """Confidence in a forecast: at twice the energy, 90 % of levels are within 2 % of it, within 5 %, or neither."""
+    """Confidence in a forecast: in 90 % of cases, the level is within 2 % of it, within 5 %, or neither."""
 
     HIGH = "high"
     MEDIUM = "medium"
