@@ -1,4 +1,7 @@
-"""Record a training of Composer: ``Trainer(..., callbacks=[EnergyProfilerCallback()])``."""
+"""Record a training of Composer: ``Trainer(..., callbacks=[EnergyProfilerCallback()])``.
+
+Untested: written from the library's documentation.
+"""
 
 from composer.core import Callback
 

@@ -1,6 +1,8 @@
 """Record a fastai training: ``Learner(..., cbs=EnergyProfilerCallback())``.
 
 fastai has optimizers of its own, so the callback reports the steps.
+
+Untested: written from the library's documentation.
 """
 
 from fastai.callback.core import Callback

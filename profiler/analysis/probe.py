@@ -83,7 +83,7 @@ def step_cost(run: "StoredRun", name: str = "run") -> StepCost:
     if used < _FEWEST:
         raise ForecastRefusedError(
             "too_few_steps",
-            f"The {name} has {total:,} steps, {used:,} of them after the warm-up; a cost per step needs {_FEWEST}.",
+            f"The {name} has {used:,} of {total:,} steps after the warm-up; a cost per step needs {_FEWEST}.",
             remedy="Train it for a minute.",
         )
     kept = metered.iloc[first:]

@@ -205,7 +205,8 @@ def price(verdict: Verdict, more: Interval | None, unit: Format, spent: float = 
     if verdict is Verdict.REACHABLE:
         return unit(more.median, digits), ends(more, unit)
     # Beyond the horizon no point is known, and an open interval repeats its lower end.
-    return f"over {unit(more.low, digits)}", "" if math.isinf(more.high) else ends(more, unit)
+    low = unit(more.low, digits)
+    return f"over {'0' if low.startswith('<') else low}", "" if math.isinf(more.high) else ends(more, unit)
 
 
 def ends(interval: Interval, unit: Format) -> str:
