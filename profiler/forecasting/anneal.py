@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from profiler.forecasting.fit import with_constant_rate
 from profiler.forecasting.predictive import Predictive
-from profiler.forecasting.result import CurveFit, probabilities
+from profiler.forecasting.result import CurveFit, exp, probabilities
 from profiler.forecasting.schedule import Annealed, AnnealedLater, Held
 from profiler.records import CurveState, Interval
 
@@ -50,8 +50,8 @@ def anneal_options(
         is_constant: True if the learning rate was recorded and constant, which a fit ignores otherwise.
 
     Returns:
-        Three options; empty where the learning rate is unknown or zero, the curve has no forecast, or the budget is
-        nearly spent.
+        Three options; empty where the learning rate is unknown or zero, the curve has no forecast or does not bound the
+        level of an option, or the budget is nearly spent.
     """
     if fit.state not in (CurveState.IMPROVING, CurveState.FLAT):
         return ()
@@ -89,10 +89,11 @@ def anneal_options(
             loss=known.loss_at(end, scenario=last),
         )
     )
-    return tuple(options)
+    # Where the curve does not bound a level, a table of options would be noise.
+    return tuple(options) if all(math.isfinite(one.loss.high) for one in options) else ()
 
 
 def _level(fit: CurveFit, predictive: Predictive, ratio: float) -> Interval:
     ends = (predictive.log_quantile(math.log(ratio), p) for p in probabilities(fit.confidence))
-    low, median, high = (max(math.exp(log), fit.lower_bound) for log in ends)
+    low, median, high = (max(exp(log), fit.lower_bound) for log in ends)
     return fit.metric.interval(Interval(low=low, median=median, high=high, level=fit.confidence))

@@ -90,8 +90,8 @@ def _frontier(comparison: "Comparison") -> "list[Figure]":
     if comparison.ahead:
         joules = [series.joules[-1], *(one.joules for one in comparison.ahead)]
         last = series.levels[-1]
-        low = [last, *(one.loss.low for one in comparison.ahead)]
-        high = [last, *(one.loss.high for one in comparison.ahead)]
+        low = [last, *(figures.drawable(one.loss.low, series.levels) for one in comparison.ahead)]
+        high = [last, *(figures.drawable(one.loss.high, series.levels) for one in comparison.ahead)]
         middle = [last, *(one.loss.median for one in comparison.ahead)]
         dashed = {"color": _FRONTIER, "width": 3, "dash": "dash"}
         data += [{**one, "showlegend": False} for one in figures.band(joules, low, high, "90 %")]

@@ -1,6 +1,6 @@
 """Figures of the page as data for plotly.js. Colours are variables of ``page.css``, in a light and a dark set."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -53,6 +53,8 @@ _A_DECADE = 10
 _MARGIN = 1.08
 _FARTHEST_FLOOR = 2.0
 _DEEPEST_BAND = 4.0
+_BEYOND_AXIS = 10.0
+"""End of a band without an end, in multiples of the largest value."""
 _DIGITS = 6
 
 
@@ -102,7 +104,12 @@ def curve(outlook: "Outlook", chart: "Chart") -> Figure:
     hover = hover_text(outlook.metric)
     data = [
         *(_floor(outlook.floor, chart) if outlook.floor is not None else ()),
-        *band(chart.law_joules, [i.low for i in chart.law], [i.high for i in chart.law], "forecast, 90 %"),
+        *band(
+            chart.law_joules,
+            [drawable(i.low, chart.losses) for i in chart.law],
+            [drawable(i.high, chart.losses) for i in chart.law],
+            "forecast, 90 %",
+        ),
         {**_dots(chart.seen.x, chart.seen.y, "recorded", {"size": 3, "color": _SEEN}), **hover},
         {**_dots(chart.joules, chart.losses, "mean", {"size": 5, "color": _BINS}), **hover},
         {**polyline(*zip(*law[:known], strict=True), name="fit", line=fit), **hover},
@@ -120,14 +127,21 @@ def _labels(outlook: "Outlook", chart: "Chart", layout: Figure) -> list[Figure]:
     middle = len(chart.joules) // 3
     labels = [
         (chart.joules[middle], chart.losses[middle], "measured", _BINS, "left", 8),
-        (chart.law_joules[-1], chart.law[-1].high, "forecast, 90 %", _LINE, "right", 24),
+        (
+            chart.law_joules[-1],
+            min(chart.law[-1].high, _range(outlook, chart)[1]),
+            "forecast, 90 %",
+            _LINE,
+            "right",
+            24,
+        ),
     ]
     if outlook.floor is not None and outlook.floor.high > 0.0:
         name = "floor" if outlook.goal == "min" else "ceiling"
         left = min(chart.seen.x, default=chart.law_joules[0])
         # The median is farther from the data than the end of the band, unless it is below the axis.
         is_drawn = outlook.floor.median >= _range(outlook, chart)[0]
-        place = outlook.floor.median if is_drawn else outlook.floor.high
+        place = outlook.floor.median if is_drawn else drawable(outlook.floor.high, chart.losses)
         labels.append((left, place, f"{name}, 90 %", _FLOOR, "left", 1))
     is_log = layout["yaxis"].get("type") == "log"
     return [
@@ -156,11 +170,17 @@ def hover_text(metric: str) -> Figure:
 def _floor(floor: Interval, chart: "Chart") -> list[Figure]:
     ends = [min(chart.seen.x, default=chart.law_joules[0]), chart.law_joules[-1]]
     least = max(min(chart.losses), 0.0) * 1e-6
-    low, high = (max(level, least) for level in (floor.low, floor.high))
+    low, high = (max(drawable(level, chart.losses), least) for level in (floor.low, floor.high))
     return [
         *band(ends, [low] * 2, [high] * 2, "floor, 90 %", fill=_FLOOR_BAND),
         {**polyline(ends, [max(floor.median, least)] * 2, name="floor", line=_DOTTED), "hoverinfo": "skip"},
     ]
+
+
+def drawable(level: float, measured: Iterable[float]) -> float:
+    """Return a level not far beyond the measured ones: an interval without an end fills the figure up to its edge."""
+    edge = _BEYOND_AXIS * max(map(abs, measured))
+    return min(max(level, -edge), edge)
 
 
 def _range(outlook: "Outlook", chart: "Chart") -> tuple[float, float]:

@@ -119,7 +119,7 @@ def test_facts_that_nothing_recorded_are_named(run, tmp_path):
 
 @pytest.mark.parametrize("steps", [0, 1, 10, 30])
 def test_a_short_probe_is_refused(run, tmp_path, steps):
-    with pytest.raises(ForecastRefusedError, match=f"The probe has {steps} steps"):
+    with pytest.raises(ForecastRefusedError, match=rf"The probe has \d+ of {steps} steps after the warm-up"):
         elsewhere_of(run, probe(tmp_path, steps=steps))
 
 

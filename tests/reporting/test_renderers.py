@@ -3,11 +3,13 @@
 import base64
 import hashlib
 import json
+import math
 import re
 from dataclasses import replace
 from html import unescape
 from html.parser import HTMLParser
 from importlib import import_module
+from random import Random
 
 import pytest
 
@@ -15,7 +17,18 @@ from profiler import load_run
 from profiler.emissions import Prices
 from profiler.errors import UsageError
 from profiler.records import CurveState, Metered, Provenance, Status
-from profiler.reporting import PLOTLYJS, RENDERERS, figures, render, report_of, tables, text, write
+from profiler.reporting import (
+    PLOTLYJS,
+    RENDERERS,
+    figures,
+    render,
+    render_comparison,
+    report_of,
+    tables,
+    text,
+    write,
+)
+from profiler.reporting.comparison import compare
 from profiler.reporting.model import Details
 from profiler.reporting.renderer import Rendered, RenderOptions
 from profiler.reporting.waste import WasteLine
@@ -320,6 +333,20 @@ def test_no_curve_however_strange_makes_a_report_fail_or_print_nan(tmp_path, los
     text = render(report_of(run, targets=[1.0]), extension)
     said = Page(text).text if extension == ".html" else text
     assert "nan" not in said.lower().split()
+
+
+@pytest.mark.parametrize("extension", RENDERERS)
+def test_intervals_without_an_end_are_drawn_and_written(tmp_path, extension):
+    """A fall over twelve decades to the resolution of the numbers, as of a regression without noise."""
+    random = Random(0)
+
+    def loss(step):
+        return (6.0 * math.exp(-step / 4.0) + 2e-12 * (1.0 - step / 700.0)) * math.exp(random.gauss(0.0, 0.1))
+
+    run = load_run(write_run(tmp_path / "run", steps=240, loss=loss))
+    assert run.fit().floor.high == math.inf
+    assert render(report_of(run), extension)
+    assert render_comparison(compare([run, load_run(write_run(tmp_path / "other", steps=240))]), ".html")
 
 
 TINY = {
