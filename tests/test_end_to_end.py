@@ -68,6 +68,7 @@ def test_the_block_at_exit_is_the_report_of_the_directory(recorded):
     assert first.startswith("energy-profiler: recording gpu:0 (counter), cpu:package-0 (estimated) -> ")
     # The tables, which the waste needs, are not read at the end of a training.
     assert block == render(replace(report_of(run), waste=()), ".txt")
+    # Up to three warnings are shown whole, and a loaded machine adds its own.
     assert len(block.splitlines()) <= 25
     # Under load the steps per second vary, and the energy of the points with them.
     assert {"flat": "loss flat", "too_early": "too early to forecast"}[run.fit().state] in block
@@ -80,6 +81,7 @@ def test_the_block_of_a_falling_learning_rate_is_the_report_of_the_directory(tmp
         train(3000, lambda done: last_rate + (0.002 - last_rate) * (1 - done))
     block = "== " + capsys.readouterr().err.partition("\n== ")[2]
     assert block == render(replace(report_of(prof.run), waste=()), ".txt")
+    # Up to three warnings are shown whole, and a loaded machine adds its own.
     assert len(block.splitlines()) <= 25
 
 

@@ -1,6 +1,7 @@
 """The report as Markdown."""
 
 from dataclasses import replace
+from itertools import groupby
 
 from profiler.reporting import render
 from profiler.reporting.markdown import methods
@@ -21,9 +22,11 @@ def test_a_run_without_steps_has_a_methods_sentence():
 
 
 def test_every_row_of_a_table_has_as_many_cells():
-    rows = [line for line in render(make(), ".md").splitlines() if line.startswith("|")]
-    counts = [line.replace("\\|", "").count("|") for line in rows]
-    assert set(counts) <= {5, 7, 9}
+    lines = render(make(), ".md").splitlines()
+    tables = [list(rows) for is_table, rows in groupby(lines, lambda line: line.startswith("|")) if is_table]
+    assert len(tables) > 1
+    for rows in tables:
+        assert len({row.replace("\\|", "").count("|") for row in rows}) == 1, rows
 
 
 def test_names_stay_text():
