@@ -7,7 +7,7 @@ before, beside and after the process group, and when ranks have died. No collect
 import os
 import socket
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -38,7 +38,7 @@ class KeyValueStore:
             RuntimeError: The store has gone, or does not answer in time.
         """
         name = f"{_ROOT}/{self._run_key}/directory"
-        return _text(_with_timeout(lambda: self._store.compare_set(name, "", proposal)))
+        return _text(_answer(BackgroundCall(lambda: self._store.compare_set(name, "", proposal))))
 
 
 def connect(environ: Mapping[str, str], run_key: str) -> KeyValueStore | None:
@@ -50,13 +50,15 @@ def connect(environ: Mapping[str, str], run_key: str) -> KeyValueStore | None:
     try:
         with socket.create_connection((address, int(port)), timeout=_TIMEOUT_SECONDS):
             pass  # torch's own client retries for long, and prints each failure
-        store = _with_timeout(
-            lambda: distributed.TCPStore(
-                address,
-                int(port),
-                is_master=False,
-                timeout=timedelta(seconds=_TIMEOUT_SECONDS),
-                wait_for_workers=False,
+        store = _answer(
+            BackgroundCall(
+                lambda: distributed.TCPStore(
+                    address,
+                    int(port),
+                    is_master=False,
+                    timeout=timedelta(seconds=_TIMEOUT_SECONDS),
+                    wait_for_workers=False,
+                )
             )
         )
     except (OSError, RuntimeError, ValueError):
@@ -64,13 +66,12 @@ def connect(environ: Mapping[str, str], run_key: str) -> KeyValueStore | None:
     return KeyValueStore(store, run_key)
 
 
-def _with_timeout(call: Callable[[], _T]) -> _T:
-    """Call with a timeout of our own: torch's client waits for a frozen server without one.
+def _answer(pending: BackgroundCall[_T]) -> _T:
+    """Return the result of a call, with a timeout of our own: torch's client waits for a frozen server without one.
 
     Raises:
         RuntimeError: There was no answer in time.
     """
-    pending = BackgroundCall(call)
     if not pending.wait(_TIMEOUT_SECONDS):
         raise RuntimeError("the job's store does not answer")
     return pending.result()

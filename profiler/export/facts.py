@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -174,7 +174,7 @@ def facts_of(runs: "Sequence[Run]") -> Facts:
     """
     _check_distinct(runs)
     parts = [_Part(run, build(run.summary(), prices=read_prices(run.meta))) for run in runs]
-    joules = _sum(parts, lambda report: report.energy)
+    joules = _sum(parts, [part.report.energy for part in parts])
     starts = [part.began for part in parts if part.began is not None]
     ends = [part.ended for part in parts if part.ended is not None]
     reports = [part.report for part in parts]
@@ -183,8 +183,8 @@ def facts_of(runs: "Sequence[Run]") -> Facts:
         keys=tuple(run.path.resolve().name for run in runs),
         statuses=_unique(report.summary.status for report in reports),
         began=min(starts, default=None), ended=max(ends, default=None),
-        joules=joules, kwh=_sum(parts, lambda report: report.cost.kwh),
-        gco2e=_sum(parts, lambda report: report.cost.gco2e),
+        joules=joules, kwh=_sum(parts, [report.cost.kwh for report in reports]),
+        gco2e=_sum(parts, [report.cost.gco2e for report in reports]),
         validation_share=_validation_share(parts, joules), measured_share=_measured_share(parts, joules),
         prices=_unique(report.cost.prices for report in reports),
         sources=_sources(parts), bridged_seconds=sum(_bridged(part) for part in parts),
@@ -229,11 +229,11 @@ def _resumed(run: "StoredRun") -> list[Path]:
     return found
 
 
-def _sum(parts: Sequence[_Part], quantity: Callable[[Report], Interval | None]) -> Interval | None:
-    """Add up a quantity in proportion to the joules of each run; None if that of one is unknown."""
+def _sum(parts: Sequence[_Part], amounts: Sequence[Interval | None]) -> Interval | None:
+    """Add up one amount per run, each in proportion to its joules; None if one is unknown."""
     total, edges, gains = 0.0, 0.0, defaultdict[tuple[bool, str], float](float)
-    for part in parts:
-        energy, found = part.report.energy, quantity(part.report)
+    for part, found in zip(parts, amounts, strict=True):
+        energy = part.report.energy
         if energy is None or found is None:
             return None
         factor = found.median / energy.median if energy.median else 0.0

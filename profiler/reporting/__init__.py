@@ -15,12 +15,10 @@ from profiler.reporting.renderer import PLOTLYJS, Rendered, RenderOptions
 
 if TYPE_CHECKING:
     from profiler.emissions import Prices
-    from profiler.forecasting import CurveFit
     from profiler.forecasting.binning import CurveBins
     from profiler.forecasting.lr_trace import RateTrace
     from profiler.records import Summary
     from profiler.reporting.comparison import Comparison
-    from profiler.reporting.forecast_section import Outlook
     from profiler.reporting.model import Details, Report
     from profiler.storage.reader import StoredRun
 
@@ -165,23 +163,22 @@ def exit_block(
     """
     if run := _with_metrics(summary.path):
         return render(report_of(run, prices=prices), ".txt").rstrip("\n")
+    from profiler.errors import ForecastRefusedError
     from profiler.forecasting import fit_bins
     from profiler.forecasting.states import takes_turns
-    from profiler.reporting.forecast_section import outlook_of, step_at
+    from profiler.reporting.forecast_section import outlook_of
     from profiler.reporting.metric_choice import LOSS
-    from profiler.reporting.metrics import metric_report
+    from profiler.reporting.metrics import fitted_metric, refused_metric
     from profiler.reporting.model import build
 
-    def fit() -> "CurveFit":
-        points = rates.points
-        steps = ([point.joules for point in points], [point.step for point in points])
-        alternating = takes_turns(summary.alternating_steps, summary.steps)
-        return fit_bins(bins, steps=steps, alternating=alternating, **rates.as_fit_kwargs())
-
-    def forecast(fit: "CurveFit") -> "Outlook":
-        return outlook_of(fit, targets, rates.notes(), step_at=lambda joules: step_at(rates, joules))
-
-    loss, _ = metric_report(LOSS, "min", fit, forecast, has_points=bins.points > 0)
+    steps = ([point.joules for point in rates.points], [point.step for point in rates.points])
+    alternating = takes_turns(summary.alternating_steps, summary.steps)
+    try:
+        fit = fit_bins(bins, steps=steps, alternating=alternating, **rates.as_fit_kwargs())
+    except ForecastRefusedError as error:
+        loss = refused_metric(LOSS, "min", error, has_points=bins.points > 0)
+    else:
+        loss = fitted_metric(LOSS, "min", outlook_of(fit, targets, rates.notes(), trace=rates))
     return render(build(summary, [loss], prices=prices), ".txt").rstrip("\n")
 
 

@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -164,7 +164,7 @@ def outlook_of(
     notes: Sequence[str],
     *,
     metric: str = "loss",
-    step_at: Callable[[float], int | None] = lambda _: None,
+    trace: "RateTrace | None" = None,
 ) -> Outlook:
     """Compute the forecast of a fit.
 
@@ -173,7 +173,7 @@ def outlook_of(
         targets: Levels whose price is asked for.
         notes: Caveats beside those of the fit.
         metric: Name of the metric.
-        step_at: Returns the step at joules since the start, or None.
+        trace: Trace of the learning rate, from which the step at an energy is known; None without one.
     """
     has_trend = fit.state is CurveState.IMPROVING and fit.has_forecast
     priced = has_trend or fit.state is CurveState.FLAT
@@ -187,8 +187,8 @@ def outlook_of(
         first_loss=fit.first_level,
         last_loss=fit.level,
         half=_half(fit),
-        best=_best(fit, step_at),
-        diverged_step=_diverged_step(fit, step_at),
+        best=_best(fit, trace),
+        diverged_step=_diverged_step(fit, trace),
         joules=fit.joules,
         floor=fit.floor if has_trend else None,
         targets=tuple(target_of(fit, loss, change) for change, loss in _round_targets(fit)) if priced else (),
@@ -210,7 +210,7 @@ def _half(fit: "CurveFit") -> float | None:
     return half if math.isfinite(half) else None
 
 
-def _best(fit: "CurveFit", step_at: Callable[[float], int | None]) -> Best | None:
+def _best(fit: "CurveFit", trace: "RateTrace | None") -> Best | None:
     """Return the best smoothed level; None where it is not clearly before the end."""
     if not len(fit.smoothed.log_values):
         return None
@@ -224,7 +224,7 @@ def _best(fit: "CurveFit", step_at: Callable[[float], int | None]) -> Best | Non
     return Best(
         level=fit.metric.value(math.exp(float(fit.smoothed.log_values[lowest]))),
         joules=joules,
-        step=step_at(joules),
+        step=_step_at(trace, joules),
         share_after=min(max((fit.joules - joules) / length, 0.0), 1.0),
     )
 
@@ -234,14 +234,14 @@ def _last_finite(fit: "CurveFit") -> float:
     return fit.origin_joules + fit.history.fine.last_joules
 
 
-def _diverged_step(fit: "CurveFit", step_at: Callable[[float], int | None]) -> int | None:
+def _diverged_step(fit: "CurveFit", trace: "RateTrace | None") -> int | None:
     """Return the step of the last finite value before a non-finite tail."""
     last = _last_finite(fit)
     if fit.state is not CurveState.DIVERGED or last >= fit.joules:
         return None
     # The fit has every step of the run; the trace of the learning rate is thinned.
     steps = fit.history.context.step_at
-    return step_at(last) if steps is None else steps.at(last)
+    return _step_at(trace, last) if steps is None else steps.at(last)
 
 
 def _planned_end(fit: "CurveFit") -> PlannedEnd | None:
@@ -294,8 +294,8 @@ def _scenarios(fit: "CurveFit") -> tuple[Scenario, ...]:
     )
 
 
-def step_at(trace: "RateTrace", joules: float) -> int | None:
+def _step_at(trace: "RateTrace | None", joules: float) -> int | None:
     """Return the recorded step that was running at an energy since the start; None where steps are unknown."""
-    points = trace.points
+    points = () if trace is None else trace.points
     running = bisect_left(points, joules, key=lambda point: point.joules)
     return points[min(running, len(points) - 1)].step if points else None

@@ -1,13 +1,13 @@
 """The metrics of a stored run, each with its fit and forecast; the headline's comes first."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.curve import fit_metric, learning_rate_trace, metric_points
 from profiler.budget import Budget
 from profiler.errors import ForecastRefusedError
 from profiler.records import CurveState
-from profiler.reporting.forecast_section import Outlook, outlook_of, step_at
+from profiler.reporting.forecast_section import Outlook, outlook_of
 from profiler.reporting.metric_choice import LOSS, best_of, goal_of, headline
 from profiler.reporting.model import MetricReport
 
@@ -30,36 +30,32 @@ _STATES = {
 """State of a curve whose fit is refused, by the code of the refusal."""
 
 
-def metric_report(
+def refused_metric(
     name: str,
     goal: str | None,
-    fit: "Callable[[], CurveFit]",
-    forecast: "Callable[[CurveFit], Outlook]",
+    error: ForecastRefusedError,
     *,
     has_points: bool,
     last: float | None = None,
-) -> "tuple[MetricReport, CurveFit | None]":
-    """Fit a metric and compute its forecast; a refused fit leaves the reason.
+) -> MetricReport:
+    """Return the report of a metric whose fit was refused, with the reason.
 
     Args:
         name: Name of the metric.
         goal: Its direction.
-        fit: Fits the curve.
-        forecast: Computes the forecast of a fit.
+        error: The refusal.
         has_points: True if at least one value was recorded.
         last: The last recorded value.
     """
-    try:
-        known = fit()
-    except ForecastRefusedError as error:
-        state = _STATES.get(error.code) if has_points else None
-        return MetricReport(
-            name=name, goal=goal, outlook=None, state=state, refused=str(error), last=last
-        ), None
-    outlook = forecast(known)
-    return MetricReport(
-        name=name, goal=goal, outlook=outlook, state=outlook.state, refused="", last=last
-    ), known
+    state = _STATES.get(error.code) if has_points else None
+    return MetricReport(name=name, goal=goal, outlook=None, state=state, refused=str(error), last=last)
+
+
+def fitted_metric(
+    name: str, goal: str | None, outlook: Outlook, *, last: float | None = None
+) -> MetricReport:
+    """Return the report of a metric with its forecast."""
+    return MetricReport(name=name, goal=goal, outlook=outlook, state=outlook.state, refused="", last=last)
 
 
 def metrics_of(
@@ -109,12 +105,11 @@ def _metric(
     if refused:
         return MetricReport(name=name, goal=goal, outlook=None, state=None, refused=refused, last=last), None
 
-    def fit() -> "CurveFit":
-        options: dict[str, Any] = {} if goal == "min" else {"goal": "max", "best": best}
-        return fit_metric(run, trace, name, **options)
-
-    def forecast(fit: "CurveFit") -> Outlook:
-        notes = trace.notes() if name == LOSS else ()
-        return outlook_of(fit, asked, notes, metric=name, step_at=lambda joules: step_at(trace, joules))
-
-    return metric_report(name, goal, fit, forecast, has_points=len(values) > 0, last=last)
+    options: dict[str, Any] = {} if goal == "min" else {"goal": "max", "best": best}
+    try:
+        fit = fit_metric(run, trace, name, **options)
+    except ForecastRefusedError as error:
+        return refused_metric(name, goal, error, has_points=len(values) > 0, last=last), None
+    notes = trace.notes() if name == LOSS else ()
+    outlook = outlook_of(fit, asked, notes, metric=name, trace=trace)
+    return fitted_metric(name, goal, outlook, last=last), fit

@@ -1,7 +1,7 @@
 """Cards and tables as text: labels, values and cells that renderers lay out."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -443,12 +443,8 @@ def _known(rows: tuple[Row, ...]) -> tuple[Row, ...]:
 
 
 def _seconds(value: float | None) -> str:
-    return _optional(value, format_seconds)
+    return _UNKNOWN if value is None else format_seconds(value)
 
 
 def _joules(value: float | None) -> str:
-    return _optional(value, format_joules)
-
-
-def _optional(value: float | None, unit: Callable[[float], str]) -> str:
-    return _UNKNOWN if value is None else unit(value)
+    return _UNKNOWN if value is None else format_joules(value)

@@ -23,7 +23,7 @@ from profiler.sensors.nvml_device import (
     power_limit_watts,
     query,
 )
-from profiler.sensors.nvml_samples import PowerBuffer, known_clocks
+from profiler.sensors.nvml_samples import PowerBuffer
 from profiler.sensors.nvml_state import StateReader
 from profiler.sensors.pci import has_display
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -363,7 +363,7 @@ def _open_board(
 
 
 def _power_buffer(nvml: Any, handle: Any) -> PowerBuffer | None:
-    buffer = PowerBuffer(nvml, handle, known_clocks())
+    buffer = PowerBuffer(nvml, handle)
     return buffer if buffer.probe() else None
 
 

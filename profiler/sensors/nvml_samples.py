@@ -2,8 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -15,6 +14,8 @@ _MIN_SAMPLES = 3
 _MIN_SECONDS, _MAX_SECONDS = 0.005, 0.5
 """Range of plausible measurement periods."""
 _NANOSECONDS_PER_MICROSECOND = 1_000
+_MONOTONIC = getattr(time, "CLOCK_MONOTONIC", -1)
+"""Number of the clock of :func:`time.monotonic_ns`; it has none on Windows."""
 _EARLIEST_NS = -2_000_000
 _LATEST_NS = NANOSECONDS_PER_SECOND
 """Range of the newest reading's age on the correct clock."""
@@ -24,14 +25,17 @@ _SET_BACK_NS = NANOSECONDS_PER_SECOND
 """After this time without a new reading, the time stamps are assumed to have been set back."""
 
 
-def known_clocks() -> tuple[Callable[[], int], ...]:
-    """Return functions that measure how far each candidate clock is ahead of the monotonic clock, in nanoseconds."""
-    numbers = [getattr(time, name) for name in ("CLOCK_BOOTTIME", "CLOCK_REALTIME") if hasattr(time, name)]
-    return (lambda: 0, *(partial(_ahead_ns, number) for number in numbers))
+def known_clocks() -> tuple[int, ...]:
+    """Return the numbers of the candidate clocks, the monotonic clock first."""
+    others = [getattr(time, name) for name in ("CLOCK_BOOTTIME", "CLOCK_REALTIME") if hasattr(time, name)]
+    return (_MONOTONIC, *others)
 
 
 def _ahead_ns(clock: int) -> int:
-    """Read both clocks several times and use the pair that was read closest together."""
+    """Measure how far a clock is ahead of the monotonic clock, in nanoseconds."""
+    if clock == _MONOTONIC:
+        return 0
+    # A pause between the reads counts as a difference of the clocks: the pair that was read closest together is best.
     tries = []
     for _ in range(_TRIES):
         before, there, after = time.monotonic_ns(), time.clock_gettime_ns(clock), time.monotonic_ns()
@@ -46,10 +50,10 @@ class StampClock:
     is none, the smallest recent age is taken as zero, because the errors of the ages are one-sided.
 
     Args:
-        clocks: Functions that return how far a candidate clock is ahead of the monotonic clock, in nanoseconds.
+        clocks: Numbers of candidate clocks.
     """
 
-    def __init__(self, clocks: Sequence[Callable[[], int]]) -> None:
+    def __init__(self, clocks: Sequence[int]) -> None:
         self._clocks = tuple(clocks)
         self._ahead: deque[int] = deque(maxlen=_AGES_KEPT)
 
@@ -61,7 +65,7 @@ class StampClock:
             now_ns: Monotonic time after it was read.
         """
         for clock in self._clocks:
-            ahead = clock()
+            ahead = _ahead_ns(clock)
             if _EARLIEST_NS <= now_ns + ahead - newest_ns <= _LATEST_NS:
                 return ahead
         self._ahead.append(newest_ns - now_ns)
@@ -74,17 +78,16 @@ class PowerBuffer:
     Args:
         nvml: The initialised ``pynvml`` module.
         handle: Handle of the board.
-        clocks: Candidate clocks of the time stamps; see :class:`StampClock`.
 
     Attributes:
         period_seconds: Time between two samples.
         seconds: Time span of the buffer.
     """
 
-    def __init__(self, nvml: Any, handle: Any, clocks: Sequence[Callable[[], int]]) -> None:
+    def __init__(self, nvml: Any, handle: Any) -> None:
         self._nvml = nvml
         self._handle = handle
-        self._clock = StampClock(clocks)
+        self._clock = StampClock(known_clocks())
         self._last_us = 0
         self._given_ns = self._seen_ns = 0
         self.period_seconds = self.seconds = 0.0

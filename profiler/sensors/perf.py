@@ -12,7 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from profiler.clock import Clock
 from profiler.errors import SensorError, SensorUnavailableError
@@ -23,6 +22,7 @@ from profiler.sensors.environment import Environment
 from profiler.sensors.rapl import (
     FROZEN_REASON,
     ONE_COUNTER_NOTE,
+    OpenCounter,
     frozen_counters,
     note_missing_dram,
     rapl_domain,
@@ -191,23 +191,7 @@ def parse_cpu_list(text: str) -> list[int]:
     return cpus
 
 
-class EventCounter(Protocol):
-    """An open event."""
-
-    def read(self) -> int:
-        """Return the counts since it was opened.
-
-        Raises:
-            OSError: It cannot be read.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release it. May be called twice."""
-        ...
-
-
-OpenEvent = Callable[[PowerEvent, int], EventCounter]
+OpenEvent = Callable[[PowerEvent, int], OpenCounter]
 """Opens an event on a hardware thread for all processes; raises OSError."""
 
 
@@ -285,7 +269,7 @@ class PerfSensor:
         clock: Clock of the readings.
     """
 
-    def __init__(self, meters: Sequence[tuple[PowerMeter, EventCounter]], *, clock: Clock) -> None:
+    def __init__(self, meters: Sequence[tuple[PowerMeter, OpenCounter]], *, clock: Clock) -> None:
         self._meters = tuple(meters)
         self._domains = note_missing_dram(meter.domain for meter, _ in meters)
         self._stalls = {meter.domain.name: StallDetector() for meter, _ in meters}
@@ -326,7 +310,7 @@ class PerfSensor:
         for _, counter in self._meters:
             counter.close()
 
-    def _read(self, meter: PowerMeter, counter: EventCounter) -> Reading | None:
+    def _read(self, meter: PowerMeter, counter: OpenCounter) -> Reading | None:
         before = self._clock.now_ns()
         try:
             counts = counter.read()
@@ -355,7 +339,13 @@ def open_perf(environment: Environment, open_event: OpenEvent = open_kernel_even
         raise SensorUnavailableError(f"the kernel offers no energy events (/{PMU})")
     host = environment.host()
     meters = plan_meters(root, events, dies_mirror=host.vendor == "AuthenticAMD")
-    opened, error = _open_all(meters, open_event)
+    opened: list[tuple[PowerMeter, OpenCounter]] = []
+    first_error: OSError | None = None
+    for meter in meters:
+        try:
+            opened.append((meter, open_event(meter.event, meter.cpu)))
+        except OSError as error:
+            first_error = first_error or error
     frozen = _frozen(opened, environment)
     alive = [(meter, counter) for meter, counter in opened if meter.domain.name not in frozen]
     if not any(meter.domain.billed for meter, _ in alive):
@@ -363,27 +353,14 @@ def open_perf(environment: Environment, open_event: OpenEvent = open_kernel_even
             counter.close()
         if frozen:
             raise SensorUnavailableError(f"energy events cannot be used: {FROZEN_REASON}")
-        raise _open_error(root, error, in_container=host.container is not None)
+        raise _open_error(root, first_error, in_container=host.container is not None)
     return Found(sensors=(PerfSensor(alive, clock=environment.clock),))
 
 
-def _frozen(opened: Sequence[tuple[PowerMeter, EventCounter]], environment: Environment) -> frozenset[str]:
+def _frozen(opened: Sequence[tuple[PowerMeter, OpenCounter]], environment: Environment) -> frozenset[str]:
     """Return the names of counted domains whose event does not count."""
     counters = {meter.domain.name: counter for meter, counter in opened if meter.domain.billed}
-    return frozen_counters(dict.fromkeys(counters, 0), lambda name: counters[name].read(), environment.clock)
-
-
-def _open_all(
-    meters: Sequence[PowerMeter], open_event: OpenEvent
-) -> tuple[list[tuple[PowerMeter, EventCounter]], OSError | None]:
-    opened: list[tuple[PowerMeter, EventCounter]] = []
-    first_error: OSError | None = None
-    for meter in meters:
-        try:
-            opened.append((meter, open_event(meter.event, meter.cpu)))
-        except OSError as error:
-            first_error = first_error or error
-    return opened, first_error
+    return frozen_counters(dict.fromkeys(counters, 0), counters, environment.clock)
 
 
 def _open_error(root: Path, error: OSError | None, *, in_container: bool) -> SensorUnavailableError:

@@ -390,7 +390,7 @@ def _frozen(zones: Sequence[Zone], values: dict[str, int], environment: Environm
     }
     try:
         first = {identifier: values[identifier] for identifier in files}
-        return frozen_counters(first, lambda identifier: files[identifier].read(), environment.clock)
+        return frozen_counters(first, files, environment.clock)
     finally:
         for file in files.values():
             file.close()

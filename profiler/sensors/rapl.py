@@ -1,7 +1,8 @@
 """Domains of the processor's energy counters (RAPL), common to powercap and perf events."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Protocol
 
 from profiler.clock import Clock
 from profiler.records import Domain, Provenance
@@ -60,25 +61,43 @@ def note_missing_dram(domains: Iterable[Domain]) -> tuple[Domain, ...]:
     return tuple(replace(d, notes=(*d.notes, _NO_DRAM_NOTE)) if d.kind.name == "cpu" else d for d in domains)
 
 
-def frozen_counters(first: Mapping[str, int], read: Callable[[str], int], clock: Clock) -> frozenset[str]:
+class OpenCounter(Protocol):
+    """An open energy counter."""
+
+    def read(self) -> int:
+        """Return its value.
+
+        Raises:
+            OSError, ValueError: It cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release it. May be called twice."""
+        ...
+
+
+def frozen_counters(
+    first: Mapping[str, int], counters: Mapping[str, OpenCounter], clock: Clock
+) -> frozenset[str]:
     """Find counters that do not change within a tenth of a second, which no running processor or memory allows.
 
     Args:
         first: Initial values by identifier.
-        read: Reads a counter by its identifier; may raise OSError or ValueError.
+        counters: The counters by identifier.
         clock: Clock of the waits.
     """
     pending = dict(first)
     for _ in range(round(LIVENESS_SECONDS / LIVENESS_POLL_SECONDS)):
-        pending = {name: value for name, value in pending.items() if _read_or(value, read, name) == value}
+        pending = {name: value for name, value in pending.items() if _read_or(value, counters[name]) == value}
         if not pending:
             break
         clock.sleep(LIVENESS_POLL_SECONDS)
     return frozenset(pending)
 
 
-def _read_or(default: int, read: Callable[[str], int], name: str) -> int:
+def _read_or(default: int, counter: OpenCounter) -> int:
     try:
-        return read(name)
+        return counter.read()
     except (OSError, ValueError):
         return default
