@@ -99,8 +99,7 @@ class EnergyProfiler:
 
     def _make_monitor(self) -> Monitor:
         log_to = self._config.log_to
-        sinks = None if log_to is None else Sinks(log_to, self._warn)
-        return Monitor(self._config, self._on_budget_alarm, sinks, self._request_log)
+        return Monitor(self._config, None if log_to is None else Sinks(log_to))
 
     def _copy(self) -> Self:
         """Return a profiler with the same configuration that was never started."""
@@ -176,6 +175,7 @@ class EnergyProfiler:
         )
 
     def _begin(self, session: "Session", begun: float) -> None:
+        self._monitor.attach(session)
         session.prepare()
         self._resume(session)
         is_main = session.is_main
@@ -273,7 +273,8 @@ class EnergyProfiler:
             except Exception as error:  # noqa: BLE001 - the values do not depend on the report
                 files = []
                 session.warn(f"no report is attached to the tracker ({type(error).__name__}: {error})")
-            sinks.finish(values, self._monitor.global_step, files)
+            for failure in sinks.finish(values, self._monitor.global_step, files):
+                session.warn(failure)
         session.update_record()
 
     def _print_report(self, session: "Session") -> "StoredRun | None":
@@ -417,8 +418,7 @@ class EnergyProfiler:
     @property
     def is_recording(self) -> bool:
         """True from start to stop, in the process that started it."""
-        session = self._session
-        return session is not None and session.status is Status.RUNNING and not session.is_fork
+        return self._session is not None and self._session.is_recording
 
     @property
     def budget(self) -> Budget:
@@ -462,26 +462,6 @@ class EnergyProfiler:
         if self._run is None:
             self._run = load_run(self._session.run_path)
         return self._run
-
-    def _on_budget_alarm(self, message: str) -> None:
-        session, on_budget = self._session, self._config.on_budget
-        if session is not None:
-            session.warn(message)
-            if callable(on_budget):
-                session.call_after_step("on_budget", lambda: on_budget(message))
-
-    def _warn(self, message: str) -> None:
-        if self._session is not None:
-            self._session.warn(message)
-
-    def _request_log(self) -> None:
-        if self._session is not None:
-            self._session.call_after_step("log_to", self._log)
-
-    def _log(self) -> None:
-        monitor = self._monitor
-        if self.is_recording and monitor.sinks is not None:
-            monitor.sinks.send(monitor.metrics(), monitor.global_step)
 
     def __reduce__(self) -> NoReturn:
         raise TypeError(

@@ -3,9 +3,9 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from profiler._compat import write_stderr
 from profiler.config import ProfilerConfig
@@ -16,6 +16,9 @@ from profiler.monitoring.sinks import Sinks
 from profiler.records import Progress
 from profiler.storage.schema import Columns
 from profiler.units import format_joules, significant
+
+if TYPE_CHECKING:
+    from profiler.recording.session import Session
 
 PERIOD_SECONDS = 10.0
 """Time between status lines, and the shortest time between fits."""
@@ -53,9 +56,7 @@ class Monitor:
 
     Args:
         config: Configuration of the run.
-        alarm: Called once, with a message, when the budget is used or the target is out of reach.
         sinks: Destinations of the metrics.
-        request_log: Called when a destination is due; it arranges a call of :meth:`log` on the training thread.
 
     Attributes:
         curve: Loss and learning rate over joules.
@@ -68,17 +69,15 @@ class Monitor:
     def __init__(
         self,
         config: ProfilerConfig,
-        alarm: Callable[[str], None],
         sinks: Sinks | None = None,
-        request_log: Callable[[], None] = lambda: None,
     ) -> None:
         self.sinks = sinks
-        self._request_log = request_log
+        self._session: Session | None = None
         self.curve = LiveCurve(config.plan, config.total_steps)
         self.should_stop = False
         self.prints_status = config.live
         self.earlier_joules = 0.0
-        self._budget, self._prices, self._alarm = config.budget, config.prices, alarm
+        self._budget, self._prices, self._on_budget = config.budget, config.prices, config.on_budget
         self._needs_forecast = not config.budget.is_empty or sinks is not None
         self._past: deque[Progress] = deque()
         self._snapshot: Snapshot | None = None
@@ -88,6 +87,19 @@ class Monitor:
         self._next_fit = 0.0
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
+
+    def attach(self, session: "Session") -> None:
+        """Connect the recording that takes warnings, and runs the user's functions between two steps."""
+        self._session = session
+
+    # -- the training thread --------------------------------------------------------------------------------------
+
+    def log(self) -> None:
+        """Send the metrics to the destinations that are due."""
+        session = self._session
+        if self.sinks is not None and session is not None and session.is_recording:
+            for failure in self.sinks.send(self.metrics(), self.global_step):
+                session.warn(failure)
 
     # -- any thread -----------------------------------------------------------------------------------------------
 
@@ -154,8 +166,8 @@ class Monitor:
         limit = self._budget.energy_joules
         if limit is not None and (now.total_joules or 0.0) + self.earlier_joules >= limit:
             self._trip(f"the energy budget of {format_joules(limit)} is used")
-        if self.sinks is not None and self.sinks.is_due:
-            self._request_log()
+        if self._session is not None and self.sinks is not None and self.sinks.is_due:
+            self._session.call_after_step("log_to", self.log)
         if (
             (self._needs_forecast or self.prints_status)
             and self._thread is None
@@ -230,6 +242,11 @@ class Monitor:
             self._trip(f"{target} will not be reached{within}, with at least 95 % probability")
 
     def _trip(self, message: str) -> None:
-        if not self.should_stop:
-            self.should_stop = True
-            self._alarm(message)
+        if self.should_stop:
+            return
+        self.should_stop = True
+        session, on_budget = self._session, self._on_budget
+        if session is not None:
+            session.warn(message)
+            if callable(on_budget):
+                session.call_after_step("on_budget", lambda: on_budget(message))

@@ -5,8 +5,8 @@ its row in ``SHAPES``.
 """
 
 import random
-from collections.abc import Callable, Iterable, Mapping
-from functools import partial
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,6 @@ class Sinks:
 
     Args:
         log_to: One destination or a list of them.
-        warn: Called with each warning.
         clock: Source of the time.
 
     Attributes:
@@ -203,10 +202,9 @@ class Sinks:
         UsageError: A destination has no method that takes metrics.
     """
 
-    def __init__(self, log_to: object, warn: Callable[[str], None], clock: Clock = MONOTONIC) -> None:
+    def __init__(self, log_to: object, clock: Clock = MONOTONIC) -> None:
         targets = log_to if isinstance(log_to, list | tuple) else [log_to]
         self._destinations = [_Destination(target) for target in targets]
-        self._warn = warn
         self._clock = clock
         self.calls = 0
         self.seconds = 0.0
@@ -229,34 +227,38 @@ class Sinks:
         """True if a destination takes files."""
         return any(not one.is_dropped and one.sink.takes_files for one in self._destinations)
 
-    def send(self, values: Values, step: int) -> None:
-        """Send the values to the destinations that are due."""
+    def send(self, values: Values, step: int) -> list[str]:
+        """Send the values to the destinations that are due; return a warning about each that is dropped."""
         now_ns = self._clock.now_ns()
+        failures: list[str] = []
         for one in self._destinations:
             if not one.is_dropped and one.next_ns <= now_ns and values:
-                self._call(one, partial(one.sink.send, values, step))
+                with self._timed(one, failures):
+                    one.sink.send(values, step)
+        return failures
 
-    def finish(self, values: Values, step: int, files: Iterable[Path]) -> None:
-        """Send the last values and attach the files, due or not."""
+    def finish(self, values: Values, step: int, files: Iterable[Path]) -> list[str]:
+        """Send the last values and attach the files, due or not; return warnings like :meth:`send`."""
         paths = tuple(files)
-
-        def last(sink: LogMetrics) -> None:
-            if values:
-                sink.send(values, step)
-            sink.flush()
-            for path in paths if sink.takes_files else ():
-                sink.attach(path)
-
+        failures: list[str] = []
         for one in self._destinations:
             if not one.is_dropped:
-                self._call(one, partial(last, one.sink))
+                with self._timed(one, failures):
+                    if values:
+                        one.sink.send(values, step)
+                    one.sink.flush()
+                    for path in paths if one.sink.takes_files else ():
+                        one.sink.attach(path)
+        return failures
 
-    def _call(self, one: _Destination, action: Callable[[], None]) -> None:
+    @contextmanager
+    def _timed(self, one: _Destination, failures: list[str]) -> Iterator[None]:
+        """Measure the calls of a destination, and drop it if they fail or take too long."""
         state = random.getstate()  # some trackers draw from it, and the training's numbers must not change
         begun_ns = self._clock.now_ns()
         failure = ""
         try:
-            action()
+            yield
         except Exception as error:  # noqa: BLE001 - becomes a warning, and the training goes on
             failure = f"failed ({type(error).__name__}: {error!s:.500})"
         finally:
@@ -271,6 +273,6 @@ class Sinks:
         one.next_ns = end_ns + round(period * NANOSECONDS_PER_SECOND)
         if failure:
             one.is_dropped = True
-            self._warn(
+            failures.append(
                 f"log_to={one.name} {failure} and gets no further values; the record of the run is complete"
             )

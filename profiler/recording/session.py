@@ -171,7 +171,7 @@ class Session:
 
     def stop(self, status: Status) -> None:
         """End the window at the time of the call. Does nothing the second time, or in a forked child."""
-        if self.is_fork or self.status is not Status.RUNNING:
+        if not self.is_recording:
             return
         end_ns = time.monotonic_ns()
         self._find_group(end_ns)
@@ -302,7 +302,7 @@ class Session:
 
     def add_work(self, amounts: Mapping[str, Any]) -> None:
         """Count the work of a step while recording, by unit; an amount that is not a number makes the total unknown."""
-        if self.is_fork or self.status is not Status.RUNNING:
+        if not self.is_recording:
             return
         for unit, value in amounts.items():
             amount = amount_of(value)
@@ -342,6 +342,11 @@ class Session:
         self._step_callback.schedule(name, action)
 
     # State of the run
+
+    @property
+    def is_recording(self) -> bool:
+        """True from the constructor to :meth:`stop`, in the process that records."""
+        return self.status is Status.RUNNING and not self.is_fork
 
     @property
     def is_main(self) -> bool:

@@ -352,6 +352,16 @@ def test_untested_forecast_is_never_out_of_reach():
 # -- the view ------------------------------------------------------------------------------------------------------
 
 
+class Alarms:
+    """Session that collects the warnings of a monitor."""
+
+    def __init__(self):
+        self.messages = []
+
+    def warn(self, message):
+        self.messages.append(message)
+
+
 @pytest.fixture
 def watched(monkeypatch):
     """Function that makes a monitor with a short period, closed at the end."""
@@ -360,10 +370,10 @@ def watched(monkeypatch):
     made = []
 
     def make(**keywords):
-        alarms = []
-        one = Monitor(ProfilerConfig(**keywords), alarms.append)
+        one, session = Monitor(ProfilerConfig(**keywords)), Alarms()
+        one.attach(session)
         made.append(one)
-        return one, alarms
+        return one, session.messages
 
     yield make
     for one in made:

@@ -122,8 +122,16 @@ TRACKERS = [Tracker, LogTracker, WandBRun, MLflowModule, Writer, Accelerator, Fu
 
 
 def started(target):
+    """Return the sinks, their clock, and the warnings that their calls return."""
     clock, warnings = FakeClock(), []
-    return Sinks(target, warnings.append, clock), clock, warnings
+    sinks = Sinks(target, clock)
+    sinks.send = collected(sinks.send, warnings)
+    sinks.finish = collected(sinks.finish, warnings)
+    return sinks, clock, warnings
+
+
+def collected(method, warnings):
+    return lambda *args: warnings.extend(method(*args))
 
 
 def test_every_row_of_the_table_has_a_tracker_here():
