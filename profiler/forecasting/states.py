@@ -24,7 +24,7 @@ FLAT_FALL = 0.01
 FLAT_SHARE = 0.3
 """Shortest tail that can be flat, as a share of the energy."""
 CONFIDENCE = 0.95
-SIGNIFICANT = 0.99
+SIGNIFICANT = 0.975
 """One-sided confidence of a fall; higher than `CONFIDENCE` because several tails are examined."""
 SIGNIFICANT_RISE = 0.998
 """The same of a rise, which stops a run."""
@@ -37,12 +37,15 @@ FLAT_TAILS = (0.03, *TAILS)
 """The same for a standstill, whose significance grows with the length of the tail."""
 CORRELATION_BIAS = 2.0
 """Effective points by which the correlation of neighbours is raised, because short tails underestimate it."""
+CORRELATION_MARGIN = 1.5
+"""Standard errors by which it is raised further: with few points, noise that drifts looks like progress."""
 FEWEST_TURNS, LEAST_TURNS = 3, 0.02
 """Fewer steps of several optimizers, or a smaller share of all, do not make the loss that of a GAN."""
 MOST_LONGER = 100.0
 """Largest multiple of the energy that is advised to decide between progress and a standstill."""
 CONTRADICTED = 0.5
 """A fall over a long tail is not progress if a later tail excludes this part of its slope."""
+MOST_CORRELATED = 0.95
 FEWEST_BINS = 5
 MANY_NEGATIVE, SOME_NEGATIVE, SIGN_CHANGES = 0.2, 0.05, 4
 """Shares of negative values; the smaller one counts only with this many changes of sign."""
@@ -501,10 +504,11 @@ def tail_trend(fine: FineBins, start: float) -> Trend | None:
 
 
 def _correlation(rho: float, size: int) -> float:
-    """Return the correlation of neighbouring residuals, corrected for the bias of short series."""
-    if rho <= 0.0:
-        return 0.0
-    return min((size * rho + CORRELATION_BIAS) / max(size - 3.0 * CORRELATION_BIAS, 1.0), 0.95)
+    """Return an upper bound of the correlation of neighbouring residuals, corrected for the bias of short series."""
+    biased = (size * rho + CORRELATION_BIAS) / max(size - 3.0 * CORRELATION_BIAS, 1.0) if rho > 0.0 else 0.0
+    unbiased = min(biased, MOST_CORRELATED)
+    error = math.sqrt((1.0 - unbiased**2) / size)
+    return min(unbiased + CORRELATION_MARGIN * error, MOST_CORRELATED)
 
 
 def student_quantile(p: float, dof: float) -> float:
