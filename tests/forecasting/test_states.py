@@ -8,7 +8,10 @@ import pytest
 
 from profiler.errors import UsageError
 from profiler.forecasting import CurveBins, fit_bins, fit_curve
-from profiler.forecasting.states import student_cdf, student_quantile
+from profiler.forecasting.cleaning import clean
+from profiler.forecasting.curve import bin_arrays, coarsen
+from profiler.forecasting.metric import declared
+from profiler.forecasting.states import assess, student_cdf, student_quantile
 from profiler.records import CurveState, Verdict
 from tests.support.synthetic_curves import power_law
 
@@ -323,6 +326,19 @@ def test_slight_but_significant_fall_is_not_flat():
     """Evaluations of a long pre-training with little noise, as in MLPerf's GPT-3: 0.2 % per tenth of the energy."""
     x = np.linspace(0.5, 1.0, 6)
     assert fit_curve(x, 2.73 - 0.03 * np.log2(x / 0.5)).state is CurveState.IMPROVING
+
+
+def test_few_points_of_drifting_noise_are_rarely_progress():
+    """At most 5 % of constants under autocorrelated noise, at fewer than 50 effective points."""
+    rng, states = np.random.default_rng(3), []
+    for scale in (0.001, 0.01, 0.1) * 40:
+        drift = np.zeros(int(rng.uniform(20, 450)))
+        for k, shock in enumerate(0.6 * rng.standard_normal(drift.size)):
+            drift[k] = 0.8 * drift[k - 1] + shock
+        x = np.arange(1.0, drift.size + 1.0)
+        fine = clean(bin_arrays(x, np.exp(scale * drift)))[0]
+        states.append(assess(fine, coarsen(fine), metric=declared("min", None, None), recency=2.0).state)
+    assert states.count(CurveState.IMPROVING) <= 0.05 * len(states)
 
 
 @pytest.mark.slow
