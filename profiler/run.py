@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from profiler.forecasting import CurveFit
     from profiler.forecasting.lr_trace import RateTrace
-    from profiler.reporting.waste import WasteLine
+    from profiler.reporting.records import WasteLine
 
 
 def load_run(path: str | Path, *, partial: bool = False) -> "Run":

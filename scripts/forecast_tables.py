@@ -10,7 +10,7 @@ from forecast_anchors import REFERENCE
 from forecast_scores import LATER, PREFIXES
 
 from profiler.records import CurveState, Verdict
-from profiler.reporting.answer import Action, Confidence
+from profiler.reporting.records import Action, Confidence
 
 SMALLEST = 0.02
 """Errors are compared as ratios down to this many percent."""

@@ -76,7 +76,8 @@ def _show(options: argparse.Namespace) -> None:
     on_terminal = sys.stdout.isatty() and not options.once
     every = options.every or (_ON_TERMINAL if on_terminal or options.web else _ELSEWHERE)
     if options.web:
-        from profiler.cli.watch_web import Latest, serve
+        from profiler.cli.watch_snapshot import Latest
+        from profiler.cli.watch_web import serve
 
         serve(Latest(watch, every), port=options.port)
     elif on_terminal:

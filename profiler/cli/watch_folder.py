@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.cli.runs import run_directories
-from profiler.cli.watch_web import Latest
+from profiler.cli.watch_snapshot import Latest
 from profiler.emissions import read_prices
 from profiler.errors import ProfilerError
 from profiler.export.prometheus import exposed_quickly, exposition

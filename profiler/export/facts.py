@@ -15,7 +15,8 @@ from profiler.emissions import Prices, read_prices
 from profiler.errors import UsageError
 from profiler.merging.resume import resumed_directory
 from profiler.records import Interval, Metered, Provenance, Status, kind_of
-from profiler.reporting.model import Report, build
+from profiler.reporting.model import build
+from profiler.reporting.records import Report
 from profiler.storage.run_file import read_run_file
 from profiler.storage.schema import CONFIG, HARDWARE, RESUMED
 

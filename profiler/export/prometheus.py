@@ -18,8 +18,7 @@ from profiler.units import significant
 if TYPE_CHECKING:
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    from profiler.reporting.forecast_section import Target
-    from profiler.reporting.model import Report
+    from profiler.reporting.records import Report, Target
     from profiler.run import Run
     from profiler.storage.reader import StoredRun
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from profiler.forecasting.binning import CurveBins
     from profiler.forecasting.lr_trace import RateTrace
     from profiler.records import Summary
-    from profiler.reporting.comparison import Comparison
-    from profiler.reporting.model import Details, Report
+    from profiler.reporting.records import Comparison, Details, Report
     from profiler.storage.reader import StoredRun
 
 RENDERERS = {

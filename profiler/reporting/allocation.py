@@ -3,75 +3,21 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.curve import fit_metric, learning_rate_trace
 from profiler.errors import ForecastRefusedError, UsageError
-from profiler.records import Interval, Status
 from profiler.reporting import text
 from profiler.reporting.comparison import direction_of, fit_options, metric_names, run_names
 from profiler.reporting.json import REPORT_VERSION, plain
 from profiler.reporting.metric_choice import headline
+from profiler.reporting.records import Allocation, AllocationLine
 
 if TYPE_CHECKING:
     from profiler.forecasting import CurveFit
-    from profiler.forecasting.allocation import AdviceTest
     from profiler.storage.reader import StoredRun
 
 _NAME = 28
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AllocationLine:
-    """The advice on one run.
-
-    Attributes:
-        run: Its name, or its directory's where names repeat.
-        path: Its directory.
-        status: Status of the run.
-        joules: Energy that it used; None where nothing was measured.
-        level_now: Level now; None without a curve.
-        level: Level expected at the budget; 90 % interval, None without a forecast.
-        p_best: Probability that it is the best run at the budget; None where its curve is too short for a forecast.
-        stop: True if it should not get more energy.
-        joules_saved: Energy that this saves, up to the budget.
-        reason: Reason for a missing forecast; empty otherwise.
-    """
-
-    run: str
-    path: str
-    status: Status
-    joules: float | None
-    level_now: float | None
-    level: Interval | None
-    p_best: float | None
-    stop: bool
-    joules_saved: float
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allocation:
-    """Advice on a sweep, in the order of decreasing chances.
-
-    Attributes:
-        metric: The metric of all runs.
-        goal: ``min`` or ``max``, its direction.
-        budget_joules: Energy per run at which the runs are compared.
-        runs: The runs.
-        joules_saved: Energy that the advice saves.
-        backtest: The advice that earlier parts of the sweep would have given.
-        beyond: Runs whose forecast reaches beyond ten times their energy, where it is not tested.
-    """
-
-    metric: str
-    goal: str
-    budget_joules: float
-    runs: tuple[AllocationLine, ...]
-    joules_saved: float
-    backtest: "tuple[AdviceTest, ...]"
-    beyond: tuple[str, ...] = ()
 
 
 def allocation_of(

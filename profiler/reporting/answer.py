@@ -1,18 +1,16 @@
 """The answer of a report: status, cost, worth, advice and confidence, shared by all renderers."""
 
 import math
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from profiler.analysis.waste import AFTER_BEST, NONFINITE
 from profiler.records import CurveState, Status, Verdict
 from profiler.reporting import text
 from profiler.reporting.metric_choice import LOSS
+from profiler.reporting.records import Action, Answer, Confidence, Tone
 
 if TYPE_CHECKING:
-    from profiler.reporting.forecast_section import Outlook, Target
-    from profiler.reporting.model import Report
+    from profiler.reporting.records import Outlook, Report, Target
 
 _WITHIN = 4.0
 """Multiple of the present energy within which the next 5 % decides the advice."""
@@ -36,66 +34,6 @@ _WEIGHED = 0.05
 """Reduction of the level whose price decides the advice."""
 _WASTE_IN_WORTH = (NONFINITE, AFTER_BEST)
 """Causes of waste whose energy the sentences on a diverged or flat curve state already."""
-
-
-class Action(StrEnum):
-    """Advised action."""
-
-    GO_ON = "go_on"
-    STOP = "stop"
-    ANNEAL = "anneal_now"
-    TOO_EARLY = "too_early"
-    FIX = "fix_divergence"
-    CHANGE_METRIC = "change_metric"
-
-
-class Confidence(StrEnum):
-    """Confidence in a forecast: in 90 % of cases, the level is within 2 % of it, within 5 %, or neither."""
-
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-
-
-class Tone(StrEnum):
-    """Colour of the status."""
-
-    GOOD = "good"
-    CAUTION = "caution"
-    BAD = "bad"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """The report in a few sentences.
-
-    Attributes:
-        run_status: Status of the run.
-        curve_state: State of the headline metric's curve; None without one.
-        measured_share: Measured part of the energy; None without energy.
-        tone: Colour of the status.
-        status: The three of them in words.
-        cost: Cost of the run.
-        worth: What the past energy bought, and the price of further progress.
-        waste: Energy that bought nothing, by cause, the largest first; without the causes that ``worth`` states.
-        action: The advised action; None without one.
-        advice: It as sentences.
-        confidence: Confidence in the forecast behind the advice; None where it does not depend on one.
-        measuring: How to measure more of the energy; empty where almost all of it is measured.
-    """
-
-    run_status: Status
-    curve_state: CurveState | None
-    measured_share: float | None
-    tone: Tone
-    status: str
-    cost: str
-    worth: tuple[str, ...]
-    waste: tuple[str, ...]
-    action: Action | None
-    advice: str
-    confidence: Confidence | None
-    measuring: str
 
 
 def answer_of(report: "Report") -> Answer:

@@ -10,18 +10,17 @@ from profiler.analysis.curve import fit_metric, learning_rate_trace, metric_poin
 from profiler.emissions import Prices, read_prices
 from profiler.errors import ForecastRefusedError, UsageError
 from profiler.forecasting.priors import HORIZON_LIMIT
-from profiler.records import CurveState, Interval, Status
+from profiler.records import CurveState
 from profiler.reporting import text
 from profiler.reporting.metric_choice import LOSS, best_of, goal_of, headline
-from profiler.reporting.model import Cost, build, gain_variance
+from profiler.reporting.model import build, gain_variance
+from profiler.reporting.records import Ahead, Comparison, CurveSeries, Difference, Line, Spread
 from profiler.storage.schema import CONFIG
 
 if TYPE_CHECKING:
-    from profiler.analysis.factors import Factor
     from profiler.forecasting import CurveFit, Frontier
-    from profiler.forecasting.frontier import Envelope, Milestone, Stretch
-    from profiler.forecasting.ranking import Ranking
-    from profiler.reporting.model import Report
+    from profiler.forecasting.frontier import Envelope
+    from profiler.reporting.records import Report
     from profiler.storage.reader import StoredRun
 
 _LEVELS = (0.4, 0.7, 1.0)
@@ -32,125 +31,6 @@ _UNLIKE = 3.0
 """Ratio of the first levels from which runs are flagged as different tasks."""
 _SEED = re.compile(r"(^|[_.-])seed($|[_.-])", re.IGNORECASE)
 _MOST_DIFFERENCES = 12
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Series:
-    """The smoothed curve of a run: joules since its start, and levels."""
-
-    joules: tuple[float, ...]
-    levels: tuple[float, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One run.
-
-    Attributes:
-        name: Its name, or its directory's where names repeat.
-        path: Its directory.
-        joules: Its total energy; None without measured energy.
-        last_loss: End of its smoothed curve; None when it is excluded.
-        refused: Reason for its exclusion; empty for a compared run.
-        status: Status of the run.
-        state: State of its curve; None when it is excluded.
-        steps: Training steps.
-        measured_share: Measured part of the energy; None without energy.
-        cost: Its energy as electricity, carbon and money.
-        series: Its smoothed curve; None when it is excluded.
-    """
-
-    name: str
-    path: str
-    joules: float | None
-    last_loss: float | None
-    refused: str
-    status: Status = Status.COMPLETED
-    state: CurveState | None = None
-    steps: int = 0
-    measured_share: float | None = None
-    cost: Cost | None = None
-    series: Series | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ahead:
-    """The best level expected for an amount of energy."""
-
-    joules: float
-    loss: Interval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spread:
-    """Spread between runs that differ only in their seed.
-
-    Attributes:
-        share: Standard deviation of the energy to a level, relative to it; None where it is unknown.
-        repeats: Runs from whose repeats it was estimated; 0 where the user gave it.
-    """
-
-    share: float | None = None
-    repeats: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Difference:
-    """A setting that differs between the runs: its name, and its value in each, None where it is not set."""
-
-    name: str
-    values: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Comparison:
-    """All that renderers need. ``run`` and ``cheapest`` are indices of ``runs``; joules count from a run's start.
-
-    Attributes:
-        runs: The runs in the order given.
-        milestones: Levels, and the energy of each run to reach them.
-        cheapest: The parts of the lower envelope, each with its cheapest run.
-        ahead: The extrapolated envelope; empty where it is refused.
-        floor: The level that it approaches; None where it is refused.
-        refused: Reason for the missing extrapolation.
-        notes: Caveats of the extrapolation.
-        metric: Name of the compared metric.
-        goal: ``min`` or ``max``, the direction in which it improves.
-        note: One sentence that explains the choice of the metric; empty where it is evident.
-        at_energy: The runs ranked at the energy of the shortest; None where two runs cannot be ranked.
-        at_level: The runs ranked at a level; None where two runs cannot be ranked.
-        spread: Spread between seeds that the probabilities include.
-        flags: Signs that the runs are not of one task, as sentences.
-        differences: Settings in which the runs differ.
-        frontier: The measured part of the lower envelope.
-        why: Factors of the energy to one level, where they were asked for: the product first.
-        why_level: That level.
-        why_runs: The two runs; ratios are the second over the first.
-        why_joules: The energy of both to the level.
-        why_refused: Reason for missing factors.
-    """
-
-    runs: tuple[Line, ...]
-    milestones: "tuple[Milestone, ...]"
-    cheapest: "tuple[Stretch, ...]"
-    ahead: tuple[Ahead, ...]
-    floor: Interval | None
-    refused: str
-    notes: tuple[str, ...]
-    metric: str = LOSS
-    goal: str = "min"
-    note: str = ""
-    at_energy: "Ranking | None" = None
-    at_level: "Ranking | None" = None
-    spread: Spread = Spread()
-    flags: tuple[str, ...] = ()
-    differences: tuple[Difference, ...] = ()
-    frontier: Series | None = None
-    why: "tuple[Factor, ...]" = ()
-    why_level: float | None = None
-    why_runs: tuple[int, int] | None = None
-    why_joules: tuple[float, float] | None = None
-    why_refused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +105,7 @@ def compare(
         spread=spread,
         flags=tuple(_flags(runs, envelope)),
         differences=_differences(runs),
-        frontier=Series(joules=tuple(envelope.joules.tolist()), levels=tuple(envelope.losses.tolist())),
+        frontier=CurveSeries(joules=tuple(envelope.joules.tolist()), levels=tuple(envelope.losses.tolist())),
     )
     if why:
         known = _explained(known, runs, envelope, levels[0] if levels else None)
@@ -417,10 +297,10 @@ def _lines(
     )
 
 
-def _series(fit: "CurveFit") -> Series:
+def _series(fit: "CurveFit") -> CurveSeries:
     smoothed = fit.smoothed
     levels = (fit.metric.value(math.exp(log)) for log in smoothed.log_values.tolist())
-    return Series(joules=tuple(smoothed.joules.tolist()), levels=tuple(levels))
+    return CurveSeries(joules=tuple(smoothed.joules.tolist()), levels=tuple(levels))
 
 
 def _common_levels(worst: float, best: float) -> tuple[float, ...]:

@@ -8,8 +8,8 @@ from profiler.reporting import figures, text
 from profiler.units import significant
 
 if TYPE_CHECKING:
-    from profiler.reporting.comparison import Comparison
     from profiler.reporting.figures import Figure
+    from profiler.reporting.records import Comparison
 
 _FRONTIER = "var(--faint)"
 _TOTAL, _MORE, _LESS = "var(--soft)", "var(--floor)", "var(--accent)"

@@ -7,7 +7,7 @@ from profiler.reporting.json import REPORT_VERSION, plain
 from profiler.reporting.renderer import Rendered, RenderOptions
 
 if TYPE_CHECKING:
-    from profiler.reporting.comparison import Comparison
+    from profiler.reporting.records import Comparison
 
 
 def render(comparison: "Comparison", _: RenderOptions) -> Rendered:

@@ -10,8 +10,8 @@ from profiler.reporting.tables import Table
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from profiler.reporting.comparison import Comparison, Line
     from profiler.reporting.figures import Figure
+    from profiler.reporting.records import Comparison, Line
     from profiler.reporting.renderer import Rendered, RenderOptions
 
 Fold = tuple[str, str, list[str], Table | None]

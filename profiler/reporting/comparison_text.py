@@ -11,7 +11,7 @@ from profiler.units import format_joules
 
 if TYPE_CHECKING:
     from profiler.forecasting.frontier import Milestone
-    from profiler.reporting.comparison import Comparison
+    from profiler.reporting.records import Comparison
 
 WIDTH = 80
 _SHORTEST = 0.02

@@ -22,7 +22,7 @@ from profiler.analysis.throttling import throttling_of
 from profiler.budget import Budget
 from profiler.forecasting.priors import sentences
 from profiler.records import CurveState, Summary
-from profiler.reporting.model import Assumptions, Chart, CurveDetails, Details, Overhead, Process
+from profiler.reporting.records import Assumptions, Chart, CurveDetails, Details, Overhead, Process
 from profiler.reporting.target_table import table_of
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from profiler.forecasting import CurveFit
     from profiler.forecasting.anneal import AnnealOption
     from profiler.forecasting.inverse import Inverse
-    from profiler.reporting.model import MetricReport
+    from profiler.reporting.records import MetricReport
     from profiler.storage.reader import StoredRun
 
 _ROUNDING = 1e-9

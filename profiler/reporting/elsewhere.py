@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiler.analysis.curve import learning_rate_trace
@@ -15,72 +14,15 @@ from profiler.reporting.comparison import run_names
 from profiler.reporting.json import REPORT_VERSION, plain
 from profiler.reporting.metrics import metrics_of
 from profiler.reporting.model import converted
+from profiler.reporting.records import Elsewhere, PriceThere
 
 if TYPE_CHECKING:
     from profiler.forecasting.lr_trace import RateTrace
     from profiler.records import Forecast
-    from profiler.reporting.forecast_section import Outlook
+    from profiler.reporting.records import Outlook
     from profiler.storage.reader import StoredRun
 
 _WIDTH_OF_TARGETS = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PriceThere:
-    """The price of one target on the other hardware, from the first step on.
-
-    Attributes:
-        loss: The target.
-        verdict: Verdict on it, which does not depend on the hardware.
-        steps: Steps to it; None where it is out of reach or unknown, as all further attributes.
-        joules: Energy there.
-        seconds: Time there.
-        money: Money there; None also where the price is unknown.
-        joules_here: Energy on the old hardware.
-    """
-
-    loss: float
-    verdict: Verdict
-    steps: Interval | None
-    joules: Interval | None
-    seconds: Interval | None
-    money: Interval | None
-    joules_here: Interval | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Elsewhere:
-    """The price of a training on the hardware of a probe.
-
-    Attributes:
-        run: Name of the run.
-        probe: Name of the probe.
-        metric: The metric of the targets.
-        here: Cost of a step of the run.
-        there: Cost of a step of the probe.
-        joules_ratio: Energy of a step there over here; 90 % interval.
-        seconds_ratio: Time of a step there over here.
-        outside_joules: Energy of the run between its steps, as a share of that in steps; assumed there as well.
-        outside_seconds: Likewise of the time.
-        targets: Prices from the first step on.
-        refused: Reason for missing targets; empty otherwise.
-        unchecked: Facts that were not recorded, so that nothing shows that both do the same work.
-        prices: Prices of a kilowatt-hour there.
-    """
-
-    run: str
-    probe: str
-    metric: str
-    here: StepCost
-    there: StepCost
-    joules_ratio: Interval
-    seconds_ratio: Interval
-    outside_joules: float
-    outside_seconds: float
-    targets: tuple[PriceThere, ...]
-    refused: str
-    unchecked: tuple[str, ...]
-    prices: Prices
 
 
 def elsewhere_of(

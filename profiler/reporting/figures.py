@@ -15,8 +15,7 @@ from profiler.reporting.templating import static
 from profiler.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, SECONDS_PER_YEAR
 
 if TYPE_CHECKING:
-    from profiler.reporting.forecast_section import Outlook
-    from profiler.reporting.model import Chart, Report
+    from profiler.reporting.records import Chart, Outlook, Report
 
 Figure = dict[str, Any]
 SCRIPT_NAME = "plotly-basic-4.1.1.min.js"

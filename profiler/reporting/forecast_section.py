@@ -3,16 +3,15 @@
 import math
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from profiler.emissions import WORLD_ELECTRICITY, ReferenceEnergy
+from profiler.emissions import WORLD_ELECTRICITY
 from profiler.records import CurveState, Forecast, Interval, Verdict
 from profiler.reporting import text
+from profiler.reporting.records import Best, Outlook, PlannedEnd, Scenario, Target
 
 if TYPE_CHECKING:
     from profiler.forecasting import CurveFit
-    from profiler.forecasting.backtest import Backtest
     from profiler.forecasting.lr_trace import RateTrace
 
 CHANGES = (0.01, 0.05, 0.10, 0.25)
@@ -23,139 +22,6 @@ _SCENARIOS = ("planned", "held", "annealed")
 _DIGITS = 4
 _AHEAD = 2.0
 """Multiple of the present energy at which the width of the forecast decides the confidence."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """A target and its price.
-
-    Attributes:
-        loss: The target, in the unit of the metric.
-        change: Its relative distance from the present level; None for one asked for.
-        forecast: The answer, in joules since the start.
-        more: Joules from now on; None when reached or out of reach.
-    """
-
-    loss: float
-    change: float | None
-    forecast: Forecast
-    more: Interval | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scenario:
-    """The price of a target under one future of the learning rate.
-
-    Attributes:
-        name: ``planned`` as declared, ``held`` at the present rate, or ``annealed`` to zero at the target.
-        target: The target and its price.
-    """
-
-    name: str
-    target: Target
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedEnd:
-    """The end of the planned run.
-
-    Attributes:
-        joules: Energy since the start by then, at the recent energy per step.
-        loss: The level expected there.
-    """
-
-    joules: float
-    loss: Interval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Best:
-    """The best level that the curve reached.
-
-    Attributes:
-        level: The smoothed level.
-        joules: Joules since the start, where it was reached.
-        step: The step; None where it is unknown.
-        share_after: Share of the curve's energy that was spent after it.
-    """
-
-    level: float
-    joules: float
-    step: int | None
-    share_after: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """The forecast of one metric.
-
-    Attributes:
-        metric: Its name.
-        goal: ``min`` for a metric that falls, ``max`` for one that rises.
-        state: State of the curve. Only an improving or flat curve has prices.
-        state_reason: One sentence that states the reason for it.
-        first_loss: Level at the start of the curve.
-        last_loss: Level now.
-        half: Level after half of the curve's energy; None where it is unknown.
-        best: The best level; None where it is the present one.
-        diverged_step: The last step before all values are not finite; None where they are finite.
-        joules: Energy up to the last point of the curve, in joules.
-        floor: The level that infinite energy would approach; None without a trend.
-        targets: Levels by round reductions of the present one.
-        asked: Targets that were asked for.
-        ahead: Level after twice the energy; None without a trend.
-        perfection: Level after the energy of `yardstick`, extrapolated; None without a trend.
-        yardstick: An enormous amount of energy.
-        notes: Caveats of the fit.
-        backtest: Forecasts for the present that earlier parts of the run would have given.
-        scenarios: The price of one target if the learning rate continues as planned, is held, or is annealed;
-            empty where the learning rate is not known.
-        planned_end: The end of the planned run; None without a plan ahead.
-        points: Usable points of the curve.
-    """
-
-    metric: str
-    goal: str
-    state: CurveState
-    state_reason: str
-    first_loss: float
-    last_loss: float
-    half: float | None
-    best: Best | None
-    diverged_step: int | None
-    joules: float
-    floor: Interval | None
-    targets: tuple[Target, ...]
-    asked: tuple[Target, ...]
-    ahead: Interval | None
-    perfection: Interval | None
-    yardstick: ReferenceEnergy
-    notes: tuple[str, ...]
-    backtest: "tuple[Backtest, ...]" = ()
-    scenarios: tuple[Scenario, ...] = ()
-    planned_end: PlannedEnd | None = None
-    points: int = 0
-
-    @property
-    def has_trend(self) -> bool:
-        """True if the curve improves and can be extrapolated."""
-        return self.floor is not None
-
-    @property
-    def rows(self) -> tuple[Target, ...]:
-        """All targets, from the easiest to the hardest; an asked target replaces its equal."""
-        every = {row.loss: row for row in (*self.targets, *self.asked)}
-        return tuple(every[loss] for loss in sorted(every, reverse=self.goal == "min"))
-
-    @property
-    def all_reached(self) -> bool:
-        """True if every asked target is reached."""
-        return all(row.forecast.verdict is Verdict.REACHED for row in self.asked)
-
-    @property
-    def is_guess(self) -> bool:
-        """True if most intervals of the backtest missed the present level."""
-        return 2 * sum(test.held for test in self.backtest) < len(self.backtest)
 
 
 def outlook_of(

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from profiler._version import __version__
 from profiler.reporting import figures, methodology, tables, target_table, text
-from profiler.reporting.answer import weighed
+from profiler.reporting.answer import answer_of, weighed
 from profiler.reporting.renderer import Rendered, RenderOptions
 from profiler.reporting.templating import render_template, trusted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from profiler.reporting.model import MetricReport, Report
+    from profiler.reporting.records import MetricReport, Report
     from profiler.reporting.tables import Table
 
 _VISIBLE = 0.01
@@ -89,7 +89,7 @@ class Fold:
 
 def render(report: "Report", options: RenderOptions) -> Rendered:
     """Render the page; with ``plotlyjs="directory"`` plotly's script accompanies it."""
-    drawn = figures.figures_of(report)
+    answer, drawn = answer_of(report), figures.figures_of(report)
     panels = [
         _panel(report, number, drawn)
         for number, known in enumerate(report.metrics)
@@ -103,8 +103,8 @@ def render(report: "Report", options: RenderOptions) -> Rendered:
         noscript="Figures and the slider need JavaScript, which runs inside this page only; tables work without it.",
         name=report.summary.name or "unnamed run",
         begun=text.when(report.summary.started_at) if report.summary.started_at else "",
-        answer=report.answer,
-        advice=text.advice(report.answer),
+        answer=answer,
+        advice=text.advice(answer),
         facts=[
             line
             for line in (

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
+from profiler.reporting.answer import answer_of
 from profiler.reporting.renderer import Rendered, RenderOptions
 
 if TYPE_CHECKING:
-    from profiler.reporting.model import MetricReport, Report
+    from profiler.reporting.records import MetricReport, Report
 
 REPORT_VERSION = 2
 _REPORTED = (
@@ -26,7 +27,7 @@ def render(report: "Report", _: RenderOptions) -> Rendered:
     first, details = report.metrics[0], report.details
     body = {
         "report_version": REPORT_VERSION,
-        "answer": plain(report.answer),
+        "answer": plain(answer_of(report)),
         **{name: plain(getattr(report, name)) for name in _REPORTED},
         "work": _work(report),
         "device_hours": plain(report.device_hours),

@@ -11,10 +11,11 @@ from profiler.merging.follow import Follower, LatestPower, latest_power
 from profiler.records import Status
 from profiler.reporting.details import drawn_curve
 from profiler.reporting.metrics import Found, metrics_of
-from profiler.reporting.model import Report, build
+from profiler.reporting.model import build
+from profiler.reporting.records import Report
 
 if TYPE_CHECKING:
-    from profiler.reporting.model import Chart
+    from profiler.reporting.records import Chart
     from profiler.storage.reader import StoredRun
 
 FIT_SHARE = 0.05

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 from profiler._version import __version__
 from profiler.reporting import tables, text
+from profiler.reporting.answer import answer_of
 from profiler.reporting.renderer import Rendered, RenderOptions
 
 if TYPE_CHECKING:
-    from profiler.reporting.model import Report
+    from profiler.reporting.records import Report
     from profiler.reporting.tables import Table
 
 _SPECIAL = str.maketrans({character: f"\\{character}" for character in r"\`*_{}[]<>#|!~"})
@@ -20,7 +21,7 @@ def render(report: "Report", _: RenderOptions) -> Rendered:
 
 
 def _lines(report: "Report") -> Iterator[str]:
-    answer, outlook = report.answer, report.outlook
+    answer, outlook = answer_of(report), report.outlook
     spent = report.summary.total_joules or 0.0
     yield from (f"# {_plain(report.summary.name or 'unnamed run')}", "", f"**{_plain(answer.status)}**", "")
     for label, sentence in (

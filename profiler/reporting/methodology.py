@@ -7,8 +7,7 @@ from profiler.reporting import text
 from profiler.units import format_joules
 
 if TYPE_CHECKING:
-    from profiler.reporting.forecast_section import Outlook
-    from profiler.reporting.model import Assumptions, Report
+    from profiler.reporting.records import Assumptions, Outlook, Report
 
 Entry = tuple[str, str]
 

@@ -7,9 +7,9 @@ from profiler.analysis.curve import fit_metric, learning_rate_trace, metric_poin
 from profiler.budget import Budget
 from profiler.errors import ForecastRefusedError
 from profiler.records import CurveState
-from profiler.reporting.forecast_section import Outlook, outlook_of
+from profiler.reporting.forecast_section import outlook_of
 from profiler.reporting.metric_choice import LOSS, best_of, goal_of, headline
-from profiler.reporting.model import MetricReport
+from profiler.reporting.records import MetricReport, Outlook
 
 if TYPE_CHECKING:
     from profiler.forecasting import CurveFit

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from profiler.reporting import report_of, svg, tables, text
+from profiler.reporting.answer import answer_of
 from profiler.reporting.forecast_section import outlook_of
 from profiler.reporting.templating import render_template
 
@@ -16,15 +17,15 @@ if TYPE_CHECKING:
 def run_html(run: "StoredRun") -> str:
     """Render a run: its numbers, and the cost of lower losses."""
     report = report_of(run)
-    outlook = report.outlook
+    answer, outlook = answer_of(report), report.outlook
     return render_template(
         "notebook.html",
         title=report.summary.name,
         figure=Markup(svg.curve(report)),  # noqa: S704 - rendered with autoescape
-        tone=report.answer.tone.value,
-        status=report.answer.status,
+        tone=answer.tone.value,
+        status=answer.status,
         sentences=[
-            *text.sentences(report.answer),
+            *text.sentences(answer),
             *map(text.sentence, (*text.work(report), *text.meters(report))),
             text.power_limits(report),
         ],

@@ -1,69 +1,17 @@
 """Power limits of a run: the cost of a step under each, and of the way to the next target."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiler.analysis.power_limits import LimitEffect, power_limits_of
 from profiler.records import Interval
 from profiler.reporting.answer import weighed
+from profiler.reporting.records import LimitRow, LimitTable
 
 if TYPE_CHECKING:
     from profiler.emissions import Prices
     from profiler.records import Summary
-    from profiler.reporting.forecast_section import Outlook
+    from profiler.reporting.records import Outlook
     from profiler.storage.reader import StoredRun
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitRow:
-    """One power limit.
-
-    Attributes:
-        limit_watts: The limit of each accelerator, in watts.
-        visits: Number of times at which it was enforced.
-        steps: Number of steps in them.
-        step_joules: Energy per step, with all counted domains.
-        step_seconds: Time per step.
-        joules: Energy from now to the target under this limit; None without a target within reach.
-        seconds: Time to it.
-        money: Cost of that energy; None without a price.
-    """
-
-    limit_watts: float
-    visits: int
-    steps: int
-    step_joules: Interval
-    step_seconds: Interval
-    joules: Interval | None
-    seconds: float | None
-    money: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LimitTable:
-    """The power limits under which a run trained, from the highest.
-
-    Attributes:
-        rows: The limits.
-        least_joules: Limit of the lowest energy per step, in watts; None if none can be named.
-        p_least_joules: Probability that it is the lowest of these limits.
-        least_seconds: Limit of the shortest steps, in watts; None if none can be named.
-        p_least_seconds: Probability that it is the shortest.
-        target: Level whose price the rows state; None without one.
-        refused: Reason why no limit is named; empty otherwise.
-    """
-
-    rows: tuple[LimitRow, ...]
-    least_joules: float | None
-    p_least_joules: float | None
-    least_seconds: float | None
-    p_least_seconds: float | None
-    target: float | None
-    refused: str
-
-    def row(self, limit_watts: float | None) -> LimitRow | None:
-        """Return the row of a limit."""
-        return next((row for row in self.rows if row.limit_watts == limit_watts), None)
 
 
 def limit_table(

@@ -9,8 +9,7 @@ from profiler.reporting import svg, text
 from profiler.reporting.renderer import Rendered, RenderOptions
 
 if TYPE_CHECKING:
-    from profiler.reporting.forecast_section import Outlook
-    from profiler.reporting.model import Chart, Report
+    from profiler.reporting.records import Chart, Outlook, Report
 
 _INCHES = 100.0
 """Pixels of the SVG per inch."""

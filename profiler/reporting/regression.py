@@ -12,7 +12,7 @@ from profiler.units import format_joules
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from profiler.reporting.model import Report
+    from profiler.reporting.records import Report
 
 FORMATS = (".txt", ".md", ".json")
 _UNLIKELY = 0.05

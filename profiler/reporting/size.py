@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiler.analysis.curve import fit_metric, learning_rate_trace
@@ -13,44 +12,14 @@ from profiler.reporting import text
 from profiler.reporting.comparison import direction_of, metric_names, run_names
 from profiler.reporting.json import REPORT_VERSION, plain
 from profiler.reporting.metric_choice import LOSS
+from profiler.reporting.records import SizeReport
 
 if TYPE_CHECKING:
-    from profiler.forecasting.size import BestSize, SizedRun
+    from profiler.forecasting.size import SizedRun
     from profiler.storage.reader import StoredRun
 
 STEPS = "steps"
 _PREFERRED = ("tokens", "samples")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SizeReport:
-    """The best size for each budget.
-
-    Attributes:
-        metric: The metric.
-        unit: Unit of the work: ``tokens`` or another one that all runs recorded, else ``steps``.
-        runs: Runs that were used.
-        sizes: Different sizes among them; the best run of each is used.
-        smallest: The smallest number of parameters.
-        largest: The largest one.
-        exponents: Exponents of the loss in parameters and in work.
-        cost_exponent: Exponent of the energy of a unit of work in parameters.
-        error: Standard deviation of the log loss of a run around the fit.
-        best: The best size for each budget.
-        excluded: Runs that were not used, with the reason.
-    """
-
-    metric: str
-    unit: str
-    runs: int
-    sizes: int
-    smallest: float
-    largest: float
-    exponents: tuple[float, float]
-    cost_exponent: float
-    error: float
-    best: "tuple[BestSize, ...]"
-    excluded: tuple[str, ...]
 
 
 def size_of(

@@ -5,6 +5,7 @@ from math import floor, isfinite, log10
 from typing import TYPE_CHECKING, Any
 
 from profiler.reporting import text
+from profiler.reporting.answer import answer_of
 from profiler.reporting.renderer import Rendered, RenderOptions
 from profiler.reporting.templating import render_template
 
@@ -12,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from profiler.records import Interval
-    from profiler.reporting.forecast_section import Outlook
-    from profiler.reporting.model import Chart, Report
+    from profiler.reporting.records import Chart, Outlook, Report
 
 WIDTH, HEIGHT = 640, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 20, 20, 50
@@ -74,7 +74,7 @@ def render(report: "Report", _: RenderOptions) -> Rendered:
 
 def curve(report: "Report") -> str:
     """Return the curve of the headline's metric as an SVG element."""
-    answer = report.answer
+    answer = answer_of(report)
     words = {
         "width": WIDTH,
         "height": HEIGHT,

@@ -9,8 +9,16 @@ from profiler.reporting import text
 from profiler.units import format_joules, format_seconds, format_si, format_watts, significant
 
 if TYPE_CHECKING:
-    from profiler.reporting.forecast_section import Outlook, PlannedEnd, Target
-    from profiler.reporting.model import Details, DomainLine, Overhead, Report, WorkLine
+    from profiler.reporting.records import (
+        Details,
+        DomainLine,
+        Outlook,
+        Overhead,
+        PlannedEnd,
+        Report,
+        Target,
+        WorkLine,
+    )
 
 Row = tuple[str, ...]
 _UNKNOWN = "-"

@@ -2,17 +2,17 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from profiler.records import Interval, Verdict
 from profiler.reporting import text
+from profiler.reporting.records import PerJoule, TargetTable
 
 if TYPE_CHECKING:
     from profiler.emissions import Prices
     from profiler.forecasting import CurveFit
     from profiler.forecasting.inverse import Inverse
-    from profiler.reporting.forecast_section import Outlook, Target
+    from profiler.reporting.records import Outlook, Target
 
 _BEHIND, _AHEAD = 110, 280
 """Numbers of losses that were reached, and of losses that were not."""
@@ -22,56 +22,6 @@ _BEYOND = 1.15
 """End of the table, from the present error (0) to the lower end of the floor's interval (1)."""
 _LONGEST_MARK = 1e12
 """Ratio of the ends of an interval beyond which the figure does not draw it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PerJoule:
-    """Quantities that accompany one more joule of this run.
-
-    Attributes:
-        seconds: Its time, at the mean power of the training; None without power.
-        kwh: Kilowatt-hours at the building's meter.
-        gco2e: Grams of CO2 equivalent; None while the grid is unknown.
-        money: In the user's currency; None while the price is unknown.
-        work: Amount of each unit of work whose energy is known.
-    """
-
-    seconds: float | None
-    kwh: float
-    gco2e: float | None
-    money: float | None
-    work: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetTable:
-    """Columns of equal length, from the first loss of the curve to one that is probably out of reach.
-
-    Joules are totals since the start of the run, in joules; infinite where no finite energy suffices.
-
-    Attributes:
-        joules_now: Energy up to the last point of the curve, in joules.
-        losses: Targets, each better than the one before it.
-        low: Lower end of the 90 % interval of the joules.
-        median: Their median.
-        high: Their upper end.
-        p_unreachable: Probability that no finite energy reaches the target.
-        verdicts: Verdicts of the forecasts.
-        per_joule: Quantities that accompany one more joule.
-    """
-
-    joules_now: float
-    losses: tuple[float, ...]
-    low: tuple[float, ...]
-    median: tuple[float, ...]
-    high: tuple[float, ...]
-    p_unreachable: tuple[float, ...]
-    verdicts: tuple[Verdict, ...]
-    per_joule: PerJoule
-
-    def nearest(self, loss: float) -> int:
-        """Return the index of the row whose loss is nearest."""
-        return min(range(len(self.losses)), key=lambda row: abs(self.losses[row] - loss))
 
 
 def table_of(

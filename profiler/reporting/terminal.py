@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from profiler._compat import display_path, printable
 from profiler.records import CurveState
 from profiler.reporting import text
+from profiler.reporting.answer import answer_of
 from profiler.reporting.renderer import Rendered, RenderOptions
 
 if TYPE_CHECKING:
     from profiler.records import Summary
-    from profiler.reporting.forecast_section import Outlook
-    from profiler.reporting.model import Report
+    from profiler.reporting.records import Outlook, Report
 
 WIDTH = 80
 _LABEL = 8
@@ -46,13 +46,13 @@ def _lines(report: "Report") -> Iterator[str]:
 
 def headline(report: "Report") -> str:
     """Return the first line: the run's name and status."""
-    status = report.answer.status
+    status = answer_of(report).status
     return text.title(report.summary, f"{status[0].lower()}{status[1:]}", WIDTH)
 
 
 def body(report: "Report") -> Iterator[str]:
     """Yield the lines between the headline and the path of the run."""
-    answer, outlook = report.answer, report.outlook
+    answer, outlook = answer_of(report), report.outlook
     yield from _labelled("cost", text.cost_sentence(report))
     yield from _labelled("", _domains(report))
     for sentence in text.meters(report):
@@ -155,7 +155,7 @@ def _others(report: "Report") -> Iterator[str]:
 
 def _caveats(report: "Report") -> Iterator[str]:
     """Return the warnings of the record, or else the most important caveat, and the number of further ones."""
-    answer, outlook = report.answer, report.outlook
+    answer, outlook = answer_of(report), report.outlook
     caveats = [*report.warnings, *filter(None, (answer.measuring, report.note))]
     caveats += outlook.notes if outlook is not None else ()
     shown = min(max(len(report.warnings), 1), _WARNINGS_SHOWN)

@@ -21,16 +21,30 @@ if TYPE_CHECKING:
     from profiler.forecasting.ranking import Ranking
     from profiler.forecasting.size import BestSize
     from profiler.records import Summary
-    from profiler.reporting.allocation import Allocation, AllocationLine
-    from profiler.reporting.answer import Answer
-    from profiler.reporting.comparison import Comparison, Line, Spread
-    from profiler.reporting.elsewhere import Elsewhere, PriceThere
-    from profiler.reporting.forecast_section import Best, Outlook, PlannedEnd, Scenario, Target
-    from profiler.reporting.idle import IdleSplit
-    from profiler.reporting.model import Cost, DomainLine, NodeMeter, Report, WorkLine
-    from profiler.reporting.power_limits import LimitRow
-    from profiler.reporting.size import SizeReport
-    from profiler.reporting.waste import WasteLine
+    from profiler.reporting.records import (
+        Allocation,
+        AllocationLine,
+        Answer,
+        Best,
+        Comparison,
+        Cost,
+        DomainLine,
+        Elsewhere,
+        IdleSplit,
+        LimitRow,
+        Line,
+        NodeMeter,
+        Outlook,
+        PlannedEnd,
+        PriceThere,
+        Report,
+        Scenario,
+        SizeReport,
+        Spread,
+        Target,
+        WasteLine,
+        WorkLine,
+    )
 
 Format = Callable[[float, int], str]
 """Formats a quantity with a number of significant digits."""

@@ -1,7 +1,6 @@
 """Energy that bought nothing, by cause, each with its remedy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiler.analysis.curve import fit_metric, learning_rate_trace, trainings
@@ -9,36 +8,13 @@ from profiler.analysis.waste import ALLOWED_SHARE, LEAST_SHARE, waste_of
 from profiler.errors import ForecastRefusedError, UsageError
 from profiler.reporting import text
 from profiler.reporting.metric_choice import LOSS
+from profiler.reporting.records import WasteLine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from profiler.forecasting import CurveFit
     from profiler.storage.reader import StoredRun
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WasteLine:
-    """Energy of one cause.
-
-    Attributes:
-        name: The cause: ``lost_to_restarts``, ``nonfinite``, ``after_best_level``, ``throttled``, ``data_wait``,
-            ``evaluation`` or ``idle``.
-        joules: The energy in joules. It is an upper bound of the saving.
-        share: Its part of the total.
-        low: Lower end of its 90 % interval, in joules.
-        high: Upper end, in joules.
-        remedy: The remedy, with the energy that it may save, as a clause.
-        allowed_share: The part of the total that this activity may take, which is not included; None without one.
-    """
-
-    name: str
-    joules: float
-    share: float
-    low: float
-    high: float
-    remedy: str
-    allowed_share: float | None = None
 
 
 def waste_lines(

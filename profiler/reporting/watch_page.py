@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.downsample import power_of, stretches
 from profiler.reporting import figures, tables, text
+from profiler.reporting.answer import answer_of
 from profiler.reporting.templating import render_template, static
 from profiler.units import format_watts
 
@@ -74,7 +75,7 @@ def snapshot(view: "View") -> dict[str, Any]:
     """Return everything that changes on the page."""
     report, summary = view.report, view.report.summary
     outlook, spent = report.outlook, summary.total_joules or 0.0
-    answer = report.answer
+    answer = answer_of(report)
     rows = [("Cost", answer.cost), ("Worth", " ".join(answer.worth)), ("Advice", text.advice(answer))]
     return {
         "name": text.one_line(summary.name) or "unnamed run",

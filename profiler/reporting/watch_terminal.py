@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from profiler._compat import display_path
 from profiler.reporting import terminal, text
+from profiler.reporting.answer import answer_of
 from profiler.reporting.live_report import View
 from profiler.units import format_joules, format_watts
 
@@ -26,7 +27,7 @@ def line(view: View) -> str:
     parts += [] if view.total_watts is None or view.is_over else [format_watts(view.total_watts)]
     parts += [] if report.energy is None else [text.joules(report.energy.median)]
     parts += [] if view.loss is None else [f"loss {text.level(view.loss)}"]
-    return ", ".join(parts) + (f". {text.advice(report.answer)}" if report.outlook is not None else "")
+    return ", ".join(parts) + (f". {text.advice(answer_of(report))}" if report.outlook is not None else "")
 
 
 def screen(view: View) -> "RenderableType":

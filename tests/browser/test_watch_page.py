@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from profiler.cli.watch_web import Latest, Server
+from profiler.cli.watch_snapshot import Latest
+from profiler.cli.watch_web import Server
 from profiler.reporting.live_report import Watch
 from tests.support.growing_run import GrowingRun
 

@@ -14,7 +14,8 @@ from importlib.resources import files
 import pytest
 
 from profiler.cli import main
-from profiler.cli.watch_web import Latest, Server
+from profiler.cli.watch_snapshot import Latest
+from profiler.cli.watch_web import Server
 from profiler.reporting import figures
 from profiler.reporting.live_report import Watch
 from tests.support.growing_run import GrowingRun

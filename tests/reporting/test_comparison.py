@@ -13,15 +13,8 @@ from profiler.forecasting.frontier import Milestone, Stretch
 from profiler.forecasting.ranking import Ranking
 from profiler.records import Interval
 from profiler.reporting import comparison_figure, render_comparison
-from profiler.reporting.comparison import (
-    Ahead,
-    Comparison,
-    Difference,
-    Line,
-    Series,
-    Spread,
-    compare,
-)
+from profiler.reporting.comparison import compare
+from profiler.reporting.records import Ahead, Comparison, CurveSeries, Difference, Line, Spread
 from tests.support.runs import write_run
 
 FULL = """\
@@ -287,4 +280,4 @@ def test_the_page_draws_every_curve_and_repeats_the_text(runs):
     assert [one["name"] for one in drawn if one.get("showlegend", True)][-2:] == [
         line.name for line in known.runs
     ]
-    assert isinstance(known.frontier, Series)
+    assert isinstance(known.frontier, CurveSeries)

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs_version
 from profiler.analysis.downsample import DomainPower, Power, Series
 from profiler.reporting import figures
 from profiler.reporting.figures import SCRIPT_NAME, Clock, figures_of, script
-from profiler.reporting.model import Details, MetricReport
+from profiler.reporting.records import Details, MetricReport
 from tests.support.scripted_reports import CURVE, DETAILS, make, outlook
 
 FULL = make()

@@ -8,10 +8,15 @@ from pathlib import Path
 from profiler.emissions import Prices
 from profiler.records import Interval, Metered, Provenance, Verdict
 from profiler.reporting import render
-from profiler.reporting.forecast_section import Best, PlannedEnd, Scenario
-from profiler.reporting.model import MetricReport
-from profiler.reporting.power_limits import LimitRow, LimitTable
-from profiler.reporting.waste import WasteLine
+from profiler.reporting.records import (
+    Best,
+    LimitRow,
+    LimitTable,
+    MetricReport,
+    PlannedEnd,
+    Scenario,
+    WasteLine,
+)
 from tests.support.scripted_reports import domain, outlook, summary, target
 
 PAGE = (Path(__file__).parents[2] / "docs" / "report-json.md").read_text()

@@ -9,6 +9,7 @@ import pytest
 
 from profiler import load_run
 from profiler.reporting import render, report_of
+from profiler.reporting.answer import answer_of
 from tests.support.runs import write_run
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -105,5 +106,5 @@ def test_every_format_has_the_state_and_no_price_without_a_trend(tmp_path, kind,
     assert STATES[kind] in shown
     if kind not in ("healthy", "flat"):
         assert report.outlook is None or not report.outlook.targets
-        assert report.answer.confidence is None
+        assert answer_of(report).confidence is None
         assert "needs about" not in shown

@@ -28,10 +28,10 @@ from profiler.reporting import (
     text,
     write,
 )
+from profiler.reporting.answer import answer_of
 from profiler.reporting.comparison import compare
-from profiler.reporting.model import Details
+from profiler.reporting.records import Details, WasteLine
 from profiler.reporting.renderer import Rendered, RenderOptions
-from profiler.reporting.waste import WasteLine
 from tests.support.runs import write_run
 from tests.support.scripted_reports import DETAILS, HOSTILE, domain, outlook, summary
 
@@ -262,7 +262,7 @@ def test_the_headline_is_the_validation_metric_in_every_number(tmp_path):
     assert found["outlook"]["asked"][0]["loss"] == 0.04
     assert found["metrics"][1]["name"] == "loss"
     assert found["metrics"][1]["outlook"]["asked"] == []
-    assert "val_error" in report.answer.advice
+    assert "val_error" in answer_of(report).advice
     assert report_of(run, metric="loss").metric == "loss"
 
 

@@ -7,6 +7,7 @@ import pytest
 from profiler import EnergyProfiler
 from profiler.recording import metadata
 from profiler.reporting import report_of
+from profiler.reporting.answer import answer_of
 from tests.support.scripted_tables import Script
 from tests.support.small_training import scripted, train
 
@@ -22,7 +23,7 @@ def test_advice_for_a_loss_that_is_no_measure_names_the_reward(tmp_path, librari
         script.step(-1.0 if number % 2 else 1.0)
     if libraries:
         script.meta["libraries"] = libraries
-    advice = " ".join(report_of(script.run()).answer.advice.split())
+    advice = " ".join(answer_of(report_of(script.run())).advice.split())
     assert "does not measure progress" in advice
     assert name in advice
     assert ("log it with" in advice) == bool(libraries)

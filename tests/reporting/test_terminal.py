@@ -7,9 +7,8 @@ import pytest
 
 from profiler.emissions import Prices
 from profiler.records import CurveState, Interval, Metered, Provenance, Status, Verdict
-from profiler.reporting.answer import confidence_of
-from profiler.reporting.forecast_section import Best, PlannedEnd, Scenario
-from profiler.reporting.model import MetricReport
+from profiler.reporting.answer import answer_of, confidence_of
+from profiler.reporting.records import Best, MetricReport, PlannedEnd, Scenario
 from profiler.reporting.terminal import text_of
 from tests.support.scripted_reports import HOSTILE, domain, outlook, summary, target
 
@@ -203,7 +202,7 @@ def test_every_other_metric_is_named_or_counted(report):
 def test_a_guess_is_no_advice(report):
     fits, misses = outlook().backtest
     guess = outlook(asked=(), backtest=(misses, replace(misses, share=0.25), fits))
-    assert "needs about" not in " ".join(report(outlook=guess).answer.worth)
+    assert "needs about" not in " ".join(answer_of(report(outlook=guess)).worth)
     advice = find(lines_of(report(outlook=guess)), "advice")
     assert advice == "Too early to advise. Only 1 of 3 forecasts made earlier in this run held."
 
@@ -236,7 +235,7 @@ def test_weak_evidence_continues_a_likely_improvement_and_stops_nothing(report):
     wide = Interval(low=1.2, median=1.72, high=2.2)
     for chance, action in ((0.9, "go_on"), (0.1, "too_early")):
         weak = outlook(targets=(with_chance(chance),), asked=(), backtest=(), ahead=wide)
-        assert report(outlook=weak).answer.action == action
+        assert answer_of(report(outlook=weak)).action == action
 
 
 @pytest.mark.parametrize(

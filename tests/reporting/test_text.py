@@ -9,7 +9,8 @@ from profiler import load_run
 from profiler.analysis.downsample import Series
 from profiler.records import Interval, Status, Verdict
 from profiler.reporting import figures, report_of, tables, text
-from profiler.reporting.model import Chart
+from profiler.reporting.answer import answer_of
+from profiler.reporting.records import Chart
 from profiler.reporting.terminal import text_of
 from profiler.units import SECONDS_PER_YEAR
 from tests.support.runs import write_run
@@ -48,7 +49,7 @@ def test_a_metric_that_rises_is_listed_from_its_easiest_target():
 def test_a_forecast_that_its_own_past_contradicts_is_a_guess(report, held, is_guess):
     fits, misses = outlook().backtest
     known = outlook(asked=(), backtest=tuple(fits if one else misses for one in held))
-    assert ("forecasts made earlier in this run held" in report(outlook=known).answer.advice) == is_guess
+    assert ("forecasts made earlier in this run held" in answer_of(report(outlook=known)).advice) == is_guess
 
 
 PRICES_OF_TARGETS = [
@@ -89,7 +90,7 @@ def test_a_refusal_names_what_is_missing_and_not_a_longer_training(report, statu
     bare = report(outlook=None, summary=summary(status=status, **lacking))
     assert said in bare.refused
     assert "Train" not in bare.refused
-    assert said in bare.answer.advice
+    assert said in answer_of(bare).advice
 
 
 def test_a_long_name_leaves_room_for_how_the_run_stands(report):

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from profiler.records import Domain, Metered, Provenance
-from profiler.reporting.idle import idle_split
+from profiler.reporting.model import idle_split
 from profiler.sensors.idle import idle_path, store, with_idle_power
 
 DAY = datetime(2026, 2, 3, tzinfo=UTC)

@@ -25,18 +25,20 @@ from profiler.records import (
     Summary,
     Verdict,
 )
-from profiler.reporting.forecast_section import Outlook, Target
-from profiler.reporting.model import (
+from profiler.reporting.model import build
+from profiler.reporting.records import (
     Assumptions,
     Chart,
     CurveDetails,
     Details,
     MetricReport,
+    Outlook,
     Overhead,
+    PerJoule,
     Process,
-    build,
+    Target,
+    TargetTable,
 )
-from profiler.reporting.target_table import PerJoule, TargetTable
 
 FLOOR = Interval(low=1.0, median=1.2, high=1.31)
 HOSTILE = "<script>alert(1)</script>\"'&\n=cmd|' /C calc'!A0"
