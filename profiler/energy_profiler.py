@@ -150,15 +150,7 @@ class EnergyProfiler:
         identity = detect_rank(os.environ, process_group())
         joined = _joined_layout(identity)
         self._new_directories = []
-
-        def make_path() -> Path:
-            return (
-                _free_path(config)
-                if identity.is_distributed
-                else _reserve_path(config, self._new_directories)
-            )
-
-        place = joined or agree_on_layout(identity, make_path, os.environ)
+        place = joined or agree_on_layout(identity, self._proposed_path(identity), os.environ)
         return Session(
             place=place,
             name=config.name or place.run_path.name,
@@ -173,6 +165,12 @@ class EnergyProfiler:
             emit=_emit,
             work=WorkCounter(config.work_per_step or {}),
         )
+
+    def _proposed_path(self, identity: Identity) -> Path:
+        """Return a free directory; a job of several processes reserves none, because one of its proposals wins."""
+        if identity.is_distributed:
+            return _free_path(self._config)
+        return _reserve_path(self._config, self._new_directories)
 
     def _begin(self, session: "Session", begun: float) -> None:
         self._monitor.attach(session)

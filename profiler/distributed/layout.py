@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -63,21 +63,19 @@ class RunLayout:
             leave_run(self.rendezvous, identity.rank, expected)
 
 
-def agree_on_layout(
-    identity: Identity, new_path: Callable[[], Path], environ: Mapping[str, str]
-) -> RunLayout:
+def agree_on_layout(identity: Identity, proposal: Path, environ: Mapping[str, str]) -> RunLayout:
     """Agree with the other processes of the job on the run's directory.
 
     Args:
         identity: This process.
-        new_path: Returns the path of a directory that holds no run yet.
+        proposal: A directory that holds no run yet, for the process that joins first.
         environ: Environment variables, which hold the address of the job's store.
     """
     if not identity.is_distributed:
-        return _single(identity, new_path())
+        return _single(identity, proposal)
     key = run_key(identity, next(_ordinals))
     rendezvous = node_directory() / f"energy-profiler-{key}-{host_id(environ)}.json"
-    layout = _agree_on_host(identity, rendezvous, new_path)
+    layout = _agree_on_host(identity, rendezvous, proposal)
     if not layout.identity.is_distributed:
         return layout
     if identity.may_span_hosts:
@@ -107,7 +105,7 @@ def directory_name(rank: int, attempt: int) -> str:
     return f"rank-{rank:05d}-attempt-{attempt}"
 
 
-def _agree_on_host(identity: Identity, rendezvous: Path, new_path: Callable[[], Path]) -> RunLayout:
+def _agree_on_host(identity: Identity, rendezvous: Path, proposal: Path) -> RunLayout:
     arrival = Arrival(
         rank=identity.rank,
         attempt=identity.attempt,
@@ -118,11 +116,11 @@ def _agree_on_host(identity: Identity, rendezvous: Path, new_path: Callable[[], 
     try:
         if not supports_locks():
             raise OSError("this system has no locks on files")  # noqa: TRY301 - as where there is no folder for them
-        roster = join_run(rendezvous, arrival, lambda: str(new_path().absolute()))
+        roster = join_run(rendezvous, arrival, proposal.absolute())
     except OSError:  # no folder or lock that this host's processes share: the records can be merged later
-        return _single(identity, new_path())
+        return _single(identity, proposal)
     if roster is None:
-        return _single(Identity(), new_path())
+        return _single(Identity(), proposal)
     path = Path(roster.path)
     return RunLayout(
         identity=replace(identity, attempt=roster.attempt), run_path=path, path=path, rendezvous=rendezvous

@@ -8,7 +8,7 @@ launcher started them, and which of them are alive.
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -75,17 +75,17 @@ class Arrival:
     member: Member
 
 
-def join(roster: Roster | None, arrival: Arrival, new_path: Callable[[], str]) -> Roster:
+def join(roster: Roster | None, arrival: Arrival, proposal: Path) -> Roster:
     """Join the run of a roster, open its next attempt, or begin another run.
 
     Args:
         roster: The present roster; None if there is none.
         arrival: The process that joins.
-        new_path: Returns the path of a directory for another run.
+        proposal: Directory for another run.
     """
     alone = {arrival.rank: arrival.member}
     if roster is None or not _is_same_job(roster, arrival):
-        return Roster(path=new_path(), attempt=arrival.attempt, launcher=arrival.launcher, members=alone)
+        return Roster(path=str(proposal), attempt=arrival.attempt, launcher=arrival.launcher, members=alone)
     if arrival.attempt > roster.attempt:
         return replace(roster, attempt=arrival.attempt, launcher=arrival.launcher, members=alone)
     if arrival.is_elastic and _is_over(roster, arrival.rank):
@@ -175,7 +175,7 @@ def is_child_of_member(roster: Roster | None, arrival: Arrival) -> bool:
     return taken is not None and arrival.launcher == _identifier(taken)
 
 
-def join_run(path: Path, arrival: Arrival, new_path: Callable[[], str]) -> Roster | None:
+def join_run(path: Path, arrival: Arrival, proposal: Path) -> Roster | None:
     """Join or begin a run through the file at ``path``; None for a process that is not part of the job.
 
     Raises:
@@ -185,7 +185,7 @@ def join_run(path: Path, arrival: Arrival, new_path: Callable[[], str]) -> Roste
         found = read_roster(descriptor)
         if is_child_of_member(found, arrival):
             return None
-        roster = join(found, arrival, new_path)
+        roster = join(found, arrival, proposal)
         write_roster(descriptor, roster)
         return roster
 

@@ -27,10 +27,9 @@ def job(tmp_path, monkeypatch):
     made.forget()
 
 
-def place_of(job, rank, *, world=2, names=("new",), **environ):
+def place_of(job, rank, *, world=2, name="new", **environ):
     known = job.environ(rank, world, **environ)
-    fresh = iter(names)
-    return agree_on_layout(detect_rank(known), lambda: Path(next(fresh)), known)
+    return agree_on_layout(detect_rank(known), Path(name), known)
 
 
 def left_behind(place):
@@ -40,7 +39,7 @@ def left_behind(place):
 
 
 def test_a_single_process_needs_no_rendezvous(tmp_path):
-    place = agree_on_layout(Identity(), lambda: tmp_path / "run", {})
+    place = agree_on_layout(Identity(), tmp_path / "run", {})
     assert place.path == place.run_path == tmp_path / "run"
     assert place.rendezvous is None
     place.leave()
@@ -50,14 +49,14 @@ def test_a_child_with_the_environment_of_a_rank_is_a_single_process(job, monkeyp
     place_of(job, 0)
     this = places.current_process()
     monkeypatch.setattr(places, "launcher_id", lambda: f"{this.pid}:{this.start}")
-    child = place_of(job, 0, names=["its own"])
+    child = place_of(job, 0, name="its own")
     assert child.identity == Identity()
     assert child.path == child.run_path == Path("its own")
     assert child.rendezvous is None
 
 
 def test_each_process_has_a_directory_below_that_of_the_run(job, tmp_path):
-    places = [place_of(job, rank, names=[f"named by {rank}"]) for rank in range(2)]
+    places = [place_of(job, rank, name=f"named by {rank}") for rank in range(2)]
     assert {place.run_path for place in places} == {tmp_path / "named by 0"}
     assert [place.path.name for place in places] == ["rank-00000-attempt-0", "rank-00001-attempt-0"]
 
@@ -86,7 +85,7 @@ def test_ranks_that_are_not_profiled_are_expected_for_a_minute(job):
 def test_processes_that_share_no_folder_record_separately(job, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr(places, "node_directory", lambda: tmp_path / "file")
-    places_found = [place_of(job, rank, names=[tmp_path / f"run-{rank}"]) for rank in range(2)]
+    places_found = [place_of(job, rank, name=tmp_path / f"run-{rank}") for rank in range(2)]
     assert [place.path.parent.name for place in places_found] == ["run-0", "run-1"]
     assert [place.path.name for place in places_found] == ["rank-00000-attempt-0", "rank-00001-attempt-0"]
     for place in places_found:
