@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from profiler.analysis.waste import AFTER_BEST, NONFINITE
 from profiler.records import CurveState, Status, Verdict
 from profiler.reporting import text
-from profiler.reporting.metric_choice import LOSS
+from profiler.reporting.metric_choice import LOSS, is_validation
 from profiler.reporting.records import Action, Answer, Confidence, Tone
 
 if TYPE_CHECKING:
-    from profiler.reporting.records import Outlook, Report, Target
+    from profiler.reporting.records import MetricReport, Outlook, Report, Target
 
 _WITHIN = 4.0
 """Multiple of the present energy within which the next 5 % decides the advice."""
@@ -56,16 +56,16 @@ def answer_of(report: "Report") -> Answer:
             if not (worth and one.name in _WASTE_IN_WORTH)
         ),
         action=action,
-        advice=_advice(report, action, spent),
-        confidence=_confidence(outlook, action),
+        advice=_overfitting_advice(report) or _advice(report, action, spent),
+        confidence=_confidence(report, action),
         measuring=_measuring(report),
     )
 
 
-def _confidence(outlook: "Outlook | None", action: Action | None) -> Confidence | None:
+def _confidence(report: "Report", action: Action | None) -> Confidence | None:
     """Return the confidence where the advice rests on a forecast, and not on what was reached."""
-    rests = action in (Action.GO_ON, Action.STOP, Action.ANNEAL)
-    if outlook is None or not rests or (outlook.asked and outlook.all_reached):
+    outlook, rests = report.outlook, action in (Action.GO_ON, Action.STOP, Action.ANNEAL)
+    if outlook is None or not rests or (outlook.asked and outlook.all_reached) or _overfitted(report):
         return None
     return confidence_of(outlook)
 
@@ -83,11 +83,12 @@ def _status(report: "Report") -> str:
 
 def _tone(report: "Report") -> Tone:
     got_worse = report.state in (CurveState.DIVERGED, CurveState.RISING)
-    if report.summary.status is Status.FAILED or (got_worse and not _is_overfitting(report)):
+    if report.summary.status is Status.FAILED or (got_worse and _overfitted(report) is None):
         return Tone.BAD
     if not report.summary.steps and report.summary.status is not Status.RUNNING:
         return Tone.CAUTION
     estimated = report.measured_share is None or report.measured_share < 0.5  # noqa: PLR2004 - most of it
+    got_worse = got_worse or _overfitted(report) is not None
     if report.summary.status is Status.INTERRUPTED or report.summary.is_incomplete or estimated or got_worse:
         return Tone.CAUTION
     return Tone.GOOD
@@ -105,6 +106,8 @@ def _action(report: "Report") -> Action | None:
     outlook, state = report.outlook, report.state
     if not report.summary.steps or state is None:
         return None
+    if _overfitting_advice(report):
+        return Action.STOP
     if outlook is None:
         # A fit that was refused without a forecast: a constant curve has nothing to price.
         return Action.STOP if state is CurveState.FLAT else _BY_STATE.get(state)
@@ -169,7 +172,7 @@ def _advice(report: "Report", action: Action | None, spent: float) -> str:
     if action is None:
         return report.refused
     if action is Action.FIX:
-        return _fix(report, metric)
+        return f"Stop: restart from a checkpoint before the {metric} got worse, with a lower learning rate."
     if action is Action.CHANGE_METRIC:
         reason = outlook.state_reason if outlook is not None else report.refused
         return f"{reason} {text.reward_to_log(report.summary.libraries)}".rstrip()
@@ -180,18 +183,39 @@ def _advice(report: "Report", action: Action | None, spent: float) -> str:
     return _weighed_advice(outlook, action, metric, spent) if outlook is not None else ""
 
 
-def _fix(report: "Report", metric: str) -> str:
-    best = report.outlook.best if report.outlook is not None else None
-    if best is not None and _is_overfitting(report):
-        return f"Stop: {text.best(best, metric)} Use a checkpoint near it."
-    return f"Stop: restart from a checkpoint before the {metric} got worse, with a lower learning rate."
+def _overfitted(report: "Report") -> "MetricReport | None":
+    """Return a validation metric that got worse after its best level although the loss did not; None without one.
+
+    The headline's metric decides where it is one; else each validation metric has a say, since a rising loss on
+    held-out data is no reason to stop while the accuracy there still improves.
+    """
+    loss = next((one for one in report.metrics if one.name == LOSS), None)
+    if loss is None or loss.state not in (CurveState.IMPROVING, CurveState.FLAT, CurveState.TOO_EARLY):
+        return None
+    headline = report.metrics[0]
+    known = [one for one in report.metrics if is_validation(one.name)] if headline is loss else [headline]
+    if any(one.state is CurveState.IMPROVING for one in known):
+        return None
+    return next((one for one in known if _got_worse(one)), None)
 
 
-def _is_overfitting(report: "Report") -> bool:
-    """Return True if a metric other than the loss got worse after its best level."""
-    outlook = report.outlook
-    is_worse = report.state is CurveState.RISING and report.metric != LOSS
-    return is_worse and outlook is not None and outlook.best is not None
+def _overfitting_advice(report: "Report") -> str:
+    """Return the advice for a run that overfits; empty for others, and where all targets asked for are reached."""
+    outlook, worse = report.outlook, _overfitted(report)
+    if worse is None or (outlook is not None and outlook.asked and outlook.all_reached):
+        return ""
+    loss = next(one for one in report.metrics if one.name == LOSS)
+    # The sentences on a diverged headline metric name its best level already.
+    is_named = worse is report.metrics[0] and worse.state is CurveState.DIVERGED
+    best = None if worse.outlook is None or is_named else worse.outlook.best
+    return text.overfitted(best, worse.name, is_loss_falling=loss.state is CurveState.IMPROVING)
+
+
+def _got_worse(metric: "MetricReport") -> bool:
+    """Return True for a finite metric that is worse than its best level."""
+    if metric.outlook is None or metric.outlook.best is None or metric.diverged_step is not None:
+        return False
+    return metric.state in (CurveState.RISING, CurveState.DIVERGED)
 
 
 def _needed(report: "Report") -> str:

@@ -184,7 +184,9 @@ def _panel(report: "Report", number: int, drawn: "Mapping[str, Any]") -> Panel:
     return Panel(
         number=number,
         name=text.one_line(known.name),
-        state="" if known.state is None else text.curve_state(known.state, known.name, known.goal or "min"),
+        state=""
+        if known.state is None
+        else text.curve_state(known.state, known.name, known.goal or "min", known.diverged_step),
         has_figure=f"curve-{number}" in drawn,
         sentences=_sentences(known, spent, is_headline=number == 0),
         slider=slider,

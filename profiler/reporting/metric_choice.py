@@ -71,6 +71,11 @@ def words_of(name: str) -> set[str]:
     return words | {word.rstrip("0123456789") for word in words}
 
 
+def is_validation(name: str) -> bool:
+    """Return True if a metric's name shows that it is measured on held-out data."""
+    return bool(words_of(name) & _VALIDATION)
+
+
 def goal_of(name: str) -> str | None:
     """Return the direction in which a metric improves; None where its name does not show it."""
     words = words_of(name)
@@ -103,7 +108,7 @@ def headline(names: Sequence[str], metric: str | None = None, goal: str | None =
             known = ", ".join([LOSS, *names])
             raise UsageError(f"this run has no metric {metric!r}; it has: {known}.")
         return Headline(name=metric, goal=goal or goal_of(metric))
-    candidates = [name for name in names if words_of(name) & _VALIDATION]
+    candidates = [name for name in names if is_validation(name)]
     if len(candidates) == 1:
         found = goal or goal_of(candidates[0])
         if found is not None:

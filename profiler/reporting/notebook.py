@@ -50,7 +50,7 @@ def fit_html(fit: "CurveFit") -> str:
         title=f"{text.one_line(name)} against energy",
         figure="",
         tone="good" if outlook.has_trend else "caution",
-        status=text.curve_state(outlook.state, outlook.metric, outlook.goal),
+        status=text.curve_state(outlook.state, outlook.metric, outlook.goal, outlook.diverged_step),
         sentences=[*(text.worth_sentences(outlook, spent) or [outlook.state_reason]), *outlook.notes],
         cards=tables.forecast_cards(outlook),
         tables=[tables.targets(outlook, spent, None)] if outlook.rows else [],

@@ -484,6 +484,11 @@ class MetricReport:
     refused: str
     last: float | None = None
 
+    @property
+    def diverged_step(self) -> int | None:
+        """The last step with a finite value, where later ones are not finite."""
+        return None if self.outlook is None else self.outlook.diverged_step
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:

@@ -112,7 +112,7 @@ def forecast_cards(outlook: "Outlook") -> tuple[Card, ...]:
         Card(
             label=f"{name[:1].upper()}{name[1:]}",
             value=f"{text.level(outlook.first_loss)} \N{RIGHTWARDS ARROW} {text.level(outlook.last_loss)}",
-            note=f"smoothed; {text.curve_state(outlook.state, name, outlook.goal)}",
+            note=f"smoothed; {text.curve_state(outlook.state, name, outlook.goal, outlook.diverged_step)}",
         )
     ]
     if outlook.floor is not None:
@@ -206,7 +206,9 @@ def metrics(report: "Report") -> Table:
                 _UNKNOWN if known.last is None else text.level(known.last),
                 known.refused
                 if known.state is None
-                else text.curve_state(known.state, "curve", known.goal or "min"),
+                else text.curve_state(
+                    known.state, known.name, known.goal or "min", known.diverged_step, subject="curve"
+                ),
             )
             for known in report.metrics
         ),

@@ -46,8 +46,10 @@ def _lines(report: "Report") -> Iterator[str]:
 
 def headline(report: "Report") -> str:
     """Return the first line: the run's name and status."""
-    status = answer_of(report).status
-    return text.title(report.summary, f"{status[0].lower()}{status[1:]}", WIDTH)
+    known = answer_of(report).status
+    status = f"{known[0].lower()}{known[1:]}"
+    # The line of the cost names the measured share too.
+    return text.title(report.summary, status, status.rpartition(", ")[0], WIDTH)
 
 
 def body(report: "Report") -> Iterator[str]:
@@ -146,7 +148,10 @@ def _others(report: "Report") -> Iterator[str]:
         if known.state is None or known.state is CurveState.IMPROVING:
             parts.append(f"{name}{last}")
         else:
-            parts.append(f"{text.curve_state(known.state, name)}{last}")
+            state = text.curve_state(
+                known.state, known.name, known.goal or "min", known.diverged_step, subject="curve"
+            )
+            parts.append(f"{name}{last} ({state.removeprefix('curve ')})")
     if rest := parts[_METRICS_SHOWN:]:
         parts = [*parts[:_METRICS_SHOWN], f"{text.counted(len(rest), 'more metric')}"]
     if parts:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from profiler.forecasting.priors import HORIZON_LIMIT
 from profiler.records import CurveState, Forecast, Interval, Status, Verdict
+from profiler.reporting.metric_choice import LOSS
 from profiler.units import JOULES_PER_KWH, format_seconds, format_si, significant
 
 if TYPE_CHECKING:
@@ -399,12 +400,26 @@ _STATES = {
 _WORSENING = "{metric} FALLING"
 
 
-def curve_state(state: CurveState, metric: str, goal: str = "min", step: int | None = None) -> str:
-    """Format the state of a metric's curve, with the step at which it diverged."""
+def curve_state(
+    state: CurveState, metric: str, goal: str = "min", step: int | None = None, *, subject: str = ""
+) -> str:
+    """Format the state of a metric's curve.
+
+    Args:
+        state: The state.
+        metric: Name of the metric.
+        goal: Its direction.
+        step: The last step with a finite value, where later ones are not finite.
+        subject: Word for the curve, where its metric is named beside the state.
+    """
+    subject = one_line(subject or metric)
     if state is CurveState.RISING and goal == "max":
-        return _WORSENING.format(metric=one_line(metric))
+        return _WORSENING.format(metric=subject)
+    if state is CurveState.DIVERGED and metric != LOSS and step is None:
+        # A validation metric far from its best level is usually the sign of overfitting.
+        return f"{subject} far from its best"
     after = f" after step {step:,}" if state is CurveState.DIVERGED and step else ""
-    return _STATES[state].format(metric=one_line(metric)) + after
+    return _STATES[state].format(metric=subject) + after
 
 
 _NOT_COMPARABLE = {
@@ -429,10 +444,22 @@ def measured(share: float | None, *, incomplete: bool = False) -> str:
     return f"{words}, incomplete" if incomplete else words
 
 
-def title(summary: "Summary", status: str, width: int = 80) -> str:
-    """Format the headline of a run: its name and status."""
-    state = f": {status} =="
-    return f"== {shortened(summary.name, width - len(state) - 3)}{state}"
+_SHORTEST_NAME = 24
+
+
+def title(summary: "Summary", status: str, brief: str, width: int = 80) -> str:
+    """Format the headline of a run: its name and status.
+
+    Args:
+        summary: The run.
+        status: The status.
+        brief: A shorter one, for a line that has no room for the name beside the other.
+        width: Columns of the line.
+    """
+    name = one_line(summary.name)
+    room = min(len(name), _SHORTEST_NAME)
+    state = next((one for one in (status, brief) if room + len(f"== : {one} ==") <= width), brief)
+    return f"== {shortened(name, width - len(f'== : {state} =='))}: {state} =="
 
 
 def energy(interval: Interval | None) -> str:
@@ -708,12 +735,21 @@ def _history(outlook: "Outlook") -> list[str]:
     return [f"The second half of the energy {word} the {metric} by {percent(gain)} ({move})."]
 
 
-def best(known: "Best", metric: str) -> str:
-    """Return the best level of a metric and the share of the energy after it, in a sentence."""
-    step = f" at step {known.step:,}" if known.step else ""
+def overfitted(best: "Best | None", metric: str, *, is_loss_falling: bool) -> str:
+    """Return the advice for a validation metric that got worse after its best level.
+
+    Args:
+        best: Its best level; None where another sentence names it.
+        metric: Its name.
+        is_loss_falling: True if the training loss still improves.
+    """
+    why = "Stop, the model overfits" if is_loss_falling else "Stop"
+    if best is None:
+        return f"{why}: use a checkpoint near the best {one_line(metric)}."
+    step = f" at step {best.step:,}" if best.step else ""
     return (
-        f"the best {metric}, {level(known.level, 3)}{step}, was followed by {percent(known.share_after)} "
-        "of the energy without an improvement."
+        f"{why}: the best {one_line(metric)}, {level(best.level, 3)}{step}, was followed by "
+        f"{percent(best.share_after)} of the energy without an improvement. Use a checkpoint near it."
     )
 
 
@@ -784,14 +820,13 @@ def weighed_advice(row: "Target", metric: str, spent: float, *, stop: bool, with
     )
     if row.more is None:
         return f"Stop: {goal} is {OUT_OF_REACH}." if stop else f"Go on towards {goal}."
-    if is_unknown(row.more, spent):
-        chance = percent(row.forecast.p_within(within))
-        likely = (
-            f"{goal} is {'only ' if stop else ''}{chance} likely within {within:g} times the energy so far"
-        )
-        return f"{'Stop' if stop else 'Go on'}: {likely}."
-    amount = price(row.forecast.verdict, row.more, joules, spent)[0]
     known = row.forecast.verdict is Verdict.REACHABLE
+    chance = f"{percent(row.forecast.p_within(within))} likely within {within:g} times the energy so far"
+    if is_unknown(row.more, spent):
+        return f"Stop: {goal} is only {chance}." if stop else f"Go on: {goal} is {chance}."
+    if not (known or stop):
+        return f"Go on if {goal} is worth it, which is {chance}."
+    amount = price(row.forecast.verdict, row.more, joules, spent)[0]
     times = share_of(row.more.median if known else row.more.low, spent)
     if stop:
         return f"Stop, unless {goal} is worth {amount} ({times})."

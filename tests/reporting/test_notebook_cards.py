@@ -61,5 +61,5 @@ def test_a_run_has_one_figure_and_no_raw_representation(tmp_path):
 def test_a_fit_without_a_trend_shows_its_state(tmp_path):
     run = load_run(write_run(tmp_path / "run", loss=lambda step: 2.0 if step < 200 else float("nan")))
     shown = Text(fit_html(run.fit()))
-    assert "loss DIVERGED" in shown.text
+    assert "loss DIVERGED after step 199" in shown.text
     assert "table" not in shown.tags
