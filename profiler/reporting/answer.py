@@ -186,8 +186,8 @@ def _advice(report: "Report", action: Action | None, spent: float) -> str:
 def _overfitted(report: "Report") -> "MetricReport | None":
     """Return a validation metric that got worse after its best level although the loss did not; None without one.
 
-    The headline's metric decides where it is one; else each validation metric has a say, since a rising loss on
-    held-out data is no reason to stop while the accuracy there still improves.
+    The headline's metric decides where it is a validation metric. Otherwise each one counts: a loss on held-out data
+    that rises is no reason to stop while the accuracy there still improves.
     """
     loss = next((one for one in report.metrics if one.name == LOSS), None)
     if loss is None or loss.state not in (CurveState.IMPROVING, CurveState.FLAT, CurveState.TOO_EARLY):
