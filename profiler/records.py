@@ -362,7 +362,7 @@ class Progress:
         modelled_joules: The estimated part of the total, in joules.
         watts: Recent power of each counted domain, in watts.
         domain_joules: Energy of each counted domain, in joules.
-        alternating_steps: Number of steps in which several optimizers had backward passes of their own.
+        alternating_steps: Number of steps in which several optimizers had losses of their own.
     """
 
     seconds: float
@@ -418,7 +418,7 @@ class Summary:
         libraries: Libraries of reinforcement learning that the program has imported.
         work: Units of work, such as tokens.
         parameters: Number of trained parameters; None if unknown.
-        alternating_steps: Number of steps in which several optimizers had backward passes of their own.
+        alternating_steps: Number of steps in which several optimizers had losses of their own.
     """
 
     path: str

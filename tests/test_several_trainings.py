@@ -5,6 +5,7 @@ import json
 import torch
 
 from profiler import EnergyProfiler, load_run
+from profiler.records import CurveState
 from tests.support.small_training import scripted, train
 from tests.support.training_loops import Gan
 
@@ -16,6 +17,23 @@ def test_a_sweep_has_a_training_per_model(tmp_path):
     run = load_run(tmp_path / "run")
     assert run.steps.groupby("training")["step_count"].sum().tolist() == [20, 20, 20]
     assert "alternating_steps" not in run.meta
+
+
+def test_a_gan_with_both_backward_passes_before_both_updates_takes_turns(tmp_path, capsys):
+    torch.manual_seed(0)
+    gan = Gan()
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]):
+        for _ in range(20):
+            gan.generator_optimizer.zero_grad()
+            gan.generator_loss().backward()
+            gan.discriminator_optimizer.zero_grad()
+            gan.discriminator_loss().backward()
+            gan.discriminator_optimizer.step()
+            gan.generator_optimizer.step()
+    run = load_run(tmp_path / "run")
+    assert (run.meta["alternating_steps"], run.summary().steps) == (20, 20)
+    assert run.fit().state is CurveState.NOT_A_PROGRESS_MEASURE
+    assert "take turns with losses of their own" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_gan_is_one_training_whose_optimizers_take_turns(tmp_path, capsys):

@@ -16,8 +16,9 @@ _SETTLED_NS = NANOSECONDS_PER_SECOND // 4
 
 _OPEN = int(Kind.OPEN)
 _JOIN = int(Kind.JOIN)
-_AMEND = int(Kind.AMEND)
 _EVALUATE = int(Kind.EVALUATE)
+_TRAIN = int(Kind.TRAIN)
+_TURN = int(Kind.TURN)
 _LEARNING_STEPS = 3
 """Steps after which the number of updates per step counts as known."""
 
@@ -25,7 +26,7 @@ _LEARNING_STEPS = 3
 class Step:
     """One training step. Times in monotonic nanoseconds; ``loss`` is None when it was not seen.
 
-    ``turns`` is the number of its optimizers that had backward passes of their own, as in a GAN.
+    ``turns`` is the number of its optimizers that had losses of their own, as in a GAN.
 
     Where the device runs behind the host, all are times of the device except ``host_end_ns``, the host's own end.
     """
@@ -63,7 +64,7 @@ class Step:
         if event.loss is not None:
             self.loss = event.loss + (self.loss or 0.0)
         self.backwards += event.backwards
-        self.turns += event.backwards > 0
+        self.turns += event.backwards > 0 or event.kind == _TURN
         if not self.first_backward_ns:
             self.first_backward_ns = event.first_backward_ns + lag_ns if event.first_backward_ns else 0
             self.ready_ns = event.ready_ns + lag_ns if event.ready_ns else 0
@@ -102,7 +103,7 @@ class StepAssembler:
     Attributes:
         evaluations: Queue of evaluation starts (True) and ends, each with its time.
         lost_losses: Number of updates whose losses did not all arrive.
-        alternating_steps: Number of steps in which several optimizers had backward passes of their own.
+        alternating_steps: Number of steps in which several optimizers had losses of their own.
     """
 
     def __init__(
@@ -209,7 +210,7 @@ class StepAssembler:
 
     def _accept(self, event: StepEvent, done: list[Step], most_ns: int) -> None:
         lag_ns = max(min(self._lag_ns, most_ns), 0) if self._lag_ns else 0
-        if event.kind > _AMEND:
+        if event.kind in (_EVALUATE, _TRAIN):
             self.evaluations.append((event.end_ns, event.kind == _EVALUATE))
         elif event.kind == _OPEN or (self._open is None and not self._closed_early):
             if self._open is not None and self._open.training != event.training:
@@ -217,7 +218,7 @@ class StepAssembler:
             self._close(done)
             self._open = Step(event, lag_ns)
             self._closed_early = False
-        elif self._open is not None and event.kind == _JOIN:
+        elif self._open is not None and event.kind in (_JOIN, _TURN):
             self._open.join(event, lag_ns)
         elif self._open is not None:
             self._open.amend(event.loss)

@@ -18,6 +18,8 @@ class Kind(IntEnum):
     """No update: an evaluation begins."""
     TRAIN = 4
     """No update: the evaluation ends."""
+    TURN = 5
+    """Update that belongs to the open step and has a loss of its own, whose backward pass precedes the first update."""
 
 
 class PendingScalar(int):

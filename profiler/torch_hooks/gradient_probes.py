@@ -5,9 +5,6 @@ from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
-_MAX_NODES = 1_000
-"""Limit of the search for parameters in a graph."""
-
 
 class GradientProbes:
     """Probe parameters of each optimizer of one thread, held weakly."""
@@ -30,16 +27,9 @@ class GradientProbes:
         """Drop the probe of an optimizer that is gone."""
         self._probes.pop(key, None)
 
-    def watch_graph(self, tensors: Any) -> None:
-        """Use the parameters in the graph of a loss as probes until an optimizer is known."""
-        loss = tensors[0] if isinstance(tensors, (list, tuple)) and tensors else tensors
-        nodes, seen = [getattr(loss, "grad_fn", None)], set[Any]()
-        for node in nodes:
-            if node is not None and node not in seen and len(seen) < _MAX_NODES:
-                seen.add(node)
-                nodes += [following for following, _ in node.next_functions]
-        leaves = [getattr(node, "variable", None) for node in seen]
-        self._selected = tuple(weakref.ref(leaf) for leaf in leaves if leaf is not None)
+    def watch_leaves(self, leaves: Iterable[Any]) -> None:
+        """Use the leaves of a loss as probes until an optimizer is known."""
+        self._selected = tuple(weakref.ref(leaf) for leaf in leaves)
 
     def selected(self) -> list[Any]:
         """Return the selected probe parameters that still exist."""

@@ -26,6 +26,7 @@ from profiler.torch_hooks.cuda_events import DeviceEvents
 from profiler.torch_hooks.evaluation import Change, EvaluationDetector
 from profiler.torch_hooks.events import EventId, Kind, PendingScalar, StepEvent
 from profiler.torch_hooks.gradient_probes import GradientProbes
+from profiler.torch_hooks.loss_graphs import LossGraphs, leaves_of
 from profiler.torch_hooks.no_grad_regions import NoGradRegions
 
 _MANY_OPTIMIZERS = 64
@@ -133,6 +134,7 @@ class StepDetector:
         "_data_ns",
         "_device_events",
         "_evaluation",
+        "_graphs",
         "_has_manual_step",
         "_has_seen_backward",
         "_inner_updates",
@@ -143,6 +145,7 @@ class StepDetector:
         "_now",
         "_open_keys",
         "_optimizers",
+        "_own_losses",
         "_passes",
         "_probes",
         "_ready_ns",
@@ -190,6 +193,8 @@ class StepDetector:
         self._data_ns = self._ready_ns = 0
         self._next_data_ns = 0  # loading for the pending passes of an inferred step
         self._probes = GradientProbes()
+        self._graphs = LossGraphs()
+        self._own_losses: dict[int, bool] = {}  # of optimizers whose backward pass precedes another's update
         self._evaluation = EvaluationDetector()
         self._regions = NoGradRegions(self._is_trained, self._start_evaluation, self._context.fail)
         self._device_events: DeviceEvents | None = None
@@ -207,7 +212,7 @@ class StepDetector:
         context, passes = self._context, self._passes
         try:
             if passes.is_pending:
-                self._check_gradients()
+                self._check_gradients(tensors, kwargs)
             losses = context.losses
             tensor = losses.unscaled(tensors) if losses.has_scaled else tensors
             gradients = args[0] if args else kwargs.get("grad_tensors")
@@ -240,7 +245,9 @@ class StepDetector:
             if not self._is_single_backward:
                 if not self._has_seen_backward:
                     self._has_seen_backward = self._is_single_backward = True
-                    self._probes.watch_graph(tensors)
+                    leaves, are_all = leaves_of(tensors, kwargs.get("inputs"))
+                    self._graphs.add(leaves, are_all=are_all)
+                    self._probes.watch_leaves(leaves)
                 self._probes.remember()
             if self._inner_updates:
                 self._end_inner_updates(ended_ns)
@@ -248,13 +255,17 @@ class StepDetector:
             context.fail(error)
         return result
 
-    def _check_gradients(self) -> None:
-        """Discard the losses whose gradients were discarded (R5)."""
+    def _check_gradients(self, tensors: Any, kwargs: dict[str, Any]) -> None:
+        """Discard the losses whose gradients were discarded (R5), before another backward pass of the step."""
         if self._is_single_backward:
             self._is_single_backward = False
             self._probes.forget()
-        if self._may_infer and self._infer_step():
-            return
+        if self._may_infer:
+            if self._infer_step():
+                return
+            if not self._graphs.is_full:
+                leaves, are_all = leaves_of(tensors, kwargs.get("inputs"))
+                self._graphs.add(leaves, are_all=are_all)
         if self._probes.were_discarded():
             self._passes.discard_losses()
 
@@ -364,6 +375,8 @@ class StepDetector:
         if self._skipped_passes is not None:  # R4
             if not self._passes.is_pending:
                 self._passes = self._skipped_passes
+            elif key in self._skipped_keys:  # they were skipped in an earlier step
+                self._skipped_keys.clear()
             self._skipped_passes = None
         passes = self._passes
         self._announce(self._evaluation.end(passes.first_ns if passes.is_pending else ended_ns))
@@ -374,11 +387,22 @@ class StepDetector:
             self.skip_update(optimizer)
             return
         kind = Kind.OPEN if self._opens_step(key, optimizer) else Kind.JOIN
+        if kind is Kind.JOIN and not passes.is_pending and self._has_own_loss(key, optimizer):
+            kind = Kind.TURN
         if self._undecided is not None:
-            self._resolve_undecided(optimizer, opens=kind == Kind.OPEN)
+            self._resolve_undecided(optimizer, opens=kind is Kind.OPEN)
         rate = group.get("lr")
         flag = skipped if isinstance(skipped, PendingScalar) else None
         self._send(kind, ended_ns, None if rate is None else read(rate), flag)
+
+    def _has_own_loss(self, key: int, optimizer: Any) -> bool:
+        """Return whether a loss before the first update reached this optimizer and not another one, or the reverse."""
+        known = self._own_losses.get(key)
+        if known is None:
+            others = [self._optimizers.get(other, _none)() for other in self._open_keys - {key}]
+            known = any(self._graphs.are_separate(optimizer, other) for other in others if other is not None)
+            self._own_losses[key] = known
+        return known
 
     def _add_optimizer(self, key: int, optimizer: Any) -> None:
         are_gone = all(self._optimizers.get(other, _none)() is None for other in self._open_keys)
@@ -399,6 +423,7 @@ class StepDetector:
         for key in [key for key, one in self._optimizers.items() if one() is None]:
             if key not in self._open_keys:
                 del self._optimizers[key]
+                self._own_losses.pop(key, None)
                 self._probes.forget_optimizer(key)
 
     def _classify(self, optimizer: Any) -> None:
@@ -482,7 +507,8 @@ class StepDetector:
         self._repeated = _none  # the short path does not handle skipped updates
         if self._passes.is_pending:
             self._skipped_passes, self._passes = self._passes, BackwardPasses()
-        if self._skipped_passes is None:  # another optimizer of this step was updated
+        # Another optimizer of this step was updated, and this one was not.
+        if self._skipped_passes is None or (self._open_keys and key not in self._open_keys):
             self._open_keys.add(key)
             self._probes.select(self._open_keys)
         else:

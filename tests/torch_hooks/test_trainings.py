@@ -182,3 +182,72 @@ def test_many_optimizers_whose_first_updates_are_skipped_leave_the_hooks_working
                 scaler.step(optimizer)
             scaler.update()
         assert hook_manager().failure is None
+
+
+def turns(recording):
+    return [step.turns for step in recording.steps]
+
+
+@pytest.mark.parametrize(
+    "name", ["gan, alternating", "gan, both backwards, then both steps", "gan, gradients set to zero"]
+)
+def test_optimizers_with_losses_of_their_own_take_turns(record, name):
+    with record() as recording:
+        LOOPS[name]()
+    assert turns(recording) == [2] * STEPS
+
+
+def test_a_discriminator_that_is_frozen_for_the_generator_takes_turns(record):
+    gan = Gan()
+    with record() as recording:
+        for _ in range(STEPS):
+            gan.discriminator_optimizer.zero_grad()
+            gan.generator_optimizer.zero_grad()
+            gan.discriminator_loss().backward()
+            gan.generator_loss().backward(inputs=list(gan.generator.parameters()))
+            gan.discriminator_optimizer.step()
+            gan.generator_optimizer.step()
+    assert turns(recording) == [2] * STEPS
+
+
+@pytest.mark.parametrize("passes", [1, 3, 20])
+def test_optimizers_that_share_the_losses_of_micro_batches_take_no_turns(record, passes):
+    """Muon for matrices and AdamW for the rest, with accumulated gradients."""
+    model = network()
+    parameters = list(model.parameters())
+    optimizers = [torch.optim.SGD(half, lr=0.1) for half in (parameters[::2], parameters[1::2])]
+    with record() as recording:
+        for _ in range(STEPS):
+            for _ in range(passes):
+                loss_of(model).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad()
+    assert turns(recording) == [1] * STEPS
+
+
+def test_losses_of_one_optimizer_take_no_turns(record):
+    with record() as recording:
+        LOOPS["several losses with a retained graph"]()
+    assert turns(recording) == [1] * STEPS
+
+
+@pytest.mark.parametrize("overflows", [{"generator"}, {"discriminator"}, {"generator", "discriminator"}])
+@pytest.mark.parametrize("at", [0, 2])
+def test_an_overflow_of_a_scaled_gan_adds_no_step(record, overflows, at):
+    gan, scaler = Gan(), torch.amp.GradScaler("cpu", init_scale=2.0)
+    turns_of = (
+        ("discriminator", gan.discriminator_loss, gan.discriminator_optimizer),
+        ("generator", gan.generator_loss, gan.generator_optimizer),
+    )
+    with record() as recording:
+        for step in range(STEPS):
+            for name, loss, optimizer in turns_of:
+                optimizer.zero_grad()
+                factor = math.inf if step == at and name in overflows else 1.0
+                scaler.scale(loss() * factor).backward()
+                scaler.step(optimizer)
+                scaler.update()
+    whole = STEPS - (len(overflows) == 2)
+    assert len(recording.steps) == whole
+    assert sorted(turns(recording)) == [1] * (whole - STEPS + 1) + [2] * (STEPS - 1)
