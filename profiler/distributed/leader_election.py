@@ -7,6 +7,7 @@ that time: nothing is lost or counted twice. All times are of the host's monoton
 
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Iterable
 from contextlib import suppress
@@ -26,6 +27,7 @@ class Lock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: OwnedDescriptor | None = None
+        self._guard = threading.RLock()  # the writer's thread marks, the others acquire and release
         self.is_held = False
         self.counted_ns = 0
 
@@ -35,6 +37,10 @@ class Lock:
 
     def acquire(self) -> bool:
         """Try to acquire the lock, without waiting; True if it is held now."""
+        with self._guard:
+            return self._acquire()
+
+    def _acquire(self) -> bool:
         descriptor = self._descriptor
         if descriptor is None:  # not opened yet, or closed by the program, which has released the lock
             self.is_held = False
@@ -45,7 +51,7 @@ class Lock:
         if try_lock(descriptor):
             if not is_same_file(self._path, descriptor):  # its last holder removed it
                 self.close()
-                return self.acquire()
+                return self._acquire()
             self.is_held = True
         written = os.pread(descriptor, _WIDTH, 0)
         until_ns = int(written) if written.isdigit() else 0
@@ -54,18 +60,20 @@ class Lock:
 
     def mark_counted(self, until_ns: int) -> None:
         """Write the time up to which the device is counted."""
-        descriptor = self._descriptor
-        if self.is_held and descriptor is not None and until_ns > self.counted_ns:
-            with suppress(OSError):  # memory is full: the next leader counts from the time written last
-                os.pwrite(descriptor, b"%020d" % until_ns, 0)
-                self.counted_ns = until_ns
+        with self._guard:
+            descriptor = self._descriptor
+            if self.is_held and descriptor is not None and until_ns > self.counted_ns:
+                with suppress(OSError):  # memory is full: the next leader counts from the time written last
+                    os.pwrite(descriptor, b"%020d" % until_ns, 0)
+                    self.counted_ns = until_ns
 
     def release(self) -> None:
         """Release the lock."""
-        descriptor = self._descriptor
-        if descriptor is not None:
-            unlock(descriptor)
-        self.close()
+        with self._guard:
+            descriptor = self._descriptor
+            if descriptor is not None:
+                unlock(descriptor)
+            self.close()
 
     def close(self) -> None:
         """Close the file without releasing the lock of a parent that forked this process."""
@@ -128,6 +136,11 @@ class Election:
         lock = self._lock(name)
         return lock.counted_ns if lock is not None else 0
 
+    def resign(self, end_ns: int) -> None:
+        """Release all locks: this process counts its domains up to ``end_ns``, and the next leader from there on."""
+        self.mark_counted(end_ns)
+        self.close()
+
     def mark_counted(self, until_ns: int) -> None:
         """Write the time up to which this process has counted and written everything."""
         for lock in self._locks.values():
@@ -163,6 +176,9 @@ class SoleProcess:
         return 0
 
     def try_lead(self) -> None:
+        """Do nothing."""
+
+    def resign(self, end_ns: int) -> None:
         """Do nothing."""
 
     def mark_counted(self, until_ns: int) -> None:

@@ -46,8 +46,11 @@ def device_of(record: Record, domain: Mapping[str, Any]) -> str:
 
 
 def claims_of(outlines: Sequence[Outline], starts: Sequence[float]) -> list[Claim]:
-    """Return the claims of all processes; owners are indices of ``outlines``."""
-    return [
+    """Return the claims of all processes; owners are indices of ``outlines``.
+
+    A process that took a device over from one that had ended later than itself counted nothing of it.
+    """
+    claims = [
         Claim(
             owner=owner,
             domain=str(domain["name"]),
@@ -58,6 +61,7 @@ def claims_of(outlines: Sequence[Outline], starts: Sequence[float]) -> list[Clai
         for owner, (outline, start) in enumerate(zip(outlines, starts, strict=True))
         for domain in outline.record.billed
     ]
+    return [claim for claim in claims if claim.end > claim.start]
 
 
 def kept_from(claims: Iterable[Claim]) -> dict[int, dict[str, float]]:
@@ -83,6 +87,8 @@ def without_contested(tables: Tables, record: Record, kept: Mapping[str, float])
         record: Its record.
         kept: From when on it counts each contested domain, in seconds of its own window.
     """
+    import numpy as np
+
     for name, since in kept.items():
         domain = next(entry for entry in record.billed if entry["name"] == name)
         column = CATEGORIES[category_of(name)]
@@ -92,7 +98,8 @@ def without_contested(tables: Tables, record: Record, kept: Mapping[str, float])
         is_alone = sum(CATEGORIES[category_of(entry["name"])] == column for entry in record.billed) == 1
         if is_alone:  # then the column holds this device's joules alone, more exactly than its samples
             before = tables.steps["end_seconds"].to_numpy() <= since
-            steps[before] = tables.steps[column].to_numpy()[before]
+            # Empty cells are of steps before this process counted the device: they have other energy to keep.
+            steps[before] = np.nan_to_num(tables.steps[column].to_numpy()[before])
         is_modelled = domain["provenance"] == Provenance.MODELLED
         tables = _subtracted(tables, column, steps, spans, is_modelled=is_modelled)
     return tables

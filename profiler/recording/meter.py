@@ -214,6 +214,7 @@ class Meters:
         self.counted: list[Meter] = []
         self._shortest_ns = math.inf
         self._start_ns = 0
+        self._end_ns: float = math.inf
         self._log_until_ns: float = -math.inf
 
     def __iter__(self) -> Iterator[Meter]:
@@ -267,14 +268,15 @@ class Meters:
     def count(self, names: Iterable[str], start_ns: int) -> None:
         """Count domains from ``start_ns`` on, or from where another process stopped counting them.
 
-        Those without a reading join when they have one.
+        Those without a reading join when they have one. Those that another process counted beyond the end of this
+        window are not counted.
         """
         for name in names:
             meter = self._meters[name]
             if meter.counted_from_ns is not None or not meter.timeline.points:
                 continue
             since = self._election.counted_since(name)
-            if since is not None:
+            if since is not None and since < self._end_ns:
                 meter.counted_from_ns = self._counted_from_ns(name, since, start_ns)
                 self.ledger.join(meter.domain, meter.timeline, meter.counted_from_ns)
                 self.counted.append(meter)
@@ -311,7 +313,14 @@ class Meters:
 
     def close(self, end_ns: int) -> None:
         """Log no reading after ``end_ns``; later readings only show the energy used before it."""
-        self._log_until_ns = end_ns
+        self._end_ns = self._log_until_ns = end_ns
+
+    def resign(self, end_ns: int) -> None:
+        """Pass what the processes of this host share to another one, which counts it from ``end_ns`` on.
+
+        The rows up to there are not written yet. The others may end before they are, so they take over at once.
+        """
+        self._election.resign(end_ns)
 
     def finish(self, end_ns: int) -> Iterator[SampleRow]:
         """Extend every domain to the end of the window. Yield the last row of each."""

@@ -124,6 +124,7 @@ class Pipeline:
         self._collect(end_ns, final=True)
         self._tiles.extend(self._segmenter.finish(end_ns))
         self._select_domains()
+        self.meters.resign(end_ns)
         for row in self.meters.finish(end_ns):
             self._writer.append(SAMPLES, row)
         self._write_settled(max(tile.end_ns for tile in self._tiles) if self._tiles else end_ns)

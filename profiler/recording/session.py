@@ -205,7 +205,9 @@ class Session:
     def _read_last(self, end_ns: int) -> None:
         """Read until the counters have shown their energy at the end of the window, if they do so in time."""
         try:
-            is_settled = self._stop_sampling() and self._sampler.settle(end_ns)
+            is_stopped = self._stop_sampling()
+            self._meters.resign(end_ns)
+            is_settled = is_stopped and self._sampler.settle(end_ns)
         except Exception as error:  # noqa: BLE001 - the rows are written without these readings too
             self.warn(f"the last readings failed ({type(error).__name__}: {error}); they are estimated")
             return
@@ -219,9 +221,8 @@ class Session:
     def _release(self, end_ns: int) -> None:
         """Release every part, regardless of errors in the others."""
         self._guarded(self._step_callback.close)
-        self._guarded(self._writer.sync)  # what is marked as counted must be written
-        self._guarded(lambda: self._election.mark_counted(end_ns))
-        self._guarded(self._election.close)
+        self._guarded(self._writer.sync)
+        self._guarded(lambda: self._meters.resign(end_ns))
         self._guarded(self._close_sensors)
         self.stop_seconds = (time.monotonic_ns() - end_ns) / NANOSECONDS_PER_SECOND
         self._guarded(self._write_end)

@@ -212,7 +212,42 @@ def test_a_domain_that_another_rank_took_over(job):
     """The first rank was killed after 20 steps; the second billed processors and memory from then on."""
     write_rank(job, 0, status="running", totals=None)
     cut(job / "rank-00000-attempt-0", 7.0)
-    path = write_rank(job, 1)
+    _take_over_at_seven(write_rank(job, 1))
+    run = load_run(job)
+    check_books(run)
+    assert run.total_joules == pytest.approx(GPU * (WINDOW + 7.0) + (CPU + DRAM) * WINDOW)
+    assert run.energy_by_domain()["cpu:package-0"] == pytest.approx(CPU * WINDOW)
+    assert any("rank 0 of attempt 0 ended without totals" in line for line in run.warnings)
+
+
+def test_a_rank_whose_late_claim_is_contested_keeps_its_other_energy(job):
+    """Its rows have no energy of the host before it took over, and that energy is counted by the first rank."""
+    write_rank(job, 0)
+    _take_over_at_seven(write_rank(job, 1))
+    run = load_run(job)
+    check_books(run)
+    assert run.total_joules == pytest.approx((2 * GPU + CPU + DRAM) * WINDOW)
+    assert run.ranks["joules"].sum() == pytest.approx(run.total_joules)
+    assert any("several processes counted cpu:package-0" in line for line in run.warnings)
+
+
+def test_a_rank_that_took_over_after_its_own_end_contests_nothing(job):
+    """Rank 1 counts the host until 12.3 s; rank 0 and rank 2, which ended at 12 s, have both taken over then."""
+    for rank, late in enumerate((0.6, 0.3, 0.0)):
+        path = write_rank(job, rank, world=3, late=late, counts=rank == 1)
+        meta = json.loads((path / "run.json").read_text())
+        for domain in meta["domains"]:
+            if not domain["billed"]:
+                domain |= {"billed": True, "billed_from_seconds": 0.3 + WINDOW - late}
+        (path / "run.json").write_text(json.dumps(meta))
+    run = load_run(job)
+    check_books(run)
+    assert run.total_joules == pytest.approx((3 * GPU + CPU + DRAM) * WINDOW)
+    assert run.warnings == ()
+
+
+def _take_over_at_seven(path):
+    """Change a record so that its process counts processors and memory from second 7 on."""
     meta = json.loads((path / "run.json").read_text())
     for domain in meta["domains"]:
         domain["billed_from_seconds"] = 0.0 if domain["name"] == "gpu:0" else 7.0
@@ -227,11 +262,6 @@ def test_a_domain_that_another_rank_took_over(job):
     rewrite(path / "steps.csv", since)
     rewrite(path / "spans.csv", lambda _: {"total_joules": "600.000000"})
     rewrite(path / "samples.csv", _from_seven)
-    run = load_run(job)
-    check_books(run)
-    assert run.total_joules == pytest.approx(GPU * (WINDOW + 7.0) + (CPU + DRAM) * WINDOW)
-    assert run.energy_by_domain()["cpu:package-0"] == pytest.approx(CPU * WINDOW)
-    assert any("rank 0 of attempt 0 ended without totals" in line for line in run.warnings)
 
 
 def _from_seven(row):
