@@ -35,7 +35,7 @@ from profiler.forecasting.diagnostics import notes
 from profiler.forecasting.metric import Metric, declared
 from profiler.forecasting.posterior import Nodes, infer
 from profiler.forecasting.predictive import LOWEST, Predictive, Standstill, predictives
-from profiler.forecasting.priors import Priors
+from profiler.forecasting.priors import HORIZON_LIMIT, Priors
 from profiler.forecasting.result import CurveFit, number, probabilities
 from profiler.forecasting.schedule import Schedule, build
 from profiler.forecasting.smoothing import smooth, smooth_bins
@@ -246,15 +246,18 @@ def _fitted(
     fine: FineBins, curve: Curve, repairs: Repairs, context: FitContext, assessment: Assessment
 ) -> CurveFit:
     metric = context.metric
-    posterior = infer(curve, context, is_flat=assessment.state is CurveState.FLAT)
+    posterior = infer(curve, context, is_still=assessment.state is not CurveState.IMPROVING)
     untested: dict[str, Predictive | Standstill] = {
         **predictives(posterior.nodes, context, curve.last_joules)
     }
     if assessment.state is CurveState.FLAT:
         still = _standstill(assessment)
+        at_rest = predictives(
+            posterior.nodes.at_rest(still.log_level, still.log_error), context, curve.last_joules
+        )
         untested = {
-            name: still if _keeps_the_rate(name, context, curve.last_joules) else one
-            for name, one in untested.items()
+            name: still if _keeps_the_rate(name, context, curve.last_joules) else _drifting(one, still)
+            for name, one in at_rest.items()
         }
     here = _standstill(assessment) if assessment.state is CurveState.FLAT else next(iter(untested.values()))
     log_now = tuple(here.log_quantile(0.0, p) for p in probabilities(context.level))
@@ -289,6 +292,13 @@ def _standstill(assessment: Assessment) -> Standstill:
         log_drift=assessment.log_drift,
         p_still=assessment.p_still,
     )
+
+
+def _drifting(predictive: Predictive, still: Standstill) -> Predictive:
+    """Return the future of a flat curve whose learning rate changes, with the drift of the same at a constant rate."""
+    error, drift = predictive.error, still.log_drift / math.sqrt(math.log2(HORIZON_LIMIT))
+    least_below, least_above = max(error.least_below, drift), max(error.least_above, drift)
+    return replace(predictive, error=replace(error, least_below=least_below, least_above=least_above))
 
 
 def _keeps_the_rate(scenario: str, context: FitContext, last: float) -> bool:

@@ -78,6 +78,18 @@ class Nodes:
         shape = log_level(decay, self.share[:, None])
         return np.asarray(self.location[:, None] + shape - self.gain[:, None] * progress)
 
+    def at_rest(self, log_level: float, log_error: float) -> "Nodes":
+        """Return nodes at a constant level, of which nothing but annealing removes a part.
+
+        Args:
+            log_level: Mean log level.
+            log_error: Its standard error.
+        """
+        everywhere = np.ones_like(self.mass)
+        return replace(
+            self, share=0.0 * everywhere, location=log_level * everywhere, scale=log_error * everywhere
+        )
+
     def gain_per_doubling(self) -> FloatArray:
         """Return the part of the log level that the next doubling of energy removes, at the present slope."""
         return np.asarray(self.slope * self.share * np.log(2.0))
@@ -121,14 +133,14 @@ class Posterior:
     log_v: FloatArray
 
 
-def infer(curve: Curve, context: FitContext, *, refine: float = 1.0, is_flat: bool = False) -> Posterior:
+def infer(curve: Curve, context: FitContext, *, refine: float = 1.0, is_still: bool = False) -> Posterior:
     """Return the posterior of a curve.
 
     Args:
         curve: The binned curve.
         context: Information beside the points.
         refine: Multiplies the number of grid lines.
-        is_flat: Whether the curve stands still.
+        is_still: Whether the curve shows no progress: it stands still, or the noise hides progress.
 
     Raises:
         UsageError: The lower bound is not under the curve.
@@ -140,7 +152,7 @@ def infer(curve: Curve, context: FitContext, *, refine: float = 1.0, is_flat: bo
         log_v=log_v,
         progress=progress,
         lower_bound=context.lower_bound,
-        is_flat=is_flat,
+        is_still=is_still,
     )
     nodes = fit_nodes(evidence, refine=refine)
     log_mean = nodes.mass @ nodes.log_levels(log_v, np.zeros_like(log_v) if progress is None else progress)
@@ -176,6 +188,7 @@ class Evidence:
         count: Effective number of points.
         model: The family that is evaluated.
         priors: Assumptions before the curve is seen.
+        is_still: Whether the curve shows no progress.
     """
 
     log_v: FloatArray
@@ -192,6 +205,7 @@ class Evidence:
     count: float
     model: CurveModel
     priors: Priors
+    is_still: bool = False
 
     @property
     def counts(self) -> FloatArray:
@@ -231,7 +245,19 @@ class Evidence:
     def log_likelihood(self, slope: FloatArray, share: FloatArray) -> FloatArray:
         """Return the log marginal likelihood of each curve plus the log prior, by start and gain."""
         _, misfit = self.profile(slope, share)
-        return np.asarray(-0.5 * self.dof * np.log(self.noise(misfit)) + self.log_prior + self._normaliser())
+        likelihood = -0.5 * self.dof * np.log(self.noise(misfit)) + self.log_prior + self._normaliser()
+        return np.asarray(likelihood + self._log_none(slope, share)[..., None, :])
+
+    def _log_none(self, slope: FloatArray, share: FloatArray) -> FloatArray:
+        """Return the log prior probability of each gain's class: zero, if a candidate, or positive; by curve."""
+        if self.gains[0] > 0.0 or self.gains.size == 1:
+            return np.zeros(1)
+        priors = self.priors
+        # A curve that still falls steeply has learning left to anneal; one that hardly falls may have none.
+        steepness = 0.0 if self.is_still else slope * share * np.log(2.0) / priors.anneal_none_slope
+        none = priors.anneal_none / (1.0 + np.square(steepness))
+        is_none = self.gains == 0.0
+        return np.asarray(np.where(is_none, np.log(none)[..., None], np.log1p(-none)[..., None]))
 
     def _normaliser(self) -> FloatArray:
         # A later start explains fewer bins with the curve and more with the other regime, so that the constants of
@@ -268,7 +294,7 @@ def gather(
     log_v: FloatArray,
     progress: FloatArray | None,
     lower_bound: float,
-    is_flat: bool = False,
+    is_still: bool = False,
 ) -> Evidence:
     """Collect the data that curves are weighted by.
 
@@ -278,7 +304,7 @@ def gather(
         log_v: Log of energy / energy at the last point in each bin, on the axis of the curves.
         progress: Anneal progress in each bin less that at the last point, if the learning rate is known.
         lower_bound: A value that the floor cannot be under.
-        is_flat: Whether the curve stands still.
+        is_still: Whether the curve shows no progress: it stands still, or the noise hides progress.
 
     Raises:
         UsageError: The lower bound is not under the curve.
@@ -291,7 +317,7 @@ def gather(
     masked = weight[:, None] * (np.arange(log_v.size)[:, None] >= first)
     gains, gain_prior = np.zeros(1), np.zeros(1)
     if progress is not None:
-        gains, gain_prior = _gains(priors, is_flat=is_flat)
+        gains, gain_prior = _gains(priors)
     return Evidence(
         log_v=log_v,
         log_y=curve.log_values - curve.log_values[-1],
@@ -308,6 +334,7 @@ def gather(
         count=max(float(weight.sum() ** 2 / np.square(weight).sum()), MIN_EFFECTIVE),
         model=MODELS[0],
         priors=priors,
+        is_still=is_still,
     )
 
 
@@ -323,13 +350,13 @@ def _start_prior(starts: int, priors: Priors) -> FloatArray:
     return np.asarray(np.log(np.append(1.0 - late, rest)))
 
 
-def _gains(priors: Priors, *, is_flat: bool) -> tuple[FloatArray, FloatArray]:
+def _gains(priors: Priors) -> tuple[FloatArray, FloatArray]:
     z = np.linspace(-2.4, 2.4, GAINS)
     mass = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
     gains = priors.anneal_gain * np.exp(priors.anneal_spread * z)
-    if is_flat and priors.anneal_none > 0.0:
+    if priors.anneal_none > 0.0:
         gains = np.append(0.0, gains)
-        mass = np.append(priors.anneal_none, (1.0 - priors.anneal_none) * mass)
+        mass = np.append(1.0, mass)
     return np.asarray(gains), np.log(mass)
 
 

@@ -147,7 +147,8 @@ class Predictive:
         center = center - error.lean * gain / (1.0 + gain / error.lean_gain) * np.sqrt(walk)
         own = np.square(self.nodes.scale)[:, None]
         come = walk * (1.0 + error.sudden) / (1.0 + error.sudden * walk)
-        below = own + np.square(error.below * gain) * come + error.least_below**2 * walk
+        bent = error.curvature * gain * walk**2
+        below = own + np.square(error.below * gain) * come + error.least_below**2 * walk + np.square(bent)
         # A steep curve that flattens departs upwards in proportion to doublings, not to their square root.
         broken = error.breaks * gain**3 / (gain**2 + error.breaks_gain**2) * walk
         above = own + (np.square(error.above * gain) + error.least_above**2) * walk + np.square(broken)

@@ -21,6 +21,7 @@ class ModelError:
         sudden: Concentration of the downward variance at small distances: it is
             ``w (1 + sudden) / (1 + sudden w)`` times that after one doubling, w being doublings. An unrecorded
             annealing may begin at once, and ends when the rate is zero.
+        curvature: Downwards, in the same units, in proportion to the square of doublings: the exponent may rise.
         above: Upwards, in the same units.
         least_below: Downwards, in log levels.
         least_above: Upwards, in log levels.
@@ -37,6 +38,7 @@ class ModelError:
     least_below: float
     least_above: float
     sudden: float = 0.0
+    curvature: float = 0.04
     lean: float = 0.0
     lean_gain: float = 0.015
     breaks: float = 0.45
@@ -66,6 +68,7 @@ class Priors:
         anneal_gain: Median log level that annealing the learning rate to zero removes.
         anneal_spread: Standard deviation of its logarithm.
         anneal_none: Probability that annealing removes nothing from a curve that stands still, as in many fine-tunings.
+        anneal_none_slope: Gain of a doubling at which half of that probability applies.
         rate_unknown: Departures from the curve when the learning rate is not known.
         rate_known: The same when it is.
     """
@@ -86,8 +89,9 @@ class Priors:
     anneal_gain: float = 0.05
     anneal_spread: float = 0.35
     anneal_none: float = 0.6
+    anneal_none_slope: float = 0.005
     rate_unknown: ModelError = ModelError(
-        below=0.55, above=0.1, least_below=0.002, least_above=0.001, sudden=10.0, lean=0.1, sharpness=2.0
+        below=0.55, above=0.1, least_below=0.002, least_above=0.001, sudden=30.0, lean=0.1, sharpness=2.0
     )
     rate_known: ModelError = ModelError(below=0.15, above=0.15, least_below=0.0015, least_above=0.0015)
 
@@ -97,6 +101,7 @@ def sentences(priors: Priors) -> tuple[str, ...]:
     slope = _between(priors.slope, priors.slope_spread)
     gain = _between(priors.anneal_gain, priors.anneal_spread)
     lost = _percent(Z_90 * priors.rate_known.breaks)
+    bend = _percent(priors.rate_known.curvature)
     sharpness = (
         f"its normal deviate is multiplied by {priors.rate_unknown.sharpness:g} within twice the energy, "
         f"by {priors.rate_known.sharpness:g} if the rate is known"
@@ -111,8 +116,10 @@ def sentences(priors: Priors) -> tuple[str, ...]:
         f"The averaged levels near the last point have a noise of about {100.0 * priors.noise:.1f} %.",
         f"Each point is weighted by (its energy / energy now) to the power {priors.recency:g}.",
         f"Annealing a known learning rate to zero removes between {gain} of the loss.",
+        f"It removes nothing from a curve that stands still with {_percent(priors.anneal_none)} probability.",
         f"With an unknown learning rate, {_departure(priors.rate_unknown)}.",
         f"With a known learning rate, {_departure(priors.rate_known)}.",
+        f"The lower ends of intervals also allow {bend} of that gain times the square of the doublings.",
         f"The upper ends of intervals allow a steep curve to lose {lost} of its slope.",
         f"The chance of reaching a target soon is sharper than the intervals: {sharpness}.",
     )

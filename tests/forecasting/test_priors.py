@@ -20,8 +20,10 @@ def test_sentences_describe_every_assumption():
         "The averaged levels near the last point have a noise of about 0.3 %.",
         "Each point is weighted by (its energy / energy now) to the power 2.",
         "Annealing a known learning rate to zero removes between 0.028 and 0.089 (90 %) of the loss.",
+        "It removes nothing from a curve that stands still with 60 % probability.",
         f"With an unknown learning rate, {departure.format(55, 10)}.",
         f"With a known learning rate, {departure.format(15, 15)}.",
+        "The lower ends of intervals also allow 4 % of that gain times the square of the doublings.",
         "The upper ends of intervals allow a steep curve to lose 74 % of its slope.",
         f"The chance of reaching a target soon is sharper than the intervals: {sharpness}.",
     )

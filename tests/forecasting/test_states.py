@@ -176,6 +176,26 @@ def test_assumed_anneal_does_not_move_the_median_of_a_flat_curve():
     end = planned.loss_at(2000.0)
     assert end.median == pytest.approx(withheld.loss_at(2000.0).median, rel=0.005)
     assert end.low < 0.96
+    assert end.median >= 0.998
+    assert end.high >= withheld.loss_at(2000.0).high
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_assumed_anneal_does_not_move_the_median_where_noise_hides_progress(seed):
+    x = np.arange(1.0, 41.0)
+    values = noisy(1.0 + np.exp(-x), 0.1, seed)
+    withheld = fit_curve(x, values)
+    planned = fit_curve(x, values, planned_learning_rate=([0.0, 60.0, 80.0], [1.0, 1.0, 0.0]))
+    assert withheld.state is planned.state is CurveState.TOO_EARLY
+    assert planned.loss_at(80.0).median == pytest.approx(withheld.loss_at(80.0).median, rel=0.02)
+
+
+def test_steep_curve_is_expected_to_gain_from_an_anneal():
+    x = np.arange(1.0, 1001.0)
+    values = noisy(power_law(x), 0.01)
+    plan = ([0.0, 1500.0, 2000.0], [1.0, 1.0, 0.0])
+    gained = fit_curve(x, values, planned_learning_rate=plan).loss_at(2000.0).median
+    assert gained < 0.98 * fit_curve(x, values).loss_at(2000.0).median
 
 
 def test_anneal_that_moved_nothing_is_not_expected_to():
