@@ -8,6 +8,7 @@ import pytest
 
 from profiler import uncertainty
 from profiler.analysis import window_energy
+from profiler.storage.reader import by_domain
 from tests.support.fixtures import nvml_library
 
 __all__ = ["nvml_library"]
@@ -93,7 +94,7 @@ def test_the_reader_computes_the_uncertainty_of_the_recorder(stage):
     frame, edges, hits, widths = played.frame(), played.edges(), 0, []
     for n in range(40):
         start, end = 0.3 + 0.21 * n, 0.3 + 0.21 * n + 0.5 + 0.27 * n
-        found = window_energy.between(frame, domains, edges, start, end)
+        found = window_energy.between(by_domain(frame), domains, edges, start, end)
         truth = played.truth(played.start + start, played.start + end)
         assert found.median == pytest.approx(truth, rel=0.2)
         hits += found.low <= truth <= found.high

@@ -114,7 +114,8 @@ def fit_metric(
         ForecastRefusedError: The curve has no finite point.
         UsageError: There is no such metric or training.
     """
-    from profiler.forecasting import CurveBins, fit_bins, fit_curve
+    from profiler.forecasting import fit_bins, fit_curve
+    from profiler.forecasting.curve import bin_arrays
 
     points = [column.to_numpy() for column in metric_points(run, metric, training)]
     origin, steps = trace.origin_joules, run.steps[run.steps["cumulative_joules"].notna()]
@@ -129,10 +130,8 @@ def fit_metric(
             metric,
         )
     # The rates of the trace are at other joules than the metric, which only a fit of bins accepts.
-    bins = CurveBins(origin)
-    for joules, value, weight in zip(*(column.tolist() for column in points), strict=True):
-        bins.add(joules, value, weight)
-    return _named(fit_bins(bins, **rates, **options), metric)
+    bins = bin_arrays(*points, origin_joules=origin)
+    return _named(fit_bins(bins, origin_joules=origin, **rates, **options), metric)
 
 
 def _named(fit: "CurveFit", metric: str) -> "CurveFit":

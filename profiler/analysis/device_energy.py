@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from profiler.analysis.breakdown import TRAINING, UNWRITTEN
-from profiler.analysis.phase_energy import energy_by_phase
+from profiler.analysis.phase_energy import PhaseTimes
 from profiler.records import kind_of
 
 if TYPE_CHECKING:
@@ -80,29 +80,37 @@ def _devices(run: "StoredRun") -> dict[str, str]:
 def _in_steps(
     run: "StoredRun", names: dict[str, str], after: float | None
 ) -> Iterator[tuple[str, str, float, float]]:
-    steps = run.steps
-    for phase, group in steps.groupby("phase", sort=False):
+    for phase, group in _user_phases(run.steps):
         left = group["total_joules"].fillna(0.0)
+        # The phases of a single step cannot be separated.
+        times = None if phase or len(group) < 2 else PhaseTimes(group)  # noqa: PLR2004
         for category, device in names.items():
             joules = group[f"{category}_joules"].fillna(0.0)
             left = left - joules
             total, later = float(joules.sum()), _later(group, joules, after)
-            split = {} if phase else _phases(group, f"{category}_joules")
-            for activity, share in (split or {str(phase) or TRAINING: 1.0}).items():
+            split = _phases(times, f"{category}_joules") if times is not None and total > 0.0 else {}
+            for activity, share in (split or {phase or TRAINING: 1.0}).items():
                 yield device, activity, total * share, later * share
-        yield "", str(phase) or TRAINING, float(left.sum()), _later(group, left, after)
+        yield "", phase or TRAINING, float(left.sum()), _later(group, left, after)
+
+
+def _user_phases(steps: "pd.DataFrame") -> "Iterator[tuple[str, pd.DataFrame]]":
+    """Yield the rows of each user phase; in the usual case of a single one, the table itself."""
+    names = steps["phase"].unique()
+    if len(names) == 1:
+        yield str(names[0]), steps
+        return
+    for name, rows in steps.groupby("phase", sort=False):
+        yield str(name), rows
 
 
 def _later(rows: "pd.DataFrame", joules: "pd.Series[float]", after: float | None) -> float:
     return 0.0 if after is None else float(joules[rows["cumulative_joules"] > after].sum())
 
 
-def _phases(steps: "pd.DataFrame", column: str) -> dict[str, float]:
+def _phases(times: PhaseTimes, column: str) -> dict[str, float]:
     """Return the share of each phase in the energy of a device; empty where one of them is not known to 50 %."""
-    if len(steps) < 2 or not float(steps[column].sum()) > 0.0:  # noqa: PLR2004 - one step has no variation
-        return {}
-    phases = energy_by_phase(steps.assign(total_joules=steps[column]))
-    known = [(one.name, one.joules) for one in phases if one.joules is not None]
+    known = [(one.name, one.joules) for one in times.energy(column) if one.joules is not None]
     total = sum(joules.median for _, joules in known)
     if not total or any(j.high - j.low > 2 * _KNOWN * j.median for _, j in known):
         return {}
@@ -130,14 +138,14 @@ def _shares(run: "StoredRun", spans: "pd.DataFrame", names: dict[str, str]) -> d
     import numpy as np
 
     gained = {device: np.zeros(len(spans)) for device in names.values()}
-    for name, rows in run.samples.groupby("domain", sort=False):
-        domain = run.domains.get(str(name))
+    for name, rows in run.samples_by_domain.items():
+        domain = run.domains.get(name)
         if domain is None or not domain.billed:
             continue
         times, joules = rows["time_seconds"].to_numpy(float), rows["energy_joules"].to_numpy(float)
         ends = (np.interp(spans[column], times, joules) for column in ("start_seconds", "end_seconds"))
         start, end = ends
-        gained[names[kind_of(str(name)).category]] += np.maximum(end - start, 0.0)
+        gained[names[kind_of(name).category]] += np.maximum(end - start, 0.0)
     whole = sum(gained.values(), np.zeros(len(spans)))
     known = whole > _NOTHING
     shares = {

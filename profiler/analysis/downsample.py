@@ -1,7 +1,8 @@
 """Downsampled columns of a run for figures; extremes and total joules are preserved."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -76,12 +77,16 @@ class Stretch:
     end_seconds: float
 
 
-def power_of(samples: "pd.DataFrame", domains: Sequence[str]) -> Power | None:
-    """Return the power of each domain in at most 600 equal pieces of the window; None without two readings."""
+def power_of(samples: "Mapping[str, pd.DataFrame]", domains: Sequence[str]) -> Power | None:
+    """Return the power of each domain in at most 600 equal pieces of the window; None without two readings.
+
+    Args:
+        samples: The samples of each domain.
+        domains: The domains that are drawn.
+    """
     import numpy as np
 
-    groups = {str(name): rows for name, rows in samples.groupby("domain", sort=False)}
-    read = {name: groups[name] for name in domains if name in groups and len(groups[name]) > 1}
+    read = {name: samples[name] for name in domains if name in samples and len(samples[name]) > 1}
     if not read:
         return None
     times = np.unique(np.concatenate([rows["time_seconds"].to_numpy() for rows in read.values()]))
@@ -159,18 +164,13 @@ def thinned(x: "Array", y: "Array", *, pieces: int = PIECES, at: "Array | None" 
     if len(x) <= 4 * pieces:
         return Series(x=floats(x), y=floats(y))
     piece = np.minimum((at - at[0]) / (at[-1] - at[0]) * pieces, pieces - 1).astype(int)
-    order = np.lexsort((y, piece))
-    ends = [_ends(piece, np.arange(len(y))), _ends(piece[order], order)]
-    chosen = np.unique(np.concatenate(ends))
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(piece)) + 1, [len(piece)]]).tolist()
+    kept: set[int] = set()
+    for first, end in pairwise(starts):
+        part = y[first:end]
+        kept |= {first, first + int(part.argmin()), end - 1 - int(part[::-1].argmax()), end - 1}
+    chosen = np.array(sorted(kept))
     return Series(x=floats(x[chosen]), y=floats(y[chosen]))
-
-
-def _ends(piece: "npt.NDArray[np.int64]", order: "npt.NDArray[np.int64]") -> "npt.NDArray[np.int64]":
-    """Return the first and last entry of ``order`` in each piece."""
-    import numpy as np
-
-    turns = np.flatnonzero(np.diff(piece))
-    return np.concatenate([order[:1], order[turns], order[turns + 1], order[-1:]])
 
 
 def stretches(steps: "pd.DataFrame", spans: "pd.DataFrame") -> tuple[Stretch, ...]:

@@ -9,7 +9,7 @@ remain as wide as the prior.
 
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from profiler.analysis.window_energy import gain_variance
 from profiler.records import Interval, PhaseEnergy
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from profiler.storage.reader import StoredRun
 
     Array = npt.NDArray[np.float64]
+    Flags = npt.NDArray[np.bool_]
 
 OTHER = "other"
 """Time outside every phase: zeroing gradients, logging, the loop itself."""
@@ -64,26 +65,58 @@ def energy_by_phase(
         One entry per phase in the order of a step; empty without steps or timed phases. Joules are None where nothing
         is metered.
     """
-    names, seconds = _seconds(steps)
-    if not names:
-        return ()
-    spent = seconds.sum(axis=0)
-    metered = steps["total_joules"].notna().to_numpy()
-    if not metered.any():
-        return tuple(
-            PhaseEnergy(name=n, seconds=float(s), joules=None) for n, s in zip(names, spent, strict=True)
-        )
     slowest = max(
         (period or _USUAL_PERIOD_SECONDS for period in periods_seconds), default=_USUAL_PERIOD_SECONDS
     )
-    stretches = _stretches(steps[metered], seconds[metered], _STRETCH_PERIODS * slowest)
-    joules, sigmas = _regress(*stretches)
-    return tuple(
-        PhaseEnergy(
-            name=name, seconds=float(time), joules=_interval(energy, sigma, relative_sigma, joules.sum())
+    return PhaseTimes(steps, _STRETCH_PERIODS * slowest).energy("total_joules", relative_sigma)
+
+
+class PhaseTimes:
+    """The time of each phase in the stretches of a table of steps, for the energy of several columns.
+
+    Args:
+        steps: The table.
+        stretch_seconds: Length of a stretch.
+    """
+
+    def __init__(
+        self, steps: "pd.DataFrame", stretch_seconds: float = _STRETCH_PERIODS * _USUAL_PERIOD_SECONDS
+    ) -> None:
+        self._steps = steps
+        self._length = stretch_seconds
+        self._names, self._seconds = _seconds(steps)
+        self._stretches: _Stretches | None = None
+
+    def energy(self, column: str, relative_sigma: float = 0.0) -> tuple[PhaseEnergy, ...]:
+        """Return the part of each phase in the joules of a column; see :func:`energy_by_phase`."""
+        import numpy as np
+
+        if not self._names:
+            return ()
+        spent = self._seconds.sum(axis=0)
+        energy = self._steps[column].to_numpy(dtype=float)
+        metered = ~np.isnan(energy)
+        if not metered.any():
+            return tuple(
+                PhaseEnergy(name=name, seconds=float(time), joules=None)
+                for name, time in zip(self._names, spent, strict=True)
+            )
+        stretches = self._stretches_of(metered)
+        joules, sigmas = _regress(stretches.seconds, stretches.sums(energy), stretches.variance)
+        return tuple(
+            PhaseEnergy(
+                name=name, seconds=float(time), joules=_interval(part, sigma, relative_sigma, joules.sum())
+            )
+            for name, time, part, sigma in zip(self._names, spent, joules, sigmas, strict=True)
         )
-        for name, time, energy, sigma in zip(names, spent, joules, sigmas, strict=True)
-    )
+
+    def _stretches_of(self, metered: "Flags") -> "_Stretches":
+        """Divide the metered rows into stretches; columns that are metered in the same rows share them."""
+        import numpy as np
+
+        if self._stretches is None or not np.array_equal(self._stretches.rows, metered):
+            self._stretches = _stretches(self._steps, self._seconds, metered, self._length)
+        return self._stretches
 
 
 def _interval(joules: float, sigma: float, common: float, total: float) -> Interval:
@@ -105,20 +138,53 @@ def _seconds(steps: "pd.DataFrame") -> tuple[tuple[str, ...], "Array"]:
     return (*names, OTHER), np.column_stack([timed, np.maximum(rest, 0.0)])
 
 
-def _stretches(steps: "pd.DataFrame", seconds: "Array", length: float) -> tuple["Array", "Array", "Array"]:
-    """Return seconds by phase, joules and variance of the joules of stretches of rows about ``length`` seconds long."""
+class _Stretches(NamedTuple):
+    """Stretches of rows, a few update periods long.
+
+    Attributes:
+        rows: True for the rows that they consist of.
+        group: Number of the stretch of each of these rows.
+        seconds: Time of each phase in each stretch.
+        variance: Variance of the joules of each stretch.
+    """
+
+    rows: "Flags"
+    group: "npt.NDArray[np.int64]"
+    seconds: "Array"
+    variance: "Array"
+
+    def sums(self, column: "Array") -> "Array":
+        """Sum a column of the table in each stretch."""
+        import numpy as np
+
+        return np.bincount(self.group, weights=column[self.rows]).astype(float)
+
+
+def _stretches(steps: "pd.DataFrame", seconds: "Array", rows: "Flags", length: float) -> _Stretches:
+    """Divide the selected rows of a table into stretches about ``length`` seconds long."""
     import numpy as np
 
+    if not rows.all():
+        steps, seconds = steps[rows], seconds[rows]
     ends = np.cumsum(seconds.sum(axis=1))
-    _, group = np.unique(np.floor((ends - ends[0]) / length), return_inverse=True)
+    number = np.floor((ends - ends[0]) / length)
+    # Numbers that do not decrease are counted without being sorted.
+    turns = np.diff(number)
+    if turns.min(initial=0.0) >= 0.0:
+        group = np.concatenate([[0], np.cumsum(turns > 0.0)])
+    else:
+        group = np.unique(number, return_inverse=True)[1]
     # Neighbouring rows share an edge, whose error one gains and the other loses: within a stretch it cancels.
     edge = steps["uncertainty_joules"].fillna(0.0).to_numpy(dtype=float) ** 2 / 2
     joined = np.diff(group) == 0
     joined &= steps["start_seconds"].to_numpy()[1:] == steps["end_seconds"].to_numpy()[:-1]
     variance = edge * (2.0 - np.append(joined, False) - np.append(False, joined))
-    columns = [np.bincount(group, weights=column) for column in seconds.T]
-    joules = np.bincount(group, weights=steps["total_joules"].to_numpy(dtype=float))
-    return np.column_stack(columns), joules.astype(float), np.bincount(group, weights=variance).astype(float)
+    return _Stretches(
+        rows=rows,
+        group=group,
+        seconds=np.column_stack([np.bincount(group, weights=column) for column in seconds.T]),
+        variance=np.bincount(group, weights=variance).astype(float),
+    )
 
 
 def _regress(seconds: "Array", joules: "Array", variance: "Array") -> tuple["Array", "Array"]:

@@ -6,7 +6,7 @@ limit needs two visits before it is compared with others: with one, its effect c
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -92,7 +92,7 @@ class _Fit:
 
 def power_limits_of(run: "StoredRun") -> PowerLimits | None:
     """Compare the power limits of a run; None if its limit never changed or was not recorded."""
-    stretches = _stretches(run.samples, [name for name, domain in run.domains.items() if domain.billed])
+    stretches = _stretches(run.samples_by_domain, [name for name, domain in run.domains.items() if domain.billed])
     if len({limit for limit, *_ in stretches}) < FEWEST_VISITS:
         return None
     visits = [visit for stretch in stretches if (visit := _visit(run.steps, *stretch)) is not None]
@@ -138,18 +138,19 @@ def _refusal(once: Sequence[float]) -> str:
     )
 
 
-def _stretches(samples: "pd.DataFrame", counted: Sequence[str]) -> list[tuple[float, float, float]]:
+def _stretches(
+    samples: "Mapping[str, pd.DataFrame]", counted: Sequence[str]
+) -> list[tuple[float, float, float]]:
     """Return limit, start and end of each stretch of time in which all counted accelerators had one limit."""
     import numpy as np
 
-    if "limit_watts" not in samples:
-        return []
     names = [name for name in counted if kind_of(name).is_accelerator]
-    read = samples[samples["limit_watts"].notna() & samples["domain"].isin(names)]
-    courses = [
-        (rows["time_seconds"].to_numpy(dtype=float), np.round(rows["limit_watts"].to_numpy(dtype=float)))
-        for _, rows in read.groupby("domain", sort=False)
-    ]
+    courses = []
+    for name in names:
+        if name in samples and "limit_watts" in samples[name]:
+            read = samples[name][samples[name]["limit_watts"].notna()]
+            seconds, limits = (read[column].to_numpy(dtype=float) for column in ("time_seconds", "limit_watts"))
+            courses += [(seconds, np.round(limits))] if len(read) else []
     if not courses or len(courses) < len(names):
         return []
     times = np.unique(np.concatenate([course[0] for course in courses]))

@@ -56,14 +56,14 @@ def throttling_of(run: "StoredRun", window_seconds: float) -> tuple[Throttling, 
                 for cause, share in shares.items()
             ]
         else:
-            found += _from_samples(run.samples, name)
+            found += _from_samples(run.samples_by_domain.get(name), name)
     return tuple(found)
 
 
-def _from_samples(samples: "pd.DataFrame", name: str) -> list[Throttling]:
-    if "throttle" not in samples:
+def _from_samples(samples: "pd.DataFrame | None", name: str) -> list[Throttling]:
+    if samples is None or "throttle" not in samples:
         return []
-    reasons = samples.loc[samples["domain"] == name, "throttle"].dropna()
+    reasons = samples["throttle"].dropna()
     reasons = reasons[reasons != ""].astype(str)
     if len(reasons) < _FEWEST_READINGS:
         return []

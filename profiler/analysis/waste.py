@@ -5,9 +5,9 @@ their sum never exceeds the total. A cause below 2 % of the total is not reporte
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.curve import trainings
 from profiler.analysis.phase_energy import of_run
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     Array = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
+    Indices = npt.NDArray[np.int64]
 
 RESTARTS = "lost_to_restarts"
 NONFINITE = "nonfinite"
@@ -83,8 +84,14 @@ class _Ledger:
 
     start: "Array"
     end: "Array"
-    kind: "npt.NDArray[np.object_]"
-    """Kind of a span; empty for rows of steps."""
+    inside: "Indices"
+    """The rows that are steps ..."""
+    steps: "Indices"
+    """... and the row of the table of steps that each of them is."""
+    spans: "Indices"
+    """The rows that are spans ..."""
+    kinds: "npt.NDArray[np.str_]"
+    """... and the kind of each of them."""
     joules: "Array"
     left: "Array"
     edge: "Array"
@@ -92,6 +99,18 @@ class _Ledger:
     relative: float
     """Relative standard deviation common to all joules of the run."""
     taken: dict[str, Interval] = field(default_factory=dict)
+
+    def of_kinds(self, *kinds: str) -> "Flags":
+        """Return true for the spans of some kinds."""
+        import numpy as np
+
+        rows = np.zeros(len(self.left), dtype=bool)
+        rows[self.spans[np.isin(self.kinds, kinds)]] = True
+        return rows
+
+    def of_steps(self, column: "pd.Series[Any]") -> "Array":
+        """Return a column of the table of steps in order of time, with 0 for what is missing."""
+        return _filled(column.to_numpy(dtype=float)[self.steps])
 
     def take(self, cause: str, rows: "Flags", joules: "Array | None" = None, sigma: float = 0.0) -> None:
         """Assign joules of the selected rows to a cause, at most what is left of each.
@@ -140,14 +159,14 @@ def waste_of(
     total = float(ledger.joules.sum())
     if total <= 0.0:
         return ()
-    ledger.take(RESTARTS, ledger.kind == _LOST_KIND)
+    ledger.take(RESTARTS, ledger.of_kinds(_LOST_KIND))
     windows = _windows(run, ledger)
     _take_nonfinite(run, ledger, windows)
     _take_after_best(ledger, fits, windows)
     _take_throttled(run, ledger)
     _take_data_wait(run, ledger)
     _take_evaluation(ledger, allowed_share * total)
-    ledger.take(IDLE, _is_any(ledger.kind, _IDLE_KINDS))
+    ledger.take(IDLE, ledger.of_kinds(*_IDLE_KINDS))
     return tuple(_reported(ledger, total, allowed_share))
 
 
@@ -167,27 +186,39 @@ def _reported(ledger: _Ledger, total: float, allowed_share: float) -> Iterator[W
 
 def _ledger(run: "StoredRun") -> _Ledger:
     import numpy as np
-    import pandas as pd
 
-    columns = ["start_seconds", "end_seconds", "kind", "total_joules", "uncertainty_joules", "is_step"]
-    steps, spans = run.steps.assign(kind="", is_step=True), run.spans.assign(is_step=False)
-    tables = [table[columns] for table in (steps, spans) if len(table)]
-    if not tables:
-        nothing = np.zeros(0)
-        return _Ledger(nothing, nothing, np.zeros(0, dtype=object), nothing, nothing, nothing, 0.0)
-    rows = pd.concat(tables).sort_values(["start_seconds", "end_seconds"], kind="stable")
-    joules = rows["total_joules"].fillna(0.0).to_numpy(dtype=float).clip(min=0.0)
+    tables = (run.steps, run.spans)
+
+    def column(name: str) -> "Array":
+        return np.concatenate([table[name].to_numpy(dtype=float) for table in tables])
+
+    start, end = column("start_seconds"), column("end_seconds")
+    order = np.lexsort((end, start))
+    is_step = order < len(run.steps)
+    inside, spans = np.flatnonzero(is_step), np.flatnonzero(~is_step)
+    kinds = run.spans["kind"].to_numpy(dtype=object).astype(str)
+    joules = _filled(column("total_joules")[order]).clip(min=0.0)
     by_domain = run.energy_by_domain()
     counted = sum(by_domain.values())
     return _Ledger(
-        start=rows["start_seconds"].to_numpy(dtype=float),
-        end=rows["end_seconds"].to_numpy(dtype=float),
-        kind=np.where(rows["is_step"], "", rows["kind"].to_numpy(dtype=object)),
+        start=start[order],
+        end=end[order],
+        inside=inside,
+        steps=order[inside],
+        spans=spans,
+        kinds=kinds[order[spans] - len(run.steps)],
         joules=joules,
         left=joules.copy(),
-        edge=rows["uncertainty_joules"].fillna(0.0).to_numpy(dtype=float),
+        edge=_filled(column("uncertainty_joules")[order]),
         relative=gain_variance(run.domains, by_domain) ** 0.5 / counted if counted > 0.0 else 0.0,
     )
+
+
+def _filled(values: "Array") -> "Array":
+    """Replace missing values by 0."""
+    import numpy as np
+
+    return np.where(np.isnan(values), 0.0, values)
 
 
 def _windows(run: "StoredRun", ledger: _Ledger) -> dict[int, tuple[float, float]]:
@@ -269,18 +300,15 @@ def _take_throttled(run: "StoredRun", ledger: _Ledger) -> None:
     """Take the joules by which steps on a throttled board cost more than the other steps of the run."""
     import numpy as np
 
-    samples, steps = run.samples, run.steps
-    if "throttle" not in samples or not len(steps):
-        return
-    slowed = _slowed_seconds(samples)
-    inside = np.flatnonzero(ledger.kind == "")
-    if not slowed or len(inside) != len(steps):
+    inside = ledger.inside
+    slowed = _slowed_seconds(run.samples_by_domain) if len(inside) else []
+    if not slowed:
         return
     begin, end = ledger.start[inside], ledger.end[inside]
     share = np.zeros(len(inside))
     for starts, ends in slowed:
         share = np.maximum(share, _overlap(begin, end, starts, ends))
-    counts = steps.sort_values(["start_seconds", "end_seconds"], kind="stable")["step_count"].to_numpy(float)
+    counts = ledger.of_steps(run.steps["step_count"])
     each = ledger.joules[inside] / counts
     is_slow, is_free = share > 0.5, share == 0.0  # noqa: PLR2004 - most of the row
     if min(is_slow.sum(), is_free.sum()) < _FEWEST_ROWS:
@@ -301,13 +329,13 @@ def _take_throttled(run: "StoredRun", ledger: _Ledger) -> None:
     ledger.take(THROTTLED, rows, scale * excess, sigma=error)
 
 
-def _slowed_seconds(samples: "pd.DataFrame") -> "list[tuple[Array, Array]]":
+def _slowed_seconds(samples: "Mapping[str, pd.DataFrame]") -> "list[tuple[Array, Array]]":
     """Return for each accelerator the starts and ends of the times at which heat or the supply slowed it."""
-    if not (samples["throttle"].notna() & (samples["throttle"] != "")).any():
-        return []
+    import numpy as np
+
     found = []
-    for name, rows in samples.groupby("domain", sort=False):
-        if not kind_of(str(name)).is_accelerator:
+    for name, rows in samples.items():
+        if "throttle" not in rows or not kind_of(name).is_accelerator:
             continue
         known = rows[rows["throttle"].notna() & (rows["throttle"] != "")]
         if not len(known):
@@ -315,27 +343,16 @@ def _slowed_seconds(samples: "pd.DataFrame") -> "list[tuple[Array, Array]]":
         times = known["time_seconds"].to_numpy(dtype=float)
         is_slow = known["throttle"].map(is_slowdown).to_numpy(dtype=bool)
         # A reading holds until the next one.
-        ends = [*times[1:], float(rows["time_seconds"].max())]
-        pairs = [
-            (begin, end)
-            for begin, end, slow in zip(times, ends, is_slow, strict=True)
-            if slow and end > begin
-        ]
-        if pairs:
-            starts, stops = zip(*pairs, strict=True)
-            found.append((_array(starts), _array(stops)))
+        ends = np.append(times[1:], float(rows["time_seconds"].max()))
+        chosen = is_slow & (ends > times)
+        if chosen.any():
+            found.append((times[chosen], ends[chosen]))
     return found
 
 
 def is_slowdown(reasons: object) -> bool:
     """Return True if throttle reasons contain heat or the power supply, and not only a chosen limit."""
     return any(word in str(reasons).lower() for word in _SLOWDOWNS)
-
-
-def _array(values: Sequence[float]) -> "Array":
-    import numpy as np
-
-    return np.asarray(values, dtype=float)
 
 
 def _overlap(begin: "Array", end: "Array", starts: "Array", ends: "Array") -> "Array":
@@ -370,15 +387,14 @@ def _take_data_wait(run: "StoredRun", ledger: _Ledger) -> None:
     """Take the energy of the time in which steps waited for data."""
     import numpy as np
 
-    steps = run.steps
+    steps, inside = run.steps, ledger.inside
     if "data_seconds" not in steps or not len(steps):
         return
-    ordered = steps.sort_values(["start_seconds", "end_seconds"], kind="stable")
-    waits = ordered["data_seconds"].fillna(0.0).to_numpy(dtype=float)
-    inside = np.flatnonzero(ledger.kind == "")
-    if waits.sum() <= 0.0 or len(inside) != len(waits) or _is_hidden(run, ordered, waits):
+    waits = ledger.of_steps(steps["data_seconds"])
+    seconds = ledger.end[inside] - ledger.start[inside]
+    if waits.sum() <= 0.0 or _is_hidden(run, waits, seconds, ledger.of_steps(steps["step_count"])):
         return
-    seconds = np.maximum(ledger.end[inside] - ledger.start[inside], _ROUNDING)
+    seconds = np.maximum(seconds, _ROUNDING)
     shares = np.clip(waits / seconds, 0.0, 1.0)
     by_time = float((shares * ledger.joules[inside]).sum())
     phase = next((one for one in of_run(run) if one.name == "data"), None)
@@ -392,17 +408,20 @@ def _take_data_wait(run: "StoredRun", ledger: _Ledger) -> None:
     ledger.take(DATA_WAIT, rows, joules, sigma=sigma)
 
 
-def _is_hidden(run: "StoredRun", steps: "pd.DataFrame", waits: "Array") -> bool:
-    """Return True if an accelerator works while the host loads data: longer waits do not make steps longer."""
+def _is_hidden(run: "StoredRun", waits: "Array", seconds: "Array", counts: "Array") -> bool:
+    """Return True if an accelerator works while the host loads data: longer waits do not make steps longer.
+
+    Args:
+        run: The run.
+        waits: Seconds of each row in which its steps waited for data.
+        seconds: Length of each row.
+        counts: Number of steps of each row.
+    """
     import numpy as np
 
     if not any(kind_of(name).is_accelerator for name in run.energy_by_domain()):
         return False
-    counts = steps["step_count"].to_numpy(dtype=float)
-    each, length = (
-        waits / counts,
-        (steps["end_seconds"] - steps["start_seconds"]).to_numpy(dtype=float) / counts,
-    )
+    each, length = waits / counts, seconds / counts
     if len(each) < _FEWEST_ROWS or float(np.std(each)) <= 0.01 * float(np.mean(length)):
         return False
     slope = float(np.cov(each, length)[0, 1] / np.var(each, ddof=1))
@@ -411,13 +430,7 @@ def _is_hidden(run: "StoredRun", steps: "pd.DataFrame", waits: "Array") -> bool:
 
 def _take_evaluation(ledger: _Ledger, allowed: float) -> None:
     """Take what evaluations cost beyond the allowed joules, from all of them in proportion."""
-    rows = ledger.kind == _EVALUATION_KIND
+    rows = ledger.of_kinds(_EVALUATION_KIND)
     spent = float(ledger.joules[rows].sum())
     if spent > allowed:
         ledger.take(EVALUATION, rows, ledger.joules * ((spent - allowed) / spent))
-
-
-def _is_any(kinds: "npt.NDArray[np.object_]", wanted: Sequence[str]) -> "Flags":
-    import numpy as np
-
-    return np.isin(kinds.astype(str), wanted)

@@ -24,12 +24,12 @@ _TOLERANCE_SECONDS = 1e-6
 
 def energy_of(run: "StoredRun", start: float, end: float) -> Interval:
     """Return the counted energy of a run from ``start`` to ``end``, in joules: see :func:`between`."""
-    return between(run.samples, run.domains, row_edges(run.steps, run.spans), start, end)
+    return between(run.samples_by_domain, run.domains, row_edges(run.steps, run.spans), start, end)
 
 
 def cumulative_joules(run: "StoredRun", moments: "Iterable[float]") -> list[float]:
     """Return the counted joules of a run up to each time, in seconds since its start."""
-    logs, edges = _billed_logs(run.samples, run.domains), row_edges(run.steps, run.spans)
+    logs, edges = _billed_logs(run.samples_by_domain, run.domains), row_edges(run.steps, run.spans)
     return [_cumulative(logs, edges, moment) for moment in moments]
 
 
@@ -45,7 +45,7 @@ def row_edges(steps: "pd.DataFrame", spans: "pd.DataFrame") -> "tuple[Floats, Fl
 
 
 def between(
-    samples: "pd.DataFrame",
+    samples: "Mapping[str, pd.DataFrame]",
     domains: Mapping[str, Domain],
     edges: "tuple[Floats, Floats]",
     start: float,
@@ -58,7 +58,7 @@ def between(
     and the gain error of the whole run, in proportion to the energy.
 
     Args:
-        samples: The table of samples.
+        samples: The samples of each domain.
         domains: Every domain by name.
         edges: Result of :func:`row_edges`.
         start: Start of the interval.
@@ -67,7 +67,7 @@ def between(
     Raises:
         UsageError: The end is before the start, or a time is outside the recording.
     """
-    recorded = float(samples["time_seconds"].max()) if len(samples) else 0.0
+    recorded = max((float(rows["time_seconds"].max()) for rows in samples.values()), default=0.0)
     if not -_TOLERANCE_SECONDS <= start <= end <= recorded + _TOLERANCE_SECONDS:
         raise UsageError(
             f"a window must lie between 0 and {recorded:.6f} s, start before end; got {start} to {end}."
@@ -82,12 +82,11 @@ def between(
 
 
 def _billed_logs(
-    samples: "pd.DataFrame", domains: Mapping[str, Domain]
+    samples: "Mapping[str, pd.DataFrame]", domains: Mapping[str, Domain]
 ) -> "dict[str, tuple[Floats, Floats]]":
-    groups = ((str(name), rows) for name, rows in samples.groupby("domain", sort=False))
     return {
         name: (rows["time_seconds"].to_numpy(), rows["energy_joules"].to_numpy())
-        for name, rows in groups
+        for name, rows in samples.items()
         if name in domains and domains[name].billed
     }
 

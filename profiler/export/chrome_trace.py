@@ -42,8 +42,8 @@ def _events(run: "Run") -> Iterator[Event]:
         yield _complete(tile, pid)
         if "loss" in tile.facts:
             yield _counter("loss", tile.end_seconds, {"loss": tile.facts["loss"]}, pid)
-    for domain, rows in run.samples.groupby("domain", sort=False):
-        yield from _meter(str(domain), rows, pid)
+    for domain, rows in run.samples_by_domain.items():
+        yield from _meter(domain, rows, pid)
 
 
 def _complete(tile: Tile, pid: int) -> Event:

@@ -107,8 +107,9 @@ def fit_curve(
 
 
 def fit_bins(
-    bins: CurveBins,
+    bins: CurveBins | FineBins,
     *,
+    origin_joules: float = 0.0,
     learning_rate: Rate | None = None,
     planned_learning_rate: Rate | None = None,
     lower_bound: float | None = None,
@@ -119,10 +120,11 @@ def fit_bins(
     steps: Rate | None = None,
     alternating: bool = False,
 ) -> CurveFit:
-    """Fit a curve from a streaming accumulator, with the same result as `fit_curve` on the same points.
+    """Fit a curve that is binned already, such as by a streaming accumulator, with the same result as `fit_curve` on the same points.
 
     Args:
-        bins: The accumulator.
+        bins: The accumulator, or the bins of :func:`profiler.forecasting.curve.bin_arrays`.
+        origin_joules: Joules at which the first step began; an accumulator has its own.
         learning_rate: ``(joules, rate)`` so far.
         planned_learning_rate: ``(joules, rate)`` over the whole run, past and future.
         lower_bound: A known lower limit of the metric.
@@ -138,10 +140,13 @@ def fit_bins(
         UsageError: An argument is invalid.
     """
     metric = declared(goal, best, lower_bound)
-    schedule = _schedule(learning_rate, planned_learning_rate, bins.origin_joules)
-    context = _context(metric, lower_bound, level, priors, schedule, origin=bins.origin_joules)
+    fine = bins
+    if isinstance(bins, CurveBins):
+        fine, origin_joules = from_stream(bins), bins.origin_joules
+    schedule = _schedule(learning_rate, planned_learning_rate, origin_joules)
+    context = _context(metric, lower_bound, level, priors, schedule, origin=origin_joules)
     context = replace(context, step_at=_steps(steps), alternating=alternating)
-    return _fit(as_errors(from_stream(bins), metric.best), context)
+    return _fit(as_errors(fine, metric.best), context)
 
 
 def with_constant_rate(fit: CurveFit) -> CurveFit:

@@ -2,7 +2,9 @@
 
 import copy
 import math
+from bisect import bisect_right
 from collections.abc import Sequence
+from operator import le
 from typing import Any, NamedTuple
 
 from profiler.lr_plan import RatePlan
@@ -90,33 +92,36 @@ class RateTrace:
         """
         if not math.isfinite(joules):
             return
-        known = rate is not None and math.isfinite(rate) and rate >= 0.0
-        self.last = Point(joules, rate if rate is not None and known else math.nan, self.before + step)
-        if known:
+        self.last = self._point(joules, rate, step)
+        if not math.isnan(self.last.rate):
             self.lowest, self.highest = min(self.lowest, self.last.rate), max(self.highest, self.last.rate)
         if not self.points or joules > self.points[-1].joules + self.spacing:
             self.points.append(self.last)
             if len(self.points) > LIMIT:
                 self._thin()
 
+    def _point(self, joules: float, rate: float | None, step: int) -> Point:
+        is_known = rate is not None and 0.0 <= rate < math.inf
+        return Point(joules, rate if rate is not None and is_known else math.nan, self.before + step)
+
     def extend(self, joules: Sequence[float], rates: Sequence[float | None], steps: Sequence[int]) -> None:
         """Add several steps, given as columns, as :meth:`add` does."""
-        rate = rates[0]
-        is_constant = rates.count(rate) == len(rates) and math.isfinite(sum(joules))
-        if not is_constant or rate is None or not 0.0 <= rate < math.inf:
+        if not math.isfinite(sum(joules)) or not all(map(le, joules, joules[1:])):
             for row in zip(joules, rates, steps, strict=True):
                 self.add(*row)
             return
-        # At a constant rate only the kept points and the last one matter.
-        self.lowest, self.highest = min(self.lowest, rate), max(self.highest, rate)
-        least = self.points[-1].joules + self.spacing if self.points else -math.inf
-        for reached, step in zip(joules, steps, strict=True):
-            if reached > least:
-                self.points.append(Point(reached, rate, self.before + step))
-                if len(self.points) > LIMIT:
-                    self._thin()
-                least = self.points[-1].joules + self.spacing
-        self.last = Point(joules[-1], rate, self.before + steps[-1])
+        different = rates[:1] if rates.count(rates[0]) == len(rates) else rates
+        known = [rate for rate in different if rate is not None and 0.0 <= rate < math.inf]
+        if known:
+            self.lowest, self.highest = min(self.lowest, min(known)), max(self.highest, max(known))
+        # Joules do not decrease, so the next kept point is found by bisection.
+        index, least = 0, self.points[-1].joules + self.spacing if self.points else -math.inf
+        while (index := bisect_right(joules, least, index)) < len(joules):
+            self.points.append(self._point(joules[index], rates[index], steps[index]))
+            if len(self.points) > LIMIT:
+                self._thin()
+            index, least = index + 1, self.points[-1].joules + self.spacing
+        self.last = self._point(joules[-1], rates[-1], steps[-1])
 
     def copy(self) -> "RateTrace":
         """Return an independent copy."""

@@ -81,7 +81,7 @@ class Record:
         steps, spans, metrics = (
             read_table(self.path, table, partial=partial)[0] for table in (STEPS, SPANS, METRICS)
         )
-        samples = read_table(self.path, SAMPLES, partial=partial, columns=_MERGED_SAMPLES)[0]
+        samples = read_table(self.path, SAMPLES, partial=partial, columns=_MERGED_SAMPLES, categories=True)[0]
         return Tables(steps=steps, spans=spans, samples=samples, metrics=metrics)
 
     def outline(self, *, partial: bool) -> "Outline":

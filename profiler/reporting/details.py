@@ -58,7 +58,7 @@ def details_of(
     billed = [domain.name for domain in run.domains.values() if domain.billed]
     return Details(
         curves=tuple(_curve(run, known, fit, summary, prices) for known, fit in curves),
-        power=power_of(run.samples, billed),
+        power=power_of(run.samples_by_domain, billed),
         stretches=stretches(steps, spans),
         step_joules_over_time=_step_joules(steps),
         where=parts_of(steps, spans, run.unrecorded),

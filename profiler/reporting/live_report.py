@@ -149,5 +149,10 @@ class Watch:
 
 def last_watts(run: "StoredRun") -> dict[str, float]:
     """Return the last power reading of each counted domain."""
-    seen = run.samples[run.samples["power_watts"].notna()].groupby("domain", sort=False)["power_watts"].last()
-    return {name: float(seen[name]) for name, domain in run.domains.items() if domain.billed and name in seen}
+    found = {}
+    for name, domain in run.domains.items():
+        rows = run.samples_by_domain.get(name) if domain.billed else None
+        watts = None if rows is None else rows["power_watts"].dropna()
+        if watts is not None and len(watts):
+            found[name] = float(watts.iloc[-1])
+    return found

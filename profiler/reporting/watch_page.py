@@ -112,7 +112,7 @@ def _table(table: tables.Table) -> dict[str, Any]:
 
 def _figures(view: "View") -> dict[str, figures.Figure]:
     run, outlook = view.run, view.report.outlook
-    power = power_of(run.samples, list(view.watts))
+    power = power_of(run.samples_by_domain, list(view.watts))
     found = {
         "curve": figures.metric(outlook, view.chart, view.report.metric) if view.chart else None,
         "power": figures.power(power, stretches(run.steps, run.spans)) if power else None,

@@ -69,13 +69,15 @@ def _sparkline(view: View) -> str:
     """Return the power of the last minute, scaled between its lowest and highest."""
     import numpy as np
 
-    samples = view.run.samples
-    last = float(samples["time_seconds"].iloc[-1])
+    samples = view.run.samples_by_domain
+    last = max(float(rows["time_seconds"].iloc[-1]) for rows in samples.values())
     edges = np.linspace(max(last - _RECENT_SECONDS, 0.0), last, _COLUMNS + 1)
     energy = np.zeros_like(edges)
-    for name, rows in samples[samples["time_seconds"] >= edges[0] - 1.0].groupby("domain", sort=False):
-        if str(name) in view.watts:
-            energy += np.interp(edges, rows["time_seconds"].to_numpy(), rows["energy_joules"].to_numpy())
+    for name, rows in samples.items():
+        seconds, joules = rows["time_seconds"].to_numpy(), rows["energy_joules"].to_numpy()
+        recent = seconds >= edges[0] - 1.0
+        if name in view.watts and recent.any():
+            energy += np.interp(edges, seconds[recent], joules[recent])
     watts = np.diff(energy) / max(float(edges[1] - edges[0]), 1e-9)
     low, high = float(watts.min()), float(watts.max())
     if not high > 1.01 * low:

@@ -20,8 +20,8 @@ _EXACT_BY_DEFAULT = 3
 _INVALID = (ValueError, OverflowError)
 """Errors of pandas for content that violates the schema; those of its parser and of decoding are ValueErrors."""
 _CHUNK_BYTES = 1 << 18
-_FEW_ROWS = 100_000
-"""Starting threads takes longer than converting so many rows."""
+_LARGE_BYTES = 10_000_000
+"""Size of a file from which several threads parse it; starting them takes longer than parsing a smaller one."""
 _MOST_ARROW_BYTES = 200_000_000
 _MOST_WHOLE = 10**15
 _MOST_SCALED = 2**63
@@ -30,7 +30,12 @@ PARTIAL = "The rows before it can be read with load_run(path, partial=True) or -
 
 
 def read_table(
-    directory: Path, table: Table, *, partial: bool, columns: list[str] | None = None
+    directory: Path,
+    table: Table,
+    *,
+    partial: bool,
+    columns: list[str] | None = None,
+    categories: bool = False,
 ) -> tuple["pd.DataFrame", str | None]:
     """Read a table.
 
@@ -41,7 +46,8 @@ def read_table(
         directory: The run directory.
         table: The table.
         partial: Read the lines before the first invalid one instead of raising.
-        columns: Read these columns only, words as categories.
+        columns: Read these columns only.
+        categories: Read the words of the schema as categories, which take less time and memory.
 
     Returns:
         The rows, and a sentence on those that were excluded (None if there are none).
@@ -52,7 +58,7 @@ def read_table(
     path = directory / table.filename
     try:
         with open_inside(path) as file:
-            return _read(path, file, table, partial=partial, columns=columns)
+            return _read(path, file, table, partial=partial, columns=columns, categories=categories)
     except FileNotFoundError:
         return _parse(io.BytesIO(), 0, table, columns), None
     except OSError as error:
@@ -60,16 +66,16 @@ def read_table(
 
 
 def _read(
-    path: Path, file: BinaryIO, table: Table, *, partial: bool, columns: list[str] | None
+    path: Path, file: BinaryIO, table: Table, *, partial: bool, columns: list[str] | None, categories: bool
 ) -> tuple["pd.DataFrame", str | None]:
     end = _end_of_lines(path, file)
     try:
-        return _parse(file, end, table, columns), None
+        return _parse(file, end, table, columns, categories=categories), None
     except _INVALID as error:
         line, offset, reason = next(_faults(file, end, table), (1, 0, _sentence(error)))
     if not partial:
         raise RunDamagedError(path, reason, line=line, remedy=PARTIAL)
-    frame = _parse(file, offset, table, columns)
+    frame = _parse(file, offset, table, columns, categories=categories)
     return frame, f"{path.name}, line {line}: {reason} This line and the following ones are excluded."
 
 
@@ -193,7 +199,9 @@ class _BoundedLines(io.RawIOBase):
         return len(chunk)
 
 
-def _parse(file: BinaryIO, end: int, table: Table, columns: list[str] | None = None) -> "pd.DataFrame":
+def _parse(
+    file: BinaryIO, end: int, table: Table, columns: list[str] | None = None, *, categories: bool = False
+) -> "pd.DataFrame":
     """Parse the lines before an offset, the first of which is the header; without lines there are no rows."""
     if not end:
         file, end = io.BytesIO(table.header.encode()), len(table.header)
@@ -205,9 +213,9 @@ def _parse(file: BinaryIO, end: int, table: Table, columns: list[str] | None = N
     if missing := [name for name in table.columns if name not in header and name not in table.absent]:
         raise ValueError(f"the column {missing[0]} is missing.")
     present = columns and [name for name in columns if name in header]
-    frame = _parse_with_arrow(file, end, table, present)
+    frame = _parse_with_arrow(file, end, table, present, categories=categories)
     if frame is None:
-        frame = _parse_with_pandas(file, end, table, present)
+        frame = _parse_with_pandas(file, end, table, present, categories=categories)
     for name, value in table.absent.items():
         if name not in header and (not columns or name in columns):
             frame[name] = value
@@ -219,13 +227,15 @@ def _parse(file: BinaryIO, end: int, table: Table, columns: list[str] | None = N
     return frame
 
 
-def _parse_with_pandas(file: BinaryIO, end: int, table: Table, columns: list[str] | None) -> "pd.DataFrame":
+def _parse_with_pandas(
+    file: BinaryIO, end: int, table: Table, columns: list[str] | None, *, categories: bool
+) -> "pd.DataFrame":
     import pandas as pd
 
     types = dict.fromkeys(table.where(type="int"), "int64")
     types |= dict.fromkeys(table.where(type="float"), "float64")
     numeric = tuple(types)
-    types |= dict.fromkeys(table.where(type="str"), "category" if columns else "str")
+    types |= dict.fromkeys(table.where(type="str"), "category" if categories else "str")
     lines = _BoundedLines(file, end)
     frame: pd.DataFrame = pd.read_csv(
         io.BufferedReader(lines, _CHUNK_BYTES),
@@ -244,7 +254,7 @@ def _parse_with_pandas(file: BinaryIO, end: int, table: Table, columns: list[str
 
 
 def _parse_with_arrow(
-    file: BinaryIO, end: int, table: Table, columns: list[str] | None
+    file: BinaryIO, end: int, table: Table, columns: list[str] | None, *, categories: bool
 ) -> "pd.DataFrame | None":
     """Parse in half the time, where pyarrow is installed; None if it refuses the content."""
     if end > _MOST_ARROW_BYTES or find_spec("pyarrow") is None:
@@ -254,12 +264,13 @@ def _parse_with_arrow(
 
     file.seek(0)
     content = file.read(end)
-    word = pa.dictionary(pa.int32(), pa.string()) if columns else pa.string()
+    lines, is_large = content.count(b"\n"), end > _LARGE_BYTES
+    word = pa.dictionary(pa.int32(), pa.string()) if categories else pa.string()
     kinds = {"int": pa.int64(), "float": pa.float64(), "str": word}
     try:
         rows = arrow.read_csv(
-            io.BytesIO(content),
-            read_options=arrow.ReadOptions(use_threads=False),
+            pa.BufferReader(content),
+            read_options=arrow.ReadOptions(use_threads=is_large),
             parse_options=arrow.ParseOptions(ignore_empty_lines=False),
             convert_options=arrow.ConvertOptions(
                 column_types={name: kinds[kind] for name, kind in table.types.items()},
@@ -272,9 +283,13 @@ def _parse_with_arrow(
     whole = all(
         rows.column(name).null_count == 0 for name in table.where(type="int") if name in rows.column_names
     )
-    if not whole or rows.num_rows != content.count(b"\n") - 1:
+    if not whole or rows.num_rows != lines - 1:
         return None
-    frame: pd.DataFrame = rows.to_pandas(use_threads=rows.num_rows > _FEW_ROWS)
+    # A large table is held only once: its text is dropped, and each column when it is converted.
+    del content
+    frame: pd.DataFrame = rows.to_pandas(
+        use_threads=is_large, split_blocks=is_large, self_destruct=is_large
+    )
     return frame
 
 
@@ -295,16 +310,14 @@ def _check(frame: "pd.DataFrame", column: Column) -> None:
         if len(values) and not -_MOST_WHOLE <= values.min() <= values.max() <= _MOST_WHOLE:
             raise ValueError(f"{column.name} is out of range.")
         return
-    if column.scale > 1:
-        missing = np.isnan(values)
-        if not column.nullable and missing.any():
-            raise ValueError(f"{column.name} is empty.")
-        if not (missing | (np.abs(values) < _MOST_SCALED / column.scale)).all():
-            raise ValueError(f"{column.name} is out of range.")
-    elif column.unit:
-        infinite = np.isinf(values)
-        if infinite.any():
-            frame[column.name] = np.where(infinite, np.nan, values)
+    if column.scale > 1 and not column.nullable and np.isnan(values).any():
+        raise ValueError(f"{column.name} is empty.")
+    # Extremes, without missing values, need no array of flags per column.
+    largest = max(-np.fmin.reduce(values), np.fmax.reduce(values)) if len(values) else 0.0
+    if column.scale > 1 and largest >= _MOST_SCALED / column.scale:
+        raise ValueError(f"{column.name} is out of range.")
+    if column.scale == 1 and column.unit and np.isinf(largest):
+        frame[column.name] = np.where(np.isinf(values), np.nan, values)
 
 
 def _exact_floats() -> dict[str, Any]:

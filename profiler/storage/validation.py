@@ -138,15 +138,20 @@ def rank_doubts(path: Path, meta: Mapping[str, Any], rows: Rows, *, partial: boo
 
 
 def check_samples(
-    path: Path, meta: Mapping[str, Any], samples: "pd.DataFrame", *, partial: bool
+    path: Path, meta: Mapping[str, Any], last: Mapping[str, float], *, partial: bool
 ) -> tuple[str, ...]:
     """Return the domains whose last sample is not what ``run.json`` counted for them in the window.
+
+    Args:
+        path: The run directory.
+        meta: Its ``run.json``.
+        last: Joules of the last sample of each domain.
+        partial: Return domains whose samples end above their total too, instead of raising.
 
     Raises:
         RunDamagedError: A domain's samples end above its total, unless ``partial``.
     """
     counted = domain_joules(meta)
-    last = samples.groupby("domain", sort=False)["energy_joules"].last().to_dict()
     wrong = [
         name for name, joules in counted.items() if not abs(joules - last.get(name, 0.0)) <= _SUM_TOLERANCE
     ]

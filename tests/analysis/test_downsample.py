@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler.analysis.downsample import Stretch, band, power_of, stretches, thinned
+from profiler.storage.reader import by_domain
 
 VALUES = st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=300)
 
@@ -44,7 +45,7 @@ def test_band_of_no_points_is_empty():
 
 
 def samples(*rows):
-    return pd.DataFrame(rows, columns=["time_seconds", "domain", "energy_joules"])
+    return by_domain(pd.DataFrame(rows, columns=["time_seconds", "domain", "energy_joules"]))
 
 
 @given(

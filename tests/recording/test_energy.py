@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from profiler.analysis import window_energy
 from profiler.records import BoardState, Domain, Provenance, Reading
 from profiler.storage.csv_reader import read_table
+from profiler.storage.reader import by_domain
 from profiler.storage.schema import SAMPLES, SPANS, STEPS
 from profiler.storage.writer import RunWriter
 from profiler.testing.replay import Waveform
@@ -69,7 +70,7 @@ def test_joules_of_a_row_are_the_energy_between_its_ends(lengths, period, low):
     columns = ["start_seconds", "end_seconds", "total_joules"]
     rows = pd.concat([steps[columns], spans[columns]]).itertuples(index=False)
     for start, end, joules in rows:
-        found = window_energy.between(samples, domains, edges, start, end)
+        found = window_energy.between(by_domain(samples), domains, edges, start, end)
         assert found.median == pytest.approx(joules, abs=2e-6)
         assert found.low <= found.median <= found.high
 
@@ -83,9 +84,9 @@ def test_parts_of_a_window_add_up_and_are_never_negative(cuts):
         (steps, spans, samples), domains = recorded(Path(folder), [0.31] * 15, wave)
     edges = window_energy.row_edges(steps, spans)
     moments = sorted([0.0, *cuts, 5.0])
-    parts = [window_energy.between(samples, domains, edges, a, b).median for a, b in pairwise(moments)]
+    parts = [window_energy.between(by_domain(samples), domains, edges, a, b).median for a, b in pairwise(moments)]
     assert min(parts) >= 0
-    assert sum(parts) == pytest.approx(window_energy.between(samples, domains, edges, 0.0, 5.0).median)
+    assert sum(parts) == pytest.approx(window_energy.between(by_domain(samples), domains, edges, 0.0, 5.0).median)
 
 
 def test_states_of_a_board_are_in_the_rows_after_their_reading(tmp_path):
