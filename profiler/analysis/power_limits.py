@@ -92,7 +92,9 @@ class _Fit:
 
 def power_limits_of(run: "StoredRun") -> PowerLimits | None:
     """Compare the power limits of a run; None if its limit never changed or was not recorded."""
-    stretches = _stretches(run.samples_by_domain, [name for name, domain in run.domains.items() if domain.billed])
+    stretches = _stretches(
+        run.samples_by_domain, [name for name, domain in run.domains.items() if domain.billed]
+    )
     if len({limit for limit, *_ in stretches}) < FEWEST_VISITS:
         return None
     visits = [visit for stretch in stretches if (visit := _visit(run.steps, *stretch)) is not None]
@@ -149,7 +151,9 @@ def _stretches(
     for name in names:
         if name in samples and "limit_watts" in samples[name]:
             read = samples[name][samples[name]["limit_watts"].notna()]
-            seconds, limits = (read[column].to_numpy(dtype=float) for column in ("time_seconds", "limit_watts"))
+            seconds, limits = (
+                read[column].to_numpy(dtype=float) for column in ("time_seconds", "limit_watts")
+            )
             courses += [(seconds, np.round(limits))] if len(read) else []
     if not courses or len(courses) < len(names):
         return []

@@ -120,7 +120,7 @@ def fit_bins(
     steps: Rate | None = None,
     alternating: bool = False,
 ) -> CurveFit:
-    """Fit a curve that is binned already, such as by a streaming accumulator, with the same result as `fit_curve` on the same points.
+    """Fit a curve that is already binned, with the same result as `fit_curve` on the same points.
 
     Args:
         bins: The accumulator, or the bins of :func:`profiler.forecasting.curve.bin_arrays`.

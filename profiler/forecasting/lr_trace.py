@@ -112,8 +112,7 @@ class RateTrace:
             return
         different = rates[:1] if rates.count(rates[0]) == len(rates) else rates
         known = [rate for rate in different if rate is not None and 0.0 <= rate < math.inf]
-        if known:
-            self.lowest, self.highest = min(self.lowest, min(known)), max(self.highest, max(known))
+        self.lowest, self.highest = min([self.lowest, *known]), max([self.highest, *known])
         # Joules do not decrease, so the next kept point is found by bisection.
         index, least = 0, self.points[-1].joules + self.spacing if self.points else -math.inf
         while (index := bisect_right(joules, least, index)) < len(joules):

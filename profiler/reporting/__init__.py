@@ -95,7 +95,7 @@ def report_of(
     Raises:
         UsageError: The run has no such metric, or the goal is neither ``min`` nor ``max``.
     """
-    from profiler.analysis.curve import trainings
+    from profiler.analysis.curve import learning_rate_trace, trainings
     from profiler.emissions import read_prices
     from profiler.reporting.details import details_of
     from profiler.reporting.metrics import metrics_of
@@ -104,10 +104,11 @@ def report_of(
     from profiler.reporting.waste import waste_lines
 
     summary, prices = run.summary(), prices or read_prices(run.meta)
-    found, note = metrics_of(run, targets, metric, goal)
+    trace = learning_rate_trace(run)
+    found, note = metrics_of(run, trace, targets, metric, goal)
 
     def examine() -> "Details":
-        return details_of(run, summary, found, prices)
+        return details_of(run, summary, found, prices, trace)
 
     (first, fit), *_ = found
     known = {} if fit is None else {trainings(run)[-1]: fit}

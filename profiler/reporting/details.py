@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from profiler.analysis import phase_energy
 from profiler.analysis.breakdown import parts_of
-from profiler.analysis.curve import learning_rate_trace, metric_points
+from profiler.analysis.curve import metric_points
 from profiler.analysis.device_energy import pieces_of
 from profiler.analysis.downsample import (
     Band,
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from profiler.forecasting import CurveFit
     from profiler.forecasting.anneal import AnnealOption
     from profiler.forecasting.inverse import Inverse
+    from profiler.forecasting.lr_trace import RateTrace
     from profiler.reporting.records import MetricReport
     from profiler.storage.reader import StoredRun
 
@@ -45,6 +46,7 @@ def details_of(
     summary: Summary,
     curves: "Sequence[tuple[MetricReport, CurveFit | None]]",
     prices: "Prices",
+    trace: "RateTrace",
 ) -> Details:
     """Compute the details of a recorded run.
 
@@ -53,6 +55,7 @@ def details_of(
         summary: Its totals.
         curves: Its metrics, each with its fit; None where that is refused.
         prices: Prices of a kilowatt-hour.
+        trace: Its learning rate.
     """
     steps, spans = run.steps, run.spans
     billed = [domain.name for domain in run.domains.values() if domain.billed]
@@ -68,16 +71,15 @@ def details_of(
         learning_rate=_learning_rate(steps),
         overhead=_overhead(run.meta.get("overhead") or {}, summary),
         throttling=throttling_of(run, summary.window_seconds),
-        anneals=_anneals(run, curves[0][1]) if curves else (),
+        anneals=_anneals(run, curves[0][1], trace) if curves else (),
     )
 
 
-def _anneals(run: "StoredRun", fit: "CurveFit | None") -> "tuple[AnnealOption, ...]":
+def _anneals(run: "StoredRun", fit: "CurveFit | None", trace: "RateTrace") -> "tuple[AnnealOption, ...]":
     if fit is None:
         return ()
     from profiler.forecasting.anneal import anneal_options
 
-    trace = learning_rate_trace(run)
     is_constant = not trace.varies and math.isfinite(trace.lowest)
     budget = Budget.from_run_json(run.meta).energy_joules
     return anneal_options(fit, budget_joules=budget, is_constant=is_constant)

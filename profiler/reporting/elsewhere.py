@@ -50,7 +50,8 @@ def elsewhere_of(
     """
     here, there = step_cost(run, "run"), step_cost(probe, "probe")
     unchecked = check_same_work(run, probe)
-    (first, _), *_ = metrics_of(run, targets, metric, goal)[0]
+    trace = learning_rate_trace(run)
+    (first, _), *_ = metrics_of(run, trace, targets, metric, goal)[0]
     summary, prices = run.summary(), prices or Prices()
     names = run_names([run, probe])
     if names[0] == names[1]:
@@ -59,7 +60,6 @@ def elsewhere_of(
         _outside(summary.training_joules, summary.step_joules),
         _outside(summary.training_seconds, summary.step_seconds),
     )
-    trace = learning_rate_trace(run)
     outlook = first.outlook
     shown = _shown(outlook) if outlook is not None else ()
     return Elsewhere(

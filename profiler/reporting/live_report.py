@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from profiler.analysis.curve import learning_rate_trace
 from profiler.emissions import read_prices
 from profiler.merging.follow import Follower, LatestPower, latest_power
 from profiler.records import Status
@@ -134,7 +135,7 @@ class Watch:
         is_time = points != self._points and (is_over or self._clock() >= self._next_fit)
         if self._forecast is None or is_time:
             self._points, began = points, self._work()
-            found, note = metrics_of(run, (), self._metric, self._goal)
+            found, note = metrics_of(run, learning_rate_trace(run), (), self._metric, self._goal)
             (known, fit), *_ = found
             self._forecast = _Forecast(
                 found=found,

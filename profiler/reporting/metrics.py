@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from profiler.analysis.curve import fit_metric, learning_rate_trace, metric_points
+from profiler.analysis.curve import fit_metric, metric_points
 from profiler.budget import Budget
 from profiler.errors import ForecastRefusedError
 from profiler.records import CurveState
@@ -13,6 +13,7 @@ from profiler.reporting.records import MetricReport, Outlook
 
 if TYPE_CHECKING:
     from profiler.forecasting import CurveFit
+    from profiler.forecasting.lr_trace import RateTrace
     from profiler.storage.reader import StoredRun
 
 MOST_FITTED = 8
@@ -59,12 +60,17 @@ def fitted_metric(
 
 
 def metrics_of(
-    run: "StoredRun", targets: Sequence[float] = (), metric: str | None = None, goal: str | None = None
+    run: "StoredRun",
+    trace: "RateTrace",
+    targets: Sequence[float] = (),
+    metric: str | None = None,
+    goal: str | None = None,
 ) -> tuple[Found, str]:
     """Fit the loss and every logged metric.
 
     Args:
         run: The run.
+        trace: Its :func:`profiler.analysis.curve.learning_rate_trace`.
         targets: Levels of the headline's metric to price.
         metric: The headline's metric, where the user names it.
         goal: Its direction, where the user states it.
@@ -78,7 +84,6 @@ def metrics_of(
     names = [str(name) for name in run.metrics["name"].unique() if name != LOSS]
     chosen = headline(names, metric, goal)
     ordered = dict.fromkeys((chosen.name, LOSS, *names))
-    trace = learning_rate_trace(run)
     found: Found = []
     for number, name in enumerate(ordered):
         asked = tuple(dict.fromkeys(targets)) if name == chosen.name else ()
@@ -90,7 +95,13 @@ def metrics_of(
 
 
 def _metric(
-    run: "StoredRun", trace: Any, name: str, goal: str | None, asked: Sequence[float], *, is_fitted: bool
+    run: "StoredRun",
+    trace: "RateTrace",
+    name: str,
+    goal: str | None,
+    asked: Sequence[float],
+    *,
+    is_fitted: bool,
 ) -> "tuple[MetricReport, CurveFit | None]":
     values = metric_points(run, name)[1].dropna()
     last = float(values.iloc[-1]) if len(values) else None

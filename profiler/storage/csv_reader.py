@@ -287,9 +287,7 @@ def _parse_with_arrow(
         return None
     # A large table is held only once: its text is dropped, and each column when it is converted.
     del content
-    frame: pd.DataFrame = rows.to_pandas(
-        use_threads=is_large, split_blocks=is_large, self_destruct=is_large
-    )
+    frame: pd.DataFrame = rows.to_pandas(use_threads=is_large, split_blocks=is_large, self_destruct=is_large)
     return frame
 
 

@@ -188,7 +188,7 @@ def test_other_schedules_are_not_guessed(rates):
     assert trace.guess() is None
 
 
-@pytest.mark.parametrize("rates", [[0.1], [0.2, 0.1], [None], [math.nan], [-1.0]])
+@pytest.mark.parametrize("rates", [[0.1], [0.2, 0.1], [None], [math.nan], [-1.0], [0.2, None, 0.1]])
 def test_columns_of_steps_agree_with_single_steps(rates):
     joules = np.cumsum(np.random.default_rng(0).exponential(size=3 * LIMIT)).tolist()
     cycle = [rates[k % len(rates)] for k in range(len(joules))]

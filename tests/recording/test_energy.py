@@ -84,9 +84,13 @@ def test_parts_of_a_window_add_up_and_are_never_negative(cuts):
         (steps, spans, samples), domains = recorded(Path(folder), [0.31] * 15, wave)
     edges = window_energy.row_edges(steps, spans)
     moments = sorted([0.0, *cuts, 5.0])
-    parts = [window_energy.between(by_domain(samples), domains, edges, a, b).median for a, b in pairwise(moments)]
+    parts = [
+        window_energy.between(by_domain(samples), domains, edges, a, b).median for a, b in pairwise(moments)
+    ]
     assert min(parts) >= 0
-    assert sum(parts) == pytest.approx(window_energy.between(by_domain(samples), domains, edges, 0.0, 5.0).median)
+    assert sum(parts) == pytest.approx(
+        window_energy.between(by_domain(samples), domains, edges, 0.0, 5.0).median
+    )
 
 
 def test_states_of_a_board_are_in_the_rows_after_their_reading(tmp_path):
