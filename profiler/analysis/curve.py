@@ -54,7 +54,8 @@ def metric_points(
     """
     steps = _steps_of(run, training)
     if metric == "loss":
-        seen = steps[steps["loss"].notna() | (steps["nonfinite_count"] > 0)]
+        columns = ["loss", "nonfinite_count", "step_count", "cumulative_joules", "total_joules"]
+        seen = steps[columns][steps["loss"].notna() | (steps["nonfinite_count"] > 0)]
         weights = (seen["step_count"] - seen["nonfinite_count"]).clip(lower=1).astype("float64")
         return seen["cumulative_joules"] - seen["total_joules"] / 2, seen["loss"], weights
     chosen = run.metrics[run.metrics["name"] == metric]
@@ -114,12 +115,16 @@ def fit_metric(
         ForecastRefusedError: The curve has no finite point.
         UsageError: There is no such metric or training.
     """
+    import numpy as np
+
     from profiler.forecasting import fit_bins, fit_curve
     from profiler.forecasting.curve import bin_arrays
 
     points = [column.to_numpy() for column in metric_points(run, metric, training)]
-    origin, steps = trace.origin_joules, run.steps[run.steps["cumulative_joules"].notna()]
-    options.setdefault("steps", (steps["cumulative_joules"].to_numpy(), steps["step"].to_numpy()))
+    origin = trace.origin_joules
+    joules, numbers = (run.steps[name].to_numpy() for name in ("cumulative_joules", "step"))
+    metered = ~np.isnan(joules)
+    options.setdefault("steps", (joules[metered], numbers[metered]))
     if metric == "loss":
         options.setdefault("alternating", _is_alternating(run))
     given = not options.keys().isdisjoint(("learning_rate", "planned_learning_rate"))
