@@ -165,11 +165,11 @@ def thinned(x: "Array", y: "Array", *, pieces: int = PIECES, at: "Array | None" 
         return Series(x=floats(x), y=floats(y))
     piece = np.minimum((at - at[0]) / (at[-1] - at[0]) * pieces, pieces - 1).astype(int)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(piece)) + 1, [len(piece)]]).tolist()
-    kept: set[int] = set()
+    ends: set[int] = set()
     for first, end in pairwise(starts):
         part = y[first:end]
-        kept |= {first, first + int(part.argmin()), end - 1 - int(part[::-1].argmax()), end - 1}
-    chosen = np.array(sorted(kept))
+        ends |= {first, first + int(part.argmin()), end - 1 - int(part[::-1].argmax()), end - 1}
+    chosen = np.array(sorted(ends))
     return Series(x=floats(x[chosen]), y=floats(y[chosen]))
 
 

@@ -140,13 +140,13 @@ def fit_bins(
         UsageError: An argument is invalid.
     """
     metric = declared(goal, best, lower_bound)
-    fine = bins
     if isinstance(bins, CurveBins):
-        fine, origin_joules = from_stream(bins), bins.origin_joules
+        origin_joules = bins.origin_joules
+        bins = from_stream(bins)
     schedule = _schedule(learning_rate, planned_learning_rate, origin_joules)
     context = _context(metric, lower_bound, level, priors, schedule, origin=origin_joules)
     context = replace(context, step_at=_steps(steps), alternating=alternating)
-    return _fit(as_errors(fine, metric.best), context)
+    return _fit(as_errors(bins, metric.best), context)
 
 
 def with_constant_rate(fit: CurveFit) -> CurveFit:
