@@ -122,7 +122,7 @@ def fit_metric(
 
     points = [column.to_numpy() for column in metric_points(run, metric, training)]
     origin = trace.origin_joules
-    joules, numbers = (run.steps[name].to_numpy() for name in ("cumulative_joules", "step"))
+    joules, numbers = run.steps["cumulative_joules"].to_numpy(dtype=float), run.steps["step"].to_numpy()
     metered = ~np.isnan(joules)
     options.setdefault("steps", (joules[metered], numbers[metered]))
     if metric == "loss":
