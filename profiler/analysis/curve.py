@@ -69,6 +69,16 @@ def metric_points(
     return chosen["cumulative_joules"], chosen["value"], chosen["value"] * 0.0 + 1.0
 
 
+def last_value(run: "StoredRun", metric: str = "loss") -> float | None:
+    """Return the value of a metric that was recorded last, NaN or infinity included; None before the first one.
+
+    Raises:
+        UsageError: The run has no such metric.
+    """
+    values = metric_points(run, metric)[1]
+    return float(values.iloc[-1]) if len(values) else None
+
+
 def learning_rate_trace(run: "StoredRun", training: int | None = None) -> RateTrace:
     """Return the learning rate of a training over joules, recorded and planned; of the last one by default."""
     # The plan describes the scheduler at work when the recording stopped.

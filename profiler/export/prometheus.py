@@ -227,7 +227,7 @@ FAMILIES = (
     Family("gco2e_grams", "Grams of CO2 equivalent.", (), lambda one: [((), one.gco2e)], True),
     Family("budget_used_ratio", "Used part of the energy budget.", (), _budget_used),
     Family(
-        "level", "Smoothed level of each metric.", ("metric",),
+        "level", "Level of each metric: smoothed where it is fitted, else its last value.", ("metric",),
         lambda one: [((name,), level) for name, level in one.levels.items()],
     ),
     Family(

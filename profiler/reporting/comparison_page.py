@@ -82,7 +82,7 @@ def _runs(comparison: "Comparison", names: list[str]) -> Table:
         rows.append((name, *_facts(line), *([", ".join(cost) or text.ABSENT] if has_costs else []), *prices))
     return Table(
         caption=f"Energy of each run, and with which it reached each {metric}; * the cheapest",
-        head=("run", "status", "energy", f"last {metric}", *(["cost"] if has_costs else []), *heads),
+        head=("run", "status", "energy", f"{metric} level", *(["cost"] if has_costs else []), *heads),
         rows=tuple(rows),
     )
 

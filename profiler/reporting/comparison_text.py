@@ -67,7 +67,7 @@ def _why(comparison: "Comparison") -> Iterator[str]:
 def _table(comparison: "Comparison") -> Iterator[str]:
     shown = comparison.milestones[-_MOST_PRICES:]
     heads = [f"to {text.level(milestone.loss)}" for milestone in shown]
-    yield _row("run", "joules", text.shortened(f"last {comparison.metric}", _LAST - 1), *heads)
+    yield _row("run", "joules", "level", *heads)
     for index, line in enumerate(comparison.runs):
         prices = [price(milestone, index) for milestone in shown]
         joules = text.ABSENT if line.joules is None else format_joules(line.joules)

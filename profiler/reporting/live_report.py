@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.analysis.curve import learning_rate_trace
+from profiler.analysis.curve import last_value
 from profiler.emissions import read_prices
 from profiler.merging.follow import Follower, LatestPower, latest_power
 from profiler.records import Status
@@ -34,7 +35,7 @@ class View:
         report: Its report at this moment.
         chart: The curve, for renderers that draw; None where it was not requested or there is no forecast.
         watts: Power of each counted domain at its last reading.
-        loss: The last loss; None before the first.
+        loss: The loss that was recorded last, NaN included; None before the first.
         forecast_age_seconds: Time since the forecast in the report was computed.
         is_over: True if the run has ended.
     """
@@ -110,13 +111,12 @@ class Watch:
             note=forecast.note,
             prices=read_prices(run.meta),
         )
-        losses = run.steps["loss"].dropna()
         return View(
             run=run,
             report=report,
             chart=forecast.chart,
             watts=last_watts(run),
-            loss=float(losses.iloc[-1]) if len(losses) else None,
+            loss=last_value(run),
             forecast_age_seconds=self._clock() - forecast.at_seconds,
             is_over=is_over,
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from profiler.analysis.curve import fit_metric, metric_points
+from profiler.analysis.curve import fit_metric, last_value, metric_points
 from profiler.budget import Budget
 from profiler.errors import ForecastRefusedError
 from profiler.records import CurveState
@@ -104,7 +104,7 @@ def _metric(
     is_fitted: bool,
 ) -> "tuple[MetricReport, CurveFit | None]":
     values = metric_points(run, name)[1].dropna()
-    last = float(values.iloc[-1]) if len(values) else None
+    last = last_value(run, name)
     best = best_of(name, float(values.max())) if goal == "max" and len(values) else None
     refused = ""
     if goal is None:

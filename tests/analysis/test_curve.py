@@ -8,6 +8,8 @@ from profiler import load_run
 from profiler.analysis import curve
 from profiler.errors import UsageError
 from profiler.records import CurveState
+from profiler.reporting import report_of
+from profiler.reporting.live_report import Watch
 from tests.support.runs import write_run
 
 
@@ -58,3 +60,19 @@ def test_diverged_run_names_the_step(tmp_path):
 def test_optimizers_that_take_turns_in_many_steps_have_no_common_loss(run, count, state):
     run.meta["alternating_steps"] = count
     assert run.fit().state is state
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_the_last_value_of_a_metric_may_be_no_number(tmp_path, value):
+    """The live view and the report show the same one: an older number would hide that the run diverged."""
+    path = write_run(
+        tmp_path / "run",
+        steps=100,
+        loss=lambda step: 1.0 + 3.0 / step if step < 95 else value,
+        metrics=[(50, "val_loss", 2.0), (99, "val_loss", value)],
+    )
+    run = load_run(path)
+    assert not math.isfinite(curve.last_value(run))
+    assert not math.isfinite(curve.last_value(run, "val_loss"))
+    assert not math.isfinite(Watch(path).poll().loss)
+    assert [math.isfinite(one.last) for one in report_of(run).metrics] == [False, False]

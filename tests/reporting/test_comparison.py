@@ -25,7 +25,7 @@ a model with a very long name alone reached loss 2.10, with 95.0 kJ (probability
   > 99 %).
 The probabilities include a spread of 7 % between seeds, as given.
 
-run                      joules last loss     to 3.700     to 2.100
+run                      joules     level     to 3.700     to 2.100
 small                   20.8 kJ     2.361    1.19 kJ *  not reached
 a model wit… long name   181 kJ     1.968  < 4.52 kJ      95.0 kJ *
 short                         -         -            -            -
