@@ -13,10 +13,18 @@ import sys
 import threading
 import weakref
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 _ENDED = -1
 """Key of the largest size among the trainings whose optimizers are gone."""
+
+
+class _Known(NamedTuple):
+    """A parameter, its training, and the elements that it adds to it; 0 while it only took part in the loss."""
+
+    parameter: weakref.ref[Any]
+    training: int
+    size: int | None = 0
 
 
 class Trainings:
@@ -29,7 +37,7 @@ class Trainings:
     def reset(self) -> None:
         """Start a new recording."""
         self._count = 0
-        self._parameters: dict[int, tuple[weakref.ref[Any], int]] = {}
+        self._parameters: dict[int, _Known] = {}
         self._optimizers: dict[int, list[weakref.ref[Any]]] = {}
         self._sizes: dict[int, int | None] = {}
 
@@ -73,7 +81,8 @@ class Trainings:
         """Assign parameters to a training because they took part in its loss."""
         with self._lock:
             for parameter in parameters:
-                self._parameters[id(parameter)] = weakref.ref(parameter), index
+                if self._training_of(parameter) != index:
+                    self._parameters[id(parameter)] = _Known(weakref.ref(parameter), index)
 
     def knows(self, parameter: Any) -> bool:
         """Return whether a parameter belongs to a training."""
@@ -86,7 +95,7 @@ class Trainings:
 
     def _forget_ended(self) -> None:
         """Drop what is gone, because a program may train a new model in each of many steps, as in Reptile."""
-        self._parameters = {key: one for key, one in self._parameters.items() if one[0]() is not None}
+        self._parameters = {key: one for key, one in self._parameters.items() if one.parameter() is not None}
         self._optimizers = {
             index: ones for index, ones in self._optimizers.items() if any(one() is not None for one in ones)
         }
@@ -101,14 +110,21 @@ class Trainings:
         existing = [one for one in self._optimizers.get(index, ()) if one() is not None]
         self._optimizers[index] = [*existing, weakref.ref(optimizer)]
         for parameter in _parameters(optimizer):
-            if self._training_of(parameter) != index:
-                size, known = _size(parameter), self._sizes.get(index, 0)
-                self._sizes[index] = None if size is None or known is None else known + size
-            self._parameters[id(parameter)] = weakref.ref(parameter), index
+            self._parameters[id(parameter)] = _Known(weakref.ref(parameter), index, _size(parameter))
+        # The largest number at any one time: a partner that is made anew in each step is not added each time.
+        largest, present = self._sizes.get(index, 0), self._present_size(index)
+        self._sizes[index] = None if largest is None or present is None else max(largest, present)
+
+    def _present_size(self, index: int) -> int | None:
+        members = (one for one in self._parameters.values() if one.training == index)
+        sizes = [one.size for one in members if one.parameter() is not None]
+        return None if None in sizes else sum(size or 0 for size in sizes)
 
     def _training_of(self, parameter: Any) -> int | None:
         found = self._parameters.get(id(parameter))
-        return found[1] if found is not None and found[0]() is parameter else None  # ids are reused
+        return (
+            found.training if found is not None and found.parameter() is parameter else None
+        )  # ids are reused
 
 
 def _size(parameter: Any) -> int | None:

@@ -18,6 +18,7 @@ from profiler.cli.watch_snapshot import Latest
 from profiler.cli.watch_web import Server
 from profiler.reporting import figures
 from profiler.reporting.live_report import Watch
+from profiler.reporting.templating import render_template
 from tests.support.growing_run import GrowingRun
 
 NAME = "</script><script>alert(1)</script>\n\x1b[31m=cmd"
@@ -102,7 +103,8 @@ FILES = {
 def test_resources_carry_the_security_headers(server, path, kind, name):
     answer, content = ask(server, path)
     assert (answer.status, answer.headers["Content-Type"]) == (200, f"{kind}; charset=utf-8")
-    assert content.strip() == files("profiler.reporting").joinpath(name).read_bytes().strip()
+    source = files("profiler.reporting").joinpath(name).read_bytes()
+    assert content.strip() == (render_template("watch.html").encode() if path == "/" else source).strip()
     policy = answer.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; script-src 'self';")
     assert "http" not in policy

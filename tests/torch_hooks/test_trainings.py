@@ -2,6 +2,7 @@
 
 import math
 import threading
+from copy import deepcopy
 
 import pytest
 import torch
@@ -164,6 +165,53 @@ def test_memory_does_not_grow_with_models_that_are_gone(record):
         sizes = [len(one) for one in (trainings._optimizers, trainings._sizes, trainings._parameters)]
         assert max(*sizes, len(detector._optimizers), len(detector._probes._probes)) < 100
     assert count in {size_of(outer), 2 * size_of(outer)}
+
+
+def joint(model, partner):
+    """One loss, two optimizers: the parameters of the second took part in the loss before they are classified."""
+    optimizers = [sgd(model), sgd(partner)]
+    for _ in range(STEPS):
+        for optimizer in optimizers:
+            optimizer.zero_grad()
+        (loss_of(model) + loss_of(partner)).backward()
+        for optimizer in optimizers:
+            optimizer.step()
+
+
+def in_turns(model, partner):
+    optimizers = [(one, sgd(one)) for one in (model, partner)]
+    for _ in range(STEPS):
+        for one, optimizer in optimizers:
+            update(one, optimizer)
+
+
+def made_anew(model, partner):
+    """The partner of each step is a new copy, as the adapted model of meta-learning is."""
+    optimizer = sgd(model)
+    for _ in range(STEPS):
+        copy = deepcopy(partner)
+        inner = sgd(copy)
+        for one in (optimizer, inner):
+            one.zero_grad()
+        (loss_of(model) + loss_of(copy)).backward()
+        for one in (optimizer, inner):
+            one.step()
+
+
+def one_model(model, partner):
+    optimizers = [sgd(model), sgd(model)]
+    for _ in range(STEPS):
+        for optimizer in optimizers:
+            update(model, optimizer)
+
+
+@pytest.mark.parametrize(("loop", "partners"), [(joint, 1), (in_turns, 1), (made_anew, 1), (one_model, 0)])
+def test_each_parameter_of_partners_counts_once(record, loop, partners):
+    model, partner = network(), network()
+    with record():
+        loop(model, partner)
+        count = hook_manager().parameter_count
+    assert count == size_of(model) + partners * size_of(partner)
 
 
 def size_of(model):
