@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profiler.analysis.curve import learning_rate_trace
-from profiler.analysis.curve import last_value
+from profiler.analysis.curve import last_value, learning_rate_trace
 from profiler.emissions import read_prices
 from profiler.merging.follow import Follower, LatestPower, latest_power
 from profiler.records import Status
