@@ -39,6 +39,7 @@ class SpanSums:
     modelled: float = 0.0
     variance: float = 0.0
     is_metered: bool = False
+    overlapping: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -148,6 +149,7 @@ class RankSums:
         )
         one.first_seconds = min(one.first_seconds, row["start_seconds"] + start)
         one.seconds += row["end_seconds"] - row["start_seconds"]
+        one.overlapping = max(one.overlapping, row["overlapping"])
         if row["total_joules"] == row["total_joules"]:
             one.is_metered = True
             one.joules += round(row["total_joules"] * MICROJOULES_PER_JOULE)
@@ -250,7 +252,7 @@ class _Layout:
                 "kind": kind, "total_joules": one.joules / MICROJOULES_PER_JOULE if is_metered else None,
                 "modelled_joules": one.modelled / MICROJOULES_PER_JOULE if is_metered else None,
                 "cumulative_joules": spent / MICROJOULES_PER_JOULE if is_metered or spent else None,
-                "uncertainty_joules": one.variance**0.5 if is_metered else None,
+                "uncertainty_joules": one.variance**0.5 if is_metered else None, "overlapping": one.overlapping,
             })  # fmt: skip
             start = end
         return rows

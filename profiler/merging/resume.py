@@ -141,7 +141,7 @@ def _span(
 
     row = dict.fromkeys(SPANS.columns) | {
         "start_seconds": start, "end_seconds": end, "kind": kind, "total_joules": joules,
-        "cumulative_joules": cumulative,
+        "cumulative_joules": cumulative, "overlapping": 0,
     }  # fmt: skip
     return pd.DataFrame([row]).astype(dict.fromkeys(SPANS.where(type="float"), "float64"))
 
@@ -236,11 +236,11 @@ def _as_spans(lost: "pd.DataFrame") -> "pd.DataFrame":
     spans = groups.agg(**{
         name: (name, {"edges": "max"}.get(column.over_steps, column.over_steps))
         for column in SPANS.schema
-        if (name := column.name) != "kind" and column.over_steps != "sum"
+        if (name := column.name) in lost and column.over_steps != "sum"
     })  # fmt: skip
     for name in SPANS.where(over_steps="sum"):
         spans[name] = groups[name].sum(min_count=1).round(6)
-    return spans.assign(kind=LOST)[columns].reset_index(drop=True)
+    return spans.assign(kind=LOST, overlapping=0)[columns].reset_index(drop=True)
 
 
 def _by_time(spans: "pd.DataFrame") -> "pd.DataFrame":

@@ -190,6 +190,7 @@ class RowBuilder:
             start_seconds=tile.start_ns - self._start_ns, end_seconds=tile.end_ns - self._start_ns, kind=tile.label,
             total_joules=shares.total[0], modelled_joules=shares.modelled[0],
             cumulative_joules=shares.cumulative[0], uncertainty_joules=shares.sigma_joules[0],
+            overlapping=int(tile.overlaps),
         )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ import time
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from profiler.recording.inbox import Inbox, LoggedValue
+from profiler.recording.inbox import Inbox, LoggedValue, PhaseChange
 from profiler.recording.rate_limit import RateLimit
 from profiler.recording.warning_log import WarningLog
 from profiler.torch_hooks.async_scalars import ScalarReader
@@ -44,7 +44,7 @@ class Annotations:
         self._phase_limit = RateLimit()
         self._value_limits: dict[str, RateLimit] = {}
         self._open: list[OpenPhase] = []
-        self._announced: OpenPhase | None = None
+        self._announced: tuple[OpenPhase | None, bool] = None, False
         self._lock = threading.Lock()
         self.overlapping: set[str] = set()
 
@@ -101,9 +101,19 @@ class Annotations:
     def _announce(self, now_ns: int) -> None:
         """Report the phase that time counts for from now on, if it has changed."""
         counted = self._counted()
-        if counted is not self._announced:
-            self._announced = counted
-            self._inbox.phases.append((now_ns, counted.name if counted is not None else ""))
+        state = counted, self._has_others(counted)
+        if state != self._announced:
+            self._announced = state
+            name = counted.name if counted is not None else ""
+            self._inbox.phases.append(PhaseChange(now_ns, name, overlaps=state[1]))
+
+    def _has_others(self, counted: OpenPhase | None) -> bool:
+        """Return whether a phase is open that does not contain the counted one."""
+        containing = 0
+        while counted is not None:
+            containing += 1
+            counted = self._first_open(counted.around)
+        return len(self._open) > containing
 
     def _counted(self) -> OpenPhase | None:
         """Return the phase opened first, or the innermost inside it: of several side by side, the one opened first."""

@@ -2,6 +2,7 @@
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from profiler.torch_hooks.events import PendingScalar, StepEvent
 
@@ -20,6 +21,20 @@ class LoggedValue:
     value: float | PendingScalar
 
 
+class PhaseChange(NamedTuple):
+    """Change of the user's phase that time counts for; empty for none.
+
+    Attributes:
+        time_ns: Time of the change.
+        name: The phase from then on.
+        overlaps: True if phases of other tasks or threads are open beside it.
+    """
+
+    time_ns: int
+    name: str
+    overlaps: bool
+
+
 @dataclass(slots=True, kw_only=True)
 class Inbox:
     """Step events, phase changes and logged values that the recorder has not read yet.
@@ -29,7 +44,7 @@ class Inbox:
     """
 
     events: deque[StepEvent] = field(default_factory=lambda: deque(maxlen=_CAPACITY))
-    phases: deque[tuple[int, str]] = field(default_factory=lambda: deque(maxlen=_CAPACITY))
+    phases: deque[PhaseChange] = field(default_factory=lambda: deque(maxlen=_CAPACITY))
     metrics: deque[LoggedValue] = field(default_factory=lambda: deque(maxlen=_CAPACITY))
 
     @property

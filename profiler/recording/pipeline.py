@@ -200,7 +200,8 @@ class Pipeline:
         self.overflowed |= self._inbox.overflows
         steps = self._assembler.finished_steps(now_ns, final=final)
         while self._inbox.phases:
-            self._segmenter.add_phase(*self._inbox.phases.popleft())
+            change = self._inbox.phases.popleft()
+            self._segmenter.add_phase(change.time_ns, change.name, overlaps=change.overlaps)
         while self._assembler.evaluations:
             time_ns, begins = self._assembler.evaluations.popleft()
             self._segmenter.add_evaluation(time_ns, begins=begins)

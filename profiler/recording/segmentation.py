@@ -35,12 +35,16 @@ EMPTY_KINDS = {"setup", "stall", "teardown"}
 
 
 class Tile(NamedTuple):
-    """A piece of the window: a step, or a span of some kind. Times in monotonic nanoseconds."""
+    """A piece of the window: a step, or a span of some kind. Times in monotonic nanoseconds.
+
+    A span overlaps if phases of other tasks or threads were open in it too.
+    """
 
     start_ns: int
     end_ns: int
     label: str
     step: Step | None = None
+    overlaps: bool = False
 
     @property
     def seen_ns(self) -> int:
@@ -59,6 +63,7 @@ class _Change(NamedTuple):
     time_ns: int
     label: str
     is_user: bool
+    overlaps: bool = False
 
 
 class Segmenter:
@@ -70,11 +75,12 @@ class Segmenter:
         self._changes: list[_Change] = []
         self._leads: deque[int] = deque(maxlen=_REMEMBERED)
         self._durations: deque[int] = deque(maxlen=_REMEMBERED)
-        self._started = False
+        self._started = self._overlaps = False
 
-    def add_phase(self, time_ns: int, label: str) -> None:
+    def add_phase(self, time_ns: int, label: str, *, overlaps: bool = False) -> None:
         """Set the user's phase from ``time_ns`` on; empty for none."""
-        insort(self._changes, _Change(time_ns, label, is_user=True), key=attrgetter("time_ns"))
+        change = _Change(time_ns, label, is_user=True, overlaps=overlaps)
+        insort(self._changes, change, key=attrgetter("time_ns"))
 
     def add_evaluation(self, time_ns: int, *, begins: bool) -> None:
         """Record the start or end of a detected evaluation."""
@@ -92,7 +98,7 @@ class Segmenter:
             self._leads.append(lead)
         self._durations.append(end - self._cursor)
         label = self._user_phase or self._detected_phase
-        tiles.append(_NEW(Tile, (self._cursor, end, label, step)))
+        tiles.append(_NEW(Tile, (self._cursor, end, label, step, False)))
         self._cursor, self._started = end, True
         return tiles
 
@@ -114,7 +120,7 @@ class Segmenter:
 
     def _span(self, end_ns: int, label: str, kind: str = "stall") -> Tile:
         name = label or (kind if self._started else "setup")
-        tile = Tile(start_ns=self._cursor, end_ns=end_ns, label=name)
+        tile = Tile(start_ns=self._cursor, end_ns=end_ns, label=name, overlaps=self._overlaps)
         self._cursor = end_ns
         return tile
 
@@ -133,14 +139,14 @@ class Segmenter:
         tiles = []
         while self._changes and self._changes[0].time_ns <= until_ns:
             change = self._changes.pop(0)
-            time_ns, before = min(change.time_ns, end_ns), self._label
+            time_ns, before, overlaps = min(change.time_ns, end_ns), self._label, self._overlaps
             if change.is_user:
-                self._user_phase = change.label
+                self._user_phase, self._overlaps = change.label, change.overlaps
             else:
                 self._detected_phase = change.label
             is_cut = change.time_ns <= work_ns and (change.is_user or self._label != before)
             if is_cut and time_ns - self._cursor >= _SHORT_NS:
-                tiles.append(self._span(time_ns, before))
+                tiles.append(self._span(time_ns, before)._replace(overlaps=overlaps))
         return tiles
 
     def _cut_stall(self, lead: int) -> list[Tile]:

@@ -77,7 +77,11 @@ def _status(report: "Report") -> str:
         outlook = report.outlook
         goal, step = ("min", None) if outlook is None else (outlook.goal, outlook.diverged_step)
         parts.append(text.curve_state(report.state, report.metric, goal, step))
-    parts.append(text.measured(report.measured_share, incomplete=summary.is_incomplete))
+    parts.append(
+        text.measured(
+            report.measured_share, incomplete=summary.is_incomplete, missing_ranks=summary.missing_ranks
+        )
+    )
     return ", ".join(parts)
 
 

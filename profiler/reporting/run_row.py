@@ -15,7 +15,7 @@ from profiler.reporting.metric_choice import headline
 from profiler.reporting.model import cost_of, energy_of
 from profiler.storage.quick_summary import quick_summary_of
 from profiler.storage.reader import StoredRun
-from profiler.storage.schema import CONFIG, HARDWARE, RESUMED, TOTALS
+from profiler.storage.schema import CONFIG, HARDWARE, MISSING_RANKS, RESUMED, TOTALS
 from profiler.units import format_joules, format_seconds, significant
 from profiler.work import PARAMETERS, read_work
 from profiler.work import SECTION as WORK
@@ -23,6 +23,7 @@ from profiler.work import SECTION as WORK
 COLUMNS = (
     "name", "directory", "status", "started_at", "age_seconds", "steps", "joules", "joules_low", "joules_high", "kwh",
     "gco2e", "cost", "metric", "level", "measured_share", "window_seconds", "parameters", "boards", "processor",
+    "incomplete", "missing_ranks",
 )  # fmt: skip
 GROUPS = ("config", "metrics", "work")
 """Groups of values with names of their own: settings, last levels of metrics, and totals of the units of work."""
@@ -74,6 +75,7 @@ def row_of(run: StoredRun, prices: Prices) -> RunRow:
     started = str(run.meta.get("started_at", ""))
     hardware: Mapping[str, Any] = run.meta.get(HARDWARE) or {}
     work = read_work(run.meta, summary.steps, is_continued=RESUMED in run.meta)
+    ranks = run.meta.get(MISSING_RANKS, 0)
     return RunRow(
         columns={
             "name": str(run.meta.get("name", "")),
@@ -95,6 +97,8 @@ def row_of(run: StoredRun, prices: Prices) -> RunRow:
             "parameters": (run.meta.get(WORK) or {}).get(PARAMETERS),
             "boards": _boards(hardware.get("boards") or {}),
             "processor": hardware.get("processor"),
+            "incomplete": bool(summary.missing or ranks),
+            "missing_ranks": ranks,
         },
         groups={
             "config": dict(run.meta.get(CONFIG) or {}),
@@ -140,9 +144,14 @@ def cells_of(row: RunRow) -> tuple[str, ...]:
         "" if joules is None else f"{format_joules(joules)}{_spread(columns)}",
         "" if columns["kwh"] is None else significant(columns["kwh"]),
         "" if level is None else _shortened(f"{columns['metric']} {significant(level, 4)}"),
-        "" if share is None else text.percent(share),
+        "" if share is None else _measured(share, columns),
         _one_line(display_path(columns["directory"])),
     )
+
+
+def _measured(share: float, columns: dict[str, Any]) -> str:
+    mark = f", {text.incompleteness(columns['missing_ranks'])}" if columns["incomplete"] else ""
+    return f"{text.percent(share)}{mark}"
 
 
 def _spread(columns: dict[str, Any]) -> str:

@@ -436,12 +436,18 @@ def comparison_problem(line: "Line", metric: str) -> str:
     return _NOT_COMPARABLE.get(line.state, "").format(metric=one_line(metric))
 
 
-def measured(share: float | None, *, incomplete: bool = False) -> str:
-    """Format the measured share of the energy in a word or two."""
+def measured(share: float | None, *, incomplete: bool = False, missing_ranks: int = 0) -> str:
+    """Format the measured share of the energy in a few words, with the number of ranks that are missing from it."""
     if share is None:
         return "not measured"
     words = "measured" if share == 1.0 else "estimated" if share == 0.0 else f"{percent(share)} measured"
-    return f"{words}, incomplete" if incomplete else words
+    return f"{words}, {incompleteness(missing_ranks)}" if incomplete else words
+
+
+def incompleteness(missing_ranks: int) -> str:
+    """Format the mark of a total that is incomplete, because of such ranks or because no sensor covers a device."""
+    ranks = f" ({missing_ranks:,} rank{'s' if missing_ranks > 1 else ''} missing)"
+    return f"incomplete{ranks if missing_ranks else ''}"
 
 
 _SHORTEST_NAME = 24
@@ -701,7 +707,10 @@ def cost_sentence(report: "Report") -> str:
         return f"The energy was {NOT_MEASURED}; the run took {length}."
     digits = digits_of(report.energy)
     amounts = [kwh(report.energy.median / JOULES_PER_KWH, digits), *elsewhere(report.cost)]
-    origin = measured(report.measured_share, incomplete=report.summary.is_incomplete)
+    summary = report.summary
+    origin = measured(
+        report.measured_share, incomplete=summary.is_incomplete, missing_ranks=summary.missing_ranks
+    )
     return (
         f"{joules(report.energy.median, digits)} ({', '.join(amounts)}) in {length}; "
         f"{origin}, {within(report.energy).replace('± ', '±')}."

@@ -165,6 +165,8 @@ class SpanRow:
 
     In a resumed run also ``lost`` (steps that were repeated), ``carried`` (the whole of an earlier run whose record is
     not here) and ``unwritten`` (the part of an earlier run that is in no row).
+
+    ``overlapping`` is 1 where phases of other tasks or threads were open too; their common time is counted here only.
     """
 
     start_seconds: int = _column(_TIME, "first")
@@ -174,6 +176,7 @@ class SpanRow:
     modelled_joules: int | None = _column(_ENERGY, "sum", "sum")
     cumulative_joules: int | None = _column(_ENERGY, "last", "sum")
     uncertainty_joules: float | None = _column(_ABOUT, "edges", "root_sum_square", unit="J")
+    overlapping: int = _column(_COUNT, "last", "max", absent=0)
 
 
 @dataclass(slots=True, kw_only=True)

@@ -50,6 +50,17 @@ def test_rows_have_totals_with_their_interval(root, capsys):
     assert row["config"] == {"lr": 0.1, "model": "mlp"}
 
 
+def test_incomplete_totals_are_marked_with_the_number_of_missing_ranks(root, capsys):
+    write_run(root / "job", steps=10, meta={"name": "job", "missing_ranks": 3})
+    write_run(root / "other", steps=10, meta={"name": "other", "missing": ["gpu:0"]})
+    assert main(["list", "--where", "incomplete=true"]) == 0
+    lines = capsys.readouterr().out.splitlines()[1:]
+    assert {line.split()[0]: "incomplete" in line for line in lines} == {"job": True, "other": True}
+    assert ["incomplete (3 ranks missing)" in line for line in lines if line.startswith("job")] == [True]
+    found = {row["name"]: (row["incomplete"], row["missing_ranks"]) for row in rows(capsys)}
+    assert (found["job"], found["base"]) == ((True, 3), (False, 0))
+
+
 def test_conditions_and_order(root, capsys):
     found = rows(capsys, "--where", "config.lr>=0.2", "--where", "steps<1000", "--sort=-joules")
     assert [row["name"] for row in found] == ["wide-long", "wide"]

@@ -95,9 +95,10 @@ def test_ranks_without_a_record_are_in_every_report(tmp_path, monkeypatch, capsy
     assert run.meta.get("missing_ranks", 0) == missing
     line = f"{missing} of the {missing + 1} ranks of the process group are not recorded"
     assert (line in " ".join(run.warnings)) == bool(missing)
-    assert (", incomplete" in capsys.readouterr().err) == bool(missing)
+    mark = f", incomplete ({missing} rank{'s' if missing > 1 else ''} missing)"
+    assert (mark in capsys.readouterr().err) == bool(missing)
     for extension in (".txt", ".md", ".html"):
-        assert (", incomplete" in render(report_of(run), extension)) == bool(missing), extension
+        assert (mark in render(report_of(run), extension)) == bool(missing), extension
     assert json.loads(render(report_of(run), ".json"))["summary"]["missing_ranks"] == missing
 
 

@@ -313,7 +313,7 @@ def test_energy_is_unknown_without_a_meter():
             None,
         ) * 4
     assert ",,,,,," in STEPS.line(rows[1])
-    assert SPANS.line(rows[0]) == "0.000000,1.000000,setup,,,,\n"
+    assert SPANS.line(rows[0]) == "0.000000,1.000000,setup,,,,,0\n"
 
 
 def test_domain_that_joins_late_counts_from_then_on():

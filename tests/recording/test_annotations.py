@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+import time
+from itertools import groupby
 
 import pytest
 import torch
@@ -37,7 +39,7 @@ def on_a_thread(work):
 
 
 def phases(annotations):
-    return [name for _, name in annotations._inbox.phases]
+    return [name for name, _ in groupby(change.name for change in annotations._inbox.phases)]
 
 
 def test_phases_nest(annotations):
@@ -129,6 +131,34 @@ def test_overlapping_phases_are_marked_in_the_record(tmp_path):
             on_a_thread(load)
     assert prof.run.meta["overlapping_phases"] == ["load", "train"]
     assert set(prof.run.steps["phase"]) == {"train"}
+
+
+def test_spans_in_which_phases_overlapped_are_marked(tmp_path):
+    """The common time is one span of its own, of the phase that was opened first."""
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
+        with prof.phase("load"):
+            with prof.phase("decode"):  # nested phases do not overlap
+                time.sleep(0.002)
+            leave, entered = threading.Event(), threading.Event()
+
+            def check():
+                with prof.phase("check"):
+                    entered.set()
+                    leave.wait()
+
+            thread = threading.Thread(target=check)
+            thread.start()
+            entered.wait()
+            time.sleep(0.002)
+            leave.set()
+            thread.join()
+            time.sleep(0.002)
+        prof.step(loss=1.0)
+    spans = prof.run.spans[["kind", "overlapping"]]
+    named = spans[~spans["kind"].isin(["setup", "teardown"])].itertuples(index=False, name=None)
+    assert set(named) == {("decode", 0), ("load", 0), ("load", 1)}
+    header = (tmp_path / "run" / "spans.csv").read_text().splitlines()[0]
+    assert header.endswith(",uncertainty_joules,overlapping")
 
 
 def test_bad_values_of_one_name_give_one_warning(emitted, annotations):

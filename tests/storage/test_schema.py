@@ -17,7 +17,8 @@ HEADERS = {
     STEPS: "step,step_count,start_seconds,end_seconds,loss,nonfinite_count,backwards,learning_rate,gpu_joules,"
     "cpu_joules,dram_joules,other_joules,total_joules,modelled_joules,cumulative_joules,uncertainty_joules,"
     "data_seconds,forward_seconds,backward_seconds,optimizer_seconds,phase,training\n",
-    SPANS: "start_seconds,end_seconds,kind,total_joules,modelled_joules,cumulative_joules,uncertainty_joules\n",
+    SPANS: "start_seconds,end_seconds,kind,total_joules,modelled_joules,cumulative_joules,uncertainty_joules,"
+    "overlapping\n",
     SAMPLES: "time_seconds,domain,power_watts,energy_joules,provenance,limit_watts,sm_mhz,throttle\n",
     METRICS: "time_seconds,step,cumulative_joules,name,value\n",
 }
