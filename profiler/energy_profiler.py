@@ -26,7 +26,7 @@ from profiler._compat import (
 )
 from profiler.budget import Budget
 from profiler.config import ProfilerConfig, documentation, usable_settings, with_environment
-from profiler.distributed.inheritance import Publication, inherited, launched_rank
+from profiler.distributed.inheritance import Publication, child_layout, inherited, launched_rank
 from profiler.distributed.layout import RunLayout, agree_on_layout
 from profiler.distributed.rank import Identity, detect_rank, process_group
 from profiler.errors import UsageError
@@ -50,6 +50,9 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _PARENT = "energy_runs"
+_SENSORS_SECONDS = 5.0
+_EXIT_PRIORITY = 10
+"""Finalizers of multiprocessing from 0 on run before a process waits for its own children."""
 _TRIFLING_SECONDS = 60.0
 """A longer run is kept although nothing was trained in it: its energy may be of interest."""
 JOB_KEY = "energy/job_joules"
@@ -95,6 +98,7 @@ class EnergyProfiler:
         self._previous_error: BaseException | None = None
         self._new_directories: list[Path] = []
         self._publication: Publication | None = None
+        self._joined: RunLayout | None = None
         self._monitor = self._make_monitor()
 
     def _make_monitor(self) -> Monitor:
@@ -146,9 +150,9 @@ class EnergyProfiler:
             from profiler.recording.metadata import batch_job
 
             sections |= {BATCH_JOB: job} if (job := batch_job(os.environ)) else {}
-        found = _find_sensors(config)
+        found = _find_sensors(config) if self._joined is None else _find_sensors_in_time(config)
         identity = detect_rank(os.environ, process_group())
-        joined = _joined_layout(identity)
+        joined = self._joined or _joined_layout(identity)
         self._new_directories = []
         place = joined or agree_on_layout(identity, self._proposed_path(identity), os.environ)
         return Session(
@@ -192,7 +196,8 @@ class EnergyProfiler:
         import concurrent.futures.thread  # noqa: F401
 
         atexit.register(self._at_exit)
-        self._publication = Publication(session.run_path)
+        is_rank = session.place.identity.is_distributed or process_group() is not None
+        self._publication = Publication(session.run_path, is_rank=is_rank)
         session.start_seconds = time.monotonic() - begun
         session.begin()
         _RUNNING.append(self)
@@ -236,6 +241,14 @@ class EnergyProfiler:
             return 0
         publication.withdraw()
         return publication.inheritance.collect_marks()
+
+    def _join_from_fork(self) -> None:
+        """Record a forked child as a rank of the parent's run, if it has a process group of its own."""
+        publication = self._publication
+        place = None if publication is None else child_layout(publication.inheritance, os.environ)
+        if place is not None and running() is None:
+            with suppress(Exception):  # the mark below reports that it is not recorded
+                join_run(place)
 
     def _mark_fork(self) -> None:
         """Leave a mark for the parent process, in a forked child that has trained without being recorded."""
@@ -308,6 +321,11 @@ class EnergyProfiler:
         self._stop(_status_after(error), error)
         if isinstance(error, KeyboardInterrupt):
             exit_by_interrupt()
+
+    def _at_process_end(self) -> None:
+        """Stop the recording of a process of multiprocessing, which ends without the functions of atexit."""
+        error = sys.exception()
+        self._stop(_status_after(error), error)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -487,11 +505,14 @@ _RUNNING: list[EnergyProfiler] = []
 
 
 def _after_fork_in_child() -> None:
-    """Wait for the first update of a forked child, of which its parent's record has no steps."""
+    """Wait for the first training of a forked child, of which its parent's record has no steps."""
     if (
         _RUNNING and "torch.optim.optimizer" in sys.modules
     ):  # torch may be blocked, or be imported at this moment
-        FirstTraining(on_update=_RUNNING[-1]._mark_fork).install()  # noqa: SLF001 - the class above
+        parent = _RUNNING[-1]
+        # A process group that exists already is that of the parent.
+        join = parent._join_from_fork if process_group() is None else None  # noqa: SLF001 - the class above
+        FirstTraining(on_update=parent._mark_fork, on_backward=join).install()  # noqa: SLF001
 
 
 at_fork_in_child(_after_fork_in_child)
@@ -500,6 +521,17 @@ at_fork_in_child(_after_fork_in_child)
 def running() -> EnergyProfiler | None:
     """Return the profiler that was started last and still records in this process; None if there is none."""
     return next((profiler for profiler in reversed(_RUNNING) if profiler.is_recording), None)
+
+
+def join_run(place: RunLayout) -> EnergyProfiler:
+    """Record this process until its end, as a rank of a run that the process which started it records."""
+    from multiprocessing.util import Finalize
+
+    profiler = EnergyProfiler()
+    profiler._joined = place  # noqa: SLF001 - the class above
+    profiler.start()
+    Finalize(None, profiler._at_process_end, exitpriority=_EXIT_PRIORITY)  # noqa: SLF001
+    return profiler
 
 
 def _emit(message: str) -> None:
@@ -528,6 +560,18 @@ def _find_sensors(config: ProfilerConfig) -> "Found":
         return discover(environ=environ, cuda_uuids=cuda_uuids())
     named = discover(environ=environ, sources=(EXTERNAL,)) if meter is not None else Found()
     return Found(sensors=(*given, *named.sensors), refusals=named.refusals)
+
+
+def _find_sensors_in_time(config: ProfilerConfig) -> "Found":
+    """Find sensors on another thread: a fork may have copied a lock of a driver's library that stays locked.
+
+    Raises:
+        TimeoutError: It took too long.
+    """
+    call = BackgroundCall(lambda: _find_sensors(config))
+    if not call.wait(_SENSORS_SECONDS):
+        raise TimeoutError("the sensors do not respond")
+    return call.result()
 
 
 def _status_after(error: BaseException | None) -> Status:

@@ -8,11 +8,12 @@ import os
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from multiprocessing import parent_process
 from pathlib import Path
 
 from profiler._compat import node_directory, open_private
 from profiler.distributed.layout import RunLayout, directory_name
-from profiler.distributed.rank import Identity
+from profiler.distributed.rank import Identity, process_group
 
 VARIABLE = "ENERGY_PROFILER_PARENT"
 """Set from the start of a recording to its end."""
@@ -27,12 +28,14 @@ class Inheritance:
         pid: Process id of the recording process.
         key: Random part of the names of the marks.
         package: File of this package, because a child may find another one of the same name.
+        is_rank: True if the recording process is one of several ranks.
     """
 
     run_path: str
     pid: int = field(default_factory=os.getpid)
     key: str = field(default_factory=lambda: os.urandom(6).hex())
     package: str = field(default_factory=lambda: str(Path(__file__).parents[1] / "__init__.py"))
+    is_rank: bool = False
 
     def mark(self) -> None:
         """Note that this process has trained.
@@ -63,7 +66,8 @@ class Inheritance:
         path = run_path / directory_name(rank, 0)
         if path.exists():
             return None
-        return RunLayout(identity=Identity(rank=rank, world_size=world_size), run_path=run_path, path=path)
+        identity = Identity(rank=rank, world_size=world_size)
+        return RunLayout(identity=identity, run_path=run_path, path=path, is_joined=True)
 
 
 class Publication:
@@ -74,8 +78,8 @@ class Publication:
         before: Its text to restore; None to remove it.
     """
 
-    def __init__(self, run_path: Path) -> None:
-        self.inheritance = Inheritance(run_path=str(run_path))
+    def __init__(self, run_path: Path, *, is_rank: bool = False) -> None:
+        self.inheritance = Inheritance(run_path=str(run_path), is_rank=is_rank)
         self._text = json.dumps(asdict(self.inheritance))
         self.before = os.environ.get(VARIABLE)
         os.environ[VARIABLE] = self._text
@@ -107,6 +111,24 @@ def inherited(environ: Mapping[str, str]) -> Inheritance | None:
     except (KeyError, TypeError, ValueError):
         return None
     return found if found.pid != os.getpid() else None
+
+
+def child_layout(inheritance: Inheritance, environ: Mapping[str, str]) -> RunLayout | None:
+    """Return the place in the run of this process, which has a process group; None if it is not a rank of the run.
+
+    Args:
+        inheritance: The recording of the process that started this one.
+        environ: Environment variables of this process.
+    """
+    group, parent = process_group(), parent_process()
+    if group is None:
+        return None
+    if launched_rank(environ, inheritance.pid) is not None:
+        return inheritance.layout(*group) if group[0] else None
+    # A child of a rank may train something of its own, and the child of a child is not of this run.
+    if inheritance.is_rank or inheritance.pid not in (os.getppid(), parent.pid if parent else None):
+        return None
+    return inheritance.layout(*group)
 
 
 def launched_rank(environ: Mapping[str, str], parent_pid: int) -> tuple[int, int] | None:

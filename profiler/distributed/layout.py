@@ -23,6 +23,9 @@ from profiler.records import Domain
 _JOIN_SECONDS = 60.0
 """Processes that have not joined by then are not expected: some jobs profile some of their processes only."""
 
+LAUNCHER = "launcher"
+"""Name of that directory."""
+
 _ordinals = itertools.count()
 """The runs of this process so far: a script with several of them has them in the same order on every rank."""
 
@@ -39,6 +42,7 @@ class RunLayout:
         rendezvous: The file through which the processes of this host met; None for a single process, or if they
             could not meet.
         joined_seconds: Time at which they met, on the monotonic clock.
+        is_joined: True for a rank of a run that the process that started it records; that process reports.
     """
 
     identity: Identity
@@ -47,6 +51,12 @@ class RunLayout:
     key: str = ""
     rendezvous: Path | None = None
     joined_seconds: float = field(default_factory=time.monotonic)
+    is_joined: bool = False
+
+    @property
+    def is_main(self) -> bool:
+        """True for the process that reports for all processes of the job."""
+        return self.identity.is_main and not self.is_joined
 
     def election(self, domains: tuple[Domain, ...]) -> Election | SoleProcess:
         """Return the election of the process that counts what this host's processes share."""
@@ -98,6 +108,16 @@ def _with_own_directory(layout: RunLayout) -> RunLayout:
 def joined_ranks(run_path: Path, world_size: int) -> int:
     """Return the number of ranks after the first that have a directory in that of a run."""
     return sum((run_path / directory_name(rank, 0)).exists() for rank in range(1, world_size))
+
+
+def launched_ranks(run_path: Path) -> int:
+    """Return the number of ranks that have a directory in that of a run."""
+    return sum(1 for _ in run_path.glob(f"rank-{'[0-9]' * 5}-attempt-0"))
+
+
+def launcher_path(run_path: Path) -> Path:
+    """Return the place of the record of a process that started the ranks of its run and trained nothing itself."""
+    return run_path / LAUNCHER
 
 
 def directory_name(rank: int, attempt: int) -> str:

@@ -2,26 +2,22 @@
 
 torch calls :func:`observe` at the end of its import, through the entry point ``torch.backends``, in processes that
 inherited the environment of a recording. Hooks wait there for the first training, so that workers of data loaders,
-compilers and tokenizers are not affected.
+compilers and tokenizers are not affected. Forked children have the same hooks (``energy_profiler.py``).
 """
 
 import os
 import sys
-from typing import Any
 
-from profiler.distributed.inheritance import Inheritance, inherited, launched_rank
-from profiler.distributed.rank import process_group
+from profiler.distributed.inheritance import Inheritance, child_layout, inherited
 from profiler.torch_hooks.first_training import FirstTraining
 
 
 def observe() -> None:
     """Wait for the first training of this process, if a recording process started it."""
     inheritance = inherited(os.environ)
-    if inheritance is None:
-        return
-    child = _Child(inheritance)
-    may_join = launched_rank(os.environ, inheritance.pid) is not None
-    FirstTraining(on_update=child.mark, on_backward=child.join if may_join else None).install()
+    if inheritance is not None:
+        child = _Child(inheritance)
+        FirstTraining(on_update=child.mark, on_backward=child.join).install()
 
 
 class _Child:
@@ -29,19 +25,18 @@ class _Child:
 
     def __init__(self, inheritance: Inheritance) -> None:
         self._inheritance = inheritance
-        self._profiler: Any = None
 
     def join(self) -> None:
-        """Record this process as a further rank of the run, from its first backward pass on."""
-        group = process_group()
-        if _is_recording() or group is None or group[0] == 0:
+        """Record this process as a rank of the run, from its first backward pass on."""
+        place = None if _is_recording() else child_layout(self._inheritance, os.environ)
+        if place is None:
             return
         try:
-            from profiler.energy_profiler import EnergyProfiler
+            from profiler.energy_profiler import join_run
 
-            self._profiler = EnergyProfiler().start()
+            join_run(place)
         except Exception:  # noqa: BLE001 - the mark below reports that it is not recorded
-            self._profiler = None
+            return
 
     def mark(self) -> None:
         """Leave a mark for the recording process, unless this process is recorded."""

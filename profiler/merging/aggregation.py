@@ -143,12 +143,26 @@ class RankSums:
         for place, row in zip(places.tolist(), spans.to_dict("records"), strict=True):
             self._add_span(place, row, start)
 
-    def _add_span(self, place: int, row: dict[Any, Any], start: float) -> None:
+    def add_around(self, spans: "pd.DataFrame", start: float, end: float, *, is_before: bool) -> None:
+        """Add spans of a process without steps before the first or after the last block, once all ranks were added.
+
+        Args:
+            spans: The spans.
+            start: Start of the process's window, in seconds of the merged window.
+            end: End of its window.
+            is_before: Whether they are before the first block.
+        """
+        self.end_seconds = max(self.end_seconds, end)
+        for row in spans.to_dict("records"):
+            # The length of a span is divided by the number of ranks later.
+            self._add_span(0 if is_before else len(self.blocks), row, start, weight=self.ranks)
+
+    def _add_span(self, place: int, row: dict[Any, Any], start: float, *, weight: int = 1) -> None:
         one = self.spans.setdefault(
             (place, str(row["kind"])), SpanSums(first_seconds=row["start_seconds"] + start)
         )
         one.first_seconds = min(one.first_seconds, row["start_seconds"] + start)
-        one.seconds += row["end_seconds"] - row["start_seconds"]
+        one.seconds += (row["end_seconds"] - row["start_seconds"]) * weight
         one.overlapping = max(one.overlapping, row["overlapping"])
         if row["total_joules"] == row["total_joules"]:
             one.is_metered = True

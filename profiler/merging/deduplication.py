@@ -8,10 +8,10 @@ after it.
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from profiler.merging.discovery import Outline, Record
-from profiler.records import Provenance, kind_of
+from profiler.merging.discovery import Outline, Record, device_of
+from profiler.records import Provenance
 from profiler.storage.reader import Tables
 from profiler.storage.schema import CATEGORIES, category_of
 
@@ -35,14 +35,6 @@ class Claim:
     device: str
     start: float
     end: float
-
-
-def device_of(record: Record, domain: Mapping[str, Any]) -> str:
-    """Return an identifier of a domain's device across hosts: a GPU's own, or its host and name."""
-    name = str(domain["name"])
-    if kind_of(name).is_accelerator or domain.get("device"):
-        return str(domain.get("device") or f"{record.host}/{record.rank}/{name}")
-    return f"{record.host or record.path}/{name}"
 
 
 def claims_of(outlines: Sequence[Outline], starts: Sequence[float]) -> list[Claim]:

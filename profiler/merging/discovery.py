@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from profiler.distributed.layout import launcher_path
 from profiler.errors import UsageError
 from profiler.records import kind_of
 from profiler.storage.csv_reader import last_row, read_table
@@ -14,6 +15,7 @@ from profiler.storage.reader import Tables
 from profiler.storage.run_file import read_run_file
 from profiler.storage.schema import (
     JOB,
+    LAUNCHED_RANKS,
     MERGED,
     METRICS,
     MISSING_RANKS,
@@ -137,6 +139,14 @@ class Outline:
         ].to_numpy()
 
 
+def device_of(record: Record, domain: Mapping[str, Any]) -> str:
+    """Return an identifier of a domain's device across hosts: a GPU's own, or its host and name."""
+    name = str(domain["name"])
+    if kind_of(name).is_accelerator or domain.get("device"):
+        return str(domain.get("device") or f"{record.host}/{record.rank}/{name}")
+    return f"{record.host or record.path}/{name}"
+
+
 def children(directory: Path) -> list[Path]:
     """Return the directories of a job's processes in that of its run.
 
@@ -155,6 +165,23 @@ def _processes(directory: Path) -> list[Path]:
     meta = read_run_file(directory) if found and _is_record(directory) else {}
     is_first_rank = bool(meta) and MERGED not in meta and bool(meta.get(MISSING_RANKS))
     return [directory, *found] if is_first_rank or not found else found
+
+
+def find_launchers(directories: Iterable[Path]) -> list[Record]:
+    """Find the records of processes that started the ranks of a run: until their end in the run's own directory."""
+    found = []
+    for directory in directories:
+        moved = launcher_path(directory)
+        if _is_record(moved):
+            found.append(replace(_record(checked_link(moved)), rank=0, attempt=0))
+        elif is_launcher(read_run_file(directory) if _is_record(directory) else {}):
+            found.append(replace(_record(directory), rank=0, attempt=0))
+    return found
+
+
+def is_launcher(meta: Mapping[str, Any]) -> bool:
+    """Return whether a ``run.json`` is that of a process that started the ranks of its run."""
+    return bool(meta.get(LAUNCHED_RANKS)) and MERGED not in meta
 
 
 def _is_record(path: Path) -> bool:

@@ -35,6 +35,8 @@ def whole_run(session: "Session") -> "StoredRun | None":
     """
     if session.has_further_ranks:
         session.move_beside_ranks()
+    elif session.launched_ranks:
+        session.move_beside_launched()
     place = session.place
     if place.run_path == place.path:
         return load(place.path, partial=False) if session.resumed else None

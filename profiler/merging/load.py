@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler.errors import RunError
-from profiler.merging.discovery import children
+from profiler.merging.discovery import children, is_launcher
 from profiler.merging.merge import merge, source_size
 from profiler.merging.resume import resumed_directory, with_history
 from profiler.records import Status
@@ -42,7 +42,7 @@ def _without_history(directory: Path, *, partial: bool) -> StoredRun:
         return StoredRun(directory, read_run_file(directory), partial=partial)
     if (directory / RUN_FILE).exists():
         meta = read_run_file(directory)
-        if MERGED not in meta and not meta.get(MISSING_RANKS):
+        if MERGED not in meta and not meta.get(MISSING_RANKS) and not is_launcher(meta):
             return StoredRun(
                 directory, meta, partial=partial
             )  # of a process whose children have runs of their own

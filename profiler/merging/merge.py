@@ -9,15 +9,25 @@ from pathlib import Path
 from typing import Any
 
 from profiler.errors import RunForeignError
-from profiler.merging import alignment, clocks, deduplication, devices, metrics, resume
+from profiler.merging import alignment, clocks, deduplication, devices, launcher, metrics, resume
 from profiler.merging.aggregation import RankSums
-from profiler.merging.discovery import Outline, Record, check_one_job, find_records
+from profiler.merging.discovery import Outline, Record, check_one_job, device_of, find_records
 from profiler.records import Status
 from profiler.storage import validation
 from profiler.storage.reader import StoredRun, Tables
-from profiler.storage.schema import MERGED, MISSING_RANKS, RANKS, RESUMED, TOTALS, UNRECORDED_PROCESSES
+from profiler.storage.schema import (
+    LAUNCHED_RANKS,
+    MERGED,
+    MISSING_RANKS,
+    RANKS,
+    RESUMED,
+    TOTALS,
+    UNRECORDED_PROCESSES,
+)
 from profiler.work import SECTION as WORK
 from profiler.work import merged_work
+
+_OF_ONE_PROCESS = (LAUNCHED_RANKS, MISSING_RANKS, UNRECORDED_PROCESSES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,19 +81,23 @@ def merge(directories: Sequence[Path], *, partial: bool = False, force: bool = F
     records = find_records(directories, force=force)
     if not records:
         raise RunForeignError(directories[0], "it holds no record of a process.")
+    found = launcher.read_launchers(directories, partial=partial)
     attempts = [
-        _merge_ranks(list(group), partial=partial, force=force)
-        for _, group in groupby(records, key=lambda r: r.attempt)
+        _merge_ranks(list(group), found if not attempt else (), partial=partial, force=force)
+        for attempt, group in groupby(records, key=lambda r: r.attempt)
     ]
     tables, notes = _chained(attempts)
-    return StoredRun(directories[0], _meta(records, attempts, notes), partial=partial, tables=tables)
+    meta = _meta(records, attempts, notes, [outline.record for outline, _ in found])
+    return StoredRun(directories[0], meta, partial=partial, tables=tables)
 
 
-def _merge_ranks(records: Sequence[Record], *, partial: bool, force: bool) -> _Attempt:
+def _merge_ranks(
+    records: Sequence[Record], launched_by: Sequence[launcher.Stored], *, partial: bool, force: bool
+) -> _Attempt:
     outlines = [record.outline(partial=partial) for record in records]
     hosts = clocks.host_clocks(outlines, partial=partial)
-    started = clocks.starts(records, hosts)
-    starts = [start - min(started) for start in started]
+    started = clocks.starts([*records, *(outline.record for outline, _ in launched_by)], hosts)
+    starts, others = _split([start - min(started) for start in started], len(records))
     if not force:
         check_one_job(outlines, starts)
     kept = deduplication.kept_from(deduplication.claims_of(outlines, starts))
@@ -101,19 +115,39 @@ def _merge_ranks(records: Sequence[Record], *, partial: bool, force: bool) -> _A
         total.add(tables, start, start + one.window_seconds)
         logs += _logs(tables, one, start, contested, count)
         values.add(tables.metrics, start)
+    for parent in launcher.placed(launched_by, others, outlines, starts):
+        for number, (start, end) in enumerate(parent.parts):
+            if end > start:
+                total.add_around(parent.spans(start, end), parent.start, end, is_before=number == 0)
+                logs += _logs_of_launcher(parent, start, end, count)
+        values.add(parent.tables.metrics, parent.start)
     steps, spans = total.frames()
     logs = _comparable(logs)
     domains, samples = devices.combine(logs, total.end_seconds)
     return _Attempt(
         outlines=tuple(outlines),
-        statuses=tuple(StoredRun(record.path, record.meta).status.value for record in records),
+        statuses=_statuses(records, [outline.record for outline, _ in launched_by]),
         tables=Tables(steps=steps, spans=spans, samples=samples, metrics=values.table(steps, spans)),
         domains=domains,
         joules=devices.energy_by_rank(outlines, logs),
         hosts=tuple(hosts.values()),
-        counted_twice=tuple(sorted({name for contested in kept.values() for name in contested})),
+        # The ranks that a recording process launched count what they share side by side.
+        counted_twice=()
+        if launched_by
+        else tuple(sorted({name for contested in kept.values() for name in contested})),
         doubts=tuple(doubts),
     )
+
+
+def _statuses(records: Sequence[Record], launched_by: Sequence[Record]) -> tuple[str, ...]:
+    found = [StoredRun(record.path, record.meta).status.value for record in records]
+    if launched_by and all(record.totals for record in launched_by):  # no rank outlives its launcher
+        found = [Status.INTERRUPTED.value if one == Status.RUNNING.value else one for one in found]
+    return tuple(found)
+
+
+def _split(values: Sequence[float], count: int) -> tuple[Sequence[float], Sequence[float]]:
+    return values[:count], values[count:]
 
 
 def _doubts(record: Record, tables: Tables, *, partial: bool) -> tuple[str, ...]:
@@ -126,10 +160,21 @@ def _logs(
 ) -> list[devices.Log]:
     found = [
         devices.log_of(
-            tables.samples, one.record, domain, deduplication.device_of(one.record, domain), start=start,
+            tables.samples, one.record, domain, device_of(one.record, domain), start=start,
             kept_from=contested.get(str(domain["name"]), -math.inf), until=start + one.window_seconds, logs=count,
         )
         for domain in (*one.record.billed, *one.record.node_meters)
+    ]  # fmt: skip
+    return [log for log in found if log is not None]
+
+
+def _logs_of_launcher(parent: launcher.Launcher, start: float, end: float, count: int) -> list[devices.Log]:
+    found = [
+        devices.log_of(
+            parent.tables.samples, parent.record, domain, device_of(parent.record, domain), start=parent.start,
+            kept_from=start, until=end, logs=count,
+        )
+        for domain in parent.domains
     ]  # fmt: skip
     return [log for log in found if log is not None]
 
@@ -174,20 +219,27 @@ def _chained(attempts: Sequence[_Attempt]) -> tuple[Tables, list[str]]:
     return tables, notes
 
 
-def _meta(records: Sequence[Record], attempts: Sequence[_Attempt], notes: Sequence[str]) -> dict[str, Any]:
-    """Return the ``run.json`` of the merged run."""
+def _meta(
+    records: Sequence[Record],
+    attempts: Sequence[_Attempt],
+    notes: Sequence[str],
+    launched_by: Sequence[Record],
+) -> dict[str, Any]:
+    """Return the ``run.json`` of the merged run; a launcher's holds what the user gave to the profiler."""
+    everyone = [*launched_by, *records]
+    statuses = [StoredRun(record.path, record.meta).status.value for record in launched_by]
     domains = {entry["name"]: entry for attempt in attempts for entry in attempt.domains}
     return {
-        **{key: value for key, value in records[0].meta.items() if key not in (MISSING_RANKS, UNRECORDED_PROCESSES)},
-        "status": _overall(attempts[-1].statuses).value,
+        **{key: value for key, value in everyone[0].meta.items() if key not in _OF_ONE_PROCESS},
+        "status": _overall([*statuses, *attempts[-1].statuses]).value,
         "world_size": max(int(record.meta.get("world_size", 1)) for record in records),
         "domains": list(domains.values()),
         "missing": sorted({str(name) for record in records for name in record.meta.get("missing", ())}),
-        "warnings": [*notes, *_warnings(records, attempts)],
-        **_unrecorded(records, attempts),
+        "warnings": [*notes, *_warnings(records, attempts, launched_by)],
+        **_unrecorded(everyone, attempts),
         "overhead": _overhead(records),
         **_work(records, attempts),
-        TOTALS: _totals(records),
+        TOTALS: _totals(everyone),
         RANKS: [entry for attempt in attempts for entry in _ranks(attempt)],
         MERGED: {
             "clocks": [asdict(clock) for clock in {c.host: c for one in attempts for c in one.hosts}.values()],
@@ -252,7 +304,9 @@ def _totals(records: Sequence[Record]) -> dict[str, Any] | None:
     return {"edge_joules": math.hypot(*edges), "metrics": metrics}
 
 
-def _warnings(records: Sequence[Record], attempts: Sequence[_Attempt]) -> list[str]:
+def _warnings(
+    records: Sequence[Record], attempts: Sequence[_Attempt], launched_by: Sequence[Record]
+) -> list[str]:
     """Return each warning once, with its ranks where not all have it, after those about the merge itself."""
     found: list[str] = []
     for attempt in attempts:
@@ -260,10 +314,13 @@ def _warnings(records: Sequence[Record], attempts: Sequence[_Attempt]) -> list[s
     twice = sorted({name for attempt in attempts for name in attempt.counted_twice})
     if twice:
         found.append(f"several processes counted {', '.join(twice)}; it is counted once here")
+    common = {str(line): None for record in launched_by for line in record.meta.get("warnings", ())}
+    found += common
     counts = Counter(str(line) for record in records for line in record.meta.get("warnings", ()))
     for line, count in counts.items():
         ranks = [record.rank for record in records if line in record.meta.get("warnings", ())]
-        found.append(line if count == len(records) else f"{_named(ranks)}: {line}")
+        if line not in common:
+            found.append(line if count == len(records) else f"{_named(ranks)}: {line}")
     return found
 
 

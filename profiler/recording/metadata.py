@@ -20,6 +20,7 @@ from profiler.storage.schema import (
     ALTERNATING_STEPS,
     INFERRED_STEPS,
     JOB,
+    LAUNCHED_RANKS,
     LIBRARIES,
     MISSING_RANKS,
     OVERLAPPING_PHASES,
@@ -146,12 +147,13 @@ def body(
     totals: Mapping[str, Any] | None, overhead: Mapping[str, Any], rows_lost: Mapping[str, int],
     alternating_steps: int, work: Mapping[str, Any],
     overlapping_phases: Sequence[str] = (), inferred_steps: int = 0, missing_ranks: int = 0,
-    unrecorded_processes: int = 0,
+    unrecorded_processes: int = 0, launched_ranks: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the part that changes during the run. Only a finished run has ``totals``."""
     counts = {
         ALTERNATING_STEPS: alternating_steps,
         INFERRED_STEPS: inferred_steps,
+        LAUNCHED_RANKS: launched_ranks,
         MISSING_RANKS: missing_ranks,
         UNRECORDED_PROCESSES: unrecorded_processes,
     }

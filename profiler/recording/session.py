@@ -13,7 +13,13 @@ from typing import Any
 
 from profiler import lr_plan
 from profiler._compat import at_fork_in_child, dropped_messages
-from profiler.distributed.layout import RunLayout, directory_name, joined_ranks
+from profiler.distributed.layout import (
+    RunLayout,
+    directory_name,
+    joined_ranks,
+    launched_ranks,
+    launcher_path,
+)
 from profiler.distributed.rank import process_group
 from profiler.lr_plan import RatePlan
 from profiler.recording import metadata
@@ -72,6 +78,7 @@ class Session:
         start_seconds: Time that the start took.
         stop_seconds: Time that the end took.
         unrecorded_processes: Number of child processes that trained without being recorded.
+        launched_ranks: Number of processes started by this one that record its run as its ranks.
     """
 
     def __init__(
@@ -95,9 +102,9 @@ class Session:
         self.status = Status.RUNNING
         self.has_record = self.is_fork = False
         self.start_seconds = self.stop_seconds = 0.0
-        self.unrecorded_processes = 0
+        self.unrecorded_processes = self.launched_ranks = 0
         self._group, self._group_ns = (0, 1), 0
-        self._warnings = WarningLog(emit if place.identity.is_main else _ignore)
+        self._warnings = WarningLog(emit if place.is_main else _ignore)
         self._monitor = monitor
         self._hooks, self._times_loading = hooks, times_loading
         self._found, self._borrowed = found, borrowed
@@ -255,7 +262,8 @@ class Session:
         Args:
             directories: Directories that were created for it, the innermost first; removed where they are empty.
         """
-        if self._pipeline.has_content or self.resumed or not self.has_record or self._writer.is_unfinished:
+        has_content = self._pipeline.has_content or self.launched_ranks or self.resumed
+        if has_content or not self.has_record or self._writer.is_unfinished:
             return False
         try:
             for name in (RUN_FILE, *(table.filename for table in TABLES)):
@@ -352,7 +360,7 @@ class Session:
     @property
     def is_main(self) -> bool:
         """True if this process reports for all processes of the job."""
-        return self.place.identity.is_main
+        return self.place.is_main
 
     @property
     def resumed(self) -> Mapping[str, Any] | None:
@@ -466,6 +474,7 @@ class Session:
             inferred_steps=self._hooks.inferred_steps,
             missing_ranks=self._missing_ranks,
             unrecorded_processes=self.unrecorded_processes,
+            launched_ranks=self.launched_ranks,
             work=self._work_section(),
         )
 
@@ -493,6 +502,7 @@ class Session:
             len(self._meters.counted),
             self._pipeline.selection is None,
             self._group,
+            self.launched_ranks,
         )
         if state != self._written_state:
             self._written_state = state
@@ -518,6 +528,10 @@ class Session:
         if group is not None and group[1] > self._group[1]:
             self._group, self._group_ns = group, now_ns
             self._head["rank"] = group[0]
+        may_launch = self._group[1] == 1 and not (self.place.identity.is_distributed or self.place.is_joined)
+        # A process that trains too is not only the launcher of its children: their steps would be mixed with its own.
+        has_steps = self._pipeline.totals.steps > 0
+        self.launched_ranks = launched_ranks(self.path) if may_launch and not has_steps else 0
 
     @property
     def _missing_ranks(self) -> int:
@@ -546,6 +560,18 @@ class Session:
         self.path, self._group = path, (0, 1)
         self._head["world_size"] = world_size
         write_run_file(path, self._metadata())
+
+    def move_beside_launched(self) -> None:
+        """Move the finished record of a launcher into a directory beside those of the ranks that it started.
+
+        Raises:
+            OSError: It cannot be moved.
+        """
+        path = launcher_path(self.path)
+        path.mkdir()
+        for name in (RUN_FILE, *(table.filename for table in TABLES)):
+            (self.path / name).rename(path / name)
+        self.place, self.path = replace(self.place, path=path), path
 
     def _absent_ranks(self) -> Iterator[str]:
         """Yield the ranks and children without a record: after a while, because they start later than this process."""

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +13,13 @@ import energy_profiler_autoload
 import profiler
 from profiler import EnergyProfiler, energy_profiler, load_run
 from profiler.distributed import inheritance
-from profiler.distributed.inheritance import VARIABLE, Publication, inherited, launched_rank
+from profiler.distributed.inheritance import VARIABLE, Publication, child_layout, inherited, launched_rank
 from profiler.recording import session
+from profiler.records import Status
 from profiler.reporting import render, report_of
+from tests.support.rank_jobs import check_books
 from tests.support.small_training import scripted, train
+from tests.support.warm_python import WarmPython
 
 CHECKOUT = Path(profiler.__file__).parents[1]
 RANKED = {"LOCAL_RANK": "1", "WORLD_SIZE": "2"}
@@ -149,6 +153,136 @@ def test_spawned_processes_that_train_are_counted(program, tmp_path):
     error = program(SPAWNED)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["unrecorded_processes"] == 1
     assert "1 child processes trained; their steps were not recorded" in error
+
+
+def test_a_child_with_a_process_group_has_a_place_in_the_run_of_its_parent(tmp_path, monkeypatch):
+    mine = Publication(tmp_path).inheritance
+    parent = replace(mine, pid=os.getppid())
+    assert child_layout(parent, {}) is None, "no process group"
+    monkeypatch.setattr(inheritance, "process_group", lambda: (0, 2))
+    place = child_layout(parent, {})
+    assert (place.path, place.run_path) == (tmp_path / "rank-00000-attempt-0", tmp_path)
+    assert not place.is_main, "the parent reports"
+    assert child_layout(replace(parent, pid=os.getppid() + 1), {}) is None, "not the parent"
+    assert child_layout(replace(parent, is_rank=True), {}) is None, "the child of a rank"
+    assert child_layout(parent, RANKED) is None, "the parent is rank 0 itself"
+    place.path.mkdir()
+    assert child_layout(parent, {}) is None, "the rank has a record already"
+
+
+GROUP = """
+import torch
+import torch.multiprocessing as mp
+from profiler import EnergyProfiler
+
+def join(rank, name):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{os.getcwd()}/{name}", rank=rank, world_size=2)
+
+def work(rank):
+    join(rank, "first")
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for step in range(8):
+        optimizer.zero_grad()
+        (weight.square().sum() * 0 + rank + step).backward()
+        optimizer.step()
+        if step == 4:
+            at_five(rank)
+
+def again(rank):
+    torch.distributed.destroy_process_group()
+    join(rank, "second")
+
+def die(rank):
+    if rank == 1:
+        time.sleep(0.8)  # rows are written twice per second
+        os.kill(os.getpid(), 9)
+
+def start(at, how="fork"):
+    global at_five
+    at_five = at
+    with EnergyProfiler(run_dir="run"):
+        try:
+            mp.start_processes(work, nprocs=2, start_method=how)
+        except mp.ProcessExitedException:
+            print("died")
+"""
+
+
+@pytest.fixture(scope="module")
+def warm_python():
+    python = WarmPython()
+    yield python
+    python.close()
+
+
+@pytest.fixture
+def forked(warm_python, tmp_path):
+    """Run a script whose children are forked; returns its stdout and stderr."""
+
+    def run(ending):
+        child = warm_python.start(f"import os, time\n{GROUP}\n{ending}", tmp_path)
+        assert child.wait() == 0, child.stderr
+        return child.stdout, child.stderr
+
+    return run
+
+
+@pytest.mark.slow
+def test_forked_ranks_join_the_run_although_their_process_group_is_made_anew(forked, tmp_path):
+    """As with a notebook launcher. The parent is no rank: its energy before and after them is part of the total."""
+    _, error = forked("start(again)")
+    run = load_run(tmp_path / "run")
+    assert list(run.ranks["steps"]) == [8, 8]
+    assert list(run.steps["loss"]) == [0.5 + step for step in range(8)]
+    assert run.meta["world_size"] == 2
+    assert "unrecorded_processes" not in run.meta
+    parent = load_run(tmp_path / "run" / "launcher").summary()
+    assert check_books(run) == pytest.approx(parent.window_seconds)
+    assert run.total_joules == pytest.approx(parent.total_joules, rel=0.2)
+    assert {"setup", "teardown"} <= set(run.spans["kind"])
+    assert error.count("\n== ") == 1
+    assert "several processes" not in error
+
+
+@pytest.mark.slow
+def test_a_forked_rank_that_is_killed_leaves_an_interrupted_run(forked, tmp_path):
+    out, _ = forked("start(die)")
+    assert out == "died\n"
+    run = load_run(tmp_path / "run")
+    assert run.ranks.loc[1, "status"] == "interrupted"
+    assert run.ranks.loc[1, "steps"] == 5
+    assert run.status is Status.INTERRUPTED
+    assert any("ended without totals" in line for line in run.warnings)
+    check_books(run)
+
+
+SPAWNED_RANKS = """
+import os
+import torch
+
+def work(rank):
+    torch.distributed.init_process_group("gloo", init_method=f"file://{os.getcwd()}/group", rank=rank, world_size=2)
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    for step in range(6):
+        optimizer.zero_grad()
+        (weight.square().sum() * 0 + rank + step).backward()
+        optimizer.step()
+
+if __name__ == "__main__":
+    torch.multiprocessing.spawn(work, nprocs=2)
+"""
+
+
+@pytest.mark.slow
+def test_spawned_ranks_join_the_run(program, tmp_path):
+    error = program(SPAWNED_RANKS, "-m", "profiler", "run", "--run-dir", "run")
+    run = load_run(tmp_path / "run")
+    assert list(run.ranks["steps"]) == [6, 6]
+    assert list(run.steps["loss"]) == [0.5 + step for step in range(6)]
+    assert "incomplete" not in error
+    assert error.count("\n== ") == 1
 
 
 LAUNCHER = """

@@ -151,7 +151,7 @@ def test_spans_keep_their_place_between_steps(job):
     path = job / "rank-00000-attempt-0"
     rewrite(path / "steps.csv", lambda row: None if row["step"] == "11" else _earlier(row))
     with (path / "spans.csv").open("a") as spans:
-        spans.write("4.500000,4.750000,evaluation,100.000000,0.000000,1900.000000,0.5\n")
+        spans.write("4.500000,4.750000,evaluation,100.000000,0.000000,1900.000000,0.5,0\n")
     balance(path)
     run = load_run(job)
     check_books(run)
