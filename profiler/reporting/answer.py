@@ -183,8 +183,15 @@ def _advice(report: "Report", action: Action | None, spent: float) -> str:
     if action is Action.TOO_EARLY:
         return f"Too early to advise. {_needed(report)}"
     if report.state is CurveState.FLAT and action is Action.STOP:
-        return f"Stop, or change the learning rate: more energy at this rate will not improve the {metric}."
+        return _flat_advice(outlook, metric)
     return _weighed_advice(outlook, action, metric, spent) if outlook is not None else ""
+
+
+def _flat_advice(outlook: "Outlook | None", metric: str) -> str:
+    # Only a level that cannot be lowered has no round targets.
+    if outlook is not None and not outlook.targets and not outlook.asked:
+        return f"Stop: the {metric} is at its best possible value."
+    return f"Stop, or change the learning rate: more energy at this rate will not improve the {metric}."
 
 
 def _overfitted(report: "Report") -> "MetricReport | None":

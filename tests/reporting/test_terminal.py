@@ -5,11 +5,14 @@ from dataclasses import replace
 
 import pytest
 
+from profiler import load_run
 from profiler.emissions import Prices
 from profiler.records import CurveState, Interval, Metered, Provenance, Status, Verdict
+from profiler.reporting import report_of
 from profiler.reporting.answer import answer_of, confidence_of
 from profiler.reporting.records import Action, Best, MetricReport, PlannedEnd, Scenario, Tone
 from profiler.reporting.terminal import text_of
+from tests.support.runs import write_run
 from tests.support.scripted_reports import HOSTILE, domain, outlook, summary, target
 
 FULL = """\
@@ -122,6 +125,12 @@ def test_a_flat_run_is_advised_to_stop(report):
     assert "loss flat" in lines[0]
     assert "has not moved for 62 % of the energy" in find(lines, "worth")
     assert find(lines, "advice").startswith("Stop, or change the learning rate")
+
+
+def test_a_perfect_metric_is_no_reason_to_change_the_learning_rate(tmp_path):
+    run = load_run(write_run(tmp_path / "run", steps=60, loss=lambda k: max(3.0 - 0.1 * k, 0.0)))
+    lines = text_of(report_of(run)).splitlines()
+    assert find(lines, "advice") == "Stop: the loss is at its best possible value."
 
 
 def test_too_early_says_what_is_needed(report):
