@@ -1,4 +1,4 @@
-"""Monotonic clock of readings and waits."""
+"""Clock of readings, waits and work."""
 
 import time
 
@@ -10,9 +10,18 @@ class Clock:
         """Return monotonic nanoseconds."""
         return time.monotonic_ns()
 
+    @property
+    def seconds(self) -> float:
+        """The same in seconds."""
+        return self.now_ns() / 1e9
+
     def sleep(self, seconds: float) -> None:
         """Wait for this time."""
         time.sleep(seconds)
+
+    def thread_seconds(self) -> float:
+        """Return the processor time of the present thread, in seconds."""
+        return time.thread_time()
 
 
 MONOTONIC = Clock()

@@ -15,12 +15,14 @@ import subprocess
 import sys
 import tokenize
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 
 HERE = Path(__file__).resolve().parents[1]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+SCOPES = (*FUNCTIONS, ast.Lambda)
 DOCUMENTED = (ast.Module, ast.ClassDef, *FUNCTIONS)
 JOURNEYS = (
     "A loss to the figure",
@@ -219,6 +221,7 @@ def prose_rows(code: Checkout) -> dict[str, str]:
     lines = sum(len(text.splitlines()) for text in code.texts.values())
     constants = sum(_constant_docstring_lines(code.nodes()))
     docstrings = [ast.get_docstring(node) or "" for node in code.nodes() if isinstance(node, DOCUMENTED)]
+    callables = list(callable_parameters(code))
     return {
         "comment lines": f"{comments} ({100 * comments / lines:.1f} %)",
         "the same with docstrings of constants": (
@@ -227,7 +230,8 @@ def prose_rows(code: Checkout) -> dict[str, str]:
         "docstrings that begin with What, Whether, How or That which": str(
             sum(bool(re.match(r"(What|Whether|How|That which)\b", text)) for text in docstrings)
         ),
-        "parameters typed Callable, aliases included": str(_callable_parameters(code)),
+        "parameters typed Callable, aliases included": str(len(callables)),
+        "of these kept (stored, passed on or captured)": str(sum(one.is_kept for one in callables)),
     }
 
 
@@ -251,14 +255,52 @@ def _comment_lines(path: Path) -> int:
         )
 
 
-def _callable_parameters(code: Checkout) -> int:
+@dataclass(frozen=True, slots=True)
+class CallableParameter:
+    """A parameter typed ``Callable``.
+
+    Attributes:
+        place: File and line.
+        text: Function, name and type.
+        is_kept: False if the function only calls it, as a higher-order function does; True if it stores it, passes it
+            on or captures it, so that a caller's method hides behind it.
+    """
+
+    place: str
+    text: str
+    is_kept: bool
+
+
+def callable_parameters(code: Checkout) -> Iterator[CallableParameter]:
+    """Yield the parameters typed ``Callable`` or with an alias of it."""
     aliases = {"Callable"}
     for node in code.nodes():
         if isinstance(node, ast.Assign) and ast.unparse(node.value).startswith("Callable["):
             aliases.add(ast.unparse(node.targets[0]))
     pattern = re.compile(rf"\b({'|'.join(sorted(aliases))})\b")
-    arguments = [node for node in code.nodes() if isinstance(node, ast.arg) and node.annotation is not None]
-    return sum(bool(pattern.search(ast.unparse(node.annotation))) for node in arguments if node.annotation)
+    for path, tree in code.trees.items():
+        for function in (node for node in ast.walk(tree) if isinstance(node, FUNCTIONS)):
+            for argument in (node for node in ast.walk(function.args) if isinstance(node, ast.arg)):
+                kind = ast.unparse(argument.annotation) if argument.annotation is not None else ""
+                if pattern.search(kind):
+                    yield CallableParameter(
+                        place=f"{path.relative_to(code.root)}:{argument.lineno}",
+                        text=f"{function.name}({argument.arg}: {kind})",
+                        is_kept=_is_kept(argument.arg, function),
+                    )
+
+
+def _is_kept(name: str, function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Return true if a parameter is used otherwise than in a call of it by the function itself."""
+    inner = {
+        id(node)
+        for one in ast.walk(function)
+        if one is not function and isinstance(one, SCOPES)
+        for node in ast.walk(one)
+    }
+    calls = {id(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)} - inner
+    uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id == name]
+    return any(id(use) not in calls for use in uses)
 
 
 def journey_rows(code: Checkout) -> dict[str, str]:
@@ -310,8 +352,13 @@ def main() -> None:
     parser.add_argument(
         "--no-execution", action="store_true", help="skip the rows that need to run the package"
     )
+    parser.add_argument("--list", action="store_true", help="list the parameters typed Callable instead")
     arguments = parser.parse_args()
     columns = [Checkout(root.resolve()) for root in arguments.checkout]
+    if arguments.list:
+        for one in (one for code in columns for one in callable_parameters(code)):
+            print(f"{'kept   ' if one.is_kept else 'applied'} {one.place} {one.text}")
+        return
     measures = [size_rows, import_rows, prose_rows, journey_rows, extension_rows]
     if not arguments.no_execution:
         measures.append(execution_rows)

@@ -1,12 +1,11 @@
 """A report of a running run, refreshed on demand: the numbers of its report, and the present power."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.analysis.curve import last_value, learning_rate_trace
+from profiler.clock import MONOTONIC, Clock
 from profiler.emissions import read_prices
 from profiler.merging.follow import Follower, LatestPower, latest_power
 from profiler.records import Status
@@ -69,8 +68,7 @@ class Watch:
         charted: Compute the curve for drawing.
         metric: The headline's metric; chosen as in a report by default.
         goal: Its direction.
-        clock: Seconds; limits how often the curve is fitted.
-        work: Seconds of this thread's processor time; measures the cost of a fit.
+        clock: Limits how often the curve is fitted, by the time that a fit takes.
 
     Raises:
         RunError: It is not a run directory that can be read.
@@ -83,14 +81,13 @@ class Watch:
         charted: bool = False,
         metric: str | None = None,
         goal: str | None = None,
-        clock: Callable[[], float] = time.monotonic,
-        work: Callable[[], float] = time.thread_time,
+        clock: Clock = MONOTONIC,
     ) -> None:
         self._path = path
         self._follower = Follower(path)
         self._charted = charted
         self._metric, self._goal = metric, goal
-        self._clock, self._work = clock, work
+        self._clock = clock
         self._forecast: _Forecast | None = None
         self._points = -1
         self._next_fit = -float("inf")
@@ -116,7 +113,7 @@ class Watch:
             chart=forecast.chart,
             watts=last_watts(run),
             loss=last_value(run),
-            forecast_age_seconds=self._clock() - forecast.at_seconds,
+            forecast_age_seconds=self._clock.seconds - forecast.at_seconds,
             is_over=is_over,
         )
 
@@ -131,19 +128,19 @@ class Watch:
     def _latest_forecast(self, run: "StoredRun", *, is_over: bool) -> "_Forecast":
         """Return the last forecast; compute it again if there are new points and enough time has passed."""
         points = len(run.steps)
-        is_time = points != self._points and (is_over or self._clock() >= self._next_fit)
+        is_time = points != self._points and (is_over or self._clock.seconds >= self._next_fit)
         if self._forecast is None or is_time:
-            self._points, began = points, self._work()
+            self._points, began = points, self._clock.thread_seconds()
             found, note = metrics_of(run, learning_rate_trace(run), (), self._metric, self._goal)
             (known, fit), *_ = found
             self._forecast = _Forecast(
                 found=found,
                 note=note,
                 chart=drawn_curve(run, known, fit) if self._charted else None,
-                at_seconds=self._clock(),
+                at_seconds=self._clock.seconds,
             )
-            wait = min((self._work() - began) / FIT_SHARE, LONGEST_SECONDS)
-            self._next_fit = self._clock() + wait
+            wait = min((self._clock.thread_seconds() - began) / FIT_SHARE, LONGEST_SECONDS)
+            self._next_fit = self._clock.seconds + wait
         return self._forecast
 
 

@@ -21,11 +21,6 @@ class FakeClock(Clock):
         """Return the time in nanoseconds."""
         return self._now_ns
 
-    @property
-    def seconds(self) -> float:
-        """The time in seconds."""
-        return self._now_ns / NANOSECONDS_PER_SECOND
-
     def advance(self, seconds: float) -> None:
         """Move forward and call every watcher.
 

@@ -18,6 +18,7 @@ from profiler.cli import main
 from profiler.cli import watch as watch_command
 from profiler.reporting.live_report import Watch
 from profiler.reporting.watch_terminal import line, screen
+from profiler.testing import FakeClock
 from tests.support.growing_run import GrowingRun
 
 
@@ -132,11 +133,12 @@ def test_killed_run_is_interrupted_and_ends_the_view(growing, capsys):
 
 @pytest.mark.parametrize(("costs", "pause"), [(0.1, 2.0), (10.0, 15.0)])
 def test_forecasts_are_limited_in_cost_and_in_age(growing, costs, pause):
-    now, work = [100.0], itertools.count(0.0, costs)
-    watch = Watch("run", clock=lambda: now[0], work=work.__next__)
+    clock, work = FakeClock(), itertools.count(0.0, costs)
+    clock.thread_seconds = work.__next__
+    watch = Watch("run", clock=clock)
 
     def outlook(steps, seconds):
-        now[0] += seconds
+        clock.advance(seconds)
         growing.grow(steps)
         view = watch.poll()
         assert view.report.summary.steps == steps
