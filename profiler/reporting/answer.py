@@ -188,6 +188,8 @@ def _advice(report: "Report", action: Action | None, spent: float) -> str:
 
 
 def _flat_advice(outlook: "Outlook | None", metric: str) -> str:
+    if outlook is not None and outlook.asked and outlook.all_reached:
+        return _reached(outlook, metric)
     # Only a level that cannot be lowered has no round targets.
     if outlook is not None and not outlook.targets and not outlook.asked:
         return f"Stop: the {metric} is at its best possible value."
@@ -242,14 +244,18 @@ def _needed(report: "Report") -> str:
     return f"Train to about {text.joules(_FURTHER * outlook.joules, 2)} and look again."
 
 
+def _reached(outlook: "Outlook", metric: str) -> str:
+    hardest = [row for row in outlook.rows if row in outlook.asked][-1]
+    return f"Stop: {metric} {text.level(hardest.loss)} is reached."
+
+
 def _weighed_advice(outlook: "Outlook", action: Action, metric: str, spent: float) -> str:
     row = weighed(outlook)
     if action is Action.ANNEAL:
         annealed = next(one for one in outlook.scenarios if one.name == "annealed")
         return f"Anneal the learning rate now: {metric} {text.scenario(annealed, spent)}."
     if outlook.asked and outlook.all_reached:
-        hardest = [row for row in outlook.rows if row in outlook.asked][-1]
-        return f"Stop: {metric} {text.level(hardest.loss)} is reached."
+        return _reached(outlook, metric)
     if action is Action.GO_ON and outlook.planned_end is not None:
         return f"Go on: {text.planned_end(outlook.planned_end, metric)}."
     if row is None:

@@ -127,6 +127,13 @@ def test_a_flat_run_is_advised_to_stop(report):
     assert find(lines, "advice").startswith("Stop, or change the learning rate")
 
 
+def test_a_reached_target_is_the_advice_for_a_flat_run(report):
+    flat = outlook(
+        state=CurveState.FLAT, asked=(target(2.0, None, Verdict.REACHED, (2e5, 2.1e5, 2.2e5), 0.0),)
+    )
+    assert find(lines_of(report(outlook=flat)), "advice") == "Stop: loss 2.000 is reached."
+
+
 def test_a_perfect_metric_is_no_reason_to_change_the_learning_rate(tmp_path):
     run = load_run(write_run(tmp_path / "run", steps=60, loss=lambda k: max(3.0 - 0.1 * k, 0.0)))
     lines = text_of(report_of(run)).splitlines()
