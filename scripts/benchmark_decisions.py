@@ -8,7 +8,6 @@ node-seconds as cost, width x depth in the name) and ``mpl_wsd`` (constant rates
 Missing files are skipped. Synthetic sweeps need no files.
 """
 
-import argparse
 import math
 import os
 import re
@@ -20,6 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+import result_page
 
 from profiler.errors import ForecastRefusedError
 from profiler.forecasting import CurveFit, fit_curve
@@ -218,24 +218,5 @@ def sections(folder: Path) -> Iterator[str]:
         yield from report(folder)
 
 
-def main() -> int:
-    """Print the report; replace what follows its mark in a document when asked to."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the curves")
-    parser.add_argument("--write", type=Path, help="document whose results to replace")
-    options = parser.parse_args()
-    lines = []
-    for line in sections(options.data):
-        print(line, flush=True)
-        lines.append(line)
-    if options.write:
-        mark = "<!-- results: made by scripts/benchmark_decisions.py -->"
-        text = options.write.read_text(encoding="utf-8")
-        options.write.write_text(
-            text.split(mark)[0] + mark + "\n\n" + "\n".join(lines) + "\n", encoding="utf-8"
-        )
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(result_page.main(__file__, (__doc__ or "").splitlines()[0], sections))

@@ -7,7 +7,6 @@ Laws, 2022: Domain, Task, Model, Seen Examples, Loss, Training), ``training_curv
 x_kind, x, loss, lr) and ``mlperf_v4.0_joules.csv.gz`` (benchmark, run, energy_J, value). Missing files are skipped.
 """
 
-import argparse
 import math
 import os
 import sys
@@ -20,6 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import numpy as np
 import pandas as pd
+import result_page
 from forecast_anchors import RNSL_ANCHORS
 from forecast_scores import Evaluation, Run, evaluate_all
 from forecast_states import confusion, phase_change
@@ -248,26 +248,5 @@ def sections(folder: Path) -> Iterator[str]:
         yield from report()
 
 
-def main() -> int:
-    """Print the report; replace what follows its mark in a document when asked to."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, required=True, help="folder with the curves")
-    parser.add_argument("--write", type=Path, help="document whose results to replace")
-    options = parser.parse_args()
-    lines = []
-    for line in sections(options.data):
-        print(line, flush=True)
-        lines.append(line)
-    if options.write:
-        _write(options.write, "\n".join(lines))
-    return 0
-
-
-def _write(path: Path, results: str) -> None:
-    mark = "<!-- results: made by scripts/benchmark_forecast.py -->"
-    text = path.read_text(encoding="utf-8") if path.exists() else f"# Forecast accuracy\n\n{mark}"
-    path.write_text(text.split(mark)[0] + mark + "\n\n" + results + "\n", encoding="utf-8")
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(result_page.main(__file__, (__doc__ or "").splitlines()[0], sections))
