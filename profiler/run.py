@@ -80,18 +80,22 @@ class Run(StoredRun):
         """
         return curve.metric_points(self, metric)
 
-    def fit(self, metric: str = "loss", **options: Any) -> "CurveFit":
+    def fit(self, metric: str = "loss", *, earlier_runs: bool = True, **options: Any) -> "CurveFit":
         """Fit a metric against the joules since the first step. Answers are totals since the run's start.
 
         Args:
             metric: ``loss``, or a name given to ``prof.log``.
+            earlier_runs: Take the gain of a planned anneal from earlier runs of the task in the same directory.
             options: Passed on to :func:`profiler.forecasting.fit_curve`.
 
         Raises:
             ForecastRefusedError: The curve has no finite point.
             UsageError: There is no such metric.
         """
-        return curve.fit_metric(self, self.learning_rate, metric, **options)
+        from profiler.analysis.earlier_runs import fit_with_earlier_runs
+
+        fit = fit_with_earlier_runs if earlier_runs else curve.fit_metric
+        return fit(self, self.learning_rate, metric, **options)
 
     def fits(self, metric: str = "loss", **options: Any) -> "tuple[CurveFit, ...]":
         """Fit a metric of each training in the process, in order; :meth:`fit` is that of the last one.

@@ -33,6 +33,8 @@ _FIRST = 20
 _SAME_LOSS = 0.05
 """Difference of the first log losses that other seeds and orders of data explain."""
 _ERRORS = 3.0
+FIRST_LOSSES = "first losses"
+"""Name of the fact that the losses of the first steps agree."""
 _BATCH = "batch_size"
 
 
@@ -203,7 +205,7 @@ def _check_losses(run: "StoredRun", probe: "StoredRun") -> str:
     first, second = (_first_losses(one.steps) for one in (run, probe))
     count = min(len(first), len(second))
     if count < 2 or not (min(first[:count].min(), second[:count].min()) > 0.0):  # noqa: PLR2004 - a spread takes two
-        return "first losses"
+        return FIRST_LOSSES
     difference = np.log(second[:count]) - np.log(first[:count])
     error = float(difference.std(ddof=1)) / math.sqrt(count)
     if abs(float(difference.mean())) > max(_SAME_LOSS, _ERRORS * error):

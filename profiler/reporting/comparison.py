@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.curve import fit_metric, learning_rate_trace, metric_points
+from profiler.analysis.earlier_runs import TASK_SETTINGS
 from profiler.emissions import Prices, read_prices
 from profiler.errors import ForecastRefusedError, UsageError
 from profiler.forecasting.priors import HORIZON_LIMIT
@@ -243,7 +244,7 @@ def _flags(runs: "Sequence[StoredRun]", envelope: "Envelope") -> "list[str]":
     if min(errors) > 0.0 and max(errors) > _UNLIKE * min(errors):
         low, high = (text.level(envelope.metric.value(end), 3) for end in (min(errors), max(errors)))
         found.append(f"The curves begin far apart, between {low} and {high}.")
-    for name in ("task", "dataset", "data", "loss", "criterion", "objective"):
+    for name in TASK_SETTINGS:
         values = list(dict.fromkeys(str((run.meta.get(CONFIG) or {}).get(name)) for run in used))
         if len(values) > 1:
             found.append(f"The setting {name} differs: {text.listed(values)}.")

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from profiler.analysis.curve import fit_metric, last_value, metric_points
+from profiler.analysis.curve import last_value, metric_points
+from profiler.analysis.earlier_runs import fit_with_earlier_runs
 from profiler.budget import Budget
 from profiler.errors import ForecastRefusedError
 from profiler.records import CurveState
@@ -118,7 +119,7 @@ def _metric(
 
     options: dict[str, Any] = {} if goal == "min" else {"goal": "max", "best": best}
     try:
-        fit = fit_metric(run, trace, name, **options)
+        fit = fit_with_earlier_runs(run, trace, name, **options)
     except ForecastRefusedError as error:
         return refused_metric(name, goal, error, has_points=len(values) > 0, last=last), None
     notes = trace.notes() if name == LOSS else ()

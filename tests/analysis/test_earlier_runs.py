@@ -1,0 +1,118 @@
+"""Anneal gains of earlier runs: used for the same task alone, where the run itself has not annealed."""
+
+import math
+
+import numpy as np
+import pytest
+
+from profiler import load_run
+from profiler.forecasting.anneal_gain import AnnealGain, with_gains
+from profiler.forecasting.priors import Priors
+from profiler.lr_plan import SECTION, RatePlan
+from profiler.reporting import render, report_of
+from tests.support.runs import write_run
+
+STEPS, DECAY, SEEN = 400, 320, 240
+USED = "earlier run"
+
+
+def rate(step):
+    return 1e-3 * min(1.0, (STEPS - step) / (STEPS - DECAY))
+
+
+def loss(gain, seed=0, scale=1.0):
+    """A power law whose log level an anneal lowers by ``gain``."""
+    noise = np.random.default_rng(seed).standard_normal(STEPS + 1)
+
+    def value(step):
+        level = scale * (1.5 + 3.0 * step**-0.4) * math.exp(-gain * (1.0 - rate(step) / 1e-3))
+        return level * math.exp(0.003 * noise[step])
+
+    return value
+
+
+def earlier(folder, name, gain, seed=1, *, steps=STEPS, started=100.0, scale=1.0, **meta):
+    path = folder / name
+    extra = {"started_unix_seconds": started, "config": {}} | meta
+    return write_run(path, steps=steps, loss=loss(gain, seed, scale), learning_rate=rate, meta=extra)
+
+
+def unfinished(folder, **meta):
+    """A run that has not begun to anneal, with its plan."""
+    plan = RatePlan.sampled(rate, 1, STEPS, "planned_learning_rate")
+    extra = {"started_unix_seconds": 200.0, SECTION: plan.section(), "total_steps": STEPS} | meta
+    path = write_run(folder / "now", steps=SEEN, loss=loss(0.12), learning_rate=rate, meta=extra)
+    return load_run(path)
+
+
+def end_of(fit):
+    return fit.loss_at(fit.planned_joules)
+
+
+def test_gain_of_earlier_runs_of_the_task_replaces_the_assumed_one(tmp_path):
+    for seed in (1, 2):
+        earlier(tmp_path, f"before-{seed}", 0.12, seed)
+    run = unfinished(tmp_path)
+    truth = loss(0.12, 3)(STEPS)
+    known, alone = end_of(run.fit()), end_of(run.fit(earlier_runs=False))
+    assert abs(math.log(known.median / truth)) < 0.02 < abs(math.log(alone.median / truth))
+    assert known.low < truth < known.high
+    assert any("2 earlier runs of this task" in note for note in run.fit().notes)
+    assert "2 earlier runs of this task" in render(report_of(run), ".txt")
+
+
+def test_anneal_that_gained_nothing_before_is_expected_to_gain_nothing(tmp_path):
+    earlier(tmp_path, "before", 0.0)
+    fit = unfinished(tmp_path).fit()
+    held = fit.loss_at(fit.planned_joules, scenario="held").median
+    assert end_of(fit).median > 0.985 * held
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"scale": 1.5},
+        {"status": "failed"},
+        {"started": 300.0},
+        {"steps": SEEN},
+        {"config": {"dataset": "another"}},
+        {"work": {"parameters": 7}},
+        {"resumed": {"from": "x"}},
+    ],
+    ids=["other losses", "failed", "later", "not annealed", "other data", "other size", "resumed"],
+)
+def test_other_runs_are_not_used(tmp_path, other):
+    earlier(tmp_path, "before", 0.12, **other)
+    run = (
+        unfinished(tmp_path, work={"parameters": 5}, config={"dataset": "one"})
+        if "work" in other
+        else unfinished(tmp_path)
+    )
+    assert not any(USED in note for note in run.fit().notes)
+
+
+def test_given_priors_are_kept(tmp_path):
+    earlier(tmp_path, "before", 0.12)
+    fit = unfinished(tmp_path).fit(priors=Priors(anneal_gain=0.01))
+    assert fit.priors.anneal_gain == 0.01
+
+
+def test_run_without_earlier_ones_is_fitted_as_before(tmp_path):
+    run = unfinished(tmp_path)
+    assert run.fit().priors == Priors()
+    assert end_of(run.fit()) == end_of(run.fit(earlier_runs=False))
+
+
+def test_damaged_neighbour_is_ignored(tmp_path):
+    path = earlier(tmp_path, "before", 0.12)
+    (path / "steps.csv").write_text("nonsense\n", encoding="utf-8")
+    assert unfinished(tmp_path).fit().priors == Priors()
+
+
+def test_gains_that_disagree_widen_the_prior():
+    gains = [
+        [AnnealGain(gain=value, error=0.002) for value in values] for values in ((0.08, 0.08), (0.04, 0.12))
+    ]
+    same, apart = (with_gains(Priors(), one) for one in gains)
+    assert same.anneal_gain == pytest.approx(0.08)
+    assert apart.anneal_spread > 1.5 * same.anneal_spread
