@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from profiler.emissions import read_prices
 from profiler.errors import MissingDependencyError, RunDamagedError
 from profiler.export import Files
-from profiler.export.table import steps_of
+from profiler.export.steps_csv import steps_of
 from profiler.reporting.run_row import COLUMNS, group_columns, row_of
 from profiler.storage.schema import STEPS
 

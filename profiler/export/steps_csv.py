@@ -2,10 +2,10 @@
 
 from typing import TYPE_CHECKING
 
-from profiler.export.table import steps_of
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    import pandas as pd
 
     from profiler.run import Run
 
@@ -21,6 +21,14 @@ def export(runs: "Sequence[Run]") -> bytes:
             table[name] = [escape_formula(str(cell)) for cell in table[name]]
     text: str = table.to_csv(index=False, lineterminator="\n")
     return text.encode()
+
+
+def steps_of(run: "Run") -> "pd.DataFrame":
+    """Return the rows of ``steps.csv`` with the run's name as first column, so that tables can be concatenated."""
+    table = run.steps.copy()
+    # JSON allows lone surrogates, UTF-8 none.
+    table.insert(0, "run", str(run.meta.get("name", "")).encode(errors="replace").decode())
+    return table
 
 
 def escape_formula(text: str) -> str:

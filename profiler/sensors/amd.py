@@ -16,7 +16,7 @@ from profiler.records import Domain, Provenance, Reading, Refusal
 from profiler.sensors.base import Found, MeterSensor
 from profiler.sensors.counter_check import DEFAULT_LIMIT_WATTS, CounterGuard
 from profiler.sensors.environment import Environment
-from profiler.sensors.pci import has_display
+from profiler.sensors.host import has_display
 
 _SOURCE = "amdsmi"
 _VENDOR = "0x1002"

@@ -315,6 +315,7 @@ class CounterGuard:
     def _integrate(self, watts: float | None, time_ns: int) -> None:
         seconds = (time_ns - self._last_ns) / NANOSECONDS_PER_SECOND
         known = [power for power in (self._watts, watts) if power is not None]
+        # The trapezoidal rule; where one end is unknown, the other one holds for the interval.
         joules = seconds * sum(known) / len(known) if known else 0.0
         self._integral += joules
         # Power readings at the ends of a gap do not bound the power within it.
@@ -346,6 +347,7 @@ class CounterGuard:
         power = max(self._watts or 0.0, watts or 0.0)
         # Power readings may lag by a second, and a counter may be updated only once per second.
         allowed = max(self._allowed, (1 + _EXCESS) * _POWER_LAG_SECONDS * power)
+        # The last update before a change may have shown less energy than was used by then.
         allowed += _COUNTER_LAG_SECONDS * self._limit
         is_jump = joules - self._raw > allowed
         was_frozen_from_start = not self._has_changed and self._energy > self._changed_joules
@@ -353,6 +355,7 @@ class CounterGuard:
         if is_jump or was_frozen_from_start:
             self.jumps += is_jump and not was_frozen_from_start
             self._energy = max(self._energy, self._changed_joules + self._integral)
+            # From now on only gains count: the absolute value contains energy that was estimated or rejected.
             self._offset = self._energy - joules
         else:
             self._energy = max(self._energy, joules + self._offset)

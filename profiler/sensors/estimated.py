@@ -96,6 +96,7 @@ class EstimatedSensor:
         except (OSError, RuntimeError) as error:
             raise SensorError(f"the processor's load cannot be read: {error}") from error
         now = self._clock.now_ns()
+        # The model is linear, so the mean load gives the same energy as the course of the load.
         watts = self._model.watts(self._load_since(times))
         seconds = (now - self._last_ns) / NANOSECONDS_PER_SECOND
         self._last_ns = now
@@ -114,6 +115,7 @@ class EstimatedSensor:
     def _load_since(self, times: tuple[float, float]) -> float:
         """Return the load since the last read, or the last known load if the kernel's tick has not advanced."""
         busy, total = (new - old for new, old in zip(times, self._last_times, strict=True))
+        # The kernel counts in ticks of 1 to 10 ms: between two ticks a load would be 0 / 0.
         if total > 0:
             self._load = min(max(busy / total, 0.0), 1.0)
             self._last_times = times

@@ -1,4 +1,4 @@
-"""Description of the machine, as far as it determines which energy counters can exist."""
+"""Description of the machine, as far as it determines which sensors can exist."""
 
 import os
 import platform
@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+_PCI_DEVICES = "sys/bus/pci/devices"
+_DISPLAY_CLASSES = ("0x03", "0x12")
+"""Beginnings of the PCI classes of display controllers and of processing accelerators."""
 _CONTAINER_FILES = (
     ("Docker", ".dockerenv"),
     ("Podman", "run/.containerenv"),
@@ -94,3 +97,21 @@ def _container(root: Path, environ: Mapping[str, str]) -> str | None:
         if (root / name).exists():
             return kind
     return environ.get("container") or None
+
+
+def has_display(root: Path, vendor: str) -> bool:
+    """Return True if the PCI bus lists a display or accelerator device of a vendor.
+
+    Args:
+        root: Root of the file system.
+        vendor: Number of the vendor, such as ``0x10de``.
+    """
+    try:
+        return any(_is_display(device, vendor) for device in (root / _PCI_DEVICES).iterdir())
+    except OSError:
+        return False
+
+
+def _is_display(device: Path, vendor: str) -> bool:
+    is_vendor = (device / "vendor").read_text().strip() == vendor
+    return is_vendor and (device / "class").read_text().startswith(_DISPLAY_CLASSES)

@@ -11,6 +11,7 @@ from profiler.sensors.base import MODULE_NOTE, Found
 from profiler.sensors.counter_check import CounterGuard, over_seconds
 from profiler.sensors.cuda_devices import Board, visible_boards
 from profiler.sensors.environment import Environment
+from profiler.sensors.host import has_display
 from profiler.sensors.nvml_device import (
     FIELD_ENERGY,
     FIELD_POWER_AVERAGE,
@@ -25,7 +26,6 @@ from profiler.sensors.nvml_device import (
 )
 from profiler.sensors.nvml_samples import PowerBuffer
 from profiler.sensors.nvml_state import StateReader
-from profiler.sensors.pci import has_display
 from profiler.units import NANOSECONDS_PER_SECOND
 
 BOARD_GAIN_UNCERTAINTY = 0.05
@@ -130,6 +130,7 @@ class GpuMeter:
             )
         except self._nvml.NVMLError:
             if self._last_retry_ns is None:
+                # The time without readings starts here; the recording bridges it.
                 self._last_retry_ns = self._lost_ns = before
             return None
         if self._last_retry_ns is not None:
@@ -139,8 +140,10 @@ class GpuMeter:
 
     def _read_present(self, before_ns: int, clock: Clock) -> Sequence[Reading] | None:
         energy, power = self._amounts()
+        # A reading without its counter would switch the domain from counter to power in the middle of the run.
         if (energy if self._plan.has_energy else power) is None:
             return None
+        # The value belongs to a moment within the call: the middle halves the largest error.
         middle_ns = (before_ns + clock.now_ns()) // 2
         if energy is not None:
             energy = self._guard.update(energy, power, middle_ns)

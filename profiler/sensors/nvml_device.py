@@ -172,6 +172,8 @@ def plan_board(nvml: Any, handle: Any) -> ReadPlan | None:
     seen: Mapping[int, int] = query(nvml, FieldReader(nvml, handle, wanted).read, {})
     energy_field = seen.get(FIELD_ENERGY, 0) > 0
     power_field = next((f for f in wanted[1:] if f in seen), None)
+    # The field is preferred because one call then reads energy and power at the same moment; a driver or board may lack
+    # it and have the call.
     energy_call = not energy_field and _works(nvml, lambda: nvml.nvmlDeviceGetTotalEnergyConsumption(handle))
     usage_call = power_field is None and _works(nvml, lambda: nvml.nvmlDeviceGetPowerUsage(handle))
     fields = (FIELD_ENERGY,) * energy_field + (() if power_field is None else (power_field,))

@@ -104,6 +104,7 @@ class PowerBuffer:
             return False
         if len(stamps) < _MIN_SAMPLES:
             return False
+        # The median ignores a gap where the board paused. Equal time stamps would be samples without a duration.
         gaps = sorted(after - before for before, after in pairwise(stamps))
         self.period_seconds = gaps[len(gaps) // 2] / MICROJOULES_PER_JOULE
         self.seconds = (stamps[-1] - stamps[0]) / MICROJOULES_PER_JOULE
@@ -119,6 +120,7 @@ class PowerBuffer:
             nvml.NVMLError: The board is lost, or has no samples.
         """
         now = clock.now_ns()
+        # A set-back clock makes every new stamp older than the last one, so asking for later samples would return none.
         samples = self._query(0 if now - self._seen_ns > _SET_BACK_NS else self._last_us)
         if not samples:
             return []

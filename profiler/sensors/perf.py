@@ -316,6 +316,7 @@ class PerfSensor:
             counts = counter.read()
         except OSError:
             return None
+        # The value belongs to a moment within the call: the middle halves the largest error.
         time_ns = (before + self._clock.now_ns()) // 2
         if meter.domain.billed:
             self._stalls[meter.domain.name].add(counts, time_ns)

@@ -226,6 +226,7 @@ class EnergyFile:
         except OSError:
             self.close()
             raise
+        # A removed zone may return nothing or a part, and a truncated number would be a valid smaller one.
         if not text.endswith(b"\n"):
             self.close()
             raise ValueError(f"{self.path} is truncated: {text!r}")
@@ -251,6 +252,7 @@ class _Meter:
             raw = self.file.read()
         except (OSError, ValueError):
             return None
+        # The value belongs to a moment within the call: the middle halves the largest error.
         time_ns = (before + clock.now_ns()) // 2
         if self.domain.billed:
             self.stall.add(raw, time_ns)
@@ -350,6 +352,7 @@ def open_powercap(environment: Environment) -> Found:
     if not zones or not hasattr(os, "pread"):
         raise no_zones_error(root, environment.host())
     values, failures = _read_each(zones)
+    # Some hypervisors and firmwares show a counter that never moves. Counted, it would report a machine without energy.
     for identifier in _frozen(zones, values, environment):
         del values[identifier]
         failures[identifier] = ValueError(FROZEN_REASON)
@@ -400,6 +403,7 @@ def _plan(
     zones: Sequence[Zone], values: dict[str, int], names: Mapping[str, str]
 ) -> list[tuple[Zone, Domain]]:
     dropped, mirrored = _mirrors(zones, values)
+    # Parts of a dropped die would be counted in addition to those of the die that represents the package.
     kept = [z for z in zones if z.identifier not in dropped and z.parent not in dropped]
     plan = plan_domains(kept, mirrored, names)
     domains = note_missing_dram(domain for _, domain in plan)

@@ -89,6 +89,7 @@ def frozen_counters(
     """
     pending = dict(first)
     for _ in range(round(LIVENESS_SECONDS / LIVENESS_POLL_SECONDS)):
+        # One changed value is proof of life; only counters that never changed wait for the full time.
         pending = {name: value for name, value in pending.items() if _read_or(value, counters[name]) == value}
         if not pending:
             break

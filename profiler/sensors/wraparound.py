@@ -51,6 +51,7 @@ class WrappingCounter:
         self, max_range_uj: int | None, *, max_watts: float = MAX_SOCKET_WATTS, lag_seconds: float = 0.0
     ) -> None:
         self._max_watts = max_watts
+        # A delayed reading shows energy of the time before it, which must not look like an implausible power.
         self._slack_uj = _SLACK_MICROJOULES + round(max_watts * lag_seconds * MICROJOULES_PER_JOULE)
         # The kernel reports 2^32 - 1 counts as the range; the counter wraps after one more count.
         self._modulus = (
@@ -77,6 +78,7 @@ class WrappingCounter:
         """
         if self._raw is None:
             return self._start(raw_uj, time_ns, energy_uj=raw_uj)
+        # The mean power of the interval is the only evidence of a wraparound: the counter itself shows none.
         gain = self._gain(raw_uj - self._raw, time_ns - self._time_ns)
         if gain is None:
             return self._reject(raw_uj, time_ns)
@@ -101,6 +103,8 @@ class WrappingCounter:
             return None
         else:
             difference += self._modulus
+            # After half a minute at the maximum power, any decrease could be a wraparound of 65 kJ. The power before is
+            # the better witness: a decrease that implies far more of it is a reset.
             most_now = min(most, self._wrap_limit_uj(elapsed_ns))
         if not 0 <= difference <= most_now:
             return None
@@ -110,9 +114,12 @@ class WrappingCounter:
         """Add the number of whole wraparounds that fits the previous power best, if the time allows any."""
         if self._modulus is None or difference + self._modulus > most:
             return difference
+        # A counter of 32 bits at 15 microjoules per count wraps after 65 kJ, at 200 W in 5 minutes. A suspended process
+        # may miss several wraparounds; the power before decides how many.
         expected = _microjoules(self._watts or 0.0, elapsed_ns)
         wraps = round((expected - difference) / self._modulus)
         gain = difference + self._modulus * min(max(wraps, 0), (most - difference) // self._modulus)
+        # An expectation near half a range between two candidates is no evidence for either.
         self.ambiguous_wraps += self._watts is None or abs(expected - gain) > self._modulus / 4
         return gain
 
@@ -127,6 +134,7 @@ class WrappingCounter:
 
     def _update_power(self, time_ns: int) -> None:
         since_ns, since_uj = self._anchor
+        # Over a shorter time, the steps of the counter would dominate the power.
         if time_ns - since_ns >= _POWER_WINDOW_NS:
             self._watts = (self._energy_uj - since_uj) * 1e3 / (time_ns - since_ns)
             self._anchor = (time_ns, self._energy_uj)
@@ -134,6 +142,7 @@ class WrappingCounter:
     def _reject(self, raw_uj: int, time_ns: int) -> int | None:
         if self._rejected:
             last_raw, last_ns = self._rejected[-1]
+            # Values after a reset continue like a counter; those of read errors do not.
             if not 0 <= raw_uj - last_raw <= self._limit_uj(time_ns - last_ns):
                 self._rejected.clear()
         self._rejected.append((raw_uj, time_ns))
