@@ -84,14 +84,10 @@ class RankSums:
         self._add_joules(steps, at)
 
     def _add_times(self, steps: "pd.DataFrame", at: "npt.NDArray[np.int64]", start: float) -> None:
-        import numpy as np
 
         columns, count = self.columns, len(self.blocks)
         ends = steps["end_seconds"].to_numpy() + start
-        if is_aligned(at, count):
-            np.maximum(columns["end_seconds"], ends, out=columns["end_seconds"])
-        else:
-            np.maximum.at(columns["end_seconds"], at, ends)
+        _take_largest(columns["end_seconds"], ends, at)
         for name in _AVERAGED:
             values = steps[name].to_numpy()
             columns[name] += sums(values, at, count)
@@ -116,7 +112,7 @@ class RankSums:
             of_rank = sums(steps[name].to_numpy().astype(float), at, count)
             columns[name] = np.maximum(columns[name], of_rank)
         for name in _LAST:
-            np.maximum.at(columns[name], at, steps[name].to_numpy())
+            _take_largest(columns[name], steps[name].to_numpy(), at)
         for name in _FIRST:
             last = np.full(count, np.nan)
             last[at] = steps[name].to_numpy()
@@ -140,7 +136,7 @@ class RankSums:
             steps["start_seconds"].to_numpy(), spans["start_seconds"].to_numpy() - 1e-9
         )
         places = np.append(at, len(self.blocks))[following] if len(spans) else following
-        for place, row in zip(places.tolist(), spans.to_dict("records"), strict=True):
+        for place, row in zip(places.tolist(), _records(spans), strict=True):
             self._add_span(place, row, start)
 
     def add_around(self, spans: "pd.DataFrame", start: float, end: float, *, is_before: bool) -> None:
@@ -153,7 +149,7 @@ class RankSums:
             is_before: Whether they are before the first block.
         """
         self.end_seconds = max(self.end_seconds, end)
-        for row in spans.to_dict("records"):
+        for row in _records(spans):
             # The length of a span is divided by the number of ranks later.
             self._add_span(0 if is_before else len(self.blocks), row, start, weight=self.ranks)
 
@@ -270,6 +266,22 @@ class _Layout:
             })  # fmt: skip
             start = end
         return rows
+
+
+def _take_largest(largest: "Array", values: "Array", at: "npt.NDArray[np.int64]") -> None:
+    """Replace the largest values so far by larger ones, by index."""
+    import numpy as np
+
+    if is_aligned(at, len(largest)):
+        np.maximum(largest, values, out=largest)
+    else:
+        np.maximum.at(largest, at, values)
+
+
+def _records(table: "pd.DataFrame") -> list[dict[str, Any]]:
+    """Return the rows of a table as mappings, in a fraction of the time of `pandas.DataFrame.to_dict`."""
+    columns = (table[name].tolist() for name in table.columns)
+    return [dict(zip(table.columns, row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _known(value: float) -> float:

@@ -34,7 +34,7 @@ _ALL_POINTS = 1_000_000
 class Log:
     """Energy that one process counted of one device: joules since it began to, over seconds of the merged window.
 
-    ``states`` are the readings of its power limit, clock and throttle reasons, by the same seconds.
+    ``states`` are the readings of its power limit, clock and throttle reasons, by the same seconds; None without any.
     """
 
     device: str
@@ -42,7 +42,7 @@ class Log:
     domain: Mapping[str, Any]
     seconds: "Array"
     joules: "Array"
-    states: "pd.DataFrame"
+    states: "pd.DataFrame | None"
 
     @property
     def total(self) -> float:
@@ -51,13 +51,13 @@ class Log:
 
 
 def log_of(
-    samples: "pd.DataFrame", record: Record, domain: Mapping[str, Any], device: str, *, start: float,
+    samples: "pd.DataFrame | None", record: Record, domain: Mapping[str, Any], device: str, *, start: float,
     kept_from: float, until: float, logs: int,
 ) -> Log | None:  # fmt: skip
-    """Extract one device's energy from a process's samples.
+    """Extract one device's energy from its samples; None without any that count.
 
     Args:
-        samples: The process's table.
+        samples: The process's samples of the device, if there are any.
         record: Its record.
         domain: The device's entry in its ``run.json``.
         device: An identifier of the device.
@@ -69,13 +69,10 @@ def log_of(
     """
     import numpy as np
 
-    rows = (samples["domain"] == domain["name"]).to_numpy()
-    if not rows.any() or kept_from == math.inf:
+    if samples is None or kept_from == math.inf:
         return None
-    seconds = samples["time_seconds"].to_numpy()[rows] + start
-    states = samples.loc[rows, list(_STATES)].set_axis(seconds)
-    states = states[~states["limit_watts"].isna() | ~states["sm_mhz"].isna() | (states["throttle"] != "")]
-    joules = samples["energy_joules"].to_numpy()[rows]
+    seconds, joules = samples["time_seconds"].to_numpy() + start, samples["energy_joules"].to_numpy()
+    states = _states(samples, seconds, until)
     if seconds[-1] > until:
         last = float(np.interp(until, seconds, joules))
         seconds, joules = np.append(seconds[seconds < until], until), np.append(joules[seconds < until], last)
@@ -87,9 +84,17 @@ def log_of(
     if len(seconds) > points:
         chosen = np.unique(np.round(np.linspace(0, len(seconds) - 1, points)).astype(np.int64))
         seconds, joules = seconds[chosen], joules[chosen]
-    return Log(
-        device=device, record=record, domain=domain, seconds=seconds, joules=joules, states=states.loc[:until]
-    )
+    return Log(device=device, record=record, domain=domain, seconds=seconds, joules=joules, states=states)
+
+
+def _states(samples: "pd.DataFrame", seconds: "Array", until: float) -> "pd.DataFrame | None":
+    """Return the readings of power limit, clock or throttle reasons by their seconds; None if there are none."""
+    is_read = samples["throttle"] != ""
+    for name in ("limit_watts", "sm_mhz"):
+        is_read |= samples[name].notna()
+    if not is_read.any():
+        return None
+    return samples[list(_STATES)].set_axis(seconds)[is_read.to_numpy()].loc[:until]
 
 
 def combine(logs: Sequence[Log], end: float) -> "tuple[list[dict[str, Any]], pd.DataFrame]":
@@ -201,7 +206,8 @@ def _frame(name: str, group: Sequence[Log], provenance: str, end: float) -> "pd.
     )  # fmt: skip
     if len({log.device for log in group}) == 1:
         for log in group:
-            _place(frame, log.states)
+            if log.states is not None:
+                _place(frame, log.states)
     return frame
 
 

@@ -79,11 +79,12 @@ class Record:
         )
 
     def tables(self, *, partial: bool) -> Tables:
-        """Read its tables; of the samples, the columns that are merged."""
-        steps, spans, metrics = (
-            read_table(self.path, table, partial=partial)[0] for table in (STEPS, SPANS, METRICS)
+        """Read its tables, words as categories; of the samples, the columns that are merged."""
+        steps, spans, samples = (
+            read_table(self.path, table, partial=partial, columns=columns, categories=True)[0]
+            for table, columns in ((STEPS, None), (SPANS, None), (SAMPLES, _MERGED_SAMPLES))
         )
-        samples = read_table(self.path, SAMPLES, partial=partial, columns=_MERGED_SAMPLES, categories=True)[0]
+        metrics = read_table(self.path, METRICS, partial=partial)[0]
         return Tables(steps=steps, spans=spans, samples=samples, metrics=metrics)
 
     def outline(self, *, partial: bool) -> "Outline":

@@ -14,7 +14,7 @@ from profiler.merging.aggregation import RankSums
 from profiler.merging.discovery import Outline, Record, check_one_job, device_of, find_records
 from profiler.records import Status
 from profiler.storage import validation
-from profiler.storage.reader import StoredRun, Tables
+from profiler.storage.reader import StoredRun, Tables, by_domain
 from profiler.storage.schema import (
     LAUNCHED_RANKS,
     MERGED,
@@ -158,9 +158,10 @@ def _doubts(record: Record, tables: Tables, *, partial: bool) -> tuple[str, ...]
 def _logs(
     tables: Tables, one: Outline, start: float, contested: Mapping[str, float], count: int
 ) -> list[devices.Log]:
+    samples = by_domain(tables.samples)
     found = [
         devices.log_of(
-            tables.samples, one.record, domain, device_of(one.record, domain), start=start,
+            samples.get(str(domain["name"])), one.record, domain, device_of(one.record, domain), start=start,
             kept_from=contested.get(str(domain["name"]), -math.inf), until=start + one.window_seconds, logs=count,
         )
         for domain in (*one.record.billed, *one.record.node_meters)

@@ -266,6 +266,9 @@ class StoredRun:
 
 def by_domain(samples: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
     """Group a table of samples by domain, in the order in which the domains appear."""
+    names = samples["domain"].unique()
+    if len(names) == 1:
+        return {str(names[0]): samples}
     return {str(name): rows for name, rows in samples.groupby("domain", sort=False, observed=True)}
 
 
