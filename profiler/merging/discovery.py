@@ -79,12 +79,12 @@ class Record:
         )
 
     def tables(self, *, partial: bool) -> Tables:
-        """Read its tables, words as categories; of the samples, the columns that are merged."""
-        steps, spans, samples = (
+        """Read its tables, words of the large ones as categories; of the samples, the columns that are merged."""
+        steps, samples = (
             read_table(self.path, table, partial=partial, columns=columns, categories=True)[0]
-            for table, columns in ((STEPS, None), (SPANS, None), (SAMPLES, _MERGED_SAMPLES))
+            for table, columns in ((STEPS, None), (SAMPLES, _MERGED_SAMPLES))
         )
-        metrics = read_table(self.path, METRICS, partial=partial)[0]
+        spans, metrics = (read_table(self.path, table, partial=partial)[0] for table in (SPANS, METRICS))
         return Tables(steps=steps, spans=spans, samples=samples, metrics=metrics)
 
     def outline(self, *, partial: bool) -> "Outline":
