@@ -170,10 +170,11 @@ def _logs(
 
 
 def _logs_of_launcher(parent: launcher.Launcher, start: float, end: float, count: int) -> list[devices.Log]:
+    samples = by_domain(parent.tables.samples)
     found = [
         devices.log_of(
-            parent.tables.samples, parent.record, domain, device_of(parent.record, domain), start=parent.start,
-            kept_from=start, until=end, logs=count,
+            samples.get(str(domain["name"])), parent.record, domain, device_of(parent.record, domain),
+            start=parent.start, kept_from=start, until=end, logs=count,
         )
         for domain in parent.domains
     ]  # fmt: skip
