@@ -28,6 +28,8 @@ sys.path.insert(0, str(HERE))
 
 RELATIVE_ERROR = 0.01
 """Largest error of a total of cumulative counters, besides its own interval."""
+DISKS = ("good", "slow", "good", "full")
+"""The disk of successive rounds."""
 WAVES = {"gpu:0": (100.0, 400.0, 2.6), "cpu:package-0": (40.0, 90.0, 0.9)}
 """Low watts, high watts and period in seconds."""
 
@@ -146,10 +148,9 @@ def true_joules(origin: int, begun: int, ended: int) -> float:
     return sum(wave.joules(end) - wave.joules(start) for wave in waveforms().values())
 
 
-def run_round(folder: Path, seconds: float, seed: int) -> dict[str, Any]:
+def run_round(folder: Path, seconds: float, seed: int, disk: str) -> dict[str, Any]:
     """Run one round and return its results; ``faults`` lists broken promises."""
     dice, counts = random.Random(seed + 1), Counter[str]()  # noqa: S311 - not for secrets
-    disk = dice.choices(["good", "slow", "full"], [6, 3, 2])[0]
     kills = dice.random() < 0.2
     command = [sys.executable, __file__, "--child", str(folder), str(seconds), str(seed), disk]
     counts[f"disk: {disk}"] += 1
@@ -245,18 +246,22 @@ def faults_of(
 
 def soak(minutes: float, seed: int, round_seconds: float) -> int:
     """Run rounds until the time is over; print one line per round and a summary. Return the number of bad rounds."""
-    counts, bad, rounds, worst = Counter[str](), 0, 0, 0.0
+    counts, bad, rounds = Counter[str](), 0, 0
+    worst = dict.fromkeys(DISKS, 0.0)
+    growth = 0.0
     end = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as folder:
         while time.monotonic() < end:
+            disk = DISKS[rounds % len(DISKS)]
             rounds += 1
-            result = run_round(Path(folder, f"round-{rounds}"), round_seconds, seed + 1000 * rounds)
+            result = run_round(Path(folder, f"round-{rounds}"), round_seconds, seed + 1000 * rounds, disk)
             counts.update(result["counts"])
             bad += bool(result["faults"])
             error = math.nan
             if result.get("total") is not None:
                 error = result["total"] / result["truth"] - 1
-                worst = max(worst, abs(error))
+                worst[disk] = max(worst[disk], abs(error))
+            growth = max(growth, result.get("growth") or 0.0)  # the first operand is kept where it is NaN
             kinds = ", ".join(f"{kind}: {n}" for kind, n in sorted(result["counts"].items()))
             print(
                 f"round {rounds}, error {100 * error:+.3f} %, {result.get('messages', 0)} messages; {kinds}"
@@ -264,7 +269,9 @@ def soak(minutes: float, seed: int, round_seconds: float) -> int:
             for fault in result["faults"]:
                 print(f"    FAULT (seed {result.get('seed')}): {fault}")
             sys.stdout.flush()
-    print(f"\n{rounds} rounds, {bad} with faults, largest error of a total {100 * worst:.2f} %")
+    errors = ", ".join(f"{100 * worst[disk]:.2f} % ({disk} disk)" for disk in dict.fromkeys(DISKS))
+    print(f"\n{rounds} rounds, {bad} with faults, largest error of a total {errors}")
+    print(f"  largest growth of memory after the first quarter of a round: {growth:.1f} MiB")
     for kind, number in sorted(counts.items()):
         print(f"  {kind}: {number}")
     return bad

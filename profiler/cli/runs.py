@@ -55,7 +55,7 @@ def run_directories(root: Path) -> Iterator[Path]:
         below = []
         for parent in level:
             for directory in _subdirectories(parent):
-                if (directory / RUN_FILE).is_file() or children(directory):
+                if (directory / RUN_FILE).exists() or children(directory):
                     yield directory
                 else:
                     below.append(directory)
@@ -70,7 +70,7 @@ def load_all(root: Path) -> "list[Run]":
     for path in run_directories(root):
         try:
             run = load_run(path, partial=True)
-            _ = run.steps, run.metrics, run.domains
+            _ = run.steps, run.metrics, run.total_joules  # their files are read on first access
         except RunError as error:
             write_stderr(f"energy-profiler: excluded {display_path(path)}: {' '.join(str(error).split())}")
         else:

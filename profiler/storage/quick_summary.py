@@ -1,16 +1,19 @@
 """Totals of a run from ``run.json``, or else from the last rows of its tables, for lists of many runs."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from profiler.errors import RunDamagedError
 from profiler.records import Metered, Provenance
 from profiler.storage.csv_reader import last_rows
-from profiler.storage.schema import MERGED, RESUMED, SAMPLES, SPANS, STEPS, TOTALS
+from profiler.storage.schema import MERGED, RESUMED, SAMPLES, SPANS, STEPS, TOTALS, Table
 
 if TYPE_CHECKING:
     from profiler.storage.reader import StoredRun
 
+_COLUMNS = ("step", "end_seconds", "cumulative_joules", "uncertainty_joules")
 _ROW_BYTES = 4_096
 _SAMPLES_BYTES = 32_768
 """End of ``samples.csv`` that is searched for the last sample of each domain."""
@@ -82,30 +85,49 @@ def _of_tables(run: "StoredRun") -> QuickSummary:
 
 def _of_last_rows(run: "StoredRun") -> QuickSummary:
     step, span = (_last(run, table) for table in (STEPS, SPANS))
-    rows = [row for row in (step, span) if row]
-    joules = [float(row["cumulative_joules"]) for row in rows if row.get("cumulative_joules")]
+    rows = (step, span)
+    joules = [row["cumulative_joules"] for row in rows if "cumulative_joules" in row]
     is_metered = any(domain.billed for domain in run.domains.values())
     total = max(joules, default=0.0) if is_metered else None
     sampled = _last_samples(run)
     return QuickSummary(
-        steps=int(step.get("step") or 0),
+        steps=int(step.get("step", 0)),
         total_joules=total,
         modelled_joules=None if total is None else _estimated_part(run, sampled, total),
-        edge_joules=float(step.get("uncertainty_joules") or 0.0),
+        edge_joules=step.get("uncertainty_joules", 0.0),
         metered=_metered(run, sampled, total),
         missing=tuple(run.meta.get("missing", ())),
-        window_seconds=max((float(row["end_seconds"]) for row in rows), default=0.0),
+        window_seconds=max(row.get("end_seconds", 0.0) for row in rows),
     )
 
 
-def _last(run: "StoredRun", table: Any) -> dict[str, str]:
+def _last(run: "StoredRun", table: Table) -> dict[str, float]:
+    """Return the numbers of a table's last row by column, without empty cells; empty where it has no rows."""
     rows = last_rows(run.path, table, _ROW_BYTES)
-    return rows[-1] if rows else {}
+    return {
+        name: _number(run, table, name, rows[-1][name]) for name in _COLUMNS if rows and rows[-1].get(name)
+    }
 
 
 def _last_samples(run: "StoredRun") -> dict[str, float]:
     rows = last_rows(run.path, SAMPLES, _SAMPLES_BYTES)
-    return {row["domain"]: float(row["energy_joules"]) for row in rows if row.get("energy_joules")}
+    return {
+        row["domain"]: _number(run, SAMPLES, "energy_joules", row["energy_joules"])
+        for row in rows
+        if row.get("domain") and row.get("energy_joules")
+    }
+
+
+def _number(run: "StoredRun", table: Table, name: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise RunDamagedError(
+            run.path / table.filename, f"{name} of its last row is {text!r:.40}, not a number."
+        )
+    return number
 
 
 def _metered(run: "StoredRun", joules: Mapping[str, float], total: float | None) -> tuple[Metered, ...]:

@@ -38,6 +38,8 @@ def test_one_object_per_run(sweep, capsys):
 def test_the_table(sweep, capsys):
     (sweep / "broken").mkdir()
     (sweep / "broken" / "run.json").write_text("{")
+    path = write_run(sweep / "damaged samples", steps=5)
+    (path / "samples.csv").write_text("x" * 2_000_000)
     assert main(["allocate", str(sweep), "--budget", "100kJ"]) == 0
     out, err = capsys.readouterr()
     assert out.startswith(
@@ -45,8 +47,9 @@ def test_the_table(sweep, capsys):
     )
     assert "do not resume" in out
     assert "Backtest: at 25 %" in out
-    assert "excluded" in err
+    assert err.count("excluded") == 2
     assert "broken" in err
+    assert "damaged samples" in err
 
 
 @pytest.mark.parametrize(("budget", "is_far"), [("100kJ", False), ("200kJ", True)])

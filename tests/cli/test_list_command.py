@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 
 import pytest
 
@@ -39,6 +40,25 @@ def test_a_damaged_run_is_one_row_with_its_directory(root, capsys):
     assert len(lines) == 5
     (damaged,) = [line for line in lines if "damaged" in line]
     assert "energy_runs/broken" in damaged
+
+
+@pytest.mark.parametrize("cell", ["x", "nan", "inf"])
+def test_a_run_whose_last_row_is_damaged_is_one_row(root, capsys, cell):
+    """It has no totals, so the last row is read."""
+    path = write_run(root / "killed", steps=5)
+    meta = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**meta, "status": "running", "totals": None}))
+    lines = (path / "steps.csv").read_text().splitlines()
+    lines[-1] = ",".join([*lines[-1].split(",")[:3], cell, *lines[-1].split(",")[4:]])
+    (path / "steps.csv").write_text("\n".join([*lines, ""]))
+    assert lines[0].split(",")[3] == "end_seconds"
+    assert sum(row["status"] == "damaged" for row in rows(capsys)) == 2
+
+
+def test_a_run_whose_run_file_is_a_pipe_is_one_row(root, capsys):
+    (root / "broken" / "run.json").unlink()
+    os.mkfifo(root / "broken" / "run.json")
+    assert sum(row["status"] == "damaged" for row in rows(capsys)) == 1
 
 
 def test_rows_have_totals_with_their_interval(root, capsys):

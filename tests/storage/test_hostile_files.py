@@ -197,6 +197,12 @@ def test_a_rank_directory_that_is_a_link_out_of_the_job_is_refused(tmp_path):
     refused(job, "leads out of the run directory", load_run)
 
 
+def test_every_reader_reads_an_undamaged_run():
+    total, failures = read_all(RECORDED / "single", pages=True)
+    assert total > 0
+    assert not failures
+
+
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(seed=st.integers(0, 2**32))
 def test_readers_return_or_raise_typed_errors(tmp_path_factory, seed):

@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 from profiler import load_run
+from profiler.emissions import Prices
 from profiler.errors import ProfilerError
 from profiler.export import FORMATS, export
 from profiler.merging.follow import Follower
 from profiler.merging.merge import merge
-from profiler.reporting import comparison, render, report_of
+from profiler.reporting import COMPARISON_RENDERERS, comparison, render, render_comparison, report_of
 from profiler.reporting.live_report import Watch
+from profiler.reporting.run_row import row_of
 from profiler.storage.schema import RUN_FILE, TABLES
 
 FILES = (RUN_FILE, *(table.filename for table in TABLES))
@@ -112,15 +114,22 @@ def readers(path, *, forecasts, pages):
     yield "domains", run.energy_by_domain
     yield "phases", run.energy_by_phase
     yield "merge", lambda: merge([path])
+    yield "list", lambda: row_of(load_run(path), Prices())
     yield "follow", lambda: Follower(path).poll().summary()
     for name in FORMATS:
         yield f"export {name}", lambda name=name: export(run, name)
     if forecasts:
         yield "fit", run.fit
         yield "watch", lambda: Watch(path).poll()
-        yield "compare", lambda: comparison.render_text(comparison.compare([run, load_run(path)]))
+        yield "waste", run.waste
+        for extension in COMPARISON_RENDERERS if pages else (".txt",):
+            yield f"compare {extension}", lambda extension=extension: _compared(run, path, extension)
         for extension in (".txt", ".json", *((".html",) if pages else ())):
             yield f"report {extension}", lambda extension=extension: render(report_of(run), extension)
+
+
+def _compared(run, path, extension):
+    return render_comparison(comparison.compare([run, load_run(path)]), extension)
 
 
 def read_all(path, *, forecasts=True, pages=False):
