@@ -40,7 +40,7 @@ optimizers, parameters, passes, updates = {}, [], [], []
 
 def after(optimizer, args, kwargs):
     optimizers.setdefault(id(optimizer), optimizer)
-    updates.append(len(passes))
+    updates.append((len(passes), list(optimizers).index(id(optimizer))))
 
 register_optimizer_step_post_hook(after)
 original = torch.autograd.backward
@@ -78,7 +78,10 @@ TORCHVISION = {
 class _Nothing:
     def __init__(self, *_, **__): pass
     def __call__(self, image): return image
-ToTensor = Resize = CenterCrop = Normalize = Lambda = _Nothing
+ToTensor = Resize = CenterCrop = Normalize = _Nothing
+class Lambda:
+    def __init__(self, function): self.function = function
+    def __call__(self, image): return self.function(image)
 class Compose:
     def __init__(self, steps): self.steps = steps
     def __call__(self, image):
@@ -89,14 +92,16 @@ class Compose:
     "datasets.py": """
 import torch
 class _Images(torch.utils.data.Dataset):
-    def __init__(self, shape, count):
+    def __init__(self, shape, count, transform=None):
+        self.transform = transform or (lambda image: image)
         generator = torch.Generator().manual_seed(1)
         self.labels = torch.randint(10, (count,), generator=generator).tolist()
         self.images = torch.rand(count, *shape, generator=generator)
     def __len__(self): return len(self.labels)
-    def __getitem__(self, index): return self.images[index], self.labels[index]
+    def __getitem__(self, index): return self.transform(self.images[index]), self.labels[index]
 class MNIST(_Images):
-    def __init__(self, root, train=True, **_): super().__init__((1, 28, 28), 1280 if train else 320)
+    def __init__(self, root, train=True, transform=None, **_):
+        super().__init__((1, 28, 28), 1280 if train else 320, transform)
 class FakeData(_Images):
     def __init__(self, image_size=(3, 64, 64), **_): super().__init__(image_size, 64)
 """,
@@ -114,7 +119,9 @@ class Program:
         folder: Working directory in the checkout; by default that of the script.
         texts: Text files to write first, by path.
         before: A script to run first.
-        per_step: Updates of optimizers per step; 0 where none is torch's, so that each backward pass is a step.
+        per_step: Updates of optimizers per step; 0 where none is torch's, so that each backward pass is a step, and
+            None where a step begins with an update of the first optimizer, so that others need not take part in it.
+        is_closure: Whether an update calls the backward pass several times, the last of which is the step's loss.
         environ: Environment variables.
         note: Description of what is special about it.
     """
@@ -125,9 +132,20 @@ class Program:
     folder: str | None = None
     texts: dict[str, str] = field(default_factory=dict)
     before: str = ""
-    per_step: int = 1
+    per_step: int | None = 1
+    is_closure: bool = False
     environ: dict[str, str] = field(default_factory=dict)
     note: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of a file for it."""
+        return f"{self.repository}/{self.script}{self.flag}".replace("/", "-")
+
+    @property
+    def flag(self) -> str:
+        """The option that distinguishes it from another use of the same script."""
+        return " --use-optimizer" if "--use-optimizer" in self.arguments else ""
 
 
 WORDS = "\n".join(" ".join(f"w{(i * 7 + j * j) % 50}" for j in range(12)) for i in range(60)) + "\n"
@@ -158,6 +176,16 @@ PROGRAMS = (
         note="updates its weights by hand: steps are inferred",
     ),
     Program(
+        repository=EXAMPLES, script="time_sequence_prediction/train.py", arguments="--steps 2", is_closure=True,
+        before="generate_sine_wave.py", note="L-BFGS, 20 closures per update",
+        environ={"MPLBACKEND": "agg", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"},
+    ),
+    Program(
+        repository=EXAMPLES, script="mnist_forward_forward/main.py",
+        arguments="--epochs 30 --train_size 200 --test_size 50 --no_accel",
+        note="one layer after the other, each with an optimizer of its own",
+    ),
+    Program(
         repository="karpathy/nanoGPT", script="train.py", folder="",
         texts={"data/shakespeare_char/input.txt": WORDS * 20}, before="data/shakespeare_char/prepare.py",
         arguments="config/train_shakespeare_char.py --device=cpu --compile=False --eval_iters=5 --log_interval=10 "
@@ -174,6 +202,63 @@ PROGRAMS = (
         arguments="--max-steps 60 --num-workers 0 --n-layer 2 --n-embd 16",
     ),
     Program(
+        repository="karpathy/ng-video-lecture", script="bigram.py", note="evaluates without a data loader",
+    ),
+    Program(
+        repository="jcjohnson/pytorch-examples", script="nn/dynamic_net.py", note="another graph in each step",
+    ),
+    Program(repository="jcjohnson/pytorch-examples", script="nn/two_layer_net_optim.py"),
+    Program(
+        repository="jcjohnson/pytorch-examples", script="autograd/two_layer_net_autograd.py", per_step=0,
+        note="updates its weights by hand: steps are inferred",
+    ),
+    Program(
+        repository="yunjey/pytorch-tutorial", script="tutorials/01-basics/linear_regression/main.py",
+        environ={"MPLBACKEND": "agg"}, note="60 updates of two weights",
+    ),
+    Program(repository="yunjey/pytorch-tutorial", script="tutorials/01-basics/logistic_regression/main.py"),
+    Program(
+        repository="yunjey/pytorch-tutorial",
+        script="tutorials/02-intermediate/bidirectional_recurrent_neural_network/main.py",
+    ),
+    Program(
+        repository="yunjey/pytorch-tutorial", script="tutorials/03-advanced/variational_autoencoder/main.py",
+        note="a sum over the batch as the loss",
+    ),
+    Program(
+        repository="eriklindernoren/PyTorch-GAN", script="implementations/gan/gan.py", per_step=2,
+        arguments="--n_epochs 3 --batch_size 64", note="two optimizers that take turns",
+    ),
+    Program(
+        repository="eriklindernoren/PyTorch-GAN", script="implementations/wgan/wgan.py", per_step=None,
+        arguments="--n_epochs 3 --batch_size 64", note="five critic updates per update of the generator",
+    ),
+    Program(
+        repository="eriklindernoren/PyTorch-GAN", script="implementations/wgan_gp/wgan_gp.py", per_step=None,
+        arguments="--n_epochs 3 --batch_size 64", note="the same with a gradient penalty",
+    ),
+    Program(
+        repository="Lightning-AI/pytorch-lightning", script="examples/pytorch/bug_report/bug_report_model.py",
+    ),
+    Program(
+        repository="Lightning-AI/pytorch-lightning", script="examples/fabric/image_classifier/train_torch.py",
+        arguments="--epochs 2", note="a learning rate per epoch",
+    ),
+    Program(
+        repository="vwxyzjn/cleanrl", script="cleanrl/c51.py", folder="", environ={"PYTHONPATH": "."},
+        arguments="--total-timesteps 1500 --learning-starts 500 --no-cuda", note="a target network",
+    ),
+    Program(
+        repository="vwxyzjn/cleanrl", script="cleanrl/ppo_continuous_action.py", folder="",
+        environ={"PYTHONPATH": "."}, arguments="--env-id Pendulum-v1 --total-timesteps 4096 --no-cuda",
+        note="rollouts without gradients",
+    ),
+    Program(
+        repository="vwxyzjn/cleanrl", script="cleanrl/td3_continuous_action.py", folder="", per_step=None,
+        environ={"PYTHONPATH": "."}, note="the actor is updated in every second step",
+        arguments="--env-id Pendulum-v1 --total-timesteps 700 --learning-starts 500 --no-cuda",
+    ),
+    Program(
         repository="vwxyzjn/cleanrl", script="cleanrl/ppo.py", folder="", environ={"PYTHONPATH": "."},
         arguments="--total-timesteps 2048 --no-cuda", note="rollouts without gradients",
     ),
@@ -188,10 +273,12 @@ PROGRAMS = (
 )  # fmt: skip
 
 
-def checked(program: Program, checkout: Path) -> dict[str, object]:
+def checked(program: Program, checkout: Path, reports: Path | None = None) -> dict[str, object]:
     """Run a program both ways and return the row of the table."""
-    plain, profiled = (_run(program, checkout, profiled=profiled) for profiled in (False, True))
-    truth, steps = _truth(plain["witness"], program.per_step), profiled["losses"]
+    plain, profiled = (
+        _run(program, checkout, profiled=profiled, reports=reports) for profiled in (False, True)
+    )
+    truth, steps = _truth(plain["witness"], program), profiled["losses"]
     errors = [
         abs(one - other) / max(abs(one), 1e-12)
         for one, other in zip(truth, steps, strict=False)
@@ -209,12 +296,18 @@ def checked(program: Program, checkout: Path) -> dict[str, object]:
     }
 
 
-def _truth(witness: dict, per_step: int) -> list[float | None]:
+def _truth(witness: dict, program: Program) -> list[float | None]:
     """Return the loss of each step: the sum over the backward passes before its last update."""
     passes, updates = witness["passes"], witness["updates"]
-    if not per_step:
+    if program.per_step == 0:
         return passes
-    ends = updates[per_step - 1 :: per_step]
+    if program.per_step is None:
+        following = [*(optimizer for _, optimizer in updates[1:]), 0]
+        ends = [end for (end, _), then in zip(updates, following, strict=True) if then == 0]
+    else:
+        ends = [end for end, _ in updates[program.per_step - 1 :: program.per_step]]
+    if program.is_closure:
+        return [passes[end - 1] for end in ends]
     return [_sum(passes[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
 
 
@@ -222,12 +315,12 @@ def _sum(values: list[float | None]) -> float | None:
     return None if None in values or not values else sum(values)
 
 
-def _run(program: Program, checkout: Path, *, profiled: bool) -> dict:
+def _run(program: Program, checkout: Path, *, profiled: bool, reports: Path | None = None) -> dict:
     with tempfile.TemporaryDirectory() as scratch:
         place, tools = Path(scratch) / "checkout", Path(scratch) / "tools"
         shutil.copytree(checkout, place, ignore=shutil.ignore_patterns(".git"))
-        _write_tools(tools)
         script = place / program.script
+        _write_tools(tools, needs_images="torchvision" in script.read_text())
         folder = script.parent if program.folder is None else place / program.folder
         for name, text in program.texts.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -260,7 +353,18 @@ def _run(program: Program, checkout: Path, *, profiled: bool) -> dict:
         code, seconds = _timed(command, folder, environ, Path(scratch) / "output.txt")
         witness = json.loads((Path(scratch) / "witness.json").read_text())
         found = {"witness": witness, "seconds": seconds, "code": code}
+        if profiled and reports is not None:
+            _save_report(Path(scratch) / "run", reports / f"{program.name}.txt")
         return found | _recorded(Path(scratch) / "run") if profiled else found
+
+
+def _save_report(run: Path, path: Path) -> None:
+    """Save the report of a run as text, for reading: its sentences must make sense for the program."""
+    from profiler import load_run
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if run.exists():
+        load_run(run).report(path)
 
 
 def _timed(command: list[str], folder: Path, environ: dict[str, str], output: Path) -> tuple[int, float]:
@@ -295,9 +399,11 @@ def _evaluations(run: object) -> int:
     return int((run.spans["kind"] == "evaluation").sum())
 
 
-def _write_tools(folder: Path) -> None:
+def _write_tools(folder: Path, *, needs_images: bool) -> None:
     folder.mkdir()
     (folder / "witness.py").write_text(WITNESS)
+    if not needs_images:  # other libraries find out that there is no torchvision
+        return
     try:
         import torchvision  # noqa: F401
     except (ImportError, RuntimeError):  # one that does not fit the installed torch raises the latter
@@ -314,7 +420,6 @@ def _git(checkout: Path, *words: str) -> str:
 
 def row(program: Program, found: dict) -> str:
     """Format a row of the table."""
-    flags = " --use-optimizer" if "--use-optimizer" in program.arguments else ""
     error = (
         "no loss"
         if found["error"] is None
@@ -324,8 +429,8 @@ def row(program: Program, found: dict) -> str:
     )
     before, after = found["seconds"]
     return (
-        f"| {program.repository} `{program.script}{flags}` | {found['commit']} | {found['seen']:,} / {found['true']:,} "
-        f"| {error} | {'yes' if found['identical'] else 'no'} | {found['evaluations']} "
+        f"| {program.repository} `{program.script}{program.flag}` | {found['commit']} "
+        f"| {found['seen']:,} / {found['true']:,} | {error} | {'yes' if found['identical'] else 'no'} | {found['evaluations']} "
         f"| {before:.1f} → {after:.1f} | {program.note} |"
     )
 
@@ -353,13 +458,14 @@ def main() -> int:
     parser.add_argument("checkouts", type=Path)
     parser.add_argument("--only", default="", help="part of a program's repository or script")
     parser.add_argument("--write", action="store_true", help=f"write {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--reports", type=Path, help="folder to save the report of each run in, as text")
     options = parser.parse_args()
     rows, differing = [], []
     for program in PROGRAMS:
         checkout = options.checkouts / program.repository.replace("/", "+")
         if options.only not in f"{program.repository}/{program.script}" or not checkout.is_dir():
             continue
-        found = checked(program, checkout)
+        found = checked(program, checkout, options.reports)
         rows.append(row(program, found))
         print(rows[-1], flush=True)
         if found["seen"] != found["true"] or not found["identical"] or len({*found["codes"]}) > 1:

@@ -1,7 +1,4 @@
-"""Record a training of Composer: ``Trainer(..., callbacks=[EnergyProfilerCallback()])``.
-
-Untested: written from the library's documentation.
-"""
+"""Record a training of Composer: ``Trainer(..., callbacks=[EnergyProfilerCallback()])``."""
 
 from composer.core import Callback
 

@@ -1,8 +1,6 @@
 """Record a fastai training: ``Learner(..., cbs=EnergyProfilerCallback())``.
 
-fastai has optimizers of its own, so the callback reports the steps.
-
-Untested: written from the library's documentation.
+fastai has optimizers and data loaders of its own, so the callback reports the steps and the validation.
 """
 
 from fastai.callback.core import Callback
@@ -21,6 +19,13 @@ class EnergyProfilerCallback(Callback):
 
     def after_step(self):
         self.profiler.step(loss=self.loss.detach())
+
+    def before_validate(self):
+        self.validation = self.profiler.phase("evaluation")
+        self.validation.__enter__()
+
+    def after_validate(self):
+        self.validation.__exit__(None, None, None)
 
     def after_epoch(self):
         names = self.recorder.metric_names[1:-1]  # without the epoch and the time
