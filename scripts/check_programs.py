@@ -183,7 +183,7 @@ PROGRAMS = (
     Program(
         repository=EXAMPLES, script="mnist_forward_forward/main.py",
         arguments="--epochs 30 --train_size 200 --test_size 50 --no_accel",
-        note="one layer after the other, each with an optimizer of its own",
+        note="one layer after the other: the first update of the second counts with the last step of the first",
     ),
     Program(
         repository="karpathy/nanoGPT", script="train.py", folder="",
@@ -245,18 +245,12 @@ PROGRAMS = (
         arguments="--epochs 2", note="a learning rate per epoch",
     ),
     Program(
+        repository="Lightning-AI/pytorch-lightning", script="examples/fabric/kfold_cv/train_fabric.py",
+        arguments="--epochs 1 --folds 3", note="a training per fold",
+    ),
+    Program(
         repository="vwxyzjn/cleanrl", script="cleanrl/c51.py", folder="", environ={"PYTHONPATH": "."},
         arguments="--total-timesteps 1500 --learning-starts 500 --no-cuda", note="a target network",
-    ),
-    Program(
-        repository="vwxyzjn/cleanrl", script="cleanrl/ppo_continuous_action.py", folder="",
-        environ={"PYTHONPATH": "."}, arguments="--env-id Pendulum-v1 --total-timesteps 4096 --no-cuda",
-        note="rollouts without gradients",
-    ),
-    Program(
-        repository="vwxyzjn/cleanrl", script="cleanrl/td3_continuous_action.py", folder="", per_step=None,
-        environ={"PYTHONPATH": "."}, note="the actor is updated in every second step",
-        arguments="--env-id Pendulum-v1 --total-timesteps 700 --learning-starts 500 --no-cuda",
     ),
     Program(
         repository="vwxyzjn/cleanrl", script="cleanrl/ppo.py", folder="", environ={"PYTHONPATH": "."},
@@ -430,7 +424,8 @@ def row(program: Program, found: dict) -> str:
     before, after = found["seconds"]
     return (
         f"| {program.repository} `{program.script}{program.flag}` | {found['commit']} "
-        f"| {found['seen']:,} / {found['true']:,} | {error} | {'yes' if found['identical'] else 'no'} | {found['evaluations']} "
+        f"| {found['seen']:,} / {found['true']:,} | {error} "
+        f"| {'yes' if found['identical'] else 'no'} | {found['evaluations']} "
         f"| {before:.1f} → {after:.1f} | {program.note} |"
     )
 

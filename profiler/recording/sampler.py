@@ -236,11 +236,7 @@ class Sampler:
         if cost.longest_delay_seconds < _REPORTED_SECONDS:
             return
         total, gaps, estimated = self._pipeline.meters.gap_energy()
-        share = (
-            f", in which {100 * min(gaps / total, 1):.0f} % of the energy was used"
-            if total > 0 and gaps > 0
-            else ""
-        )
+        share = f", in which {100 * min(gaps / total, 1):.0f} % of the energy was used" if total > 0 else ""
         if estimated > 0:
             meaning = "It was estimated from the power before and after, so the intervals are wider"
         else:
