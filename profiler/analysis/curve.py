@@ -54,8 +54,9 @@ def metric_points(
     """
     steps = _steps_of(run, training)
     if metric == "loss":
-        columns = ["loss", "nonfinite_count", "step_count", "cumulative_joules", "total_joules"]
-        seen = steps[columns][steps["loss"].notna() | (steps["nonfinite_count"] > 0)]
+        is_seen = steps["loss"].notna() | (steps["nonfinite_count"] > 0)
+        # Selecting rows copies all columns, and mostly each row has a loss.
+        seen = steps if is_seen.all() else steps[is_seen]
         weights = (seen["step_count"] - seen["nonfinite_count"]).clip(lower=1).astype("float64")
         return seen["cumulative_joules"] - seen["total_joules"] / 2, seen["loss"], weights
     chosen = run.metrics[run.metrics["name"] == metric]

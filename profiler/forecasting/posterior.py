@@ -10,7 +10,8 @@ the ridge that matters there, and the grid is narrowed until further refinement 
 """
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -169,7 +170,7 @@ def _axis(curve: Curve, context: FitContext) -> tuple[FloatArray, FloatArray | N
     return log_v, schedule.progress_at(curve.joules) - schedule.progress_at(last)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
     """The data that curves are weighted by.
 
@@ -207,12 +208,12 @@ class Evidence:
     priors: Priors
     is_still: bool = False
 
-    @property
+    @cached_property
     def counts(self) -> FloatArray:
         """Effective number of points that each start leaves, as a column."""
         return np.maximum(self.count * self.inside, MIN_INSIDE)[:, None]
 
-    @property
+    @cached_property
     def dof(self) -> FloatArray:
         """Degrees of freedom of the noise's posterior for each start, as a column."""
         return self.priors.noise_dof + self.counts - 1.0
@@ -242,10 +243,15 @@ class Evidence:
         )
         return levels, np.maximum(misfits, 0.0)
 
-    def log_likelihood(self, slope: FloatArray, share: FloatArray) -> FloatArray:
-        """Return the log marginal likelihood of each curve plus the log prior, by start and gain."""
-        _, misfit = self.profile(slope, share)
-        likelihood = -0.5 * self.dof * np.log(self.noise(misfit)) + self.log_prior + self._normaliser()
+    def log_likelihood(self, slope: FloatArray, share: FloatArray, misfit: FloatArray) -> FloatArray:
+        """Return the log marginal likelihood of each curve plus the log prior, by start and gain.
+
+        Args:
+            slope: Slope of each curve.
+            share: Share of each curve.
+            misfit: Its mean square misfit by :meth:`profile`.
+        """
+        likelihood = -0.5 * self.dof * np.log(self.noise(misfit)) + self.log_prior + self._normaliser
         return np.asarray(likelihood + self._log_none(slope, share)[..., None, :])
 
     def _log_none(self, slope: FloatArray, share: FloatArray) -> FloatArray:
@@ -259,6 +265,7 @@ class Evidence:
         is_none = self.gains == 0.0
         return np.asarray(np.where(is_none, np.log(none)[..., None], np.log1p(-none)[..., None]))
 
+    @cached_property
     def _normaliser(self) -> FloatArray:
         # A later start explains fewer bins with the curve and more with the other regime, so that the constants of
         # both densities do not cancel between starts.
@@ -372,10 +379,17 @@ def _roughness(x: FloatArray, y: FloatArray) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Grid:
-    """Standardised values of the parameters: a column of slopes, and for each its own row of shares."""
+    """Standardised values of the parameters: a column of slopes, and for each its own row of shares.
+
+    Attributes:
+        slope: The slopes.
+        share: The shares.
+        misfits: Misfits of the curves, by family, once computed; they do not depend on the number of points.
+    """
 
     slope: FloatArray
     share: FloatArray
+    misfits: dict[str, FloatArray] = field(default_factory=dict, init=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -427,7 +441,7 @@ def _part(evidence: Evidence, slope: FloatArray, share: FloatArray, log_mass: Fl
 def _discounted(evidence: Evidence, grid: _Grid) -> Evidence:
     """Discount the count of points by the residuals of the posterior mean of the first family."""
     slope, share = _values(grid, evidence)
-    log_mass = _log_prior(grid, evidence.priors)[..., None] + _by_start(evidence, slope, share)
+    log_mass = _log_prior(grid, evidence.priors)[..., None] + _by_start(grid, evidence)
     mass = np.exp(log_mass - log_mass.max())
     start = int(np.argmax(mass.sum(axis=(0, 1))))
     mass = mass[..., start] / mass[..., start].sum()
@@ -436,14 +450,19 @@ def _discounted(evidence: Evidence, grid: _Grid) -> Evidence:
 
 def log_sum(logs: FloatArray, axis: int) -> FloatArray:
     """Return the logarithm of the sum along an axis of numbers given by their logarithms."""
-    top = logs.max(axis=axis)
     if logs.shape[axis] == 1:
-        return np.asarray(top)
+        return np.squeeze(logs, axis)
+    top = logs.max(axis=axis)
     return np.asarray(top + np.log(np.exp(logs - np.expand_dims(top, axis)).sum(axis=axis)))
 
 
-def _by_start(evidence: Evidence, slope: FloatArray, share: FloatArray) -> FloatArray:
-    return log_sum(evidence.log_likelihood(slope, share), -1)
+def _by_start(grid: _Grid, evidence: Evidence) -> FloatArray:
+    """Return the log likelihood of each slope and share by start, summed over gains."""
+    slope, share = _values(grid, evidence)
+    misfit = grid.misfits.get(evidence.model.name)
+    if misfit is None:
+        misfit = grid.misfits[evidence.model.name] = evidence.profile(slope, share)[1]
+    return log_sum(evidence.log_likelihood(slope, share, misfit), -1)
 
 
 def _values(grid: _Grid, evidence: Evidence) -> tuple[FloatArray, FloatArray]:
@@ -460,11 +479,7 @@ def _slopes(standardised: FloatArray, evidence: Evidence) -> FloatArray:
 
 def _log_mass(grid: _Grid, evidence: Evidence) -> FloatArray:
     """Return the unnormalised log posterior mass of each slope and share, summed over starts and gains."""
-    return np.asarray(_log_prior(grid, evidence.priors) + _total(evidence, *_values(grid, evidence)))
-
-
-def _total(evidence: Evidence, slope: FloatArray, share: FloatArray) -> FloatArray:
-    return log_sum(_by_start(evidence, slope, share), -1)
+    return np.asarray(_log_prior(grid, evidence.priors) + log_sum(_by_start(grid, evidence), -1))
 
 
 def _log_prior(grid: _Grid, priors: Priors) -> FloatArray:
@@ -526,12 +541,14 @@ def _bare(evidence: Evidence, refine: float) -> _Part:
     share = np.full((1, 1), evidence.max_share)
     lines = _lines(BARE_SLOPES, refine)
     for zooms in range(MOST_ZOOMS + 1):
-        log_mass = _log_normal(lines, axis=1) + _total(evidence, _slopes(lines, evidence), share)
+        slope = _slopes(lines, evidence)
+        likelihood = evidence.log_likelihood(slope, share, evidence.profile(slope, share)[1])
+        log_mass = _log_normal(lines, axis=1) + log_sum(log_sum(likelihood, -1), -1)
         if zooms == MOST_ZOOMS or _likely(log_mass).sum() > ENOUGH * lines.size:
             break
         lines = np.linspace(*_bounds(lines, log_mass), lines.size, axis=1)
     log_mass += np.log(max(priors.bare_floor, 1e-300))
-    return _part(evidence, _slopes(lines, evidence), share, log_mass)
+    return _part(evidence, slope, share, log_mass)
 
 
 def _join(parts: list[_Part]) -> Nodes:
@@ -551,10 +568,10 @@ def _expanded(part: _Part, top: float) -> dict[str, npt.NDArray[Any]]:
     evidence = part.evidence
     kept = part.log_mass > top + NEGLIGIBLE
     slope, share = part.slope[kept], part.share[kept]
-    likelihood = evidence.log_likelihood(slope, share)
+    level, misfit = evidence.profile(slope, share)
+    likelihood = evidence.log_likelihood(slope, share, misfit)
     total = log_sum(log_sum(likelihood, -1), -1)
     log_mass = likelihood + (part.log_mass[kept] - total)[:, None, None]
-    level, misfit = evidence.profile(slope, share)
     scale = np.sqrt(evidence.noise(misfit) / evidence.dof / evidence.counts)
     node, start, gain = np.nonzero(log_mass > top + NEGLIGIBLE)
     chosen = (node, start, gain)

@@ -1,0 +1,157 @@
+"""Benchmark of the commands that read runs: page, comparison, list, merge, live page and export.
+
+Each command runs in a process of its own, imports included. Its seconds, its processor time and its peak memory are
+printed beside the bar. ``--write`` writes the table to docs/readers.md. Takes about three minutes and 5 GB of disk;
+``--scale 0.01`` tries it with a hundredth of the runs, ranks and rows.
+"""
+
+import argparse
+import os
+import platform
+import runpy
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.support.runs import write_run
+
+ROOT = Path(__file__).resolve().parent.parent
+_LIST = runpy.run_path(str(ROOT / "scripts" / "benchmark_list.py"))
+_MERGE = runpy.run_path(str(ROOT / "scripts" / "benchmark_merge.py"))
+_POLL = """
+import sys
+from pathlib import Path
+from profiler.cli.watch_folder import Folder
+Folder(Path(sys.argv[1]), every=1.0).get()
+"""
+
+
+class Cost(NamedTuple):
+    """Cost of a process: seconds, seconds of processor time, and peak memory in MiB."""
+
+    seconds: float
+    processor_seconds: float
+    peak_mib: float
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    name: str
+    cost: Cost
+    bar: str
+
+
+def cost_of(*arguments: str) -> Cost:
+    """Run Python with some arguments and return the cost of the process.
+
+    Raises:
+        RuntimeError: It failed.
+    """
+    began = time.perf_counter()
+    child = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL, cwd=ROOT)
+    _, status, used = os.wait4(child.pid, 0)
+    seconds = time.perf_counter() - began
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise RuntimeError(f"{arguments} failed with exit code {child.returncode}.")
+    return Cost(seconds, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def command(*arguments: object) -> Cost:
+    """Run a command of the profiler."""
+    return cost_of("-m", "profiler", *map(str, arguments))
+
+
+def copies(root: Path, count: int, *, steps: int) -> list[Path]:
+    """Write runs of which all but the metadata is that of one."""
+    template = write_run(root / "run-00000", steps=steps)
+    paths = [template]
+    for number in range(1, count):
+        paths.append(template.with_name(f"run-{number:05d}"))
+        paths[-1].mkdir()
+        for file in template.iterdir():
+            os.link(file, paths[-1] / file.name)
+    return paths
+
+
+def reports(folder: Path, scale: float) -> Iterator[Row]:
+    """Measure the reports of one run."""
+    rows = round(1_000_000 * scale)
+    run = write_run(folder / "long", steps=rows)
+    cost = command("report", run, "-o", folder / "long.html")
+    yield Row(f"page of {rows:,} rows of steps and {3 * rows:,} of samples", cost, "2.5 s")
+    run = write_run(folder / "short", steps=3_000)
+    yield Row("text report of 3,000 rows", command("report", run), "0.8 s of processor time")
+
+
+def many(folder: Path, scale: float) -> Iterator[Row]:
+    """Measure the commands on many runs."""
+    paths = copies(folder / "compared", max(round(1_000 * scale), 2), steps=400)
+    yield Row(f"`compare` of {len(paths):,} runs", command("compare", *paths), "6 s")
+    parquet = folder / "steps.parquet"
+    cost = command("export", *paths, "--format", "parquet", "-o", parquet)
+    yield Row(f"`export --format parquet` of {len(paths):,} runs", cost, "-")
+    count = max(round(10_000 * scale), 10)
+    _LIST["write_runs"](folder / "listed", count)
+    yield Row(f"`list` of {count:,} runs", command("list", folder / "listed"), "3 s")
+    count = max(round(200 * scale), 10)
+    _LIST["write_runs"](folder / "watched", count)
+    cost = cost_of("-c", _POLL, str(folder / "watched"))
+    yield Row(f"first poll of `watch --web` with {count:,} runs, imports included", cost, "-")
+
+
+def jobs(folder: Path, scale: float) -> Iterator[Row]:
+    """Measure merges of the records of jobs."""
+    script = str(ROOT / "scripts" / "benchmark_merge.py")
+    for ranks, steps, bar in ((1_024, 10_000, "15 s"), (64, 100_000, "-")):
+        count = max(round(ranks * scale), 2)
+        _MERGE["write_job"](folder / f"job-{ranks}", ranks=count, steps=steps)
+        cost = cost_of(script, "--merge", str(folder / f"job-{ranks}"))
+        yield Row(f"merge of {count:,} ranks of {steps:,} rows", cost, bar)
+
+
+def line(row: Row) -> str:
+    """Format a row of the table."""
+    seconds, processor, peak = row.cost
+    return f"| {row.name} | {seconds:.2f} | {processor:.2f} | {peak:,.0f} | {row.bar} |"
+
+
+def main() -> None:
+    """Measure, print, and write the page if asked."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--scale", type=float, default=1.0, help="part of the runs, ranks and rows")
+    parser.add_argument("--write", action="store_true", help="write docs/readers.md")
+    options = parser.parse_args()
+    lines = ["| what | s | processor, s | peak, MiB | bar |", "|---|---|---|---|---|"]
+    print(*lines, sep="\n")
+    for group in (reports, many, jobs):
+        with tempfile.TemporaryDirectory() as folder:
+            for row in group(Path(folder), options.scale):
+                lines.append(line(row))
+                print(lines[-1], flush=True)
+    machine = ", ".join(
+        [
+            f"{platform.machine()} with {os.cpu_count()} processors",
+            f"Python {platform.python_version()}",
+            *(f"{name} {version(name)}" for name in ("pandas", "pyarrow")),
+        ]
+    )
+    if options.write:
+        page = (
+            "# What reading costs\n\n"
+            f"Made by `scripts/benchmark_readers.py --write` ({machine}). Each command runs in a process of its own,\n"
+            "imports included.\n\n"
+        )
+        (ROOT / "docs" / "readers.md").write_text(page + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
