@@ -141,11 +141,13 @@ class RowBuilder:
             self._ends.append(tile.end_ns)
             self._parts.append(_single(self.steps, tile, self._start_ns))
             return
+        # A row belongs to one phase of one training, so a change of either ends the block early.
         if block is not None and (block.label != tile.label or block.training != step.training):
             self.close()
         block = self._block = self._block or Block(tile, step.training)
         block.add(tile, step)
         self.steps += 1
+        # Ends at multiples of a power of two: merging finds steps at which the rows of all ranks end.
         if self.steps % self._stride == 0:
             self.close()
 

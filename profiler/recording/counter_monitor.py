@@ -176,6 +176,7 @@ class CounterMonitor:
             return
         if self._change is not None:
             before_ns, joules = self._change
+            # A gain over several updates is a mean over more power than the reading beside it shows.
             seconds = self._ticks.interval_seconds(before_ns, changed_ns)
             if seconds is not None:
                 self.sampling.add((energy - joules) / seconds, reading.power_watts)

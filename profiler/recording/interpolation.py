@@ -141,6 +141,7 @@ class StepInterpolator:
         self._span_levels[label] = 0.5 * (self._span_levels.get(label, level) + level)
 
     def _learn_gain(self, label: str, exposures: list[float], segment: Segment) -> None:
+        # The profile is relative to the mean power, which follows slow changes, such as throttling.
         self._level += (segment.watts - self._level) * (0.05 if self._level else 1.0)
         profile = self._profiles.setdefault(label, PowerProfile())
         expected = profile.expected(exposures) * segment.seconds
@@ -154,6 +155,7 @@ class StepInterpolator:
 
     def _validate(self, previous: tuple[Segment, float], segment: Segment, expected: float) -> None:
         """Update the errors of line and profile, both as predictions of the tick between two gains."""
+        # The energy at the tick between two gains is known: both methods are tested on it as if it had not been read.
         before, expected_before = previous
         both = before.joules + segment.joules
         line = before.joules - both * before.seconds / (before.seconds + segment.seconds)

@@ -133,6 +133,7 @@ class Ledger:
         for number, account in enumerate(self._accounts.values()):
             start = account.start()[0]
             joules, spread, missed = account.timeline.along(times)
+            # Rounding the cumulative amounts, and not their differences, makes the rows add up to the total exactly.
             amounts = [
                 round((reached - start) * MICROJOULES_PER_JOULE) if reached > start else 0
                 for reached in joules
@@ -171,6 +172,7 @@ def successive(before: Bill, bills: Bills) -> Shares:
         chain((before.drift,), bills.drift),
         strict=False,
     )
+    # Both edges of a row are uncertain. What no reading shows accumulates, so a row has only its growth.
     sigmas = [
         math.sqrt(here + there + (now - then if now > then else 0.0)) for here, there, now, then in steps
     ]

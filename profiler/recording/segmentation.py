@@ -129,6 +129,7 @@ class Segmenter:
         return self._user_phase or self._detected_phase
 
     def _cut_before(self, step: Step, end_ns: int) -> list[Tile]:
+        # Changes of phase are timed by the host, the end of the step by the device, which runs behind by this much.
         lag_ns = step.end_ns - step.host_end_ns
         until_ns = max(step.host_end_ns, self._cursor - lag_ns)
         work_ns = step.first_backward_ns - lag_ns if step.first_backward_ns else until_ns

@@ -154,6 +154,7 @@ class StepAssembler:
             if end_ns < self._start_ns or skipped:
                 continue
             step = self._open
+            # The usual event is handled here, because a call per step costs time; _accept has the others.
             if kind == _OPEN and not self._lag_ns and (step is None or step.training == training):
                 self._close(done)
                 self._open = Step(event)
@@ -176,6 +177,8 @@ class StepAssembler:
 
     def _looks_complete(self, now_ns: int) -> bool:
         step = self._open
+        # A step is complete for certain only when the next one opens. One with as many events as any before is closed
+        # early, so that a pause after it, such as a validation, does not delay its row.
         known = self._closed >= _LEARNING_STEPS and step is not None and step.events >= self._largest
         return known and step is not None and now_ns - step.end_ns > _SETTLED_NS
 
@@ -209,6 +212,7 @@ class StepAssembler:
         return sum(known) + (event.loss or 0.0) if parts else event.loss
 
     def _accept(self, event: StepEvent, done: list[Step], most_ns: int) -> None:
+        # An event without a time of its own on the device is assumed to lag as much as the last one that had one.
         lag_ns = max(min(self._lag_ns, most_ns), 0) if self._lag_ns else 0
         if event.kind in (_EVALUATE, _TRAIN):
             self.evaluations.append((event.end_ns, event.kind == _EVALUATE))

@@ -109,6 +109,7 @@ class TickEstimator:
     def _follow(self, low: int, high: int) -> float:
         """Advance by whole periods to the new bracket. Return the middle of what all brackets have in common."""
         middle = (low + high) / 2
+        # Rounded to whole periods, because readings that were late may have missed ticks.
         ticks = max(round((middle - self._tick) / self._period), 1) if self._brackets else 1
         self._index += ticks
         self._brackets.append((self._index, low, high))
@@ -138,6 +139,7 @@ class TickEstimator:
         now, anchor = self._index, self._brackets[-1][1]
         weights = indices = times = squares = products = 0.0
         for index, low, high in self._brackets:
+            # The variance of a middle grows with the square of the width of its bracket.
             weight = 1.0 / (high - low) ** 2
             back, time = index - now, (low + high) / 2 - anchor
             weights += weight
@@ -163,6 +165,7 @@ class TickEstimator:
 
     def _drop_oldest(self) -> tuple[float, float]:
         """Keep the newest half of the brackets, or only the last one if those contradict each other too."""
+        # The tick has shifted, as after a reset of the device, and the newest brackets show its present place.
         for _ in range((len(self._brackets) + 1) // 2):
             self._brackets.popleft()
         first, _, last, _ = self._intersection()
