@@ -75,6 +75,7 @@ def smooth(curve: Curve, log_fit: FloatArray, log_now: float, origin_joules: flo
         origin_joules: Joules at which the first step began.
     """
     mean, error = _windowed(curve.log_values - log_fit, curve.weights)
+    # A dip within its error is raised to the present level, and a deeper one by its error.
     smoothed = np.maximum(log_fit + mean, np.minimum(log_now, log_fit + mean + CLEAR * error))
     log_joules, log_last = np.log(curve.joules), math.log(curve.last_joules)
     before = log_joules < log_last - 1e-9

@@ -87,6 +87,7 @@ class RankSums:
 
         columns, count = self.columns, len(self.blocks)
         ends = steps["end_seconds"].to_numpy() + start
+        # A step of the job ends when its slowest rank ends it.
         _take_largest(columns["end_seconds"], ends, at)
         for name in _AVERAGED:
             values = steps[name].to_numpy()
@@ -125,6 +126,7 @@ class RankSums:
         for name in _SUMMED:
             values = steps[name].to_numpy()
             self.metered[name] |= known(values, at, count)
+            # Whole microjoules are exact in a float, so the sum does not depend on the order of the ranks.
             self.columns[name] += sums(np.round(values * MICROJOULES_PER_JOULE), at, count)
         self.columns["variance"] += sums(steps["uncertainty_joules"].to_numpy() ** 2, at, count)
 

@@ -54,9 +54,11 @@ def _compared(reference: Outline, outline: Outline, *, partial: bool) -> HostClo
         return unknown
     start, other_start = (wall_start(one.record) for one in (reference, outline))
     ends, other_ends = (one.end_seconds(partial=partial) for one in (reference, outline))
+    # A collective operation ends at the same moment on both hosts, so what separates its two times is the clocks.
     apart = other_start - start + other_ends[there] - ends[here]
     low, median, high = (float(value) for value in np.percentile(apart, (5, 50, 95)))
     spread = (high - low) / 2
+    # Ends so far apart are not those of common operations: the hosts did not wait for each other.
     if spread > _LARGEST_SPREAD_SECONDS:
         return unknown
     return HostClock(host=host, offset_seconds=median, uncertainty_seconds=spread, source="steps")
@@ -74,6 +76,7 @@ def starts(records: Sequence[Record], clocks: Mapping[str, HostClock]) -> list[f
     anchors: dict[str, tuple[float, float]] = {}
     found = []
     for record in records:
+        # A wall clock may have been set between the starts of two processes; the monotonic clock of their host was not.
         monotonic = record.meta.get("clock", {}).get("monotonic_seconds")
         wall = wall_start(record)
         if monotonic is not None and record.host:

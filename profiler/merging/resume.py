@@ -154,6 +154,7 @@ def append(earlier: Tables, later: Tables, step: int) -> Tables:
         later: The run that resumed it, its steps counted from 1.
         step: The step of the earlier run whose weights the later one started with.
     """
+    # Steps that are repeated after a restart are no progress, but their energy was used: they become spans.
     kept, lost = _split(earlier.steps, step)
     shift = _window_of(earlier)
     joules = _spent(earlier)
