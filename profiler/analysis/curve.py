@@ -52,12 +52,16 @@ def metric_points(
     Raises:
         UsageError: The run has no such metric or training.
     """
+    import numpy as np
+    import pandas as pd
+
     steps = _steps_of(run, training)
     if metric == "loss":
         is_seen = steps["loss"].notna() | (steps["nonfinite_count"] > 0)
         # Selecting rows copies all columns, and mostly each row has a loss.
         seen = steps if is_seen.all() else steps[is_seen]
-        weights = (seen["step_count"] - seen["nonfinite_count"]).clip(lower=1).astype("float64")
+        finite = (seen["step_count"] - seen["nonfinite_count"]).to_numpy(dtype=float)
+        weights = pd.Series(np.maximum(finite, 1.0), index=seen.index)
         return seen["cumulative_joules"] - seen["total_joules"] / 2, seen["loss"], weights
     chosen = run.metrics[run.metrics["name"] == metric]
     if chosen.empty:

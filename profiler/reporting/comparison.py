@@ -40,13 +40,14 @@ class _Curve:
 
     run: "StoredRun"
     report: "Report"
+    metrics: Sequence[str]
     metric: str
     options: Mapping[str, Any]
 
     def fit(self) -> "CurveFit":
         if self.report.refused:
             raise ForecastRefusedError("no_curve", self.report.refused, remedy="")
-        if self.metric not in metric_names(self.run):
+        if self.metric not in self.metrics:
             raise ForecastRefusedError("no_metric", f"It has no metric {self.metric}.", remedy="")
         return fit_metric(self.run, learning_rate_trace(self.run), self.metric, **self.options)
 
@@ -80,14 +81,19 @@ def compare(
     """
     from profiler.forecasting.frontier import trace
 
-    logged = list(dict.fromkeys(name for run in runs for name in metric_names(run)))
-    shared = [name for name in logged if all(name in metric_names(run) for run in runs if len(run.steps))]
+    metrics = [metric_names(run) for run in runs]
+    logged = list(dict.fromkeys(name for names in metrics for name in names))
+    trained = [names for run, names in zip(runs, metrics, strict=True) if len(run.steps)]
+    shared = [name for name in logged if all(name in names for names in trained)]
     chosen = headline(logged if metric is not None else shared, metric, goal)
     direction = direction_of(chosen.name, chosen.goal)
     options = fit_options(runs, chosen.name, direction)
     known_prices = prices or [read_prices(run.meta) for run in runs]
     reports = [build(run.summary(), prices=one) for run, one in zip(runs, known_prices, strict=True)]
-    curves = [_Curve(run, report, chosen.name, options) for run, report in zip(runs, reports, strict=True)]
+    curves = [
+        _Curve(run, report, names, chosen.name, options)
+        for run, report, names in zip(runs, reports, metrics, strict=True)
+    ]
     names = run_names(runs)
     envelope = trace(curves, names)
     spread = _spread(runs, envelope, seed_spread)
@@ -104,7 +110,7 @@ def compare(
         goal=direction,
         note=chosen.note,
         spread=spread,
-        flags=tuple(_flags(runs, envelope)),
+        flags=tuple(_flags(runs, metrics, envelope)),
         differences=_differences(runs),
         frontier=CurveSeries(joules=tuple(envelope.joules.tolist()), levels=tuple(envelope.losses.tolist())),
     )
@@ -232,11 +238,11 @@ def _differences(runs: "Sequence[StoredRun]") -> tuple[Difference, ...]:
     return tuple(row for row in rows if len(set(map(repr, row.values))) > 1)[:_MOST_DIFFERENCES]
 
 
-def _flags(runs: "Sequence[StoredRun]", envelope: "Envelope") -> "list[str]":
+def _flags(runs: "Sequence[StoredRun]", metrics: Sequence[Sequence[str]], envelope: "Envelope") -> list[str]:
     """Return the signs that the runs are of different tasks."""
     found = []
-    used = [run for run, fit in zip(runs, envelope.fits, strict=True) if fit is not None]
-    names = [set(metric_names(run)) - {LOSS} for run in used]
+    fitted = [index for index, fit in enumerate(envelope.fits) if fit is not None]
+    used, names = [runs[index] for index in fitted], [set(metrics[index]) - {LOSS} for index in fitted]
     unlike = set[str]().union(*names).difference(names[0].intersection(*names))
     if unlike and all(names):
         found.append(f"Not every run logged the same metrics: {text.listed(sorted(unlike))}.")
@@ -282,7 +288,7 @@ def _lines(
         Line(
             name=name,
             path=str(run.path),
-            joules=run.total_joules,
+            joules=report.summary.total_joules,
             last_loss=None if fit is None else fit.level,
             refused=refused.strip(),
             status=report.summary.status,
