@@ -77,14 +77,14 @@ def imports_of(module, *, types=False):
 GRAPH = {module: imports_of(module) for module in PATHS}
 
 
-def cycles():
+def cycles(graph):
     """Return the groups of modules that import each other in a circle (Tarjan's algorithm)."""
     index, low, stack, found = {}, {}, [], []
 
     def visit(module):
         index[module] = low[module] = len(index)
         stack.append(module)
-        for target in GRAPH[module]:
+        for target in graph[module]:
             if target not in index:
                 visit(target)
             if target in stack:
@@ -95,7 +95,7 @@ def cycles():
             if len(circle) > 1:
                 found.append(sorted(circle))
 
-    for module in GRAPH:
+    for module in graph:
         if module not in index:
             visit(module)
     return found
@@ -131,7 +131,8 @@ def test_imports_keep_their_direction(module):
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    assert cycles() == []
+    """Not even for annotations: a type that both sides need has a module below them."""
+    assert cycles({module: imports_of(module, types=True) for module in PATHS}) == []
 
 
 @pytest.mark.parametrize("package", [None, *sorted({group_of(m) for m in PATHS if m.count(".") > 1})])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pandas as pd
 
-    from profiler.storage.validation import Remainder
+    from profiler.storage.totals import Remainder
 
 TRAINING = "training steps"
 """Name for steps outside any user phase."""

@@ -13,7 +13,7 @@ from profiler.recording.segmentation import EMPTY_KINDS, Segmenter, Tile
 from profiler.recording.steps import StepAssembler
 from profiler.records import Progress, Reading
 from profiler.storage.schema import METRICS, SAMPLES, SPANS, STEPS, Columns, MetricRow, SpanRow
-from profiler.storage.summary import Totals
+from profiler.storage.totals import Totals
 from profiler.storage.writer import BackgroundWriter
 from profiler.torch_hooks.events import Expired, Kind, PendingScalar, StepEvent
 from profiler.torch_hooks.manager import HookManager

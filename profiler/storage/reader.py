@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import RunDamagedError
-from profiler.records import Domain, Provenance, Status, Summary
+from profiler.records import Domain, Metered, Provenance, Refusal, Status, Summary
 from profiler.storage import validation
 from profiler.storage.csv_reader import read_table
 from profiler.storage.schema import (
+    ALTERNATING_STEPS,
     CATEGORIES,
+    LIBRARIES,
     MERGED,
     METRICS,
+    MISSING_RANKS,
     RANKS,
+    RESUMED,
     RUN_FILE,
     SAMPLES,
     SPANS,
@@ -25,8 +29,10 @@ from profiler.storage.schema import (
     Table,
     category_of,
 )
-from profiler.storage.summary import Totals, summary_of, whole_microjoules
+from profiler.storage.totals import Remainder, Totals, whole_microjoules
 from profiler.units import MICROJOULES_PER_JOULE
+from profiler.work import PARAMETERS, read_work
+from profiler.work import SECTION as WORK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,7 +94,7 @@ class StoredRun:
         return totals
 
     @property
-    def unrecorded(self) -> validation.Remainder | None:
+    def unrecorded(self) -> Remainder | None:
         """The part of the totals in ``run.json`` that is in no row, as after a full disk; None if there is none."""
         return self._checked.remainder
 
@@ -261,7 +267,37 @@ class StoredRun:
 
     def summary(self) -> Summary:
         """Summarize the run."""
-        return summary_of(self, self.joules_by_domain())
+        joules, steps, totals = self.joules_by_domain(), self.steps, self.totals
+        bridged = {
+            entry["name"]: float(entry.get("bridged_seconds", 0.0)) for entry in self.meta.get("domains", ())
+        }
+        edge = float(steps["uncertainty_joules"].iloc[-1]) if len(steps) else 0.0
+        metered = any(domain.billed for domain in self.domains.values())
+        if not metered and self.meta.get(TOTALS) and (totals.step_microjoules or totals.span_microjoules):
+            raise RunDamagedError(
+                self.path / RUN_FILE, "domains lists no counted domain, but rows have joules."
+            )
+        return Summary(
+            path=str(self.path),
+            name=str(self.meta.get("name", "")),
+            status=self.status,
+            started_at=str(self.meta.get("started_at", "")),
+            metered=tuple(
+                Metered(domain=self.domains[name], joules=energy, bridged_seconds=bridged[name])
+                for name, energy in joules.items()
+            ),
+            missing=tuple(self.meta.get("missing", ())),
+            refusals=tuple(Refusal(**refusal) for refusal in self.meta.get("refusals", ())),
+            warnings=self.warnings,
+            **totals.as_summary_fields(metered=metered),
+            edge_joules=float((self.meta.get(TOTALS) or {}).get("edge_joules", edge)),
+            sampler_cpu_seconds=self.meta.get("overhead", {}).get("sampler_cpu_seconds"),
+            missing_ranks=self.meta.get(MISSING_RANKS, 0),
+            libraries=tuple(self.meta.get(LIBRARIES, ())),
+            work=read_work(self.meta, totals.steps, is_continued=RESUMED in self.meta),
+            parameters=(self.meta.get(WORK) or {}).get(PARAMETERS),
+            alternating_steps=int(self.meta.get(ALTERNATING_STEPS, 0)),
+        )
 
 
 def by_domain(samples: "pd.DataFrame") -> "dict[str, pd.DataFrame]":

@@ -15,7 +15,7 @@ from profiler.errors import RunDamagedError
 from profiler.records import Status
 from profiler.storage.csv_reader import PARTIAL
 from profiler.storage.schema import CATEGORIES, ROWS_LOST, RUN_FILE, SAMPLES, SPANS, STEPS, TOTALS, Table
-from profiler.storage.summary import whole_microjoules
+from profiler.storage.totals import Remainder, whole_microjoules
 from profiler.units import MICROJOULES_PER_JOULE, format_joules
 
 if TYPE_CHECKING:
@@ -59,26 +59,6 @@ class Fault(NamedTuple):
     seconds: float
     before: "tuple[Flags, Flags]"
     is_tail: bool
-
-
-class Remainder(NamedTuple):
-    """The part of the totals in ``run.json`` that no row holds; joules are NaN where nothing is metered."""
-
-    seconds: float
-    steps: int
-    step_joules: float
-    span_joules: float
-    modelled_joules: float
-
-    @property
-    def is_zero(self) -> bool:
-        """True if rows add up to the totals."""
-        return not self.steps and not any(abs(value) > _SUM_TOLERANCE for value in self if value == value)  # noqa: PLR0124 - NaN
-
-    @property
-    def follows_the_rows(self) -> bool:
-        """True if it can be what followed the last row."""
-        return self.seconds > _SAME and not any(value < -_SUM_TOLERANCE for value in self[1:])
 
 
 class Checked(NamedTuple):
@@ -188,6 +168,16 @@ def _excluded(fault: Fault) -> str:
     return f"{place}: {fault.reason} Rows after {fault.seconds:.6g} s are excluded."
 
 
+def _is_zero(rest: Remainder) -> bool:
+    """Return true if rows add up to the totals."""
+    return not rest.steps and not any(abs(value) > _SUM_TOLERANCE for value in rest if value == value)  # noqa: PLR0124 - NaN
+
+
+def _follows_the_rows(rest: Remainder) -> bool:
+    """Return true if it can be what followed the last row."""
+    return rest.seconds > _SAME and not any(value < -_SUM_TOLERANCE for value in rest[1:])
+
+
 def _remainder(totals: Mapping[str, Any], rows: Rows) -> Remainder:
     end = max((float(frame["end_seconds"].iloc[-1]) for frame in rows if len(frame)), default=0.0)
     steps, spans = (_joules(frame["total_joules"]) for frame in rows)
@@ -211,13 +201,13 @@ def _number(value: float | None) -> float:
 def _against_totals(path: Path, meta: Mapping[str, Any], rows: Rows, note: str, *, partial: bool) -> Checked:
     totals = meta[TOTALS]
     rest = _remainder(totals, rows)
-    if rest.is_zero:
+    if _is_zero(rest):
         return Checked(rows, note=note)
     is_empty = not len(rows.steps) and rest.steps > 0 and not _lost_rows(meta)
-    if not partial and (is_empty or not rest.follows_the_rows):
+    if not partial and (is_empty or not _follows_the_rows(rest)):
         reason = f"its rows do not add up to the totals in {RUN_FILE}.{_counted(totals, rows)}"
         raise RunDamagedError(path / STEPS.filename, reason, remedy=PARTIAL)
-    if not rest.follows_the_rows:
+    if not _follows_the_rows(rest):
         note = f"{note} Its rows do not add up to the totals in {RUN_FILE}; totals are those of rows."
         return Checked(rows, note=note.strip())
     return Checked(rows, rest, f"{note} {_difference(rest, totals, rows)}".strip())

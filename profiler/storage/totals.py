@@ -1,30 +1,34 @@
-"""Totals of a run, accumulated from its rows, and the summary that is made of them."""
+"""Totals of a run, accumulated from its rows."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from profiler.errors import RunDamagedError
-from profiler.records import Metered, Refusal, Summary
-from profiler.storage.schema import ALTERNATING_STEPS, LIBRARIES, MISSING_RANKS, RESUMED, RUN_FILE, TOTALS
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
-from profiler.work import PARAMETERS, read_work
-from profiler.work import SECTION as WORK
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
 
-    from profiler.storage.reader import StoredRun
     from profiler.storage.schema import Columns, SpanRow
-    from profiler.storage.validation import Remainder
 
     _Arrays = Mapping[str, npt.NDArray[Any]]
 
 _TIMES = ("start_seconds", "end_seconds")
 _JOULES = ("total_joules", "modelled_joules")
 _MOST_INT64 = 9e18
+
+
+class Remainder(NamedTuple):
+    """The part of the totals in ``run.json`` that no row holds; joules are NaN where nothing is metered."""
+
+    seconds: float
+    steps: int
+    step_joules: float
+    span_joules: float
+    modelled_joules: float
 
 
 @dataclass(slots=True, kw_only=True)
@@ -114,7 +118,7 @@ class Totals:
                 _exact_sum(rows["modelled_joules"]),
             )  # fmt: skip
 
-    def add_remainder(self, rest: "Remainder") -> None:
+    def add_remainder(self, rest: Remainder) -> None:
         """Add what ``run.json`` counts and no row holds; its time is divided in proportion to its joules."""
         joules = rest.step_joules + rest.span_joules
         share = rest.step_joules / joules if joules > 0 else float(rest.steps > 0)
@@ -144,45 +148,6 @@ class Totals:
             for name in ("window", "step", "training")
         }
         return {"steps": self.steps, **joules, **seconds}
-
-
-def summary_of(run: "StoredRun", joules: Mapping[str, float]) -> Summary:
-    """Summarize a stored run.
-
-    Args:
-        run: The run.
-        joules: Energy of each of its domains in the window, in joules.
-    """
-    steps = run.steps
-    totals = run.totals
-    bridged = {
-        entry["name"]: float(entry.get("bridged_seconds", 0.0)) for entry in run.meta.get("domains", ())
-    }
-    edge = float(steps["uncertainty_joules"].iloc[-1]) if len(steps) else 0.0
-    metered = any(domain.billed for domain in run.domains.values())
-    if not metered and run.meta.get(TOTALS) and (totals.step_microjoules or totals.span_microjoules):
-        raise RunDamagedError(run.path / RUN_FILE, "domains lists no counted domain, but rows have joules.")
-    return Summary(
-        path=str(run.path),
-        name=str(run.meta.get("name", "")),
-        status=run.status,
-        started_at=str(run.meta.get("started_at", "")),
-        metered=tuple(
-            Metered(domain=run.domains[name], joules=energy, bridged_seconds=bridged[name])
-            for name, energy in joules.items()
-        ),
-        missing=tuple(run.meta.get("missing", ())),
-        refusals=tuple(Refusal(**refusal) for refusal in run.meta.get("refusals", ())),
-        warnings=run.warnings,
-        **totals.as_summary_fields(metered=metered),
-        edge_joules=float((run.meta.get(TOTALS) or {}).get("edge_joules", edge)),
-        sampler_cpu_seconds=run.meta.get("overhead", {}).get("sampler_cpu_seconds"),
-        missing_ranks=run.meta.get(MISSING_RANKS, 0),
-        libraries=tuple(run.meta.get(LIBRARIES, ())),
-        work=read_work(run.meta, totals.steps, is_continued=RESUMED in run.meta),
-        parameters=(run.meta.get(WORK) or {}).get(PARAMETERS),
-        alternating_steps=int(run.meta.get(ALTERNATING_STEPS, 0)),
-    )
 
 
 def whole_microjoules(*columns: "pd.Series[float]") -> int:
