@@ -212,9 +212,7 @@ class ProfilerConfig:
     )
     target_loss: float | None = field(
         default=None,
-        metadata=_keyword(
-            "Loss that forecasts during the training are made for.", type=float, metavar="LOSS"
-        ),
+        metadata=_keyword("Target loss of the forecasts during the training.", type=float, metavar="LOSS"),
     )
     on_budget: "Callable[[str], object] | Literal['warn']" = field(
         default="warn",
@@ -262,7 +260,7 @@ class ProfilerConfig:
     work_per_step: "Mapping[str, float] | None" = field(
         default=None,
         metadata=_keyword(
-            "Work of one optimizer step of the whole job, by unit, such as ``{'tokens': 524_288}``.",
+            "Work of one optimizer step of the whole job, by unit, for example 524,288 ``tokens``.",
             "Reports then show joules per unit. Where it varies, pass it to :meth:`step` instead.",
             type=dict,
             metavar="UNIT=AMOUNT",

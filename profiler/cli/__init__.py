@@ -32,9 +32,7 @@ COMMANDS = {
     "list": Command("profiler.cli.listing", "list runs, with their energy and the level of their metric"),
     "compare": Command("profiler.cli.compare", "compare the energy of several runs at equal loss"),
     "allocate": Command("profiler.cli.allocate", "advise which runs of a sweep deserve more energy"),
-    "size": Command(
-        "profiler.cli.size", "find the size of model with the lowest loss for an amount of energy"
-    ),
+    "size": Command("profiler.cli.size", "find the model size with the lowest loss for an amount of energy"),
     "merge": Command("profiler.cli.merge", "merge the records of the processes of one job"),
     "export": Command("profiler.cli.export", "export a run to the format of another tool"),
     "cap": Command("profiler.cli.cap", "try power limits while a run trains, and keep the best (needs root)"),

@@ -1,4 +1,4 @@
-"""Size of model with the lowest loss for an amount of energy, from runs of several sizes on this hardware.
+"""Find the model size with the lowest loss for an amount of energy, from runs of several sizes on this hardware.
 
 The number of parameters of a run is recorded with it, or given as the setting `parameters`.
 """

@@ -1,4 +1,4 @@
-"""The size of model with the lowest loss for an amount of energy, from runs of several sizes.
+"""The model size with the lowest loss for an amount of energy, from runs of several sizes.
 
 The loss is fitted as ``L = E + A N^-a + B D^-b`` over parameters N and work D (approach 3 of Hoffmann et al., Training
 Compute-Optimal Large Language Models, 2022). Energy replaces operations: a unit of work of a model of N parameters

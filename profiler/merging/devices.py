@@ -32,7 +32,7 @@ _ALL_POINTS = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    """Energy that one process counted of one device: joules since it began to, over seconds of the merged window.
+    """Energy that one process counted of one device: joules since it began, over seconds of the merged window.
 
     ``states`` are the readings of its power limit, clock and throttle reasons, by the same seconds; None without any.
     """
