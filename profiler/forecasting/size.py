@@ -167,12 +167,12 @@ def fit_size(runs: Sequence[SizedRun]) -> SizeFit:
     sizes = np.array([run.parameters for run in chosen])
     ratio = float(sizes[-1] / sizes[0]) if sizes.size else 0.0
     if sizes.size < FEWEST_SIZES or ratio < LEAST_RATIO:
-        known = f"{sizes.size} {'size' if sizes.size == 1 else 'sizes'}"
+        known = f"{sizes.size} model {'size' if sizes.size == 1 else 'sizes'}"
         needed = f"{FEWEST_SIZES} over a range of {LEAST_RATIO:g}"
         span = f" over a range of {ratio:.2g}" if sizes.size > 1 else ""
         raise ForecastRefusedError(
             "too_few_sizes",
-            f"The runs have {known} of model{span}; the best size needs {needed}.",
+            f"The runs have {known}{span}; the best size needs {needed}.",
             remedy="Train small models of more sizes.",
         )
     data = [_Moments.of(run) for run in chosen]

@@ -67,7 +67,7 @@ def render_comparison(comparison: "Comparison", extension: str) -> str:
 def _rendered(renderers: Mapping[str, str], subject: object, extension: str, plotlyjs: str) -> Rendered:
     if extension not in renderers:
         known = ", ".join(renderers)
-        raise UsageError(f"no report has the extension {extension!r}; there are: {known}.")
+        raise UsageError(f"no report format has the extension {extension!r}; the known ones are {known}.")
     if plotlyjs not in PLOTLYJS:
         raise UsageError(f"plotlyjs must be one of {', '.join(PLOTLYJS)}, not {plotlyjs!r}.")
     options = RenderOptions(plotlyjs=plotlyjs, extension=extension)

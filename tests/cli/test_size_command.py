@@ -49,7 +49,7 @@ def test_too_few_sizes(tmp_path, capsys):
     write_run(tmp_path / "b", steps=60, loss=lambda step: math.nan if step > 20 else 2.0, meta=meta)
     assert main(["size", str(tmp_path), "--budget", "20kJ"]) == 2
     err = capsys.readouterr().err
-    assert "The runs have 1 size of model" in err
+    assert "The runs have 1 model size" in err
     assert "1 run excluded, such as" in err
 
 
