@@ -75,14 +75,14 @@ class Pipeline:
         self._monitor = monitor
         self._cuda_uuids: list[str] | None = None
         self._tiles: deque[Tile] = deque()
-        self._assembler = StepAssembler(inbox.events, hooks.poll, 0)
+        self._assembler = StepAssembler(inbox.events, hooks, 0)
         self._segmenter = Segmenter(0)
         self._rows = RowBuilder(meters.ledger, 0)
 
     def begin(self, start_ns: int) -> None:
         """Open the window."""
         self.start_ns = start_ns
-        self._assembler = StepAssembler(self._inbox.events, self._hooks.poll, start_ns)
+        self._assembler = StepAssembler(self._inbox.events, self._hooks, start_ns)
         self._segmenter = Segmenter(start_ns)
         self._rows = RowBuilder(self.meters.ledger, start_ns)
         for row in self.meters.begin(start_ns):

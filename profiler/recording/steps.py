@@ -1,9 +1,10 @@
 """Assembly of training steps from hook events, including losses that are still on their way from a device."""
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from profiler.torch_hooks.events import EventId, Expired, Kind, PendingArray, PendingScalar, StepEvent
+from profiler.torch_hooks.events import Expired, Kind, PendingArray, PendingScalar, StepEvent
+from profiler.torch_hooks.manager import HookManager
 from profiler.units import NANOSECONDS_PER_SECOND
 
 _PATIENCE_NS = 5 * NANOSECONDS_PER_SECOND
@@ -97,7 +98,7 @@ class StepAssembler:
 
     Args:
         events: Queue of hook events.
-        poll: Returns a scalar that was on its way from a device, as ``HookManager.poll``.
+        hooks: Source of the values that were on their way from a device.
         start_ns: Start of the window; earlier events are ignored.
 
     Attributes:
@@ -109,11 +110,11 @@ class StepAssembler:
     def __init__(
         self,
         events: deque[StepEvent],
-        poll: Callable[[PendingScalar | EventId], float | Expired | None],
+        hooks: HookManager,
         start_ns: int,
     ) -> None:
         self._events = events
-        self._poll = poll
+        self._hooks = hooks
         self._start_ns = start_ns
         self._open: Step | None = None
         self._largest = 0
@@ -189,8 +190,8 @@ class StepAssembler:
             for s in (*event.pending_losses, event.learning_rate, event.skipped)
             if isinstance(s, PendingScalar)
         ]
-        found = {slot: self._poll(slot) for slot in waiting}
-        ended = None if event.device_end is None else self._poll(event.device_end)
+        found = {slot: self._hooks.poll(slot) for slot in waiting}
+        ended = None if event.device_end is None else self._hooks.poll(event.device_end)
         if (None in found.values() or (ended is None and event.device_end is not None)) and not give_up:
             return None
         if isinstance(ended, int | float):

@@ -28,7 +28,7 @@ class Device:
     def __init__(self):
         self.landed = {}
 
-    def __call__(self, slot):
+    def poll(self, slot):
         return self.landed.get(int(slot))
 
 

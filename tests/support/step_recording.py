@@ -33,6 +33,6 @@ def recorded(*, times_loading=True):
     finally:
         hooks.detach(sink)
         recording.warnings = set(hooks.scalars.warnings)
-        assembler = StepAssembler(deque(recording.events), hooks.poll, 0)
+        assembler = StepAssembler(deque(recording.events), hooks, 0)
         recording.steps = assembler.finished_steps(hooks.context.now(), final=True)
         recording.evaluations = list(assembler.evaluations)
