@@ -6,11 +6,14 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from profiler.recording.inbox import Inbox, LoggedValue, PhaseChange
-from profiler.recording.rate_limit import RateLimit
 from profiler.recording.warning_log import WarningLog
 from profiler.torch_hooks.async_scalars import ScalarReader
+from profiler.units import NANOSECONDS_PER_SECOND
 
 _MOST_NAMES = 1_000
+_UNLIMITED_ROWS = 10_000
+_ROWS_PER_SECOND = 5
+"""Rate of the rows after that many, so that a loop that logs in each step does not fill the disk."""
 
 
 class OpenPhase(NamedTuple):
@@ -23,6 +26,31 @@ class OpenPhase(NamedTuple):
 
 _CURRENT: ContextVar[OpenPhase | None] = ContextVar("energy_profiler_phase", default=None)
 """Innermost phase of the running task. A new task begins in the phase that it was created in."""
+
+
+class RateLimit:
+    """Admits the first 10,000 rows of one kind, then five per second.
+
+    Attributes:
+        dropped: Number of rows that were not admitted.
+    """
+
+    def __init__(self) -> None:
+        self._admitted = 0
+        self._last_ns = 0
+        self.dropped = 0
+
+    def admits(self, time_ns: int) -> bool:
+        """Return whether a row at ``time_ns`` may be written, and count it."""
+        if (
+            self._admitted >= _UNLIMITED_ROWS
+            and time_ns - self._last_ns < NANOSECONDS_PER_SECOND // _ROWS_PER_SECOND
+        ):
+            self.dropped += 1
+            return False
+        self._admitted += 1
+        self._last_ns = time_ns
+        return True
 
 
 class Annotations:

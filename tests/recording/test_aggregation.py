@@ -1,7 +1,7 @@
 """Rows of the logs: single steps at first, aligned blocks later, sums exact to the microjoule."""
 
 import math
-from itertools import accumulate, groupby, pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from profiler.recording.aggregation import RowBuilder
 from profiler.recording.device_selection import UNUSED_GPUS, select
 from profiler.recording.ledger import Ledger
-from profiler.recording.rate_limit import RateLimit
 from profiler.recording.segmentation import Tile
 from profiler.recording.steps import Step
 from profiler.recording.timeline import Timeline
@@ -384,15 +383,6 @@ def test_run_without_cuda_counts_every_gpu_with_a_warning():
 
 
 # -- thinning ------------------------------------------------------------------------------------------------------
-
-
-def test_rate_limit_admits_ten_thousand_rows_then_five_per_second():
-    thinner = RateLimit()
-    assert all(thinner.admits(n) for n in range(10_000))
-    passed = [thinner.admits(SECOND + n * SECOND // 100) for n in range(1000)]
-    assert sum(passed) == 50
-    assert thinner.dropped == 950
-    assert {len(list(group)) for kept, group in groupby(passed) if not kept} == {19}
 
 
 @pytest.mark.parametrize("provenance", [Provenance.INTEGRATED, Provenance.COUNTER])

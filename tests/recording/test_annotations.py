@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from profiler import EnergyProfiler
-from profiler.recording.annotations import Annotations
+from profiler.recording.annotations import Annotations, RateLimit
 from profiler.recording.inbox import Inbox
 from profiler.recording.warning_log import WarningLog
 from profiler.torch_hooks.async_scalars import ScalarReader
 from profiler.units import NANOSECONDS_PER_SECOND
+from profiler.units import NANOSECONDS_PER_SECOND as SECOND
 from tests.support.small_training import scripted
 
 
@@ -226,3 +227,12 @@ def test_number_of_logged_values_and_names_is_bounded(emitted):
     assert 10_000 <= len(inbox.metrics) <= 10_000 + 1_000 + 100
     assert len({logged.name for logged in inbox.metrics}) == 1_000
     assert emitted == ["prof.log() got more than 1,000 names; values of further names are not recorded"]
+
+
+def test_rate_limit_admits_ten_thousand_rows_then_five_per_second():
+    limit = RateLimit()
+    assert all(limit.admits(n) for n in range(10_000))
+    passed = [limit.admits(SECOND + n * SECOND // 100) for n in range(1000)]
+    assert sum(passed) == 50
+    assert limit.dropped == 950
+    assert {len(list(group)) for kept, group in groupby(passed) if not kept} == {19}
