@@ -9,14 +9,14 @@ import os
 import platform
 import struct
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from profiler.clock import Clock
-from profiler.errors import SensorError, SensorUnavailableError
+from profiler.errors import SensorUnavailableError
 from profiler.records import Domain, Reading
-from profiler.sensors.base import Found
+from profiler.sensors.base import Found, MeterSensor
 from profiler.sensors.counter_check import StallDetector
 from profiler.sensors.environment import Environment
 from profiler.sensors.rapl import (
@@ -261,7 +261,28 @@ def perf_event_open(event_type: int, config: int, *, pid: int, cpu: int) -> int:
     return int(descriptor)
 
 
-class PerfSensor:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Meter:
+    domain: Domain
+    event: PowerEvent
+    counter: OpenCounter
+    stall: StallDetector
+
+    def read(self, clock: Clock) -> Reading | None:
+        before = clock.now_ns()
+        try:
+            counts = self.counter.read()
+        except OSError:
+            return None
+        # The value belongs to a moment within the call: the middle halves the largest error.
+        time_ns = (before + clock.now_ns()) // 2
+        if self.domain.billed:
+            self.stall.add(counts, time_ns)
+        joules = counts * self.event.joules_per_count
+        return Reading(domain=self.domain.name, time_ns=time_ns, energy_joules=joules)
+
+
+class PerfSensor(MeterSensor[_Meter]):
     """Reads open energy events.
 
     Args:
@@ -270,58 +291,31 @@ class PerfSensor:
     """
 
     def __init__(self, meters: Sequence[tuple[PowerMeter, OpenCounter]], *, clock: Clock) -> None:
-        self._meters = tuple(meters)
-        self._domains = note_missing_dram(meter.domain for meter, _ in meters)
-        self._stalls = {meter.domain.name: StallDetector() for meter, _ in meters}
-        self._clock = clock
-        self._closed = False
+        domains = note_missing_dram(meter.domain for meter, _ in meters)
+        opened = [
+            _Meter(domain=domain, event=meter.event, counter=counter, stall=StallDetector())
+            for domain, (meter, counter) in zip(domains, meters, strict=True)
+        ]
+        super().__init__("perf", opened, clock=clock)
 
-    @property
-    def domains(self) -> tuple[Domain, ...]:
-        """The domains of the events."""
-        return self._domains
-
-    def read(self) -> Sequence[Reading]:
-        """Read every event once. An event that cannot be read is omitted.
-
-        Raises:
-            SensorError: The sensor is closed, or no event could be read.
-        """
-        if self._closed:
-            raise SensorError("the perf sensor is closed")
-        readings = [r for meter, counter in self._meters if (r := self._read(meter, counter)) is not None]
-        if not readings:
-            raise SensorError("no energy event could be read")
-        return readings
+    def _readings(self) -> Iterable[Reading | None]:
+        return (meter.read(self._clock) for meter in self._meters)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Frozen counters since the sensor was opened."""
         return tuple(
-            f"{name}: its counter was frozen for over {over}. "
+            f"{meter.domain.name}: its counter was frozen for over {over}. "
             "The energy in this time is estimated from the power before."
-            for name, stall in self._stalls.items()
-            if (over := stall.duration())
+            for meter in self._meters
+            if (over := meter.stall.duration())
         )
 
     def close(self) -> None:
         """Close the events."""
-        self._closed = True
-        for _, counter in self._meters:
-            counter.close()
-
-    def _read(self, meter: PowerMeter, counter: OpenCounter) -> Reading | None:
-        before = self._clock.now_ns()
-        try:
-            counts = counter.read()
-        except OSError:
-            return None
-        # The value belongs to a moment within the call: the middle halves the largest error.
-        time_ns = (before + self._clock.now_ns()) // 2
-        if meter.domain.billed:
-            self._stalls[meter.domain.name].add(counts, time_ns)
-        joules = counts * meter.event.joules_per_count
-        return Reading(domain=meter.domain.name, time_ns=time_ns, energy_joules=joules)
+        super().close()
+        for meter in self._meters:
+            meter.counter.close()
 
 
 def open_perf(environment: Environment, open_event: OpenEvent = open_kernel_event) -> Found:
