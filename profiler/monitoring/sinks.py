@@ -259,7 +259,7 @@ class Sinks:
         failure = ""
         try:
             yield
-        except Exception as error:  # noqa: BLE001 - becomes a warning, and the training goes on
+        except Exception as error:  # noqa: BLE001 - becomes a warning, and the training continues
             failure = f"failed ({type(error).__name__}: {error!s:.500})"
         finally:
             random.setstate(state)

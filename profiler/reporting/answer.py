@@ -145,7 +145,7 @@ def _weigh(outlook: "Outlook") -> Action:
 
 
 def weighed(outlook: "Outlook") -> "Target | None":
-    """Return the target whose price decides the advice: an asked one that was not reached, else 5 % lower."""
+    """Return the target whose price decides the advice: a requested one that was not reached, else 5 % lower."""
     asked = [row for row in outlook.asked if row.forecast.verdict is not Verdict.REACHED]
     rounds = [row for row in outlook.targets if row.change == _WEIGHED]
     return next(iter((*asked, *rounds)), None)
@@ -213,7 +213,7 @@ def _overfitted(report: "Report") -> "MetricReport | None":
 
 
 def _overfitting_advice(report: "Report") -> str:
-    """Return the advice for a run that overfits; empty for others, and where all targets asked for are reached."""
+    """Return the advice for a run that overfits; empty for others, and where all requested targets are reached."""
     outlook, worse = report.outlook, _overfitted(report)
     if worse is None or (outlook is not None and outlook.asked and outlook.all_reached):
         return ""

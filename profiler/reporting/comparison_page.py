@@ -60,7 +60,7 @@ def _figures(comparison: "Comparison") -> "dict[str, Figure]":
 
 
 def _why(comparison: "Comparison") -> "dict[str, Any] | None":
-    """Return the section on the factors of the energy; None where they were not asked for."""
+    """Return the section on the factors of the energy; None where not requested."""
     if comparison.why_runs is None:
         return None
     rows = tuple(map(text.why_row, comparison.why))

@@ -36,7 +36,7 @@ def outlook_of(
 
     Args:
         fit: The fitted curve.
-        targets: Levels whose price is asked for.
+        targets: Levels whose price is requested.
         notes: Caveats beside those of the fit.
         metric: Name of the metric.
         trace: Trace of the learning rate, from which the step at an energy is known; None without one.

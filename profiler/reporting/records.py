@@ -42,7 +42,7 @@ class Target:
 
     Attributes:
         loss: The target, in the unit of the metric.
-        change: Its relative distance from the present level; None for one asked for.
+        change: Its relative distance from the present level; None for a requested one.
         forecast: The answer, in joules since the start.
         more: Joules from now on; None when reached or out of reach.
     """
@@ -113,7 +113,7 @@ class Outlook:
         joules: Energy up to the last point of the curve, in joules.
         floor: The level that infinite energy would approach; None without a trend.
         targets: Levels by round reductions of the present one.
-        asked: Targets that were asked for.
+        asked: Requested targets.
         ahead: Level after twice the energy; None without a trend.
         perfection: Level after the energy of `yardstick`, extrapolated; None without a trend.
         yardstick: An enormous amount of energy.
@@ -813,7 +813,7 @@ class Comparison:
         flags: Signs that the runs are not of one task, as sentences.
         differences: Settings in which the runs differ.
         frontier: The measured part of the lower envelope.
-        why: Factors of the energy to one level, where they were asked for: the product first.
+        why: Factors of the energy to one level, where requested: the product first.
         why_level: That level.
         why_runs: The two runs; ratios are the second over the first.
         why_joules: The energy of both to the level.
