@@ -244,7 +244,7 @@ def about(verdict: Verdict, more: Interval, unit: Format) -> str:
 
 
 def change(row: "Target", goal: str) -> str:
-    """Format the distance of a target from the present level; empty for an asked one."""
+    """Format the distance of a target from the present level; ``asked`` for a requested one."""
     if row.change is None:
         return "asked"
     return f"{100 * row.change:g} % {'lower' if goal == 'min' else 'less error'}"
