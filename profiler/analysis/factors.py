@@ -115,6 +115,7 @@ class _Record:
             self.first = float((steps["cumulative_joules"] - steps["total_joules"]).min())
         self._steps = steps.sort_values("end_seconds", kind="stable")
         self._categories = [name for name, column in CATEGORIES.items() if steps[column].notna().any()]
+        # Steps and spans in order of time map the joules of a curve to steps, seconds and joules in steps.
         rows = pd.concat([self._steps.assign(inside=1.0), spans.assign(inside=0.0)])
         rows = rows.sort_values(["start_seconds", "end_seconds"], kind="stable")
         inside = rows["inside"].to_numpy(dtype=float)
@@ -258,6 +259,7 @@ def _factors(runs: "tuple[StoredRun, StoredRun]", first: _Part, second: _Part) -
     noise = math.hypot(first.watts_error, second.watts_error)
     yield _factor(WATTS, watts[0] / watts[1], math.hypot(noise, shares))
     outside = second.joules / second.step_joules, first.joules / first.step_joules
+    # A ratio of two sums of one record, in which the errors of its sensors cancel.
     yield _factor(OUTSIDE, outside[0] / outside[1], 0.0)
     for name in (name for name in first.by_category if name in second.by_category):
         power = second.by_category[name] / second.step_seconds, first.by_category[name] / first.step_seconds

@@ -67,6 +67,7 @@ def read_hourly(path: Path) -> Hourly:
     if len(points) < 2:  # noqa: PLR2004 - two values show how long one holds
         raise UsageError(f"{path} has fewer than two values.")
     starts = sorted(points)
+    # The median, because gaps make some distances longer than the usual one.
     usual = statistics.median_low(after - before for before, after in pairwise(starts))
     following = [*starts[1:], starts[-1] + usual]
     ends = (

@@ -207,6 +207,7 @@ def _fit(visits: Sequence[_Visit], limits: Sequence[float], values: Sequence[flo
     if len(visits) - len(limits) >= _FEWEST_FOR_DRIFT and np.ptp(times) > 0:
         columns.append(list((times - times.mean()) / np.ptp(times)))
     design, known = np.array(columns).T, np.array(values)
+    # Limits that were visited once may be collinear with the drift: the pseudo-inverse has a solution then too.
     inverse = np.linalg.pinv(design.T @ design)
     found = inverse @ design.T @ known
     degrees = len(known) - int(np.linalg.matrix_rank(design))
@@ -219,8 +220,10 @@ def _fit(visits: Sequence[_Visit], limits: Sequence[float], values: Sequence[flo
     covariance = variance * inverse[: len(limits), : len(limits)]
     errors = student_95(degrees) * np.sqrt(np.maximum(np.diag(covariance), 0.0))
     random = np.random.default_rng(_SEED)
+    # Draws of a multivariate t distribution: the scatter is itself estimated, from few visits.
     scale = np.sqrt(degrees / random.chisquare(degrees, _DRAWS))[:, None]
     draws = means + scale * random.multivariate_normal(np.zeros(len(limits)), covariance, _DRAWS)
+    # The effect of a limit with one visit cannot be separated from that of time, so it is never the lowest.
     draws[:, ~is_twice] = np.inf
     lowest = np.bincount(draws.argmin(axis=1), minlength=len(limits)) / _DRAWS
     intervals = tuple(

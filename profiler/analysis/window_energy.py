@@ -112,6 +112,8 @@ def _cumulative(
     if after in (0, len(ends)):  # before the first row, or past the last one of an unfinished run
         return joules + shown(moment) - shown(start)
     end, gained = float(ends[after]), shown(float(ends[after])) - shown(start)
+    # Rows may follow a learnt power profile, which the samples lack: the joules at both ends are those of the rows,
+    # and the samples only divide what lies between.
     share = (shown(moment) - shown(start)) / gained if gained > 0 else (moment - start) / (end - start)
     return joules + share * (float(billed[after]) - joules)
 

@@ -38,6 +38,7 @@ class DeviceClock:
 
     def host_ns(self, device_ns: int) -> int:
         """Return the host time at device time ``device_ns``; at least one event must have been observed."""
+        # The offset lies between both bounds: the middle halves the largest error.
         return device_ns + (self._low + self._high) // 2
 
     @property
@@ -63,6 +64,7 @@ class _SlidingMinimum:
     def add(self, time_ns: int, value: int) -> None:
         """Add a value; times must not decrease."""
         rising = self._rising
+        # A later and smaller value outlives these, so none of them can become the minimum again.
         while rising and rising[-1][1] >= value:
             rising.pop()
         rising.append((time_ns, value))

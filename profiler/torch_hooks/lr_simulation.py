@@ -88,6 +88,7 @@ def simulate(schedule: Schedule, *, step: int, total_steps: int | None, source: 
         raise NotSimulableError("the schedule has ended")
 
     def rate(at: int) -> float:
+        # Steps per call are a ratio of two counts; without the tolerance, a whole number of calls may round down.
         call = schedule.calls + math.floor((at - begin - 1) / steps_per_call + _TOLERANCE)
         return rates[min(max(call, 0), len(rates) - 1)]
 

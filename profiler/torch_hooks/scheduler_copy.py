@@ -69,9 +69,11 @@ def _copied(value: Any, copies: dict[int, Any]) -> Any:
     if isinstance(value, sys.modules["torch.optim.lr_scheduler"].LRScheduler):
         twin = copies[id(value)] = object.__new__(type(value))
         twin.__dict__.update({name: _copied(part, copies) for name, part in vars(value).items()})
+        # The steps of a copy must not print.
         if "verbose" in twin.__dict__:
             twin.verbose = False
         return twin
+    # A method that stays bound to the original would change the original.
     if isinstance(value, types.MethodType) and id(value.__self__) in copies:
         return types.MethodType(value.__func__, copies[id(value.__self__)])
     if isinstance(value, dict) or type(value) in {list, tuple, set}:
