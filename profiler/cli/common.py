@@ -238,3 +238,12 @@ def explain_write_error(path: Path) -> Iterator[None]:
         raise UsageError(
             f"cannot write {path}: {reason}. Nothing was written; choose another path with -o."
         ) from None
+
+
+@contextmanager
+def written(output: Path, options: argparse.Namespace) -> Iterator[None]:
+    """Explain errors while ``output`` is written, and open it in the browser afterwards if ``--open`` was given."""
+    with explain_write_error(output):
+        yield
+    if options.open:
+        open_file(output)

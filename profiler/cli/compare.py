@@ -13,10 +13,10 @@ from profiler.cli.common import (
     check_output,
     explain_write_error,
     number,
-    open_file,
     output_of,
     prices_of,
     write_stdout,
+    written,
 )
 from profiler.cli.runs import add_root, find_run
 from profiler.errors import UsageError
@@ -120,10 +120,8 @@ def run(options: argparse.Namespace) -> int:
     if output is None:
         write_stdout(render_comparison(comparison, ".json" if options.json else ".txt"))
     else:
-        with explain_write_error(output):
+        with written(output, options):
             write_comparison(comparison, output, plotlyjs=options.plotlyjs)
-        if options.open:
-            open_file(output)
     return 0
 
 

@@ -9,12 +9,11 @@ from profiler.cli.common import (
     add_output,
     add_partial,
     add_prices,
-    explain_write_error,
     number,
-    open_file,
     output_of,
     prices_of,
     write_stdout,
+    written,
 )
 from profiler.cli.runs import add_run, find_run
 from profiler.errors import UsageError
@@ -65,10 +64,8 @@ def run(options: argparse.Namespace) -> int:
     if output is None:
         write_stdout(render(report, ".json" if options.json else ".txt"))
     else:
-        with explain_write_error(output):
+        with written(output, options):
             write(report, output, plotlyjs=options.plotlyjs)
-        if options.open:
-            open_file(output)
     return 0
 
 
