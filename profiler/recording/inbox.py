@@ -4,7 +4,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from profiler.torch_hooks.events import PendingScalar, StepEvent
+from profiler.torch_hooks.events import PendingScalar, RepeatedUpdate, StepEvent
 
 _CAPACITY = 500_000
 """165 MB of steps, and more than 8 minutes of the fastest training."""
@@ -43,7 +43,7 @@ class Inbox:
     oldest items are dropped.
     """
 
-    events: deque[StepEvent] = field(default_factory=lambda: deque(maxlen=_CAPACITY))
+    events: deque[StepEvent | RepeatedUpdate] = field(default_factory=lambda: deque(maxlen=_CAPACITY))
     phases: deque[PhaseChange] = field(default_factory=lambda: deque(maxlen=_CAPACITY))
     metrics: deque[LoggedValue] = field(default_factory=lambda: deque(maxlen=_CAPACITY))
 

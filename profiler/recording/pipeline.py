@@ -15,7 +15,7 @@ from profiler.records import Progress, Reading
 from profiler.storage.schema import METRICS, SAMPLES, SPANS, STEPS, Columns, MetricRow, SpanRow
 from profiler.storage.totals import Totals
 from profiler.storage.writer import BackgroundWriter
-from profiler.torch_hooks.events import Expired, Kind, PendingScalar, StepEvent
+from profiler.torch_hooks.events import Expired, Kind, PendingScalar, RepeatedUpdate, StepEvent
 from profiler.torch_hooks.manager import HookManager
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 
@@ -257,7 +257,7 @@ class Pipeline:
         """Write values logged before ``until_ns`` although the step that contains them has not ended."""
         if self.selection is not None:
             unread = self._inbox.events
-            self._write_metrics(min(until_ns, unread[0].end_ns - 1) if unread else until_ns)
+            self._write_metrics(min(until_ns, _ended_ns(unread[0]) - 1) if unread else until_ns)
 
     def _steps_before(self, time_ns: int) -> int:
         """Return the number of steps that ended by ``time_ns``, of which the last may not be in a row yet."""
@@ -280,5 +280,9 @@ class Pipeline:
         self._writer.append(METRICS, row)
 
 
-def _opens_step(event: StepEvent) -> bool:
-    return event.kind == Kind.OPEN and event.skipped is None
+def _opens_step(event: StepEvent | RepeatedUpdate) -> bool:
+    return not isinstance(event, StepEvent) or (event.kind == Kind.OPEN and event.skipped is None)
+
+
+def _ended_ns(event: StepEvent | RepeatedUpdate) -> int:
+    return event.end_ns if isinstance(event, StepEvent) else event[0]

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from profiler.recording.warning_log import WarningLog
-from profiler.torch_hooks.events import StepEvent
+from profiler.torch_hooks.events import RepeatedUpdate, StepEvent
 from profiler.torch_hooks.manager import HookManager
 
 
@@ -49,7 +49,7 @@ class StepCallback:
         with suppress(SystemExit):
             self._on_event()
 
-    def _on_event(self, _event: StepEvent | None = None) -> None:
+    def _on_event(self, _event: StepEvent | RepeatedUpdate | None = None) -> None:
         with self._lock:
             self._hooks.leave(self._sink)
             actions, self._actions = self._actions, {}

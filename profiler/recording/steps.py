@@ -3,7 +3,15 @@
 from collections import deque
 from collections.abc import Iterator
 
-from profiler.torch_hooks.events import Expired, Kind, PendingArray, PendingScalar, StepEvent
+from profiler.torch_hooks.events import (
+    Expired,
+    Kind,
+    PendingArray,
+    PendingScalar,
+    RepeatedUpdate,
+    StepEvent,
+    expand,
+)
 from profiler.torch_hooks.manager import HookManager
 from profiler.units import NANOSECONDS_PER_SECOND
 
@@ -58,6 +66,18 @@ class Step:
         self.ready_ns = ready_ns + lag_ns if ready_ns else 0
         self.events = self.turns = 1
 
+    @classmethod
+    def repeated(cls, update: RepeatedUpdate) -> "Step":
+        """Return the step that a repeated update opens."""
+        step = cls.__new__(cls)
+        (end_ns, step.loss, first_ns, last_ns, step.learning_rate, step.training, step.backwards, paused_ns,
+         step.inner_forward_ns, step.data_ns, step.ready_ns) = update  # fmt: skip
+        step.end_ns = step.host_end_ns = end_ns
+        step.first_backward_ns = first_ns
+        step.backward_ns, step.optimizer_ns = last_ns - first_ns - paused_ns, end_ns - last_ns
+        step.events = step.turns = 1
+        return step
+
     def join(self, event: StepEvent, lag_ns: int = 0) -> None:
         """Add another update to this step."""
         before, self.host_end_ns = self.host_end_ns, max(self.host_end_ns, event.end_ns)
@@ -109,7 +129,7 @@ class StepAssembler:
 
     def __init__(
         self,
-        events: deque[StepEvent],
+        events: deque[StepEvent | RepeatedUpdate],
         hooks: HookManager,
         start_ns: int,
     ) -> None:
@@ -143,6 +163,20 @@ class StepAssembler:
         events = self._events
         while events:
             event = events[0]
+            step = self._open
+            if not isinstance(event, StepEvent):
+                if (
+                    not self._lag_ns
+                    and step is not None
+                    and step.training == event[5]
+                    and event[0] >= self._start_ns
+                ):
+                    events.popleft()
+                    self._close(done)
+                    self._open = Step.repeated(event)
+                    self._closed_early = False
+                    continue
+                event = expand(event)
             # Unpacking the tuple once takes less time than reading four of its attributes.
             kind, end_ns, _, pending, _, _, _, _, rate, skipped, _, _, _, device_end, training = event
             is_complete = not pending and device_end is None and skipped is None
@@ -154,7 +188,6 @@ class StepAssembler:
             events.popleft()
             if end_ns < self._start_ns or skipped:
                 continue
-            step = self._open
             # The usual event is handled here, because a call per step costs time; _accept has the others.
             if kind == _OPEN and not self._lag_ns and (step is None or step.training == training):
                 self._close(done)

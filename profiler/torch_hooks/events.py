@@ -56,9 +56,6 @@ EXPIRED = Expired.EXPIRED
 class StepEvent(NamedTuple):
     """One optimizer update, or another event of a :class:`Kind`.
 
-    Where an event is sent per step, it is built with ``tuple.__new__``: the constructor of a named tuple is a Python
-    function, which would cost the training another 0.4 us.
-
     Attributes:
         kind: A :class:`Kind`.
         end_ns: Monotonic time at which the update returned.
@@ -94,4 +91,25 @@ class StepEvent(NamedTuple):
     training: int = 0
 
 
-Sink = Callable[[StepEvent], object]
+RepeatedUpdate = tuple[int, float | None, int, int, float, int, int, int, int, int, int]
+"""An update that opens a step like the one before, in a loop on the host.
+
+A plain and short tuple, because it is sent per step: a named one costs the training 1.4 us more. Its items are
+``end_ns``, ``loss``, ``first_backward_ns``, the end of the last backward pass, ``learning_rate``, ``training``,
+``backwards``, the time between the first and the last backward pass outside them, ``inner_forward_ns``, ``data_ns`` and
+``ready_ns``, as in :class:`StepEvent`.
+"""
+
+
+def expand(update: RepeatedUpdate) -> StepEvent:
+    """Return a repeated update as an event."""
+    end_ns, loss, first_ns, last_ns, rate, training, backwards, paused_ns, inner_ns, data_ns, ready_ns = (
+        update
+    )
+    return StepEvent(
+        Kind.OPEN, end_ns, loss, (), backwards, first_ns, last_ns - first_ns - paused_ns, end_ns - last_ns, rate, None,
+        data_ns, ready_ns, inner_ns, None, training,
+    )  # fmt: skip
+
+
+Sink = Callable[[StepEvent | RepeatedUpdate], object]

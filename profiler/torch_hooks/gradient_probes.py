@@ -42,11 +42,14 @@ class GradientProbes:
 
     def remember(self) -> None:
         """Remember the gradients of the selected probes after a backward pass."""
-        if len(self._selected) == 1:  # by far the most frequent case, once per backward pass
-            gradient = getattr(self._selected[0](), "grad", None)
-            self._had_gradients = gradient is not None
-            self._versions = None if gradient is None else (_version(gradient),)
-            return
+        if len(self._selected) == 1:  # by far the most frequent case, once per micro-batch
+            try:
+                self._versions = (self._selected[0]().grad._version,)  # type: ignore[union-attr] # noqa: SLF001
+            except (AttributeError, RuntimeError):  # no probe, no gradient, or one that counts no versions
+                pass
+            else:
+                self._had_gradients = True
+                return
         versions: list[int | None] = []
         for reference in self._selected:
             gradient = getattr(reference(), "grad", None)
@@ -70,9 +73,11 @@ class GradientProbes:
         if not self._had_gradients:
             return False
         if len(self._selected) == 1 and self._versions:
-            gradient = getattr(self._selected[0](), "grad", None)
-            if gradient is not None and _version(gradient) == self._versions[0]:
-                return False
+            try:
+                if self._selected[0]().grad._version == self._versions[0]:  # type: ignore[union-attr] # noqa: SLF001
+                    return False
+            except (AttributeError, RuntimeError):
+                pass
         is_alive, changed = False, []
         for reference, version in zip(self._selected, self._versions or repeat(None), strict=False):
             probe = reference()

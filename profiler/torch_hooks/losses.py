@@ -5,15 +5,23 @@ descends. ``GradScaler.scale`` therefore marks the scaled loss's node of the gra
 losses that are changed after scaling.
 """
 
-from typing import Any
+import weakref
+from typing import TYPE_CHECKING, Any
 
 from profiler.torch_hooks.async_scalars import ScalarReader
 from profiler.torch_hooks.events import PendingScalar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _MARK = "_energy_profiler_unscaled"
 _NOTHING: dict[str, Any] = {}
 _MAX_NODES = 64
 """Depth of the search for a scaled tensor behind a loss."""
+
+
+def _none() -> None:
+    """Weak reference to nothing."""
 
 
 class LossReader:
@@ -22,18 +30,22 @@ class LossReader:
     Attributes:
         tensor_type: ``torch.Tensor``; None until torch is imported.
         has_scaled: Whether a gradient scaler has been seen, so that losses may be scaled.
+        scaled: Weak reference to the last result of a gradient scaler whose loss could be read at once.
+        scaled_loss: That loss.
     """
 
-    __slots__ = ("_scalars", "has_scaled", "tensor_type")
+    __slots__ = ("_scalars", "has_scaled", "scaled", "scaled_loss", "tensor_type")
 
     def __init__(self, scalars: ScalarReader) -> None:
         self._scalars = scalars
         self.tensor_type: Any = None
-        self.has_scaled = False
+        self.reset()
 
     def reset(self) -> None:
         """Start a new recording."""
         self.has_scaled = False
+        self.scaled: Callable[[], Any] = _none
+        self.scaled_loss: float | None = None
 
     def read(self, tensors: Any, gradients: Any) -> tuple[float | None, tuple[PendingScalar, ...]]:
         """Return the sum of the losses known on the host, and the losses still on their way from a device."""
@@ -74,6 +86,9 @@ class LossReader:
             if node is not None:
                 self.has_scaled = True
                 node.metadata[_MARK] = outputs, scale
+                # The backward pass that follows finds the loss without a search: 1 us less.
+                if type(outputs) is self.tensor_type and outputs.is_cpu and outputs.numel() == 1:
+                    self.scaled, self.scaled_loss = weakref.ref(scaled), outputs.item()
 
 
 def _weighted(loss: Any, gradient: Any) -> Any:

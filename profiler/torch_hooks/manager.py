@@ -9,7 +9,7 @@ from profiler._compat import at_fork_in_child
 from profiler.torch_hooks import backward, dataloader, keras_optimizer, no_grad, optimizer
 from profiler.torch_hooks.async_scalars import ScalarReader
 from profiler.torch_hooks.context import HookContext
-from profiler.torch_hooks.events import EventId, Expired, PendingScalar, Sink, StepEvent
+from profiler.torch_hooks.events import EventId, Expired, PendingScalar, RepeatedUpdate, Sink, StepEvent
 from profiler.torch_hooks.import_hook import LateModule, when_imported
 from profiler.torch_hooks.losses import LossReader
 from profiler.torch_hooks.monkeypatch import Patches
@@ -124,7 +124,7 @@ class HookManager:
         is_silent = self.context.failure is not None or not sinks
         self.context.emit = None if is_silent else sinks[0] if len(sinks) == 1 else self._emit_to_all
 
-    def _emit_to_all(self, event: StepEvent) -> None:
+    def _emit_to_all(self, event: StepEvent | RepeatedUpdate) -> None:
         for sink in self._sinks:
             sink(event)
 

@@ -35,7 +35,9 @@ def around_scaler_step(detectors: StepDetectors) -> Callable[[Any], Callable[...
 
     def wrap(original: Any) -> Callable[..., Any]:
         def step(scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> Any:
-            detector = detectors.current()
+            detector = detectors.root
+            if detector is None or detector.thread_id != get_ident():
+                detector = detectors.current()
             before = detector.updates if detector is not None else 0
             result = original(scaler, optimizer, *args, **kwargs)
             if detector is not None and detector.updates == before and result is None:

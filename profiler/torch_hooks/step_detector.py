@@ -18,8 +18,7 @@ R6  While no optimizer of torch exists, the backward passes since the last step 
 
 import threading
 import weakref
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from profiler.torch_hooks.context import HookContext
 from profiler.torch_hooks.cuda_events import DeviceEvents
@@ -29,12 +28,15 @@ from profiler.torch_hooks.gradient_probes import GradientProbes
 from profiler.torch_hooks.loss_graphs import LossGraphs, leaves_of
 from profiler.torch_hooks.no_grad_regions import NoGradRegions
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _MANY_OPTIMIZERS = 64
 MAX_PENDING_LOSSES = 1_024
 """Limit per step; a loop whose updates no hook sees would otherwise collect losses without end."""
 _TOO_MANY = (PendingScalar(-1),)
 """Sentinel for more pending losses than that: always expired, so the step's loss is dropped instead of truncated."""
-_NO_PENDING: tuple[PendingScalar, ...] = ()
+NO_PENDING: tuple[PendingScalar, ...] = ()
 _CAPTURED = (
     "an update was captured into a CUDA graph, and no hook sees the graph's replays: their steps are missing. Count "
     "them with prof.step(loss=...) after each replay"
@@ -45,7 +47,6 @@ _INFERRED = (
     "cleared before the next is a step, and the update after it counts for the next step. Call prof.step() after each "
     "update to mark steps exactly"
 )
-_NEW = tuple.__new__  # see StepEvent
 
 
 def _none() -> None:
@@ -58,16 +59,17 @@ class BackwardPasses:
     Attributes:
         is_pending: Whether there were any, or a loss was passed to ``prof.step``.
         last_ns: End of the last of them.
+        paused_ns: Time between the first and the last of them that was in none.
     """
 
     __slots__ = (
-        "backward_ns",
         "backwards",
         "first_ns",
         "inner_ns",
         "is_pending",
         "last_ns",
         "loss",
+        "paused_ns",
         "pending_losses",
         "ready_ns",
     )
@@ -79,12 +81,17 @@ class BackwardPasses:
         """Start collecting anew."""
         self.is_pending = False
         self.loss: float | None = None
-        self.pending_losses = _NO_PENDING
-        self.backwards = self.first_ns = self.backward_ns = self.last_ns = self.ready_ns = self.inner_ns = 0
+        self.pending_losses = NO_PENDING
+        self.backwards = self.first_ns = self.last_ns = self.paused_ns = self.ready_ns = self.inner_ns = 0
+
+    @property
+    def backward_ns(self) -> int:
+        """Time inside them."""
+        return self.last_ns - self.first_ns - self.paused_ns
 
     def discard_losses(self) -> None:
         """Restart the sum of losses; the time spent stays."""
-        self.loss, self.pending_losses, self.backwards = None, _NO_PENDING, 0
+        self.loss, self.pending_losses, self.backwards = None, NO_PENDING, 0
 
     def set_loss(self, loss: float | PendingScalar) -> None:
         """Replace the losses by one that was passed to ``prof.step``."""
@@ -92,7 +99,7 @@ class BackwardPasses:
         if isinstance(loss, PendingScalar):
             self.loss, self.pending_losses = None, (loss,)
         else:
-            self.loss, self.pending_losses = loss, _NO_PENDING
+            self.loss, self.pending_losses = loss, NO_PENDING
 
     def add(
         self,
@@ -104,11 +111,11 @@ class BackwardPasses:
     ) -> None:
         """Add a backward pass; ``ready_ns`` is the time at which the last batch arrived."""
         if self.last_ns:
+            self.paused_ns += began_ns - self.last_ns
             self.inner_ns += began_ns - max(self.last_ns, ready_ns)
         else:  # only a loss was passed to prof.step
             self.first_ns, self.ready_ns = began_ns, ready_ns
         self.last_ns = ended_ns
-        self.backward_ns += ended_ns - began_ns
         self.backwards += 1
         if loss is not None:
             self.loss = loss if self.loss is None else self.loss + loss
@@ -122,7 +129,11 @@ class StepDetector:
 
     Attributes:
         in_backward: Whether a root backward pass is running.
+        inner_updates: Optimizers that were updated inside it.
         is_loading: Whether a batch is being loaded; a data set may use a loader of its own.
+        most_passes: Largest number of backward passes of one step; 2 until the probes are found and remembered.
+        passes: Backward passes since the last update.
+        ready_ns: Time at which the last batch arrived.
         steps: Number of steps opened.
         thread_id: Identifier of the thread, as from ``threading.get_ident()``; None after its end.
         updates: Number of calls of the optimizer hook, to notice a ``GradScaler.step`` that made no update.
@@ -137,18 +148,14 @@ class StepDetector:
         "_graphs",
         "_has_manual_step",
         "_has_seen_backward",
-        "_inner_updates",
         "_is_inferring",
-        "_is_single_backward",
         "_may_infer",
         "_next_data_ns",
         "_now",
         "_open_keys",
         "_optimizers",
         "_own_losses",
-        "_passes",
         "_probes",
-        "_ready_ns",
         "_regions",
         "_repeated",
         "_skipped_keys",
@@ -156,7 +163,11 @@ class StepDetector:
         "_training",
         "_undecided",
         "in_backward",
+        "inner_updates",
         "is_loading",
+        "most_passes",
+        "passes",
+        "ready_ns",
         "steps",
         "thread_id",
         "updates",
@@ -174,23 +185,23 @@ class StepDetector:
         self.steps = 0
         self.is_loading = False
         self.updates = 0
-        self._passes = BackwardPasses()
+        self.passes = BackwardPasses()
         self._skipped_passes: BackwardPasses | None = None  # of a skipped optimizer, until the next update
         self._repeated = _none  # weak reference to the optimizer whose next update may take the short path
         self._open_keys: set[int] = set()
         self._skipped_keys: set[int] = set()  # skipped since the last update
         self._has_manual_step = False  # prof.step was called for the open step
         self._has_seen_backward = False
-        self._is_single_backward = False  # no step had more than one backward pass so far
+        self.most_passes = 2
         self._optimizers: dict[int, weakref.ref[Any]] = {}
-        self._inner_updates: list[Any] = []
+        self.inner_updates: list[Any] = []
         self._training: int | None = None  # None before the first update
         self._undecided: weakref.ref[Any] | None = (
             None  # new optimizer that may be a partner (T3 in trainings)
         )
         self._may_infer = True  # no update was reported so far (R6)
         self._is_inferring = False
-        self._data_ns = self._ready_ns = 0
+        self._data_ns = self.ready_ns = 0
         self._next_data_ns = 0  # loading for the pending passes of an inferred step
         self._probes = GradientProbes()
         self._graphs = LossGraphs()
@@ -201,73 +212,36 @@ class StepDetector:
 
     # Backward passes
 
-    def on_backward(
-        self, backward: Callable[..., Any], tensors: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
-        """Run a root backward pass, ``backward(tensors, *args, **kwargs)``, and account for it.
+    def read_loss(self, tensors: Any, gradients: Any) -> tuple[float | None, tuple[PendingScalar, ...]]:
+        """Return the loss known on the host, and those still on their way, of a backward pass that begins now."""
+        losses = self._context.losses
+        if losses.scaled() is tensors and gradients is None and not tensors._version:  # noqa: SLF001 - no public name
+            return losses.scaled_loss, NO_PENDING
+        self.poll_events()
+        return losses.read(tensors, gradients)
 
-        The loss is read before the pass, since the training may change it in place afterwards. This is one method
-        because each call inside it would be paid per step.
-        """
-        context, passes = self._context, self._passes
-        try:
-            if passes.is_pending:
-                self._check_gradients(tensors, kwargs)
-            losses = context.losses
-            tensor = losses.unscaled(tensors) if losses.has_scaled else tensors
-            gradients = args[0] if args else kwargs.get("grad_tensors")
-            if type(tensor) is losses.tensor_type and gradients is None and tensor.is_cpu:
-                loss, pending_losses = tensor.item(), _NO_PENDING
-            else:
-                self.poll_events()
-                loss, pending_losses = losses.read(tensors, gradients)
-        except Exception as error:  # noqa: BLE001 - the training must not notice
-            loss, pending_losses = None, _NO_PENDING
-            context.scalars.warn(f"a loss could not be read ({type(error).__name__})")
-        self.in_backward = True
-        began_ns = self._now()
-        try:
-            result = backward(tensors, *args, **kwargs)
-        except BaseException:
-            self._inner_updates.clear()
-            raise
-        finally:
-            ended_ns = self._now()
-            self.in_backward = False
-        try:
-            if passes.is_pending:
-                passes.add(loss, pending_losses, began_ns, ended_ns, self._ready_ns)
-            else:
-                passes.is_pending = True
-                passes.loss, passes.pending_losses, passes.backwards = loss, pending_losses, 1
-                passes.first_ns, passes.last_ns, passes.backward_ns = began_ns, ended_ns, ended_ns - began_ns
-                passes.ready_ns, passes.inner_ns = self._ready_ns, 0
-            if not self._is_single_backward:
-                if not self._has_seen_backward:
-                    self._has_seen_backward = self._is_single_backward = True
-                    leaves, are_all = leaves_of(tensors, kwargs.get("inputs"))
-                    self._graphs.add(leaves, are_all=are_all)
-                    self._probes.watch_leaves(leaves)
-                self._probes.remember()
-            if self._inner_updates:
-                self._end_inner_updates(ended_ns)
-        except Exception as error:  # noqa: BLE001 - the training must not notice
-            context.fail(error)
-        return result
+    def remember_gradients(self, tensors: Any, inputs: Any) -> None:
+        """Remember the gradients after a backward pass of ``tensors``, restricted to ``inputs`` unless None."""
+        if not self._has_seen_backward:
+            self._has_seen_backward, self.most_passes = True, 1
+            leaves, are_all = leaves_of(tensors, inputs)
+            self._graphs.add(leaves, are_all=are_all)
+            self._probes.watch_leaves(leaves)
+        self._probes.remember()
 
-    def _check_gradients(self, tensors: Any, kwargs: dict[str, Any]) -> None:
+    def check_gradients(self, passes: BackwardPasses, tensors: Any, inputs: Any) -> None:
         """Discard the losses whose gradients were discarded (R5), before another backward pass of the step."""
-        if self._is_single_backward:
-            self._is_single_backward = False
+        if passes.backwards >= self.most_passes:
+            self.most_passes = passes.backwards + 1
             self._probes.forget()
         if self._may_infer:
             if self._infer_step():
                 return
             if not self._graphs.is_full:
-                leaves, are_all = leaves_of(tensors, kwargs.get("inputs"))
+                leaves, are_all = leaves_of(tensors, inputs)
                 self._graphs.add(leaves, are_all=are_all)
         if self._probes.were_discarded():
-            self._passes.discard_losses()
+            passes.discard_losses()
 
     def _infer_step(self) -> bool:
         """Send the pending backward passes as a step if they were one (R6); return whether it did."""
@@ -287,7 +261,7 @@ class StepDetector:
         return True
 
     def _send_inferred(self, *, ends_evaluation: bool = True) -> None:
-        passes = self._passes
+        passes = self.passes
         self._context.inferred_steps += 1
         if ends_evaluation:
             self._announce(self._evaluation.end(self._now()))
@@ -299,9 +273,9 @@ class StepDetector:
         """Take steps from reported updates from now on."""
         self._may_infer = self._is_inferring = False
 
-    def _end_inner_updates(self, ended_ns: int) -> None:
+    def end_inner_updates(self, ended_ns: int) -> None:
         """Account for the updates inside a backward pass (R3)."""
-        optimizers, self._inner_updates = self._inner_updates, []
+        optimizers, self.inner_updates = self.inner_updates, []
         for optimizer in optimizers:
             self._update(optimizer, ended_ns)
 
@@ -310,17 +284,18 @@ class StepDetector:
     def on_optimizer_step(self, optimizer: Any, ended_ns: int) -> None:
         """Account for an update, by a short path if it only repeats the previous step."""
         self.updates += 1
-        passes, context = self._passes, self._context
+        passes, context = self.passes, self._context
+        emit = context.emit
         try:
             rate = optimizer.param_groups[0]["lr"]
         except (AttributeError, IndexError, KeyError):
             rate = None
-        emit = context.emit
         if (
             self._repeated() is not optimizer
             or not passes.is_pending
-            or self.in_backward
+            or passes.pending_losses
             or type(rate) is not float
+            or self.in_backward
             or emit is None
             or (context.losses.has_scaled and "found_inf" in optimizer.__dict__)
         ):
@@ -335,31 +310,24 @@ class StepDetector:
         passes.is_pending = self._has_manual_step = False
         self.steps += 1
         emit(
-            _NEW(
-                StepEvent,
-                (
-                    _OPEN,
-                    ended_ns,
-                    passes.loss,
-                    passes.pending_losses,
-                    passes.backwards,
-                    passes.first_ns,
-                    passes.backward_ns,
-                    ended_ns - passes.last_ns,
-                    rate,
-                    None,
-                    data_ns,
-                    passes.ready_ns,
-                    passes.inner_ns,
-                    None,
-                    self._training,
-                ),
+            (
+                ended_ns,
+                passes.loss,
+                passes.first_ns,
+                passes.last_ns,
+                rate,
+                self._training or 0,
+                passes.backwards,
+                passes.paused_ns,
+                passes.inner_ns,
+                data_ns,
+                passes.ready_ns,
             )
         )
 
     def defer_update(self, optimizer: Any) -> None:
         """Account for an update at the end of the running backward pass (R3)."""
-        self._inner_updates.append(optimizer)
+        self.inner_updates.append(optimizer)
 
     def _update(self, optimizer: Any, ended_ns: int) -> None:
         self.end_inference()
@@ -370,15 +338,15 @@ class StepDetector:
             self._add_optimizer(key, optimizer)
         if self._is_capturing():
             self._context.scalars.warn(_CAPTURED)
-            self._passes.is_pending = False
+            self.passes.is_pending = False
             return
         if self._skipped_passes is not None:  # R4
-            if not self._passes.is_pending:
-                self._passes = self._skipped_passes
+            if not self.passes.is_pending:
+                self.passes = self._skipped_passes
             elif key in self._skipped_keys:  # they were skipped in an earlier step
                 self._skipped_keys.clear()
             self._skipped_passes = None
-        passes = self._passes
+        passes = self.passes
         self._announce(self._evaluation.end(passes.first_ns if passes.is_pending else ended_ns))
         read = self._context.scalars.read
         # A fused optimizer skips its update on the device and calls the hook all the same.
@@ -406,7 +374,7 @@ class StepDetector:
 
     def _add_optimizer(self, key: int, optimizer: Any) -> None:
         are_gone = all(self._optimizers.get(other, _none)() is None for other in self._open_keys)
-        if self._passes.is_pending and are_gone:  # R2
+        if self.passes.is_pending and are_gone:  # R2
             self._open_keys.clear()
         self._forget_optimizers()
         self._optimizers[key] = weakref.ref(optimizer)
@@ -452,7 +420,7 @@ class StepDetector:
 
     def _opens_step(self, key: int, optimizer: Any) -> bool:
         """Enter an optimizer into the open step, and return whether it opened a new one (R2)."""
-        has_gradients = self._passes.is_pending or not self._has_seen_backward
+        has_gradients = self.passes.is_pending or not self._has_seen_backward
         if self._open_keys:
             opens = key in self._open_keys and has_gradients
         else:
@@ -471,7 +439,7 @@ class StepDetector:
         self, kind: Kind, ended_ns: int, learning_rate: Any = None, skipped: PendingScalar | None = None
     ) -> None:
         """Send an update with the backward passes before it, and start collecting anew."""
-        passes = self._passes
+        passes = self.passes
         if not passes.is_pending:
             passes.clear()
         passes.is_pending = False
@@ -505,8 +473,8 @@ class StepDetector:
         """Account for an update that was skipped because gradients were not finite (R4)."""
         key = _key(optimizer)
         self._repeated = _none  # the short path does not handle skipped updates
-        if self._passes.is_pending:
-            self._skipped_passes, self._passes = self._passes, BackwardPasses()
+        if self.passes.is_pending:
+            self._skipped_passes, self.passes = self.passes, BackwardPasses()
         # Another optimizer of this step was updated, and this one was not.
         if self._skipped_passes is None or (self._open_keys and key not in self._open_keys):
             self._open_keys.add(key)
@@ -521,12 +489,12 @@ class StepDetector:
         self.end_inference()
         self._announce(self._evaluation.end(now_ns))
         is_seen = bool(self._open_keys) and not self._has_manual_step
-        is_early = is_seen and self._passes.is_pending
+        is_early = is_seen and self.passes.is_pending
         self._has_manual_step = True
         if loss is not None:
-            if not self._passes.is_pending:
-                self._passes.clear()
-            self._passes.set_loss(loss)
+            if not self.passes.is_pending:
+                self.passes.clear()
+            self.passes.set_loss(loss)
         if not is_early:  # otherwise the update is still to come and carries the loss
             self._send(Kind.AMEND if is_seen else Kind.OPEN, now_ns)
 
@@ -534,14 +502,14 @@ class StepDetector:
 
     def on_batch(self, iterator: int, began_ns: int, ended_ns: int, *, is_last: bool) -> None:
         """Account for a loaded batch, or for the end of a pass over the data."""
-        is_inferring, passes = self._is_inferring, self._passes
+        is_inferring, passes = self._is_inferring, self.passes
         has_trained = (
-            passes.last_ns > self._ready_ns if is_inferring else passes.is_pending or self._data_ns == 0
+            passes.last_ns > self.ready_ns if is_inferring else passes.is_pending or self._data_ns == 0
         )
         self._announce_pass(self._evaluation.start_batch(iterator, began_ns, has_trained=has_trained))
         self.poll_events()
         self._data_ns += ended_ns - began_ns
-        self._ready_ns = ended_ns
+        self.ready_ns = ended_ns
         self._announce_pass(
             self._evaluation.finish_batch(
                 ended_ns,
@@ -554,7 +522,7 @@ class StepDetector:
     def _announce_pass(self, changes: tuple[Change, ...]) -> None:
         """Send the changes that a loaded batch reveals, after the step that was inferred before them."""
         is_evaluation = any(kind is Kind.EVALUATE for kind, _ in changes)
-        if is_evaluation and self._is_inferring and self._passes.is_pending:
+        if is_evaluation and self._is_inferring and self.passes.is_pending:
             self._send_inferred(ends_evaluation=False)
         self._announce(changes)
 
@@ -562,7 +530,7 @@ class StepDetector:
 
     @property
     def _is_between_steps(self) -> bool:
-        return self._is_inferring or (bool(self._open_keys) and not self._passes.is_pending)
+        return self._is_inferring or (bool(self._open_keys) and not self.passes.is_pending)
 
     def enter_no_grad(self, guard: Any) -> None:
         """Account for the start of a region without gradients. Never raises."""
@@ -603,7 +571,7 @@ class StepDetector:
     def _start_evaluation(self, began_ns: int) -> None:
         if self._evaluation.is_in_progress:  # the step before it is sent at its end
             return
-        if self._is_inferring and self._passes.is_pending:
+        if self._is_inferring and self.passes.is_pending:
             self._send_inferred()
         self._announce(self._evaluation.start_region(began_ns))
 
@@ -624,11 +592,11 @@ class StepDetector:
         """Send what is still unsent when a recording ends."""
         self.poll_events()
         self._announce(self._evaluation.close_region())
-        if self._data_ns and not self._passes.is_pending:
+        if self._data_ns and not self.passes.is_pending:
             self._announce(self._evaluation.close_pass())
-        if self._is_inferring and self._passes.is_pending:
+        if self._is_inferring and self.passes.is_pending:
             self._send_inferred()
-        if self._passes.is_pending and not self.steps:
+        if self.passes.is_pending and not self.steps:
             self._context.scalars.warn(_NO_UPDATE)
 
     # Device times
@@ -672,9 +640,6 @@ class StepDetector:
     def _drop_device_events(self, error: Exception) -> None:
         self._device_events = None
         self._context.drop_device_events(error)
-
-
-_OPEN = int(Kind.OPEN)
 
 
 def _key(optimizer: Any) -> int:

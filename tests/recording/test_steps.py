@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from profiler.recording.steps import StepAssembler
-from profiler.torch_hooks.events import EXPIRED, EventId, Kind, PendingScalar, StepEvent
+from profiler.recording.steps import Step, StepAssembler
+from profiler.torch_hooks.events import EXPIRED, EventId, Kind, PendingScalar, StepEvent, expand
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
 
 START = 1_000 * SECOND
@@ -53,6 +53,23 @@ def at(seconds):
 
 def losses(steps):
     return [step.loss for step in steps]
+
+
+FIELDS = set(Step.__slots__)
+
+
+@pytest.mark.parametrize("training", [0, 1])
+@pytest.mark.parametrize("before", [[], [event(1, loss=1.0)], [event(0.5), event(1, Kind.JOIN)]])
+def test_repeated_update_makes_the_step_of_its_event(device, before, training):
+    begun = at(2)
+    update = (begun + 90, 0.5, begun, begun + 60, 0.1, training, 2, 20, 15, 5, begun - 30)
+    found = [
+        StepAssembler(deque([*before, last]), device, START).finished_steps(at(3), final=True)
+        for last in (update, expand(update))
+    ]
+    one, other = ([{name: getattr(step, name) for name in FIELDS} for step in steps] for steps in found)
+    assert one == other
+    assert (one[-1]["backward_ns"], one[-1]["optimizer_ns"], one[-1]["training"]) == (40, 30, training)
 
 
 def test_step_is_finished_when_the_next_one_opens(events, assembler):

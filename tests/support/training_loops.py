@@ -639,6 +639,25 @@ def scaled_then_divided():
     return truth
 
 
+def scaled_then_divided_in_place():
+    """The tensor that the scaler returned is itself divided."""
+    model = network()
+    optimizer = sgd(model)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    truth = []
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        losses = [loss_of(model) for _ in range(3)]
+        for loss in losses:
+            scaled = scaler.scale(loss)
+            scaled /= 3
+            scaled.backward()
+        scaler.step(optimizer)
+        scaler.update()
+        truth.append((sum(loss.item() for loss in losses) / 3, 3))
+    return truth
+
+
 def scaled_then_added():
     model = network()
     optimizer = sgd(model)
@@ -741,6 +760,7 @@ LOOPS = {
     "scaled pair, one after the other": scaled_pair(overflow_at={(0, 1), (1, 0), (2, 1)}),
     "scaled pair, both overflow": scaled_pair(overflow_at={(1, 0), (1, 1)}),
     "scaled, then divided": scaled_then_divided,
+    "scaled, then divided in place": scaled_then_divided_in_place,
     "scaled, then added": scaled_then_added,
     "scaled list": scaled_list,
     "scaled by a scaler's own method": scaled(scaler=OwnScaler),

@@ -59,6 +59,24 @@ def test_backward_returns_none_and_leaves_the_loss_unchanged(record):
         assert loss.grad_fn is not None
 
 
+@pytest.mark.parametrize(
+    "arguments", [([None, None, False], "inputs"), ([None, None, False, None], "position")]
+)
+def test_backward_takes_all_arguments_of_torch(record, arguments):
+    first, inputs = arguments
+    one, other = nn.Parameter(torch.ones(())), nn.Parameter(torch.ones(()))
+    with record() as recording:
+        optimizer = torch.optim.SGD([one, other], lr=0.1)
+        loss = one * other * 3
+        if inputs == "inputs":
+            torch.autograd.backward(loss, *first, inputs=[one])
+        else:
+            torch.autograd.backward(loss, *first, [one])
+        optimizer.step()
+    assert (one.grad, other.grad) == (3, None)
+    assert recording.truth == [(3.0, 1)]
+
+
 def test_an_error_in_backward_is_raised_unchanged(record):
     class OwnError(Exception):
         pass

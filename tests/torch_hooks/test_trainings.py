@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from profiler.torch_hooks.events import StepEvent, expand
 from profiler.torch_hooks.manager import hook_manager
 from tests.support.small_training import train
 from tests.support.training_loops import LOOPS, STEPS, Gan, loss_of, network, plain, sgd
@@ -16,7 +17,8 @@ SEPARATE = {"one model after another": [0] * STEPS + [1] * STEPS + [2] * STEPS}
 
 
 def indices(recording):
-    return [event.training for event in recording.events if event.kind == 0]
+    events = [one if isinstance(one, StepEvent) else expand(one) for one in recording.events]
+    return [event.training for event in events if event.kind == 0]
 
 
 def update(model, optimizer):
