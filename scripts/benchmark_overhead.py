@@ -6,9 +6,7 @@ only. Needs torch; takes about four minutes. Other tools are measured beside it 
 """
 
 import argparse
-import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -229,30 +227,6 @@ def report_seconds(folder: Path, steps: int) -> float:
     return time.perf_counter() - begun
 
 
-def command_rows(folder: Path) -> list[tuple[str, str, str]]:
-    """Return the rows of the commands, in processor time of a process of their own, imports included."""
-    template = write_run(folder / "compared" / "run-0", steps=400)
-    for number in range(1, 1000):
-        copy = template.with_name(f"run-{number}")
-        copy.mkdir()
-        for file in template.iterdir():
-            os.link(file, copy / file.name)
-    compared = command_seconds("compare", *map(str, sorted(template.parent.iterdir())))
-    reported = command_seconds("report", str(write_run(folder / "reported", steps=3_000)))
-    return [
-        ("`compare` of 1,000 runs, s of processor time", f"{compared:.1f}", "6 (28.8 before)"),
-        ("`report` of 3,000 rows, s of processor time", f"{reported:.2f}", "0.8 (1.0 before)"),
-    ]
-
-
-def command_seconds(*arguments: str) -> float:
-    """Run a command of the profiler and return its processor time."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-m", "profiler", *arguments], check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-
-
 def measure(folder: Path) -> list[tuple[str, str, str]]:
     """Return every figure with its bar."""
     train = make_loop(width=160)
@@ -291,8 +265,6 @@ def measure(folder: Path) -> list[tuple[str, str, str]]:
             "20 / 200",
         ),
         ("page of a run of 1e6 steps (about 12,000 rows), s", f"{report_seconds(folder, 12_000):.2f}", "3"),
-        ("page of 1e6 rows, s", f"{report_seconds(folder, 1_000_000):.2f}", "2.5 (5.0 before)"),
-        *command_rows(folder),
         *peer_rows(),
     ]
 
@@ -312,7 +284,8 @@ def main() -> None:
     machine = f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, one torch thread"
     page = (
         "# What the profiler costs\n\n"
-        f"Made by `scripts/benchmark_overhead.py --write` ({machine}). Medians of paired blocks of processor time.\n\n"
+        f"Made by `scripts/benchmark_overhead.py --write` ({machine}). Medians of paired blocks of processor time.\n"
+        "[Reading](readers.md) has the cost of the commands that read runs.\n\n"
         f"| what | measured | bar |\n|---|---|---|\n{table}\n"
     )
     print(page)

@@ -22,7 +22,18 @@ from tests.support.runs import write_run
 
 ROOT = Path(__file__).resolve().parent.parent
 _LIST = runpy.run_path(str(ROOT / "scripts" / "benchmark_list.py"))
-_MERGE = runpy.run_path(str(ROOT / "scripts" / "benchmark_merge.py"))
+_WRITE = """
+import sys
+from pathlib import Path
+from tests.support.runs import write_run
+write_run(Path(sys.argv[1]), steps=int(sys.argv[2]))
+"""
+_WRITE_JOB = """
+import runpy, sys
+from pathlib import Path
+script, job, ranks, steps = sys.argv[1:]
+runpy.run_path(script)["write_job"](Path(job), ranks=int(ranks), steps=int(steps))
+"""
 _POLL = """
 import sys
 from pathlib import Path
@@ -83,7 +94,9 @@ def copies(root: Path, count: int, *, steps: int) -> list[Path]:
 def reports(folder: Path, scale: float) -> Iterator[Row]:
     """Measure the reports of one run."""
     rows = round(1_000_000 * scale)
-    run = write_run(folder / "long", steps=rows)
+    # The peak memory of a process starts from that of its parent, so that the rows are written by another one.
+    run = folder / "long"
+    cost_of("-c", _WRITE, str(run), str(rows))
     cost = command("report", run, "-o", folder / "long.html")
     yield Row(f"page of {rows:,} rows of steps and {3 * rows:,} of samples", cost, "2.5 s")
     run = write_run(folder / "short", steps=3_000)
@@ -111,8 +124,9 @@ def jobs(folder: Path, scale: float) -> Iterator[Row]:
     script = str(ROOT / "scripts" / "benchmark_merge.py")
     for ranks, steps, bar in ((1_024, 10_000, "15 s"), (64, 100_000, "-")):
         count = max(round(ranks * scale), 2)
-        _MERGE["write_job"](folder / f"job-{ranks}", ranks=count, steps=steps)
-        cost = cost_of(script, "--merge", str(folder / f"job-{ranks}"))
+        job = str(folder / f"job-{ranks}")
+        cost_of("-c", _WRITE_JOB, script, job, str(count), str(steps))
+        cost = cost_of(script, "--merge", job)
         yield Row(f"merge of {count:,} ranks of {steps:,} rows", cost, bar)
 
 
@@ -146,7 +160,7 @@ def main() -> None:
     )
     if options.write:
         page = (
-            "# What reading costs\n\n"
+            "# What reading runs costs\n\n"
             f"Made by `scripts/benchmark_readers.py --write` ({machine}). Each command runs in a process of its own,\n"
             "imports included.\n\n"
         )

@@ -116,18 +116,19 @@ class StoredRun:
     @cached_property
     def samples(self) -> "pd.DataFrame":
         """``samples.csv``: cumulative energy of every sampled domain."""
-        words = [name for name in SAMPLES.where(type="str") if self._samples[name].dtype == "category"]
-        return self._samples.astype(dict.fromkeys(words, "str"))
+        if self.tables is not None or not self.samples_by_domain:
+            return self._table(SAMPLES)
+        import pandas as pd
+
+        rows = pd.concat(self.samples_by_domain.values()).sort_index(ignore_index=True)
+        return rows.astype(dict.fromkeys(SAMPLES.where(type="str"), "str"))
 
     @cached_property
     def samples_by_domain(self) -> "Mapping[str, pd.DataFrame]":
         """The samples of each domain, as :func:`by_domain` groups them; words may be categories."""
-        return by_domain(self._samples)
-
-    @cached_property
-    def _samples(self) -> "pd.DataFrame":
-        # Grouping and comparing categories takes a fraction of the time of words.
-        return self._table(SAMPLES, categories=True)
+        # Only the groups are held, since samples take most of the memory. Grouping and comparing categories takes a
+        # fraction of the time of words.
+        return by_domain(self._table(SAMPLES, categories=True))
 
     @cached_property
     def metrics(self) -> "pd.DataFrame":
