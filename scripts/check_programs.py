@@ -73,7 +73,7 @@ runpy.run_path(script, run_name="__main__")
 """
 
 TORCHVISION = {
-    "__init__.py": "from . import datasets, transforms, utils\n",
+    "__init__.py": "from . import datasets, models, transforms, utils\n",
     "transforms.py": """
 class _Nothing:
     def __init__(self, *_, **__): pass
@@ -89,6 +89,7 @@ class Compose:
         return image
 """,
     "utils.py": "def save_image(*_, **__): pass\n",
+    "models.py": "def __getattr__(name): return None\n",
     "datasets.py": """
 import torch
 class _Images(torch.utils.data.Dataset):
@@ -183,7 +184,7 @@ PROGRAMS = (
     Program(
         repository=EXAMPLES, script="mnist_forward_forward/main.py",
         arguments="--epochs 30 --train_size 200 --test_size 50 --no_accel",
-        note="one layer after the other: the first update of the second counts with the last step of the first",
+        note="one layer after the other: the updates at the change meet in one step",
     ),
     Program(
         repository="karpathy/nanoGPT", script="train.py", folder="",
@@ -246,7 +247,8 @@ PROGRAMS = (
     ),
     Program(
         repository="Lightning-AI/pytorch-lightning", script="examples/fabric/kfold_cv/train_fabric.py",
-        arguments="--epochs 1 --folds 3", note="a training per fold",
+        arguments="--epochs 1 --folds 3",
+        note="optimizers made at the start, used one after the other: updates at each change meet in one step",
     ),
     Program(
         repository="vwxyzjn/cleanrl", script="cleanrl/c51.py", folder="", environ={"PYTHONPATH": "."},
@@ -469,7 +471,8 @@ def main() -> int:
         import torch
 
         head = HEAD.format(torch=torch.__version__.partition("+")[0], python=platform.python_version())
-        PAGE.write_text(head + "\n".join(rows) + "\n", encoding="utf-8")
+        _, title, cost = PAGE.read_text(encoding="utf-8").partition("\n## Cost of evaluations")
+        PAGE.write_text(head + "\n".join(rows) + "\n" + title + cost, encoding="utf-8")
     if differing:
         print(f"differ: {', '.join(differing)}", file=sys.stderr)
     return 1 if differing else 0
