@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from profiler import lr_plan
 from profiler.errors import ForecastRefusedError, RunDamagedError, UsageError
 from profiler.forecasting.lr_trace import RateTrace
-from profiler.storage.schema import ALTERNATING_STEPS, RUN_FILE
+from profiler.storage.schema import ALTERNATING_STEPS, LIBRARIES, RUN_FILE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,6 +142,7 @@ def fit_metric(
     options.setdefault("steps", (joules[metered], numbers[metered]))
     if metric == "loss":
         options.setdefault("alternating", _is_alternating(run))
+        options.setdefault("reinforced", bool(run.meta.get(LIBRARIES)))
     given = not options.keys().isdisjoint(("learning_rate", "planned_learning_rate"))
     rates = {} if given else trace.as_fit_kwargs()
     if "learning_rate" not in rates:

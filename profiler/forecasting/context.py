@@ -30,6 +30,7 @@ class FitContext:
         origin_joules: Joules at which the first step began; all other joules here count from it.
         step_at: Steps against joules, for messages.
         alternating: Whether several optimizers take turns, each with a loss of its own.
+        reinforced: Whether this is the loss of reinforcement learning.
     """
 
     metric: Metric
@@ -43,6 +44,7 @@ class FitContext:
     origin_joules: float = 0.0
     step_at: "StepAt | None" = None
     alternating: bool = False
+    reinforced: bool = False
 
     def until(self, last_joules: float) -> "FitContext":
         """Return the context of a curve that ends at ``last_joules``."""

@@ -67,6 +67,7 @@ def fit_curve(
     priors: Priors | None = None,
     steps: Rate | None = None,
     alternating: bool = False,
+    reinforced: bool = False,
 ) -> CurveFit:
     """Fit a curve from arrays.
 
@@ -85,6 +86,7 @@ def fit_curve(
         priors: Assumptions before the curve is seen; the package's own by default.
         steps: ``(joules, step)`` of the run, for messages.
         alternating: Whether several optimizers take turns, each with a loss of its own.
+        reinforced: Whether this is the loss of reinforcement learning, whose targets move with the policy.
 
     Raises:
         ForecastRefusedError: The curve has no finite point.
@@ -100,7 +102,7 @@ def fit_curve(
     origin = number("origin_joules", origin_joules)
     schedule = _schedule(known, planned_learning_rate, origin)
     context = _context(metric, lower_bound, level, priors, schedule, origin=origin)
-    context = replace(context, step_at=_steps(steps), alternating=alternating)
+    context = replace(context, step_at=_steps(steps), alternating=alternating, reinforced=reinforced)
     values = np.asarray(values, dtype=float)
     errors = values if metric.best is None else metric.best - values
     return _fit(bin_arrays(joules, errors, weights, origin_joules=origin), context)
@@ -119,6 +121,7 @@ def fit_bins(
     priors: Priors | None = None,
     steps: Rate | None = None,
     alternating: bool = False,
+    reinforced: bool = False,
 ) -> CurveFit:
     """Fit a curve that is already binned, with the same result as `fit_curve` on the same points.
 
@@ -134,6 +137,7 @@ def fit_bins(
         priors: Assumptions before the curve is seen.
         steps: ``(joules, step)`` of the run, for messages.
         alternating: Whether several optimizers take turns, each with a loss of its own.
+        reinforced: Whether this is the loss of reinforcement learning, whose targets move with the policy.
 
     Raises:
         ForecastRefusedError: The curve has no finite point.
@@ -145,7 +149,7 @@ def fit_bins(
         bins = from_stream(bins)
     schedule = _schedule(learning_rate, planned_learning_rate, origin_joules)
     context = _context(metric, lower_bound, level, priors, schedule, origin=origin_joules)
-    context = replace(context, step_at=_steps(steps), alternating=alternating)
+    context = replace(context, step_at=_steps(steps), alternating=alternating, reinforced=reinforced)
     return _fit(as_errors(bins, metric.best), context)
 
 
@@ -222,6 +226,7 @@ def _fit(raw: FineBins, given: FitContext) -> CurveFit:
         recency=context.priors.recency,
         schedule=context.schedule,
         alternating=context.alternating,
+        reinforced=context.reinforced,
         step_at=context.step_at,
         origin=context.origin_joules,
     )

@@ -137,6 +137,7 @@ def assess(
     recency: float,
     schedule: Schedule | None = None,
     alternating: bool = False,
+    reinforced: bool = False,
     step_at: "StepAt | None" = None,
     origin: float = 0.0,
 ) -> Assessment:
@@ -149,11 +150,12 @@ def assess(
         recency: The weight of a bin is (joules / last joules) to this power.
         schedule: The learning rate, if known.
         alternating: Whether several optimizers take turns, each with its own loss.
+        reinforced: Whether this is the loss of reinforcement learning.
         step_at: Steps against joules, for messages.
         origin: Joules at which the first step began, for messages.
     """
     facts, where = fine.facts, Where(origin=origin, step_at=step_at)
-    found = _no_measure(facts, metric, alternating=alternating)
+    found = _no_measure(facts, metric, alternating=alternating, reinforced=reinforced)
     found = found or _too_short(fine, curve) or _warming(fine, schedule)
     found = found or _diverged(fine, metric, where)
     how = rise(curve, recency) or tail_rise(fine) if curve is not None else ""
@@ -200,7 +202,17 @@ def takes_turns(alternating_steps: int, steps: int) -> bool:
     return alternating_steps >= FEWEST_TURNS and alternating_steps >= LEAST_TURNS * steps
 
 
-def _no_measure(facts: CurveFacts, metric: Metric, *, alternating: bool) -> Assessment | None:
+def _no_measure(
+    facts: CurveFacts, metric: Metric, *, alternating: bool, reinforced: bool
+) -> Assessment | None:
+    if reinforced:
+        return Assessment(
+            state=CurveState.NOT_A_PROGRESS_MEASURE,
+            reason=(
+                "A loss of reinforcement learning does not measure progress, because its targets move with the policy. "
+                "Log a metric that does with prof.log, such as a reward."
+            ),
+        )
     if alternating:
         return Assessment(
             state=CurveState.NOT_A_PROGRESS_MEASURE,

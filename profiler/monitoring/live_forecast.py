@@ -45,7 +45,12 @@ class LiveForecast:
 
 
 def forecast_run(
-    bins: CurveBins, rates: RateTrace, budget: Budget, *, alternating: bool = False
+    bins: CurveBins,
+    rates: RateTrace,
+    budget: Budget,
+    *,
+    alternating: bool = False,
+    reinforced: bool = False,
 ) -> LiveForecast | None:
     """Fit a curve and forecast the target; None if the curve supports no forecast.
 
@@ -54,12 +59,13 @@ def forecast_run(
         rates: Its learning rate.
         budget: The limits of the user.
         alternating: Whether several optimizers take turns, each with a loss of its own.
+        reinforced: Whether this is the loss of reinforcement learning.
     """
     from profiler.forecasting.fit import fit_bins
     from profiler.reporting.forecast_section import next_target
 
     try:
-        fit = fit_bins(bins, alternating=alternating, **rates.as_fit_kwargs())
+        fit = fit_bins(bins, alternating=alternating, reinforced=reinforced, **rates.as_fit_kwargs())
     except ProfilerError:
         return None
     if fit.state is CurveState.NOT_A_PROGRESS_MEASURE or (

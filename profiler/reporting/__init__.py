@@ -174,7 +174,13 @@ def exit_block(
     steps = ([point.joules for point in rates.points], [point.step for point in rates.points])
     alternating = takes_turns(summary.alternating_steps, summary.steps)
     try:
-        fit = fit_bins(bins, steps=steps, alternating=alternating, **rates.as_fit_kwargs())
+        fit = fit_bins(
+            bins,
+            steps=steps,
+            alternating=alternating,
+            reinforced=bool(summary.libraries),
+            **rates.as_fit_kwargs(),
+        )
     except ForecastRefusedError as error:
         loss = refused_metric(LOSS, "min", error, has_points=bins.points > 0)
     else:

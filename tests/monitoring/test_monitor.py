@@ -328,6 +328,7 @@ def test_losses_of_optimizers_that_take_turns_have_no_forecast():
     wanted = Budget(target_loss=0.9, energy_joules=1e5)
     assert forecast_run(curve(2000), RateTrace(), wanted) is not None
     assert forecast_run(curve(2000), RateTrace(), wanted, alternating=True) is None
+    assert forecast_run(curve(2000), RateTrace(), wanted, reinforced=True) is None
 
 
 def test_short_curve_has_no_forecast():

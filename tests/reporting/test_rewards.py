@@ -6,6 +6,7 @@ import pytest
 
 from profiler import EnergyProfiler
 from profiler.recording import metadata
+from profiler.records import CurveState
 from profiler.reporting import report_of
 from profiler.reporting.answer import answer_of
 from tests.support.scripted_tables import Script
@@ -27,6 +28,20 @@ def test_advice_for_a_loss_that_is_no_measure_names_the_reward(tmp_path, librari
     assert "does not measure progress" in advice
     assert name in advice
     assert ("log it with" in advice) == bool(libraries)
+
+
+def test_a_falling_loss_of_reinforcement_learning_has_no_forecast(tmp_path):
+    """The targets of a Q-network move with it."""
+    script = Script(tmp_path / "run")
+    for number in range(200):
+        script.step(0.1 + (number + 1.0) ** -0.5)
+    script.meta["libraries"] = ["gymnasium"]
+    report = report_of(script.run())
+    assert report.state is CurveState.NOT_A_PROGRESS_MEASURE
+    advice = " ".join(answer_of(report).advice.split())
+    assert "move with the policy" in advice
+    assert '["episode"]["r"]' in advice
+    assert not report.outlook.targets
 
 
 def test_libraries_of_reinforcement_learning_are_recorded(tmp_path, monkeypatch):
