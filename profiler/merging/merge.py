@@ -12,6 +12,7 @@ from profiler.errors import RunForeignError
 from profiler.merging import alignment, clocks, deduplication, devices, launcher, metrics, resume
 from profiler.merging.aggregation import RankSums
 from profiler.merging.discovery import Outline, Record, check_one_job, device_of, find_records
+from profiler.recording.device_selection import UNUSED_GPUS
 from profiler.records import Status
 from profiler.storage import validation
 from profiler.storage.reader import StoredRun, Tables, by_domain
@@ -316,7 +317,9 @@ def _warnings(
     twice = sorted({name for attempt in attempts for name in attempt.counted_twice})
     if twice:
         found.append(f"several processes counted {', '.join(twice)}; it is counted once here")
-    common = {str(line): None for record in launched_by for line in record.meta.get("warnings", ())}
+    lines = [str(line) for record in launched_by for line in record.meta.get("warnings", ())]
+    # Of the devices of a launcher, those that its ranks counted are kept.
+    common = dict.fromkeys(line for line in lines if line != UNUSED_GPUS)
     found += common
     counts = Counter(str(line) for record in records for line in record.meta.get("warnings", ()))
     for line, count in counts.items():

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from profiler import load_run
+from profiler.recording.device_selection import UNUSED_GPUS
 from profiler.records import Status
 from tests.support.rank_jobs import CPU, DRAM, GPU, check_books, rewrite, write_rank
 from tests.support.runs import law, write_run
@@ -59,8 +60,9 @@ def test_energy_before_and_after_the_ranks_is_that_of_their_launcher(job):
 
 
 def test_a_board_that_no_rank_used_is_not_counted(job):
-    write_launcher(job / "launcher", device="GPU-9")
+    write_launcher(job / "launcher", device="GPU-9", warnings=[UNUSED_GPUS, "mine"])
     run = load_run(job)
+    assert run.warnings == ("mine",)
     check_books(run)
     assert run.total_joules == pytest.approx((CPU + DRAM) * WINDOW + 2 * GPU * RANKS_SECONDS)
 
