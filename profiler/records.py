@@ -419,6 +419,7 @@ class Summary:
         work: Units of work, such as tokens.
         parameters: Number of trained parameters; None if unknown.
         alternating_steps: Number of steps in which several optimizers had losses of their own.
+        unrecorded_processes: Number of child processes that trained and whose steps are in no row.
     """
 
     path: str
@@ -444,6 +445,7 @@ class Summary:
     work: tuple[Work, ...] = ()
     parameters: int | None = None
     alternating_steps: int = 0
+    unrecorded_processes: int = 0
 
     @property
     def is_incomplete(self) -> bool:

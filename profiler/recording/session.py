@@ -262,7 +262,8 @@ class Session:
         Args:
             directories: Directories that were created for it, the innermost first; removed where they are empty.
         """
-        has_content = self._pipeline.has_content or self.launched_ranks or self.resumed
+        others = self.launched_ranks + self.unrecorded_processes
+        has_content = self._pipeline.has_content or others or self.resumed
         if has_content or not self.has_record or self._writer.is_unfinished:
             return False
         try:
@@ -433,6 +434,7 @@ class Session:
             work=read_work({WORK: self._work_section()}, totals.steps, is_continued=self.resumed is not None),
             parameters=self._hooks.parameter_count,
             alternating_steps=pipeline.alternating_steps,
+            unrecorded_processes=self.unrecorded_processes,
         )
 
     def _work_section(self) -> dict[str, Any]:

@@ -121,6 +121,8 @@ def _refused(summary: Summary, refused: str) -> str:
     if not summary.steps:
         if summary.status is Status.RUNNING:
             return "No optimizer update was detected yet."
+        if summary.unrecorded_processes:
+            return "The training ran in child processes. Start a profiler inside the function or script that they run."
         return "No optimizer update was detected. In a loop without torch.optim, call prof.step(loss=...)."
     if summary.total_joules is None:
         return "Without measured energy there is no curve; `energy-profiler doctor` shows how to measure this machine."

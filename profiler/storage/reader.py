@@ -26,6 +26,7 @@ from profiler.storage.schema import (
     STEPS,
     TABLES,
     TOTALS,
+    UNRECORDED_PROCESSES,
     Table,
     category_of,
 )
@@ -298,6 +299,7 @@ class StoredRun:
             work=read_work(self.meta, totals.steps, is_continued=RESUMED in self.meta),
             parameters=(self.meta.get(WORK) or {}).get(PARAMETERS),
             alternating_steps=int(self.meta.get(ALTERNATING_STEPS, 0)),
+            unrecorded_processes=self.meta.get(UNRECORDED_PROCESSES, 0),
         )
 
 

@@ -81,6 +81,7 @@ def test_a_run_without_a_loss_says_how_to_hand_one_over(tmp_path):
 UNSEEN = (
     (Status.COMPLETED, {"steps": 0}, "call prof.step(loss=...)"),
     (Status.RUNNING, {"steps": 0}, "No optimizer update was detected yet."),
+    (Status.COMPLETED, {"steps": 0, "unrecorded_processes": 2}, "The training ran in child processes."),
     (Status.COMPLETED, {"step_joules": None}, "energy-profiler doctor"),
 )
 
