@@ -155,6 +155,16 @@ def test_spawned_processes_that_train_are_counted(program, tmp_path):
     assert "1 child processes trained; their steps were not recorded" in error
 
 
+def test_a_program_that_fails_after_its_children_have_trained_keeps_its_run(tmp_path):
+    with pytest.raises(ValueError), EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]):  # noqa: PT012
+        inherited_by_a_child = inheritance.Inheritance(**json.loads(os.environ[VARIABLE]))
+        inherited_by_a_child.mark()
+        raise ValueError
+    run = load_run(tmp_path / "run")
+    assert run.meta["unrecorded_processes"] == 1
+    assert "The training ran in child processes." in render(report_of(run), ".txt")
+
+
 def test_a_child_with_a_process_group_has_a_place_in_the_run_of_its_parent(tmp_path, monkeypatch):
     mine = Publication(tmp_path).inheritance
     parent = replace(mine, pid=os.getppid())
