@@ -311,6 +311,11 @@ def write_stderr(text: str, *, lead: str = "") -> bool:
     return _STDERR.write(lead + printable(text))
 
 
+def write_message(text: str, *, lead: str = "") -> bool:
+    """Write a message with the name of the program in front; see :func:`write_stderr`."""
+    return write_stderr(f"energy-profiler: {text}", lead=lead)
+
+
 def dropped_messages() -> int:
     """Return how many messages of this process could not be written to stderr."""
     return _STDERR.dropped

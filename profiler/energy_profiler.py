@@ -22,6 +22,7 @@ from profiler._compat import (
     create_exclusively,
     display_path,
     exit_by_interrupt,
+    write_message,
     write_stderr,
 )
 from profiler.budget import Budget
@@ -128,7 +129,9 @@ class EnergyProfiler:
             self._session = self._open_session()
             self._begin(self._session, begun)
         except Exception as error:  # noqa: BLE001 - the training matters more than its record
-            _emit(f"cannot record ({type(error).__name__}: {error}). Training continues without a record")
+            write_message(
+                f"cannot record ({type(error).__name__}: {error}). Training continues without a record"
+            )
             if self._session is not None:
                 self._session.abandon()
             self._withdraw()
@@ -166,7 +169,6 @@ class EnergyProfiler:
             period_seconds=config.sample_period_seconds,
             times_loading=config.time_data_loading,
             monitor=self._monitor,
-            emit=_emit,
             work=WorkCounter(config.work_per_step or {}),
         )
 
@@ -190,7 +192,7 @@ class EnergyProfiler:
             domains = [f"{domain.name} ({domain.provenance.words})" for domain in session.countable]
             subject = ", ".join(domains) or "steps only: no sensor on this machine can be read"
             place = f" -> {display_path(session.run_path)}" if session.has_record else ", in memory only"
-            _emit(f"recording {subject}{place}")
+            write_message(f"recording {subject}{place}")
         self._previous_error = getattr(sys, "last_value", None)
         # pandas needs this module, which cannot be imported while the interpreter ends.
         import concurrent.futures.thread  # noqa: F401
@@ -261,7 +263,7 @@ class EnergyProfiler:
         if session.summary().window_seconds > _TRIFLING_SECONDS or not session.discard(self._new_directories):
             return False
         if session.is_main:
-            _emit("the program ended before any training step; its run was not kept")
+            write_message("the program ended before any training step; its run was not kept")
         self._session = None
         return True
 
@@ -307,7 +309,7 @@ class EnergyProfiler:
                 session.update_record()
         except Exception as error:  # noqa: BLE001 - everything is recorded; only its printing failed
             command = f"energy-profiler report {shlex.quote(display_path(session.path))}"
-            _emit(
+            write_message(
                 f"cannot print the report ({type(error).__name__}: {error}); the run is recorded, see {command}"
             )
         finally:
@@ -532,10 +534,6 @@ def join_run(place: RunLayout) -> EnergyProfiler:
     profiler.start()
     Finalize(None, profiler._at_process_end, exitpriority=_EXIT_PRIORITY)  # noqa: SLF001
     return profiler
-
-
-def _emit(message: str) -> None:
-    write_stderr(f"energy-profiler: {message}")
 
 
 def _joined_layout(identity: Identity) -> RunLayout | None:

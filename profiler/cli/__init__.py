@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import NamedTuple, NoReturn
 
-from profiler._compat import write_stderr
+from profiler._compat import write_message
 from profiler._version import __version__
 from profiler.errors import ProfilerError
 
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    write_stderr(f"energy-profiler: {' '.join(message.splitlines())}")
+    write_message(f"{' '.join(message.splitlines())}")
     return USAGE_ERROR
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from profiler._compat import write_stderr
+from profiler._compat import write_message
 from profiler.cli.common import write_stdout
 from profiler.cli.runs import add_run, find_run
 from profiler.clock import MONOTONIC, Clock
@@ -198,13 +198,11 @@ class Cap:
             finally:
                 _ignore_signals()
                 restore_limits(self._nvml, self._state)
-                write_stderr("energy-profiler: the power limits from before are restored")
+                write_message("the power limits from before are restored")
 
     def _try_and_keep(self) -> int:
         seconds = self._rounds * len(self._ladder) * self._dwell
-        write_stderr(
-            f"energy-profiler: trying {len(self._ladder)} power limits takes {format_seconds(seconds)}"
-        )
+        write_message(f"trying {len(self._ladder)} power limits takes {format_seconds(seconds)}")
         for limit in self._ladder * self._rounds:
             self._set(limit)
             if not self._wait(self._dwell):

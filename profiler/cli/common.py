@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler._compat import printable, write_stderr
+from profiler._compat import printable, write_message
 from profiler.config import Keyword, environment_defaults, keywords
 from profiler.emissions import Prices, make_prices, read_prices
 from profiler.errors import UsageError
@@ -225,7 +225,7 @@ def open_file(path: Path) -> None:
     import webbrowser
 
     if not webbrowser.open(path.resolve().as_uri()):
-        write_stderr(f"energy-profiler: no browser can be opened; the page is {path}")
+        write_message(f"no browser can be opened; the page is {path}")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler import emissions
-from profiler._compat import display_path, write_atomically, write_stderr
+from profiler._compat import display_path, write_atomically, write_message
 from profiler.cli.common import (
     add_partial,
     add_prices,
@@ -115,7 +115,7 @@ def _warn_of(damaged: list[RunError], count: int) -> None:
     if damaged:
         shown = ", ".join(display_path(error.path) for error in damaged[:_SHOWN])
         more = f" and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
-        write_stderr(
-            f"energy-profiler: {len(damaged)} of {count} runs cannot be read and were left out: {shown}{more}. "
+        write_message(
+            f"{len(damaged)} of {count} runs cannot be read and were left out: {shown}{more}. "
             "Use --partial for the rows before a damage."
         )

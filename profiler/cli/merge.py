@@ -6,7 +6,7 @@ Name the directory of the run or, if the hosts share no file system, all the dir
 import argparse
 from pathlib import Path
 
-from profiler._compat import write_stderr
+from profiler._compat import write_message
 from profiler.cli.common import add_partial, write_stdout
 from profiler.errors import RunNotFoundError, UsageError
 
@@ -53,5 +53,5 @@ def run(options: argparse.Namespace) -> int:
     summary = f"{ranks} records of {hosts} host{'s' if hosts > 1 else ''}"
     write_stdout(f"{output}: {summary if ranks > 1 else 'a copy of the only record; nothing to merge'}\n")
     for line in merged.meta["warnings"]:
-        write_stderr(f"energy-profiler: {line}")
+        write_message(line)
     return 0

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from profiler._compat import display_path, write_stderr
+from profiler._compat import display_path, write_message
 from profiler.errors import RunError, RunNotFoundError, UsageError
 from profiler.merging.discovery import children
 from profiler.storage.run_file import read_run_file
@@ -72,7 +72,7 @@ def load_all(root: Path) -> "list[Run]":
             run = load_run(path, partial=True)
             _ = run.steps, run.metrics, run.total_joules  # their files are read on first access
         except RunError as error:
-            write_stderr(f"energy-profiler: excluded {display_path(path)}: {' '.join(str(error).split())}")
+            write_message(f"excluded {display_path(path)}: {' '.join(str(error).split())}")
         else:
             found.append(run)
     return found
@@ -135,7 +135,7 @@ def _newest(root: Path, found: Sequence[Path]) -> Path:
     # A damaged run has no start, only the time of its last change: it is the newest only where no run is readable.
     readable = [path for path in found if _start_of(path) is not None]
     newest = max(readable or found, key=started_unix_seconds)
-    write_stderr(f"energy-profiler: newest run: {display_path(newest)}")
+    write_message(f"newest run: {display_path(newest)}")
     return newest
 
 

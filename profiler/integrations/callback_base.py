@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from profiler._compat import write_stderr
+from profiler._compat import write_message
 from profiler.energy_profiler import EnergyProfiler, running
 
 TOTAL_JOULES = "energy/total_joules"
@@ -56,9 +56,7 @@ class Recording:
         self.profiler = EnergyProfiler(**self._options).start() if outer is None else outer
         if outer is not None and self._options:
             ignored = ", ".join(f"{name}=" for name in self._options)
-            write_stderr(
-                f"energy-profiler: another profiler is recording; options of the callback are ignored: {ignored}"
-            )
+            write_message(f"another profiler is recording; options of the callback are ignored: {ignored}")
 
         self.profiler.add_settings(settings)
 

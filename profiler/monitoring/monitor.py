@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from profiler._compat import write_stderr
+from profiler._compat import write_message
 from profiler.config import ProfilerConfig
 from profiler.monitoring import metrics
 from profiler.monitoring.live_curve import LiveCurve
@@ -187,7 +187,9 @@ class Monitor:
         try:
             self._watch()
         except Exception as error:  # noqa: BLE001 - the recording continues without it
-            self._emit(f"live monitoring failed ({type(error).__name__}: {error}); the recording continues")
+            write_message(
+                f"live monitoring failed ({type(error).__name__}: {error}); the recording continues"
+            )
 
     def _watch(self) -> None:
         from profiler.monitoring.status_line import format_status, line_prefix
@@ -205,12 +207,8 @@ class Monitor:
                     forecast=self._forecast,
                     age_seconds=age if age >= 1.0 else None,
                 )
-                self._emit(status, line_prefix())
+                write_message(status, lead=line_prefix())
                 before = before if snapshot.now.total_joules is None else snapshot.now
-
-    @staticmethod
-    def _emit(text: str, prefix: str = "") -> None:
-        write_stderr(f"energy-profiler: {text}", lead=prefix)
 
     def _fit(self) -> None:
         last, joules = self._forecast, self.curve.bins.last_joules

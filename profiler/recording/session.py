@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler import lr_plan
-from profiler._compat import at_fork_in_child, dropped_messages
+from profiler._compat import at_fork_in_child, dropped_messages, write_message
 from profiler.distributed.layout import (
     RunLayout,
     directory_name,
@@ -66,7 +66,6 @@ class Session:
         period_seconds: Time between polls of the sensors; None adapts to them.
         times_loading: Whether to hook into data loaders.
         monitor: Receives rows and progress on the recorder's thread.
-        emit: Called with each new warning on the main process.
         work: Counter of the units of work.
 
     Attributes:
@@ -94,7 +93,6 @@ class Session:
         period_seconds: float | None,
         times_loading: bool,
         monitor: Monitor,
-        emit: Callable[[str], None],
         work: WorkCounter | None = None,
     ) -> None:
         self.place = place
@@ -104,7 +102,7 @@ class Session:
         self.start_seconds = self.stop_seconds = 0.0
         self.unrecorded_processes = self.launched_ranks = 0
         self._group, self._group_ns = (0, 1), 0
-        self._warnings = WarningLog(emit if place.is_main else _ignore)
+        self._warnings = WarningLog(write_message if place.is_main else _ignore)
         self._monitor = monitor
         self._hooks, self._times_loading = hooks, times_loading
         self._found, self._borrowed = found, borrowed

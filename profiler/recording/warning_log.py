@@ -40,7 +40,7 @@ class WarningLog:
         emit: Called with the first message of each kind.
     """
 
-    def __init__(self, emit: Callable[[str], None]) -> None:
+    def __init__(self, emit: Callable[[str], object]) -> None:
         self._entries: dict[str, _Entry] = {}
         self._dropped: set[str] = set()
         self._ordinary = 0

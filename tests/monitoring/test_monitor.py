@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profiler import EnergyProfiler
+from profiler._compat import write_message
 from profiler.budget import Budget
 from profiler.config import ProfilerConfig
 from profiler.distributed.rank import Identity
@@ -226,18 +227,18 @@ def test_line_replaces_a_progress_bar_on_a_terminal(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     with tqdm.tqdm(total=2, file=sys.stderr) as bar:
         bar.update()
-        Monitor._emit("12 steps", status_line.line_prefix())
+        write_message("12 steps", lead=status_line.line_prefix())
         bar.refresh()
     whole = sys.stderr.getvalue()
     assert "\r\x1b[Kenergy-profiler: 12 steps\n" in whole
     assert whole.split("12 steps\n")[1].startswith("\r")
 
 
-def test_line_stands_alone_in_a_file(monkeypatch):
+def test_line_is_alone_in_a_file(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with tqdm.tqdm(total=2, file=sys.stderr) as bar:
         bar.update()
-        Monitor._emit("12 steps", status_line.line_prefix())
+        write_message("12 steps", lead=status_line.line_prefix())
     assert "energy-profiler: 12 steps" in re.split(r"[\r\n]", sys.stderr.getvalue())
 
 
@@ -247,7 +248,7 @@ def test_closed_stderr_is_ignored(monkeypatch, stream):
     if gone is not None:
         gone.close()
     monkeypatch.setattr(sys, "stderr", gone)
-    Monitor._emit("12 steps", status_line.line_prefix())
+    write_message("12 steps", lead=status_line.line_prefix())
 
 
 # -- the curve -----------------------------------------------------------------------------------------------------
