@@ -1,6 +1,7 @@
 """System calls with fall-backs: POSIX features, fork handlers, atomic writes, calls with a timeout."""
 
 import errno
+import hashlib
 import os
 import stat
 import sys
@@ -223,6 +224,19 @@ def process_start(pid: int) -> str | None:
         return None if Path("/proc/self/stat").exists() else _exists(pid)
     state, *fields = stat.rpartition(")")[2].split()
     return None if state in "ZX" else fields[18]
+
+
+def process_namespace() -> str | None:
+    """Return an identifier of the PID namespace of this process and of the boot of its host; None without /proc.
+
+    PIDs of different namespaces, as in containers, or of different boots cannot be compared.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return None
+    return hashlib.sha256(f"{boot} {namespace}".encode()).hexdigest()[:12]
 
 
 def _exists(pid: int) -> str | None:

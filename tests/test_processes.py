@@ -10,6 +10,8 @@ from textwrap import dedent
 
 import pytest
 
+from profiler import load_run
+from profiler.records import Status
 from tests.support.warm_python import WarmPython
 
 
@@ -89,6 +91,7 @@ def test_a_killed_run_keeps_all_but_its_last_second(start, tmp_path, number):
     missing = printed[len(written) :]
     assert int(missing[-1][1]) - int(missing[0][1]) < 1e9 if missing else True
     assert meta(tmp_path / "run")["status"] == "running"
+    assert load_run(tmp_path / "run").status is Status.INTERRUPTED
     assert meta(tmp_path / "run")["totals"] is None
     both = [*written, *rows(tmp_path / "run", "spans")]
     last = max(Decimal(row["cumulative_joules"]) for row in both)

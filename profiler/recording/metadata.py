@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from profiler._compat import process_namespace, process_start
 from profiler._version import __version__
 from profiler.distributed.rank import Identity, host_id, process_group
 from profiler.records import Refusal, Status, Summary
@@ -24,6 +25,7 @@ from profiler.storage.schema import (
     LIBRARIES,
     MISSING_RANKS,
     OVERLAPPING_PHASES,
+    PROCESS,
     ROWS_LOST,
     SCHEMA_VERSION,
     TOTALS,
@@ -68,10 +70,17 @@ def head(
         "attempt": identity.attempt,
         "host": host_id(os.environ),
         "pid": os.getpid(),
+        **_process(),
         **({JOB: job} if job else {}),
         "versions": versions(),
         "refusals": [asdict(refusal) for refusal in refusals],
     }
+
+
+def _process() -> dict[str, Any]:
+    """Return the section by which a reader on this host sees that the process has ended; empty where it cannot."""
+    namespace, start = process_namespace(), process_start(os.getpid())
+    return {} if namespace is None or start is None else {PROCESS: {"namespace": namespace, "start": start}}
 
 
 def hardware(sensors: Sequence[Sensor]) -> dict[str, Any]:

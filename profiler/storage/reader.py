@@ -7,10 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler.errors import RunDamagedError
+from profiler._compat import process_namespace, process_start
+from profiler.errors import RunDamagedError, RunError
 from profiler.records import Domain, Metered, Provenance, Refusal, Status, Summary
 from profiler.storage import validation
 from profiler.storage.csv_reader import read_table
+from profiler.storage.run_file import read_run_file
 from profiler.storage.schema import (
     ALTERNATING_STEPS,
     CATEGORIES,
@@ -18,6 +20,7 @@ from profiler.storage.schema import (
     MERGED,
     METRICS,
     MISSING_RANKS,
+    PROCESS,
     RANKS,
     RESUMED,
     RUN_FILE,
@@ -154,14 +157,28 @@ class StoredRun:
 
     @property
     def status(self) -> Status:
-        """Status of the run: interrupted if it has no totals and nothing was written for 30 s."""
+        """Status of the run; a running one is interrupted if its process has ended or has written nothing for 30 s."""
         try:
             status = Status(self.meta.get("status", ""))
         except ValueError:
             raise RunDamagedError(
                 self.path / RUN_FILE, f"unknown status {self.meta.get('status')!r}."
             ) from None
-        return Status.INTERRUPTED if status is Status.RUNNING and self._is_silent() else status
+        is_over = status is Status.RUNNING and (self._has_lost_its_process() or self._is_silent())
+        return Status.INTERRUPTED if is_over else status
+
+    def _has_lost_its_process(self) -> bool:
+        """Return true if the recording process is known to have ended without its totals: it ran on this host."""
+        process, pid = self.meta.get(PROCESS), self.meta.get("pid")
+        if not process or not pid or MERGED in self.meta or process["namespace"] != process_namespace():
+            return False
+        if process_start(pid) == process["start"]:
+            return False
+        # It may have ended in good order since the metadata was read.
+        try:
+            return read_run_file(self.path).get("status") == Status.RUNNING.value
+        except RunError:
+            return False
 
     def _is_silent(self) -> bool:
         if MERGED in self.meta:  # the status of a merged run follows from those of its processes

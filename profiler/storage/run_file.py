@@ -27,6 +27,7 @@ from profiler.storage.schema import (
     MERGED,
     MISSING_RANKS,
     OVERLAPPING_PHASES,
+    PROCESS,
     RANKS,
     RESUMED,
     ROWS_LOST,
@@ -269,6 +270,7 @@ _SCHEMA = _Section(
         "attempt": _Whole(0, _MOST_RANKS),
         "host": _TEXT,
         "pid": _Whole(),
+        PROCESS: _Section({"namespace": _TEXT, "start": _TEXT}, required=("namespace", "start")),
         JOB: _TEXT,
         "versions": _Map(_TEXT),
         "refusals": _List(

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from profiler import load_run
+from profiler._compat import process_namespace, process_start
 from profiler.errors import (
     RunDamagedError,
     RunError,
@@ -194,6 +195,60 @@ def test_a_run_without_totals_is_interrupted_after_30_silent_seconds(tmp_path, a
     run = load_run(run_dir)
     assert run.status is status
     assert run.total_joules == 1_100.0
+
+
+@pytest.fixture
+def sleeper():
+    """A process that lives until it is killed."""
+    process = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def running(tmp_path, sleeper):
+    """The record of a run whose process still records."""
+    process = {"namespace": process_namespace(), "start": process_start(sleeper.pid)}
+    meta = {"status": "running", "totals": None, "pid": sleeper.pid, "process": process}
+    return write_run(tmp_path / "run", steps=3, meta=meta)
+
+
+def test_a_run_is_interrupted_as_soon_as_its_process_has_ended(running, sleeper):
+    run = load_run(running)
+    assert run.status is Status.RUNNING
+    sleeper.kill()
+    sleeper.wait()
+    assert run.status is Status.INTERRUPTED
+
+
+@pytest.mark.parametrize(
+    "elsewhere", [{"process": {"namespace": "0123456789ab", "start": "1"}}, {"process": None}, {"pid": None}]
+)
+def test_a_process_that_may_be_of_another_host_is_not_looked_for(running, sleeper, elsewhere):
+    sleeper.kill()
+    sleeper.wait()
+    meta = json.loads((running / "run.json").read_text()) | elsewhere
+    (running / "run.json").write_text(
+        json.dumps({name: one for name, one in meta.items() if one is not None})
+    )
+    assert load_run(running).status is Status.RUNNING
+
+
+def test_another_process_with_the_same_number_is_not_that_of_the_run(running):
+    meta = json.loads((running / "run.json").read_text())
+    meta["process"]["start"] = "1"
+    (running / "run.json").write_text(json.dumps(meta))
+    assert load_run(running).status is Status.INTERRUPTED
+
+
+def test_a_run_that_ended_after_it_was_read_is_not_interrupted(running, sleeper):
+    run = load_run(running)
+    sleeper.kill()
+    sleeper.wait()
+    meta = json.loads((running / "run.json").read_text())
+    (running / "run.json").write_text(json.dumps(meta | {"status": "completed"}))
+    assert run.status is Status.RUNNING
 
 
 @pytest.mark.parametrize("meta", [{"status": "exploded"}, {"domains": [{"name": "gpu:0"}]}])
