@@ -24,7 +24,7 @@ from profiler.forecasting import fit_curve
 from profiler.records import Status
 from profiler.storage import csv_reader
 from profiler.storage.csv_reader import read_table
-from profiler.storage.schema import STEPS, TABLES
+from profiler.storage.schema import SAMPLES, STEPS, TABLES
 from tests.support.runs import write_run
 
 
@@ -322,3 +322,23 @@ def test_the_domains_of_a_run_that_grows_while_it_is_read_add_up_to_the_total(tm
     monkeypatch.setattr("profiler.storage.reader.read_table", read_and_grow)
     summary = run.summary()
     assert sum(one.joules for one in summary.metered if one.domain.billed) == summary.total_joules
+
+
+@pytest.mark.parametrize("grouped_first", [True, False])
+def test_samples_are_those_of_the_file_in_its_order(tmp_path, grouped_first):
+    run = load_run(write_run(tmp_path / "run", steps=5))
+    if grouped_first:
+        assert list(run.samples_by_domain) == ["gpu:0", "cpu:package-0", "dram:package-0"]
+    pd.testing.assert_frame_equal(run.samples, read_table(run.path, SAMPLES, partial=False)[0])
+    rows = run.samples[run.samples["domain"] == "cpu:package-0"]
+    assert run.samples_by_domain["cpu:package-0"]["energy_joules"].tolist() == rows["energy_joules"].tolist()
+
+
+@pytest.mark.parametrize("parser", ["pyarrow", "pandas"])
+def test_words_are_read_as_categories_on_demand(tmp_path, monkeypatch, parser):
+    if parser == "pandas":
+        monkeypatch.setattr(csv_reader, "find_spec", lambda name: None)
+    path = write_run(tmp_path / "run", steps=5)
+    categories = read_table(path, SAMPLES, partial=False, categories=True)[0]
+    assert categories["domain"].dtype == "category"
+    assert categories["domain"].tolist() == read_table(path, SAMPLES, partial=False)[0]["domain"].tolist()
