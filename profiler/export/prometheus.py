@@ -10,7 +10,6 @@ from profiler.budget import Budget
 from profiler.emissions import read_prices
 from profiler.records import Metered, Status, Verdict
 from profiler.reporting.live_report import last_watts
-from profiler.reporting.text import is_unknown
 from profiler.storage.quick_summary import quick_summary_of
 from profiler.storage.schema import TOTALS
 from profiler.units import significant
@@ -95,7 +94,7 @@ def exposed(run: "StoredRun", report: "Report", *, label: str) -> Exposed:
         if (level := known.last if known.outlook is None else known.outlook.last_loss) is not None
     }
     targets = [
-        _priced(known.name, target, known.goal or "min", report.summary.total_joules or 0.0)
+        _priced(known.name, target, known.goal or "min")
         for known in report.metrics
         if known.outlook is not None
         for target in (*known.outlook.targets, *known.outlook.asked)
@@ -143,11 +142,11 @@ def _levels(run: "StoredRun") -> dict[str, float]:
     return dict((run.meta.get(TOTALS) or {}).get("metrics") or {})
 
 
-def _priced(metric: str, target: "Target", goal: str, spent: float) -> Priced:
+def _priced(metric: str, target: "Target", goal: str) -> Priced:
     forecast, more = target.forecast, target.more
     if more is None:
         ends = dict.fromkeys((5, 50, 95), 0.0 if forecast.verdict is Verdict.REACHED else math.inf)
-    elif is_unknown(more, spent):
+    elif math.isnan(more.median):
         ends = {}
     elif forecast.verdict is Verdict.REACHABLE:
         ends = {5: more.low, 50: more.median, 95: more.high}

@@ -256,15 +256,15 @@ def _fitted(
     fine: FineBins, curve: Curve, repairs: Repairs, context: FitContext, assessment: Assessment
 ) -> CurveFit:
     metric = context.metric
-    posterior = infer(curve, context, is_still=assessment.state is not CurveState.IMPROVING)
+    is_still = assessment.state is not CurveState.IMPROVING
+    posterior = infer(curve, context, is_still=is_still)
     untested: dict[str, Predictive | Standstill] = {
-        **predictives(posterior.nodes, context, curve.last_joules)
+        **predictives(posterior.nodes, context, curve.last_joules, may_rise=is_still)
     }
     if assessment.state is CurveState.FLAT:
         still = _standstill(assessment)
-        at_rest = predictives(
-            posterior.nodes.at_rest(still.log_level, still.log_error), context, curve.last_joules
-        )
+        nodes = posterior.nodes.at_rest(still.log_level, still.log_error)
+        at_rest = predictives(nodes, context, curve.last_joules, may_rise=True)
         untested = {
             name: still if _keeps_the_rate(name, context, curve.last_joules) else _drifting(one, still)
             for name, one in at_rest.items()
@@ -326,6 +326,8 @@ def _unfitted(fine: FineBins, repairs: Repairs, context: FitContext, assessment:
     log_now = math.nan if not smoothed.log_values.size else float(smoothed.log_values[-1])
     untested: dict[str, Predictive | Standstill] = {}
     if math.isinf(assessment.log_level):
+        if context.lower_bound > 0.0:
+            raise UsageError(f"lower_bound={context.lower_bound:g} is not under the curve, which is at 0.")
         # Values of zero have no logarithm; `LOWEST` represents it.
         smoothed = smoothed.extended(facts.end_joules, LOWEST)
         log_now, untested = LOWEST, {"onward": _standstill(assessment)}

@@ -65,14 +65,25 @@ class Predictive:
         nodes: The posterior.
         error: Departures of the level from the curve.
         path: Map from energy to the axis of the curve.
+        may_rise: Whether the level may exceed the present one, as after a planned rise of the learning rate.
     """
 
     nodes: "Nodes"
     error: ModelError
     path: Path
+    may_rise: bool = False
 
     def log_quantile(self, log_ratio: float, probability: float) -> float:
         """Return a quantile of the log level at ln(joules / last joules); `LOWEST` or less represents zero."""
+        found = self._log_quantile(log_ratio, probability)
+        if probability <= HALF or log_ratio <= 0.0 or self.may_rise:
+            return found
+        # A curve that flattens departs upwards from its trend, but not beyond the present level.
+        now = self._levels(np.zeros(1))
+        is_above = self._chance(now, found, probability)[0] > probability
+        return min(found, self._log_quantile(0.0, probability)) if is_above else found
+
+    def _log_quantile(self, log_ratio: float, probability: float) -> float:
         levels = self._levels(np.array([log_ratio]))
         order = np.argsort(levels.center[:, 0])
         first = int(np.searchsorted(np.cumsum(self.nodes.mass[order]), probability).clip(max=order.size - 1))
@@ -177,11 +188,25 @@ class Standstill:
         return self.log_level + NormalDist().inv_cdf(probability) * math.hypot(self.log_error, drift)
 
 
-def predictives(nodes: "Nodes", context: "FitContext", last_joules: float) -> dict[str, Predictive]:
-    """Return the predictive distribution under each scenario, the default one first."""
+def predictives(
+    nodes: "Nodes", context: "FitContext", last_joules: float, *, may_rise: bool = False
+) -> dict[str, Predictive]:
+    """Return the predictive distribution under each scenario, the default one first.
+
+    Args:
+        nodes: The posterior.
+        context: Information beside the points.
+        last_joules: Joules of the last point.
+        may_rise: Whether the level may exceed the present one, as that of a curve without progress.
+    """
     error = context.priors.rate_unknown if context.schedule is None else context.priors.rate_known
     return {
-        name: Predictive(nodes=nodes.merged(gains=isinstance(path, Held | Onward)), error=error, path=path)
+        name: Predictive(
+            nodes=nodes.merged(gains=isinstance(path, Held | Onward)),
+            error=error,
+            path=path,
+            may_rise=may_rise or (isinstance(path, Planned) and path.schedule.rises_after(last_joules)),
+        )
         for name, path in _paths(context, last_joules).items()
     }
 

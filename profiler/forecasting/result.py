@@ -145,10 +145,14 @@ class CurveFit:
     @cached_property
     def floor(self) -> Interval:
         """The level that infinite energy would approach; 90 % interval, NaN in states without a forecast."""
-        if not self.scenarios:
+        if self.state not in (CurveState.IMPROVING, CurveState.FLAT):
             return Interval(low=math.nan, median=math.nan, high=math.nan)
         predictive = self.predictives[self.scenarios[0]]
-        logs = [predictive.log_quantile(math.inf, p) for p in probabilities(FLOOR_LEVEL)]
+        # Departures from the curve may lie above the present level, and a floor cannot.
+        logs = [
+            min(predictive.log_quantile(ratio, p) for ratio in (0.0, math.inf))
+            for p in probabilities(FLOOR_LEVEL)
+        ]
         return self._interval(logs, FLOOR_LEVEL)
 
     def loss_at(self, joules: float, *, scenario: str | None = None) -> Interval:
@@ -289,7 +293,9 @@ class CurveFit:
         return name
 
     def _interval(self, logs: Sequence[float], level: float) -> Interval:
-        low, median, high = (max(exp(q), self.lower_bound) for q in logs)
+        low, median, high = (
+            max(exp(q), self.lower_bound) for q in sorted(logs)
+        )  # equal ones may differ by rounding
         return self.metric.interval(Interval(low=low, median=median, high=high, level=level))
 
 

@@ -26,6 +26,8 @@ ENDED = 1e-6
 """Shortest remaining part of a plan, in parts of the joules so far, so that a finished plan can be stretched."""
 SPENT = 0.01
 """Rates below this part of the peak count as zero."""
+SAME = 1e-3
+"""Relative change of a rate that counts as none."""
 MEMORY_SHARE = 0.01
 """The memory tau, as a share of the run's joules."""
 UNSPENDABLE = 600.0
@@ -77,6 +79,10 @@ class Schedule:
     def rate_at(self, joules: float) -> float:
         """Return the rate relative to its peak."""
         return float(np.interp(joules, self.joules, self.rate))
+
+    def rises_after(self, joules: float) -> bool:
+        """Return whether the rate exceeds the one at ``joules`` later."""
+        return bool(np.any(self.rate[self.joules > joules] > (1.0 + SAME) * self.rate_at(joules)))
 
     @property
     def end(self) -> float:

@@ -120,13 +120,15 @@ def extrapolated(
         origin: Joules at which the first step began.
         reach: See :class:`~profiler.records.Forecast`.
     """
-    ratio = joules[1] / measured
-    verdict = decide(p_unreachable, (joules[1] - origin) / (measured - origin))
+    # The present level is uncertain, so that its lower end may have been reached before; the target was not.
+    low, median, high = (max(end, measured) for end in joules)
+    ratio = median / measured
+    verdict = decide(p_unreachable, (median - origin) / (measured - origin))
     return Forecast(
         verdict=verdict,
-        low=joules[0],
-        median=joules[1],
-        high=joules[2],
+        low=low,
+        median=median,
+        high=high,
         p_unreachable=p_unreachable,
         certain=False,
         energy_ratio=ratio,

@@ -131,7 +131,7 @@ def _more(table: TargetTable, row: int) -> Interval:
 
 def _is_unknown(table: TargetTable, row: int) -> bool:
     is_priced = table.verdicts[row] not in (Verdict.REACHED, Verdict.UNREACHABLE)
-    return is_priced and text.is_unknown(_more(table, row), table.joules_now)
+    return is_priced and math.isnan(table.median[row])
 
 
 def _cell(table: TargetTable, row: int, factor: float, unit: text.Format) -> tuple[str, str]:

@@ -196,8 +196,8 @@ def counted(number: int, noun: str) -> str:
 # Prices of targets
 
 
-def is_unknown(more: Interval, spent: float) -> bool:
-    """Return True if an interval of further joules excludes nothing: from none to out of reach."""
+def excludes_nothing(more: Interval, spent: float) -> bool:
+    """Return True if an interval of further joules reaches from none to out of reach, or is unknown."""
     return math.isnan(more.median) or (math.isinf(more.high) and more.low <= _NOTHING * spent)
 
 
@@ -214,14 +214,15 @@ def price(verdict: Verdict, more: Interval | None, unit: Format, spent: float = 
         return "none", ""
     if more is None or verdict is Verdict.UNREACHABLE or more.low == math.inf:
         return OUT_OF_REACH, ""
-    if is_unknown(more, spent):
+    if math.isnan(more.median):
         return UNKNOWN, ""
-    digits = digits_of(more)
+    digits, is_open = digits_of(more), excludes_nothing(more, spent)
     if verdict is Verdict.REACHABLE:
-        return unit(more.median, digits), ends(more, unit)
+        return unit(more.median, digits), "" if is_open else ends(more, unit)
     # Beyond the horizon no point is known, and an open interval repeats its lower end.
     low = unit(more.low, digits)
-    return f"over {'0' if low.startswith('<') else low}", "" if math.isinf(more.high) else ends(more, unit)
+    low = "0" if is_open or low.startswith("<") else low
+    return f"over {low}", "" if math.isinf(more.high) else ends(more, unit)
 
 
 def ends(interval: Interval, unit: Format) -> str:
@@ -277,9 +278,8 @@ def target(row: "Target", goal: str, spent: float) -> tuple[str, ...]:
     value, interval = price(row.forecast.verdict, row.more, joules, spent)
     if row.forecast.verdict is Verdict.REACHED:
         value, interval = "reached", f"after {joules(row.forecast.median)}"
-    elif row.more is not None and math.isinf(row.forecast.high) and row.forecast.reach:
-        within = f"{percent(row.forecast.p_within(HORIZON_LIMIT))} within {HORIZON_LIMIT:g}x"
-        interval = f"{interval}; {within}" if interval else within
+    else:
+        interval = "; ".join(filter(None, (interval, _open_chance(row.forecast, row.more))))
     return (
         level(row.loss),
         change(row, goal),
@@ -334,7 +334,15 @@ def _more(row: "Scenario", spent: float) -> str:
     forecast = row.target.forecast
     value, interval = price(forecast.verdict, row.target.more, joules, spent)
     known = f"{value} more" if value not in (OUT_OF_REACH, UNKNOWN) else value
-    return known + (f" ({interval})" if interval else "")
+    detail = interval or _open_chance(forecast, row.target.more)
+    return known + (f" ({detail})" if detail else "")
+
+
+def _open_chance(forecast: Forecast, more: Interval | None) -> str:
+    """Return the chance that replaces an interval without an end; empty for other intervals."""
+    if more is None or not math.isinf(more.high) or not forecast.reach:
+        return ""
+    return f"{percent(forecast.p_within(HORIZON_LIMIT))} within {HORIZON_LIMIT:g}x"
 
 
 def live_price(
@@ -371,7 +379,7 @@ def live_price(
     if value == UNKNOWN:
         return f"cost of {name} {UNKNOWN}{how_old}"
     if forecast.verdict is Verdict.REACHABLE:
-        return f"{name} needs {value} more ({interval}){how_old}"
+        return f"{name} needs {value} more ({interval or _open_chance(forecast, more)}){how_old}"
     doubt = f", {OUT_OF_REACH} {chance(forecast.p_unreachable)}" if forecast.p_unreachable else ""
     return f"{name} needs {value} more{doubt}{how_old}"
 
@@ -799,11 +807,17 @@ def _next_price(row: "Target", spent: float) -> str:
         return "was reached before"
     if row.more is None:
         return f"is {OUT_OF_REACH}"
-    if is_unknown(row.more, spent):
+    if math.isnan(row.more.median):
         return f"has an {UNKNOWN} cost"
+    if excludes_nothing(row.more, spent):
+        return f"is {_likely(row.forecast, HORIZON_LIMIT)}"
     within_reach = row.forecast.verdict is Verdict.REACHABLE
     times = share_of(row.more.median if within_reach else row.more.low, spent)
     return f"needs {about(row.forecast.verdict, row.more, joules)}, {times}"
+
+
+def _likely(forecast: Forecast, ratio: float) -> str:
+    return f"{percent(forecast.p_within(ratio))} likely within {ratio:g} times the energy so far"
 
 
 def share_of(more: float, spent: float) -> str:
@@ -830,8 +844,8 @@ def weighed_advice(row: "Target", metric: str, spent: float, *, stop: bool, with
     if row.more is None:
         return f"Stop: {goal} is {OUT_OF_REACH}." if stop else f"Go on towards {goal}."
     known = row.forecast.verdict is Verdict.REACHABLE
-    chance = f"{percent(row.forecast.p_within(within))} likely within {within:g} times the energy so far"
-    if is_unknown(row.more, spent):
+    chance = _likely(row.forecast, within)
+    if excludes_nothing(row.more, spent):
         return f"Stop: {goal} is only {chance}." if stop else f"Go on: {goal} is {chance}."
     if not (known or stop):
         return f"Go on if {goal} is worth it, which is {chance}."

@@ -59,7 +59,8 @@ PRICES_OF_TARGETS = [
     (Verdict.REACHABLE, (1.98e3, 2e3, 2.02e3), ("2.00 kJ", "1.98 kJ to 2.02 kJ")),
     (Verdict.REACHABLE, (1e3, 2e3, math.inf), ("2.0 kJ", "at least 1.0 kJ")),
     (Verdict.BEYOND_HORIZON, (1e5, 2e6, math.inf), ("over 100 kJ", "")),
-    (Verdict.REACHABLE, (0.0, 2e3, math.inf), ("unknown", "")),
+    (Verdict.REACHABLE, (0.0, 2e3, math.inf), ("2.0 kJ", "")),
+    (Verdict.BEYOND_HORIZON, (0.0, 2e5, math.inf), ("over 0", "")),
     (Verdict.UNDETERMINED, (50.0, math.nan, math.inf), ("unknown", "")),
     (Verdict.UNDETERMINED, (math.inf, math.inf, math.inf), ("out of reach", "")),
 ]
