@@ -2,7 +2,7 @@
 
 Each figure is printed with its bar. Machines are noisy, so steps are timed in paired blocks of processor time, with an
 A/A control, and medians are printed. ``--write`` writes the table to docs/overhead.md; ``--hooks`` measures the hooks
-only. Needs torch; takes about four minutes. Other tools are measured beside it where they are installed.
+only. Needs torch; takes about five minutes. Other tools are measured beside it where they are installed.
 """
 
 import argparse
@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import torch
 from overhead_peers import peer_rows
 from torch import nn
@@ -29,7 +30,6 @@ from profiler.monitoring.monitor import Monitor
 from profiler.recording.pipeline import Pipeline
 from profiler.records import Domain, Provenance, Reading
 from profiler.storage.writer import RunWriter
-from profiler.torch_hooks.events import StepEvent
 from profiler.torch_hooks.manager import hook_manager
 from tests.support.pipelines import build_pipeline
 from tests.support.runs import write_run
@@ -184,9 +184,8 @@ def record(steps: int, step_ns: int, folder: Path, *, traced: bool = False) -> t
         while done < steps and (done + 1) * step_ns <= now:
             done += 1
             end = done * step_ns
-            inbox.events.append(
-                StepEvent(0, end, 1.0, (), 1, end - step_ns // 2, step_ns // 3, step_ns // 10, 0.1, None)
-            )
+            update = (end, 1.0, end - step_ns // 2, end - step_ns // 10, 0.1, 0, 1, 0, 0, 0, 0)
+            inbox.events.append(update)
         beat(recorder, now)
         if tick % 5 == 0:
             recorder.drain(now)
@@ -198,6 +197,15 @@ def record(steps: int, step_ns: int, folder: Path, *, traced: bool = False) -> t
     recorder.finish(done * step_ns)
     writer.close()
     return spent / steps * 1e6, peak, writer.bytes_written
+
+
+def memory_growth(folder: Path) -> float:
+    """Return the MiB by which the process has grown after 1e7 steps since 1e6 steps."""
+    process = psutil.Process()
+    record(1_000_000, SECOND // 2000, folder / "million")
+    before = process.memory_info().rss
+    record(10_000_000, SECOND // 2000, folder / "ten-million")
+    return float(process.memory_info().rss - before) / 2**20
 
 
 def beat(recorder: Pipeline, now: int) -> None:
@@ -254,6 +262,7 @@ def measure(folder: Path) -> list[tuple[str, str, str]]:
             f"{peak_short / 2**20:.2f} / {peak_long / 2**20:.2f}",
             "constant",
         ),
+        ("growth of the process from 1e6 to 1e7 steps, MiB", f"{memory_growth(folder):.1f}", "constant"),
         (
             "logs per day at 200 steps/s and 3 domains, MB (24 x the first hour)",
             f"{hour_bytes * 24 / 1e6:.0f}",

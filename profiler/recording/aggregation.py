@@ -91,15 +91,18 @@ def _single(step: int, tile: Tile, start_ns: int) -> tuple[Any, ...]:
     """Return the columns :data:`_MEASURED` of a single step. It is that of a block of one, at a third of the cost."""
     done = tile.step
     assert done is not None
-    loss, backwards = done.loss, done.backwards
-    loaded, forward = done.seconds_of(tile.start_ns)
+    loss, backwards, begun_ns = done.loss, done.backwards, tile.start_ns
+    loaded, forward = done.seconds_of(begun_ns)
+    nonfinite = 0 if loss is None or math.isfinite(loss) else 1
     data = loaded if done.data_ns else None
-    nonfinite = int(loss is not None and not math.isfinite(loss))
-    moments = (step, 1, tile.start_ns - start_ns, tile.end_ns - start_ns, loss, nonfinite, backwards)
     if not backwards:
-        return (*moments, done.learning_rate, data, None, None, None, tile.label, done.training)
+        return (
+            step, 1, begun_ns - start_ns, tile.end_ns - start_ns, loss, nonfinite, backwards, done.learning_rate,
+            data, None, None, None, tile.label, done.training,
+        )  # fmt: skip
     return (
-        *moments, done.learning_rate, data, forward, done.backward_ns, done.optimizer_ns, tile.label, done.training,
+        step, 1, begun_ns - start_ns, tile.end_ns - start_ns, loss, nonfinite, backwards, done.learning_rate, data,
+        forward, done.backward_ns, done.optimizer_ns, tile.label, done.training,
     )  # fmt: skip
 
 

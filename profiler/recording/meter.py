@@ -205,6 +205,7 @@ class Meters:
     Attributes:
         ledger: The accounts of the counted domains.
         counted: The meters whose energy counts in totals.
+        shortest_ns: Shortest tile that :meth:`interpolate` uses.
     """
 
     def __init__(self, domains: Sequence[Domain], election: Election | SoleProcess | None = None) -> None:
@@ -212,7 +213,7 @@ class Meters:
         self._meters = {domain.name: Meter(domain) for domain in domains}
         self.ledger = Ledger()
         self.counted: list[Meter] = []
-        self._shortest_ns = math.inf
+        self.shortest_ns = math.inf
         self._start_ns = 0
         self._end_ns: float = math.inf
         self._log_until_ns: float = -math.inf
@@ -293,8 +294,6 @@ class Meters:
 
     def interpolate(self, tile: Tile, following: Sequence[Tile]) -> None:
         """Fix the energy of each counted domain at the end of a tile that all of them have passed."""
-        if tile.end_ns - tile.start_ns < self._shortest_ns:
-            return
         for meter in self.counted:
             meter.interpolate(tile, following)
 
@@ -339,7 +338,7 @@ class Meters:
         for name, meter in self._meters.items():
             meter.timeline.prune(before_ns if meter.log is not None else self._needed_ns(name, before_ns))
             meter.monitor.refresh()
-        self._shortest_ns = min((meter.monitor.shortest_step_ns for meter in self.counted), default=math.inf)
+        self.shortest_ns = min((meter.monitor.shortest_step_ns for meter in self.counted), default=math.inf)
 
     def _needed_ns(self, name: str, before_ns: int) -> int:
         """Return the time from which a domain is kept that another process counts, in case that process ends."""

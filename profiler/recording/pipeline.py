@@ -222,13 +222,15 @@ class Pipeline:
         self.meters.count(selection.billed, self.start_ns if is_first else self._rows.billed_ns)
 
     def _write_settled(self, settled_ns: int) -> None:
-        tiles, metrics = self._tiles, self._inbox.metrics
+        tiles, metrics, add = self._tiles, self._inbox.metrics, self._rows.add
+        shortest_ns = self.meters.shortest_ns
         while tiles and tiles[0].end_ns <= settled_ns:
             tile = tiles.popleft()
-            self.meters.interpolate(tile, tiles)
+            if tile.end_ns - tile.start_ns >= shortest_ns:  # shorter ones are too many for a call each
+                self.meters.interpolate(tile, tiles)
             if metrics:
                 self._write_metrics(tile.seen_ns - 1)
-            self._rows.add(tile)
+            add(tile)
         self._write_rows()
 
     def _write_rows(self) -> None:
