@@ -213,9 +213,16 @@ def test_several_runs_in_one_script_have_separate_directories(start, job):
 @pytest.mark.slow
 def test_rank_0_waits_at_most_three_seconds_for_a_dead_rank(start, job):
     """Its record has no totals, and rank 0 waits for them for three seconds."""
-    dead = "with profiler():\n    train(5)\n    open('dead', 'w').close()\n    os.kill(os.getpid(), 9)\n"
+    dead = """
+    with profiler():
+        train(5)
+        until(lambda: os.path.exists("joined"))
+        open("dead", "w").close()
+        os.kill(os.getpid(), 9)
+    """
     waits = """
     with profiler():
+        open("joined", "w").close()
         until(lambda: os.path.exists("dead"))
         train(5)
     """
