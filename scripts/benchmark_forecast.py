@@ -25,8 +25,10 @@ from forecast_scores import Evaluation, Run, evaluate_all
 from forecast_states import confusion, phase_change
 from forecast_tables import (
     advice_table,
+    anchors_table,
     chances_table,
     confidence_table,
+    coverage_table,
     group_table,
     header,
     means_table,
@@ -81,9 +83,14 @@ def report_curves(folder: Path) -> Iterator[str]:
 
 def _details(found: Evaluation) -> Iterator[str]:
     """Yield the tables that both sections on training curves have."""
+    yield "\nCoverage of the 90 % interval of the level at the end:\n"
+    yield from coverage_table(found.scores)
     yield "\nUsefulness: forecasts of the end level, which every run reached. The simple fit is `a + b x^-c` by least"
     yield "squares on the last four fifths of the points.\n"
     yield from usefulness_table(found.scores)
+    yield "\nBeside intervals of the simple fit and of the last value, calibrated to the same coverage on all other sets;"
+    yield "the simple fit reaches the end level within ten times the energy:\n"
+    yield from anchors_table(found.scores)
     yield "\nConfidence of the report, by the distance of the forecast level from the measured one:\n"
     yield from confidence_table(found.answers)
     yield "\nAdvice of the report, from 10, 25, 50 and 75 % of the run:\n"

@@ -11,6 +11,7 @@ import pandas as pd
 from scipy.optimize import curve_fit
 
 from profiler.forecasting import CurveFit, fit_curve
+from profiler.forecasting.priors import HORIZON_LIMIT
 from profiler.records import Verdict
 from profiler.reporting.answer import advised, confidence_of
 from profiler.reporting.forecast_section import outlook_of
@@ -22,8 +23,8 @@ END = 0.96
 """The end level is the geometric mean of the part after this share of the run."""
 MISS_PENALTY = 20.0
 """2 / alpha of the interval score of a 90 % interval (Gneiting and Raftery, JASA 102, 2007)."""
-ANSWERED = (0.1, *PREFIXES)
-"""Prefixes whose confidence and advice are scored."""
+ALL_PREFIXES = (0.1, *PREFIXES)
+"""Prefixes whose coverage, confidence and advice are scored."""
 AHEAD, ADVISED = 2.0, 4.0
 """Multiples of the energy at which the confidence and the advice come true."""
 BETTER = 0.05
@@ -60,11 +61,14 @@ class Score:
         factor: Distance of the median energy at the end level from the measured one.
         spread: Log ratio of the upper to the lower end of that energy.
         covered: Whether the interval of the level contains the measured one.
+        side: 1 where the measured level is above the interval, -1 below it, else 0.
         interval_score: Interval score of the level.
         verdict: Verdict on the end level, which was reached.
-        simple_error: ``error`` of a three-parameter least-squares fit.
+        simple_miss: Log of the level of a three-parameter least-squares fit over the measured one; the last value
+            replaces a fit that fails.
         simple_factor: ``factor`` of that fit.
-        last_error: ``error`` of the last value.
+        simple_reachable: Whether that fit reaches the end level within the horizon.
+        last_miss: ``simple_miss`` of the last value.
         reachable: Whether the verdict gives this median energy as a point.
         stable: Whether each later fit keeps this median energy at the end level in its interval; None without both.
         stable_level: The same of the median level at the end.
@@ -77,11 +81,13 @@ class Score:
     factor: float
     spread: float
     covered: bool
+    side: int
     interval_score: float
     verdict: str
-    simple_error: float
+    simple_miss: float
     simple_factor: float
-    last_error: float
+    simple_reachable: bool
+    last_miss: float
     reachable: bool
     stable: tuple[bool | None, ...]
     stable_level: tuple[bool | None, ...]
@@ -125,10 +131,10 @@ def evaluate(run: Run) -> tuple[list[Score], list[Answer], list[tuple[str, float
     """Evaluate a run at every prefix with enough points."""
     end = run.x >= END * run.x[-1]
     log_y, log_x = float(np.log(run.y[end]).mean()), float(np.log(run.x[end]).mean())
-    shares = {*ANSWERED, *WITHIN, *(later for pair in LATER.values() for later in pair)}
+    shares = {*ALL_PREFIXES, *WITHIN, *(later for pair in LATER.values() for later in pair)}
     fits = {share: fitted(run, share) for share in shares}
-    scores = [_compared(run, p, fits, log_x, log_y) for p in PREFIXES if fits[p] is not None]
-    answers = [_answered(run, p, fit, log_x, log_y) for p in ANSWERED if (fit := fits[p]) is not None]
+    scores = [_compared(run, p, fits, log_x, log_y) for p in ALL_PREFIXES if fits[p] is not None]
+    answers = [_answered(run, p, fit, log_x, log_y) for p in ALL_PREFIXES if (fit := fits[p]) is not None]
     return scores, answers, list(_chances(run, fits))
 
 
@@ -155,11 +161,13 @@ def _compared(
         factor=abs(math.log(forecast.median) - log_x) if forecast.median > 0.0 else math.inf,
         spread=math.log(forecast.high / forecast.low) if forecast.low < math.inf else math.inf,
         covered=low <= 0.0 <= high,
+        side=int(high < 0.0) - int(low > 0.0),
         interval_score=high - low + MISS_PENALTY * (max(low, 0.0) + max(-high, 0.0)),
         verdict=forecast.verdict.value,
-        simple_error=simple[0],
-        simple_factor=simple[1],
-        last_error=abs(last),
+        simple_miss=simple[0],
+        simple_factor=abs(simple[1] - log_x),
+        simple_reachable=simple[1] <= math.log(HORIZON_LIMIT * fit.joules),
+        last_miss=last,
         reachable=forecast.verdict is Verdict.REACHABLE,
         stable=tuple(_kept(forecast.median, fits[later], log_y) for later in LATER.get(prefix, ())),
         stable_level=tuple(
@@ -214,25 +222,31 @@ def _kept_level(log_median: float, later: CurveFit | None, log_x: float) -> bool
 
 
 def _simple(x: np.ndarray, y: np.ndarray, log_x: float, log_y: float) -> tuple[float, float]:
-    """Return the errors of ``y = a + b x^-c`` fitted to the last four fifths: the simplest thing a user would do."""
+    """Fit ``y = a + b x^-c`` to the last four fifths: the simplest thing a user would do.
+
+    Returns:
+        The log of its level at the end over the measured one, and the log of the energy at which it reaches that.
+    """
     x, y = x[int(TAIL * x.size) :], y[int(TAIL * x.size) :]
     scale = x[-1]
 
     def law(u: np.ndarray, a: float, b: float, c: float) -> np.ndarray:
         return a + b * u**-c
 
+    failed = math.log(y[-1]) - log_y, math.inf
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             (a, b, c), _ = curve_fit(law, x / scale, y, p0=(0.5 * y[-1], 0.5 * y[-1], 0.5), maxfev=4000)
     except (RuntimeError, TypeError, ValueError):
-        return abs(math.log(y[-1]) - log_y), math.inf
+        return failed
     level = float(law(math.exp(log_x) / scale, a, b, c))
+    if not 0.0 < level < math.inf:
+        return failed
     excess = (math.exp(log_y) - a) / b if b else -1.0
-    error = abs(math.log(level) - log_y) if level > 0.0 else math.inf
     with np.errstate(all="ignore"):
         joules = scale * excess ** (-1.0 / c) if excess > 0.0 and c else math.inf
-    return error, abs(math.log(joules) - log_x) if 0.0 < joules < math.inf else math.inf
+    return math.log(level) - log_y, math.log(joules) if 0.0 < joules < math.inf else math.inf
 
 
 def evaluate_all(runs: list[Run]) -> Evaluation:

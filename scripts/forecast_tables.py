@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 from forecast_anchors import REFERENCE
-from forecast_scores import LATER, PREFIXES
+from forecast_scores import ALL_PREFIXES, LATER, MISS_PENALTY, PREFIXES
 
 from profiler.records import CurveState, Verdict
 from profiler.reporting.records import Action, Confidence
@@ -86,7 +86,7 @@ def usefulness_table(scores: pd.DataFrame) -> Iterator[str]:
             f"{_share(rows, rows.verdict == Verdict.UNDETERMINED.value)} | {_share(rows, np.isinf(rows.spread))} | "
             f"{math.exp(spread) if spread < 700.0 else math.inf:.1f} | {_share(rows, rows.factor <= FACTOR_TWO)} | "
             f"{_share(rows, rows.simple_factor <= FACTOR_TWO)} | {_error(rows, 'error')} | "
-            f"{_error(rows, 'simple_error')} | {_error(rows, 'last_error')} |"
+            f"{_error(rows, 'simple_miss')} | {_error(rows, 'last_miss')} |"
         )
 
 
@@ -95,7 +95,64 @@ def _share(rows: pd.DataFrame, chosen: pd.Series) -> str:
 
 
 def _error(rows: pd.DataFrame, column: str) -> str:
-    return f"{100.0 * rows.groupby('group')[column].median().mean():.2f}"
+    return f"{100.0 * rows[column].abs().groupby(rows.group).median().mean():.2f}"
+
+
+def coverage_table(scores: pd.DataFrame) -> Iterator[str]:
+    """Yield the coverage of the 90 % interval of the level at the end, by prefix."""
+    yield from header("fitted on", "sets", "runs", "covered %, mean of sets", "covered %, all runs", "end above it %",
+                      "end below it %", "least covered set", "covered % there")  # fmt: skip
+    for prefix in (p for p in ALL_PREFIXES if (scores.prefix == p).any()):
+        rows = scores[scores.prefix == prefix]
+        sets = rows.groupby("group").covered.mean()
+        yield (
+            f"| {prefix} | {len(sets)} | {len(rows)} | {100.0 * sets.mean():.0f} | {100.0 * rows.covered.mean():.0f} | "
+            f"{100.0 * (rows.side > 0).mean():.0f} | {100.0 * (rows.side < 0).mean():.0f} | {sets.idxmin()} | "
+            f"{100.0 * sets.min():.0f} |"
+        )
+
+
+def anchors_table(scores: pd.DataFrame) -> Iterator[str]:
+    """Yield interval scores and reachable shares beside those of the simple fit and of the last value.
+
+    Their intervals are quantiles of their own errors on all other sets, at the coverage of the forecasts.
+    """
+    yield from header("fitted on", "covered %", "interval score %", "simple fit: covered %", "interval score %",
+                      "last value: covered %", "interval score %", "called reachable %",
+                      "simple fit reaches it %")  # fmt: skip
+    for prefix in PREFIXES:
+        rows = scores[scores.prefix == prefix]
+        coverage = rows.groupby("group").covered.mean().mean()
+        own = 100.0 * rows.groupby("group").interval_score.mean().mean()
+        simple, last = (_calibrated(rows, column, coverage) for column in ("simple_miss", "last_miss"))
+        reachable = rows.verdict == Verdict.REACHABLE.value
+        yield (
+            f"| {prefix} | {100.0 * coverage:.0f} | {own:.2f} | {simple[0]:.0f} | {simple[1]:.2f} | {last[0]:.0f} | "
+            f"{last[1]:.2f} | {_share(rows, reachable)} | {_share(rows, rows.simple_reachable)} |"
+        )
+
+
+def _calibrated(rows: pd.DataFrame, column: str, coverage: float) -> tuple[float, float]:
+    """Return coverage and interval score, in percent, of intervals from the errors on all other sets."""
+    covered, scores = [], []
+    for group, own in rows.groupby("group"):
+        others = rows[rows.group != group]
+        weight = 1.0 / others.groupby("group")[column].transform("size")
+        low, high = (_quantile(others[column], weight, p) for p in (0.5 - coverage / 2, 0.5 + coverage / 2))
+        # The interval of the measured level, relative to it, is the miss less the usual miss.
+        bottom, top = own[column] - high, own[column] - low
+        covered.append(((bottom <= 0.0) & (top >= 0.0)).mean())
+        missed = bottom.clip(lower=0.0) + (-top).clip(lower=0.0)
+        scores.append((top - bottom + MISS_PENALTY * missed).mean())
+    return 100.0 * float(np.mean(covered)), 100.0 * float(np.mean(scores))
+
+
+def _quantile(values: pd.Series, weight: pd.Series, probability: float) -> float:
+    order = np.argsort(values.to_numpy())
+    share = np.cumsum(weight.to_numpy()[order])
+    return float(
+        values.to_numpy()[order][np.searchsorted(share, probability * share[-1]).clip(max=order.size - 1)]
+    )
 
 
 def states_table(scores: pd.DataFrame) -> Iterator[str]:
