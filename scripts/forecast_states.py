@@ -110,6 +110,28 @@ def phase_change(rng: np.random.Generator) -> Curve:
     return u * 1e4, level * np.exp(noise(rng, u.size, scale, 0.0)), float(level[-1])
 
 
+def fine_tuning(rng: np.random.Generator, gain: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return joules, values and learning rates of a fine-tuning, and its noiseless level at the end.
+
+    Args:
+        rng: Source of randomness.
+        gain: Mean log level that annealing the learning rate to zero removes.
+    """
+    n = int(np.exp(rng.uniform(math.log(40), math.log(3000))))
+    u = np.arange(1.0, n + 1.0) / n
+    decays = {
+        "linear": 1.0 - u,
+        "cosine": 0.5 * (1.0 + np.cos(np.pi * u)),
+        "late": np.minimum((1.0 - u) / 0.2, 1.0),
+    }
+    rate = np.maximum(decays[str(rng.choice(list(decays)))], 0.0) * np.minimum(u / 0.05, 1.0)
+    progress = np.append(0.0, np.cumsum(np.maximum(-np.diff(rate), 0.0)))
+    drop, length = rng.uniform(0.2, 1.5), rng.uniform(0.005, 0.03)
+    scale = math.exp(rng.uniform(math.log(0.003), math.log(0.2)))
+    level = (1.0 + drop * np.exp(-u / length)) * np.exp(-gain * rng.uniform(0.5, 1.5) * progress)
+    return u * 1e4, level * np.exp(noise(rng, n, scale, 0.0)), rate, float(level[-1])
+
+
 CASES: dict[str, Callable[[np.random.Generator], Curve]] = {
     "flat": flat,
     "1 % per doubling under 1 % noise": slow,
