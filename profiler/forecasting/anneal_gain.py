@@ -19,11 +19,11 @@ ANNEALED, UNANNEALED = 0.5, 0.25
 """Least anneal progress of a curve that shows the gain, and the most of one that does not show it yet."""
 NOTHING = 0.005
 """Gains below this part of the level count as none."""
-BETWEEN, LEAST_BETWEEN = 0.15, 0.002
+BETWEEN, LEAST_BETWEEN = 0.3, 0.002
 """Standard deviation of the gain between runs of one task: as a part of it, and the least."""
 _WIDE = Priors(anneal_spread=1.0, anneal_none=0.3, anneal_none_slope=math.inf)
 """Assumptions of a measurement, which must not prefer the gain of other tasks."""
-_SPREADS = (0.15, 0.6)
+_SPREADS = (0.25, 0.6)
 """Least and largest spread of a prior from measured gains."""
 
 
