@@ -322,12 +322,12 @@ def test_failures_at_the_end_are_contained(tmp_path, capsys):
         train(5)
         session = prof._session
         session._head["odd"] = math.nan  # which run.json cannot hold
-        session._election.close = lambda: closed.append("election") or 1 / 0
+        session._close_sensors = lambda: closed.append("sensors") or 1 / 0
         session._writer.close = functools.partial(
             lambda close: (close(), closed.append("writer")), session._writer.close
         )
         session._pipeline.meters.have_settled = lambda end_ns: 1 / 0
-    assert closed == ["election", "writer"]
+    assert closed == ["sensors", "writer"]
     assert len((tmp_path / "run" / "steps.csv").read_text().splitlines()) == 6
     printed = capsys.readouterr().err
     assert "the last readings failed (ZeroDivisionError" in printed
