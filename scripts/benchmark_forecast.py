@@ -44,7 +44,7 @@ from profiler.forecasting.priors import Priors
 from profiler.records import Verdict
 
 PHASE_PREFIXES = (0.1, 0.25)
-PHASE_SEED, STATE_SEED, TUNING_SEED = 10_000, 2, 20_000
+PHASE_SEED, STATE_SEED, TUNING_SEED = 10_000, 2, 50_000
 """Seeds of the reported synthetic curves; tuning used others."""
 RISING = ("bert", "dlrm_dcnv2", "resnet", "ssd", "unet3d")
 """Metered jobs whose metric is an accuracy; the others log a loss under that name."""
