@@ -171,7 +171,7 @@ def record(
 ) -> tuple[float, int, int, int]:
     """Feed a recorder with simulated steps.
 
-    Return microseconds per step, bytes of memory held at the peak if traced, bytes written, and the bytes by which the
+    Return microseconds per step, bytes of memory held at the end if traced, bytes written, and the bytes by which the
     process has grown since the step ``grown_since``.
     """
     process, resident = psutil.Process(), 0
@@ -200,13 +200,13 @@ def record(
             recorder.drain(now)
             monitor.advance(recorder.progress(now))
     spent = time.process_time() - begun
-    _, peak = tracemalloc.get_traced_memory()
+    held, _ = tracemalloc.get_traced_memory()
     if traced:
         tracemalloc.stop()
     grown = process.memory_info().rss - resident
     recorder.finish(done * step_ns)
     writer.close()
-    return spent / steps * 1e6, peak, writer.bytes_written, grown
+    return spent / steps * 1e6, held, writer.bytes_written, grown
 
 
 def beat(recorder: Pipeline, now: int) -> None:
@@ -242,8 +242,8 @@ def measure(folder: Path) -> list[tuple[str, str, str]]:
     total, thread, start, stop = whole(train, folder)
     per_row, *_ = record(9_000, SECOND // 2000, folder / "rows")
     per_step, *_ = record(500_000, SECOND // 2000, folder / "blocks")
-    _, peak_short, *_ = record(100_000, SECOND // 2000, folder / "short", traced=True)
-    _, peak_long, *_ = record(400_000, SECOND // 2000, folder / "long-feed", traced=True)
+    _, held_short, *_ = record(100_000, SECOND // 2000, folder / "short", traced=True)
+    _, held_long, *_ = record(400_000, SECOND // 2000, folder / "long-feed", traced=True)
     *_, grown = record(10_000_000, SECOND // 2000, folder / "ten-million", grown_since=1_000_000)
     _, _, hour_bytes, _ = record(720_000, SECOND // 200, folder / "hour")
     return [
@@ -261,7 +261,7 @@ def measure(folder: Path) -> list[tuple[str, str, str]]:
         ("exit with the report, s", f"{stop:.3f}", "1"),
         (
             "memory held, MiB, after 1e5 / 4e5 steps",
-            f"{peak_short / 2**20:.2f} / {peak_long / 2**20:.2f}",
+            f"{held_short / 2**20:.2f} / {held_long / 2**20:.2f}",
             "constant",
         ),
         ("growth of the process from 1e6 to 1e7 steps, MiB", f"{grown / 2**20:.2f}", "constant"),
