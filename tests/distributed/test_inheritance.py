@@ -166,8 +166,7 @@ def test_a_program_that_fails_after_its_children_have_trained_keeps_its_run(tmp_
 
 
 def test_a_child_with_a_process_group_has_a_place_in_the_run_of_its_parent(tmp_path, monkeypatch):
-    mine = Publication(tmp_path).inheritance
-    parent = replace(mine, pid=os.getppid())
+    parent = inheritance.Inheritance(run_path=str(tmp_path), pid=os.getppid())
     assert child_layout(parent, {}) is None, "no process group"
     monkeypatch.setattr(inheritance, "process_group", lambda: (0, 2))
     place = child_layout(parent, {})
