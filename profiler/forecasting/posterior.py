@@ -46,6 +46,9 @@ NEGLIGIBLE = float(np.log(1e-6))
 """Nodes with less than this part of the best one's probability are dropped."""
 
 
+_SMALLEST_ERROR = 1e-100
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Nodes:
     """Weighted grid nodes: curves with their probabilities, one entry each.
@@ -87,9 +90,9 @@ class Nodes:
             log_error: Its standard error.
         """
         everywhere = np.ones_like(self.mass)
-        return replace(
-            self, share=0.0 * everywhere, location=log_level * everywhere, scale=log_error * everywhere
-        )
+        # The error of a constant without noise is 0, by which levels cannot be divided.
+        scale = max(log_error, _SMALLEST_ERROR) * everywhere
+        return replace(self, share=0.0 * everywhere, location=log_level * everywhere, scale=scale)
 
     def gain_per_doubling(self) -> FloatArray:
         """Return the part of the log level that the next doubling of energy removes, at the present slope."""

@@ -325,3 +325,11 @@ def test_other_metrics_are_named_with_their_state(report):
     assert also.startswith(
         "val_loss 0.870 (far from its best), val_error 0.870 (too early to forecast) (select"
     )
+
+
+def test_an_anneal_of_a_constant_loss_has_an_interval(tmp_path):
+    """Its level has no error, which is no reason for a warning."""
+    anneals = report_of(load_run(write_run(tmp_path / "run", loss=lambda _: 1.0))).details.anneals
+    assert [one.loss.median for one in anneals] == pytest.approx([1.0] * len(anneals))
+    assert all(one.loss.low <= one.loss.median <= one.loss.high for one in anneals)
+    assert {one.name for one in anneals} >= {"now", "held"}
