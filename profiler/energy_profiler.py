@@ -247,9 +247,11 @@ class EnergyProfiler:
     def _join_from_fork(self) -> None:
         """Record a forked child as a rank of the parent's run, if it has a process group of its own."""
         publication = self._publication
-        place = None if publication is None else child_layout(publication.inheritance, os.environ)
-        if place is not None and running() is None:
-            with suppress(Exception):  # the mark below reports that it is not recorded
+        if publication is None or running() is not None:
+            return
+        with suppress(Exception):  # the mark below reports that it is not recorded
+            place = child_layout(publication.inheritance, os.environ)
+            if place is not None:
                 join_run(place)
 
     def _mark_fork(self) -> None:

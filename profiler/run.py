@@ -92,13 +92,14 @@ class Run(StoredRun):
             ForecastRefusedError: The curve has no finite point.
             UsageError: There is no such metric.
         """
-        from profiler.analysis.earlier_runs import fit_with_earlier_runs
+        if not earlier_runs:
+            return curve.fit_metric(self, self.learning_rate, metric, **options)
+        from profiler.analysis.earlier_runs import EarlierRuns
 
-        fit = fit_with_earlier_runs if earlier_runs else curve.fit_metric
-        return fit(self, self.learning_rate, metric, **options)
+        return EarlierRuns(self, self.learning_rate).fit(metric, **options)
 
     def fits(self, metric: str = "loss", **options: Any) -> "tuple[CurveFit, ...]":
-        """Fit a metric of each training in the process, in order; :meth:`fit` is that of the last one.
+        """Fit a metric of each training in the process, in order, without the earlier runs that :meth:`fit` uses.
 
         Args:
             metric: ``loss``, or a name given to ``prof.log``.

@@ -4,8 +4,8 @@ An evaluation of 50 batches between two steps is timed with and without the hook
 with an A/A control. ``--before TREE`` also times a training loop under the profiler of another checkout and under this
 one, in turn. ``--write`` puts the table at the end of docs/programs.md. Takes about a minute::
 
-    git worktree add /tmp/before COMMIT
-    python scripts/benchmark_evaluation.py --before /tmp/before --write
+    git worktree add ../before COMMIT
+    python scripts/benchmark_evaluation.py --before ../before --write
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Fixtures of every test: an empty working directory, and a check that no hook or thread of the profiler remains."""
+"""Fixtures of every test: an empty working directory, and a check that nothing of the profiler remains."""
 
 import os
 import sys
@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.warm_python import WarmPython
+
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 """Subprocesses import this checkout and tests.support from any working directory."""
+PARENT = "ENERGY_PROFILER_PARENT"
+"""Set while this process records, for the processes that it starts."""
 
 
 @pytest.fixture(autouse=True)
@@ -24,11 +28,20 @@ def _empty_working_directory(
 @pytest.fixture(autouse=True)
 def _nothing_remains():
     """Fail a test that leaves a thread or a hook of the profiler behind."""
-    before = _hooks()
+    before, parent = _hooks(), os.environ.get(PARENT)
     yield
     left = [thread.name for thread in threading.enumerate() if thread.name.startswith("energy-profiler")]
     assert not left, f"threads left running: {left}"
     assert _hooks() == before, "hooks left in torch"
+    assert os.environ.get(PARENT) == parent, f"{PARENT} left in the environment"
+
+
+@pytest.fixture(scope="module")
+def warm_python():
+    """A process that has imported torch, from which scripts are forked."""
+    python = WarmPython()
+    yield python
+    python.close()
 
 
 def _hooks():

@@ -12,14 +12,6 @@ import pytest
 
 from profiler import load_run
 from profiler.records import Status
-from tests.support.warm_python import WarmPython
-
-
-@pytest.fixture(scope="module")
-def warm_python():
-    python = WarmPython()
-    yield python
-    python.close()
 
 
 @pytest.fixture

@@ -130,7 +130,7 @@ def diagnose(
     system_root: Path = Path("/"),
     clock: Clock = MONOTONIC,
 ) -> Diagnosis:
-    """Find the sensors of this machine and read each for a while.
+    """Discover the sensors of this machine and poll each of them for a short time.
 
     Args:
         torch: Version and devices of the installed torch.

@@ -28,13 +28,14 @@ class _Child:
 
     def join(self) -> None:
         """Record this process as a rank of the run, from its first backward pass on."""
-        place = None if _is_recording() else child_layout(self._inheritance, os.environ)
-        if place is None:
+        if _is_recording():
             return
         try:
-            from profiler.energy_profiler import join_run
+            place = child_layout(self._inheritance, os.environ)
+            if place is not None:
+                from profiler.energy_profiler import join_run
 
-            join_run(place)
+                join_run(place)
         except Exception:  # noqa: BLE001 - the mark below reports that it is not recorded
             return
 

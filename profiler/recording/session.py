@@ -100,7 +100,7 @@ class Session:
         self.status = Status.RUNNING
         self.has_record = self.is_fork = False
         self.start_seconds = self.stop_seconds = 0.0
-        self.unrecorded_processes = self.launched_ranks = 0
+        self.unrecorded_processes = self.launched_ranks = self._separate_ranks = 0
         self._group, self._group_ns = (0, 1), 0
         self._warnings = WarningLog(write_message if place.is_main else _ignore)
         self._monitor = monitor
@@ -204,6 +204,7 @@ class Session:
     def _finish(self, end_ns: int) -> None:
         self._read_last(end_ns)
         self._pipeline.finish(end_ns)
+        self._find_group(end_ns)  # now that every step is known
         self._monitor.advance(self._pipeline.progress(end_ns))
         self._collect_warnings()
 
@@ -529,9 +530,10 @@ class Session:
             self._group, self._group_ns = group, now_ns
             self._head["rank"] = group[0]
         may_launch = self._group[1] == 1 and not (self.place.identity.is_distributed or self.place.is_joined)
+        ranks = launched_ranks(self.path) if may_launch else 0
         # A process that trains too is not only the launcher of its children: their steps would be mixed with its own.
-        has_steps = self._pipeline.totals.steps > 0
-        self.launched_ranks = launched_ranks(self.path) if may_launch and not has_steps else 0
+        has_steps = ranks > 0 and self._pipeline.count_steps() > 0
+        self.launched_ranks, self._separate_ranks = (0, ranks) if has_steps else (ranks, 0)
 
     @property
     def _missing_ranks(self) -> int:
@@ -581,6 +583,11 @@ class Session:
             yield (
                 f"{missing} of the {world_size} ranks of the process group are not recorded, so totals are "
                 "incomplete. Launch with torchrun, or start the profiler in each rank after init_process_group"
+            )
+        if self._separate_ranks:
+            yield (
+                f"{self._separate_ranks} child processes trained beside this one and recorded themselves: their steps "
+                "and GPUs are not in these totals. Their records are in rank-* of the run directory"
             )
         if self.unrecorded_processes:
             yield (

@@ -15,6 +15,7 @@ from profiler.reporting.renderer import PLOTLYJS, Rendered, RenderOptions
 
 if TYPE_CHECKING:
     from profiler.emissions import Prices
+    from profiler.forecasting import CurveFit
     from profiler.forecasting.binning import CurveBins
     from profiler.forecasting.lr_trace import RateTrace
     from profiler.records import Summary
@@ -159,7 +160,8 @@ def exit_block(
 ) -> str:
     """Render the text report of a run that has just ended: the same as its directory gives, without the waste.
 
-    It is computed from memory, unless metrics were logged, which only the directory holds.
+    It is computed from memory, unless metrics were logged, which only the directory holds, or earlier runs beside it
+    may show the gain of a planned anneal.
     """
     if run := _with_metrics(summary.path):
         return render(report_of(run, prices=prices), ".txt").rstrip("\n")
@@ -184,14 +186,23 @@ def exit_block(
     except ForecastRefusedError as error:
         loss = refused_metric(LOSS, "min", error, has_points=bins.points > 0)
     else:
+        if run := _with_earlier_runs(summary.path, fit, rates):
+            return render(report_of(run, prices=prices), ".txt").rstrip("\n")
         loss = fitted_metric(LOSS, "min", outlook_of(fit, targets, rates.notes(), trace=rates))
     return render(build(summary, [loss], prices=prices), ".txt").rstrip("\n")
 
 
+def _with_earlier_runs(path: str, fit: "CurveFit", rates: "RateTrace") -> "StoredRun | None":
+    """Open a run directory beside others where they matter; None elsewhere, and where it cannot be read."""
+    from profiler.analysis.earlier_runs import has_neighbours, needs_gain
+
+    if not path or not needs_gain(fit, rates) or not has_neighbours(Path(path)):
+        return None
+    return _stored(path)
+
+
 def _with_metrics(path: str) -> "StoredRun | None":
     """Open a run directory that holds logged metrics; None without any, and where it cannot be read."""
-    from profiler.errors import RunError
-    from profiler.merging.load import load
     from profiler.storage.schema import METRICS
 
     metrics = Path(path) / METRICS.filename
@@ -202,6 +213,16 @@ def _with_metrics(path: str) -> "StoredRun | None":
             # A file without a row below its header is not worth the import of pandas.
             if len(list(islice(lines, 2))) < 2:  # noqa: PLR2004
                 return None
+    except OSError:
+        return None
+    return _stored(path)
+
+
+def _stored(path: str) -> "StoredRun | None":
+    from profiler.errors import RunError
+    from profiler.merging.load import load
+
+    try:
         return load(Path(path), partial=True)
     except (OSError, RunError):
         # The report from memory does not depend on what a full disk left of the directory.

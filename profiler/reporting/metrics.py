@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.curve import last_value, metric_points
-from profiler.analysis.earlier_runs import fit_with_earlier_runs
+from profiler.analysis.earlier_runs import EarlierRuns
 from profiler.budget import Budget
 from profiler.errors import ForecastRefusedError
 from profiler.records import CurveState
@@ -85,25 +85,26 @@ def metrics_of(
     names = [str(name) for name in run.metrics["name"].unique() if name != LOSS]
     chosen = headline(names, metric, goal)
     ordered = dict.fromkeys((chosen.name, LOSS, *names))
+    earlier_runs = EarlierRuns(run, trace)
     found: Found = []
     for number, name in enumerate(ordered):
         asked = tuple(dict.fromkeys(targets)) if name == chosen.name else ()
         if name == LOSS:
             asked = tuple(dict.fromkeys((*asked, *Budget.from_run_json(run.meta).targets)))
         direction = chosen.goal if name == chosen.name else "min" if name == LOSS else goal_of(name)
-        found.append(_metric(run, trace, name, direction, asked, is_fitted=number < MOST_FITTED))
+        found.append(_metric(earlier_runs, name, direction, asked, is_fitted=number < MOST_FITTED))
     return found, chosen.note
 
 
 def _metric(
-    run: "StoredRun",
-    trace: "RateTrace",
+    earlier_runs: EarlierRuns,
     name: str,
     goal: str | None,
     asked: Sequence[float],
     *,
     is_fitted: bool,
 ) -> "tuple[MetricReport, CurveFit | None]":
+    run, trace = earlier_runs.run, earlier_runs.trace
     values = metric_points(run, name)[1].dropna()
     last = last_value(run, name)
     best = best_of(name, float(values.max())) if goal == "max" and len(values) else None
@@ -119,7 +120,7 @@ def _metric(
 
     options: dict[str, Any] = {} if goal == "min" else {"goal": "max", "best": best}
     try:
-        fit = fit_with_earlier_runs(run, trace, name, **options)
+        fit = earlier_runs.fit(name, **options)
     except ForecastRefusedError as error:
         return refused_metric(name, goal, error, has_points=len(values) > 0, last=last), None
     notes = trace.notes() if name == LOSS else ()

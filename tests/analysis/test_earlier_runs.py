@@ -1,15 +1,18 @@
 """Anneal gains of earlier runs: used for the same task alone, where the run itself has not annealed."""
 
 import math
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from profiler import load_run
 from profiler.forecasting.anneal_gain import AnnealGain, with_gains
+from profiler.forecasting.binning import CurveBins
 from profiler.forecasting.priors import Priors
 from profiler.lr_plan import SECTION, RatePlan
-from profiler.reporting import render, report_of
+from profiler.reporting import exit_block, render, report_of
 from tests.support.runs import write_run
 
 STEPS, DECAY, SEEN = 400, 320, 240
@@ -40,7 +43,7 @@ def earlier(folder, name, gain, seed=1, *, steps=STEPS, started=100.0, scale=1.0
 def unfinished(folder, **meta):
     """A run that has not begun to anneal, with its plan."""
     plan = RatePlan.sampled(rate, 1, STEPS, "planned_learning_rate")
-    extra = {"started_unix_seconds": 200.0, SECTION: plan.section(), "total_steps": STEPS} | meta
+    extra = {"started_unix_seconds": 300.0, SECTION: plan.section(), "total_steps": STEPS} | meta
     path = write_run(folder / "now", steps=SEEN, loss=loss(0.12), learning_rate=rate, meta=extra)
     return load_run(path)
 
@@ -73,13 +76,23 @@ def test_anneal_that_gained_nothing_before_is_expected_to_gain_nothing(tmp_path)
     [
         {"scale": 1.5},
         {"status": "failed"},
-        {"started": 300.0},
+        {"started": 400.0},
+        {"started": 250.0},
         {"steps": SEEN},
         {"config": {"dataset": "another"}},
         {"work": {"parameters": 7}},
         {"resumed": {"from": "x"}},
     ],
-    ids=["other losses", "failed", "later", "not annealed", "other data", "other size", "resumed"],
+    ids=[
+        "other losses",
+        "failed",
+        "later",
+        "not ended before",
+        "not annealed",
+        "other data",
+        "other size",
+        "resumed",
+    ],
 )
 def test_other_runs_are_not_used(tmp_path, other):
     earlier(tmp_path, "before", 0.12, **other)
@@ -107,6 +120,52 @@ def test_damaged_neighbour_is_ignored(tmp_path):
     path = earlier(tmp_path, "before", 0.12)
     (path / "steps.csv").write_text("nonsense\n", encoding="utf-8")
     assert unfinished(tmp_path).fit().priors == Priors()
+
+
+def test_links_to_a_run_are_no_further_runs(tmp_path):
+    for name in ("best", "latest"):
+        (tmp_path / name).symlink_to(
+            earlier(tmp_path, "before", 0.12) if name == "best" else tmp_path / "before"
+        )
+    assert any("that of an earlier run" in note for note in unfinished(tmp_path).fit().notes)
+
+
+def test_unreadable_neighbour_does_not_hide_the_others(tmp_path, monkeypatch):
+    earlier(tmp_path, "before", 0.12)
+    (tmp_path / "closed").mkdir()
+    stat = Path.stat
+
+    def refuse(path, **options):
+        if path.parent.name == "closed":
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    run = unfinished(tmp_path)
+    monkeypatch.setattr(Path, "stat", refuse)
+    assert any(USED in note for note in run.fit().notes)
+
+
+def test_many_later_runs_do_not_displace_the_earlier_ones(tmp_path):
+    path = earlier(tmp_path, "before", 0.12)
+    os.utime(path / "run.json", (100.0, 100.0))
+    for number in range(70):
+        later = tmp_path / f"later-{number}"
+        later.mkdir()
+        (later / "run.json").write_text(
+            (path / "run.json").read_text(encoding="utf-8").replace("100.0", "900.0")
+        )
+    assert any(USED in note for note in unfinished(tmp_path).fit().notes)
+
+
+def test_block_at_exit_uses_the_earlier_runs_that_its_report_uses(tmp_path):
+    earlier(tmp_path, "before", 0.12)
+    run = unfinished(tmp_path)
+    joules, losses, weights = run.curve()
+    bins = CurveBins(origin_joules=run.fit().origin_joules)
+    bins.extend(joules.tolist(), losses.tolist(), weights.tolist())
+    block = exit_block(run.summary(), bins, run.learning_rate)
+    assert USED in block
+    assert block + "\n" == render(report_of(run), ".txt")
 
 
 def test_gains_that_disagree_widen_the_prior():

@@ -14,12 +14,12 @@ import profiler
 from profiler import EnergyProfiler, energy_profiler, load_run
 from profiler.distributed import inheritance
 from profiler.distributed.inheritance import VARIABLE, Publication, child_layout, inherited, launched_rank
+from profiler.integrations import child_process
 from profiler.recording import session
 from profiler.records import Status
 from profiler.reporting import render, report_of
 from tests.support.rank_jobs import check_books
 from tests.support.small_training import scripted, train
-from tests.support.warm_python import WarmPython
 
 CHECKOUT = Path(profiler.__file__).parents[1]
 RANKED = {"LOCAL_RANK": "1", "WORLD_SIZE": "2"}
@@ -179,6 +179,27 @@ def test_a_child_with_a_process_group_has_a_place_in_the_run_of_its_parent(tmp_p
     assert child_layout(parent, {}) is None, "the rank has a record already"
 
 
+@pytest.mark.parametrize("steps", [1, 60])
+def test_a_parent_that_trains_keeps_its_own_record_beside_those_of_its_ranks(tmp_path, steps):
+    """Its last steps are not in rows yet when it stops at once."""
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
+        train(steps)
+        for rank in range(2):
+            (tmp_path / "run" / f"rank-0000{rank}-attempt-0").mkdir()
+    assert len(prof.run.steps) == steps
+    assert not (tmp_path / "run" / "launcher").exists()
+    assert any(line.startswith("2 child processes trained beside this one") for line in prof.run.warnings)
+    check_books(prof.run)
+
+
+def test_a_place_that_cannot_be_looked_up_does_not_reach_the_training(monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(child_process, "child_layout", refuse)
+    child_process._Child(inheritance.Inheritance(run_path="run")).join()  # the hook that torch calls
+
+
 GROUP = """
 import torch
 import torch.multiprocessing as mp
@@ -216,13 +237,6 @@ def start(at, how="fork"):
         except mp.ProcessExitedException:
             print("died")
 """
-
-
-@pytest.fixture(scope="module")
-def warm_python():
-    python = WarmPython()
-    yield python
-    python.close()
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 
 from profiler import load_run
 from profiler.records import Status
-from tests.support.warm_python import WarmPython
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks its processes")
 
@@ -26,13 +25,6 @@ def run(cell):
     done = shell.run_cell(cell)
     return type(done.error_in_exec or done.error_before_exec).__name__
 """
-
-
-@pytest.fixture(scope="module")
-def warm_python():
-    python = WarmPython()
-    yield python
-    python.close()
 
 
 @pytest.fixture
