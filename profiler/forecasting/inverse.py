@@ -6,6 +6,7 @@ that its logarithm is interpolated linearly in that of energy.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,18 +15,21 @@ import numpy as np
 
 from profiler.forecasting import verdict
 from profiler.forecasting.curve import FloatArray
+from profiler.forecasting.predictive import Standstill
 from profiler.forecasting.priors import HORIZON_LIMIT
 from profiler.forecasting.result import CurveFit
 from profiler.records import CurveState, Forecast, Interval
 
 _NEAR, _FAR = 30, 30
 """Numbers of energies up to the horizon limit, and beyond it."""
+_HORIZON = _NEAR - 1
+"""Row of the columns at the horizon limit; the first row is the present."""
 _CHANCES, _MOST_CHANCES = 7, 48
-"""Evaluations of p_unreachable between two quantiles of the floor, and in all."""
+"""Evaluations of a probability between two quantiles of the level, and in all."""
 _SMOOTH = 0.04
-"""Step of p_unreachable that needs no further evaluation."""
+"""Step of a probability that needs no further evaluation."""
 _BEYOND = 0.2
-"""Lowest evaluation below the floor, in distances from the present level to the floor's lower end."""
+"""Lowest evaluation below the lowest quantile, in distances from the present level to it."""
 _FARTHEST = 1e60
 """Joules beyond which a target counts as out of reach."""
 _SMALLEST = 1e-300
@@ -71,10 +75,16 @@ class Inverse:
         past = [fit.smoothed.first_crossing(log_level - q + fit.log_now[1]) for q in fit.log_now]
         ahead = [self._crossing(column, log_level) for column in self._columns]
         low, median, high = sorted(min(pair) for pair in zip(past, ahead, strict=True))
-        chance = float(np.interp(-log_level, *self._chances))
+        chance = float(np.interp(-log_level, *self._never))
         return verdict.extrapolated(
             (low, median, high), chance, fit.joules, fit.confidence, origin=fit.origin_joules
         )
+
+    def p_within_horizon(self, loss: float) -> float:
+        """Return the probability of reaching a level within ten times the energy, NaN where unknown."""
+        if self._is_known(loss):
+            return self.fit.joules_at(loss).p_within(HORIZON_LIMIT)
+        return float(np.interp(-math.log(self.fit.metric.error(loss)), *self._soon))
 
     def _is_known(self, loss: float) -> bool:
         """Return whether the state, a bound or the measured part answers, so that no quantile is needed."""
@@ -106,25 +116,40 @@ class Inverse:
         return self.fit.joules_after(float(np.interp(-wanted, -excess, (0.0, *self._ratios))))
 
     @cached_property
-    def _chances(self) -> tuple[FloatArray, FloatArray]:
+    def _never(self) -> tuple[FloatArray, FloatArray]:
         """Negated log levels, and p_unreachable at each."""
+        depths, chances = self._chances(
+            lambda error: self.fit.p_unreachable(self.fit.metric.value(error)), -1
+        )
+        return depths, np.maximum.accumulate(chances)
+
+    @cached_property
+    def _soon(self) -> tuple[FloatArray, FloatArray]:
+        """Negated log levels, and at each the probability of reaching it within ten times the energy."""
+        predictive, horizon = self.fit.predictives[self.fit.scenarios[0]], np.log([HORIZON_LIMIT])
+        if isinstance(predictive, Standstill):
+            raise TypeError("a standstill has no chances between now and the horizon")
+        depths, chances = self._chances(
+            lambda error: float(predictive.chances(math.log(error), horizon)[0]), _HORIZON
+        )
+        return depths, np.minimum.accumulate(chances)
+
+    def _chances(self, chance: Callable[[float], float], row: int) -> tuple[FloatArray, FloatArray]:
+        """Return negated log levels around the quantiles in one row of `_columns`, and the probability of each."""
         now = math.exp(self.fit.log_now[1])
-        floors = [math.exp(column[-1]) for column in reversed(self._columns)]
-        marks = [now, *floors, max(floors[-1] - _BEYOND * (now - floors[-1]), _SMALLEST)]
+        ends = [math.exp(column[row]) for column in reversed(self._columns)]
+        marks = [now, *ends, max(ends[-1] - _BEYOND * (now - ends[-1]), _SMALLEST)]
         down = np.unique(np.concatenate([np.linspace(a, b, _CHANCES) for a, b in pairwise(marks)]))[::-1]
-        known = [(float(error), self._p_unreachable(float(error))) for error in down]
+        known = [(float(error), chance(float(error))) for error in down]
         while len(known) < _MOST_CHANCES:
-            gaps = [after[1] - before[1] for before, after in pairwise(known)]
+            gaps = [abs(after[1] - before[1]) for before, after in pairwise(known)]
             widest = int(np.argmax(gaps))
             if gaps[widest] < _SMOOTH:
                 break
             middle = (known[widest][0] + known[widest + 1][0]) / 2
-            known.insert(widest + 1, (middle, self._p_unreachable(middle)))
+            known.insert(widest + 1, (middle, chance(middle)))
         errors, chances = np.array(known).T
-        return -np.log(errors), np.maximum.accumulate(chances)
-
-    def _p_unreachable(self, error: float) -> float:
-        return self.fit.p_unreachable(self.fit.metric.value(error))
+        return -np.log(errors), chances
 
 
 def _log_difference(logs: FloatArray, log_end: float) -> FloatArray:

@@ -362,6 +362,7 @@ class TargetTable:
         median: Their median.
         high: Their upper end.
         p_unreachable: Probability that no finite energy reaches the target.
+        p_within: Probability of reaching it within ten times the present energy; NaN where unknown.
         verdicts: Verdicts of the forecasts.
         per_joule: Quantities that accompany one more joule.
     """
@@ -372,6 +373,7 @@ class TargetTable:
     median: tuple[float, ...]
     high: tuple[float, ...]
     p_unreachable: tuple[float, ...]
+    p_within: tuple[float, ...]
     verdicts: tuple[Verdict, ...]
     per_joule: PerJoule
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from profiler.forecasting.priors import HORIZON_LIMIT
 from profiler.records import Interval, Verdict
 from profiler.reporting import text
 from profiler.reporting.records import PerJoule, TargetTable
@@ -50,6 +51,10 @@ def table_of(
         median=tuple(forecast.median for forecast in forecasts),
         high=tuple(forecast.high for forecast in forecasts),
         p_unreachable=tuple(forecast.p_unreachable for forecast in forecasts),
+        p_within=tuple(
+            listed[loss].p_within(HORIZON_LIMIT) if loss in listed else inverse.p_within_horizon(loss)
+            for loss in losses
+        ),
         verdicts=tuple(forecast.verdict for forecast in forecasts),
         per_joule=PerJoule(
             seconds=1.0 / watts if watts else None,
@@ -142,7 +147,8 @@ def _cell(table: TargetTable, row: int, factor: float, unit: text.Format) -> tup
 def _sentence(table: TargetTable, row: int) -> str:
     if _is_unknown(table, row):
         return text.unknown_sentence(table.p_unreachable[row])
-    return text.verdict_sentence(table.verdicts[row], table.median[row], table.p_unreachable[row])
+    within = table.p_within[row] if math.isinf(table.high[row]) else math.nan
+    return text.verdict_sentence(table.verdicts[row], table.median[row], table.p_unreachable[row], within)
 
 
 def _mark(table: TargetTable, row: int) -> tuple[float | None, float | None, float | None]:

@@ -306,9 +306,23 @@ def unknown_sentence(p_unreachable: float) -> str:
     return f"Its cost is {UNKNOWN}; the probability that it is out of reach is {chance(p_unreachable)}."
 
 
-def verdict_sentence(verdict: Verdict, joules_since_start: float, p_unreachable: float) -> str:
-    """Format the verdict on a target that takes ``joules_since_start``."""
-    return _SENTENCES[verdict].format(never=chance(p_unreachable), joules=joules(joules_since_start))
+def verdict_sentence(
+    verdict: Verdict, joules_since_start: float, p_unreachable: float, p_within: float = math.nan
+) -> str:
+    """Format the verdict on a target that takes ``joules_since_start``.
+
+    Args:
+        verdict: The verdict.
+        joules_since_start: Median of the joules.
+        p_unreachable: Probability that it is out of reach.
+        p_within: Probability of reaching it within ten times the energy, for an interval without an end; NaN without.
+    """
+    found = _SENTENCES[verdict].format(never=chance(p_unreachable), joules=joules(joules_since_start))
+    if math.isnan(p_within) or verdict in (Verdict.REACHED, Verdict.UNREACHABLE):
+        return found
+    return (
+        f"{found} Reaching it within {HORIZON_LIMIT:g} times the energy so far is {percent(p_within)} likely."
+    )
 
 
 FUTURES = {

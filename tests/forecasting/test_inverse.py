@@ -31,6 +31,7 @@ def test_answers_agree_with_those_of_the_fit(fit):
         for end in ("low", "median", "high"):
             assert close(getattr(quick, end), getattr(slow, end), limit), (loss, end)
         assert quick.p_unreachable == pytest.approx(slow.p_unreachable, abs=0.02)
+        assert inverse.p_within_horizon(loss) == pytest.approx(slow.p_within(10.0), abs=0.02)
         assert (quick.verdict is slow.verdict) or abs(slow.p_unreachable - 0.5) < 0.02
 
 

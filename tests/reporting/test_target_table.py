@@ -1,5 +1,7 @@
 """The table of targets, and the rows of the slider."""
 
+from itertools import pairwise
+
 import pytest
 
 from profiler import load_run
@@ -29,7 +31,14 @@ def test_the_slider_starts_at_the_present_level_and_each_row_is_a_finished_answe
     assert ROWS["cells"][0][:2] == [("1.9 MJ", "720 kJ to 8.5 MJ"), ("1.3 h", "30 min to 5.9 h")]
     assert ROWS["cells"][1][0] == ("over 20 MJ", "")
     assert ROWS["cells"][2] == [("out of reach", "")] * 3
-    assert len(set(ROWS["sentences"])) == 3
+    assert ROWS["sentences"] == [
+        "Within reach; the probability that it is out of reach is 2 %.",
+        (
+            "Undetermined: the probability that it is out of reach is 60 %. "
+            "Reaching it within 10 times the energy so far is 18 % likely."
+        ),
+        "Out of reach: the probability that the floor is higher is 97 %.",
+    ]
     assert ROWS["ticks"] == [[0, "10 %"]]
 
 
@@ -58,7 +67,16 @@ def test_it_agrees_with_the_forecast_to_the_last_digit(table):
         row = found.losses.index(known.loss)
         assert found.median[row] == known.forecast.median
         assert found.p_unreachable[row] == known.forecast.p_unreachable
+        assert found.p_within[row] == known.forecast.p_within(10.0)
         assert found.verdicts[row] is known.forecast.verdict
+
+
+def test_a_better_target_is_never_more_likely_within_ten_times_the_energy(table):
+    found, _ = table
+    interpolation = 0.01
+    assert all(worse >= better - interpolation for worse, better in pairwise(found.p_within))
+    assert found.p_within[0] == 1.0
+    assert found.p_within[-1] <= 1.0 - found.p_unreachable[-1]
 
 
 @pytest.mark.slow

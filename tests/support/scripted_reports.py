@@ -149,6 +149,7 @@ TABLE = TargetTable(
     median=(2e3, 4.85e5, 2.4e6, INF, INF),
     high=(3e3, 4.85e5, 9e6, INF, INF),
     p_unreachable=(0.0, 0.0, 0.02, 0.6, 0.97),
+    p_within=(1.0, 1.0, 0.93, 0.18, 0.01),
     verdicts=(
         Verdict.REACHED,
         Verdict.REACHED,
