@@ -1,6 +1,8 @@
 """Stored runs: the tables and the metadata of one run directory. Imports neither torch nor a sensor."""
 
+import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -34,7 +36,7 @@ from profiler.storage.schema import (
     category_of,
 )
 from profiler.storage.totals import Remainder, Totals, whole_microjoules
-from profiler.units import MICROJOULES_PER_JOULE
+from profiler.units import MICROJOULES_PER_JOULE, format_joules
 from profiler.work import PARAMETERS, read_work
 from profiler.work import SECTION as WORK
 
@@ -244,30 +246,53 @@ class StoredRun:
             return self._as_counted(joules, last)
         if self.meta.get(TOTALS) or MERGED in self.meta:
             return joules
-        # A process that is running, or was killed, has sampled for up to a second after the last row that it wrote.
+        # A process that is running, or was killed, has written samples beyond its last row, or none of its last rows.
+        in_spans = {}
         for name in joules:
             seconds, energy = (
                 samples[name][column].to_numpy() for column in ("time_seconds", "energy_joules")
             )
             joules[name] = round(float(np.interp(window_seconds, seconds, energy)), 6)
-        return joules | self._as_in_rows({n: j for n, j in joules.items() if self.domains[n].billed})
+            starts, ends = (
+                np.interp(self.spans[column], seconds, energy) for column in ("start_seconds", "end_seconds")
+            )
+            in_spans[name] = float((ends - starts).sum())
+        return joules | self._as_in_rows(joules, in_spans)
 
-    def _as_in_rows(self, joules: dict[str, float]) -> dict[str, float]:
-        """Scale the joules of the counted domains at the last row so that they add up to those of the rows.
+    def _as_in_rows(self, sampled: Mapping[str, float], in_spans: Mapping[str, float]) -> dict[str, float]:
+        """Divide the joules of rows among the counted domains, so that they add up to the total of the rows.
 
-        Rows follow the learnt power profile between two samples, and a straight line does not. A larger difference is
-        kept: it is not one of interpolation.
+        Rows follow the learnt power profile, and estimates where a sensor could not be read; samples show the shares.
+
+        Args:
+            sampled: Joules of each domain up to the last row by its samples.
+            in_spans: The part of them in spans.
         """
-        rows = whole_microjoules(self.steps["total_joules"], self.spans["total_joules"])
-        sampled = sum(joules.values()) * MICROJOULES_PER_JOULE
-        if not sampled > 0.0 or not abs(rows - sampled) <= _INTERPOLATION_SHARE * sampled:
-            return {}
-        scaled = {
-            name: round(value * MICROJOULES_PER_JOULE * rows / sampled) for name, value in joules.items()
+        counted = {name: sampled.get(name, 0.0) for name, domain in self.domains.items() if domain.billed}
+        spans = {name: in_spans.get(name, 0.0) for name in counted}
+        found = Counter(_divided(whole_microjoules(self.spans["total_joules"]), spans))
+        for category, column in CATEGORIES.items():
+            steps = {
+                name: joules - spans[name]
+                for name, joules in counted.items()
+                if category_of(name) == category
+            }
+            found.update(_divided(whole_microjoules(self.steps[column]), steps))
+        self._compare_samples(sum(found.values()) / MICROJOULES_PER_JOULE, sum(counted.values()))
+        return {
+            name: microjoules / MICROJOULES_PER_JOULE
+            for name, microjoules in found.items()
+            if microjoules or name in sampled
         }
-        largest = max(scaled, key=lambda name: scaled[name])
-        scaled[largest] += rows - sum(scaled.values())
-        return {name: microjoules / MICROJOULES_PER_JOULE for name, microjoules in scaled.items()}
+
+    def _compare_samples(self, in_rows: float, in_samples: float) -> None:
+        is_close = abs(in_rows - in_samples) <= _INTERPOLATION_SHARE * in_rows
+        if is_close or "rows" in self._left_out or self.status is Status.RUNNING:
+            return
+        self._left_out["last samples"] = (
+            f"the run was interrupted: up to its last row, {SAMPLES.filename} holds {format_joules(in_samples)} and "
+            f"the rows {format_joules(in_rows)}. The joules of domains are scaled to those of rows"
+        )
 
     @property
     def window_seconds(self) -> float:
@@ -326,6 +351,20 @@ def by_domain(samples: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
     if len(names) == 1:
         return {str(names[0]): samples}
     return {str(name): rows for name, rows in samples.groupby("domain", sort=False, observed=True)}
+
+
+def _divided(microjoules: int, weights: Mapping[str, float]) -> dict[str, int]:
+    """Divide whole microjoules in proportion to weights, equally where none is positive."""
+    if not weights:
+        return {}
+    weights = {name: max(weight, 0.0) for name, weight in weights.items()}
+    total = sum(weights.values())
+    shares = {
+        name: round(microjoules * (weight / total if 0.0 < total < math.inf else 1.0 / len(weights)))
+        for name, weight in weights.items()
+    }
+    shares[max(shares, key=lambda name: shares[name])] += microjoules - sum(shares.values())
+    return shares
 
 
 def _domain(path: Path, entry: Mapping[str, Any]) -> Domain:

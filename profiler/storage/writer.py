@@ -17,7 +17,7 @@ from typing import Any
 
 from profiler._compat import open_for_append
 from profiler.records import Status
-from profiler.storage.schema import RUN_FILE, TABLES, Columns, Table
+from profiler.storage.schema import METRICS, RUN_FILE, SAMPLES, SPANS, STEPS, TABLES, Columns, Table
 
 START_SECONDS = 0.5
 """Longest wait for the disk at the start of a recording."""
@@ -28,6 +28,9 @@ _CAPACITY = 200_000
 
 _RESERVED_BYTES = 16_384
 """Minimum size of ``run.json`` during the recording."""
+
+_ORDER = (SAMPLES.filename, METRICS.filename, SPANS.filename, STEPS.filename)
+"""Order of the files in each flush: the samples of every row are written before it, should the process be killed."""
 
 Batch = Mapping[str, list[str]]
 
@@ -183,7 +186,8 @@ class RunWriter:
 
     def write_batch(self, batch: Batch) -> None:
         """Write lines by file, with one ``write`` per file."""
-        for name, lines in batch.items():
+        for name in _ORDER:
+            lines = batch.get(name)
             if lines and not self._write(name, "".join(lines)):
                 self.rows_lost[name] += len(lines)
 

@@ -2,6 +2,8 @@
 
 import csv
 import gc
+import os
+import shutil
 import tracemalloc
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -23,6 +25,7 @@ from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
 from profiler.torch_hooks.events import EventId, Kind, PendingScalar, StepEvent
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
 from tests.support.pipelines import build_pipeline
+from tests.support.runs import write_run
 
 GPU = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER)
 CPU = Domain(name="cpu:package-0", source="test", provenance=Provenance.COUNTER)
@@ -75,6 +78,15 @@ class Bench:
         self.pass_time(0.2)
         self.pipeline.finish(self.end)
         self.writer.close()
+
+    def write_running(self):
+        """Write ``run.json`` as it is while the run is recorded."""
+        head = metadata.head(name="", started=datetime.now(tz=UTC), identity=Identity(), refusals=())
+        body = metadata.body(
+            status=Status.RUNNING, domains=self.pipeline.meters.as_dicts(), missing=(), warnings=(), totals=None,
+            overhead={}, rows_lost={}, alternating_steps=0, work={},
+        )  # fmt: skip
+        self.writer.write_meta(head | body)
 
     def rows(self, name):
         with (self.path / f"{name}.csv").open(newline="") as file:
@@ -359,17 +371,60 @@ def test_domains_of_a_killed_run_add_up_to_its_total(tmp_path, step, tail):
         bench.pass_time(step, beat=step / 4)
         bench.step()
     bench.pass_time(tail, beat=0.07)
-    head = metadata.head(name="", started=datetime.now(tz=UTC), identity=Identity(), refusals=())
-    body = metadata.body(
-        status=Status.RUNNING, domains=bench.pipeline.meters.as_dicts(), missing=(), warnings=(), totals=None,
-        overhead={}, rows_lost={}, alternating_steps=0, work={},
-    )  # fmt: skip
-    bench.writer.write_meta(head | body)
+    bench.write_running()
     run = load_run(bench.path)
     assert run.total_joules > 0
     assert sum(run.energy_by_domain().values()) == pytest.approx(run.total_joules, abs=1e-7)
     truth = wave.joules((bench.start - 1_000_000_000) / SECOND + run.summary().window_seconds)
     assert run.energy_by_domain()["gpu:0"] == pytest.approx(truth, rel=0.03)
+
+
+def test_books_balance_wherever_a_kill_cuts_the_record_off(tmp_path, monkeypatch):
+    """Each write of the last flushes is followed by a kill: the files are read as they are then."""
+    slow = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER, update_period_seconds=0.1)
+    wave = Waveform.square(low=100.0, high=500.0, period_seconds=1.7)
+    bench = Bench(tmp_path / "run", ScriptedMeter(domain=slow, waveform=wave), constant(CPU, 50.0))
+    write, copies = os.write, []
+
+    def write_and_copy(descriptor, data):
+        written = write(descriptor, data)
+        copies.append(shutil.copytree(bench.path, tmp_path / f"killed-{len(copies)}"))
+        return written
+
+    for number in range(40):
+        bench.pass_time(0.13 if number % 7 else 1.3, beat=0.13)
+        bench.step()
+        if number == 30:
+            bench.write_running()
+            monkeypatch.setattr(os, "write", write_and_copy)
+    bench.finish()
+    monkeypatch.undo()
+    assert len(copies) > 20
+    for copy in copies:
+        run = load_run(copy)
+        in_rows = run.steps["total_joules"].sum() + run.spans["total_joules"].sum()
+        assert run.total_joules == pytest.approx(in_rows, abs=1e-6)
+        assert sum(run.energy_by_domain().values()) == pytest.approx(run.total_joules, abs=1e-6)
+        assert run.energy_by_domain()["cpu:package-0"] == pytest.approx(50 * run.window_seconds, rel=0.15)
+        last = [rows["time_seconds"].max() for rows in run.samples_by_domain.values()]
+        assert min(last) >= run.window_seconds - 1e-6, "the samples of each row are written before it"
+
+
+def test_domains_of_a_killed_run_are_scaled_to_estimated_rows(tmp_path):
+    """Rows are estimated while a sensor cannot be read; the sample after the gap shows another energy."""
+    path = write_run(tmp_path / "run", steps=9, meta={"status": "running", "totals": None})
+    lines = (path / "samples.csv").read_text().splitlines(keepends=True)
+    half = [line for line in lines if not line.startswith(tuple(f"{second}" for second in range(3, 10)))]
+    (path / "samples.csv").write_text("".join(half))
+    os.utime(path / "samples.csv", (0, 0))
+    for file in path.iterdir():
+        os.utime(file, (0, 0))
+    run = load_run(path)
+    assert run.status is Status.INTERRUPTED
+    assert sum(run.energy_by_domain().values()) == pytest.approx(run.total_joules, abs=1e-6)
+    for category, name in (("gpu", "gpu:0"), ("cpu", "cpu:package-0")):
+        assert run.energy_by_domain()[name] >= run.steps[f"{category}_joules"].sum()
+    assert any("are scaled to those of rows" in warning for warning in run.warnings)
 
 
 # -- memory --------------------------------------------------------------------------------------------------------
