@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from profiler.errors import UsageError
+from profiler.units import ENERGY_EXAMPLES, parse_joules
 
 SECTION = "goals"
 """Key of the budget in ``run.json``."""
@@ -31,9 +32,7 @@ class Budget:
         if self.target_loss is not None and not _is_finite(self.target_loss):
             raise UsageError(f"target_loss must be a finite number, not {self.target_loss!r}.")
         if self.energy_joules is not None and not (_is_finite(self.energy_joules) and self.energy_joules > 0):
-            raise UsageError(
-                f"energy_budget must be a positive number of joules, not {self.energy_joules!r}."
-            )
+            raise _invalid(self.energy_joules)
 
     @classmethod
     def from_run_json(cls, run_json: Mapping[str, Any]) -> Self:
@@ -65,6 +64,24 @@ class Budget:
     def targets(self) -> tuple[float, ...]:
         """Losses that every report of the run prices."""
         return () if self.target_loss is None else (self.target_loss,)
+
+
+def parse_budget(text: str) -> float:
+    """Convert a budget with its unit, such as ``2 kWh``, to joules; a number alone is in joules.
+
+    Raises:
+        UsageError: It is not a positive amount of energy.
+    """
+    try:
+        return parse_joules(text)
+    except ValueError:
+        raise _invalid(text) from None
+
+
+def _invalid(budget: object) -> UsageError:
+    return UsageError(
+        f"energy_budget must be a positive amount of energy, in joules or such as {ENERGY_EXAMPLES}, not {budget!r}."
+    )
 
 
 def _is_finite(value: Any) -> bool:

@@ -35,7 +35,6 @@ _EXTERNAL = "external:"
 _MOST_SETTINGS = 1000
 _LONGEST_SETTING = 10_000
 Plain = str | int | float | bool | None
-_TEXT_IN_ENVIRONMENT = {"planned_learning_rate"}
 _GRID = {"country", "grid_gco2e_per_kwh"}
 _SWITCH = {
     "1": True,
@@ -78,9 +77,7 @@ class Keyword(NamedTuple):
     @property
     def environment_variable(self) -> str:
         """Environment variable that holds its default; empty for values that only Python can express."""
-        if self.type is None and self.name not in _TEXT_IN_ENVIRONMENT:
-            return ""
-        return f"ENERGY_PROFILER_{self.name.upper()}"
+        return "" if self.type is None else f"ENERGY_PROFILER_{self.name.upper()}"
 
 
 def _keyword(
@@ -193,21 +190,22 @@ class ProfilerConfig:
         metadata=_keyword(
             "Learning rate over the whole run: a number, one rate per step, a function of the steps already done, or "
             "words, such as 'cosine to 0.1 at 100_000 steps' or 'wsd 80 %'; rates in words are relative to the peak.",
-            "By default the plan of a torch scheduler is simulated at the end of the run.",
+            "By default the plan of a torch scheduler is simulated.",
+            type=str,
+            metavar="PLAN",
         ),
     )
     live: bool = field(
         default=False, metadata=_keyword("Write a status line to stderr every ten seconds.", type=bool)
     )
-    energy_budget: float | None = field(
+    energy_budget: float | str | None = field(
         default=None,
         metadata=_keyword(
-            "Energy that the run may use, in joules.",
+            "Energy that the run may use: joules, or text with a unit, such as '5 MJ' or '2 kWh'.",
             "When it is used, or when ``target_loss`` will not be reached within it, one warning is logged and"
             " :attr:`should_stop` becomes true. The profiler never stops the training itself.",
-            unit="joules",
-            type=float,
-            metavar="JOULES",
+            type=str,
+            metavar="ENERGY",
         ),
     )
     target_loss: float | None = field(
@@ -292,9 +290,9 @@ class ProfilerConfig:
         # Parsed here once: a plan may be a function of the user's, and a country is looked up in a large table.
         object.__setattr__(self, "prices", prices)
         object.__setattr__(self, "plan", lr_plan.declared(self.planned_learning_rate, self.total_steps))
-        object.__setattr__(
-            self, "budget", Budget(target_loss=self.target_loss, energy_joules=self.energy_budget)
-        )
+        given = self.energy_budget
+        joules = budget.parse_budget(given) if isinstance(given, str) else given
+        object.__setattr__(self, "budget", Budget(target_loss=self.target_loss, energy_joules=joules))
 
     def _check_types(self) -> None:
         period = self.sample_period_seconds

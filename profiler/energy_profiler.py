@@ -57,6 +57,8 @@ _EXIT_PRIORITY = 10
 _TRIFLING_SECONDS = 60.0
 """A longer run is kept although nothing was trained in it: its energy may be of interest."""
 JOB_KEY = "energy/job_joules"
+_POINT = ("run", "step", "joules")
+"""Keys of a checkpoint's state that are stored as the run that this one continues."""
 _ATTACHED = ("energy-report.html", "energy-report.json")
 _FILES = (RUN_FILE, *(table.filename for table in TABLES))
 
@@ -160,7 +162,7 @@ class EnergyProfiler:
         place = joined or agree_on_layout(identity, self._proposed_path(identity), os.environ)
         return Session(
             place=place,
-            name=config.name or place.run_path.name,
+            name=config.name or _resumed_name(config.resume) or place.run_path.name,
             declared=sections,
             found=found,
             borrowed=config.given_sensors,
@@ -428,7 +430,8 @@ class EnergyProfiler:
 
     def _resume(self, session: "Session") -> None:
         if self._checkpoint is not None:
-            session.resume(self._checkpoint)
+            point = {key: self._checkpoint[key] for key in _POINT}
+            session.resume(point, None if self._config.name else self._checkpoint["name"])
         resumed = session.resumed or {}
         self._monitor.curve.rates.before = int(resumed.get("step") or 0)
         self._monitor.earlier_joules = resumed.get("joules") or 0.0
@@ -548,6 +551,15 @@ def _joined_layout(identity: Identity) -> RunLayout | None:
     return inheritance.layout(rank, world_size) if rank else None
 
 
+def _resumed_name(resume: "str | os.PathLike[str] | None") -> str | None:
+    """Return the name that the user gave to the run that this one continues; None if there is none."""
+    if resume is None:
+        return None
+    from profiler.merging.load import given_name
+
+    return given_name(Path(resume))
+
+
 def _find_sensors(config: ProfilerConfig) -> "Found":
     from profiler.recording.device_selection import cuda_uuids
     from profiler.sensors import EXTERNAL, discover
@@ -591,7 +603,8 @@ def _checked_state(state: Mapping[str, Any]) -> dict[str, Any] | None:
         raise UsageError(f"this is not a state of EnergyProfiler.state_dict(): {error!r}.") from None
     if step < 0 or not 0.0 <= (total or 0.0) < float("inf"):
         raise UsageError(f"this is not a state of EnergyProfiler.state_dict(): step {step} at {total} J.")
-    return {"run": run, "step": step, "joules": total}
+    name = state.get("name")
+    return {"run": run, "step": step, "joules": total, "name": name if isinstance(name, str) else None}
 
 
 def _free_path(config: ProfilerConfig) -> Path:

@@ -107,7 +107,10 @@ def declared(planned: Planned | None, total_steps: int | None) -> RatePlan | Non
     if planned is None:
         return None
     if isinstance(planned, str):
-        return in_words(planned, total_steps)
+        try:
+            planned = float(planned)  # a number given to a flag
+        except ValueError:
+            return in_words(str(planned), total_steps)
     if callable(planned):
         return _of_function(planned, total_steps)
     if isinstance(planned, SupportsFloat) and getattr(planned, "ndim", 0) == 0:

@@ -14,9 +14,9 @@ SECONDS_PER_YEAR = 31_557_600.0
 
 _PREFIXES = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"),
              (1.0, ""), (1e-3, "m"), (1e-6, "u"))  # fmt: skip
-_AMOUNT = re.compile(r"([\d.]+(?:[eE][-+]?\d+)?)\s*(?:([kMGTP]?)(J|Wh))?", re.ASCII)
-_ENERGY_UNITS = {"J": 1.0, "Wh": JOULES_PER_KWH / 1e3}
-_LARGER = {"": 1.0, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
+_AMOUNT = re.compile(r"([\d.]+(?:[eE][-+]?\d+)?)\s*(?:([kKMGTP]?)(J|[Ww][Hh]))?", re.ASCII)
+_ENERGY_UNITS = {"j": 1.0, "wh": JOULES_PER_KWH / 1e3}
+_LARGER = {"": 1.0, "k": 1e3, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 _DURATIONS = (
     (1e9 * SECONDS_PER_YEAR, "billion years"),
     (1e6 * SECONDS_PER_YEAR, "million years"),
@@ -27,6 +27,10 @@ _DURATIONS = (
 )
 
 
+ENERGY_EXAMPLES = "5MJ, 800kJ or 2kWh"
+"""Amounts that :func:`parse_joules` accepts, for messages."""
+
+
 def parse_joules(text: str) -> float:
     """Convert text such as ``5MJ``, ``2 kWh`` or ``800`` to joules.
 
@@ -34,7 +38,8 @@ def parse_joules(text: str) -> float:
         ValueError: It is not a positive finite number with an optional unit of energy.
     """
     found = _AMOUNT.fullmatch(text.strip())
-    joules = float(found[1]) * _ENERGY_UNITS[found[3] or "J"] * _LARGER[found[2] or ""] if found else 0.0
+    unit = "j" if found is None else (found[3] or "j").lower()
+    joules = float(found[1]) * _ENERGY_UNITS[unit] * _LARGER[found[2] or ""] if found else 0.0
     if not 0.0 < joules < math.inf:
         raise ValueError(text)
     return joules

@@ -136,9 +136,29 @@ def test_a_recording_uses_the_environment(tmp_path, monkeypatch):
 
 def test_every_flag_has_an_environment_variable():
     for keyword in keywords():
-        assert bool(keyword.environment_variable) == (
-            keyword.type is not None or keyword.name == "planned_learning_rate"
-        )
+        assert bool(keyword.environment_variable) == (keyword.type is not None)
+
+
+@pytest.mark.parametrize(
+    ("given", "joules"),
+    [
+        (50, 50.0),
+        ("50", 50.0),
+        ("50 J", 50.0),
+        ("1.5e3J", 1500.0),
+        ("2 kWh", 7.2e6),
+        ("2kwh", 7.2e6),
+        (" 5MJ ", 5e6),
+    ],
+)
+def test_a_budget_is_a_number_of_joules_or_text_with_a_unit(given, joules):
+    assert ProfilerConfig(energy_budget=given).budget.energy_joules == pytest.approx(joules)
+
+
+@pytest.mark.parametrize("given", ["", "0 J", "-5 J", "5 kW", "50 j", "5 mJ", "J", "nan", "1e999 J"])
+def test_other_budgets_are_refused_with_an_example(given):
+    with pytest.raises(UsageError, match=r"energy_budget must be a positive amount of energy.*2kWh"):
+        ProfilerConfig(energy_budget=given)
 
 
 @pytest.mark.parametrize(("name", "hint"), [("naem", "; did you mean name=?"), ("zzzz", "")])

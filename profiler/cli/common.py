@@ -14,7 +14,7 @@ from profiler._compat import printable, write_message
 from profiler.config import Keyword, environment_defaults, keywords
 from profiler.emissions import Prices, make_prices, read_prices
 from profiler.errors import UsageError
-from profiler.units import parse_joules
+from profiler.units import ENERGY_EXAMPLES, parse_joules
 
 if TYPE_CHECKING:
     from profiler.storage.reader import StoredRun
@@ -87,7 +87,7 @@ def joules(flag: str, text: str) -> float:
         return parse_joules(text)
     except ValueError:
         raise UsageError(
-            f"{flag} must be an amount of energy such as 5MJ, 800kJ or 2kWh, not {text!r}."
+            f"{flag} must be an amount of energy such as {ENERGY_EXAMPLES}, not {text!r}."
         ) from None
 
 
@@ -122,7 +122,8 @@ def add_prices(parser: argparse.ArgumentParser) -> None:
 
 def flag_help(keyword: Keyword) -> str:
     """Return the help text of a keyword's flag."""
-    return keyword.help[:1].lower() + keyword.help[1:].rstrip(".")
+    text = keyword.help[:1].lower() + keyword.help[1:].rstrip(".")
+    return text.replace("%", "%%")  # argparse formats it
 
 
 def prices_of(options: argparse.Namespace, run: "StoredRun") -> Prices:

@@ -24,7 +24,8 @@ FALLEN = 0.99
 ENDED = "The learning rate has fallen to zero; the forecast assumes training at a similar rate as before."
 FALLING = (
     "The learning rate is falling and its plan is not known, so the curve may bend. "
-    "Declare total_steps=... or planned_learning_rate=... (`energy-profiler run --total-steps`)."
+    "Declare total_steps=... or planned_learning_rate=... (`energy-profiler run` with --total-steps or "
+    "--planned-learning-rate)."
 )
 OVER = "The plan of the learning rate has ended; the forecast does not know the rate after it."
 

@@ -71,3 +71,12 @@ def resume_point(directory: Path) -> dict[str, Any]:
         raise RunError(directory, "there is nothing in it to resume.")
     steps = int(run.steps["step"].iloc[-1]) if len(run.steps) else 0
     return {"run": str(directory.absolute()), "step": steps, "joules": run.total_joules}
+
+
+def given_name(directory: Path) -> str | None:
+    """Return the name that the user gave to a run; None where it has that of its directory, or cannot be read."""
+    try:
+        name = str(read_run_file(directory).get("name") or "")
+    except (RunError, OSError):
+        return None
+    return name if name != directory.absolute().name else None

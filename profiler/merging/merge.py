@@ -20,6 +20,7 @@ from profiler.storage.schema import (
     LAUNCHED_RANKS,
     MERGED,
     MISSING_RANKS,
+    NONFINITE_ENDS,
     RANKS,
     RESUMED,
     TOTALS,
@@ -303,8 +304,9 @@ def _totals(records: Sequence[Record]) -> dict[str, Any] | None:
         return None
     # Rank 0 of the last attempt logs for all: ranks that log their own values disagree.
     first = [one.totals for one in records if one.rank == 0]
-    metrics = first[-1].get("metrics", {}) if first else {}
-    return {"edge_joules": math.hypot(*edges), "metrics": metrics}
+    last = first[-1] if first else {}
+    broken = {NONFINITE_ENDS: last[NONFINITE_ENDS]} if NONFINITE_ENDS in last else {}
+    return {"edge_joules": math.hypot(*edges), "metrics": last.get("metrics", {}), **broken}
 
 
 def _warnings(

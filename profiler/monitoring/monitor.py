@@ -156,6 +156,10 @@ class Monitor:
         """Return the mean loss over the last twelfth of the energy; None before the first loss."""
         return self.curve.level()
 
+    def nonfinite_end(self) -> int:
+        """Return the number of losses that are not finite since the last finite one."""
+        return self.curve.bins.facts.tail_nonfinite
+
     def advance(self, now: Progress) -> None:
         """Record the progress."""
         past = self._past

@@ -24,6 +24,7 @@ from profiler.storage.schema import (
     LAUNCHED_RANKS,
     LIBRARIES,
     MISSING_RANKS,
+    NONFINITE_ENDS,
     OVERLAPPING_PHASES,
     PROCESS,
     ROWS_LOST,
@@ -140,14 +141,23 @@ def clock(start_ns: int) -> dict[str, float]:
     return {"monotonic_seconds": start_ns / NANOSECONDS_PER_SECOND, "unix_seconds": wall - since}
 
 
-def totals(summary: Summary, metrics: Mapping[str, float]) -> dict[str, Any]:
-    """Return the totals of a finished run, with the last level of each metric."""
+def totals(
+    summary: Summary, metrics: Mapping[str, float], nonfinite_ends: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the totals of a finished run.
+
+    Args:
+        summary: The run.
+        metrics: Last level of each metric.
+        nonfinite_ends: Number of values that are not finite after it, of the metrics that have any.
+    """
     names = ("window_seconds", "steps", "step_joules", "span_joules", "modelled_joules", "edge_joules")
     joules = {one.domain.name: one.joules for one in summary.metered if one.domain.billed}
     return {
         **{name: getattr(summary, name) for name in names},
         "domain_joules": joules,
         "metrics": dict(metrics),
+        **({NONFINITE_ENDS: dict(nonfinite_ends)} if nonfinite_ends else {}),
     }
 
 

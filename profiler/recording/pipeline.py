@@ -36,6 +36,9 @@ class Monitor(Protocol):
     def level(self) -> float | None:
         """Return the smoothed loss now; None before the first one."""
 
+    def nonfinite_end(self) -> int:
+        """Return the number of losses that are not finite since the last finite one."""
+
     def overhead(self) -> dict[str, float]:
         """Return further entries of the section ``overhead``."""
 
@@ -55,6 +58,7 @@ class Pipeline:
         selection: Selected domains; None before the first row.
         start_ns: Start of the window.
         last_metrics: Last finite value of each logged metric.
+        nonfinite_ends: Number of values that are not finite after it.
         has_content: Whether there was a step, a logged value, or a span other than setup and teardown.
         overflowed: Kinds of items whose queue was at its capacity, so that the oldest were dropped.
     """
@@ -67,6 +71,7 @@ class Pipeline:
         self.selection: device_selection.Selection | None = None
         self.start_ns = 0
         self.last_metrics: dict[str, float] = {}
+        self.nonfinite_ends: dict[str, int] = {}
         self.has_content = False
         self.overflowed: set[str] = set()
         self._writer = writer
@@ -270,6 +275,9 @@ class Pipeline:
     def _write_metric(self, logged: LoggedValue, value: float) -> None:
         if math.isfinite(value):
             self.last_metrics[logged.name] = value
+            self.nonfinite_ends.pop(logged.name, None)
+        else:
+            self.nonfinite_ends[logged.name] = self.nonfinite_ends.get(logged.name, 0) + 1
         bill = self.meters.ledger.bill(logged.time_ns)
         row = MetricRow(
             time_seconds=logged.time_ns - self.start_ns,

@@ -368,9 +368,11 @@ class Session:
         found: Mapping[str, Any] | None = self._head.get(RESUMED)
         return found
 
-    def resume(self, point: Mapping[str, Any]) -> None:
-        """Continue an earlier run from a step, from now on."""
+    def resume(self, point: Mapping[str, Any], name: str | None = None) -> None:
+        """Continue an earlier run from a step, from now on, under its name if that is given."""
         self._head[RESUMED] = dict(point)
+        if name:
+            self._name = self._head["name"] = name
         self._written_state = ()
 
     @property
@@ -402,6 +404,7 @@ class Session:
             "joules": joules + before
             if not self.place.identity.is_distributed and before is not None
             else None,
+            "name": self._name if self._name != self.place.run_path.name else None,
         }
 
     def _joules_now(self) -> float:
@@ -446,6 +449,11 @@ class Session:
         loss = {} if level is None else {"loss": level}
         return loss | self._pipeline.last_metrics
 
+    def _nonfinite_ends(self) -> dict[str, int]:
+        """Return the number of values that are not finite at the end of each such metric."""
+        count = self._monitor.nonfinite_end()
+        return ({"loss": count} if count else {}) | self._pipeline.nonfinite_ends
+
     def _metadata(self) -> dict[str, Any]:
         selection, cost = self._pipeline.selection, self._sampler.cost
         return self._head | metadata.body(
@@ -453,7 +461,9 @@ class Session:
             domains=self._meters.as_dicts(),
             missing=selection.missing if selection else (),
             warnings=self._warnings.lines,
-            totals=None if self.status is Status.RUNNING else metadata.totals(self.summary(), self._levels()),
+            totals=None
+            if self.status is Status.RUNNING
+            else metadata.totals(self.summary(), self._levels(), self._nonfinite_ends()),
             overhead={
                 "sampler_cpu_seconds": cost.cpu_seconds,
                 "samples": cost.samples,

@@ -15,7 +15,7 @@ from profiler.reporting.metric_choice import headline
 from profiler.reporting.model import cost_of, energy_of
 from profiler.storage.quick_summary import quick_summary_of
 from profiler.storage.reader import StoredRun
-from profiler.storage.schema import CONFIG, HARDWARE, MISSING_RANKS, RESUMED, TOTALS
+from profiler.storage.schema import CONFIG, HARDWARE, MISSING_RANKS, NONFINITE_ENDS, RESUMED, TOTALS
 from profiler.units import format_joules, format_seconds, significant
 from profiler.work import PARAMETERS, read_work
 from profiler.work import SECTION as WORK
@@ -23,7 +23,7 @@ from profiler.work import SECTION as WORK
 COLUMNS = (
     "name", "directory", "status", "started_at", "age_seconds", "steps", "joules", "joules_low", "joules_high", "kwh",
     "gco2e", "cost", "metric", "level", "measured_share", "window_seconds", "parameters", "boards", "processor",
-    "incomplete", "missing_ranks",
+    "incomplete", "missing_ranks", "nonfinite_end",
 )  # fmt: skip
 GROUPS = ("config", "metrics", "work")
 """Groups of values with names of their own: settings, last levels of metrics, and totals of the units of work."""
@@ -70,8 +70,9 @@ def row_of(run: StoredRun, prices: Prices) -> RunRow:
     total, estimated = summary.total_joules, summary.modelled_joules
     energy = energy_of(total, summary.edge_joules, summary.metered)
     cost = cost_of(energy, prices)
-    metrics = dict((run.meta.get(TOTALS) or {}).get("metrics") or {})
-    chosen = headline([name for name in metrics if name != "loss"])
+    totals: Mapping[str, Any] = run.meta.get(TOTALS) or {}
+    metrics, broken = dict(totals.get("metrics") or {}), dict(totals.get(NONFINITE_ENDS) or {})
+    chosen = headline([name for name in {**metrics, **broken} if name != "loss"])
     started = str(run.meta.get("started_at", ""))
     hardware: Mapping[str, Any] = run.meta.get(HARDWARE) or {}
     work = read_work(run.meta, summary.steps, is_continued=RESUMED in run.meta)
@@ -99,6 +100,7 @@ def row_of(run: StoredRun, prices: Prices) -> RunRow:
             "processor": hardware.get("processor"),
             "incomplete": bool(summary.missing or ranks),
             "missing_ranks": ranks,
+            "nonfinite_end": broken.get(chosen.name),
         },
         groups={
             "config": dict(run.meta.get(CONFIG) or {}),
@@ -135,7 +137,7 @@ def _age(path: Path, started_at: str) -> float | None:
 def cells_of(row: RunRow) -> tuple[str, ...]:
     """Format the columns that people see: name to measured share, and the directory."""
     columns = row.columns
-    joules, share, level = columns["joules"], columns["measured_share"], columns["level"]
+    joules, share = columns["joules"], columns["measured_share"]
     return (
         _shortened(columns["name"] or ""),
         columns["status"],
@@ -143,10 +145,19 @@ def cells_of(row: RunRow) -> tuple[str, ...]:
         "" if columns["steps"] is None else f"{columns['steps']:,}",
         "" if joules is None else f"{format_joules(joules)}{_spread(columns)}",
         "" if columns["kwh"] is None else significant(columns["kwh"]),
-        "" if level is None else _shortened(f"{columns['metric']} {significant(level, 4)}"),
+        _level(columns),
         "" if share is None else _measured(share, columns),
         _one_line(display_path(columns["directory"])),
     )
+
+
+def _level(columns: dict[str, Any]) -> str:
+    """Return the last finite level, with a mark where later values are not finite."""
+    level, is_broken = columns["level"], bool(columns["nonfinite_end"])
+    if level is None:
+        return f"{_shortened(columns['metric'])} not finite" if is_broken else ""
+    known = _shortened(f"{columns['metric']} {significant(level, 4)}")
+    return f"{known}, then not finite" if is_broken else known
 
 
 def _measured(share: float, columns: dict[str, Any]) -> str:

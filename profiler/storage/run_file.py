@@ -26,6 +26,7 @@ from profiler.storage.schema import (
     LIBRARIES,
     MERGED,
     MISSING_RANKS,
+    NONFINITE_ENDS,
     OVERLAPPING_PHASES,
     PROCESS,
     RANKS,
@@ -233,6 +234,7 @@ _TOTALS = _Section(
         "edge_joules": _Number(0.0, _MOST_JOULES),
         "domain_joules": _Map(_JOULES),
         "metrics": _Map(_Number(-1e300, 1e300)),
+        NONFINITE_ENDS: _Map(_Whole(1)),
     }
 )
 _RANK = _Section(

@@ -70,6 +70,26 @@ def test_rows_have_totals_with_their_interval(root, capsys):
     assert row["config"] == {"lr": 0.1, "model": "mlp"}
 
 
+def test_level_before_values_that_are_not_finite_is_marked(root, capsys):
+    totals = json.loads((root / "20260101-base" / "run.json").read_text())["totals"]
+    totals["metrics"] = {"loss": 0.5}
+    ends = {"loss": 7}
+    write_run(
+        root / "broken-end", steps=20, meta={"name": "end", "totals": {**totals, "nonfinite_ends": ends}}
+    )
+    no_level = {**totals, "metrics": {}, "nonfinite_ends": ends}
+    write_run(root / "broken-all", steps=20, meta={"name": "all", "totals": no_level})
+    write_run(root / "whole", steps=20, meta={"name": "whole", "totals": totals})
+    assert main(["list"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
+    assert "loss not finite" in lines["all"]
+    assert [", then not finite" in lines[name] for name in ("end", "whole")] == [True, False]
+    assert {row["name"]: row["nonfinite_end"] for row in rows(capsys, "--where", "nonfinite_end>0")} == {
+        "end": 7,
+        "all": 7,
+    }
+
+
 def test_incomplete_totals_are_marked_with_the_number_of_missing_ranks(root, capsys):
     write_run(root / "job", steps=10, meta={"name": "job", "missing_ranks": 3})
     write_run(root / "other", steps=10, meta={"name": "other", "missing": ["gpu:0"]})

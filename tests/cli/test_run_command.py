@@ -250,7 +250,7 @@ def test_every_keyword_that_can_be_typed_is_a_flag(capsys):
     with pytest.raises(SystemExit):
         main(["run", "--help"])
     flags = set(re.findall(r"^  (--[a-z0-9-]+)", capsys.readouterr().out, re.MULTILINE))
-    needs_python = {"--sensors", "--on-budget", "--planned-learning-rate", "--log-to"}
+    needs_python = {"--sensors", "--on-budget", "--log-to"}
     assert flags.isdisjoint(needs_python)
     assert flags | needs_python == {
         "--" + field.name.replace("_", "-") for field in fields(ProfilerConfig) if field.init

@@ -18,7 +18,7 @@ from tests.support.small_training import scripted, train
 
 @pytest.fixture
 def recording(tmp_path):
-    return lambda name, **options: EnergyProfiler(run_dir=tmp_path / name, sensors=[scripted()], **options)
+    return lambda place, **options: EnergyProfiler(run_dir=tmp_path / place, sensors=[scripted()], **options)
 
 
 def resumed(path, earlier, step, joules=None):
@@ -82,6 +82,30 @@ def test_the_step_of_a_state_is_the_step_that_ended_last(recording):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("by", ["directory", "state", "state before the start"])
+def test_resumed_run_keeps_the_given_name(recording, tmp_path, by):
+    with recording("first", name="baseline") as first:
+        train(5)
+    options = {"resume": tmp_path / "first"} if by == "directory" else {}
+    second, named = recording("second", **options), recording("third", name="other", **options)
+    for prof in (second, named):
+        if by == "state before the start":
+            prof.load_state_dict(first.state_dict())
+        with prof:
+            if by == "state":
+                prof.load_state_dict(json.loads(json.dumps(first.state_dict())))
+            train(5)
+    assert [load_run(tmp_path / name).meta["name"] for name in ("second", "third")] == ["baseline", "other"]
+
+
+def test_name_of_a_directory_is_not_kept(recording, tmp_path):
+    with recording("first") as first:
+        train(5)
+    with recording("second", resume=first.run.path) as second:
+        train(5)
+    assert second.run.meta["name"] == "second"
+
+
 def test_the_joules_of_a_state_are_those_of_its_step(recording):
     """At 100 W the rows lag behind by up to a second of it."""
     seen = {}
