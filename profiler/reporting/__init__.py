@@ -160,8 +160,8 @@ def exit_block(
 ) -> str:
     """Render the text report of a run that has just ended: the same as its directory gives, without the waste.
 
-    It is computed from memory, unless metrics were logged, which only the directory holds, or earlier runs beside it
-    may show the gain of a planned anneal.
+    It is computed from memory, unless metrics were logged, which only the directory holds, earlier runs beside it may
+    show the gain of a planned anneal, or the report names a step, since the trace in memory is thinned.
     """
     if run := _with_metrics(summary.path):
         return render(report_of(run, prices=prices), ".txt").rstrip("\n")
@@ -186,7 +186,8 @@ def exit_block(
     except ForecastRefusedError as error:
         loss = refused_metric(LOSS, "min", error, has_points=bins.points > 0)
     else:
-        if run := _with_earlier_runs(summary.path, fit, rates):
+        run = _with_earlier_runs(summary.path, fit, rates) or _with_steps(summary.path, fit)
+        if run is not None:
             return render(report_of(run, prices=prices), ".txt").rstrip("\n")
         loss = fitted_metric(LOSS, "min", outlook_of(fit, targets, rates.notes(), trace=rates))
     return render(build(summary, [loss], prices=prices), ".txt").rstrip("\n")
@@ -199,6 +200,11 @@ def _with_earlier_runs(path: str, fit: "CurveFit", rates: "RateTrace") -> "Store
     if not path or not needs_gain(fit, rates) or not has_neighbours(Path(path)):
         return None
     return _stored(path)
+
+
+def _with_steps(path: str, fit: "CurveFit") -> "StoredRun | None":
+    """Open a run directory if the state of the curve names steps; None elsewhere, and where it cannot be read."""
+    return _stored(path) if path and "step" in fit.state_reason else None
 
 
 def _with_metrics(path: str) -> "StoredRun | None":

@@ -260,7 +260,9 @@ def _weighed_advice(outlook: "Outlook", action: Action, metric: str, spent: floa
         return f"Go on: {text.planned_end(outlook.planned_end, metric)}."
     if row is None:
         return ""
-    return text.weighed_advice(row, metric, spent, stop=action is Action.STOP, within=_WITHIN)
+    return text.weighed_advice(
+        row, metric, spent, stop=action is Action.STOP, within=_WITHIN, goal=outlook.goal
+    )
 
 
 def _measuring(report: "Report") -> str:

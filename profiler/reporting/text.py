@@ -221,7 +221,8 @@ def price(verdict: Verdict, more: Interval | None, unit: Format, spent: float = 
         return unit(more.median, digits), "" if is_open else ends(more, unit)
     # Beyond the horizon no point is known, and an open interval repeats its lower end.
     low = unit(more.low, digits)
-    low = "0" if is_open or low.startswith("<") else low
+    if is_open or low.startswith("<"):
+        return UNKNOWN, "" if math.isinf(more.high) else ends(more, unit)
     return f"over {low}", "" if math.isinf(more.high) else ends(more, unit)
 
 
@@ -293,7 +294,7 @@ _SENTENCES = {
     Verdict.REACHED: "Reached after {joules}.",
     Verdict.REACHABLE: "Within reach; the probability that it is out of reach is {never}.",
     Verdict.BEYOND_HORIZON: (
-        f"Needs more than {HORIZON_LIMIT:g} times the energy spent. "
+        f"Probably needs more than {HORIZON_LIMIT:g} times the energy spent. "
         "The probability that it is out of reach is {never}."
     ),
     Verdict.UNDETERMINED: "Undetermined: the probability that it is out of reach is {never}.",
@@ -390,11 +391,12 @@ def live_price(
     )
     more = Interval(low=low, median=median, high=high)
     value, interval = price(forecast.verdict, more, joules, spent)
+    has_doubt = forecast.p_unreachable and not math.isnan(forecast.p_unreachable)
+    doubt = f", {OUT_OF_REACH} {chance(forecast.p_unreachable)}" if has_doubt else ""
     if value == UNKNOWN:
-        return f"cost of {name} {UNKNOWN}{how_old}"
+        return f"cost of {name} {UNKNOWN}{doubt}{how_old}"
     if forecast.verdict is Verdict.REACHABLE:
         return f"{name} needs {value} more ({interval or _open_chance(forecast, more)}){how_old}"
-    doubt = f", {OUT_OF_REACH} {chance(forecast.p_unreachable)}" if forecast.p_unreachable else ""
     return f"{name} needs {value} more{doubt}{how_old}"
 
 
@@ -802,10 +804,15 @@ def _next(outlook: "Outlook", spent: float) -> list[str]:
     if not clauses:
         return []
     sentence = "; ".join(
-        f"the next {listed(names)} {_plural(clause) if len(names) > 1 else clause}"
+        f"{_steps_ahead(names, outlook.goal)} {_plural(clause) if len(names) > 1 else clause}"
         for clause, names in clauses.items()
     )
     return [f"{sentence[0].upper()}{sentence[1:]}."]
+
+
+def _steps_ahead(names: Sequence[str], goal: str) -> str:
+    # A share of an accuracy is not a share of its error.
+    return f"the next {listed(names)}" if goal == "min" else f"{listed(names)} less error"
 
 
 _PLURALS = {"is": "are", "was": "were", "has": "have", "needs": "need"}
@@ -842,7 +849,9 @@ def share_of(more: float, spent: float) -> str:
     return f"{significant(ratio, 2)} times this run's energy"
 
 
-def weighed_advice(row: "Target", metric: str, spent: float, *, stop: bool, within: float) -> str:
+def weighed_advice(
+    row: "Target", metric: str, spent: float, *, stop: bool, within: float, goal: str = "min"
+) -> str:
     """Return the advice that follows from the price of a target.
 
     Args:
@@ -851,25 +860,32 @@ def weighed_advice(row: "Target", metric: str, spent: float, *, stop: bool, with
         spent: Joules of the run so far.
         stop: True if the price is too high.
         within: Multiple of the present energy at which the target's chance is given where its price is unknown.
+        goal: Direction of the metric, ``min`` or ``max``.
     """
-    goal = (
-        f"{metric} {level(row.loss)}" if row.change is None else f"a {100 * row.change:g} % better {metric}"
-    )
+    aim = _aim(row, metric, goal)
     if row.more is None:
-        return f"Stop: {goal} is {OUT_OF_REACH}." if stop else f"Go on towards {goal}."
+        return f"Stop: {aim} is {OUT_OF_REACH}." if stop else f"Go on towards {aim}."
     known = row.forecast.verdict is Verdict.REACHABLE
     chance = _likely(row.forecast, within)
     if excludes_nothing(row.more, spent):
-        return f"Stop: {goal} is only {chance}." if stop else f"Go on: {goal} is {chance}."
+        return f"Stop: {aim} is only {chance}." if stop else f"Go on: {aim} is {chance}."
     if not (known or stop):
-        return f"Go on if {goal} is worth it, which is {chance}."
+        return f"Go on if {aim} is worth it, which is {chance}."
     amount = price(row.forecast.verdict, row.more, joules, spent)[0]
     times = share_of(row.more.median if known else row.more.low, spent)
     if stop:
-        return f"Stop, unless {goal} is worth {amount} ({times})."
+        return f"Stop, unless {aim} is worth {amount} ({times})."
     if row.more.median <= spent:
-        return f"Go on: {goal} needs about {amount} ({times})."
-    return f"Go on if {goal} is worth {amount} ({times})."
+        return f"Go on: {aim} needs about {amount} ({times})."
+    return f"Go on if {aim} is worth {amount} ({times})."
+
+
+def _aim(row: "Target", metric: str, goal: str) -> str:
+    if row.change is None:
+        return f"{metric} {level(row.loss)}"
+    if goal == "min":
+        return f"a {100 * row.change:g} % better {metric}"
+    return f"{metric} {level(row.loss)} ({change(row, goal)})"
 
 
 def planned_end(end: "PlannedEnd", metric: str) -> str:

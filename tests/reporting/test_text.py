@@ -60,7 +60,7 @@ PRICES_OF_TARGETS = [
     (Verdict.REACHABLE, (1e3, 2e3, math.inf), ("2.0 kJ", "at least 1.0 kJ")),
     (Verdict.BEYOND_HORIZON, (1e5, 2e6, math.inf), ("over 100 kJ", "")),
     (Verdict.REACHABLE, (0.0, 2e3, math.inf), ("2.0 kJ", "")),
-    (Verdict.BEYOND_HORIZON, (0.0, 2e5, math.inf), ("over 0", "")),
+    (Verdict.BEYOND_HORIZON, (0.0, 2e5, math.inf), ("unknown", "")),
     (Verdict.UNDETERMINED, (50.0, math.nan, math.inf), ("unknown", "")),
     (Verdict.UNDETERMINED, (math.inf, math.inf, math.inf), ("out of reach", "")),
 ]
@@ -147,3 +147,22 @@ def test_a_run_that_has_just_started_does_not_blame_the_sensors():
     report = make(summary=summary(status=Status.RUNNING, window_seconds=0.0))
     shown = text.cost_sentence(replace(report, energy=None))
     assert shown == "The energy is unknown: nothing is recorded yet."
+
+
+@pytest.mark.parametrize(
+    ("goal", "aim", "ahead"),
+    [
+        ("min", "a 5 % better loss", "the next 1 % and 5 % are 40 % likely"),
+        ("max", "loss 1.758 (5 % less error)", "1 % and 5 % less error are 40 % likely"),
+    ],
+)
+def test_a_share_of_the_error_of_a_rising_metric_is_not_a_share_of_the_metric(goal, aim, ahead):
+    rows = [
+        target(loss, change, Verdict.BEYOND_HORIZON, (485e3, 9e6, math.inf), 0.3)
+        for loss, change in ((1.832, 0.01), (1.758, 0.05))
+    ]
+    rows = [replace(row, forecast=replace(row.forecast, reach=((1.0, 0.4), (10.0, 0.4)))) for row in rows]
+    advice = text.weighed_advice(rows[1], "loss", 485e3, stop=False, within=4.0, goal=goal)
+    assert advice == f"Go on: {aim} is 40 % likely within 4 times the energy so far."
+    worth = text.worth_sentences(outlook(goal=goal, targets=tuple(rows), backtest=()), 485e3)
+    assert worth[-1].lower().startswith(ahead)
