@@ -420,6 +420,7 @@ class Summary:
         parameters: Number of trained parameters; None if unknown.
         alternating_steps: Number of steps in which several optimizers had losses of their own.
         unrecorded_processes: Number of child processes that trained and whose steps are in no row.
+        trainings: Number of trainings in the process, such as the folds of a cross-validation.
     """
 
     path: str
@@ -446,6 +447,7 @@ class Summary:
     parameters: int | None = None
     alternating_steps: int = 0
     unrecorded_processes: int = 0
+    trainings: int = 1
 
     @property
     def is_incomplete(self) -> bool:

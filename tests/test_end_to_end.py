@@ -88,6 +88,15 @@ def test_the_block_of_a_falling_learning_rate_is_the_report_of_the_directory(tmp
     assert len(block.splitlines()) <= 25
 
 
+def test_the_block_of_a_diverged_run_names_the_steps_of_the_report(tmp_path, capsys):
+    with EnergyProfiler(name="diverged", run_dir=tmp_path / "run", sensors=[meters()]) as prof:
+        train(600, lambda done: 0.002 if done < 0.7 else 100.0)
+    block = "== " + capsys.readouterr().err.partition("\n== ")[2]
+    assert block == render(report_of(prof.run), ".txt")
+    first = next(row["step"] for row in rows_of(prof.run.path / "steps.csv") if row["nonfinite_count"] != "0")
+    assert f"not finite from step {first} " in " ".join(block.split())
+
+
 def rows_of(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))

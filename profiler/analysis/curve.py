@@ -68,10 +68,23 @@ def metric_points(
         known = ", ".join(["loss", *sorted(run.metrics["name"].unique())])
         raise UsageError(f"this run has no metric {metric!r}; it has: {known}.")
     if len(steps) < len(run.steps):
-        # Logged metrics carry no training, so those logged between its first and last step belong to it.
-        first, last = steps["cumulative_joules"].min(), steps["cumulative_joules"].max()
-        chosen = chosen[chosen["cumulative_joules"].between(first, last)]
+        chosen = chosen.iloc[_within(chosen["cumulative_joules"], steps, run.steps)]
     return chosen["cumulative_joules"], chosen["value"], chosen["value"] * 0.0 + 1.0
+
+
+def _within(joules: "Column", steps: "pd.DataFrame", every: "pd.DataFrame") -> "list[int]":
+    """Return the positions of the values that belong to a training; logged metrics carry no training themselves.
+
+    The first value after its last step is its final evaluation. A second one may be the next training's first.
+    """
+    first, last = steps["cumulative_joules"].min(), steps["cumulative_joules"].max()
+    later = every["cumulative_joules"][every["cumulative_joules"] > last]
+    is_inside = joules.between(first, last).to_numpy()
+    is_after = (joules > last).to_numpy()
+    if len(later):
+        is_after = is_after & (joules < later.min()).to_numpy()
+        is_after = is_after & (is_after.cumsum() == 1)
+    return (is_inside | is_after).nonzero()[0].tolist()
 
 
 def last_value(run: "StoredRun", metric: str = "loss") -> float | None:

@@ -38,7 +38,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
 }
-_HEADS = ("name", "status", "age", "steps", "energy", "kWh", "level", "measured", "directory")
+_HEADS = ("name", "status", "age", "steps", "energy", "electricity", "level", "measured", "directory")
 _RIGHT = {2, 3, 4, 5, 7}
 
 

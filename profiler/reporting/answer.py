@@ -49,6 +49,7 @@ def answer_of(report: "Report") -> Answer:
         tone=_tone(report),
         status=_status(report),
         cost=text.cost_sentence(report),
+        scope=text.scope(summary.trainings),
         worth=tuple(worth),
         waste=tuple(
             text.waste(one)

@@ -26,6 +26,7 @@ def _lines(report: "Report") -> Iterator[str]:
     yield from (f"# {_plain(report.summary.name or 'unnamed run')}", "", f"**{_plain(answer.status)}**", "")
     for label, sentence in (
         ("Cost", answer.cost),
+        ("Scope", answer.scope),
         ("Worth", " ".join(answer.worth)),
         ("Waste", " ".join(answer.waste)),
         ("Advice", text.advice(answer)),

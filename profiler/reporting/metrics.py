@@ -7,10 +7,12 @@ from profiler.analysis.curve import last_value, metric_points
 from profiler.analysis.earlier_runs import EarlierRuns
 from profiler.budget import Budget
 from profiler.errors import ForecastRefusedError
+from profiler.forecasting.curve import MIN_POINTS
 from profiler.records import CurveState
 from profiler.reporting.forecast_section import outlook_of
-from profiler.reporting.metric_choice import LOSS, best_of, goal_of, headline
+from profiler.reporting.metric_choice import LOSS, Headline, best_of, goal_of, headline
 from profiler.reporting.records import MetricReport, Outlook
+from profiler.reporting.text import counted, one_line
 
 if TYPE_CHECKING:
     from profiler.forecasting import CurveFit
@@ -84,6 +86,8 @@ def metrics_of(
     """
     names = [str(name) for name in run.metrics["name"].unique() if name != LOSS]
     chosen = headline(names, metric, goal)
+    if metric is None and chosen.name != LOSS:
+        chosen = _with_points(run, chosen)
     ordered = dict.fromkeys((chosen.name, LOSS, *names))
     earlier_runs = EarlierRuns(run, trace)
     found: Found = []
@@ -94,6 +98,15 @@ def metrics_of(
         direction = chosen.goal if name == chosen.name else "min" if name == LOSS else goal_of(name)
         found.append(_metric(earlier_runs, name, direction, asked, is_fitted=number < MOST_FITTED))
     return found, chosen.note
+
+
+def _with_points(run: "StoredRun", chosen: Headline) -> Headline:
+    """Return the loss instead of a metric that was logged too rarely for a forecast, such as once at the end."""
+    points, losses = (metric_points(run, name)[1].count() for name in (chosen.name, LOSS))
+    if points >= MIN_POINTS or points >= losses:
+        return chosen
+    note = f"{one_line(chosen.name)} has {counted(points, 'value')}, too few for a forecast, so the loss is at the top."
+    return Headline(name=LOSS, goal="min", note=note)
 
 
 def _metric(

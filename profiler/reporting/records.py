@@ -308,6 +308,7 @@ class Answer:
         tone: Colour of the status.
         status: The three of them in words.
         cost: Cost of the run.
+        scope: The part of the run that the curve and the advice are about; empty where it is the whole run.
         worth: What the past energy bought, and the price of further progress.
         waste: Energy that bought nothing, by cause, the largest first; without the causes that ``worth`` states.
         action: The advised action; None without one.
@@ -322,6 +323,7 @@ class Answer:
     tone: Tone
     status: str
     cost: str
+    scope: str
     worth: tuple[str, ...]
     waste: tuple[str, ...]
     action: Action | None

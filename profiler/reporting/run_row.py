@@ -10,13 +10,14 @@ from typing import Any
 
 from profiler._compat import display_path, printable
 from profiler.emissions import Prices
+from profiler.records import Interval
 from profiler.reporting import text
 from profiler.reporting.metric_choice import headline
 from profiler.reporting.model import cost_of, energy_of
 from profiler.storage.quick_summary import quick_summary_of
 from profiler.storage.reader import StoredRun
 from profiler.storage.schema import CONFIG, HARDWARE, MISSING_RANKS, NONFINITE_ENDS, RESUMED, TOTALS
-from profiler.units import format_joules, format_seconds, significant
+from profiler.units import significant
 from profiler.work import PARAMETERS, read_work
 from profiler.work import SECTION as WORK
 
@@ -138,13 +139,14 @@ def cells_of(row: RunRow) -> tuple[str, ...]:
     """Format the columns that people see: name to measured share, and the directory."""
     columns = row.columns
     joules, share = columns["joules"], columns["measured_share"]
+    digits = _digits(columns)
     return (
         _shortened(columns["name"] or ""),
         columns["status"],
-        "" if columns["age_seconds"] is None else format_seconds(columns["age_seconds"]),
+        "" if columns["age_seconds"] is None else text.age(columns["age_seconds"]),
         "" if columns["steps"] is None else f"{columns['steps']:,}",
-        "" if joules is None else f"{format_joules(joules)}{_spread(columns)}",
-        "" if columns["kwh"] is None else significant(columns["kwh"]),
+        "" if joules is None else f"{text.joules(joules, digits)}{_spread(columns)}",
+        "" if columns["kwh"] is None else text.kwh(columns["kwh"], digits),
         _level(columns),
         "" if share is None else _measured(share, columns),
         _one_line(display_path(columns["directory"])),
@@ -163,6 +165,11 @@ def _level(columns: dict[str, Any]) -> str:
 def _measured(share: float, columns: dict[str, Any]) -> str:
     mark = f", {text.incompleteness(columns['missing_ranks'])}" if columns["incomplete"] else ""
     return f"{text.percent(share)}{mark}"
+
+
+def _digits(columns: dict[str, Any]) -> int:
+    low, median, high = (columns[name] for name in ("joules_low", "joules", "joules_high"))
+    return 3 if median is None else text.digits_of(Interval(low=low, median=median, high=high))
 
 
 def _spread(columns: dict[str, Any]) -> str:

@@ -62,6 +62,8 @@ def body(report: "Report") -> Iterator[str]:
     yield from _labelled("where", _where(report.summary))
     for number, sentence in enumerate(text.work(report)):
         yield from _labelled("" if number else "work", sentence)
+    if answer.scope:
+        yield from _labelled("scope", answer.scope)
     table = list(_targets(outlook, report.summary.total_joules or 0.0)) if outlook is not None else []
     # The table of targets holds the prices that follow the first sentence.
     worth = answer.worth[:1] if table and len(answer.worth) > 1 else answer.worth

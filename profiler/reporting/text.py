@@ -707,7 +707,7 @@ def waste(one: "WasteLine") -> str:
 
 def sentences(answer: "Answer") -> list[str]:
     """Return cost, worth, waste, advice and how to measure more, as sentences."""
-    known = (answer.cost, *answer.worth, *answer.waste, advice(answer), answer.measuring)
+    known = (answer.cost, answer.scope, *answer.worth, *answer.waste, advice(answer), answer.measuring)
     return [sentence for sentence in known if sentence]
 
 
@@ -738,6 +738,16 @@ def cost_sentence(report: "Report") -> str:
     return (
         f"{joules(report.energy.median, digits)} ({', '.join(amounts)}) in {length}; "
         f"{origin}, {within(report.energy).replace('± ', '±')}."
+    )
+
+
+def scope(trainings: int) -> str:
+    """Return a sentence on the training that the curve is about; empty where there is one only."""
+    if trainings <= 1:
+        return ""
+    return (
+        f"The cost is that of {trainings:,} trainings in one process; the curve and the advice are those of the last. "
+        "run.fits() gives the curve of each."
     )
 
 

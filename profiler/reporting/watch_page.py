@@ -76,7 +76,12 @@ def snapshot(view: "View") -> dict[str, Any]:
     report, summary = view.report, view.report.summary
     outlook, spent = report.outlook, summary.total_joules or 0.0
     answer = answer_of(report)
-    rows = [("Cost", answer.cost), ("Worth", " ".join(answer.worth)), ("Advice", text.advice(answer))]
+    rows = [
+        ("Cost", answer.cost),
+        ("Scope", answer.scope),
+        ("Worth", " ".join(answer.worth)),
+        ("Advice", text.advice(answer)),
+    ]
     return {
         "name": text.one_line(summary.name) or "unnamed run",
         "status": summary.status.value,

@@ -1,6 +1,6 @@
 """Totals of a run, accumulated from its rows."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _TIMES = ("start_seconds", "end_seconds")
 _JOULES = ("total_joules", "modelled_joules")
+_TRAINING = "training"
 _MOST_INT64 = 9e18
 
 
@@ -49,6 +50,7 @@ class Totals:
     training_microjoules: int = 0
     training_ns: int = 0
     window_ns: int = 0
+    trainings: set[int] = field(default_factory=set)
 
     def add_steps(self, rows: "Columns") -> None:
         """Add rows of steps without spans between them."""
@@ -60,6 +62,7 @@ class Totals:
             microjoules=0 if None in joules else sum(joules),
             modelled=0 if None in modelled else sum(modelled),
         )  # fmt: skip
+        self.trainings.update(index for index in set(rows[_TRAINING]) if index is not None)
 
     def add_span(self, row: "SpanRow") -> None:
         """Add a span."""
@@ -99,6 +102,8 @@ class Totals:
         found._add_span_rows(_chosen(pieces, within))
         found._add_step_rows(_chosen(rows, slice(1, None)))
         found._add_span_rows(_chosen(pieces, ~before & ~within))
+        if _TRAINING in steps:
+            found.trainings.update(steps[_TRAINING].dropna().unique().astype(int).tolist())
         return found
 
     def _add_step_rows(self, rows: "_Arrays") -> None:
@@ -147,7 +152,7 @@ class Totals:
             f"{name}_seconds": getattr(self, f"{name}_ns") / NANOSECONDS_PER_SECOND
             for name in ("window", "step", "training")
         }
-        return {"steps": self.steps, **joules, **seconds}
+        return {"steps": self.steps, **joules, **seconds, "trainings": max(len(self.trainings), 1)}
 
 
 def whole_microjoules(*columns: "pd.Series[float]") -> int:

@@ -76,3 +76,18 @@ def test_the_last_value_of_a_metric_may_be_no_number(tmp_path, value):
     assert not math.isfinite(curve.last_value(run, "val_loss"))
     assert not math.isfinite(Watch(path).poll().loss)
     assert [math.isfinite(one.last) for one in report_of(run).metrics] == [False, False]
+
+
+@pytest.mark.parametrize(("training", "values"), [(0, [0.5, 0.7]), (1, [0.6, 0.8, 0.9])])
+def test_an_evaluation_after_the_last_step_belongs_to_the_training(tmp_path, training, values):
+    logged = [(200, 0.5), (300, 0.7), (300, 0.1), (350, 0.6), (400, 0.8), (400, 0.9)]
+    run = load_run(write_run(tmp_path / "run", metrics=[(step, "val_acc", value) for step, value in logged]))
+    add_trainings(run)
+    # They are logged after the end of the step.
+    run.metrics["cumulative_joules"] += 1.0
+    assert curve.metric_points(run, "val_acc", training)[1].tolist() == values
+
+
+def test_trainings_of_a_process_are_counted(run):
+    add_trainings(run)
+    assert run.summary().trainings == 2

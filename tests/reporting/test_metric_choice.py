@@ -2,8 +2,11 @@
 
 import pytest
 
+from profiler import load_run
 from profiler.errors import UsageError
+from profiler.reporting import report_of
 from profiler.reporting.metric_choice import best_of, goal_of, headline
+from tests.support.runs import write_run
 
 GOALS = {
     "loss": "min", "val/loss": "min", "validError": "min", "perplexity": "min", "eval_wer": "min",
@@ -51,3 +54,12 @@ def test_the_user_decides_metric_and_goal():
         headline(("val_loss",), "acc")
     with pytest.raises(UsageError, match="'min' or 'max'"):
         headline((), goal="up")
+
+
+@pytest.mark.parametrize(("values", "name"), [(1, "loss"), (5, "loss"), (6, "val_loss")])
+def test_a_metric_with_too_few_values_for_a_forecast_is_not_at_the_top(tmp_path, values, name):
+    metrics = [(40 * (k + 1), "val_loss", 2.0 - 0.1 * k) for k in range(values)]
+    report = report_of(load_run(write_run(tmp_path / "run", metrics=metrics)))
+    assert report.metric == name
+    assert ("too few for a forecast" in report.note) == (name == "loss")
+    assert report_of(load_run(tmp_path / "run"), metric="val_loss").metric == "val_loss"

@@ -333,3 +333,9 @@ def test_an_anneal_of_a_constant_loss_has_an_interval(tmp_path):
     assert [one.loss.median for one in anneals] == pytest.approx([1.0] * len(anneals))
     assert all(one.loss.low <= one.loss.median <= one.loss.high for one in anneals)
     assert {one.name for one in anneals} >= {"now", "held"}
+
+
+def test_the_scope_of_several_trainings_is_named(report):
+    several = find(lines_of(report(summary=summary(trainings=4))), "scope")
+    assert several.startswith("The cost is that of 4 trainings in one process")
+    assert not any(line.startswith("scope") for line in lines_of(report()))
