@@ -84,7 +84,7 @@ def _within(joules: "Column", steps: "pd.DataFrame", every: "pd.DataFrame") -> "
     if len(later):
         is_after = is_after & (joules < later.min()).to_numpy()
         is_after = is_after & (is_after.cumsum() == 1)
-    return (is_inside | is_after).nonzero()[0].tolist()
+    return [position for position, is_part in enumerate(is_inside | is_after) if is_part]
 
 
 def last_value(run: "StoredRun", metric: str = "loss") -> float | None:
