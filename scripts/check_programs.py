@@ -184,7 +184,7 @@ PROGRAMS = (
     Program(
         repository=EXAMPLES, script="mnist_forward_forward/main.py",
         arguments="--epochs 30 --train_size 200 --test_size 50 --no_accel",
-        note="one layer after the other: the updates at the change meet in one step",
+        note="one layer after the other",
     ),
     Program(
         repository="karpathy/nanoGPT", script="train.py", folder="",

@@ -291,7 +291,9 @@ class Pipeline:
 
 
 def _opens_step(event: StepEvent | RepeatedUpdate) -> bool:
-    return not isinstance(event, StepEvent) or (event.kind == Kind.OPEN and event.skipped is None)
+    return not isinstance(event, StepEvent) or (
+        event.kind in (Kind.OPEN, Kind.SPLIT) and event.skipped is None
+    )
 
 
 def _ended_ns(event: StepEvent | RepeatedUpdate) -> int:

@@ -28,6 +28,8 @@ _JOIN = int(Kind.JOIN)
 _EVALUATE = int(Kind.EVALUATE)
 _TRAIN = int(Kind.TRAIN)
 _TURN = int(Kind.TURN)
+_FOLLOW = int(Kind.FOLLOW)
+_SPLIT = int(Kind.SPLIT)
 _LEARNING_STEPS = 3
 """Steps after which the number of updates per step counts as known."""
 
@@ -35,7 +37,8 @@ _LEARNING_STEPS = 3
 class Step:
     """One training step. Times in monotonic nanoseconds; ``loss`` is None when it was not seen.
 
-    ``turns`` is the number of its optimizers that had losses of their own, as in a GAN.
+    ``turns`` is the number of its optimizers that had losses of their own, as in a GAN; ``is_amended`` is True if the
+    user passed its loss to ``prof.step``.
 
     Where the device runs behind the host, all are times of the device except ``host_end_ns``, the host's own end.
     """
@@ -49,6 +52,7 @@ class Step:
         "first_backward_ns",
         "host_end_ns",
         "inner_forward_ns",
+        "is_amended",
         "learning_rate",
         "loss",
         "optimizer_ns",
@@ -65,6 +69,7 @@ class Step:
         self.first_backward_ns = first_ns + lag_ns if first_ns else 0
         self.ready_ns = ready_ns + lag_ns if ready_ns else 0
         self.events = self.turns = 1
+        self.is_amended = False
 
     @classmethod
     def repeated(cls, update: RepeatedUpdate) -> "Step":
@@ -76,30 +81,39 @@ class Step:
         step.first_backward_ns = first_ns
         step.backward_ns, step.optimizer_ns = last_ns - first_ns - paused_ns, end_ns - last_ns
         step.events = step.turns = 1
+        step.is_amended = False
         return step
 
     def join(self, event: StepEvent, lag_ns: int = 0) -> None:
         """Add another update to this step."""
-        before, self.host_end_ns = self.host_end_ns, max(self.host_end_ns, event.end_ns)
-        self.end_ns = max(self.end_ns, event.end_ns + lag_ns)
-        if event.loss is not None:
-            self.loss = event.loss + (self.loss or 0.0)
-        self.backwards += event.backwards
-        self.turns += event.backwards > 0 or event.kind == _TURN
+        self.add(Step(event, lag_ns))
+        self.turns += event.kind == _TURN
+
+    def add(self, other: "Step") -> None:
+        """Add later updates to this step."""
+        before_ns = self.end_ns
+        self.host_end_ns = max(self.host_end_ns, other.host_end_ns)
+        self.end_ns = max(before_ns, other.end_ns)
+        if other.is_amended:
+            self.loss = other.loss
+        elif other.loss is not None:
+            self.loss = other.loss + (self.loss or 0.0)
+        self.backwards += other.backwards
+        self.turns += other.turns if other.backwards else other.turns - 1
         if not self.first_backward_ns:
-            self.first_backward_ns = event.first_backward_ns + lag_ns if event.first_backward_ns else 0
-            self.ready_ns = event.ready_ns + lag_ns if event.ready_ns else 0
-        elif event.first_backward_ns:
-            self.inner_forward_ns += max(event.first_backward_ns - max(before, event.ready_ns), 0)
-        self.inner_forward_ns += event.inner_forward_ns
-        self.data_ns += event.data_ns
-        self.backward_ns += event.backward_ns
-        self.optimizer_ns += event.optimizer_ns
-        self.events += 1
+            self.first_backward_ns, self.ready_ns = other.first_backward_ns, other.ready_ns
+        elif other.first_backward_ns:
+            self.inner_forward_ns += max(other.first_backward_ns - max(before_ns, other.ready_ns), 0)
+        self.inner_forward_ns += other.inner_forward_ns
+        self.data_ns += other.data_ns
+        self.backward_ns += other.backward_ns
+        self.optimizer_ns += other.optimizer_ns
+        self.events += other.events
 
     def amend(self, loss: float | None) -> None:
         """Replace the loss by the one that the user passed to ``prof.step``."""
-        self.loss = loss if loss is not None else self.loss
+        if loss is not None:
+            self.loss, self.is_amended = loss, True
         self.events += 1
 
     def seconds_of(self, start_ns: int) -> tuple[int, int]:
@@ -137,9 +151,11 @@ class StepAssembler:
         self._hooks = hooks
         self._start_ns = start_ns
         self._open: Step | None = None
+        self._follower: Step | None = None  # updates of the open step, or a step of their own (Kind.FOLLOW)
         self._largest = 0
         self._closed = 0
         self._closed_early = False
+        self._began_as_follower = False  # of a step that was closed early
         self._lag_ns = 0
         self.evaluations: deque[tuple[int, bool]] = deque()
         self.lost_losses = 0
@@ -154,7 +170,8 @@ class StepAssembler:
     @property
     def open_end_ns(self) -> int | None:
         """Time at which the host ended the last update of the open step; None while no step is open."""
-        return self._open.host_end_ns if self._open is not None else None
+        last = self._follower or self._open
+        return None if last is None else last.host_end_ns
 
     def finished_steps(self, now_ns: int, *, final: bool = False) -> list[Step]:
         """Remove and return the finished steps, in order; with ``final``, the open one too."""
@@ -174,7 +191,7 @@ class StepAssembler:
                     events.popleft()
                     self._close(done)
                     self._open = Step.repeated(event)
-                    self._closed_early = False
+                    self._closed_early = self._began_as_follower = False
                     continue
                 event = expand(event)
             # Unpacking the tuple once takes less time than reading four of its attributes.
@@ -187,12 +204,14 @@ class StepAssembler:
                 event, skipped = resolved, resolved.skipped
             events.popleft()
             if end_ns < self._start_ns or skipped:
+                if kind == _SPLIT:
+                    self._split(done, training)
                 continue
             # The usual event is handled here, because a call per step costs time; _accept has the others.
             if kind == _OPEN and not self._lag_ns and (step is None or step.training == training):
                 self._close(done)
                 self._open = Step(event)
-                self._closed_early = False
+                self._closed_early = self._began_as_follower = False
             else:
                 self._accept(event, done, now_ns - end_ns if final else self._lag_ns)
         if self._open is not None and (final or self._looks_complete(now_ns)):
@@ -210,11 +229,15 @@ class StepAssembler:
             )
 
     def _looks_complete(self, now_ns: int) -> bool:
-        step = self._open
+        step, follower = self._open, self._follower
         # A step is complete for certain only when the next one opens. One with as many events as any before is closed
         # early, so that a pause after it, such as a validation, does not delay its row.
-        known = self._closed >= _LEARNING_STEPS and step is not None and step.events >= self._largest
-        return known and step is not None and now_ns - step.end_ns > _SETTLED_NS
+        if step is None or self._closed < _LEARNING_STEPS:
+            return False
+        if follower is None:
+            return step.events >= self._largest and now_ns - step.end_ns > _SETTLED_NS
+        is_usual = step.events + follower.events == self._largest
+        return is_usual and now_ns - follower.end_ns > _SETTLED_NS
 
     def _resolve(self, event: StepEvent, *, give_up: bool) -> StepEvent | None:
         """Return the event with the values that were on their way from a device; None while some are missing."""
@@ -250,19 +273,49 @@ class StepAssembler:
         lag_ns = max(min(self._lag_ns, most_ns), 0) if self._lag_ns else 0
         if event.kind in (_EVALUATE, _TRAIN):
             self.evaluations.append((event.end_ns, event.kind == _EVALUATE))
-        elif event.kind == _OPEN or (self._open is None and not self._closed_early):
-            if self._open is not None and self._open.training != event.training:
+        elif event.kind in (_OPEN, _SPLIT):
+            if event.kind == _SPLIT:
+                self._split(done, event.training)
+            elif self._open is not None and self._open.training != event.training:
+                self._merge_follower()
                 self._open.turns = 1  # the optimizer that joined it was not a partner but the next training's
+            self._open_step(event, lag_ns, done)
+        elif self._open is None:
+            # A follower that comes after its step was closed early cannot join it any more.
+            if not self._closed_early or event.kind == _FOLLOW:
+                self._open_step(event, lag_ns, done)
+        elif event.kind == _FOLLOW and self._follower is None:
+            self._follower = Step(event, lag_ns)
+        elif event.kind in (_JOIN, _TURN, _FOLLOW):
+            (self._follower or self._open).join(event, lag_ns)
+        else:
+            (self._follower or self._open).amend(event.loss)
+
+    def _open_step(self, event: StepEvent, lag_ns: int, done: list[Step]) -> None:
+        self._close(done)
+        self._open = Step(event, lag_ns)
+        self._closed_early = False
+        self._began_as_follower = event.kind == _FOLLOW
+
+    def _split(self, done: list[Step], training: int) -> None:
+        """Make the followers of the open step a step of their own, of the training of the update after them."""
+        follower, self._follower = self._follower, None
+        if follower is not None:
             self._close(done)
-            self._open = Step(event, lag_ns)
-            self._closed_early = False
-        elif self._open is not None and event.kind in (_JOIN, _TURN):
-            self._open.join(event, lag_ns)
-        elif self._open is not None:
-            self._open.amend(event.loss)
+            follower.training = training
+            self._open = follower
+        elif self._open is not None and self._began_as_follower:
+            self._open.training = training
+
+    def _merge_follower(self) -> None:
+        follower, self._follower = self._follower, None
+        if follower is not None and self._open is not None:
+            self._open.add(follower)
 
     def _close(self, done: list[Step]) -> None:
         if self._open is not None:
+            if self._follower is not None:
+                self._merge_follower()
             step, self._open = self._open, None
             done.append(step)
             self._largest = max(self._largest, step.events)

@@ -20,6 +20,10 @@ class Kind(IntEnum):
     """No update: the evaluation ends."""
     TURN = 5
     """Update that belongs to the open step and has a loss of its own, whose backward pass precedes the first update."""
+    FOLLOW = 6
+    """Update of another optimizer after backward passes of its own: part of the open step, unless SPLIT follows."""
+    SPLIT = 7
+    """First update of a new step. The updates since the first FOLLOW of the open step are a step of their own."""
 
 
 class PendingScalar(int):

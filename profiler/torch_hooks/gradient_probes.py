@@ -31,6 +31,14 @@ class GradientProbes:
         """Use the leaves of a loss as probes until an optimizer is known."""
         self._selected = tuple(weakref.ref(leaf) for leaf in leaves)
 
+    def watch_reached(self, leaves: Sequence[Any]) -> bool:
+        """Use the leaves of a loss as probes if it reaches none of the present ones, and return whether it does not."""
+        present = self.selected()
+        is_other = bool(present) and not any(leaf is probe for leaf in leaves for probe in present)
+        if is_other:
+            self.watch_leaves(leaves)
+        return is_other
+
     def selected(self) -> list[Any]:
         """Return the selected probe parameters that still exist."""
         return [probe for reference in self._selected if (probe := reference()) is not None]

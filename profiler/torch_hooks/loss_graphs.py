@@ -6,6 +6,8 @@ from typing import Any
 _MAX_NODES = 10_000
 """Limit of the search for parameters in a graph, which takes some milliseconds."""
 _MAX_PASSES = 16
+_MAX_REQUESTS = 64
+"""Limit per recording; a loop may make new optimizers in every step."""
 
 
 def leaves_of(tensors: Any, inputs: Any = None) -> tuple[list[Any], bool]:
@@ -28,34 +30,63 @@ def leaves_of(tensors: Any, inputs: Any = None) -> tuple[list[Any], bool]:
 
 
 class LossGraphs:
-    """Leaves of the backward passes before the first update of a thread.
+    """Leaves of the backward passes between two updates of a thread.
 
     In a GAN, the pass of the discriminator's loss does not reach the generator, while passes of micro-batches reach
-    the same optimizers.
+    the same optimizers. Searching a graph takes too long for every step, so passes are collected on request.
 
     Attributes:
-        is_full: Whether further passes are ignored.
+        is_collecting: Whether the next pass is to be added.
+        step: Number of the step that the collected passes belong to; None until its first update.
     """
 
-    __slots__ = ("_passes", "is_full")
+    __slots__ = ("_passes", "_requests", "is_collecting", "step")
 
     def __init__(self) -> None:
         self._passes: list[set[int]] = []
-        self.is_full = False
+        self._requests = _MAX_REQUESTS
+        self.step: int | None = None
+        self.is_collecting = True
+
+    def request(self) -> bool:
+        """Collect the passes until the next update; return False if there have been too many requests."""
+        if self._requests == 0:
+            return False
+        self._requests -= 1
+        self._passes.clear()
+        self.is_collecting, self.step = True, None
+        return True
 
     def add(self, leaves: Iterable[Any], *, are_all: bool) -> None:
         """Add a backward pass; one whose leaves are not all known ends the comparison."""
         if not are_all:
             self._passes.clear()
-        elif not self.is_full:
+        else:
             self._passes.append({id(leaf) for leaf in leaves})
-        self.is_full = self.is_full or not are_all or len(self._passes) == _MAX_PASSES
+        self.is_collecting = are_all and len(self._passes) < _MAX_PASSES
+
+    def finish(self, step: int) -> None:
+        """End collecting at the first update of the step of that number."""
+        self.is_collecting, self.step = False, step
+
+    def are_known(self, step: int) -> bool:
+        """Return whether passes of the step of that number, or of one without an update yet, were collected."""
+        return self.step in {None, step} and bool(self._passes)
 
     def are_separate(self, one: Any, other: Any) -> bool:
         """Return whether a pass reached parameters of only one of two optimizers, each of which some pass reached."""
-        first, second = self._reached(one), self._reached(other)
+        first, second = self._reached(_parameters(one)), self._reached(_parameters(other))
         return any(first) and any(second) and first != second
 
-    def _reached(self, optimizer: Any) -> list[bool]:
-        parameters = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    def reach_beyond(self, one: Any, other: Any) -> bool:
+        """Return whether a pass reached both optimizers, and the other at a parameter that is not the first's too."""
+        own = _parameters(one)
+        further = _parameters(other) - own
+        return any(map(all, zip(self._reached(own), self._reached(further), strict=True)))
+
+    def _reached(self, parameters: set[int]) -> list[bool]:
         return [not parameters.isdisjoint(leaves) for leaves in self._passes]
+
+
+def _parameters(optimizer: Any) -> set[int]:
+    return {id(p) for group in optimizer.param_groups for p in group["params"]}

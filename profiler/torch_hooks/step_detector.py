@@ -3,7 +3,10 @@
 R1  An optimizer is identified by its first parameter: a new optimizer over the same weights is the same.
 R2  An update opens a new step if a root backward pass ended since the last update and its optimizer is already in
     the open step, or is new while all optimizers of the open step are gone; otherwise it joins the open step. Where
-    no backward pass is ever seen, a repeated optimizer opens a step.
+    no backward pass is ever seen, a repeated optimizer opens a step. An optimizer that joins the open step after
+    backward passes of its own, and is the next to open one, was no partner: its first update was a step of its own,
+    if the optimizers before it had made two steps in a row and its losses do not reach their parameters, as those of
+    a generator reach the discriminator's.
 R3  An update inside a root backward pass takes effect at the end of that pass.
 R4  A ``GradScaler.step`` without an update is a skipped step: its losses are dropped, unless another optimizer is
     updated before the next backward pass.
@@ -32,6 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _MANY_OPTIMIZERS = 64
+_MAX_PROBE_SEARCHES = 16
+"""Limit per recording of searches of a graph for probes, where a step has more backward passes than any before."""
+_MAX_SEARCHES = 3
+"""Searches of a graph, each of which takes milliseconds, for an optimizer that follows others."""
 MAX_PENDING_LOSSES = 1_024
 """Limit per step; a loop whose updates no hook sees would otherwise collect losses without end."""
 _TOO_MANY = (PendingScalar(-1),)
@@ -147,21 +154,30 @@ class StepDetector:
         "_evaluation",
         "_graphs",
         "_has_manual_step",
+        "_has_run",
         "_has_seen_backward",
         "_is_inferring",
+        "_late_keys",
         "_may_infer",
         "_next_data_ns",
         "_now",
         "_open_keys",
+        "_opened_step",
         "_optimizers",
         "_own_losses",
+        "_partner_requests",
+        "_partners",
+        "_probe_searches",
         "_probes",
         "_regions",
         "_repeated",
+        "_run_keys",
+        "_run_step",
         "_skipped_keys",
         "_skipped_passes",
         "_training",
         "_undecided",
+        "_usual_passes",
         "in_backward",
         "inner_updates",
         "is_loading",
@@ -189,23 +205,30 @@ class StepDetector:
         self._skipped_passes: BackwardPasses | None = None  # of a skipped optimizer, until the next update
         self._repeated = _none  # weak reference to the optimizer whose next update may take the short path
         self._open_keys: set[int] = set()
+        self._late_keys: set[int] = set()  # those of the open step since another optimizer followed (R2)
+        self._has_run = False  # the optimizers before these had made two steps in a row
+        self._opened_step = 0  # number of the last step that was opened other than by the short path
+        self._run_keys: set[int] = set()  # optimizers of the last finished step, and of those before it
+        self._run_step = 0  # number of the first of these steps
         self._skipped_keys: set[int] = set()  # skipped since the last update
         self._has_manual_step = False  # prof.step was called for the open step
         self._has_seen_backward = False
         self.most_passes = 2
+        self._usual_passes = 0  # most_passes while a search of the graphs increases it; otherwise 0
         self._optimizers: dict[int, weakref.ref[Any]] = {}
         self.inner_updates: list[Any] = []
         self._training: int | None = None  # None before the first update
-        self._undecided: weakref.ref[Any] | None = (
-            None  # new optimizer that may be a partner (T3 in trainings)
-        )
+        self._undecided: list[weakref.ref[Any]] = []  # new optimizers that may be partners (T3 in trainings)
         self._may_infer = True  # no update was reported so far (R6)
         self._is_inferring = False
         self._data_ns = self.ready_ns = 0
         self._next_data_ns = 0  # loading for the pending passes of an inferred step
         self._probes = GradientProbes()
+        self._probe_searches = _MAX_PROBE_SEARCHES
         self._graphs = LossGraphs()
         self._own_losses: dict[int, bool] = {}  # of optimizers whose backward pass precedes another's update
+        self._partners: dict[int, bool] = {}  # optimizer: its losses reach those of its step
+        self._partner_requests: dict[int, int] = {}  # searches of graphs for the others
         self._evaluation = EvaluationDetector()
         self._regions = NoGradRegions(self._is_trained, self._start_evaluation, self._context.fail)
         self._device_events: DeviceEvents | None = None
@@ -222,24 +245,32 @@ class StepDetector:
 
     def remember_gradients(self, tensors: Any, inputs: Any) -> None:
         """Remember the gradients after a backward pass of ``tensors``, restricted to ``inputs`` unless None."""
-        if not self._has_seen_backward:
-            self._has_seen_backward, self.most_passes = True, 1
+        is_first = not self._has_seen_backward
+        if is_first or (self._graphs.is_collecting and self.passes.backwards == 1):
             leaves, are_all = leaves_of(tensors, inputs)
             self._graphs.add(leaves, are_all=are_all)
-            self._probes.watch_leaves(leaves)
+            if is_first:
+                self._has_seen_backward, self.most_passes = True, 1
+                self._probes.watch_leaves(leaves)
         self._probes.remember()
 
     def check_gradients(self, passes: BackwardPasses, tensors: Any, inputs: Any) -> None:
         """Discard the losses whose gradients were discarded (R5), before another backward pass of the step."""
-        if passes.backwards >= self.most_passes:
+        has_more = passes.backwards >= self.most_passes
+        if has_more:
             self.most_passes = passes.backwards + 1
             self._probes.forget()
-        if self._may_infer:
-            if self._infer_step():
-                return
-            if not self._graphs.is_full:
-                leaves, are_all = leaves_of(tensors, inputs)
+        if self._may_infer and self._infer_step():
+            return
+        has_more = has_more and bool(self._open_keys) and self._probe_searches > 0
+        if has_more or self._graphs.is_collecting:
+            leaves, are_all = leaves_of(tensors, inputs)
+            if self._graphs.is_collecting:
                 self._graphs.add(leaves, are_all=are_all)
+            if has_more:
+                self._probe_searches -= 1
+                if self._probes.watch_reached(leaves):
+                    return  # the gradients of the passes before may be those of other parameters
         if self._probes.were_discarded():
             passes.discard_losses()
 
@@ -354,28 +385,16 @@ class StepDetector:
         if skipped and not isinstance(skipped, PendingScalar):
             self.skip_update(optimizer)
             return
-        kind = Kind.OPEN if self._opens_step(key, optimizer) else Kind.JOIN
-        if kind is Kind.JOIN and not passes.is_pending and self._has_own_loss(key, optimizer):
-            kind = Kind.TURN
-        if self._undecided is not None:
-            self._resolve_undecided(optimizer, opens=kind is Kind.OPEN)
+        kind = self._enter(key, optimizer)
         rate = group.get("lr")
         flag = skipped if isinstance(skipped, PendingScalar) else None
         self._send(kind, ended_ns, None if rate is None else read(rate), flag)
-
-    def _has_own_loss(self, key: int, optimizer: Any) -> bool:
-        """Return whether a loss before the first update reached this optimizer and not another one, or the reverse."""
-        known = self._own_losses.get(key)
-        if known is None:
-            others = [self._optimizers.get(other, _none)() for other in self._open_keys - {key}]
-            known = any(self._graphs.are_separate(optimizer, other) for other in others if other is not None)
-            self._own_losses[key] = known
-        return known
 
     def _add_optimizer(self, key: int, optimizer: Any) -> None:
         are_gone = all(self._optimizers.get(other, _none)() is None for other in self._open_keys)
         if self.passes.is_pending and are_gone:  # R2
             self._open_keys.clear()
+            self._late_keys.clear()
         self._forget_optimizers()
         self._optimizers[key] = weakref.ref(optimizer)
         self._probes.watch_optimizer(key, optimizer)
@@ -392,48 +411,140 @@ class StepDetector:
             if key not in self._open_keys:
                 del self._optimizers[key]
                 self._own_losses.pop(key, None)
+                self._partners.pop(key, None)
+                self._partner_requests.pop(key, None)
                 self._probes.forget_optimizer(key)
 
     def _classify(self, optimizer: Any) -> None:
         """Find the training of a new optimizer, if that can be decided yet."""
         trainings = self._context.trainings
-        self._resolve_undecided(optimizer)
         is_first = self._training is None
         found = trainings.classify(optimizer, self._training)
         if found is None:
-            self._undecided = weakref.ref(optimizer)
+            self._undecided = [one for one in self._undecided if one() is not None]
+            self._undecided.append(weakref.ref(optimizer))
             return
         self._training = found
         if is_first:  # a generator whose loss passes through a discriminator is its partner
             trainings.add_parameters(self._probes.selected(), found)
 
-    def _resolve_undecided(self, optimizer: Any, *, opens: bool = False) -> None:
-        """Decide on the last new optimizer: another optimizer, or a step of its own, follows it."""
-        undecided = None if self._undecided is None else self._undecided()
-        if undecided is optimizer and not opens:
-            return
-        if undecided is optimizer:
-            self._training = self._context.trainings.start(optimizer)
-        elif undecided is not None:
-            self._context.trainings.add_partner(undecided, self._training or 0)
-        self._undecided = None
+    def _resolve_undecided(self, optimizer: Any, *, starts: bool) -> None:
+        """Decide on the new optimizers, which are partners unless one of them starts a training."""
+        undecided = [found for one in self._undecided if (found := one()) is not None]
+        self._undecided.clear()
+        trainings = self._context.trainings
+        if starts and any(one is optimizer for one in undecided):
+            self._training = trainings.start(optimizer)
+            undecided = [one for one in undecided if one is not optimizer]
+        for one in undecided:
+            trainings.add_partner(one, self._training or 0)
 
-    def _opens_step(self, key: int, optimizer: Any) -> bool:
-        """Enter an optimizer into the open step, and return whether it opened a new one (R2)."""
+    def _enter(self, key: int, optimizer: Any) -> Kind:
+        """Enter an optimizer into the open step or a new one (R2), and return the kind of the event."""
         has_gradients = self.passes.is_pending or not self._has_seen_backward
         if self._open_keys:
             opens = key in self._open_keys and has_gradients
         else:
             opens = has_gradients or not self._has_manual_step
+        is_late = opens and key in self._late_keys
+        is_partner = is_late and self._is_partner(key, optimizer)
+        if self._undecided and (opens or all(one() is not optimizer for one in self._undecided)):
+            self._resolve_undecided(optimizer, starts=not is_partner)
+        splits = is_late and self._has_run and not is_partner
         if opens:
-            self._open_keys.clear()
+            self._finish_step(splits=splits)
+        if self._graphs.step is None:
+            self._finish_search(opens=opens)
+        if opens:
+            kind = Kind.SPLIT if splits else Kind.OPEN
+        elif has_gradients and self._open_keys:
+            kind = Kind.FOLLOW
+            self._follow(key)
+        else:
+            kind = Kind.TURN if self._open_keys and self._has_own_loss(key, optimizer) else Kind.JOIN
+            if self._late_keys:
+                self._late_keys.add(key)
         self._has_manual_step = False
         self._open_keys |= {key, *self._skipped_keys}
         self._skipped_keys.clear()
-        self._probes.select(self._open_keys)
+        may_split = self._late_keys and self._has_run and not self._partners.get(key)
+        self._probes.select(self._late_keys if may_split else self._open_keys)
         is_alone = len(self._open_keys) == 1 and self._device_events is None
         self._repeated = weakref.ref(optimizer) if is_alone else _none
-        return opens
+        return kind
+
+    def _finish_step(self, *, splits: bool) -> None:
+        """Remember the optimizers of the open step, or of the second of the two that it is split into."""
+        if splits:
+            self.steps += 1
+            self._run_keys, self._late_keys = self._late_keys, self._run_keys
+            self._run_step = self.steps
+        elif self._open_keys != self._run_keys:
+            self._run_keys, self._open_keys = self._open_keys, self._run_keys
+            self._run_step = self._opened_step
+        self._open_keys.clear()
+        self._late_keys.clear()
+        self._opened_step = self.steps + 1
+
+    def _follow(self, key: int) -> None:
+        """Account for an optimizer that joins the open step with gradients of its own."""
+        if not self._late_keys:
+            first = self._run_step if self._open_keys == self._run_keys else self._opened_step
+            self._has_run = self.steps > first
+        self._late_keys.add(key)
+        if key in self._partners:
+            return
+        requests = self._partner_requests[key] = self._partner_requests.get(key, 0) + 1
+        if requests > _MAX_SEARCHES:  # another optimizer was updated next each time
+            self._partners[key] = True
+        else:
+            self._request_search()
+
+    def _is_partner(self, key: int, optimizer: Any) -> bool:
+        """Return whether the loss of an optimizer that followed others reaches their parameters too."""
+        known = self._partners.get(key)
+        if known is not None:
+            return known
+        self._partner_requests.pop(key, None)
+        if not self._graphs.are_known(self.steps):
+            return False
+        known = any(
+            self._graphs.reach_beyond(optimizer, other)
+            for other in self._existing(self._open_keys - self._late_keys)
+        )
+        self._partners[key] = known
+        return known
+
+    def _has_own_loss(self, key: int, optimizer: Any) -> bool:
+        """Return whether a loss before the open step reached this optimizer and not another one, or the reverse."""
+        known = self._own_losses.get(key)
+        if known is not None:
+            return known
+        if not self._graphs.are_known(self.steps):
+            self._request_search()
+            return False
+        known = any(
+            self._graphs.are_separate(optimizer, other) for other in self._existing(self._open_keys - {key})
+        )
+        self._own_losses[key] = known
+        return known
+
+    def _existing(self, keys: set[int]) -> list[Any]:
+        """Return the optimizers of these keys that still exist."""
+        return [found for key in keys if (found := self._optimizers.get(key, _none)()) is not None]
+
+    def _request_search(self) -> None:
+        """Search the graphs of the backward passes before the next update."""
+        if self._graphs.request() and not self._usual_passes:
+            self._usual_passes = self.most_passes
+            self.most_passes = max(self.most_passes, 2)  # so that the first pass is looked at
+
+    def _finish_search(self, *, opens: bool) -> None:
+        """End the search of graphs at the first update after it."""
+        self._graphs.finish(self.steps + opens)
+        if self._usual_passes:
+            self.most_passes = max(self._usual_passes, self.passes.backwards if self.passes.is_pending else 0)
+            self._usual_passes = 0
 
     def _send(
         self, kind: Kind, ended_ns: int, learning_rate: Any = None, skipped: PendingScalar | None = None
@@ -444,7 +555,7 @@ class StepDetector:
             passes.clear()
         passes.is_pending = False
         data_ns, self._data_ns = self._data_ns, 0
-        self.steps += kind == Kind.OPEN
+        self.steps += kind is Kind.OPEN or kind is Kind.SPLIT
         emit = self._context.emit
         if emit is not None:
             emit(

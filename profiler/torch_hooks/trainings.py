@@ -2,8 +2,8 @@
 
 T1  An optimizer that shares a parameter with a known one belongs to the same training.
 T2  One that shares none starts a new training if all optimizers of the present one are gone.
-T3  Otherwise it may be a partner, as in a GAN: it starts a new training only if its next update opens a step before
-    any other optimizer is updated.
+T3  Otherwise it may be a partner, as in a GAN: it starts a new training, with the other new ones, only if its next
+    update opens a step before any known optimizer is updated, and its loss does not reach the parameters of those.
 
 Parameters that are added to a known optimizer are not examined. The index of a thread's training never decreases: an
 optimizer of an earlier training that is updated again takes part in the present one.

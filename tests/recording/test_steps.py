@@ -143,6 +143,71 @@ def test_incomplete_step_is_awaited(events, assembler):
     assert losses(assembler.finished_steps(at(20.1), final=True)) == [11.0]
 
 
+def test_an_update_that_follows_others_shares_their_step(events, assembler):
+    events += [
+        event(1, loss=1.0),
+        event(2, Kind.FOLLOW, 0.5),
+        event(3, Kind.JOIN, backwards=0),
+        event(4, loss=4.0),
+    ]
+    one, other = assembler.finished_steps(at(4), final=True)
+    assert (one.loss, one.end_ns, one.backwards, one.turns, one.events) == (1.5, at(3), 2, 2, 3)
+    assert other.loss == 4.0
+
+
+def test_a_split_makes_what_followed_a_step_of_its_own(events, assembler):
+    events += [
+        event(1, loss=1.0),
+        event(2, Kind.FOLLOW, 2.0),
+        event(2.5, Kind.JOIN, backwards=0),
+        event(3, Kind.SPLIT, 3.0)._replace(training=1),
+    ]
+    steps = assembler.finished_steps(at(3), final=True)
+    assert [(step.loss, step.end_ns, step.training, step.turns) for step in steps] == [
+        (1.0, at(1), 0, 1),
+        (2.0, at(2.5), 1, 1),
+        (3.0, at(3), 1, 1),
+    ]
+    assert assembler.alternating_steps == 0
+
+
+def test_a_skipped_split_still_separates_the_steps_before_it(events, assembler, device):
+    device.landed[0] = 1.0
+    skipped = event(3, Kind.SPLIT, 3.0, skipped=PendingScalar(0))
+    events += [event(1, loss=1.0), event(2, Kind.FOLLOW, 2.0), skipped, event(4, loss=4.0)]
+    assert losses(assembler.finished_steps(at(4), final=True)) == [1.0, 2.0, 4.0]
+
+
+@pytest.mark.parametrize("last", [Kind.OPEN, Kind.SPLIT])
+def test_a_loss_passed_after_an_update_that_follows_replaces_the_loss(events, assembler, last):
+    events += [
+        event(1, loss=1.0),
+        event(2, Kind.FOLLOW, 2.0),
+        event(2, Kind.AMEND, 9.0, backwards=0),
+        event(3, last, 3.0),
+    ]
+    found = losses(assembler.finished_steps(at(3), final=True))
+    assert found == ([1.0, 9.0, 3.0] if last is Kind.SPLIT else [9.0, 3.0])
+
+
+def test_a_step_that_another_optimizer_may_share_is_not_closed_early_before_it_is_known_to(events, assembler):
+    events += [event(n, loss=float(n)) for n in range(5)]
+    assert losses(assembler.finished_steps(at(4.1))) == [0.0, 1.0, 2.0, 3.0]
+    events.append(event(4.2, Kind.FOLLOW, 5.0))
+    assert assembler.finished_steps(at(9)) == []
+    events.append(event(9, Kind.SPLIT, 6.0))
+    assert losses(assembler.finished_steps(at(9), final=True)) == [4.0, 5.0, 6.0]
+
+
+def test_the_first_step_of_the_next_training_is_kept_after_a_pause(events, assembler):
+    """The step before it was closed early, so that it can be shared no more."""
+    events += [event(n, loss=float(n)) for n in range(4)]
+    assert losses(assembler.finished_steps(at(4))) == [0.0, 1.0, 2.0, 3.0]
+    events += [event(5, Kind.FOLLOW, 5.0), event(6, Kind.SPLIT, 6.0)._replace(training=1)]
+    steps = assembler.finished_steps(at(6), final=True)
+    assert [(step.loss, step.training) for step in steps] == [(5.0, 1), (6.0, 1)]
+
+
 # -- losses on their way from a device -----------------------------------------------------------------------------
 
 
@@ -305,6 +370,19 @@ def test_evaluations_are_queued(events, assembler):
 # -- in general ----------------------------------------------------------------------------------------------------
 
 
+def steps_of(updates):
+    count, follows = 0, False
+    for kind in updates:
+        if kind in (Kind.OPEN, Kind.SPLIT):
+            count += 1 + (kind is Kind.SPLIT and follows)
+            follows = False
+        elif count == 0:
+            count = 1
+        else:
+            follows |= kind is Kind.FOLLOW
+    return count
+
+
 @given(
     kinds=st.lists(st.sampled_from(list(Kind)), max_size=60),
     drains=st.lists(st.booleans(), min_size=60, max_size=60),
@@ -320,7 +398,6 @@ def test_number_of_steps_does_not_depend_on_the_drains(kinds, drains):
             steps += assembler.finished_steps(at(n / 1000))
     steps += assembler.finished_steps(at(1), final=True)
     updates = [kind for kind in kinds if kind not in (Kind.EVALUATE, Kind.TRAIN)]
-    stray = bool(updates) and updates[0] is not Kind.OPEN
     assert len(assembler.evaluations) == len(kinds) - len(updates)
-    assert len(steps) == kinds.count(Kind.OPEN) + stray
+    assert len(steps) == steps_of(updates)
     assert [step.end_ns for step in steps] == sorted(step.end_ns for step in steps)

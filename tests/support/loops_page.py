@@ -44,7 +44,7 @@ TAIL = """
 | gradients set to zero between two backward passes on a GPU | both count: reading them would wait for it |
 | evaluation with gradients enabled and without a `DataLoader` | `with prof.phase("evaluation"):` |
 | one forward pass without gradients per step, in training mode | counted in the step, as a teacher's is |
-| two optimizers made at the start and used one after the other | one step less: their updates meet in one |
+| an optimizer that is updated only once after another's steps | its update shares the last of these steps |
 | child processes without a process group (hogwild) | counted, not recorded; start a profiler in their function |
 """
 

@@ -472,6 +472,142 @@ def one_model_after_another():
     return truth
 
 
+def _update(optimizer, loss, truth):
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    truth.append((loss.item(), 1))
+
+
+def made_first_used_one_after_the_other():
+    """A cross-validation whose optimizers are all made at the start."""
+    models = [network() for _ in range(3)]
+    optimizers, truth = [sgd(model) for model in models], []
+    for model, optimizer in zip(models, optimizers, strict=True):
+        for _ in range(STEPS):
+            _update(optimizer, loss_of(model), truth)
+    return truth
+
+
+def one_layer_after_another():
+    """Forward-forward: each layer has a loss and an optimizer of its own, in every epoch."""
+    layers = [nn.Linear(4, 4) for _ in range(3)]
+    optimizers, truth = [sgd(layer) for layer in layers], []
+    for _ in range(2):
+        x = batch()[0]
+        for layer, optimizer in zip(layers, optimizers, strict=True):
+            for _ in range(STEPS):
+                _update(optimizer, layer(x).square().mean(), truth)
+            x = layer(x).detach()
+    return truth
+
+
+def head_first_then_all_made_at_the_start():
+    """Fine-tuning: both optimizers exist from the start, and the second covers the weights of the first and more."""
+    model, truth = network(), []
+    for optimizer in [torch.optim.SGD(part, lr=0.01) for part in (model[2].parameters(), model.parameters())]:
+        for _ in range(STEPS):
+            model.zero_grad()
+            _update(optimizer, loss_of(model), truth)
+    return truth
+
+
+def optimizer_pairs_one_after_the_other():
+    """Two models, each with an optimizer for its weights and one for its biases."""
+    models, truth = [network(), network()], []
+    pairs = [
+        [torch.optim.SGD(list(model.parameters())[first::2], lr=0.01) for first in (0, 1)] for model in models
+    ]
+    for model, pair in zip(models, pairs, strict=True):
+        for _ in range(STEPS):
+            model.zero_grad()
+            loss = loss_of(model)
+            loss.backward()
+            for optimizer in pair:
+                optimizer.step()
+            truth.append((loss.item(), 1))
+    return truth
+
+
+def accumulating_one_after_the_other():
+    """Three micro-batches per update, and two models."""
+    models = [network(), network()]
+    optimizers, truth = [sgd(model) for model in models], []
+    for model, optimizer in zip(models, optimizers, strict=True):
+        for _ in range(STEPS):
+            optimizer.zero_grad()
+            losses = [loss_of(model) / 3 for _ in range(3)]
+            for loss in losses:
+                loss.backward()
+            optimizer.step()
+            truth.append((sum(loss.item() for loss in losses), 3))
+    return truth
+
+
+def lbfgs_one_after_the_other():
+    """Closures are evaluated several times per update; the last one counts."""
+    models, truth = [network(), network()], []
+    optimizers = [torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=5) for model in models]
+    for model, optimizer in zip(models, optimizers, strict=True):
+        data, losses = batch(), []
+
+        def evaluate(model=model, optimizer=optimizer, data=data, losses=losses):
+            optimizer.zero_grad()
+            loss = loss_of(model, data)
+            loss.backward()
+            losses.append(loss.item())
+            return loss
+
+        for _ in range(STEPS):
+            optimizer.step(evaluate)
+            truth.append((losses[-1], 1))
+    return truth
+
+
+def actor_then_critic():
+    """Each network is updated several times per batch of experience."""
+    actor, critic = network(), network()
+    optimizers, truth = [sgd(actor), sgd(critic)], []
+    for _ in range(3):
+        for model, optimizer in zip((actor, critic), optimizers, strict=True):
+            for _ in range(STEPS):
+                _update(optimizer, loss_of(model), truth)
+    return truth
+
+
+def two_generator_updates_per_discriminator():
+    """Each update of the generator is a step; the discriminator's belongs to one of them."""
+    gan, truth = Gan(), []
+    for number in range(STEPS):
+        losses = []
+        _update(gan.discriminator_optimizer, gan.discriminator_loss(), losses)
+        for _ in range(2):
+            _update(gan.generator_optimizer, gan.generator_loss(), losses)
+        values = [loss for loss, _ in losses]
+        if number == 0:
+            truth += [(values[0] + values[1], 2), (values[2], 1)]
+        else:
+            truth[-1] = (truth[-1][0] + values[0], 2)
+            truth += [(values[1], 1), (values[2], 1)]
+    return truth
+
+
+def scaled_one_after_the_other():
+    """The first update of each model overflows, as at the initial scale."""
+    models, scaler = [network(), network()], torch.amp.GradScaler("cpu", init_scale=2.0)
+    optimizers, truth = [sgd(model) for model in models], []
+    for model, optimizer in zip(models, optimizers, strict=True):
+        for number in range(STEPS + 1):
+            optimizer.zero_grad()
+            loss = loss_of(model) * (float("inf") if number == 0 else 1.0)
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
+            if number:
+                truth.append((loss.item(), 1))
+    return truth
+
+
 def step_that_raises():
     """A failed update is no step, and its loss is dropped with the discarded gradients."""
 
@@ -745,6 +881,15 @@ LOOPS = {
     "optimizer swapped for another kind": swapped_for_another_kind,
     "head first, then all": head_first_then_all,
     "one model after another": one_model_after_another,
+    "optimizers made first, used one after the other": made_first_used_one_after_the_other,
+    "one layer after another": one_layer_after_another,
+    "head first, then all, both made at the start": head_first_then_all_made_at_the_start,
+    "pairs of optimizers, one after the other": optimizer_pairs_one_after_the_other,
+    "accumulation, one model after the other": accumulating_one_after_the_other,
+    "lbfgs, one model after the other": lbfgs_one_after_the_other,
+    "actor, then critic": actor_then_critic,
+    "gan, two generator steps": two_generator_updates_per_discriminator,
+    "scaled, one model after the other": scaled_one_after_the_other,
     "a step that raises": step_that_raises,
     "a backward that raises": backward_that_raises,
     "optimizer fused into backward": fused_into_backward,

@@ -8,17 +8,35 @@ import pytest
 import torch
 from torch import nn
 
-from profiler.torch_hooks.events import StepEvent, expand
+from profiler.torch_hooks import step_detector
 from profiler.torch_hooks.manager import hook_manager
 from tests.support.small_training import train
 from tests.support.training_loops import LOOPS, STEPS, Gan, loss_of, network, plain, sgd
 
-SEPARATE = {"one model after another": [0] * STEPS + [1] * STEPS + [2] * STEPS}
+SEPARATE = {
+    "one model after another": 3,
+    "optimizers made first, used one after the other": 3,
+    "one layer after another": 3,
+    "pairs of optimizers, one after the other": 2,
+    "accumulation, one model after the other": 2,
+    "lbfgs, one model after the other": 2,
+    "scaled, one model after the other": 2,
+    "actor, then critic": 2,
+}
+"""Number of trainings of the loops that have several. One that returns is part of the last."""
 
 
 def indices(recording):
-    events = [one if isinstance(one, StepEvent) else expand(one) for one in recording.events]
-    return [event.training for event in events if event.kind == 0]
+    return [step.training for step in recording.steps]
+
+
+def both_backwards_then_both_steps(gan):
+    gan.generator_optimizer.zero_grad()
+    gan.generator_loss().backward()
+    gan.discriminator_optimizer.zero_grad()
+    gan.discriminator_loss().backward()
+    gan.discriminator_optimizer.step()
+    gan.generator_optimizer.step()
 
 
 def update(model, optimizer):
@@ -32,18 +50,101 @@ def test_loops_are_one_training_unless_they_train_several_models(record, name):
     with record() as recording:
         LOOPS[name]()
     found = indices(recording)
-    assert found == SEPARATE.get(name, [0] * len(found))
+    count = SEPARATE.get(name, 1)
+    block = STEPS if count > 1 else len(found)
+    assert found == [min(number // block, count - 1) for number in range(len(found))]
 
 
 def test_a_sweep_whose_models_are_kept_starts_a_training_with_each(record):
-    """The first update of the next model joins the last step, since it may be a partner."""
     kept = []
     with record() as recording:
         for _ in range(3):
             kept.append((model := network(), optimizer := sgd(model)))
             for _ in range(STEPS):
                 update(model, optimizer)
-    assert indices(recording) == [0] * STEPS + [1] * (STEPS - 1) + [2] * (STEPS - 1)
+    assert indices(recording) == [0] * STEPS + [1] * STEPS + [2] * STEPS
+
+
+def test_a_gan_after_a_training_whose_model_is_kept_is_a_training_of_two_partners(record):
+    model, gan = network(), Gan()
+    optimizer = sgd(model)
+    with record() as recording:
+        for _ in range(STEPS):
+            update(model, optimizer)
+        for _ in range(STEPS):
+            both_backwards_then_both_steps(gan)
+    assert indices(recording) == [0] * STEPS + [1] * STEPS
+    assert recording.truth[STEPS:] == [(loss, 2) for loss, _ in recording.truth[STEPS:]]
+    assert turns(recording) == [1] * STEPS + [1] + [2] * (STEPS - 1)
+
+
+def test_a_gan_after_a_training_whose_model_is_gone_takes_turns(record):
+    gan = Gan()
+    with record() as recording:
+        train(STEPS)
+        for _ in range(STEPS):
+            both_backwards_then_both_steps(gan)
+    assert indices(recording) == [0] * STEPS + [1] * STEPS
+    assert turns(recording) == [1] * STEPS + [1] + [2] * (STEPS - 1)
+
+
+def test_a_gan_with_alternating_updates_after_a_training_is_one_training(record):
+    model, gan = network(), Gan()
+    optimizer = sgd(model)
+    with record() as recording:
+        for _ in range(STEPS):
+            update(model, optimizer)
+        for _ in range(STEPS):
+            for loss, partner in (
+                (gan.discriminator_loss, gan.discriminator_optimizer),
+                (gan.generator_loss, gan.generator_optimizer),
+            ):
+                partner.zero_grad()
+                loss().backward()
+                partner.step()
+    assert indices(recording) == [0] * STEPS + [1] * STEPS
+    assert turns(recording) == [1] * STEPS + [2] * STEPS
+
+
+def test_pairs_of_updates_whose_losses_meet_share_steps(record):
+    """Soft actor-critic with delayed updates: two of the critic, then two of the actor, whose loss it gives."""
+    actor, critic = nn.Linear(4, 4), nn.Linear(4, 1)
+    actor_optimizer, critic_optimizer = sgd(actor), sgd(critic)
+    with record() as recording:
+        for _ in range(STEPS):
+            for loss, optimizer in 2 * [
+                (lambda: critic(torch.randn(8, 4)).square().mean(), critic_optimizer)
+            ] + 2 * [(lambda: -critic(actor(torch.randn(8, 4))).mean(), actor_optimizer)]:
+                optimizer.zero_grad()
+                loss().backward()
+                optimizer.step()
+    assert len(recording.steps) == 2 * STEPS + 1
+    assert set(indices(recording)) == {0}
+
+
+def test_a_generator_that_is_updated_twice_per_discriminator_starts_no_training(record):
+    with record() as recording:
+        LOOPS["gan, two generator steps"]()
+    assert set(indices(recording)) == {0}
+
+
+def test_changes_between_many_optimizers_cost_few_searches(record, monkeypatch):
+    """A search of a large graph takes milliseconds."""
+    searches = []
+    original = step_detector.leaves_of
+    monkeypatch.setattr(step_detector, "leaves_of", lambda *args: searches.append(0) or original(*args))
+    gan = Gan()
+    with record() as recording:
+        for _ in range(30):
+            for _ in range(3):
+                gan.discriminator_optimizer.zero_grad()
+                gan.discriminator_loss().backward()
+                gan.discriminator_optimizer.step()
+            gan.generator_optimizer.zero_grad()
+            gan.generator_loss().backward()
+            gan.generator_optimizer.step()
+    assert len(recording.steps) == 90
+    assert len(searches) < 8
 
 
 def test_a_model_at_the_address_of_a_deleted_one_starts_a_training(record):
