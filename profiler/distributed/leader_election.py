@@ -1,8 +1,10 @@
 """Leader election: of the processes of a node, the one that holds a file lock counts what they share.
 
 Every process reads the shared counters; the leader logs and counts them. It writes into the locked file the time up to
-which it has counted. The kernel releases the lock when the leader ends or is killed, and the next leader counts from
-that time: nothing is lost or counted twice. All times are of the host's monotonic clock, which its processes share.
+which its rows are written. The kernel releases the lock when the leader ends or is killed, and the next leader counts
+from that time: nothing is lost or counted twice. At the end of its window, a leader announces this end and keeps the
+lock until its last rows are written, so that processes which end meanwhile wait for it. All times are of the host's
+monotonic clock, which its processes share.
 """
 
 import hashlib
@@ -10,7 +12,6 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 
 from profiler._compat import OwnedDescriptor, open_private, try_lock, unlock
@@ -22,14 +23,20 @@ _WIDTH = 20
 
 
 class Lock:
-    """A lock file for one device, with the time up to which the device was counted (0: never)."""
+    """A lock file for one device.
+
+    Attributes:
+        is_held: Whether this process holds the lock.
+        counted_ns: Time up to which the device was counted; 0 for never.
+        ending_ns: End of the window of the process that holds the lock; 0 while it counts on.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file: OwnedDescriptor | None = None
         self._guard = threading.RLock()  # the writer's thread marks, the others acquire and release
         self.is_held = False
-        self.counted_ns = 0
+        self.counted_ns = self.ending_ns = 0
 
     @property
     def _descriptor(self) -> int | None:
@@ -53,19 +60,31 @@ class Lock:
                 self.close()
                 return self._acquire()
             self.is_held = True
-        written = os.pread(descriptor, _WIDTH, 0)
-        until_ns = int(written) if written.isdigit() else 0
-        self.counted_ns = until_ns if until_ns <= time.monotonic_ns() else 0  # a later one is of another boot
+        self.counted_ns, self.ending_ns = _read_time(descriptor, 0), _read_time(descriptor, _WIDTH)
+        if self.is_held:
+            self._write(_WIDTH, 0)
         return self.is_held
+
+    def _write(self, offset: int, time_ns: int) -> bool:
+        descriptor = self._descriptor
+        if not self.is_held or descriptor is None:
+            return False
+        try:
+            os.pwrite(descriptor, b"%0*d" % (_WIDTH, time_ns), offset)
+        except OSError:  # memory is full: the next leader counts from the time written last
+            return False
+        return True
+
+    def announce_end(self, end_ns: int) -> None:
+        """Write the end of this process's window while its last rows are not written yet."""
+        with self._guard:
+            self._write(_WIDTH, end_ns)
 
     def mark_counted(self, until_ns: int) -> None:
         """Write the time up to which the device is counted."""
         with self._guard:
-            descriptor = self._descriptor
-            if self.is_held and descriptor is not None and until_ns > self.counted_ns:
-                with suppress(OSError):  # memory is full: the next leader counts from the time written last
-                    os.pwrite(descriptor, b"%020d" % until_ns, 0)
-                    self.counted_ns = until_ns
+            if until_ns > self.counted_ns and self._write(0, until_ns):
+                self.counted_ns = until_ns
 
     def release(self) -> None:
         """Release the lock."""
@@ -136,8 +155,32 @@ class Election:
         lock = self._lock(name)
         return lock.counted_ns if lock is not None else 0
 
+    def awaits_leader(self, name: str, end_ns: int) -> bool:
+        """Return true if the leader of a domain ended before ``end_ns`` and is still writing its rows.
+
+        This process counts the domain from there to ``end_ns``, once it has the lock.
+        """
+        if self.counted_since(name) is not None:
+            return False
+        lock = self._lock(name)
+        return lock is not None and 0 < lock.ending_ns < end_ns
+
+    def follow(self, name: str) -> None:
+        """Count a domain from the announced end of its leader although that still holds the lock.
+
+        If other processes do the same, merging counts the domain once.
+        """
+        lock = self._lock(name)
+        if lock is not None and lock.ending_ns:
+            self._since.setdefault(name, lock.ending_ns)
+
+    def announce_end(self, end_ns: int) -> None:
+        """Announce that this process counts nothing after ``end_ns``; its last rows are not written yet."""
+        for lock in self._locks.values():
+            lock.announce_end(end_ns)
+
     def resign(self, end_ns: int) -> None:
-        """Release all locks: this process counts its domains up to ``end_ns``, and the next leader from there on."""
+        """Release all locks: everything up to ``end_ns`` is written, and the next leader counts from there on."""
         self.mark_counted(end_ns)
         self.close()
 
@@ -178,6 +221,17 @@ class SoleProcess:
     def try_lead(self) -> None:
         """Do nothing."""
 
+    def awaits_leader(self, name: str, end_ns: int) -> bool:
+        """Return false."""
+        del name, end_ns
+        return False
+
+    def follow(self, name: str) -> None:
+        """Do nothing."""
+
+    def announce_end(self, end_ns: int) -> None:
+        """Do nothing."""
+
     def resign(self, end_ns: int) -> None:
         """Do nothing."""
 
@@ -189,6 +243,13 @@ class SoleProcess:
 
     def after_fork_in_child(self) -> None:
         """Do nothing."""
+
+
+def _read_time(descriptor: int, offset: int) -> int:
+    """Return a time in ns; 0 where none is written, or one of another boot."""
+    written = os.pread(descriptor, _WIDTH, offset)
+    time_ns = int(written) if written.isdigit() else 0
+    return time_ns if time_ns <= time.monotonic_ns() else 0
 
 
 def _device(domain: Domain) -> str | None:

@@ -52,7 +52,7 @@ class Log:
 
 def log_of(
     samples: "pd.DataFrame | None", record: Record, domain: Mapping[str, Any], device: str, *, start: float,
-    kept_from: float, until: float, logs: int,
+    kept_from: float, until: float, logs: int, last: float | None = None,
 ) -> Log | None:  # fmt: skip
     """Extract one device's energy from its samples; None without any that count.
 
@@ -66,6 +66,7 @@ def log_of(
         until: End of the process's window on the merged one. A killed process has sampled beyond its last row; those
             samples are excluded.
         logs: Number of logs in all: the more there are, the fewer points each keeps.
+        last: Joules at the end of the window; None for those of the samples.
     """
     import numpy as np
 
@@ -73,8 +74,9 @@ def log_of(
         return None
     seconds, joules = samples["time_seconds"].to_numpy() + start, samples["energy_joules"].to_numpy()
     states = _states(samples, seconds, until)
-    if seconds[-1] > until:
-        last = float(np.interp(until, seconds, joules))
+    if seconds[-1] > until or last is not None:
+        last = float(np.interp(until, seconds, joules)) if last is None else last
+        joules = np.minimum(joules, last)
         seconds, joules = np.append(seconds[seconds < until], until), np.append(joules[seconds < until], last)
     if kept_from > seconds[0]:
         at = float(np.interp(kept_from, seconds, joules))

@@ -14,7 +14,7 @@ from profiler.merging.aggregation import RankSums
 from profiler.merging.discovery import Outline, Record, check_one_job, device_of, find_records
 from profiler.recording.device_selection import UNUSED_GPUS
 from profiler.records import Status
-from profiler.storage import validation
+from profiler.storage import unfinished, validation
 from profiler.storage.reader import StoredRun, Tables, by_domain
 from profiler.storage.schema import (
     LAUNCHED_RANKS,
@@ -110,12 +110,12 @@ def _merge_ranks(
     count = sum(len(one.record.billed) for one in outlines)
     for owner, (one, start) in enumerate(zip(outlines, starts, strict=True)):
         contested = kept.get(owner, {})
-        tables = one.record.tables(partial=partial)
-        doubts += _doubts(one.record, tables, partial=partial)
+        stored = one.record.tables(partial=partial)
+        doubts += _doubts(one.record, stored, partial=partial)
         own = {name: since - start for name, since in contested.items()}
-        tables = deduplication.without_contested(tables, one.record, own)
+        tables = deduplication.without_contested(stored, one.record, own)
         total.add(tables, start, start + one.window_seconds)
-        logs += _logs(tables, one, start, contested, count)
+        logs += _logs(stored, one, start, contested, count)
         values.add(tables.metrics, start)
     for parent in launcher.placed(launched_by, others, outlines, starts):
         for number, (start, end) in enumerate(parent.parts):
@@ -160,11 +160,16 @@ def _doubts(record: Record, tables: Tables, *, partial: bool) -> tuple[str, ...]
 def _logs(
     tables: Tables, one: Outline, start: float, contested: Mapping[str, float], count: int
 ) -> list[devices.Log]:
-    samples = by_domain(tables.samples)
+    samples, last = by_domain(tables.samples), dict[str, float]()
+    if not one.record.totals:
+        sampled = unfinished.sampled_joules(samples, one.window_seconds)
+        counted = [str(domain["name"]) for domain in one.record.billed]
+        last = unfinished.counted_joules(counted, tables.steps, tables.spans, samples, sampled)
     found = [
         devices.log_of(
             samples.get(str(domain["name"])), one.record, domain, device_of(one.record, domain), start=start,
             kept_from=contested.get(str(domain["name"]), -math.inf), until=start + one.window_seconds, logs=count,
+            last=last.get(str(domain["name"])),
         )
         for domain in (*one.record.billed, *one.record.node_meters)
     ]  # fmt: skip

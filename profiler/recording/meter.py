@@ -21,6 +21,7 @@ _MODELLED_SECONDS = 0.4
 """Polling interval of estimated domains: more than the mean load over a quarter of a second adds nothing."""
 _EVERY_CHANGE_NS = 600 * NANOSECONDS_PER_SECOND
 _THINNED_NS = NANOSECONDS_PER_SECOND
+_END_OF_TIME_NS = 1 << 62
 
 
 class SampleLog:
@@ -215,8 +216,8 @@ class Meters:
         self.counted: list[Meter] = []
         self.shortest_ns = math.inf
         self._start_ns = 0
-        self._end_ns: float = math.inf
-        self._log_until_ns: float = -math.inf
+        self._end_ns = _END_OF_TIME_NS
+        self._log_until_ns = 0
 
     def __iter__(self) -> Iterator[Meter]:
         return iter(self._meters.values())
@@ -235,7 +236,7 @@ class Meters:
 
     def begin(self, start_ns: int) -> Iterator[SampleRow]:
         """Open the window. Yield the first row of each domain."""
-        self._start_ns, self._log_until_ns = start_ns, math.inf
+        self._start_ns, self._log_until_ns = start_ns, _END_OF_TIME_NS
         self._election.try_lead()
         self._election.mark_counted(start_ns)
         for name, meter in self._meters.items():
@@ -266,8 +267,10 @@ class Meters:
         """Return the update interval of each domain in seconds; None where it is not known yet."""
         return [meter.polling_period_seconds for meter in self]
 
-    def count(self, names: Iterable[str], start_ns: int) -> None:
+    def count(self, names: Iterable[str], start_ns: int) -> Iterator[SampleRow]:
         """Count domains from ``start_ns`` on, or from where another process stopped counting them.
+
+        Yield their first samples, because rows with their energy follow.
 
         Those without a reading join when they have one. Those that another process counted beyond the end of this
         window are not counted.
@@ -281,6 +284,11 @@ class Meters:
                 meter.counted_from_ns = self._counted_from_ns(name, since, start_ns)
                 self.ledger.join(meter.domain, meter.timeline, meter.counted_from_ns)
                 self.counted.append(meter)
+                if meter.log is None:
+                    yield self._open_log(meter)
+                    row = meter.sample(min(meter.timeline.latest_ns or 0, self._log_until_ns))
+                    if row is not None:
+                        yield row
 
     def _counted_from_ns(self, name: str, since: int, start_ns: int) -> int:
         """Return the time from which to count a domain that other processes counted up to ``since`` (0: none did).
@@ -314,18 +322,34 @@ class Meters:
         """Log no reading after ``end_ns``; later readings only show the energy used before it."""
         self._end_ns = self._log_until_ns = end_ns
 
-    def resign(self, end_ns: int) -> None:
-        """Pass what the processes of this host share to another one, which counts it from ``end_ns`` on.
+    def awaits_leader(self, names: Iterable[str], end_ns: int) -> bool:
+        """Return whether another process that ended before ``end_ns`` still writes the rows of one of these domains."""
+        return any(
+            self._election.awaits_leader(name, end_ns)
+            for name in names
+            if self._meters[name].counted_from_ns is None
+        )
 
-        The rows up to there are not written yet. The others may end before they are, so they take over at once.
-        """
+    def follow(self, names: Iterable[str], end_ns: int) -> None:
+        """Count such domains from the end of that process although its rows are not written yet."""
+        for name in names:
+            if self._meters[name].counted_from_ns is None and self._election.awaits_leader(name, end_ns):
+                self._election.follow(name)
+
+    def announce_end(self, end_ns: int) -> None:
+        """Announce to the other processes of this host that this one counts nothing after ``end_ns``."""
+        self._election.announce_end(end_ns)
+
+    def resign(self, end_ns: int) -> None:
+        """Pass what the processes of this host share to another one, which counts it from ``end_ns`` on."""
         self._election.resign(end_ns)
+
+    def release(self) -> None:
+        """Pass it on from the time up to which rows are written."""
+        self._election.close()
 
     def finish(self, end_ns: int) -> Iterator[SampleRow]:
         """Extend every domain to the end of the window. Yield the last row of each."""
-        for meter in self.counted:
-            if meter.log is None:  # this process only began to count it with the last reading
-                yield self._open_log(meter)
         for meter in self:
             if meter.log is not None:
                 meter.timeline.bridge_to(end_ns)

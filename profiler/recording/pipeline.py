@@ -2,7 +2,7 @@
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Protocol
 
 from profiler.recording import device_selection
@@ -129,7 +129,7 @@ class Pipeline:
         self._collect(end_ns, final=True)
         self._tiles.extend(self._segmenter.finish(end_ns))
         self._select_domains()
-        self.meters.resign(end_ns)
+        self.meters.announce_end(end_ns)
         for row in self.meters.finish(end_ns):
             self._writer.append(SAMPLES, row)
         self._write_settled(max(tile.end_ns for tile in self._tiles) if self._tiles else end_ns)
@@ -137,6 +137,21 @@ class Pipeline:
         self._write_rows()
         self._write_metrics(end_ns)
         self._writer.flush()
+        self._writer.when_written(lambda: self.meters.resign(end_ns))
+
+    def awaits_leader(self, end_ns: int) -> bool:
+        """Return whether a process that ended before ``end_ns`` still writes rows of what this one counts next."""
+        return self.meters.awaits_leader(self._countable, end_ns)
+
+    def follow_leader(self, end_ns: int) -> None:
+        """Count that from the end of the other process, without waiting for its rows."""
+        self.meters.follow(self._countable, end_ns)
+
+    @property
+    def _countable(self) -> Collection[str]:
+        if self.selection is not None:
+            return self.selection.billed
+        return [d.name for d in self.meters.domains if d.billed and not d.kind.is_accelerator]
 
     @property
     def edge_joules(self) -> float:
@@ -224,7 +239,9 @@ class Pipeline:
         )
         if self.selection is None or selection.adds_to(self.selection):
             self.selection = selection
-        self.meters.count(selection.billed, self.start_ns if is_first else self._rows.billed_ns)
+        start_ns = self.start_ns if is_first else self._rows.billed_ns
+        for row in self.meters.count(selection.billed, start_ns):
+            self._writer.append(SAMPLES, row)
 
     def _write_settled(self, settled_ns: int) -> None:
         tiles, metrics, add = self._tiles, self._inbox.metrics, self._rows.add

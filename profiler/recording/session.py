@@ -48,6 +48,9 @@ _CHECKPOINT_VERSION = 1
 _NOT_USED = "{refusal.reason}, so this meter is not used. {refusal.remedy}"
 _JOIN_NS = 10 * NANOSECONDS_PER_SECOND
 """Time after which a rank of the process group that has not begun to record counts as missing."""
+_HAND_OVER_NS = NANOSECONDS_PER_SECOND
+"""Longest wait, after the end of the window, for the rows of another process that counted shared devices before."""
+_HAND_OVER_PAUSE_SECONDS = 0.005
 
 _LIVE: "weakref.WeakSet[Session]" = weakref.WeakSet()
 
@@ -179,8 +182,9 @@ class Session:
         if not self.is_recording:
             return
         end_ns = time.monotonic_ns()
-        self._find_group(end_ns)
         self._meters.close(end_ns)
+        self._meters.announce_end(end_ns)
+        self._find_group(end_ns)
         schedule = self._hooks.schedulers.most_active()
         self._step_callback.leave()  # the end of the window sends events, and on_budget= may raise SystemExit
         self._hooks.detach(self._sink)
@@ -203,6 +207,7 @@ class Session:
 
     def _finish(self, end_ns: int) -> None:
         self._read_last(end_ns)
+        self._await_leader(end_ns)
         self._pipeline.finish(end_ns)
         self._find_group(end_ns)  # now that every step is known
         self._monitor.advance(self._pipeline.progress(end_ns))
@@ -212,13 +217,24 @@ class Session:
         """Read until the counters have shown their energy at the end of the window, if they do so in time."""
         try:
             is_stopped = self._stop_sampling()
-            self._meters.resign(end_ns)
             is_settled = is_stopped and self._sampler.settle(end_ns)
         except Exception as error:  # noqa: BLE001 - the rows are written without these readings too
             self.warn(f"the last readings failed ({type(error).__name__}: {error}); they are estimated")
             return
         if not is_settled:
             self.warn("a sensor hangs; energy after its last reading is estimated at the neighbouring power")
+
+    def _await_leader(self, end_ns: int) -> None:
+        """Wait for the last rows of a process that counted shared devices and ended shortly before this one.
+
+        If it is killed before they are written, this process counts those devices from its last written row.
+        """
+        deadline = end_ns + _HAND_OVER_NS
+        while self._pipeline.awaits_leader(end_ns):
+            if time.monotonic_ns() > deadline:
+                self._pipeline.follow_leader(end_ns)
+                return
+            time.sleep(_HAND_OVER_PAUSE_SECONDS)
 
     def _stop_sampling(self) -> bool:
         """End the recorder's thread. Return False if it does not end in time, because a sensor hangs."""
@@ -228,7 +244,7 @@ class Session:
         """Release every part, regardless of errors in the others."""
         self._guarded(self._step_callback.close)
         self._guarded(self._writer.sync)
-        self._guarded(lambda: self._meters.resign(end_ns))
+        self._guarded(self._meters.release)
         self._guarded(self._close_sensors)
         self.stop_seconds = (time.monotonic_ns() - end_ns) / NANOSECONDS_PER_SECOND
         self._guarded(self._write_end)

@@ -1,8 +1,6 @@
 """Stored runs: the tables and the metadata of one run directory. Imports neither torch nor a sensor."""
 
-import math
 import time
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from profiler._compat import process_namespace, process_start
 from profiler.errors import RunDamagedError, RunError
 from profiler.records import Domain, Metered, Provenance, Refusal, Status, Summary
-from profiler.storage import validation
+from profiler.storage import unfinished, validation
 from profiler.storage.csv_reader import read_table
 from profiler.storage.run_file import read_run_file
 from profiler.storage.schema import (
@@ -35,8 +33,8 @@ from profiler.storage.schema import (
     Table,
     category_of,
 )
-from profiler.storage.totals import Remainder, Totals, whole_microjoules
-from profiler.units import MICROJOULES_PER_JOULE, format_joules
+from profiler.storage.totals import Remainder, Totals
+from profiler.units import format_joules
 from profiler.work import PARAMETERS, read_work
 from profiler.work import SECTION as WORK
 
@@ -236,8 +234,6 @@ class StoredRun:
 
     @cached_property
     def _joules(self) -> dict[str, float]:
-        import numpy as np
-
         # A running run grows between two reads, and samples that end before the last row would lack its energy.
         window_seconds, samples = self.window_seconds, self.samples_by_domain
         last = {name: float(rows["energy_joules"].iloc[-1]) for name, rows in samples.items()}
@@ -246,44 +242,13 @@ class StoredRun:
             return self._as_counted(joules, last)
         if self.meta.get(TOTALS) or MERGED in self.meta:
             return joules
-        # A process that is running, or was killed, has written samples beyond its last row, or none of its last rows.
-        in_spans = {}
-        for name in joules:
-            seconds, energy = (
-                samples[name][column].to_numpy() for column in ("time_seconds", "energy_joules")
-            )
-            joules[name] = round(float(np.interp(window_seconds, seconds, energy)), 6)
-            starts, ends = (
-                np.interp(self.spans[column], seconds, energy) for column in ("start_seconds", "end_seconds")
-            )
-            in_spans[name] = float((ends - starts).sum())
-        return joules | self._as_in_rows(joules, in_spans)
-
-    def _as_in_rows(self, sampled: Mapping[str, float], in_spans: Mapping[str, float]) -> dict[str, float]:
-        """Divide the joules of rows among the counted domains, so that they add up to the total of the rows.
-
-        Rows follow the learnt power profile, and estimates where a sensor could not be read; samples show the shares.
-
-        Args:
-            sampled: Joules of each domain up to the last row by its samples.
-            in_spans: The part of them in spans.
-        """
-        counted = {name: sampled.get(name, 0.0) for name, domain in self.domains.items() if domain.billed}
-        spans = {name: in_spans.get(name, 0.0) for name in counted}
-        found = Counter(_divided(whole_microjoules(self.spans["total_joules"]), spans))
-        for category, column in CATEGORIES.items():
-            steps = {
-                name: joules - spans[name]
-                for name, joules in counted.items()
-                if category_of(name) == category
-            }
-            found.update(_divided(whole_microjoules(self.steps[column]), steps))
-        self._compare_samples(sum(found.values()) / MICROJOULES_PER_JOULE, sum(counted.values()))
-        return {
-            name: microjoules / MICROJOULES_PER_JOULE
-            for name, microjoules in found.items()
-            if microjoules or name in sampled
-        }
+        sampled = unfinished.sampled_joules(
+            {name: rows for name, rows in samples.items() if name in self.domains}, window_seconds
+        )
+        counted = [name for name, domain in self.domains.items() if domain.billed]
+        in_rows = unfinished.counted_joules(counted, self.steps, self.spans, samples, sampled)
+        self._compare_samples(sum(in_rows.values()), sum(sampled.get(name, 0.0) for name in counted))
+        return sampled | in_rows
 
     def _compare_samples(self, in_rows: float, in_samples: float) -> None:
         is_close = abs(in_rows - in_samples) <= _INTERPOLATION_SHARE * in_rows
@@ -351,20 +316,6 @@ def by_domain(samples: "pd.DataFrame") -> "dict[str, pd.DataFrame]":
     if len(names) == 1:
         return {str(names[0]): samples}
     return {str(name): rows for name, rows in samples.groupby("domain", sort=False, observed=True)}
-
-
-def _divided(microjoules: int, weights: Mapping[str, float]) -> dict[str, int]:
-    """Divide whole microjoules in proportion to weights, equally where none is positive."""
-    if not weights:
-        return {}
-    weights = {name: max(weight, 0.0) for name, weight in weights.items()}
-    total = sum(weights.values())
-    shares = {
-        name: round(microjoules * (weight / total if 0.0 < total < math.inf else 1.0 / len(weights)))
-        for name, weight in weights.items()
-    }
-    shares[max(shares, key=lambda name: shares[name])] += microjoules - sum(shares.values())
-    return shares
 
 
 def _domain(path: Path, entry: Mapping[str, Any]) -> Domain:

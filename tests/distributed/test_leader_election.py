@@ -190,7 +190,7 @@ def test_start_of_counting_after_another_process(elect, name, since, expected):
     meters = Meters((device,), second)
     list(meters.add([Reading(domain=name, time_ns=t * SECOND, energy_joules=100.0 * t) for t in (1, 2)]))
     meters._start_ns = 5 * SECOND
-    meters.count([name], 7 * SECOND)
+    list(meters.count([name], 7 * SECOND))
     assert meters[name].counted_from_ns == expected * SECOND
 
 
@@ -226,7 +226,7 @@ class Process:
     def beat(self, now_ns):
         """Read, bill, write up to now, and say so."""
         self.read(now_ns)
-        self.meters.count([CPU.name], self.written_ns)
+        list(self.meters.count([CPU.name], self.written_ns))
         self.written_ns = now_ns
         self.meters.prune(now_ns)
         self.election.mark_counted(now_ns)

@@ -164,6 +164,50 @@ def test_a_killed_rank_is_replaced_at_once(start, job, tmp_path):
     assert run.energy_by_domain()["cpu:package-0"] == pytest.approx(run.total_joules, rel=0.01)
 
 
+KILLED_AT_ITS_END = """
+from profiler.recording.sampler import Sampler
+
+settle = Sampler.settle
+
+def killed(sampler, end_ns):
+    settle(sampler, end_ns)
+    open("ended", "w").close()
+    until(lambda: os.path.exists("other"))
+    os.kill(os.getpid(), 9)
+
+if rank == 0:
+    Sampler.settle = killed
+with profiler() as prof:
+    train(60, pause=0.01)
+    if rank == 0:
+        open("zero", "w").close()
+        while not os.path.exists("one"):
+            train(10, pause=0.01)
+    else:
+        open("one", "w").close()
+        until(lambda: os.path.exists("ended"))
+        train({more}, pause=0.01)
+        open("other", "w").close()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [1, 90], ids=["ends meanwhile", "goes on"])
+def test_a_rank_killed_between_its_end_and_its_last_write_costs_no_shared_energy(start, job, tmp_path, more):
+    body = KILLED_AT_ITS_END.replace("{more}", str(more))
+    leader = start(0, body)
+    until((tmp_path / "zero").exists)
+    (ended, _), (code, said) = finish(leader, start(1, body))
+    assert (ended, code) == (-9, 0), said
+    (path,) = job.runs
+    run = load_run(path)
+    check_books(run)
+    zero, one = (window(rank) for rank in sorted(path.glob("rank-*")))
+    assert run.total_joules == pytest.approx(WATTS * (one[1] - zero[0]), rel=0.02)
+    assert sum(run.energy_by_domain().values()) == pytest.approx(run.total_joules, abs=1e-5)
+    assert run.status is Status.INTERRUPTED
+
+
 @pytest.mark.slow
 def test_another_rank_takes_over_from_one_that_ends_early(start, job):
     script = """

@@ -1,5 +1,8 @@
 """A job whose processes share a CPU, on a scripted clock in one process, with real pipelines, locks and records."""
 
+import heapq
+import itertools
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -18,6 +21,7 @@ _ORIGIN = 1_000 * SECOND
 _POLL_SECONDS = 0.02
 _DRAIN_SECONDS = 0.5
 _STEP_SECONDS = 0.05
+_RETRY_SECONDS = 0.005
 
 
 def gpu_watts(rank):
@@ -27,13 +31,17 @@ def gpu_watts(rank):
 
 @dataclass(frozen=True, kw_only=True)
 class Times:
-    """Times of one process in seconds: of its window, of the end of its sampling, of its last rows, of its record."""
+    """Times of one process in seconds: of its window, of the end of its sampling, of its last rows, of its record.
+
+    A process that waits for another one writes its last rows later. At ``killed`` it ends without another action.
+    """
 
     start: float
     end: float
     stopped: float
     finished: float
     closed: float
+    killed: float = math.inf
 
 
 class ScriptedRank:
@@ -41,6 +49,7 @@ class ScriptedRank:
 
     def __init__(self, job, rank, world, times):
         self.rank, self.times = rank, times
+        self.is_finished = False
         domains = [
             Domain(name=name, source="scripted", provenance=Provenance.COUNTER)
             for name in ("cpu:package-0", "gpu:0")
@@ -71,6 +80,11 @@ class ScriptedRank:
             (times.closed, self._close),
         ]  # fmt: skip
 
+    def kill(self):
+        """Release the locks, as the kernel does; nothing else happens."""
+        for lock in self._election._locks.values():
+            lock.release()
+
     def _poll(self, now_ns):
         self.pipeline.add(
             Reading(domain=name, time_ns=now_ns, energy_joules=watts * now_ns / SECOND, power_watts=watts)
@@ -86,6 +100,7 @@ class ScriptedRank:
         self._poll(now_ns)
         self._train(now_ns)
         self.pipeline.drain(now_ns)
+        self.writer.write_meta(self._meta(Status.RUNNING))  # the counted domains are known now
 
     def _train(self, now_ns):
         done = self.pipeline.count_steps()
@@ -100,16 +115,22 @@ class ScriptedRank:
     def _stop(self, _now_ns):
         self._train(self._end_ns)
         self.pipeline.meters.close(self._end_ns)
-        self.pipeline.meters.resign(self._end_ns)
+        self.pipeline.meters.announce_end(self._end_ns)
 
     def _finish(self, now_ns):
         self._poll(now_ns)
+        if self.pipeline.awaits_leader(self._end_ns):
+            return True
         self.pipeline.finish(self._end_ns)
+        self.is_finished = True
+        return False
 
     def _close(self, _now_ns):
-        self.pipeline.meters.resign(self._end_ns)
+        if not self.is_finished:
+            return True
         self.writer.write_meta(self._meta(Status.COMPLETED))
         self.writer.close()
+        return False
 
     def _meta(self, status):
         totals = self.pipeline.totals.as_summary_fields(metered=True)
@@ -125,7 +146,14 @@ class ScriptedRank:
 def record_job(job, times):
     """Record a job below the directory ``job``, one process for each of ``times``; return the merged run."""
     ranks = [ScriptedRank(job, rank, len(times), one) for rank, one in enumerate(times)]
-    actions = [action for rank in ranks for action in rank.actions()]
-    for at, action in sorted(actions, key=lambda pair: pair[0]):
-        action(_ORIGIN + round(at * SECOND))
+    order = itertools.count()
+    events = [(at, next(order), rank, action) for rank in ranks for at, action in rank.actions()]
+    events += [(rank.times.killed, next(order), rank, None) for rank in ranks if rank.times.killed < math.inf]
+    heapq.heapify(events)
+    while events:
+        at, _, rank, action = heapq.heappop(events)
+        if action is None:
+            rank.kill()
+        elif at < rank.times.killed and action(_ORIGIN + round(at * SECOND)):
+            heapq.heappush(events, (at + _RETRY_SECONDS, next(order), rank, action))
     return merge([job], force=True)
