@@ -99,6 +99,8 @@ class Trend:
         dof: Effective degrees of freedom.
         level: Mean log level.
         level_error: Its standard error.
+        bend: Second derivative of a parabola in log energy, in units of its standard error.
+        end_slope: Slope of that parabola at the end of the tail.
     """
 
     start: float
@@ -107,6 +109,8 @@ class Trend:
     dof: float
     level: float
     level_error: float
+    bend: float
+    end_slope: float
 
     def fall(self, confidence: float) -> float:
         """Return the upper confidence bound of the fall up to the horizon limit, in log levels."""
@@ -116,6 +120,11 @@ class Trend:
     def falls(self) -> bool:
         """True if the level falls beyond its noise."""
         return -self.slope > student_quantile(SIGNIFICANT, self.dof) * self.error
+
+    @property
+    def has_ended(self) -> bool:
+        """True if the tail decelerates beyond its noise and its parabola does not fall at the end."""
+        return self.end_slope >= 0.0 and self.bend > student_quantile(CONFIDENCE, self.dof)
 
     @property
     def expected(self) -> float:
@@ -470,10 +479,11 @@ def _p_still(trend: Trend) -> float:
 
 
 def improves(fine: FineBins) -> bool:
-    """Return whether the level falls significantly over a tail, and no later tail contradicts it."""
+    """Return whether the level falls significantly over a tail, up to its end, and no later tail contradicts it."""
     trends = [trend for start in TAILS if (trend := tail_trend(fine, start)) is not None]
     for k, trend in enumerate(trends):
-        if not trend.falls:
+        # The drop of a fine-tuning is a fall over a long tail as well, although nothing follows it.
+        if not trend.falls or trend.has_ended:
             continue
         bounds = (
             student_quantile(SIGNIFICANT, later.dof) * later.error - later.slope for later in trends[k + 1 :]
@@ -497,8 +507,10 @@ def tail_trend(fine: FineBins, start: float) -> Trend | None:
     slope = float(w @ (dx * y)) / spread
     # The noise is measured around a parabola, because curvature is not noise.
     square = dx**2 - (w @ dx**2) / total
-    square = square - dx * float(w @ (square * dx)) / spread
-    bend = float(w @ (square * y)) / max(float(w @ square**2), 1e-300)
+    skew = float(w @ (square * dx)) / spread
+    square = square - dx * skew
+    curved = max(float(w @ square**2), 1e-300)
+    bend = float(w @ (square * y)) / curved
     left = (y - level - slope * dx - bend * square) * np.sqrt(w)
     power = float(left @ left)
     rho = _correlation(float(left[1:] @ left[:-1]) / power, left.size) if power > 0.0 else 0.0
@@ -512,6 +524,8 @@ def tail_trend(fine: FineBins, start: float) -> Trend | None:
         dof=dof,
         level=level,
         level_error=math.sqrt(variance / total),
+        bend=bend / max(math.sqrt(variance / curved), 1e-300),
+        end_slope=slope + bend * (2.0 * float(dx[-1]) - skew),
     )
 
 
