@@ -34,6 +34,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_output(parser, ".html, .txt, .md, .json, or for the figure .svg, .png, .pdf")
     add_metric(parser)
     parser.add_argument(
+        "--best",
+        metavar="VALUE",
+        help="the best possible value of that metric, for one that rises and is no share, such as a reward",
+    )
+    parser.add_argument(
         "--target",
         metavar="LOSS",
         action="append",
@@ -57,10 +62,11 @@ def run(options: argparse.Namespace) -> int:
     targets = [number("--target", text) for text in options.target]
     output = output_of(options, "report.html")
     run = load_run(find_run(options.run, options.root), partial=options.partial)
+    best = None if options.best is None else number("--best", options.best)
     if options.on is not None:
         return _price_elsewhere(options, run, targets)
     prices = prices_of(options, run)
-    report = report_of(run, targets, metric=options.metric, goal=options.goal, prices=prices)
+    report = report_of(run, targets, metric=options.metric, goal=options.goal, best=best, prices=prices)
     if output is None:
         write_stdout(render(report, ".json" if options.json else ".txt"))
     else:
@@ -74,6 +80,8 @@ def _price_elsewhere(options: argparse.Namespace, run: "Run", targets: Sequence[
     from profiler.reporting.elsewhere import elsewhere_of, render_json, render_text
     from profiler.run import load_run
 
+    if options.best is not None:
+        raise UsageError("--on prices targets of the loss or a share; --best does not apply.")
     if options.output is not None:
         raise UsageError("--on prints text, or JSON with --json; it writes no file.")
     probe = load_run(find_run(options.on, options.root), partial=options.partial)

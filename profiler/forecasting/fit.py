@@ -236,11 +236,19 @@ def _fit(raw: FineBins, given: FitContext) -> CurveFit:
 
 
 def _no_points(fine: FineBins) -> ForecastRefusedError:
-    also = f" ({fine.dropped.total} are unusable: {describe(fine.dropped)})" if fine.dropped.total else ""
-    remedy = "Train longer, or record the metric more often."
     if not fine.dropped.total:
-        remedy = "If the profiler does not detect the loss, pass it with prof.step(loss=...)."
-    return ForecastRefusedError("too_few_points", f"The curve has no finite point{also}.", remedy=remedy)
+        remedy = "If the training has a loss, pass it with prof.step(loss=...)."
+        return ForecastRefusedError("too_few_points", "No value was recorded.", remedy=remedy)
+    if fine.dropped.nonfinite == fine.dropped.total:
+        reason = (
+            f"No value is finite: each of {fine.dropped.total:,} values, or its energy, is NaN or infinite."
+        )
+        remedy = "Check the inputs, the learning rate and the numerical precision."
+        return ForecastRefusedError("nothing_finite", reason, remedy=remedy)
+    reason = f"The curve has no finite point ({fine.dropped.total} are unusable: {describe(fine.dropped)})."
+    return ForecastRefusedError(
+        "too_few_points", reason, remedy="Train longer, or record the metric more often."
+    )
 
 
 def _check_best(fine: FineBins, metric: Metric) -> None:

@@ -45,6 +45,8 @@ MOST_LONGER = 100.0
 """Largest multiple of the energy that is advised to decide between progress and a standstill."""
 CONTRADICTED = 0.5
 """A fall over a long tail is not progress if a later tail excludes this part of its slope."""
+FEW_POINTS = 100
+"""Fewer points than this may be all that noise is due to, so that more of them are advised."""
 MOST_CORRELATED = 0.95
 FEWEST_BINS = 5
 MANY_NEGATIVE, SOME_NEGATIVE, SIGN_CHANGES = 0.2, 0.05, 4
@@ -238,8 +240,9 @@ def _no_measure(
     return Assessment(
         state=CurveState.NOT_A_PROGRESS_MEASURE,
         reason=(
-            f"{values}, so a lower one does not measure progress. "
-            "Log a metric with a known best value, such as a reward or an accuracy, with prof.log."
+            f"{values}, as those of a policy loss, which does not measure progress, or of a log-likelihood, which has "
+            "no lowest value. Log a positive error, or a metric with a known best value, such as an accuracy or a "
+            "reward, with prof.log."
         ),
     )
 
@@ -436,11 +439,13 @@ def _undecided(fine: FineBins, where: Where) -> str:
         "The level shows no clear trend, but its noise could hide a fall of up to "
         f"{_percent(-math.expm1(-most), 2)} within ten times the energy"
     )
-    less = "a metric with less noise, such as a validation loss logged with prof.log"
+    less = "metric with less noise, such as the loss on more held-out data"
     if 1.0 < longer <= MOST_LONGER:
         until = format_joules(where.origin + longer * fine.last_joules)
-        return f"{seen}. Training to at most {until} shows which it is; {less}, may show it sooner."
-    return f"{seen}. Record the metric more often, or log {less.replace(' logged with prof.log', '')}, with prof.log."
+        return f"{seen}. Training to at most {until} shows which it is; a {less}, may show it sooner."
+    if fine.points < FEW_POINTS:
+        return f"{seen}. Record the metric more often, or log a {less}."
+    return f"{seen}. Log a {less}, with prof.log."
 
 
 def flat_tail(fine: FineBins) -> Trend | None:

@@ -82,6 +82,7 @@ def report_of(
     *,
     metric: str | None = None,
     goal: str | None = None,
+    best: float | None = None,
     prices: "Prices | None" = None,
 ) -> "Report":
     """Build the report of a recorded run.
@@ -91,10 +92,11 @@ def report_of(
         targets: Levels of the headline's metric to price, beside the run's own goal.
         metric: The headline's metric; by default the only validation metric that was logged, else the loss.
         goal: ``min`` or ``max``, the direction of that metric; by default known from its name.
+        best: The best possible value of that metric if it rises; by default 1 or 100 where its name shows a share.
         prices: Prices of a kilowatt-hour instead of the recorded ones.
 
     Raises:
-        UsageError: The run has no such metric, or the goal is neither ``min`` nor ``max``.
+        UsageError: The run has no such metric, the goal is neither ``min`` nor ``max``, or ``best`` contradicts it.
     """
     from profiler.analysis.curve import learning_rate_trace, trainings
     from profiler.emissions import read_prices
@@ -106,7 +108,7 @@ def report_of(
 
     summary, prices = run.summary(), prices or read_prices(run.meta)
     trace = learning_rate_trace(run)
-    found, note = metrics_of(run, trace, targets, metric, goal)
+    found, note = metrics_of(run, trace, targets, metric, goal, best=best)
 
     def examine() -> "Details":
         return details_of(run, summary, found, prices, trace)

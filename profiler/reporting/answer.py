@@ -177,7 +177,7 @@ def _advice(report: "Report", action: Action | None, spent: float) -> str:
     if action is None:
         return report.refused
     if action is Action.FIX:
-        return f"Stop: restart from a checkpoint before the {metric} got worse, with a lower learning rate."
+        return _fix(outlook, metric) if outlook is not None else f"Stop. {report.refused}"
     if action is Action.CHANGE_METRIC:
         reason = outlook.state_reason if outlook is not None else report.refused
         return f"{reason} {text.reward_to_log(report.summary.libraries)}".rstrip()
@@ -186,6 +186,16 @@ def _advice(report: "Report", action: Action | None, spent: float) -> str:
     if report.state is CurveState.FLAT and action is Action.STOP:
         return _flat_advice(outlook, metric)
     return _weighed_advice(outlook, action, metric, spent) if outlook is not None else ""
+
+
+def _fix(outlook: "Outlook", metric: str) -> str:
+    if outlook.diverged_step is None:
+        return f"Stop: restart from a checkpoint before the {metric} got worse, with a lower learning rate."
+    # One bad batch or an overflow looks the same as a learning rate that is too high.
+    return (
+        f"Stop: restart from a checkpoint before the {metric} stopped being finite. Check the data of that step for "
+        "NaN, lower the learning rate, or clip the gradients."
+    )
 
 
 def _flat_advice(outlook: "Outlook | None", metric: str) -> str:

@@ -1,12 +1,13 @@
 """The metrics of a stored run, each with its fit and forecast; the headline's comes first."""
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.curve import last_value, metric_points
 from profiler.analysis.earlier_runs import EarlierRuns
 from profiler.budget import Budget
-from profiler.errors import ForecastRefusedError
+from profiler.errors import ForecastRefusedError, UsageError
 from profiler.forecasting.curve import MIN_POINTS
 from profiler.records import CurveState
 from profiler.reporting.forecast_section import outlook_of
@@ -29,6 +30,7 @@ _STATES = {
     "too_few_points": CurveState.TOO_EARLY,
     "span_too_short": CurveState.TOO_EARLY,
     "constant": CurveState.FLAT,
+    "nothing_finite": CurveState.DIVERGED,
     "diverging": CurveState.RISING,
 }
 """State of a curve whose fit is refused, by the code of the refusal."""
@@ -51,7 +53,7 @@ def refused_metric(
         has_points: True if at least one value was recorded.
         last: The last recorded value.
     """
-    state = _STATES.get(error.code) if has_points else None
+    state = _STATES.get(error.code) if has_points or error.code == "nothing_finite" else None
     return MetricReport(name=name, goal=goal, outlook=None, state=state, refused=str(error), last=last)
 
 
@@ -68,6 +70,8 @@ def metrics_of(
     targets: Sequence[float] = (),
     metric: str | None = None,
     goal: str | None = None,
+    *,
+    best: float | None = None,
 ) -> tuple[Found, str]:
     """Fit the loss and every logged metric.
 
@@ -77,18 +81,23 @@ def metrics_of(
         targets: Levels of the headline's metric to price.
         metric: The headline's metric, where the user names it.
         goal: Its direction, where the user states it.
+        best: Its best possible value, where the user states it; only for a metric that rises.
 
     Returns:
         The metrics with their fits, and one sentence that explains the choice of the headline's metric.
 
     Raises:
-        UsageError: The run has no such metric, or the goal is neither ``min`` nor ``max``.
+        UsageError: The run has no such metric, the goal is neither ``min`` nor ``max``, or ``best`` contradicts it.
     """
     names = [str(name) for name in run.metrics["name"].unique() if name != LOSS]
     chosen = headline(names, metric, goal)
     if metric is None and chosen.name != LOSS:
         chosen = _with_points(run, chosen)
     ordered = dict.fromkeys((chosen.name, LOSS, *names))
+    if best is not None and chosen.goal != "max":
+        raise UsageError(
+            f"a best value is for a metric that rises: is {chosen.name} one? Then add goal 'max'."
+        )
     earlier_runs = EarlierRuns(run, trace)
     found: Found = []
     for number, name in enumerate(ordered):
@@ -96,7 +105,10 @@ def metrics_of(
         if name == LOSS:
             asked = tuple(dict.fromkeys((*asked, *Budget.from_run_json(run.meta).targets)))
         direction = chosen.goal if name == chosen.name else "min" if name == LOSS else goal_of(name)
-        found.append(_metric(earlier_runs, name, direction, asked, is_fitted=number < MOST_FITTED))
+        stated = best if name == chosen.name else None
+        found.append(
+            _metric(earlier_runs, name, direction, asked, best=stated, is_fitted=number < MOST_FITTED)
+        )
     return found, chosen.note
 
 
@@ -115,17 +127,20 @@ def _metric(
     goal: str | None,
     asked: Sequence[float],
     *,
+    best: float | None,
     is_fitted: bool,
 ) -> "tuple[MetricReport, CurveFit | None]":
     run, trace = earlier_runs.run, earlier_runs.trace
     values = metric_points(run, name)[1].dropna()
     last = last_value(run, name)
-    best = best_of(name, float(values.max())) if goal == "max" and len(values) else None
+    if best is None and goal == "max" and len(values):
+        best = best_of(name, float(values.max()))
     refused = ""
     if goal is None:
         refused = f"The direction of {name} is unknown: select it with --metric and --goal min or max."
-    elif goal == "max" and best is None:
-        refused = f"No forecast: the best possible value of {name} is not known."
+    elif goal == "max" and best is None and len(values):
+        option = f"--metric {shlex.quote(one_line(name))} --best VALUE"
+        refused = f"No forecast: the best possible value of {name} is not known. State it with {option}."
     elif not is_fitted:
         refused = f"Only the first {MOST_FITTED} metrics are fitted: select this one with --metric."
     if refused:

@@ -414,7 +414,7 @@ def run_status(status: Status) -> str:
 
 
 _STATES = {
-    CurveState.NOT_A_PROGRESS_MEASURE: "{metric} does not measure progress",
+    CurveState.NOT_A_PROGRESS_MEASURE: "{metric} may not measure progress",
     CurveState.TOO_EARLY: "too early to forecast",
     CurveState.DIVERGED: "{metric} DIVERGED",
     CurveState.RISING: "{metric} RISING",
@@ -447,7 +447,7 @@ def curve_state(
 
 
 _NOT_COMPARABLE = {
-    CurveState.NOT_A_PROGRESS_MEASURE: "Its {metric} does not measure progress, so its rank means nothing.",
+    CurveState.NOT_A_PROGRESS_MEASURE: "Its {metric} may not measure progress, so its rank may mean nothing.",
     CurveState.DIVERGED: "Its {metric} diverged; it is compared up to its last finite value.",
     CurveState.RISING: "Its {metric} got worse; its last level is not its best.",
 }

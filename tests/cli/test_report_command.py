@@ -41,6 +41,27 @@ def test_targets_are_forecast(run_dir, capsys):
     ]
 
 
+def test_a_reward_is_forecast_once_its_best_value_is_stated(tmp_path, capsys):
+    rewards = [(10 * k, "reward", 400.0 - 380.0 * k**-0.5) for k in range(1, 41)]
+    path = str(write_run(tmp_path / "run", metrics=rewards))
+    assert main(["report", path, "--metric", "reward"]) == 0
+    assert "State it with --metric reward --best VALUE." in " ".join(capsys.readouterr().out.split())
+    assert main(["report", path, "--metric", "reward", "--best", "500", "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert (known["metric"], known["refused"]) == ("reward", "")
+    assert known["outlook"]["targets"][0]["loss"] == pytest.approx(341.5, abs=1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(("--best", "2"), "is loss one?"), (("--metric", "reward", "--best", "1"), "is exceeded by")],
+)
+def test_a_best_value_that_contradicts_the_metric_is_a_user_error(tmp_path, capsys, arguments, said):
+    path = write_run(tmp_path / "run", metrics=[(10 * k, "reward", float(k)) for k in range(1, 41)])
+    assert main(["report", str(path), *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("extension", ["txt", "html", "json"])
 def test_extension_selects_the_format_and_existing_file_needs_force(run_dir, tmp_path, capsys, extension):

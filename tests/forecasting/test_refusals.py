@@ -23,14 +23,15 @@ def test_no_points():
 
 
 def test_an_empty_stream_is_refused():
-    with pytest.raises(ForecastRefusedError, match="no finite point"):
+    with pytest.raises(ForecastRefusedError, match="No value was recorded"):
         fit_bins(CurveBins())
 
 
 def test_only_nan():
     error = refused(X, np.full(100, math.nan))
-    assert error.code == "too_few_points"
-    assert "100 are unusable: 100 not finite" in error.reason
+    assert error.code == "nothing_finite"
+    assert "each of 100 values" in error.reason
+    assert "Train longer" not in error.remedy
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 0.0, -3.0])

@@ -335,6 +335,14 @@ def test_no_energy_is_named_where_noise_hides_too_much():
     assert "Record the metric more often" in reason
 
 
+def test_thousands_of_noisy_values_are_not_to_be_recorded_more_often():
+    x = np.arange(1.0, 3001.0)
+    fit = fit_curve(x, noisy(np.exp(-1e-5 * x), 1.5))
+    assert fit.state is CurveState.TOO_EARLY
+    assert "metric with less noise" in fit.state_reason
+    assert "more often" not in fit.state_reason
+
+
 def test_noisy_standstill_of_thousands_of_steps_is_flat():
     x = np.arange(1.0, 8001.0)
     fit = fit_curve(x, noisy(0.09 * (1.0 + 30.0 * np.exp(-x / 20.0)), 0.25))

@@ -111,7 +111,9 @@ def test_a_diverged_run_names_the_step_and_has_no_price(report):
     lines = lines_of(report(outlook=diverged))
     assert lines[0] == "== scripted: completed after 20.6 min, loss DIVERGED after step 1,803 =="
     assert find(lines, "worth") == reason
-    assert find(lines, "advice").startswith("Stop: restart from a checkpoint before the loss got worse")
+    assert find(lines, "advice").startswith(
+        "Stop: restart from a checkpoint before the loss stopped being finite. Check the data"
+    )
     assert not [line for line in lines if "more energy" in line or "Confidence" in line]
 
 

@@ -75,7 +75,7 @@ def test_a_price_is_as_precise_as_it_is_known(verdict, ends, expected):
 def test_a_run_without_a_loss_says_how_to_hand_one_over(tmp_path):
     report = report_of(load_run(write_run(tmp_path / "run", steps=60, loss=lambda _: None)))
     assert report.refused.endswith(
-        "no finite point. If the profiler does not detect the loss, pass it with prof.step(loss=...)."
+        "No value was recorded. If the training has a loss, pass it with prof.step(loss=...)."
     )
 
 
@@ -166,3 +166,11 @@ def test_a_share_of_the_error_of_a_rising_metric_is_not_a_share_of_the_metric(go
     assert advice == f"Go on: {aim} is 40 % likely within 4 times the energy so far."
     worth = text.worth_sentences(outlook(goal=goal, targets=tuple(rows), backtest=()), 485e3)
     assert worth[-1].lower().startswith(ahead)
+
+
+def test_a_run_without_a_finite_loss_is_not_to_be_trained_longer(tmp_path):
+    report = report_of(load_run(write_run(tmp_path / "run", steps=60, loss=lambda _: math.nan)))
+    answer = answer_of(report)
+    assert answer.status.startswith("Completed after 17.0 s, loss DIVERGED")
+    assert answer.advice.startswith("Stop. No value is finite: each of 60 values")
+    assert "rain longer" not in answer.advice
