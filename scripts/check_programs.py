@@ -248,7 +248,7 @@ PROGRAMS = (
     Program(
         repository="Lightning-AI/pytorch-lightning", script="examples/fabric/kfold_cv/train_fabric.py",
         arguments="--epochs 1 --folds 3",
-        note="optimizers made at the start, used one after the other: updates at each change meet in one step",
+        note="optimizers made at the start, used one after the other",
     ),
     Program(
         repository="vwxyzjn/cleanrl", script="cleanrl/c51.py", folder="", environ={"PYTHONPATH": "."},
