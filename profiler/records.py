@@ -363,6 +363,7 @@ class Progress:
         watts: Recent power of each counted domain, in watts.
         domain_joules: Energy of each counted domain, in joules.
         alternating_steps: Number of steps in which several optimizers had losses of their own.
+        libraries: Libraries of reinforcement learning whose environments were stepped between updates.
     """
 
     seconds: float
@@ -373,6 +374,7 @@ class Progress:
     watts: Mapping[str, float]
     domain_joules: Mapping[str, float] = field(default_factory=dict)
     alternating_steps: int = 0
+    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -415,7 +417,7 @@ class Summary:
         edge_joules: Standard deviation of the total without the uncertainty of the gains, in joules.
         sampler_cpu_seconds: Processor time of the profiler's own thread; None if unknown.
         missing_ranks: Number of ranks of the process group that have no record here.
-        libraries: Libraries of reinforcement learning that the program has imported.
+        libraries: Libraries of reinforcement learning whose environments were stepped between updates.
         work: Units of work, such as tokens.
         parameters: Number of trained parameters; None if unknown.
         alternating_steps: Number of steps in which several optimizers had losses of their own.

@@ -220,7 +220,6 @@ class Monitor:
             return
         import profiler.forecasting.fit  # noqa: F401 - so that the first fit is timed without its imports
         from profiler.forecasting.states import takes_turns
-        from profiler.recording.metadata import libraries
 
         begun = time.thread_time()
         bins, rates = self.curve.copy()
@@ -229,7 +228,11 @@ class Monitor:
         alternating = snapshot is not None and takes_turns(snapshot.now.alternating_steps, snapshot.now.steps)
         budget = self._budget.after(self.earlier_joules)
         self._forecast = forecast_run(
-            bins, rates, budget, alternating=alternating, reinforced=bool(libraries())
+            bins,
+            rates,
+            budget,
+            alternating=alternating,
+            reinforced=snapshot is not None and bool(snapshot.now.libraries),
         )
         self._next_fit = time.monotonic() + (time.thread_time() - begun) / _FIT_SHARE
         self._check_target()

@@ -35,7 +35,6 @@ from profiler.storage.schema import (
 from profiler.units import NANOSECONDS_PER_SECOND
 from profiler.work import SECTION as WORK
 
-_LIBRARIES = ("stable_baselines3", "gymnasium")
 _REPORTED = ("torch", "nvidia-ml-py", "psutil", "codecarbon")
 
 
@@ -51,11 +50,6 @@ def versions() -> dict[str, str]:
     if torch is not None:
         found["torch"] = str(torch.__version__)
     return found
-
-
-def libraries() -> tuple[str, ...]:
-    """Return the libraries of reinforcement learning that the program has imported."""
-    return tuple(name for name in _LIBRARIES if name in sys.modules)
 
 
 def head(
@@ -164,7 +158,7 @@ def totals(
 def body(
     *, status: Status, domains: list[dict[str, Any]], missing: Sequence[str], warnings: Sequence[str],
     totals: Mapping[str, Any] | None, overhead: Mapping[str, Any], rows_lost: Mapping[str, int],
-    alternating_steps: int, work: Mapping[str, Any],
+    alternating_steps: int, work: Mapping[str, Any], libraries: Sequence[str] = (),
     overlapping_phases: Sequence[str] = (), inferred_steps: int = 0, missing_ranks: int = 0,
     unrecorded_processes: int = 0, launched_ranks: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
@@ -186,7 +180,7 @@ def body(
         TOTALS: None if totals is None else dict(totals),
         **({ROWS_LOST: dict(rows_lost)} if rows_lost else {}),
         **{key: count for key, count in counts.items() if count},
-        **({LIBRARIES: list(imported)} if (imported := libraries()) else {}),
+        **({LIBRARIES: list(libraries)} if libraries else {}),
         **({OVERLAPPING_PHASES: list(overlapping_phases)} if overlapping_phases else {}),
         **({WORK: dict(work)} if work else {}),
     }

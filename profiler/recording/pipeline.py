@@ -181,6 +181,7 @@ class Pipeline:
             watts=self.meters.recent_watts(),
             domain_joules=self.meters.counted_joules(),
             alternating_steps=self.alternating_steps,
+            libraries=self._hooks.libraries,
         )
 
     def count_steps(self) -> int:

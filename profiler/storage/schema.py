@@ -55,7 +55,7 @@ INFERRED_STEPS = "inferred_steps"
 NONFINITE_ENDS = "nonfinite_ends"
 """Key of the totals: number of values that are not finite at the end of each such metric. Since schema 1.1."""
 LIBRARIES = "libraries"
-"""Key of ``run.json``: libraries of reinforcement learning that the program has imported. Since schema 1.1."""
+"""Key of ``run.json``: libraries whose environments were stepped between updates. Since schema 1.1."""
 OVERLAPPING_PHASES = "overlapping_phases"
 """Key of ``run.json``: names of phases that were open at the same time in different tasks. Since schema 1.1."""
 _EXACT_AS_FLOAT = 10**15

@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from profiler.torch_hooks.cuda_events import DeviceEvents
+from profiler.torch_hooks.environments import EnvironmentWatch
 from profiler.torch_hooks.trainings import Trainings
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class HookContext:
         scalars: Reader of scalar tensors, with the warnings of this recording.
         losses: Reader of the losses of backward passes.
         trainings: Trainings of all threads.
+        environments: Watch for environments of reinforcement learning that are stepped between updates.
         devices: Devices of the parameters of all known optimizers: ``cpu``, ``cuda:0``, ...
         device_events: Events of the first thread that trains on a CUDA device.
         cuda: ``torch.cuda``; None until torch is imported.
@@ -43,6 +45,7 @@ class HookContext:
         "device_events",
         "devices",
         "emit",
+        "environments",
         "failure",
         "inferred_steps",
         "losses",
@@ -58,6 +61,7 @@ class HookContext:
         self.scalars = scalars
         self.losses = losses
         self.trainings = Trainings()
+        self.environments = EnvironmentWatch()
         self.devices: set[str] = set()
         self.device_events: DeviceEvents | None = None
         self.cuda: Any = None
@@ -71,6 +75,7 @@ class HookContext:
         self.scalars.warnings.clear()
         self.losses.reset()
         self.trainings.reset()
+        self.environments.reset()
         self.devices.clear()
         self.device_events = None
 
@@ -84,6 +89,16 @@ class HookContext:
         """End the hooks after an error of their own."""
         self.failure = f"{type(error).__name__}: {error}"
         self.emit = None
+
+    def watch_environments(self) -> None:
+        """Watch for steps of environments from now on, because an update was made. Never raises."""
+        try:
+            self.environments.start()
+        except Exception as error:  # noqa: BLE001 - classes of other libraries may raise anything
+            self.scalars.warn(
+                f"steps of environments cannot be seen ({type(error).__name__}: {error}): if this is reinforcement "
+                "learning, a forecast of its loss is meaningless"
+            )
 
     def add_device(self, device: Any) -> DeviceEvents | None:
         """Note a device that is trained on, and return events for it if it is the first CUDA device."""

@@ -65,6 +65,11 @@ class HookManager:
         """Number of trained parameters; None if unknown."""
         return self.context.trainings.parameter_count
 
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """Libraries of reinforcement learning whose environments were stepped between updates."""
+        return self.context.environments.libraries
+
     def attach(self, sink: Sink, *, times_loading: bool = False) -> None:
         """Send events to ``sink``; the first sink installs the hooks.
 
@@ -114,6 +119,7 @@ class HookManager:
         for cancel in self._cancel_import_hooks:
             cancel()
         self._patches.remove()
+        self.context.environments.remove()
         self._is_installed = self._times_loading = False
         self.schedulers.reset()
         self.detectors.remove_hooks()

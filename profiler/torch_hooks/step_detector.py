@@ -293,6 +293,8 @@ class StepDetector:
 
     def _send_inferred(self, *, ends_evaluation: bool = True) -> None:
         passes = self.passes
+        if not self._context.inferred_steps:
+            self._context.watch_environments()
         self._context.inferred_steps += 1
         if ends_evaluation:
             self._announce(self._evaluation.end(self._now()))
@@ -399,6 +401,7 @@ class StepDetector:
         self._optimizers[key] = weakref.ref(optimizer)
         self._probes.watch_optimizer(key, optimizer)
         self._regions.forget_modules()
+        self._context.watch_environments()
         self._classify(optimizer)
         for device in {p.device for group in optimizer.param_groups for p in group["params"]}:
             self._device_events = self._context.add_device(device) or self._device_events
@@ -598,6 +601,8 @@ class StepDetector:
     def on_manual_step(self, loss: float | PendingScalar | None, now_ns: int) -> None:
         """End a step, or amend the loss of the step that an optimizer ended."""
         self.end_inference()
+        if not self.steps:
+            self._context.watch_environments()
         self._announce(self._evaluation.end(now_ns))
         is_seen = bool(self._open_keys) and not self._has_manual_step
         is_early = is_seen and self.passes.is_pending

@@ -1,11 +1,11 @@
 """Advice for reinforcement learning, whose loss does not measure progress."""
 
-import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 
 from profiler import EnergyProfiler
-from profiler.recording import metadata
 from profiler.records import CurveState
 from profiler.reporting import report_of
 from profiler.reporting.answer import answer_of
@@ -44,8 +44,19 @@ def test_a_falling_loss_of_reinforcement_learning_has_no_forecast(tmp_path):
     assert not report.outlook.targets
 
 
-def test_libraries_of_reinforcement_learning_are_recorded(tmp_path, monkeypatch):
-    monkeypatch.setitem(metadata.sys.modules, "gymnasium", json)
+@pytest.mark.parametrize("is_stepped", [True, False])
+def test_a_library_is_recorded_if_its_environments_are_stepped(tmp_path, monkeypatch, is_stepped):
+    class Env:
+        def step(self, action):
+            return action
+
+    monkeypatch.setitem(sys.modules, "gymnasium.core", SimpleNamespace(Env=Env))
+    env = Env()
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
-        train(3)
-    assert prof.run.meta["libraries"] == ["gymnasium"]
+        env.step(0)
+        train(20)
+        if is_stepped:
+            env.step(1)
+            train(20)
+    assert prof.run.meta.get("libraries", []) == ["gymnasium"] * is_stepped
+    assert (prof.run.fit().state is CurveState.NOT_A_PROGRESS_MEASURE) == is_stepped

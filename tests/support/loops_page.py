@@ -45,6 +45,8 @@ TAIL = """
 | evaluation with gradients enabled and without a `DataLoader` | `with prof.phase("evaluation"):` |
 | one forward pass without gradients per step, in training mode | counted in the step, as a teacher's is |
 | an optimizer that is updated only once after another's steps | its update shares the last of these steps |
+| environments that derive from neither gymnasium nor stable-baselines3 | the loss gets a forecast; log a reward |
+| a supervised policy that is evaluated in an environment during the run | its loss gets no forecast; log its reward |
 | child processes without a process group (hogwild) | counted, not recorded; start a profiler in their function |
 """
 
