@@ -373,9 +373,8 @@ def _si(title: str) -> Figure:
 
 
 def _joules(lowest: float, highest: float) -> Figure:
-    """Return a log axis with ticks at 1, 2 and 5 where they do not crowd."""
-    ticks = {"dtick": "D2"} if highest < _FEW_DECADES * lowest else {}
-    return {**_log(lowest, highest), **ticks}
+    """Return a log axis with ticks at 1, 2 and 5 where they do not crowd, and even ones within a decade."""
+    return {**_log(lowest, highest), **_ticks(lowest, highest)}
 
 
 def _levels(metric: str, lowest: float, highest: float) -> Figure:
@@ -388,8 +387,11 @@ def _levels(metric: str, lowest: float, highest: float) -> Figure:
     if lowest <= 0.0:
         return title
     low, high = lowest / _MARGIN, highest * _MARGIN
-    ticks = {"dtick": "D2"} if _A_DECADE * low < high < _FEW_DECADES * low else {"nticks": 8}
-    return {**title, **_log(low, high), **ticks}
+    return {**title, **_log(low, high), **_ticks(low, high)}
+
+
+def _ticks(low: float, high: float) -> Figure:
+    return {"dtick": "D2"} if _A_DECADE * low < high < _FEW_DECADES * low else {"nticks": 8}
 
 
 def _log(lowest: float, highest: float) -> Figure:

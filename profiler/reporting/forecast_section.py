@@ -57,7 +57,7 @@ def outlook_of(
         diverged_step=_diverged_step(fit, trace),
         joules=fit.joules,
         floor=fit.floor if has_trend else None,
-        targets=tuple(target_of(fit, loss, change) for change, loss in _round_targets(fit)) if priced else (),
+        targets=_targets(fit) if priced else (),
         asked=tuple(target_of(fit, loss) for loss in targets),
         ahead=fit.loss_at(fit.joules_after(math.log(_AHEAD))) if has_trend else None,
         perfection=fit.loss_at(max(WORLD_ELECTRICITY.joules, fit.joules)) if has_trend else None,
@@ -138,6 +138,13 @@ def more_of(forecast: Forecast, now: float) -> Interval | None:
 def _round_targets(fit: "CurveFit") -> list[tuple[float, float]]:
     """Return levels below the present one by round shares of it, as short numbers."""
     return [(change, _lowered(fit, change)) for change in CHANGES if fit.metric.error(fit.level) > 0.0]
+
+
+def _targets(fit: "CurveFit") -> tuple[Target, ...]:
+    """Price the round targets; a noisy dip of a flat curve below its level has reached none."""
+    rows = [target_of(fit, loss, change) for change, loss in _round_targets(fit)]
+    ahead = [row for row in rows if row.forecast.verdict is not Verdict.REACHED]
+    return tuple(ahead if ahead and fit.state is CurveState.FLAT else rows)
 
 
 def _lowered(fit: "CurveFit", change: float) -> float:

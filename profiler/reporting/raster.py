@@ -67,7 +67,7 @@ def _draw(axes: Any, chart: "Chart", outlook: "Outlook | None") -> None:
         axes.axhspan(floor.low, floor.high, color=_ORANGE, alpha=0.12, linewidth=0, label="floor, 90 %")
     axes.set_xlim(x.low, x.high)
     axes.set_ylim(y.low, y.high)
-    axes.set_xticks(x.ticks, [text.joules(value, 1) for value in x.ticks])
+    axes.set_xticks(x.ticks, [svg.joules_label(value) for value in x.ticks])
     axes.set_yticks(y.ticks, [f"{value:.4g}" for value in y.ticks])
     axes.minorticks_off()
     axes.legend(frameon=False)

@@ -1,7 +1,7 @@
 """The curve of the headline's metric as an SVG file, for papers, slides and notebooks."""
 
 from dataclasses import dataclass
-from math import floor, isfinite, log10
+from math import floor, isclose, isfinite, log10
 from typing import TYPE_CHECKING, Any
 
 from profiler.reporting import text
@@ -24,6 +24,7 @@ _FEW_DECADES = 2.0
 _DEEPEST_BAND = 4.0
 _FEWEST_TICKS = 2
 _FEWEST_STEPS = 4
+_MOST_DIGITS = 6
 
 Point = tuple[float, float]
 
@@ -67,6 +68,14 @@ class Axis:
         return [step * k for k in range(first, floor(self.high / step) + 1)]
 
 
+def joules_label(value: float) -> str:
+    """Format a tick in joules with all of its digits: neighbouring ticks of a narrow axis differ in the second."""
+    digits = next(
+        (n for n in range(1, _MOST_DIGITS) if isclose(float(f"{value:.{n}g}"), value)), _MOST_DIGITS
+    )
+    return text.joules(value, digits)
+
+
 def render(report: "Report", _: RenderOptions) -> Rendered:
     """Render the curve; a run with fewer than two values of the metric has an empty figure."""
     return Rendered(content=curve(report).encode())
@@ -103,7 +112,7 @@ def _drawn(chart: "Chart", outlook: "Outlook | None") -> dict[str, Any]:
     ahead = [(j, i.median) for j, i in law if outlook is not None and j >= outlook.joules]
     seen = zip(chart.seen.x, chart.seen.y, strict=True)
     return {
-        "x_ticks": [(x.at(value), text.joules(value, 1)) for value in x.ticks],
+        "x_ticks": [(x.at(value), joules_label(value)) for value in x.ticks],
         "y_ticks": [(y.at(value), f"{value:.4g}") for value in y.ticks],
         "floor": _floor(outlook.floor if outlook is not None else None, y),
         "band": _path(x, y, [*((j, i.low) for j, i in law), *((j, i.high) for j, i in reversed(law))]),

@@ -5,7 +5,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from profiler.reporting import render
-from profiler.reporting.svg import HEIGHT, WIDTH, Axis
+from profiler.reporting.svg import HEIGHT, WIDTH, Axis, joules_label
 from tests.support.scripted_reports import HOSTILE, make, outlook, summary
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -46,3 +46,11 @@ def test_ticks_are_round_values_on_the_axis(low, high, is_log, ticks):
     assert axis.at(low) == 0.0
     assert axis.at(high) == 100.0
     assert axis.at(high * 5) == 100.0
+
+
+@pytest.mark.parametrize(
+    ("joules", "label"),
+    [(100.0, "100 J"), (65.0, "65 J"), (75.0, "75 J"), (1250.0, "1.25 kJ"), (0.02, "20 mJ")],
+)
+def test_neighbouring_ticks_have_labels_of_their_own(joules, label):
+    assert joules_label(joules) == label

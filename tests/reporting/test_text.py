@@ -3,13 +3,16 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from profiler import load_run
 from profiler.analysis.downsample import Series
-from profiler.records import Interval, Status, Verdict
+from profiler.forecasting import fit_curve
+from profiler.records import CurveState, Interval, Status, Verdict
 from profiler.reporting import figures, report_of, tables, text
 from profiler.reporting.answer import answer_of
+from profiler.reporting.forecast_section import outlook_of
 from profiler.reporting.records import Chart
 from profiler.reporting.terminal import text_of
 from profiler.units import SECONDS_PER_YEAR
@@ -174,3 +177,19 @@ def test_a_run_without_a_finite_loss_is_not_to_be_trained_longer(tmp_path):
     assert answer.status.startswith("Completed after 17.0 s, loss DIVERGED")
     assert answer.advice.startswith("Stop. No value is finite: each of 60 values")
     assert "rain longer" not in answer.advice
+
+
+@pytest.mark.parametrize(("last", "tick"), [(90.0, "nticks"), (900.0, "dtick")])
+def test_energy_within_a_decade_has_ticks_between_its_round_values(last, tick):
+    known = Chart(seen=Series(x=(65.0, last), y=(3.0, 2.0)), joules=(), losses=(), law_joules=(), law=())
+    assert tick in figures.recorded(known)["layout"]["xaxis"]
+
+
+def test_a_noisy_dip_of_a_flat_curve_has_reached_no_lower_level():
+    x = np.arange(1.0, 6001.0)
+    noise = np.exp(0.01 * np.random.default_rng(1).standard_normal(x.size))
+    fit = fit_curve(x, np.where((x > 600.0) & (x < 900.0), 1.9, 2.0) * noise)
+    verdicts = [row.forecast.verdict for row in outlook_of(fit, (), ()).targets]
+    assert fit.state is CurveState.FLAT
+    assert verdicts
+    assert Verdict.REACHED not in verdicts
