@@ -105,10 +105,9 @@ def cuda_uuids() -> list[str] | None:
 
     They are None for ROCm too, whose identifiers in torch are not those of the driver.
     """
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized() or _is_rocm(torch):
+    cuda = _initialised_cuda()
+    if cuda is None or _is_rocm(sys.modules.get("torch")):
         return None
-    cuda = torch.cuda
     found = [getattr(cuda.get_device_properties(index), "uuid", None) for index in range(cuda.device_count())]
     return None if None in found else [f"GPU-{uuid}" for uuid in found]
 
@@ -119,7 +118,15 @@ def _is_rocm(torch: Any) -> bool:
 
 def used_gpus() -> list[int]:
     """Return the logical indices of GPUs on which torch holds memory in this process. Initialises nothing."""
-    torch = sys.modules.get("torch")
-    if torch is None or not torch.cuda.is_initialized():
+    cuda = _initialised_cuda()
+    if cuda is None:
         return []
-    return [index for index in range(torch.cuda.device_count()) if torch.cuda.memory_reserved(index) > 0]
+    return [index for index in range(cuda.device_count()) if cuda.memory_reserved(index) > 0]
+
+
+def _initialised_cuda() -> Any:
+    """Return ``torch.cuda``; None until CUDA is initialised."""
+    # The program's thread may be importing torch at this moment, which then lacks attributes.
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    is_initialised = getattr(cuda, "is_initialized", None)
+    return cuda if is_initialised is not None and is_initialised() else None

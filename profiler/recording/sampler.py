@@ -1,5 +1,6 @@
 """Sampler: reads the sensors at a regular interval and hands the readings to the pipeline."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -101,8 +102,15 @@ def _rest_ns(domain: Domain) -> int:
     return _REST_NS if stated is not None and stated < SHORTEST_PERIOD_SECONDS else 0
 
 
+def _is_usable(reading: Reading) -> bool:
+    """Return whether the values of a reading are finite, and its power is not negative."""
+    energy, watts = reading.energy_joules, reading.power_watts
+    is_finite = energy is None or math.isfinite(energy)
+    return is_finite and (watts is None or 0.0 <= watts < math.inf) and isinstance(reading.time_ns, int)
+
+
 class GuardedSensor:
-    """A sensor whose errors become warnings and are never raised.
+    """A sensor whose errors become warnings and are never raised. Unusable readings are dropped.
 
     Attributes:
         failed_reads: Number of reads that raised.
@@ -130,22 +138,38 @@ class GuardedSensor:
             return ()
         self._rested_ns = now_ns + self._rest_ns
         try:
-            readings = self._sensor.read()
+            readings = tuple(self._sensor.read())  # a generator raises only while it is consumed
+            usable = tuple(filter(_is_usable, readings))
         except Exception as error:  # noqa: BLE001 - a sensor's fault is a gap in the numbers, not the training's end
             self._fail(error, now_ns)
             return ()
         self._failures = 0
-        return readings
+        if len(usable) < len(readings):
+            self._warnings.warn(
+                f"a reading of {self._names} has an energy or a power that is not a number, or a negative power; such "
+                "readings are ignored"
+            )
+        return usable
+
+    def findings(self) -> Iterator[str]:
+        """Yield the sensor's own warnings. Errors in them become warnings too."""
+        try:
+            yield from getattr(self._sensor, "warnings", ())
+        except Exception as error:  # noqa: BLE001 - like errors of a reading
+            yield f"the warnings of a sensor cannot be read ({type(error).__name__}: {error})"
+
+    @property
+    def _names(self) -> str:
+        return ", ".join(domain.name for domain in self._sensor.domains)
 
     def _fail(self, error: Exception, now_ns: int) -> None:
         self._failures += 1
         self.failed_reads += 1
         if self._failures >= _QUIET_FAILURES:
             self._retry_ns = now_ns + NANOSECONDS_PER_SECOND
-        names = ", ".join(domain.name for domain in self._sensor.domains)
         what = str(error) if isinstance(error, SensorError) else f"{type(error).__name__}: {error}"
         self._warnings.warn(
-            f"reading {names} failed ({what}); such gaps are bridged at the neighbouring power"
+            f"reading {self._names} failed ({what}); such gaps are bridged at the neighbouring power"
         )
 
     def close(self) -> None:

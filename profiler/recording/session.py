@@ -624,8 +624,8 @@ class Session:
 
     def _findings(self) -> Iterator[str]:
         yield from tuple(self._hooks.scalars.warnings)
-        for sensor in self._found.sensors:
-            yield from getattr(sensor, "warnings", ())
+        for sensor in self._sensors:
+            yield from sensor.findings()
         yield from self._pipeline.findings()
 
     def _on_disk_failure(self, reason: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from profiler import EnergyProfiler
-from profiler.recording.device_selection import cuda_uuids, select
+from profiler.recording.device_selection import cuda_uuids, select, used_gpus
 from profiler.records import Domain, Provenance
 from profiler.sensors.nvml import MIG_NOTE
 from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
@@ -102,6 +102,13 @@ def fake_cuda(uuids, *, initialised=True):
 def test_identifiers_are_read_only_after_cuda_is_initialised(monkeypatch, cuda, found):
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     assert cuda_uuids() == found
+
+
+@pytest.mark.parametrize("unfinished", [SimpleNamespace(), SimpleNamespace(cuda=SimpleNamespace())])
+def test_torch_that_is_being_imported_has_no_devices_yet(monkeypatch, unfinished):
+    monkeypatch.setitem(sys.modules, "torch", unfinished)
+    assert cuda_uuids() is None
+    assert used_gpus() == []
 
 
 def test_cuda_initialised_inside_the_window_decides_the_counted_boards(monkeypatch, tmp_path):

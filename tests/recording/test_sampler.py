@@ -1,7 +1,9 @@
 """Sampler: order and batches of readings, times of drains."""
 
 import itertools
+import math
 import threading
+from types import SimpleNamespace
 
 import pytest
 
@@ -179,3 +181,64 @@ def test_failures_of_a_sensor_are_one_warning_with_their_number():
     assert "(call 5 failed)" in line
     assert "[5 times in " in line
     assert sensor.failed_reads == 5
+
+
+class Faulty(Counting):
+    """A sensor whose second read, or whose warnings, violate the interface."""
+
+    def __init__(self, second=None, warnings=()):
+        super().__init__(COUNTER)
+        self._second, self._own_warnings = second, warnings
+
+    def read(self):
+        readings = super().read()
+        return self._second() if self._second is not None and self.reads == 2 else readings
+
+    @property
+    def warnings(self):
+        return self._own_warnings()
+
+
+def raising():
+    yield from ()
+    raise OSError("unplugged")
+
+
+@pytest.mark.parametrize(
+    "second", [lambda: None, raising, lambda: [100.0], lambda: [Reading(domain="gpu:0", time_ns="1")]]
+)
+def test_read_that_violates_the_interface_is_one_failure(second):
+    emitted = []
+    sensor = GuardedSensor(Faulty(second), WarningLog(emitted.append))
+    assert [len(sensor.read(n)) for n in range(3)] == [1, 0, 1]
+    assert len(emitted) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"power_watts": math.nan},
+        {"power_watts": math.inf},
+        {"power_watts": -1.0},
+        {"energy_joules": math.nan},
+    ],
+)
+def test_values_that_cannot_be_counted_are_ignored_with_one_warning(values):
+    emitted = []
+    readings = [
+        Reading(domain="gpu:0", time_ns=1, **values),
+        Reading(domain="gpu:0", time_ns=2, power_watts=5.0),
+    ]
+    sensor = GuardedSensor(
+        SimpleNamespace(domains=(COUNTER,), read=lambda: readings), WarningLog(emitted.append)
+    )
+    assert [reading.time_ns for n in range(3) for reading in sensor.read(n)] == [2, 2, 2]
+    (message,) = emitted
+    assert "gpu:0" in message
+
+
+@pytest.mark.parametrize("warnings", [lambda: None, raising])
+def test_warnings_of_a_sensor_that_cannot_be_read_are_a_warning(warnings):
+    sensor = GuardedSensor(Faulty(warnings=warnings), WarningLog(pytest.fail))
+    (message,) = sensor.findings()
+    assert "cannot be read" in message
