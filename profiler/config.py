@@ -473,7 +473,7 @@ def with_environment(keywords: Mapping[str, Any], environ: Mapping[str, str]) ->
     Raises:
         TypeError: `EnergyProfiler` has no such keyword.
     """
-    known = [one.name for one in fields(ProfilerConfig)]
+    known = [one.name for one in fields(ProfilerConfig) if one.init]
     for name in keywords:
         if name not in known:
             import difflib

@@ -342,7 +342,16 @@ class EnergyProfiler:
         self._stop(_status_after(error), error)
 
     def __call__(self, function: Callable[_P, _R]) -> Callable[_P, _R]:
-        """Decorate a function so that each call of it is recorded as a run of its own."""
+        """Decorate a function so that each call of it is recorded as a run of its own.
+
+        Raises:
+            UsageError: It is a generator or a coroutine function, whose call ends before its work begins.
+        """
+        kinds = (inspect.isgeneratorfunction, inspect.iscoroutinefunction, inspect.isasyncgenfunction)
+        if any(is_kind(function) for is_kind in kinds):
+            raise UsageError(
+                "the decorator cannot record a generator or a coroutine; use `with EnergyProfiler():` inside it."
+            )
 
         @functools.wraps(function)
         def recorded(*args: _P.args, **kwargs: _P.kwargs) -> _R:

@@ -161,7 +161,7 @@ def test_other_budgets_are_refused_with_an_example(given):
         ProfilerConfig(energy_budget=given)
 
 
-@pytest.mark.parametrize(("name", "hint"), [("naem", "; did you mean name=?"), ("zzzz", "")])
+@pytest.mark.parametrize(("name", "hint"), [("naem", "; did you mean name=?"), ("zzzz", ""), ("prices", "")])
 def test_an_unknown_keyword_is_named_with_the_nearest_one(name, hint):
     with pytest.raises(TypeError, match=re.escape(f"EnergyProfiler() has no keyword {name!r}{hint}") + "$"):
         with_environment({name: 1}, {})

@@ -432,6 +432,27 @@ def test_each_call_of_a_decorated_function_is_a_run(tmp_path):
         assert json.loads((tmp_path / name / "run.json").read_text())["totals"]["span_joules"] > 0
 
 
+def test_a_function_whose_call_ends_before_its_work_is_not_decorated():
+    def generator():
+        yield
+
+    async def coroutine():
+        pass
+
+    for function in (generator, coroutine):
+        with pytest.raises(UsageError, match="with EnergyProfiler"):
+            EnergyProfiler()(function)
+
+
+def test_a_stopped_profiler_adds_no_steps_to_a_later_recording(tmp_path):
+    with EnergyProfiler(run_dir=tmp_path / "first", sensors=[scripted()]) as first:
+        first.step(loss=1.0)
+    with EnergyProfiler(run_dir=tmp_path / "second", sensors=[scripted()]) as second:
+        second.step(loss=2.0)
+        first.step(loss=3.0)
+    assert [float(row["loss"]) for row in rows(second, "steps")] == [2.0]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("inside_first", [True, False])
 def test_nested_profilers_each_record_their_own_time(tmp_path, inside_first):

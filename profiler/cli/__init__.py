@@ -73,7 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 0
     except OSError as error:
-        return _fail(f"{error.strerror or error}: {error.filename}")
+        place = "" if error.filename is None else f": {error.filename}"
+        return _fail(f"{error.strerror or error}{place}")
     return code
 
 

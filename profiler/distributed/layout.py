@@ -1,6 +1,8 @@
 """Layout of a run: the directory that all processes of a job agree on, and the directory of each below it."""
 
 import itertools
+import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -24,7 +26,8 @@ _JOIN_SECONDS = 60.0
 """Processes that have not joined by then are not expected: some jobs profile some of their processes only."""
 
 LAUNCHER = "launcher"
-"""Name of that directory."""
+"""Name of the directory of a process that started the ranks of its run and trained nothing itself."""
+_FIRST_ATTEMPT = re.compile(r"rank-\d{5,}-attempt-0", re.ASCII)
 
 _ordinals = itertools.count()
 """The runs of this process so far: a script with several of them has them in the same order on every rank."""
@@ -107,12 +110,20 @@ def _with_own_directory(layout: RunLayout) -> RunLayout:
 
 def joined_ranks(run_path: Path, world_size: int) -> int:
     """Return the number of ranks after the first that have a directory in that of a run."""
-    return sum((run_path / directory_name(rank, 0)).exists() for rank in range(1, world_size))
+    return len(_first_attempts(run_path) & {directory_name(rank, 0) for rank in range(1, world_size)})
 
 
 def launched_ranks(run_path: Path) -> int:
     """Return the number of ranks that have a directory in that of a run."""
-    return sum(1 for _ in run_path.glob(f"rank-{'[0-9]' * 5}-attempt-0"))
+    return len(_first_attempts(run_path))
+
+
+def _first_attempts(run_path: Path) -> set[str]:
+    """Return the names of the directories of the ranks; none while the disk cannot be read."""
+    try:
+        return {name for name in os.listdir(run_path) if _FIRST_ATTEMPT.fullmatch(name)}  # noqa: PTH208 - each drain
+    except OSError:
+        return set()
 
 
 def launcher_path(run_path: Path) -> Path:

@@ -318,8 +318,10 @@ class Session:
     # Reports from the user's code, on any thread
 
     def manual_step(self, loss: Any) -> None:
-        """End a step now, or set the loss of the step that ended last."""
-        self._hooks.manual_step(loss)
+        """End a step now, or set the loss of the step that ended last; do nothing after the end."""
+        # The hooks belong to the process: a later recording would count the step.
+        if self.status is Status.RUNNING:
+            self._hooks.manual_step(loss)
 
     def log(self, name: str, value: Any) -> None:
         """Record a value at this moment."""

@@ -69,7 +69,10 @@ class AmdMeter:
         before = clock.now_ns()
         try:
             energy = _joules(self._smi, self._handle) if has_counter else None
-            power = _watts(self._smi, self._handle)
+            # A virtual function may have a counter without a power, which then only checks the counter.
+            power = (
+                _tried(self._smi, _watts, self._handle) if has_counter else _watts(self._smi, self._handle)
+            )
         except self._smi.AmdSmiException:
             return None
         time_ns = (before + clock.now_ns()) // 2

@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -122,3 +122,14 @@ def test_usage_error_shows_the_usage_of_its_command_and_a_suggestion(capsys, wor
     assert (raised.value.code, out) == (2, "")
     assert err.startswith(f"usage: energy-profiler {command}")
     assert message in err.splitlines()[-1] + "\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs the full device of Linux")
+def test_error_without_a_file_name_names_none(tmp_path, monkeypatch, capsys):
+    full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it raises: the text stays in its buffer
+    monkeypatch.setattr("sys.stdout", full)
+    assert main(["list", str(tmp_path)]) == 2
+    monkeypatch.undo()
+    with suppress(OSError):
+        full.close()
+    assert capsys.readouterr().err == "energy-profiler: No space left on device\n"

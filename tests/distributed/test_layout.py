@@ -1,5 +1,6 @@
 """Directories of a job and of its processes."""
 
+import errno
 import os
 import sys
 import tempfile
@@ -43,6 +44,23 @@ def test_a_single_process_needs_no_rendezvous(tmp_path):
     assert place.path == place.run_path == tmp_path / "run"
     assert place.rendezvous is None
     place.leave()
+
+
+def test_ranks_are_counted_by_their_directories(tmp_path):
+    for name in ("rank-00001-attempt-0", "rank-00002-attempt-0", "rank-00002-attempt-1", "rank-x-attempt-0"):
+        (tmp_path / name).mkdir()
+    assert places.launched_ranks(tmp_path) == 2
+    assert [places.joined_ranks(tmp_path, size) for size in (1, 2, 4)] == [0, 1, 2]
+
+
+def test_a_disk_that_cannot_be_read_shows_no_ranks(tmp_path, monkeypatch):
+    (tmp_path / "rank-00001-attempt-0").mkdir()
+
+    def listdir(path):
+        raise OSError(errno.ESTALE, "Stale file handle", path)
+
+    monkeypatch.setattr(places.os, "listdir", listdir)
+    assert (places.launched_ranks(tmp_path), places.joined_ranks(tmp_path, 2)) == (0, 0)
 
 
 def test_a_child_with_the_environment_of_a_rank_is_a_single_process(job, monkeypatch):

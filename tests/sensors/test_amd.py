@@ -99,6 +99,11 @@ def test_the_accumulator_has_the_unit_of_its_resolution(opened, fake_clock):
     assert sensor.domains[0].provenance is Provenance.COUNTER
 
 
+def test_a_counter_without_a_power_is_read(opened, fake_clock):
+    (sensor,) = opened(gpu(300.0, has_power=False))[0].sensors
+    assert joules(sensor, fake_clock, 10.1)["gpu:0"] == pytest.approx(3_000.0, abs=0.01)
+
+
 def test_the_device_without_a_counter_of_its_own_belongs_to_the_board_before(opened):
     (sensor,) = opened(*double(500.0, 420.0))[0].sensors
     assert [domain.name for domain in sensor.domains] == ["accel:0", "accel:1"]

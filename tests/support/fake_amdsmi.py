@@ -45,6 +45,7 @@ class FakeAmdGpu:
         serial: Unique identifier.
         node: Number of its compute node, which determines HIP's order; None if it is not supported.
         has_counter: False if the accumulator is not supported.
+        has_power: False if the power is not supported, as on some virtual functions.
         is_silent: True for the second device of a double-die board, which returns 0.
         power_key: Key under which the power is returned; the others are ``N/A``.
         frozen_from: Time in seconds from which the accumulator does not change.
@@ -56,6 +57,7 @@ class FakeAmdGpu:
     serial: str = "0x1234ABCD00000000"
     node: int | None = None
     has_counter: bool = True
+    has_power: bool = True
     is_silent: bool = False
     power_key: str = "current_socket_power"
     frozen_from: float = float("inf")
@@ -148,6 +150,8 @@ class FakeAmdSmi(ModuleType):
     def amdsmi_get_power_info(self, gpu: FakeAmdGpu) -> dict[str, object]:
         """Return the power in watts."""
         gpu = self._answer(gpu)
+        if not gpu.has_power:
+            raise AmdSmiLibraryException(2)  # AMDSMI_STATUS_NOT_SUPPORTED
         known = dict.fromkeys(("socket_power", "current_socket_power", "average_socket_power"), UNKNOWN)
         watts = 0 if gpu.is_silent else round(gpu.waveform.watts(self._seconds))
         return {**known, gpu.power_key: watts, "power_limit": gpu.cap_watts}
