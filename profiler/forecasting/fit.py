@@ -240,9 +240,7 @@ def _no_points(fine: FineBins) -> ForecastRefusedError:
         remedy = "If the training has a loss, pass it with prof.step(loss=...)."
         return ForecastRefusedError("too_few_points", "No value was recorded.", remedy=remedy)
     if fine.dropped.nonfinite == fine.dropped.total:
-        reason = (
-            f"No value is finite: each of {fine.dropped.total:,} values, or its energy, is NaN or infinite."
-        )
+        reason = f"None of {fine.dropped.total:,} recorded values is finite, or none has an energy."
         remedy = "Check the inputs, the learning rate and the numerical precision."
         return ForecastRefusedError("nothing_finite", reason, remedy=remedy)
     reason = f"The curve has no finite point ({fine.dropped.total} are unusable: {describe(fine.dropped)})."

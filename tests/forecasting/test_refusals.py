@@ -30,7 +30,7 @@ def test_an_empty_stream_is_refused():
 def test_only_nan():
     error = refused(X, np.full(100, math.nan))
     assert error.code == "nothing_finite"
-    assert "each of 100 values" in error.reason
+    assert "None of 100 recorded values is finite" in error.reason
     assert "Train longer" not in error.remedy
 
 

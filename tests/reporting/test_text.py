@@ -175,7 +175,7 @@ def test_a_run_without_a_finite_loss_is_not_to_be_trained_longer(tmp_path):
     report = report_of(load_run(write_run(tmp_path / "run", steps=60, loss=lambda _: math.nan)))
     answer = answer_of(report)
     assert answer.status.startswith("Completed after 17.0 s, loss DIVERGED")
-    assert answer.advice.startswith("Stop. No value is finite: each of 60 values")
+    assert answer.advice.startswith("Stop. None of 60 recorded values is finite")
     assert "rain longer" not in answer.advice
 
 
