@@ -163,7 +163,8 @@ def thinned(x: "Array", y: "Array", *, pieces: int = PIECES, at: "Array | None" 
     x, y, at = x[kept], y[kept], at[kept]
     if len(x) <= 4 * pieces:
         return Series(x=floats(x), y=floats(y))
-    piece = np.minimum((at - at[0]) / (at[-1] - at[0]) * pieces, pieces - 1).astype(int)
+    length = max(float(at[-1] - at[0]), np.finfo(float).tiny)
+    piece = np.minimum((at - at[0]) / length * pieces, pieces - 1).astype(int)
     starts = np.concatenate([[0], np.flatnonzero(np.diff(piece)) + 1, [len(piece)]]).tolist()
     ends: set[int] = set()
     for first, end in pairwise(starts):

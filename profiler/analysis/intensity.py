@@ -54,16 +54,17 @@ def read_hourly(path: Path) -> Hourly:
         text = read_bounded(path, _MOST_BYTES).decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise UsageError(f"cannot read {path}: {error}.") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    if not {TIME, INTENSITY} <= set(reader.fieldnames or ()):
-        raise UsageError(f"{path} needs a first line with the columns {TIME},{INTENSITY}.")
     points: dict[float, float] = {}
-    for number, row in enumerate(reader, start=2):
-        try:
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        if not {TIME, INTENSITY} <= set(reader.fieldnames or ()):
+            raise UsageError(f"it needs a first line with the columns {TIME},{INTENSITY}.")  # noqa: TRY301 - see below
+        for row in reader:
             moment = _moment(row[TIME] or "")
             points[moment] = _value(row[INTENSITY] or "", points.get(moment))
-        except (UsageError, csv.Error) as error:
-            raise UsageError(f"{path}, line {number}: {error}") from None
+    except (UsageError, csv.Error) as error:
+        number = reader.line_num + isinstance(error, csv.Error)  # a line that cannot be split is not counted
+        raise UsageError(f"{path}, line {number}: {error}") from None
     if len(points) < 2:  # noqa: PLR2004 - two values show how long one holds
         raise UsageError(f"{path} has fewer than two values.")
     starts = sorted(points)

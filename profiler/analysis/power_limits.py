@@ -1,8 +1,8 @@
 """Energy and time per step at each power limit that was enforced while a run trained.
 
-An administrator or a scheduler changes the limit, and the samples show it. Every stretch
-of time under one limit is a visit. The means of visits are fitted by the limit and a linear drift over the run, so a
-limit needs two visits before it is compared with others: with one, its effect cannot be separated from that of time.
+An administrator or a scheduler changes the limit, and the samples show it. Every stretch of time under one limit is a
+visit. The means of visits are fitted by the limit and a linear drift over the run, so a limit needs two visits before
+it is compared with others: with one, its effect cannot be separated from that of time.
 """
 
 import math

@@ -28,6 +28,11 @@ def test_thinning_ignores_non_finite_values():
     assert (kept.x, kept.y) == ((2.0,), (5.0,))
 
 
+def test_points_at_one_place_are_thinned_to_their_extremes():
+    kept = thinned(np.ones(100), np.arange(100.0), pieces=10)
+    assert (min(kept.y), max(kept.y)) == (0.0, 99.0)
+
+
 @given(VALUES, st.integers(1, 20), st.randoms())
 def test_band_preserves_sum_and_extremes(values, pieces, chance):
     weights = np.array([chance.choice([1.0, 2.0, 64.0]) for _ in values])

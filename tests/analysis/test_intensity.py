@@ -85,6 +85,8 @@ def test_a_resumed_run_has_no_common_time(run, tmp_path):
         (["2026-11-21T10:00Z,nan"], "line 2: .*not an intensity"),
         (["2026-11-21T10:00Z"], "line 2: .*not an intensity"),
         (["2026-11-21T10:00Z,5", "2026-11-21T11:00+01:00,6"], "line 3: .*twice"),
+        (["2026-11-21T10:00Z,5", "", "yesterday,6"], "line 4: .*not a time"),
+        (["2026-11-21T10:00Z,5", "9" * 200_000], "line 3: .*field larger"),
         (["2026-11-21T10:00Z,5"], "fewer than two"),
         ([], "fewer than two"),
     ],
