@@ -21,8 +21,6 @@ from profiler.units import format_joules
 
 FLAT_FALL = 0.01
 """Largest fall of the log level up to the horizon limit that counts as flat."""
-FLAT_SHARE = 0.3
-"""Shortest tail that can be flat, as a share of the energy."""
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.975
 """One-sided confidence of a fall; higher than `CONFIDENCE` because several tails are examined."""

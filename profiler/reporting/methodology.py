@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 from profiler.forecasting.priors import HORIZON_LIMIT
 from profiler.reporting import text
-from profiler.units import format_joules
 
 if TYPE_CHECKING:
-    from profiler.reporting.records import Assumptions, Outlook, Report
+    from profiler.reporting.records import Assumptions, Report
 
 Entry = tuple[str, str]
 
@@ -111,12 +110,3 @@ def _assumed(assumptions: "Assumptions | None") -> list[Entry]:
     if assumptions.priors:
         entries.append(("Prior assumptions", " ".join(assumptions.priors)))
     return entries
-
-
-def curve_caption(outlook: "Outlook") -> str:
-    """Return the caption of the figure of loss against joules."""
-    return (
-        "Dots are measured losses, as recorded and as means in bins of joules. The line is the fitted curve: solid up "
-        f"to the {format_joules(outlook.joules)} spent, dashed where it is extrapolated, with its 90 % band. "
-        "The band at the bottom contains the floor with 90 % probability."
-    )

@@ -22,16 +22,13 @@ STEPS = "steps"
 _PREFERRED = ("tokens", "samples")
 
 
-def size_of(
-    runs: "Sequence[StoredRun]", budgets: Sequence[float], *, metric: str = LOSS, goal: str | None = None
-) -> SizeReport:
+def size_of(runs: "Sequence[StoredRun]", budgets: Sequence[float], *, metric: str = LOSS) -> SizeReport:
     """Fit the loss over parameters and energy, and return the best size for each budget.
 
     Args:
         runs: Runs of one task whose parameters are recorded, or given as the setting ``parameters``.
         budgets: Energies in joules.
         metric: The metric, which must fall.
-        goal: Its direction; by default known from its name.
 
     Raises:
         ForecastRefusedError: The runs have too few sizes.
@@ -39,7 +36,7 @@ def size_of(
     """
     from profiler.forecasting.size import fit_size
 
-    if direction_of(metric, goal) != "min":
+    if direction_of(metric, None) != "min":
         raise UsageError(f"the best size needs a metric that falls, such as the loss, not {metric}.")
     unit, names = _unit(runs), run_names(runs)
     used: list[SizedRun] = []

@@ -1,9 +1,9 @@
 """Detection of evaluations from the batches that a thread loads.
 
-An evaluation is a pass over batches without any training; forward passes without gradients (no_grad_regions.py) are one
-too. A pass is detected at once if gradients are disabled while a
-batch is loaded; during the pass, if there are many more consecutive batches without a backward pass than training has
-ever needed; and otherwise when something else is loaded after it.
+An evaluation is a pass over batches without any training; forward passes without gradients (no_grad_regions.py) are
+one too. A pass is detected at once if gradients are disabled while a batch is loaded; during the pass, if there are
+many more consecutive batches without a backward pass than training has ever needed; and otherwise when something else
+is loaded after it.
 """
 
 from profiler.torch_hooks.events import Kind
