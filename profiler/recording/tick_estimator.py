@@ -4,6 +4,7 @@ A change lies between the last reading without it and the first reading with it.
 the brackets of many changes, shifted onto one tick, have only a few milliseconds in common.
 """
 
+import math
 from collections import deque
 
 from profiler.units import NANOSECONDS_PER_SECOND
@@ -19,6 +20,10 @@ _INFORMATIVE = 0.9
 _RELIABLE_AFTER = 8
 """Number of brackets after which the period is well known."""
 _SHARP = 0.1
+_PREDICTABLE = 0.12
+"""Largest uncertainty of a tick, in periods, that was predicted from those before a gap."""
+_PERIOD_ERROR = 3.0
+"""Error of the period, over the ticks that were followed, in units of the uncertainty of one tick."""
 _LARGEST_DEVIATION = 0.25
 """Relative deviation from the nominal period beyond which an estimate is rejected."""
 _BEST_RESOLUTION = 0.06
@@ -36,14 +41,23 @@ class TickEstimator:
         width_ns: Width of the interval in which the last change is known to lie.
     """
 
-    __slots__ = ("_brackets", "_index", "_last_seen_ns", "_nominal", "_period", "_tick", "width_ns")
+    __slots__ = (
+        "_brackets",
+        "_followed_ns",
+        "_index",
+        "_last_seen_ns",
+        "_nominal",
+        "_period",
+        "_tick",
+        "width_ns",
+    )
 
     def __init__(self) -> None:
         self._brackets: deque[tuple[int, int, int]] = deque(maxlen=_MEMORY)
         self._last_seen_ns: int | None = None
         self._period = self._nominal = self._tick = 0.0
         self._index = 0
-        self.width_ns = 0
+        self._followed_ns = self.width_ns = 0
 
     @property
     def has_period(self) -> bool:
@@ -96,8 +110,16 @@ class TickEstimator:
         low, self._last_seen_ns = self._last_seen_ns, time_ns
         if low is None:
             return time_ns
+        if (
+            not self.is_reliable
+            and _INFORMATIVE * self._period <= time_ns - low < _INFORMATIVE * self._nominal
+        ):
+            # Successive first readings looked like ticks; at such a period no later bracket would correct it.
+            self._restart()
         if self.has_period and time_ns - low < _INFORMATIVE * self._period:
             best = self._follow(low, time_ns)
+        elif (predicted := self._predict(time_ns)) is not None:
+            best = predicted
         else:
             # A sensor that was not read for several periods has updated its value in the last of them too, so the
             # value cannot be older than one period, however long the gap between the readings is.
@@ -125,12 +147,31 @@ class TickEstimator:
             first, last = self._drop_oldest()
         if abs(self._period - self._nominal) > _LARGEST_DEVIATION * self._nominal:
             # Half the period explains every change too, so start again from the nominal one.
-            self._period = self._nominal
-            self._brackets.clear()
+            self._restart()
             first, last = float(low), float(high)
-        self.width_ns = round(max(last - first, _BEST_RESOLUTION * self._period))
+        self.width_ns = self._followed_ns = round(max(last - first, _BEST_RESOLUTION * self._period))
         self._tick = (first + last) / 2
         return self._tick
+
+    def _restart(self) -> None:
+        self._period = self._nominal
+        self._brackets.clear()
+
+    def _predict(self, time_ns: int) -> float | None:
+        """Return the last tick before a late reading, by the ticks before the gap; None where these do not show it."""
+        if not self.is_reliable:
+            return None
+        periods = math.floor((time_ns - self._tick) / self._period)
+        tick = self._tick + periods * self._period
+        # The error of the period is that of a few ticks over those that were followed, and grows with the gap.
+        followed = self._index - self._brackets[0][0]
+        width = self._followed_ns * (1 + _PERIOD_ERROR * periods / followed)
+        since = time_ns - tick
+        is_ambiguous = not width < since < self._period - width
+        if periods < 1 or width > _PREDICTABLE * self._period or is_ambiguous:
+            return None
+        self.width_ns = round(width)
+        return tick
 
     def _fit(self) -> None:
         """Fit the period by least squares through the middles of the brackets, weighted by their sharpness."""

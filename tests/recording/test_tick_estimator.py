@@ -124,3 +124,44 @@ def test_expensive_polls_are_spread_as_far_as_the_sensor_allows(cost, mean):
 def test_default_and_fixed_intervals():
     assert waits(SamplingInterval(), [0.001])[-1] == pytest.approx(DEFAULT_SECONDS, rel=0.11)
     assert set(waits(SamplingInterval(0.25), [None, 0.02])) == {0.25}
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("gap", [0.13, 0.6, 2.0])
+def test_change_after_a_gap_is_placed_at_the_tick_that_earlier_ones_predict(gap, seed):
+    draw, estimator = random.Random(seed), TickEstimator()
+    estimator.set_nominal_period(0.1 * SECOND)
+    phase, now, newest, late, outside = 0.1 * draw.random(), 0.0, -1, [], 0
+    for poll in range(600):
+        is_late = poll > 100 and draw.random() < 0.05
+        now += gap + 0.1 * draw.random() if is_late else 0.07 + 0.014 * draw.random()
+        tick = int((now - phase) // 0.1)
+        if tick == newest:
+            estimator.unchanged_at(round(now * SECOND))
+            continue
+        newest = tick
+        error = abs(estimator.changed_at(round(now * SECOND)) / SECOND - (phase + 0.1 * tick))
+        if is_late:
+            late.append(error)
+            outside += error > max(2 * estimator.width_ns / SECOND, 0.012)
+    assert outside <= 0.05 * len(late)
+    assert sorted(late)[len(late) * 2 // 3] < 0.012, "up to half a period, 0.05 s, without earlier ticks"
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_period_is_not_mistaken_for_the_interval_of_regular_polls(seed):
+    draw, estimator, newest, now = (
+        random.Random(seed),
+        TickEstimator(),
+        -1,
+        0.1 * random.Random(seed).random(),
+    )
+    estimator.set_nominal_period(0.1 * SECOND)
+    for _ in range(200):
+        now += 0.077 + 0.004 * draw.random()
+        if int(now // 0.1) == newest:
+            estimator.unchanged_at(round(now * SECOND))
+        else:
+            newest = int(now // 0.1)
+            estimator.changed_at(round(now * SECOND))
+    assert estimator.period_seconds == pytest.approx(0.1, rel=0.003)
