@@ -272,7 +272,13 @@ def _weighed_advice(outlook: "Outlook", action: Action, metric: str, spent: floa
     if row is None:
         return ""
     return text.weighed_advice(
-        row, metric, spent, stop=action is Action.STOP, within=_WITHIN, goal=outlook.goal
+        row,
+        metric,
+        spent,
+        stop=action is Action.STOP,
+        within=_WITHIN,
+        goal=outlook.goal,
+        rate_ended=outlook.rate_ended,
     )
 
 

@@ -67,6 +67,7 @@ def outlook_of(
         scenarios=_scenarios(fit) if priced else (),
         planned_end=_planned_end(fit) if priced else None,
         points=fit.points,
+        rate_ended=fit.history.context.ended,
     )
 
 

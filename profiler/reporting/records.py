@@ -123,6 +123,7 @@ class Outlook:
             empty where the learning rate is not known.
         planned_end: The end of the planned run; None without a plan ahead.
         points: Usable points of the curve.
+        rate_ended: True if the learning rate has fallen to zero.
     """
 
     metric: str
@@ -146,6 +147,7 @@ class Outlook:
     scenarios: tuple[Scenario, ...] = ()
     planned_end: PlannedEnd | None = None
     points: int = 0
+    rate_ended: bool = False
 
     @property
     def has_trend(self) -> bool:

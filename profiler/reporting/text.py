@@ -860,7 +860,14 @@ def share_of(more: float, spent: float) -> str:
 
 
 def weighed_advice(
-    row: "Target", metric: str, spent: float, *, stop: bool, within: float, goal: str = "min"
+    row: "Target",
+    metric: str,
+    spent: float,
+    *,
+    stop: bool,
+    within: float,
+    goal: str = "min",
+    rate_ended: bool = False,
 ) -> str:
     """Return the advice that follows from the price of a target.
 
@@ -871,23 +878,28 @@ def weighed_advice(
         stop: True if the price is too high.
         within: Multiple of the present energy at which the target's chance is given where its price is unknown.
         goal: Direction of the metric, ``min`` or ``max``.
+        rate_ended: True if the learning rate has fallen to zero, so that further steps of this run change nothing.
     """
     aim = _aim(row, metric, goal)
+    go, sign = (
+        ("The learning rate has fallen to zero, so plan a longer run", ".") if rate_ended else ("Go on", ":")
+    )
+    subject = f"{aim[0].upper()}{aim[1:]}" if rate_ended else aim
     if row.more is None:
-        return f"Stop: {aim} is {OUT_OF_REACH}." if stop else f"Go on towards {aim}."
+        return f"Stop: {aim} is {OUT_OF_REACH}." if stop else f"{go} towards {aim}."
     known = row.forecast.verdict is Verdict.REACHABLE
     chance = _likely(row.forecast, within)
     if excludes_nothing(row.more, spent):
-        return f"Stop: {aim} is only {chance}." if stop else f"Go on: {aim} is {chance}."
+        return f"Stop: {aim} is only {chance}." if stop else f"{go}{sign} {subject} is {chance}."
     if not (known or stop):
-        return f"Go on if {aim} is worth it, which is {chance}."
+        return f"{go} if {aim} is worth it, which is {chance}."
     amount = price(row.forecast.verdict, row.more, joules, spent)[0]
     times = share_of(row.more.median if known else row.more.low, spent)
     if stop:
         return f"Stop, unless {aim} is worth {amount} ({times})."
     if row.more.median <= spent:
-        return f"Go on: {aim} needs about {amount} ({times})."
-    return f"Go on if {aim} is worth {amount} ({times})."
+        return f"{go}{sign} {subject} needs about {amount} ({times})."
+    return f"{go} if {aim} is worth {amount} ({times})."
 
 
 def _aim(row: "Target", metric: str, goal: str) -> str:

@@ -179,6 +179,23 @@ def test_a_run_without_a_finite_loss_is_not_to_be_trained_longer(tmp_path):
     assert "rain longer" not in answer.advice
 
 
+@pytest.mark.parametrize(
+    ("ended", "begin"),
+    [
+        (False, "Go on: a 5 % better loss needs about"),
+        (True, "The learning rate has fallen to zero, so plan a longer run. A 5 % better loss needs about"),
+    ],
+)
+def test_a_schedule_that_has_ended_is_not_to_be_continued(report, ended, begin):
+    rows = (target(1.758, 0.05, Verdict.REACHABLE, (0.7e6, 0.9e6, 1.4e6), 0.0),)
+    rows = tuple(
+        replace(row, forecast=replace(row.forecast, reach=((1.0, 0.0), (4.0, 0.99)))) for row in rows
+    )
+    assert answer_of(report(outlook=outlook(asked=(), targets=rows, rate_ended=ended))).advice.startswith(
+        begin
+    )
+
+
 @pytest.mark.parametrize(("last", "tick"), [(90.0, "nticks"), (900.0, "dtick")])
 def test_energy_within_a_decade_has_ticks_between_its_round_values(last, tick):
     known = Chart(seen=Series(x=(65.0, last), y=(3.0, 2.0)), joules=(), losses=(), law_joules=(), law=())
