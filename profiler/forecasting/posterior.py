@@ -212,43 +212,52 @@ class Evidence:
     priors: Priors
     is_still: bool = False
 
+    # Starts and gains are the leading axes below: numpy reduces a short last axis several times slower.
+
     @cached_property
     def counts(self) -> FloatArray:
-        """Effective number of points that each start leaves, as a column."""
-        return np.maximum(self.count * self.inside, MIN_INSIDE)[:, None]
+        """Effective number of points that each start leaves, with axes for gains and curves."""
+        return np.maximum(self.count * self.inside, MIN_INSIDE)[:, None, None]
 
     @cached_property
     def dof(self) -> FloatArray:
-        """Degrees of freedom of the noise's posterior for each start, as a column."""
+        """Degrees of freedom of the noise's posterior for each start, with axes for gains and curves."""
         return self.priors.noise_dof + self.counts - 1.0
 
     def noise(self, misfit: FloatArray) -> FloatArray:
         """Return the degrees of freedom times the noise variance, for mean square misfits by start and gain."""
-        return np.asarray(self.priors.noise_dof * self.priors.noise**2 + self.counts * misfit)
+        noise = self.counts * misfit
+        noise += self.priors.noise_dof * self.priors.noise**2
+        return np.asarray(noise)
 
     def residual(self, slope: FloatArray, share: FloatArray) -> FloatArray:
         """Return the residual of each curve in each bin (last axis), its level included."""
         return self.log_y - log_level(self.model.log_decay(self.log_v, slope[..., None]), share[..., None])
 
     def profile(self, slope: FloatArray, share: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the best level of each curve and its mean square misfit, by start and gain."""
-        residual = self.residual(slope, share)
-        level, square = residual @ self.weights, np.square(residual) @ self.weights
+        """Return the best level of each curve and its mean square misfit, by start, gain and curve.
+
+        Curves are those of the broadcast slopes and shares, as one axis.
+        """
+        residual = self.residual(slope, share).reshape(-1, self.log_v.size)
+        weights = self.weights.T
+        level, square = weights @ residual.T, weights @ np.square(residual).T
         misfit = np.maximum(square - level**2, 0.0)
         if self.progress is None:
-            return level[..., None], misfit[..., None]
+            return level[:, None], misfit[:, None]
         # The anneal term is linear in G, so the misfit is a quadratic of G with these three coefficients.
-        mean = self.progress @ self.weights
-        variance = np.square(self.progress) @ self.weights - mean**2
-        covariance = (residual * self.progress) @ self.weights - level * mean
-        levels = level[..., None] + mean[:, None] * self.gains
+        mean = weights @ self.progress
+        variance = weights @ np.square(self.progress) - mean**2
+        covariance = weights @ (residual * self.progress).T - level * mean[:, None]
+        gains = self.gains[:, None]
+        levels = level[:, None] + mean[:, None, None] * gains
         misfits = (
-            misfit[..., None] + 2.0 * covariance[..., None] * self.gains + variance[:, None] * self.gains**2
+            misfit[:, None] + 2.0 * covariance[:, None] * gains + variance[:, None, None] * np.square(gains)
         )
         return levels, np.maximum(misfits, 0.0)
 
     def log_likelihood(self, slope: FloatArray, share: FloatArray, misfit: FloatArray) -> FloatArray:
-        """Return the log marginal likelihood of each curve plus the log prior, by start and gain.
+        """Return the log marginal likelihood of each curve plus the log prior, by start, gain and curve.
 
         Args:
             slope: Slope of each curve.
@@ -256,33 +265,38 @@ class Evidence:
             misfit: Its mean square misfit by :meth:`profile`.
         """
         # A Student t density: the level and the variance of the noise are integrated out in closed form.
-        likelihood = -0.5 * self.dof * np.log(self.noise(misfit)) + self.log_prior + self._normaliser
-        return np.asarray(likelihood + self._log_none(slope, share)[..., None, :])
+        likelihood = self.noise(misfit)
+        np.log(likelihood, out=likelihood)
+        likelihood *= -0.5 * self.dof
+        likelihood += self._constant
+        if self.gains[0] == 0.0 and self.gains.size > 1:
+            likelihood += self._log_none(slope, share)
+        return likelihood
 
     def _log_none(self, slope: FloatArray, share: FloatArray) -> FloatArray:
-        """Return the log prior probability of each gain's class: zero, if a candidate, or positive; by curve."""
-        if self.gains[0] > 0.0 or self.gains.size == 1:
-            return np.zeros(1)
+        """Return the log prior probability of each gain's class, zero or positive, by gain and curve."""
         priors = self.priors
         # A curve that still falls steeply has learning left to anneal; one that hardly falls may have none.
-        steepness = 0.0 if self.is_still else slope * share * np.log(2.0) / priors.anneal_none_slope
-        none = priors.anneal_none / (1.0 + np.square(steepness))
-        is_none = self.gains == 0.0
-        return np.asarray(np.where(is_none, np.log(none)[..., None], np.log1p(-none)[..., None]))
+        steepness = np.ravel(slope * share) * np.log(2.0) / priors.anneal_none_slope
+        none = priors.anneal_none / (1.0 + np.square(0.0 * steepness if self.is_still else steepness))
+        is_none = self.gains[:, None] == 0.0
+        return np.asarray(np.where(is_none, np.log(none), np.log1p(-none)))
 
     @cached_property
-    def _normaliser(self) -> FloatArray:
+    def _constant(self) -> FloatArray:
+        """The log prior of each start and gain, plus the part of the log likelihood that is the same for all curves."""
         # A later start explains fewer bins with the curve and more with the other regime, so that the constants of
         # both densities do not cancel between starts.
         counts, dof = self.counts, self.dof
-        gamma = np.array([[math.lgamma(0.5 * float(d))] for d in dof[:, 0]])
+        gamma = np.array([math.lgamma(0.5 * d) for d in dof.ravel().tolist()])[:, None, None]
         outside = math.hypot(self.priors.outside, self.priors.outside_noise * self.roughness)
         left_out = (
             self.count
-            * (1.0 - self.inside[:, None])
+            * (1.0 - self.inside[:, None, None])
             * (0.5 * math.log(2.0 * math.pi * math.e) + math.log(outside))
         )
-        return np.asarray(gamma - 0.5 * (counts - 1.0) * math.log(math.pi) - 0.5 * np.log(counts) - left_out)
+        normaliser = gamma - 0.5 * (counts - 1.0) * math.log(math.pi) - 0.5 * np.log(counts) - left_out
+        return np.asarray(self.log_prior[:, :, None] + normaliser)
 
     def discounted(self, residual: FloatArray, start: int) -> "Evidence":
         """Reduce the count for autocorrelated residuals, which mean misfit: n (1 - rho) / (1 + rho).
@@ -293,7 +307,7 @@ class Evidence:
         """
         weight = self.weights[:, start]
         left = (residual - residual @ weight) * np.sqrt(weight)
-        count = float(self.counts[start, 0])
+        count = float(self.counts[start, 0, 0])
         noise = self.priors.noise_dof * self.priors.noise**2 + count * float(left @ left)
         rho = min(max(count * float(left[1:] @ left[:-1]) / noise, 0.0), 0.99)
         return replace(self, count=max(self.count * (1.0 - rho) / (1.0 + rho), MIN_EFFECTIVE))
@@ -392,11 +406,13 @@ class _Grid:
         slope: The slopes.
         share: The shares.
         misfits: Misfits of the curves, by family, once computed; they do not depend on the number of points.
+        likelihoods: Log likelihoods of the curves by start, by family and number of points, once computed.
     """
 
     slope: FloatArray
     share: FloatArray
     misfits: dict[str, FloatArray] = field(default_factory=dict, init=False)
+    likelihoods: dict[tuple[str, float], FloatArray] = field(default_factory=dict, init=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -449,10 +465,10 @@ def _part(evidence: Evidence, slope: FloatArray, share: FloatArray, log_mass: Fl
 def _discounted(evidence: Evidence, grid: _Grid) -> Evidence:
     """Discount the count of points by the residuals of the posterior mean of the first family."""
     slope, share = _values(grid, evidence)
-    log_mass = _log_prior(grid, evidence.priors)[..., None] + _by_start(grid, evidence)
+    log_mass = _log_prior(grid, evidence.priors) + _by_start(grid, evidence)
     mass = np.exp(log_mass - log_mass.max())
-    start = int(np.argmax(mass.sum(axis=(0, 1))))
-    mass = mass[..., start] / mass[..., start].sum()
+    start = int(np.argmax(mass.sum(axis=(1, 2))))
+    mass = mass[start] / mass[start].sum()
     return evidence.discounted(np.tensordot(mass, evidence.residual(slope, share), axes=2), start)
 
 
@@ -465,12 +481,17 @@ def log_sum(logs: FloatArray, axis: int) -> FloatArray:
 
 
 def _by_start(grid: _Grid, evidence: Evidence) -> FloatArray:
-    """Return the log likelihood of each slope and share by start, summed over gains."""
-    slope, share = _values(grid, evidence)
-    misfit = grid.misfits.get(evidence.model.name)
-    if misfit is None:
-        misfit = grid.misfits[evidence.model.name] = evidence.profile(slope, share)[1]
-    return log_sum(evidence.log_likelihood(slope, share, misfit), -1)
+    """Return the log likelihood by start, slope and share, summed over gains."""
+    family = evidence.model.name
+    found = grid.likelihoods.get((family, evidence.count))
+    if found is None:
+        slope, share = _values(grid, evidence)
+        misfit = grid.misfits.get(family)
+        if misfit is None:
+            misfit = grid.misfits[family] = evidence.profile(slope, share)[1]
+        found = log_sum(evidence.log_likelihood(slope, share, misfit), 1).reshape(-1, *share.shape)
+        grid.likelihoods[family, evidence.count] = found
+    return found
 
 
 def _values(grid: _Grid, evidence: Evidence) -> tuple[FloatArray, FloatArray]:
@@ -487,7 +508,7 @@ def _slopes(standardised: FloatArray, evidence: Evidence) -> FloatArray:
 
 def _log_mass(grid: _Grid, evidence: Evidence) -> FloatArray:
     """Return the unnormalised log posterior mass of each slope and share, summed over starts and gains."""
-    return np.asarray(_log_prior(grid, evidence.priors) + log_sum(_by_start(grid, evidence), -1))
+    return np.asarray(_log_prior(grid, evidence.priors) + log_sum(_by_start(grid, evidence), 0))
 
 
 def _log_prior(grid: _Grid, priors: Priors) -> FloatArray:
@@ -551,7 +572,7 @@ def _bare(evidence: Evidence, refine: float) -> _Part:
     for zooms in range(MOST_ZOOMS + 1):
         slope = _slopes(lines, evidence)
         likelihood = evidence.log_likelihood(slope, share, evidence.profile(slope, share)[1])
-        log_mass = _log_normal(lines, axis=1) + log_sum(log_sum(likelihood, -1), -1)
+        log_mass = _log_normal(lines, axis=1) + log_sum(log_sum(likelihood, 1), 0)
         if zooms == MOST_ZOOMS or _likely(log_mass).sum() > ENOUGH * lines.size:
             break
         lines = np.linspace(*_bounds(lines, log_mass), lines.size, axis=1)
@@ -578,11 +599,12 @@ def _expanded(part: _Part, top: float) -> dict[str, npt.NDArray[Any]]:
     slope, share = part.slope[kept], part.share[kept]
     level, misfit = evidence.profile(slope, share)
     likelihood = evidence.log_likelihood(slope, share, misfit)
-    total = log_sum(log_sum(likelihood, -1), -1)
-    log_mass = likelihood + (part.log_mass[kept] - total)[:, None, None]
-    scale = np.sqrt(evidence.noise(misfit) / evidence.dof / evidence.counts)
-    node, start, gain = np.nonzero(log_mass > top + NEGLIGIBLE)
-    chosen = (node, start, gain)
+    total = log_sum(log_sum(likelihood, 1), 0)
+    log_mass = likelihood + (part.log_mass[kept] - total)
+    node, start, gain = np.nonzero(np.moveaxis(log_mass, -1, 0) > top + NEGLIGIBLE)
+    chosen = (start, gain, node)
+    dof, counts = (column[start, 0, 0] for column in (evidence.dof, evidence.counts))
+    noise = evidence.priors.noise_dof * evidence.priors.noise**2 + counts * misfit[chosen]
     return {
         "model": np.full(node.size, MODELS.index(evidence.model)),
         "slope": slope[node],
@@ -591,5 +613,5 @@ def _expanded(part: _Part, top: float) -> dict[str, npt.NDArray[Any]]:
         "start": evidence.starts[start],
         "mass": np.exp(log_mass[chosen] - top),
         "location": level[chosen] + evidence.offset,
-        "scale": scale[chosen],
+        "scale": np.sqrt(noise / dof / counts),
     }
