@@ -68,7 +68,8 @@ def test_a_lower_target_never_costs_less(curve, factors):
     forecasts = [fit.joules_at(fit.level * factor) for factor in sorted(factors, reverse=True)]
     for field in ("low", "median", "high", "p_unreachable"):
         values = [getattr(forecast, field) for forecast in forecasts]
-        assert all(b >= a * (1.0 - 1e-9) for a, b in itertools.pairwise(values)), (field, values)
+        # A probability near 0 is 1 less one near 1, and rounded like it.
+        assert all(b >= a * (1.0 - 1e-9) - 1e-14 for a, b in itertools.pairwise(values)), (field, values)
 
 
 @pytest.mark.slow
