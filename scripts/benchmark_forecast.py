@@ -1,10 +1,11 @@
 """Accuracy of the forecasts on public and synthetic curves, next to published methods. Minutes on two cores.
 
-    python scripts/benchmark_forecast.py --data FOLDER [--write docs/forecast-accuracy.md]
+    python scripts/benchmark_forecast.py --data FOLDER [--also FOLDER] [--write docs/forecast-accuracy.md]
 
 FOLDER holds ``rnsl_vision.csv.gz`` and ``rnsl_language.csv.gz`` (Alabdulmohsin et al., Revisiting Neural Scaling
 Laws, 2022: Domain, Task, Model, Seen Examples, Loss, Training), ``training_curves.csv.gz`` (set, run, schedule,
 x_kind, x, loss, lr) and ``mlperf_v4.0_joules.csv.gz`` (benchmark, run, energy_J, value). Missing files are skipped.
+``--also`` reports the training curves of another folder apart: those that took no part in the development.
 """
 
 import itertools
@@ -33,6 +34,7 @@ from forecast_tables import (
     group_table,
     header,
     means_table,
+    outcomes_table,
     stability_table,
     states_table,
     usefulness_table,
@@ -82,6 +84,20 @@ def report_curves(folder: Path) -> Iterator[str]:
     known = evaluate_all(curves(folder, known=True)[0])
     yield from means_table(known.scores)
     yield from _details(known)
+
+
+def report_others(folder: Path) -> Iterator[str]:
+    """Yield the section on curves that took no part in the development."""
+    yield "\n## Curves that took no part in the development\n"
+    for known in (False, True):
+        runs, _ = curves(folder, known=known)
+        found = evaluate_all(runs)
+        yield f"\n{len(runs)} runs, learning rate {'known' if known else 'withheld'}:\n"
+        yield from means_table(found.scores)
+        if not known:
+            yield "\nStates of the prefixes of 10 to 75 %, and the lowest level after them:\n"
+            yield from outcomes_table(found.scores)
+        yield from _details(found)
 
 
 def _details(found: Evaluation) -> Iterator[str]:
@@ -296,4 +312,4 @@ def sections(folder: Path) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(result_page.main(__file__, (__doc__ or "").splitlines()[0], sections))
+    sys.exit(result_page.main(__file__, (__doc__ or "").splitlines()[0], sections, report_others))

@@ -70,6 +70,8 @@ class Score:
         simple_reachable: Whether that fit reaches the end level within the horizon.
         last_miss: ``simple_miss`` of the last value.
         reachable: Whether the verdict gives this median energy as a point.
+        lowered: Log of the level at the prefix over the lowest level after it; both are means of a twentieth of the
+            points, and at least three. NaN without as many.
         stable: Whether each later fit keeps this median energy at the end level in its interval; None without both.
         stable_level: The same of the median level at the end.
     """
@@ -89,6 +91,7 @@ class Score:
     simple_reachable: bool
     last_miss: float
     reachable: bool
+    lowered: float
     stable: tuple[bool | None, ...]
     stable_level: tuple[bool | None, ...]
 
@@ -169,11 +172,20 @@ def _compared(
         simple_reachable=simple[1] <= math.log(HORIZON_LIMIT * fit.joules),
         last_miss=last,
         reachable=forecast.verdict is Verdict.REACHABLE,
+        lowered=_lowered(np.log(run.y), int(seen.sum())),
         stable=tuple(_kept(forecast.median, fits[later], log_y) for later in LATER.get(prefix, ())),
         stable_level=tuple(
             _kept_level(median + log_y, fits[later], log_x) for later in LATER.get(prefix, ())
         ),
     )
+
+
+def _lowered(log_y: np.ndarray, seen: int) -> float:
+    size = max(3, log_y.size // 20)
+    if log_y.size - seen < size:
+        return math.nan
+    later = np.convolve(log_y[seen:], np.full(size, 1.0 / size), mode="valid")
+    return float(log_y[max(seen - size, 0) : seen].mean() - later.min())
 
 
 def _answered(run: Run, prefix: float, fit: CurveFit, log_x: float, log_y: float) -> Answer:

@@ -163,6 +163,16 @@ def states_table(scores: pd.DataFrame) -> Iterator[str]:
         yield f"| {prefix} | " + " | ".join(str(counts.get(state.value, 0)) for state in CurveState) + " |"
 
 
+def outcomes_table(scores: pd.DataFrame) -> Iterator[str]:
+    """Yield the states of prefixes, and how far the level fell after them."""
+    known = scores[scores.lowered.notna()]
+    yield from header("state", "prefixes", "5 % lower later", "1 to 5 %", "up to 1 %", "not lower")
+    for state in CurveState:
+        lowered = known[known.state == state.value].lowered
+        counts = np.histogram(lowered, [-math.inf, 0.0, 0.01, 0.05, math.inf])[0][::-1]
+        yield f"| {state.value} | {len(lowered)} | " + " | ".join(str(count) for count in counts) + " |"
+
+
 def stability_table(scores: pd.DataFrame) -> Iterator[str]:
     """Yield how often the interval of a later fit excludes the earlier median, of joules and of the end level."""
     yield from header("fitted on", "and again on", "fits", "joules excluded %", "of them given as a point",

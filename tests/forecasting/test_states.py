@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 
+from profiler import load_run
 from profiler.errors import UsageError
 from profiler.forecasting import CurveBins, fit_bins, fit_curve
 from profiler.forecasting.cleaning import clean
@@ -13,7 +14,8 @@ from profiler.forecasting.curve import bin_arrays, coarsen
 from profiler.forecasting.metric import declared
 from profiler.forecasting.states import assess, student_cdf, student_quantile
 from profiler.records import CurveState, Verdict
-from tests.support.synthetic_curves import power_law
+from tests.support.runs import write_run
+from tests.support.synthetic_curves import mlp_losses, power_law
 
 STEPS = np.arange(1.0, 3001.0)
 
@@ -47,6 +49,30 @@ def test_fine_tuning_that_learned_nothing_is_flat():
     fit = fit_curve(STEPS, noisy(np.full(STEPS.size, 0.69), 0.01), learning_rate=rate)
     assert fit.state is CurveState.FLAT
     assert fit.joules_at(0.6).verdict is Verdict.UNREACHABLE
+
+
+def test_noise_at_a_learning_rate_of_zero_is_flat(tmp_path):
+    losses = noisy(np.full(300, 2.3), 0.01)
+    path = write_run(
+        tmp_path / "run", steps=300, loss=lambda k: float(losses[k - 1]), learning_rate=lambda _: 0.0
+    )
+    fit = load_run(path).fit()
+    assert fit.state is CurveState.FLAT
+    assert fit.joules_at(2.2).verdict is Verdict.UNREACHABLE
+
+
+def test_interval_of_a_small_mlp_holds_where_it_goes_on_below_the_floor():
+    """From 33 of 79 parts of its energy; at the end its loss is a half to a quarter of the loss there."""
+    steps, held = np.arange(1.0, 1001.0), []
+    seen = round(len(steps) * 33 / 79)
+    for seed in range(8):
+        losses = mlp_losses(seed, len(steps))
+        end = float(np.exp(np.log(losses[-60:]).mean()))
+        fit = fit_curve(steps[:seen], losses[:seen])
+        level = fit.loss_at(steps[-1])
+        held.append(fit.state is CurveState.TOO_EARLY or level.low <= end <= level.high)
+        assert fit.floor.low < end
+    assert sum(held) >= 7
 
 
 @pytest.mark.parametrize("noise", [0.0, 1e-16, 0.001, 0.01])
