@@ -7,7 +7,7 @@ probability of 95 %, and is tested on the recorded past.
 import argparse
 
 from profiler.cli.common import joules, write_stdout
-from profiler.cli.runs import load_all, root_of
+from profiler.cli.runs import add_roots, load_all
 
 EXAMPLE = """\
 examples:
@@ -17,9 +17,7 @@ examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument(
-        "root", metavar="ROOT", nargs="?", help="directory of the runs; by default that of `list`"
-    )
+    add_roots(parser)
     parser.add_argument(
         "--budget",
         metavar="ENERGY",
@@ -42,7 +40,7 @@ def run(options: argparse.Namespace) -> int:
     from profiler.reporting.allocation import allocation_of, render_json, render_text
 
     budget = joules("--budget", options.budget)
-    runs = load_all(root_of(options.root))
+    runs = load_all(options.roots)
     known = allocation_of(runs, budget, metric=options.metric, goal=options.goal)
     write_stdout(render_json(known) if options.json else render_text(known))
     return 0

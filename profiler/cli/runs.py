@@ -55,19 +55,34 @@ def run_directories(root: Path) -> Iterator[Path]:
         below = []
         for parent in level:
             for directory in _subdirectories(parent):
-                if (directory / RUN_FILE).exists() or children(directory):
+                if _is_run(directory):
                     yield directory
                 else:
                     below.append(directory)
         level = below
 
 
-def load_all(root: Path) -> "list[Run]":
-    """Open the readable runs below ``root``; those that cannot be read are named on stderr."""
+def add_roots(parser: argparse.ArgumentParser) -> None:
+    """Add ``ROOT ...``."""
+    parser.add_argument(
+        "roots",
+        metavar="ROOT",
+        nargs="*",
+        help=f"directories of the runs, or the runs; by default ${ROOT_VARIABLE}, or else {_DEFAULT_ROOT}",
+    )
+
+
+def load_all(roots: Sequence[str]) -> "list[Run]":
+    """Open runs and the runs below directories; those that cannot be read are named on stderr.
+
+    Raises:
+        UsageError: One of the directories does not exist.
+    """
     from profiler.run import load_run
 
     found = []
-    for path in run_directories(root):
+    directories = map(root_of, roots or (None,))
+    for path in dict.fromkeys(path for directory in directories for path in _below(directory)):
         try:
             run = load_run(path, partial=True)
             _ = run.steps, run.metrics, run.total_joules  # their files are read on first access
@@ -76,6 +91,16 @@ def load_all(root: Path) -> "list[Run]":
         else:
             found.append(run)
     return found
+
+
+def _below(root: Path) -> Iterator[Path]:
+    if not root.is_dir():
+        raise UsageError(f"{root} is not a directory; name runs or a directory that contains them.")
+    return iter([root]) if _is_run(root) else run_directories(root)
+
+
+def _is_run(directory: Path) -> bool:
+    return (directory / RUN_FILE).exists() or bool(children(directory))
 
 
 def _subdirectories(parent: Path) -> list[Path]:

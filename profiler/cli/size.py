@@ -6,7 +6,7 @@ The number of parameters of a run is recorded with it, or given as the setting `
 import argparse
 
 from profiler.cli.common import joules, write_stdout
-from profiler.cli.runs import load_all, root_of
+from profiler.cli.runs import add_roots, load_all
 
 EXAMPLE = """\
 examples:
@@ -16,9 +16,7 @@ examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
-    parser.add_argument(
-        "root", metavar="ROOT", nargs="?", help="directory of the runs; by default that of `list`"
-    )
+    add_roots(parser)
     parser.add_argument(
         "--budget",
         metavar="ENERGY",
@@ -37,6 +35,6 @@ def run(options: argparse.Namespace) -> int:
     from profiler.reporting.size import render_json, render_text, size_of
 
     budgets = [joules("--budget", text) for text in options.budget]
-    known = size_of(load_all(root_of(options.root)), budgets, metric=options.metric)
+    known = size_of(load_all(options.roots), budgets, metric=options.metric)
     write_stdout(render_json(known) if options.json else render_text(known))
     return 0

@@ -50,7 +50,7 @@ def _rows(facts: "Facts") -> "Iterator[tuple[str, str]]":
         value, _, interval = digits_and_ends.partition(" (90 % interval ")
         yield "Amount of energy used for training", value
         yield "90 % interval", interval.removesuffix(")")
-    yield "Measured share", words.measured(facts)
+    yield "Measured or estimated", words.measured(facts)
     yield "Measurement methodology (energy)", words.methods(facts)
 
 

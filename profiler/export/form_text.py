@@ -71,7 +71,8 @@ def measured(facts: "Facts") -> str:
     """Format the measured share of the energy."""
     if facts.measured_share is None:
         return "measured share unknown"
-    return f"{text.percent(facts.measured_share)} measured{', incomplete' if facts.is_incomplete else ''}"
+    share = "estimated" if facts.measured_share == 0.0 else f"{text.percent(facts.measured_share)} measured"
+    return f"{share}{', incomplete' if facts.is_incomplete else ''}"
 
 
 def methods(facts: "Facts") -> str:

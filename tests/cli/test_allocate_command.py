@@ -35,6 +35,17 @@ def test_one_object_per_run(sweep, capsys):
     assert all(test["kept_best"] for test in known["backtest"])
 
 
+@pytest.mark.parametrize("names", [("good", "poor", "poorer"), ("", "good")])
+def test_runs_may_be_named_as_their_directory_may(sweep, capsys, names):
+    assert main(["allocate", *(str(sweep / name) for name in names), "--budget", "100kJ", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["runs"]) == 3
+
+
+def test_a_directory_that_does_not_exist_is_a_user_error(tmp_path, capsys):
+    assert main(["allocate", str(tmp_path / "absent"), "--budget", "100kJ"]) == 2
+    assert "is not a directory; name runs or a directory that contains them" in capsys.readouterr().err
+
+
 def test_the_table(sweep, capsys):
     (sweep / "broken").mkdir()
     (sweep / "broken" / "run.json").write_text("{")
