@@ -20,9 +20,10 @@ from profiler.cli.common import write_stdout
 from profiler.cli.runs import add_run, find_run
 from profiler.clock import MONOTONIC, Clock
 from profiler.distributed.rank import host_id
-from profiler.errors import MissingDependencyError, SensorUnavailableError, UsageError
+from profiler.errors import SensorUnavailableError, UsageError
 from profiler.merging.discovery import children
 from profiler.records import Status, kind_of
+from profiler.sensors.nvml_device import load_nvml
 from profiler.sensors.power_limit import Board, restore_limits, save_limits, state_path
 from profiler.storage.run_file import read_run_file
 from profiler.units import NANOSECONDS_PER_SECOND, format_joules, format_seconds
@@ -94,12 +95,7 @@ def run(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _nvml() -> Iterator[Any]:
-    try:
-        import pynvml
-    except ImportError as error:
-        raise MissingDependencyError(
-            "nvidia-ml-py", needed_for="setting power limits", install="pip install nvidia-ml-py"
-        ) from error
+    pynvml = load_nvml("setting power limits")
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

@@ -10,13 +10,14 @@ from time import perf_counter_ns
 from typing import Any
 
 from profiler.clock import MONOTONIC, Clock
-from profiler.errors import SensorError
+from profiler.errors import MissingDependencyError, SensorError
 from profiler.records import DOMAIN_KINDS, Domain, Provenance, Reading, Refusal
 from profiler.sensors import Sensor, discover
 from profiler.sensors.counter_check import CounterCheck, observe
 from profiler.sensors.environment import POWERCAP_ROOT
 from profiler.sensors.host import Host, describe_host
 from profiler.sensors.nvml import SHARED_NOTE
+from profiler.sensors.nvml_device import load_nvml
 from profiler.units import NANOSECONDS_PER_SECOND
 
 SECONDS = 1.0
@@ -321,8 +322,8 @@ def _is_there(backend: Any) -> bool:
 def read_driver() -> DriverInfo:
     """Read the version and the boards of NVIDIA's driver, if there is one."""
     try:
-        import pynvml
-    except ImportError:
+        pynvml = load_nvml("listing NVIDIA GPUs")
+    except MissingDependencyError:
         return DriverInfo()
     try:
         pynvml.nvmlInit()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from profiler.clock import Clock
-from profiler.errors import MissingDependencyError, SensorError, SensorUnavailableError
+from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Domain, Provenance, Reading, Refusal
 from profiler.sensors.base import MODULE_NOTE, Found
 from profiler.sensors.counter_check import CounterGuard, over_seconds
@@ -20,6 +20,7 @@ from profiler.sensors.nvml_device import (
     ReadPlan,
     describe_board,
     is_shared,
+    load_nvml,
     plan_board,
     power_limit_watts,
     query,
@@ -281,12 +282,7 @@ def open_nvml(environment: Environment) -> Found:
 
 
 def _initialise(environment: Environment) -> Any:
-    try:
-        import pynvml
-    except ImportError as error:
-        raise MissingDependencyError(
-            "nvidia-ml-py", needed_for="reading NVIDIA GPUs", install="pip install nvidia-ml-py"
-        ) from error
+    pynvml = load_nvml("reading NVIDIA GPUs")
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:

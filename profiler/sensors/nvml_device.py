@@ -1,11 +1,13 @@
 """Identity of a board and its readable NVML fields."""
 
 import os
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from profiler.errors import MissingDependencyError
 from profiler.sensors.counter_check import DEFAULT_LIMIT_WATTS
 from profiler.sensors.cuda_devices import Board
 
@@ -46,6 +48,31 @@ class ReadPlan:
     def has_power(self) -> bool:
         """True if a power is read."""
         return self.usage_call or len(self.fields) > (FIELD_ENERGY in self.fields)
+
+
+def load_nvml(needed_for: str) -> Any:
+    """Import ``pynvml``, the module of nvidia-ml-py, without the warning of a deprecated package of its name.
+
+    That package, which others still require, contains the same module and warns when it is imported. Where the user
+    turns warnings into errors, the boards would not be read.
+
+    Args:
+        needed_for: Purpose of the import, for the error.
+
+    Raises:
+        MissingDependencyError: nvidia-ml-py is not installed.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="The pynvml package is deprecated", category=FutureWarning
+            )
+            import pynvml
+    except ImportError as error:
+        raise MissingDependencyError(
+            "nvidia-ml-py", needed_for=needed_for, install="pip install nvidia-ml-py"
+        ) from error
+    return pynvml
 
 
 def describe_board(nvml: Any, handle: Any) -> Board:

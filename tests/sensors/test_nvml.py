@@ -1,10 +1,12 @@
 import contextlib
+import sys
 
 import pytest
 
 from profiler.errors import SensorError, SensorUnavailableError
 from profiler.records import Provenance
 from profiler.sensors.nvml import open_nvml
+from profiler.sensors.nvml_device import load_nvml
 from profiler.testing.conformance import SensorConformance, SensorRig
 from profiler.testing.replay import Waveform
 from tests.support.simulated_nvml import (
@@ -354,3 +356,20 @@ def test_closing_after_a_foreign_shutdown_is_safe(opened):
     with pytest.raises(SensorError):
         sensor.read()
     sensor.close()
+
+
+@pytest.fixture
+def deprecated_pynvml(tmp_path, monkeypatch):
+    """The package ``pynvml`` in front of nvidia-ml-py."""
+    (tmp_path / "pynvml.py").write_text(
+        "import warnings\n"
+        "warnings.warn('The pynvml package is deprecated. Please install nvidia-ml-py instead.', FutureWarning)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pynvml", raising=False)
+    return tmp_path / "pynvml.py"
+
+
+@pytest.mark.filterwarnings("error")
+def test_deprecated_package_of_the_same_name_does_not_warn(deprecated_pynvml):
+    assert load_nvml("a test").__file__ == str(deprecated_pynvml)
