@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from profiler._compat import write_atomically
@@ -99,6 +100,7 @@ def _add_regression(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Print or write the comparison."""
     from profiler.reporting import render_comparison, write_comparison
+    from profiler.reporting.compared_runs import processes
     from profiler.reporting.comparison import compare
 
     if options.fail_above is not None:
@@ -107,16 +109,18 @@ def run(options: argparse.Namespace) -> int:
         raise UsageError("--of, --repeat and --markdown belong to --fail-above.")
     levels = [number("--target", text) for text in options.target]
     output = output_of(options, "compare.html")
-    runs = _load(options.runs, options)
-    comparison = compare(
-        runs,
-        metric=options.metric,
-        goal=options.goal,
-        levels=levels,
-        seed_spread=None if options.seed_spread is None else options.seed_spread / _PERCENT,
-        prices=[prices_of(options, run) for run in runs],
-        why=options.why,
-    )
+    with processes(len(options.runs)) as pool:
+        runs = _load(options.runs, options)
+        comparison = compare(
+            runs,
+            metric=options.metric,
+            goal=options.goal,
+            levels=levels,
+            seed_spread=None if options.seed_spread is None else options.seed_spread / _PERCENT,
+            prices=[prices_of(options, run) for run in runs],
+            why=options.why,
+            pool=pool,
+        )
     if output is None:
         write_stdout(render_comparison(comparison, ".json" if options.json else ".txt"))
     else:
@@ -130,7 +134,8 @@ def _load(texts: list[str], options: argparse.Namespace) -> "list[Run]":
 
     paths = [find_run(text, options.root) for text in texts]
     places = [path.resolve() for path in paths]
-    if repeated := [text for text, place in zip(texts, places, strict=True) if places.count(place) > 1]:
+    times = Counter(places)
+    if repeated := [text for text, place in zip(texts, places, strict=True) if times[place] > 1]:
         raise UsageError(f"{repeated[0]} is given twice; a comparison needs different runs.")
     return [load_run(path, partial=options.partial) for path in paths]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from profiler.analysis.curve import fit_metric, learning_rate_trace
 from profiler.errors import ForecastRefusedError, UsageError
 from profiler.reporting import text
-from profiler.reporting.comparison import direction_of, fit_options, metric_names, run_names
+from profiler.reporting.compared_runs import metric_names
+from profiler.reporting.comparison import direction_of, fit_options, run_names
 from profiler.reporting.json import REPORT_VERSION, plain
 from profiler.reporting.metric_choice import headline
 from profiler.reporting.records import Allocation, AllocationLine

@@ -2,23 +2,26 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from profiler.analysis.curve import fit_metric, learning_rate_trace, metric_points
+from profiler.analysis.curve import metric_points
 from profiler.analysis.earlier_runs import TASK_SETTINGS
 from profiler.emissions import Prices, read_prices
 from profiler.errors import ForecastRefusedError, UsageError
 from profiler.forecasting.priors import HORIZON_LIMIT
 from profiler.records import CurveState
 from profiler.reporting import text
+from profiler.reporting.compared_runs import metric_names, read_runs
 from profiler.reporting.metric_choice import LOSS, best_of, goal_of, headline
-from profiler.reporting.model import build, gain_variance
+from profiler.reporting.model import gain_variance
 from profiler.reporting.records import Ahead, Comparison, CurveSeries, Difference, Line, Spread
 from profiler.storage.schema import CONFIG
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from profiler.forecasting import CurveFit, Frontier
     from profiler.forecasting.frontier import Envelope
     from profiler.reporting.records import Report
@@ -34,24 +37,6 @@ _SEED = re.compile(r"(^|[_.-])seed($|[_.-])", re.IGNORECASE)
 _MOST_DIFFERENCES = 12
 
 
-@dataclass(frozen=True, slots=True)
-class _Curve:
-    """The curve of a metric in a stored run, fitted on demand."""
-
-    run: "StoredRun"
-    report: "Report"
-    metrics: Sequence[str]
-    metric: str
-    options: Mapping[str, Any]
-
-    def fit(self) -> "CurveFit":
-        if self.report.refused:
-            raise ForecastRefusedError("no_curve", self.report.refused, remedy="")
-        if self.metric not in self.metrics:
-            raise ForecastRefusedError("no_metric", f"It has no metric {self.metric}.", remedy="")
-        return fit_metric(self.run, learning_rate_trace(self.run), self.metric, **self.options)
-
-
 def compare(
     runs: "Sequence[StoredRun]",
     *,
@@ -61,6 +46,7 @@ def compare(
     seed_spread: float | None = None,
     prices: "Sequence[Prices] | None" = None,
     why: bool = False,
+    pool: "Executor | None" = None,
 ) -> Comparison:
     """Compare recorded runs of one task.
 
@@ -74,6 +60,7 @@ def compare(
         prices: Prices for each run instead of the recorded ones.
         why: Split the energy of the last run over that of the first into factors, at the best level of both, or at the
             first of ``levels``.
+        pool: Processes of :func:`profiler.reporting.compared_runs.processes`, for many runs.
 
     Raises:
         ForecastRefusedError: Fewer than two of them have a curve, or no two reached the same level.
@@ -83,19 +70,20 @@ def compare(
 
     metrics = [metric_names(run) for run in runs]
     logged = list(dict.fromkeys(name for names in metrics for name in names))
-    trained = [names for run, names in zip(runs, metrics, strict=True) if len(run.steps)]
-    shared = [name for name in logged if all(name in names for names in trained)]
+    # A run without steps needs no metric; only the steps of runs that lack one are read for that.
+    shared = [
+        name
+        for name in logged
+        if all(name in names or not len(run.steps) for run, names in zip(runs, metrics, strict=True))
+    ]
     chosen = headline(logged if metric is not None else shared, metric, goal)
     direction = direction_of(chosen.name, chosen.goal)
     options = fit_options(runs, chosen.name, direction)
     known_prices = prices or [read_prices(run.meta) for run in runs]
-    reports = [build(run.summary(), prices=one) for run, one in zip(runs, known_prices, strict=True)]
-    curves = [
-        _Curve(run, report, names, chosen.name, options)
-        for run, report, names in zip(runs, reports, metrics, strict=True)
-    ]
+    compared = read_runs(runs, known_prices, chosen.name, options, pool=pool)
+    reports = [one.report for one in compared]
     names = run_names(runs)
-    envelope = trace(curves, names)
+    envelope = trace(compared, names)
     spread = _spread(runs, envelope, seed_spread)
     asked = tuple(dict.fromkeys(levels)) or _common_levels(*envelope.common)
     known = Comparison(
@@ -137,11 +125,6 @@ def _explained(
     except ForecastRefusedError as error:
         return replace(known, why_runs=ends, why_refused=str(error))
     return replace(known, why=found.factors, why_level=found.level, why_runs=ends, why_joules=found.joules)
-
-
-def metric_names(run: "StoredRun") -> list[str]:
-    """Return the loss and the logged metrics of a run."""
-    return [LOSS, *(str(name) for name in run.metrics["name"].unique() if name != LOSS)]
 
 
 def direction_of(name: str, goal: str | None) -> str:

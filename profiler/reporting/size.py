@@ -9,7 +9,8 @@ from profiler.analysis.probe import parameters_of
 from profiler.errors import ForecastRefusedError, UsageError
 from profiler.records import CurveState
 from profiler.reporting import text
-from profiler.reporting.comparison import direction_of, metric_names, run_names
+from profiler.reporting.compared_runs import metric_names
+from profiler.reporting.comparison import direction_of, run_names
 from profiler.reporting.json import REPORT_VERSION, plain
 from profiler.reporting.metric_choice import LOSS
 from profiler.reporting.records import SizeReport

@@ -1,0 +1,189 @@
+"""Summary and curve of each compared run, computed in several processes where there are many runs."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from profiler.analysis.curve import fit_metric, learning_rate_trace
+from profiler.emissions import Prices
+from profiler.errors import ForecastRefusedError, ProfilerError
+from profiler.reporting.metric_choice import LOSS
+from profiler.reporting.model import build
+from profiler.storage.reader import StoredRun
+
+if TYPE_CHECKING:
+    from profiler.forecasting import CurveFit
+    from profiler.reporting.records import Report
+
+LEAST_RUNS = 64
+"""Number of runs from which several processes take less time than one; each needs about half a second to start."""
+_MOST_PROCESSES = 8
+_RUNS_AT_ONCE = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedRun:
+    """A run in a comparison.
+
+    Attributes:
+        report: The run without its metrics.
+        curve: The fit of the compared metric, or the reason for none.
+    """
+
+    report: "Report"
+    curve: "CurveFit | ForecastRefusedError"
+
+    def fit(self) -> "CurveFit":
+        """Return the fit.
+
+        Raises:
+            ForecastRefusedError: There is none.
+        """
+        if isinstance(self.curve, ForecastRefusedError):
+            raise self.curve
+        return self.curve
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Job:
+    """A run that another process reads, and what it computes of it."""
+
+    path: Path
+    meta: Mapping[str, Any]
+    partial: bool
+    prices: Prices
+    metric: str
+    options: Mapping[str, Any]
+
+
+def metric_names(run: StoredRun) -> list[str]:
+    """Return the loss and the logged metrics of a run."""
+    return [LOSS, *(str(name) for name in run.metrics["name"].unique() if name != LOSS)]
+
+
+def read_runs(
+    runs: Sequence[StoredRun],
+    prices: Sequence[Prices],
+    metric: str,
+    options: Mapping[str, Any],
+    *,
+    pool: Executor | None = None,
+) -> list[ComparedRun]:
+    """Summarize runs and fit their curves.
+
+    Args:
+        runs: The runs.
+        prices: The prices of each.
+        metric: The fitted metric.
+        options: Keyword arguments of every fit.
+        pool: Processes that share the work; the result is the same without them.
+
+    Raises:
+        RunDamagedError: The tables of a run contradict their schema.
+    """
+    known: list[ComparedRun | None] = [None] * len(runs)
+    if pool is not None:
+        jobs = [
+            None
+            if run.tables is not None  # its tables, merged from those of its processes, are in memory here
+            else _Job(
+                path=run.path,
+                meta=run.meta,
+                partial=run.partial,
+                prices=price,
+                metric=metric,
+                options=options,
+            )
+            for run, price in zip(runs, prices, strict=True)
+        ]
+        try:
+            known = list(pool.map(_attempt, jobs, chunksize=_RUNS_AT_ONCE))
+        except (BrokenExecutor, OSError):
+            # Processes may be forbidden, or killed for the memory they take.
+            known = [None] * len(runs)
+    return [
+        _read(run, price, metric, options) if found is None else found
+        for run, price, found in zip(runs, prices, known, strict=True)
+    ]
+
+
+@contextmanager
+def processes(runs: int) -> Iterator[Executor | None]:
+    """Start processes that share the reading of runs; None if there are few runs or only one processor.
+
+    The main module of the program is imported in each of them, so that only the command line calls this.
+
+    Args:
+        runs: Number of the runs.
+    """
+    count = min(_processors(), _MOST_PROCESSES)
+    if runs < LEAST_RUNS or count < 2:  # noqa: PLR2004 - one process has nothing to share
+        yield None
+        return
+    # A fork would copy locks that threads of pyarrow may hold.
+    pool = ProcessPoolExecutor(count, get_context("spawn"), _prepare)
+    try:
+        for _ in range(count):
+            pool.submit(_warm_up)
+    except OSError:
+        yield None
+        return
+    try:
+        yield pool
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _processors() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # Windows and macOS
+        return os.cpu_count() or 1
+
+
+def _prepare() -> None:
+    # An interrupt of the terminal reaches all of its processes, and only the first reports it.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # There is a process per processor already.
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+
+def _warm_up() -> None:
+    """Import what the first run needs."""
+    for name in ("pandas", "profiler.forecasting.fit"):
+        import_module(name)
+
+
+def _attempt(job: _Job | None) -> ComparedRun | None:
+    """Read a run; None if it must be, or turns out to be, one for the first process, which raises its error again."""
+    if job is None:
+        return None
+    try:
+        return _read(StoredRun(job.path, job.meta, partial=job.partial), job.prices, job.metric, job.options)
+    except (ProfilerError, OSError):
+        return None
+
+
+def _read(run: StoredRun, prices: Prices, metric: str, options: Mapping[str, Any]) -> ComparedRun:
+    report = build(run.summary(), prices=prices)
+    return ComparedRun(report=report, curve=_curve(run, report, metric, options))
+
+
+def _curve(
+    run: StoredRun, report: "Report", metric: str, options: Mapping[str, Any]
+) -> "CurveFit | ForecastRefusedError":
+    if report.refused:
+        return ForecastRefusedError("no_curve", report.refused, remedy="")
+    if metric not in metric_names(run):
+        return ForecastRefusedError("no_metric", f"It has no metric {metric}.", remedy="")
+    try:
+        return fit_metric(run, learning_rate_trace(run), metric, **options)
+    except ForecastRefusedError as error:
+        return error
