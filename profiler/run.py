@@ -5,7 +5,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler.analysis import curve, phase_energy, window_energy
+from profiler.analysis import curve, fits, phase_energy, window_energy
 from profiler.merging.load import load
 from profiler.records import Interval, PhaseEnergy
 from profiler.storage.reader import StoredRun
@@ -94,12 +94,10 @@ class Run(StoredRun):
         """
         if not earlier_runs:
             return curve.fit_metric(self, self.learning_rate, metric, **options)
-        from profiler.analysis.earlier_runs import EarlierRuns
-
-        return EarlierRuns(self, self.learning_rate).fit(metric, **options)
+        return fits.fit_run(self, metric, trace=self.learning_rate, **options)
 
     def fits(self, metric: str = "loss", **options: Any) -> "tuple[CurveFit, ...]":
-        """Fit a metric of each training in the process, in order, without the earlier runs that :meth:`fit` uses.
+        """Fit a metric of each training in the process, in order; the last one is that of :meth:`fit`.
 
         Args:
             metric: ``loss``, or a name given to ``prof.log``.
@@ -108,7 +106,7 @@ class Run(StoredRun):
         Raises:
             UsageError: There is no such metric.
         """
-        return curve.fit_trainings(self, metric, **options)
+        return fits.fit_trainings(self, metric, **options)
 
     def waste(self, metric: str = "loss", *, allowed_share: float = 0.1) -> "tuple[WasteLine, ...]":
         """Return the energy that bought nothing, by cause, each with its remedy; empty for a healthy run.

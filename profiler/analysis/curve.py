@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from profiler import lr_plan
-from profiler.errors import ForecastRefusedError, RunDamagedError, UsageError
+from profiler.errors import RunDamagedError, UsageError
 from profiler.forecasting.lr_trace import RateTrace
 from profiler.storage.schema import ALTERNATING_STEPS, LIBRARIES, RUN_FILE
 
@@ -177,14 +177,3 @@ def _is_alternating(run: "StoredRun") -> bool:
 
     steps = int(run.steps["step_count"].sum()) if len(run.steps) else 0
     return takes_turns(int(run.meta.get(ALTERNATING_STEPS, 0)), steps)
-
-
-def fit_trainings(run: "StoredRun", metric: str = "loss", **options: Any) -> "tuple[CurveFit, ...]":
-    """Fit a metric of each training in the process; those without a finite point have no fit."""
-    fits = []
-    for index in trainings(run):
-        try:
-            fits.append(fit_metric(run, learning_rate_trace(run, index), metric, index, **options))
-        except ForecastRefusedError:
-            continue
-    return tuple(fits)

@@ -5,16 +5,15 @@ the same directory that ended in an anneal measured it.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.curve import fit_metric, learning_rate_trace
-from profiler.analysis.probe import FIRST_LOSSES, check_same_work
+from profiler.analysis.same_work import FIRST_LOSSES, check_same_work
 from profiler.errors import ForecastRefusedError, RunError, UsageError
 from profiler.records import Status
 from profiler.storage.reader import StoredRun
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from profiler.forecasting import CurveFit
     from profiler.forecasting.anneal_gain import AnnealGain
     from profiler.forecasting.lr_trace import RateTrace
+    from profiler.forecasting.priors import Priors
 
 TASK_SETTINGS = ("task", "dataset", "data", "loss", "criterion", "objective")
 """Settings that name the task of a training."""
@@ -32,6 +32,8 @@ MOST_USED = 3
 """Earlier runs whose gains are used: the newest ones."""
 _MOST_READ, _MOST_FITTED = 64, 8
 """Most run files and tables that are read, newest first, so that a large directory does not delay a report."""
+_MOST_METADATA, _MOST_OPEN = 1_024, 32
+"""Most run files and tables that are held for further runs."""
 _MOST_BYTES = 8_000_000
 """Largest table of steps that is read."""
 _SAME_PEAK = 1.5
@@ -42,6 +44,55 @@ _SAME_LEVEL = 0.1
 """Largest difference of the log levels of two runs of one task after equal steps."""
 
 
+class Neighbours:
+    """The runs beside some runs, each read once however many runs ask for it.
+
+    One object serves a command that fits many runs of a directory, or a view that fits one run repeatedly.
+    """
+
+    def __init__(self) -> None:
+        self._dated: dict[Path, dict[Path, float]] = {}
+        self._readable = lru_cache(_MOST_METADATA)(_readable)
+        self._annealed = lru_cache(_MOST_OPEN)(_annealed)
+        self._fits: dict[tuple[Any, ...], CurveFit] = {}
+
+    def annealed_before(self, run: StoredRun) -> "Iterator[tuple[StoredRun, RateTrace]]":
+        """Yield the completed runs beside a run that ended before it started and have annealed, newest first."""
+        here, started = run.path.resolve(), _started(run)
+        if (here.parent / RUN_FILE).exists():  # it is the record of one process of a job
+            return
+        if here.parent not in self._dated:
+            self._dated[here.parent] = _dated(here.parent)
+        found = (
+            directory
+            for directory in _newest(self._dated[here.parent], here, started)[:_MOST_READ]
+            if _is_usable(self._readable(directory), started)
+        )
+        for directory in islice(found, _MOST_FITTED):
+            other = self._annealed(directory)
+            if other is not None:
+                yield other
+
+    def fit(
+        self, run: StoredRun, rates: "RateTrace", metric: str, options: Mapping[str, Any]
+    ) -> "CurveFit | None":
+        """Fit a metric of a run that :meth:`annealed_before` returned; None if it has none."""
+        key = (run.path, metric, *sorted(options.items()))
+        is_plain = all(isinstance(value, str | float | None) for value in options.values())
+        if is_plain and key in self._fits:
+            return self._fits[key]
+        try:
+            fit = fit_metric(run, rates, metric, **options)
+        except (RunError, ForecastRefusedError, UsageError):
+            # A run without the metric or a finite loss has no gain to contribute.
+            return None
+        if is_plain:
+            self._fits[key] = fit
+            if len(self._fits) > _MOST_OPEN:
+                del self._fits[next(iter(self._fits))]
+        return fit
+
+
 class EarlierRuns:
     """The completed runs of a run's task that ended before it started, in the same directory.
 
@@ -50,51 +101,44 @@ class EarlierRuns:
 
     Attributes:
         run: The run.
-        trace: Its learning rate.
     """
 
-    def __init__(self, run: StoredRun, trace: "RateTrace") -> None:
+    def __init__(self, run: StoredRun, neighbours: Neighbours | None = None) -> None:
         self.run = run
-        self.trace = trace
+        self._neighbours = neighbours or Neighbours()
 
-    def fit(self, metric: str = "loss", **options: Any) -> "CurveFit":
-        """Fit a metric as :func:`profiler.analysis.curve.fit_metric` does, with the anneal gains of these runs.
+    def priors(
+        self, fit: "CurveFit", trace: "RateTrace", metric: str = "loss", **options: Any
+    ) -> "tuple[Priors, str] | None":
+        """Return priors with the anneal gains of these runs, and a sentence about them; None where there are none.
 
-        The gains matter only where an anneal is planned and the recorded rate has hardly fallen. Their use is stated in
-        ``CurveFit.notes``.
+        The gains matter only where an anneal is planned and the recorded rate has hardly fallen.
 
         Args:
+            fit: A fit of the metric without them.
+            trace: The learning rate of the run.
             metric: ``loss``, or a name given to ``prof.log``.
-            options: Keyword arguments of :func:`profiler.forecasting.fit_curve`; given ``priors`` are kept.
-
-        Raises:
-            ForecastRefusedError: The curve has no finite point.
-            UsageError: There is no such metric.
+            options: Keyword arguments of the fit.
         """
         from profiler.forecasting.anneal_gain import with_gains
         from profiler.forecasting.priors import Priors
 
-        fit = fit_metric(self.run, self.trace, metric, **options)
-        given = {"priors", "learning_rate", "planned_learning_rate"} & options.keys()
-        if given or not needs_gain(fit, self.trace):
-            return fit
-        gains = list(islice(self._gains(fit, metric, options), MOST_USED))
-        if not gains:
-            return fit
-        known = fit_metric(self.run, self.trace, metric, **options, priors=with_gains(Priors(), gains))
-        return replace(known, notes=(_note(gains, metric), *known.notes))
+        if not needs_gain(fit, trace):
+            return None
+        gains = list(islice(self._gains(fit, trace, metric, options), MOST_USED))
+        return (with_gains(Priors(), gains), _note(gains, metric)) if gains else None
 
-    def _gains(self, fit: "CurveFit", metric: str, options: dict[str, Any]) -> "Iterator[AnnealGain]":
+    def _gains(
+        self, fit: "CurveFit", trace: "RateTrace", metric: str, options: Mapping[str, Any]
+    ) -> "Iterator[AnnealGain]":
         """Yield the gains of a metric, of the newest run first."""
         from profiler.forecasting.anneal_gain import measured_gain
 
-        for other, rates in self._candidates:
-            try:
-                known = fit_metric(other, rates, metric, **options)
-            except (RunError, ForecastRefusedError, UsageError):
-                # A run without the metric or a finite loss has no gain to contribute.
+        for other, rates in self._same_work:
+            if not _is_same_peak(rates, trace):
                 continue
-            if _is_same_level(fit, self.trace, known, rates):
+            known = self._neighbours.fit(other, rates, metric, options)
+            if known is not None and _is_same_level(fit, trace, known, rates):
                 gain = measured_gain(
                     known, ([p.joules for p in rates.points], [p.rate for p in rates.points])
                 )
@@ -102,13 +146,12 @@ class EarlierRuns:
                     yield gain
 
     @cached_property
-    def _candidates(self) -> "tuple[tuple[StoredRun, RateTrace], ...]":
+    def _same_work(self) -> "tuple[tuple[StoredRun, RateTrace], ...]":
         """The runs of the same work that have annealed, with their learning rates, the newest first."""
         found = []
-        for other in islice(_completed_before(self.run), _MOST_FITTED):
+        for other, rates in self._neighbours.annealed_before(self.run):
             try:
-                rates = learning_rate_trace(other)
-                if _has_annealed(rates, self.trace) and _is_same_work(self.run, other):
+                if _is_same_work(self.run, other):
                     found.append((other, rates))
             except RunError:  # a damaged run has no gain to contribute
                 continue
@@ -125,7 +168,8 @@ def needs_gain(fit: "CurveFit", trace: "RateTrace") -> bool:
 
 def has_neighbours(path: Path) -> bool:
     """Return True if there are other runs in the directory of a run."""
-    return bool(_neighbours(path.resolve(), math.inf))
+    here = path.resolve()
+    return bool(_dated(here.parent).keys() - {here})
 
 
 def _note(gains: "list[AnnealGain]", metric: str) -> str:
@@ -137,33 +181,33 @@ def _note(gains: "list[AnnealGain]", metric: str) -> str:
     return f"The gain of annealing is that of {len(shares)} earlier runs of this task: {spread} of {name}."
 
 
-def _completed_before(run: StoredRun) -> Iterator[StoredRun]:
-    """Yield the completed runs of one process or merged job beside a run that ended before it started, newest first."""
-    here, started = run.path.resolve(), _started(run)
-    if (here.parent / RUN_FILE).exists():  # it is the record of one process of a job
-        return
-    for directory in _neighbours(here, started)[:_MOST_READ]:
-        other = _readable(directory)
-        if other is None or RESUMED in other.meta or other.meta.get("status") != Status.COMPLETED.value:
-            continue
-        ended = _started(other) + float((other.meta.get(TOTALS) or {}).get("window_seconds") or 0.0)
-        if ended <= started and _size(directory / STEPS.filename) <= _MOST_BYTES:
-            yield other
+def _is_usable(other: StoredRun | None, started: float) -> bool:
+    """Return True for the completed run of one process or merged job that ended before a time."""
+    if other is None or RESUMED in other.meta or other.meta.get("status") != Status.COMPLETED.value:
+        return False
+    ended = _started(other) + float((other.meta.get(TOTALS) or {}).get("window_seconds") or 0.0)
+    return ended <= started and _size(other.path / STEPS.filename) <= _MOST_BYTES
 
 
-def _neighbours(here: Path, started: float) -> list[Path]:
-    """Return the directories of other runs beside a run, the last one that was written before its start first."""
+def _dated(parent: Path) -> dict[Path, float]:
+    """Return the run directories in a directory, with the time at which each was last written."""
     dated = {}
     try:
-        for entry in here.parent.iterdir():
+        for entry in parent.iterdir():
             with suppress(OSError):  # it is no run, is being removed, or may not be read
                 directory = entry.resolve()  # a link to a run is no further run
-                if directory != here:
-                    dated[directory] = (directory / RUN_FILE).stat().st_mtime
+                dated[directory] = (directory / RUN_FILE).stat().st_mtime
     except OSError:  # the parent may not be read
-        return []
+        return {}
+    return dated
+
+
+def _newest(dated: Mapping[Path, float], here: Path, started: float) -> list[Path]:
+    """Return the directories of the other runs, the last one that was written before a run's start first."""
     # Copies of runs are younger than the runs, so younger ones come last and are not excluded.
-    return sorted(dated, key=lambda directory: (dated[directory] > started, -dated[directory]))
+    return sorted(
+        dated.keys() - {here}, key=lambda directory: (dated[directory] > started, -dated[directory])
+    )
 
 
 def _started(run: StoredRun) -> float:
@@ -184,12 +228,19 @@ def _size(path: Path) -> float:
         return math.inf
 
 
-def _has_annealed(rates: "RateTrace", trace: "RateTrace") -> bool:
-    """Return whether a rate has fallen to half of its peak, which is about that of the run."""
-    if not rates.varies or not trace.highest or math.isnan(rates.last.rate):
-        return False
-    ratio = rates.highest / trace.highest
-    return rates.last.rate <= 0.5 * rates.highest and 1.0 / _SAME_PEAK <= ratio <= _SAME_PEAK
+def _annealed(directory: Path) -> "tuple[StoredRun, RateTrace] | None":
+    """Open a run, with its learning rate; None unless that fell to half of its peak or less."""
+    try:
+        run = StoredRun(directory, read_run_file(directory))
+        rates = learning_rate_trace(run)
+    except (RunError, OSError):  # a damaged run has no gain to contribute
+        return None
+    return (run, rates) if rates.varies and rates.last.rate <= 0.5 * rates.highest else None
+
+
+def _is_same_peak(rates: "RateTrace", trace: "RateTrace") -> bool:
+    ratio = rates.highest / trace.highest if trace.highest else math.inf
+    return 1.0 / _SAME_PEAK <= ratio <= _SAME_PEAK
 
 
 def _is_same_work(run: StoredRun, other: StoredRun) -> bool:

@@ -5,7 +5,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from profiler.analysis.curve import fit_metric, learning_rate_trace
+from profiler.analysis.earlier_runs import Neighbours
+from profiler.analysis.fits import fit_run
 from profiler.errors import ForecastRefusedError, UsageError
 from profiler.reporting import text
 from profiler.reporting.compared_runs import metric_names
@@ -44,8 +45,9 @@ def allocation_of(
     options = fit_options(runs, chosen, goal) if runs else {}
     fits: list[CurveFit | None] = []
     reasons = []
+    neighbours = Neighbours()
     for run in runs:
-        fit, reason = _fitted(run, chosen, options)
+        fit, reason = _fitted(run, chosen, neighbours, options)
         fits.append(fit)
         reasons.append(reason)
     advice = allocate(fits, budget_joules, reasons=reasons)
@@ -99,13 +101,15 @@ def _metric(
     return found[0], direction_of(found[0], goal)
 
 
-def _fitted(run: "StoredRun", metric: str, options: dict[str, Any]) -> "tuple[CurveFit | None, str]":
+def _fitted(
+    run: "StoredRun", metric: str, neighbours: Neighbours, options: dict[str, Any]
+) -> "tuple[CurveFit | None, str]":
     if run.total_joules is None:
         return None, "Its energy was not measured."
     if not len(run.steps):
         return None, "No optimizer update was detected."
     try:
-        return fit_metric(run, learning_rate_trace(run), metric, **options), ""
+        return fit_run(run, metric, neighbours=neighbours, **options), ""
     except ForecastRefusedError as error:
         return None, str(error)
 

@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler.analysis.curve import fit_metric, learning_rate_trace
+from profiler.analysis.earlier_runs import Neighbours
+from profiler.analysis.fits import fit_run
 from profiler.emissions import Prices
 from profiler.errors import ForecastRefusedError, ProfilerError
 from profiler.reporting.metric_choice import LOSS
@@ -108,8 +110,9 @@ def read_runs(
         except (BrokenExecutor, OSError):
             # Processes may be forbidden, or killed for the memory they take.
             known = [None] * len(runs)
+    neighbours = Neighbours()
     return [
-        _read(run, price, metric, options) if found is None else found
+        _read(run, price, metric, options, neighbours) if found is None else found
         for run, price, found in zip(runs, prices, known, strict=True)
     ]
 
@@ -166,24 +169,33 @@ def _attempt(job: _Job | None) -> ComparedRun | None:
     if job is None:
         return None
     try:
-        return _read(StoredRun(job.path, job.meta, partial=job.partial), job.prices, job.metric, job.options)
+        run = StoredRun(job.path, job.meta, partial=job.partial)
+        return _read(run, job.prices, job.metric, job.options, _neighbours())
     except (ProfilerError, OSError):
         return None
 
 
-def _read(run: StoredRun, prices: Prices, metric: str, options: Mapping[str, Any]) -> ComparedRun:
+@cache
+def _neighbours() -> Neighbours:
+    """Return the runs that this process has read beside those of its jobs."""
+    return Neighbours()
+
+
+def _read(
+    run: StoredRun, prices: Prices, metric: str, options: Mapping[str, Any], neighbours: Neighbours
+) -> ComparedRun:
     report = build(run.summary(), prices=prices)
-    return ComparedRun(report=report, curve=_curve(run, report, metric, options))
+    return ComparedRun(report=report, curve=_curve(run, report, metric, options, neighbours))
 
 
 def _curve(
-    run: StoredRun, report: "Report", metric: str, options: Mapping[str, Any]
+    run: StoredRun, report: "Report", metric: str, options: Mapping[str, Any], neighbours: Neighbours
 ) -> "CurveFit | ForecastRefusedError":
     if report.refused:
         return ForecastRefusedError("no_curve", report.refused, remedy="")
     if metric not in metric_names(run):
         return ForecastRefusedError("no_metric", f"It has no metric {metric}.", remedy="")
     try:
-        return fit_metric(run, learning_rate_trace(run), metric, **options)
+        return fit_run(run, metric, neighbours=neighbours, **options)
     except ForecastRefusedError as error:
         return error

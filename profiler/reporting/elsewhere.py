@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from profiler.analysis.curve import learning_rate_trace
-from profiler.analysis.probe import StepCost, check_same_work, combined, step_cost
+from profiler.analysis.probe import StepCost, combined, step_cost
+from profiler.analysis.same_work import check_same_work
 from profiler.emissions import Prices
 from profiler.records import Interval, Verdict
 from profiler.reporting import text

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler.analysis.curve import last_value, learning_rate_trace
+from profiler.analysis.earlier_runs import Neighbours
 from profiler.clock import MONOTONIC, Clock
 from profiler.emissions import read_prices
 from profiler.merging.follow import Follower, LatestPower, latest_power
@@ -88,6 +89,7 @@ class Watch:
         self._charted = charted
         self._metric, self._goal = metric, goal
         self._clock = clock
+        self._neighbours = Neighbours()
         self._forecast: _Forecast | None = None
         self._points = -1
         self._next_fit = -float("inf")
@@ -131,7 +133,8 @@ class Watch:
         is_time = points != self._points and (is_over or self._clock.seconds >= self._next_fit)
         if self._forecast is None or is_time:
             self._points, began = points, self._clock.thread_seconds()
-            found, note = metrics_of(run, learning_rate_trace(run), (), self._metric, self._goal)
+            trace, neighbours = learning_rate_trace(run), self._neighbours
+            found, note = metrics_of(run, trace, (), self._metric, self._goal, neighbours=neighbours)
             (known, fit), *_ = found
             self._forecast = _Forecast(
                 found=found,

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from profiler.analysis.curve import last_value, metric_points
-from profiler.analysis.earlier_runs import EarlierRuns
+from profiler.analysis.earlier_runs import Neighbours
+from profiler.analysis.fits import fit_run
 from profiler.budget import Budget
 from profiler.errors import ForecastRefusedError, UsageError
 from profiler.forecasting.curve import MIN_POINTS
@@ -72,6 +73,7 @@ def metrics_of(
     goal: str | None = None,
     *,
     best: float | None = None,
+    neighbours: Neighbours | None = None,
 ) -> tuple[Found, str]:
     """Fit the loss and every logged metric.
 
@@ -82,6 +84,7 @@ def metrics_of(
         metric: The headline's metric, where the user names it.
         goal: Its direction, where the user states it.
         best: Its best possible value, where the user states it; only for a metric that rises.
+        neighbours: Runs beside it that were read before.
 
     Returns:
         The metrics with their fits, and one sentence that explains the choice of the headline's metric.
@@ -98,7 +101,7 @@ def metrics_of(
         raise UsageError(
             f"a best value is for a metric that rises: is {chosen.name} one? Then add goal 'max'."
         )
-    earlier_runs = EarlierRuns(run, trace)
+    neighbours = neighbours or Neighbours()
     found: Found = []
     for number, name in enumerate(ordered):
         asked = tuple(dict.fromkeys(targets)) if name == chosen.name else ()
@@ -107,7 +110,16 @@ def metrics_of(
         direction = chosen.goal if name == chosen.name else "min" if name == LOSS else goal_of(name)
         stated = best if name == chosen.name else None
         found.append(
-            _metric(earlier_runs, name, direction, asked, best=stated, is_fitted=number < MOST_FITTED)
+            _metric(
+                run,
+                name,
+                direction,
+                asked,
+                best=stated,
+                trace=trace,
+                neighbours=neighbours,
+                is_fitted=number < MOST_FITTED,
+            )
         )
     return found, chosen.note
 
@@ -122,15 +134,16 @@ def _with_points(run: "StoredRun", chosen: Headline) -> Headline:
 
 
 def _metric(
-    earlier_runs: EarlierRuns,
+    run: "StoredRun",
     name: str,
     goal: str | None,
     asked: Sequence[float],
     *,
     best: float | None,
+    trace: "RateTrace",
+    neighbours: Neighbours,
     is_fitted: bool,
 ) -> "tuple[MetricReport, CurveFit | None]":
-    run, trace = earlier_runs.run, earlier_runs.trace
     values = metric_points(run, name)[1].dropna()
     last = last_value(run, name)
     if best is None and goal == "max" and len(values):
@@ -148,7 +161,7 @@ def _metric(
 
     options: dict[str, Any] = {} if goal == "min" else {"goal": "max", "best": best}
     try:
-        fit = earlier_runs.fit(name, **options)
+        fit = fit_run(run, name, trace=trace, neighbours=neighbours, **options)
     except ForecastRefusedError as error:
         return refused_metric(name, goal, error, has_points=len(values) > 0, last=last), None
     notes = trace.notes() if name == LOSS else ()

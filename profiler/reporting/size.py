@@ -4,8 +4,9 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from profiler.analysis.curve import fit_metric, learning_rate_trace
-from profiler.analysis.probe import parameters_of
+from profiler.analysis.earlier_runs import Neighbours
+from profiler.analysis.fits import fit_run
+from profiler.analysis.same_work import parameters_of
 from profiler.errors import ForecastRefusedError, UsageError
 from profiler.records import CurveState
 from profiler.reporting import text
@@ -42,8 +43,9 @@ def size_of(runs: "Sequence[StoredRun]", budgets: Sequence[float], *, metric: st
     unit, names = _unit(runs), run_names(runs)
     used: list[SizedRun] = []
     excluded = []
+    neighbours = Neighbours()
     for run, name in zip(runs, names, strict=True):
-        sized, reason = _sized(run, metric, unit)
+        sized, reason = _sized(run, metric, unit, neighbours)
         if sized is None:
             excluded.append(f"{name}: {reason}")
         else:
@@ -84,7 +86,7 @@ def _unit(runs: "Sequence[StoredRun]") -> str:
     return ordered[0] if ordered else STEPS
 
 
-def _sized(run: "StoredRun", metric: str, unit: str) -> "tuple[SizedRun | None, str]":
+def _sized(run: "StoredRun", metric: str, unit: str, neighbours: Neighbours) -> "tuple[SizedRun | None, str]":
     import numpy as np
 
     from profiler.forecasting.size import SizedRun
@@ -97,7 +99,7 @@ def _sized(run: "StoredRun", metric: str, unit: str) -> "tuple[SizedRun | None, 
     if metric not in metric_names(run):
         return None, f"it has no metric {metric}."
     try:
-        fit = fit_metric(run, learning_rate_trace(run), metric)
+        fit = fit_run(run, metric, neighbours=neighbours)
     except ForecastRefusedError as error:
         return None, str(error).strip()
     if fit.state not in (CurveState.IMPROVING, CurveState.FLAT):
