@@ -227,7 +227,8 @@ class EnergyProfiler:
         if error is not None and self._discard_if_empty(session):
             return
         if session.is_main:
-            self._monitor.curve.rates.plan = session.plan
+            rates = self._monitor.curve.rates
+            rates.plan, rates.refusal = session.plan, session.plan_refusal
             whole = self._print_report(session)
             if self._monitor.sinks is not None:
                 random_state = random.getstate()

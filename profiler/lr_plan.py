@@ -26,6 +26,8 @@ _WORDS = re.compile(
 )
 _EXAMPLES = "'cosine to 0.1 at 100_000 steps' or 'wsd 80 %'"
 
+ENDED = "the schedule has ended"
+"""Reason for a missing plan that needs no remedy."""
 Planned = float | str | Sequence[float] | Callable[[int], float]
 
 
@@ -89,6 +91,13 @@ class RatePlan:
             return self.rates[min(k, len(self.steps) - 1)]
         share = (step - self.steps[k - 1]) / (self.steps[k] - self.steps[k - 1])
         return self.rates[k - 1] + share * (self.rates[k] - self.rates[k - 1])
+
+
+def refusal(meta: Mapping[str, Any]) -> str:
+    """Return why the scheduler of a run could not be simulated; empty if it was, is not known, or has ended."""
+    section = meta.get(SECTION) or {}
+    reason = str(section.get("refused", ""))
+    return "" if reason in ("", ENDED) else f"{str(section['source']).rpartition('.')[2]}: {reason}"
 
 
 def declared(planned: Planned | None, total_steps: int | None) -> RatePlan | None:

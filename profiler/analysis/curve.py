@@ -103,6 +103,7 @@ def learning_rate_trace(run: "StoredRun", training: int | None = None) -> RateTr
     is_last = training is None or training == trainings(run)[-1]
     total = int(run.meta.get(lr_plan.TOTAL) or 0) or None
     trace = RateTrace(_plan(run), total) if is_last else RateTrace()
+    trace.refusal = lr_plan.refusal(run.meta) if is_last else ""
     steps = _steps_of(run, training)
     joules, rates, numbers = (steps[name] for name in ("cumulative_joules", "learning_rate", "step"))
     known = joules.notna()

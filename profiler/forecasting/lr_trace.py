@@ -49,6 +49,7 @@ class RateTrace:
 
     Attributes:
         plan: The planned rate; may be set at any time.
+        refusal: Reason why a scheduler gives no plan; empty where there is none. Likewise.
         total_steps: Declared steps of the whole run; likewise.
         before: Steps of the runs that this one resumes; set it before the first step.
         origin_joules: Joules at which the first step of this run began; set it before the first step.
@@ -67,12 +68,14 @@ class RateTrace:
         "origin_joules",
         "plan",
         "points",
+        "refusal",
         "spacing",
         "total_steps",
     )
 
     def __init__(self, plan: RatePlan | None = None, total_steps: int | None = None) -> None:
         self.plan = plan
+        self.refusal = ""
         self.total_steps = total_steps
         self.before = 0
         self.origin_joules = 0.0
@@ -204,7 +207,12 @@ class RateTrace:
         guess = self.guess()
         if guess is not None:
             return (f"The future learning rate is a guess: the recorded rates match {guess.source}.",)
+        total = self.total_steps
+        if total is not None and self.last.step > total:
+            return (f"The run has {self.last.step:,} steps, more than the {total:,} of total_steps.",)
         plan = self._known_plan()
+        if plan is None and self.refusal and self.varies:
+            return (f"The rest of the learning rate is not known ({self.refusal}).",)
         if plan is None or not self.last.step:
             return ()
         if self.last.step > plan.last_step:

@@ -66,6 +66,11 @@ class LiveCurve:
         rates.before = self.rates.before
         self._curve = RunCurve(rates)
 
+    def plan(self, plan: RatePlan | None) -> None:
+        """Replace the planned learning rate."""
+        with self._lock:
+            self.rates.plan = plan
+
     def copy(self) -> tuple[CurveBins, RateTrace]:
         """Return copies of both that do not change when rows are added."""
         with self._lock:

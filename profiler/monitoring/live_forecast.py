@@ -2,12 +2,16 @@
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from profiler.budget import Budget
 from profiler.errors import ProfilerError
 from profiler.forecasting.binning import CurveBins
 from profiler.forecasting.lr_trace import RateTrace
 from profiler.records import CurveState, Forecast, Interval, Verdict
+
+if TYPE_CHECKING:
+    from profiler.monitoring.earlier_gains import EarlierGains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +55,7 @@ def forecast_run(
     *,
     alternating: bool = False,
     reinforced: bool = False,
+    earlier: "EarlierGains | None" = None,
 ) -> LiveForecast | None:
     """Fit a curve and forecast the target; None if the curve supports no forecast.
 
@@ -60,12 +65,17 @@ def forecast_run(
         budget: The limits of the user.
         alternating: Whether several optimizers take turns, each with a loss of its own.
         reinforced: Whether this is the loss of reinforcement learning.
+        earlier: Source of the gain of a planned anneal.
     """
     from profiler.forecasting.fit import fit_bins
     from profiler.reporting.forecast_section import next_target
 
     try:
-        fit = fit_bins(bins, alternating=alternating, reinforced=reinforced, **rates.as_fit_kwargs())
+        options = {"alternating": alternating, "reinforced": reinforced, **rates.as_fit_kwargs()}
+        fit = fit_bins(bins, **options)
+        priors = None if earlier is None else earlier.priors(fit, rates)
+        if priors is not None:
+            fit = fit_bins(bins, **options, priors=priors)
     except ProfilerError:
         return None
     if fit.state is CurveState.NOT_A_PROGRESS_MEASURE or (

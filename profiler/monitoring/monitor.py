@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from profiler._compat import write_message
 from profiler.config import ProfilerConfig
 from profiler.monitoring import metrics
+from profiler.monitoring.earlier_gains import EarlierGains
 from profiler.monitoring.live_curve import LiveCurve
 from profiler.monitoring.live_forecast import LiveForecast, forecast_run
 from profiler.monitoring.sinks import Sinks
@@ -26,7 +27,7 @@ PERIOD_SECONDS = 10.0
 _FIT_SHARE = 0.001
 """Share of one core that fits may take: one of 60 ms, backtest included, per minute.
 
-A training on the same two cores was measured to lose twice the time of a fit.
+A training on the same two cores was measured to lose twice the time of a fit. What is read once per run is not counted.
 """
 _GROWTH = 1.02
 """A curve that has not grown by this factor in joules is not fitted again."""
@@ -82,6 +83,7 @@ class Monitor:
         self._past: deque[Progress] = deque()
         self._snapshot: Snapshot | None = None
         self._forecast: LiveForecast | None = None
+        self._earlier: EarlierGains | None = None
         self._forecast_seconds = 0.0
         self._doubts = 0
         self._next_fit = 0.0
@@ -172,12 +174,16 @@ class Monitor:
             self._trip(f"the energy budget of {format_joules(limit)} is used")
         if self._session is not None and self.sinks is not None and self.sinks.is_due:
             self._session.call_after_step("log_to", self.log)
-        if (
-            (self._needs_forecast or self.prints_status)
-            and self._thread is None
-            and not self._closed.is_set()
-        ):
+        if self._is_needed and self._thread is None and not self._closed.is_set():
             self._start()
+
+    @property
+    def _is_needed(self) -> bool:
+        return self._needs_forecast or self.prints_status or self._can_plan
+
+    @property
+    def _can_plan(self) -> bool:
+        return self._session is not None and self._session.can_plan
 
     def _start(self) -> None:
         thread = threading.Thread(target=self._run, name="energy-profiler-live", daemon=True)
@@ -200,7 +206,9 @@ class Monitor:
 
         before = NOTHING
         while not self._closed.wait(PERIOD_SECONDS):
-            self._fit()
+            self._plan()
+            if self._needs_forecast or self.prints_status:
+                self._fit()
             snapshot = self._snapshot
             if self.prints_status and snapshot is not None:
                 age = snapshot.now.seconds - self._forecast_seconds
@@ -214,6 +222,12 @@ class Monitor:
                 write_message(status, lead=line_prefix())
                 before = before if snapshot.now.total_joules is None else snapshot.now
 
+    def _plan(self) -> None:
+        """Simulate the scheduler, for the forecasts here and for readers of the run directory."""
+        if self._session is not None and self._can_plan:
+            self._session.update_plan(self._closed)
+            self.curve.plan(self._session.plan)
+
     def _fit(self) -> None:
         last, joules = self._forecast, self.curve.bins.last_joules
         if time.monotonic() < self._next_fit or (last and joules < _GROWTH * last.joules):
@@ -221,7 +235,8 @@ class Monitor:
         import profiler.forecasting.fit  # noqa: F401 - so that the first fit is timed without its imports
         from profiler.forecasting.states import takes_turns
 
-        begun = time.thread_time()
+        begun, earlier = time.thread_time(), self._earlier_gains()
+        read = 0.0 if earlier is None else earlier.seconds
         bins, rates = self.curve.copy()
         snapshot = self._snapshot
         self._forecast_seconds = 0.0 if snapshot is None else snapshot.now.seconds
@@ -233,9 +248,19 @@ class Monitor:
             budget,
             alternating=alternating,
             reinforced=snapshot is not None and bool(snapshot.now.libraries),
+            earlier=earlier,
         )
-        self._next_fit = time.monotonic() + (time.thread_time() - begun) / _FIT_SHARE
+        spent = time.thread_time() - begun - (0.0 if earlier is None else earlier.seconds - read)
+        self._next_fit = time.monotonic() + spent / _FIT_SHARE
         self._check_target()
+
+    def _earlier_gains(self) -> EarlierGains | None:
+        session = self._session
+        # A record of one rank has no task in common with the merged runs beside its job.
+        if self._earlier is None and session is not None and session.has_record:
+            is_rank = session.place.identity.is_distributed
+            self._earlier = None if is_rank else EarlierGains(session.path)
+        return self._earlier
 
     def _check_target(self) -> None:
         forecast, level = self._forecast, None if self._snapshot is None else self._snapshot.level

@@ -1,5 +1,6 @@
 """One recording from start to stop: sensors, hooks, recorder's thread and run directory."""
 
+import math
 import os
 import threading
 import time
@@ -46,6 +47,8 @@ from profiler.work import WorkCounter, amount_of, is_unit, read_work
 
 _CHECKPOINT_VERSION = 1
 _NOT_USED = "{refusal.reason}, so this meter is not used. {refusal.remedy}"
+_PLAN_GROWTH = 1.5
+"""Growth of the steps after which the plan of the learning rate is simulated again during the run."""
 _JOIN_NS = 10 * NANOSECONDS_PER_SECOND
 """Time after which a rank of the process group that has not begun to record counts as missing."""
 _HAND_OVER_NS = NANOSECONDS_PER_SECOND
@@ -142,6 +145,8 @@ class Session:
         self._sampler = Sampler(self._sensors, self._pipeline, SamplingInterval(period_seconds))
         self._thread = threading.Thread(target=self._record, name="energy-profiler", daemon=True)
         self._progress: Progress | None = None
+        self._declares_plan = lr_plan.SECTION in self._head
+        self._plan_lock, self._next_plan = threading.Lock(), 0
         self._dropped_before = dropped_messages()
         self._written_state: tuple[object, ...] = ()
 
@@ -191,13 +196,14 @@ class Session:
         self.status = status
         try:
             self._finish(end_ns)
-            if schedule is not None and lr_plan.SECTION not in self._head:
-                before = (self.resumed or {}).get("step") or 0
-                self._head[lr_plan.SECTION] = lr_simulation.plan_section(
+            if schedule is not None and not self._declares_plan:
+                section = lr_simulation.plan_section(
                     schedule,
-                    step=before + self._pipeline.totals.steps,
+                    step=self._steps_before + self._pipeline.totals.steps,
                     total_steps=self._head.get(lr_plan.TOTAL),
                 )
+                with self._plan_lock:
+                    self._head[lr_plan.SECTION] = section
         except Exception as error:  # noqa: BLE001 - the numbers may be incomplete; the training's result is not
             self.warn(
                 f"finishing the record failed ({type(error).__name__}: {error}); its last rows are missing"
@@ -405,8 +411,46 @@ class Session:
 
     @property
     def plan(self) -> RatePlan | None:
-        """Planned learning rate: as declared or, after the end, as simulated."""
+        """Planned learning rate: as declared or simulated."""
         return RatePlan.read(self._head)
+
+    @property
+    def plan_refusal(self) -> str:
+        """Reason why the scheduler could not be simulated at the end; empty where it could, or there is none."""
+        return lr_plan.refusal(self._head)
+
+    @property
+    def can_plan(self) -> bool:
+        """True if a scheduler is at work and the user has declared no plan of the learning rate."""
+        return not (self._declares_plan or self._hooks.schedulers.is_empty)
+
+    def update_plan(self, is_over: threading.Event) -> None:
+        """Simulate the scheduler at work, again after half as many further steps. For the monitor's thread.
+
+        Args:
+            is_over: Ends the simulation when it is set.
+        """
+        steps = self._pipeline.count_steps()
+        schedule = (
+            self._hooks.schedulers.most_active() if self.can_plan and steps >= self._next_plan else None
+        )
+        if schedule is None:
+            return
+        self._next_plan = math.ceil(_PLAN_GROWTH * steps)
+        section = lr_simulation.plan_section_meanwhile(
+            schedule,
+            step=self._steps_before + steps,
+            total_steps=self._head.get(lr_plan.TOTAL),
+            is_over=is_over,
+        )
+        with self._plan_lock:
+            if section is not None and self.status is Status.RUNNING:
+                self._head[lr_plan.SECTION] = section
+
+    @property
+    def _steps_before(self) -> int:
+        """Steps of the runs that this one continues."""
+        return int((self.resumed or {}).get("step") or 0)
 
     def state(self) -> dict[str, Any]:
         """Return the step and joules so far, for a checkpoint, counted from the first of the resumed runs.
@@ -533,6 +577,7 @@ class Session:
             self._pipeline.selection is None,
             self._group,
             self.launched_ranks,
+            self._head.get(lr_plan.SECTION),
         )
         if state != self._written_state:
             self._written_state = state

@@ -1,19 +1,22 @@
 """Planned learning rates, obtained by running a copy of the scheduler ahead.
 
 The copy was made when the scheduler was first seen, and it is used only if it reproduces the rates that the scheduler
-has set since. The simulation runs after the recording; it changes neither the scheduler nor the random numbers.
+has set since. A simulation changes neither the scheduler nor the random numbers. During the training it runs on another
+thread, in short slices, and only for schedulers that are isolated from the rest of the program.
 """
 
 import math
 import random
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
-from profiler.lr_plan import RatePlan
+from profiler.lr_plan import ENDED, RatePlan
+from profiler.torch_hooks.isolation import is_isolated
 from profiler.torch_hooks.scheduler_copy import copy_scheduler, current_rate, has_side_effects
 from profiler.torch_hooks.schedulers import Schedule
 
@@ -21,9 +24,15 @@ _MAX_CALLS = 400_000
 """About one second of simulation."""
 _LOOK_AHEAD = 10
 """Where the end of a run is unknown, a schedule is simulated for this many times its past."""
-_SPENT = 0.01
-"""A schedule ends where it is below this share of its peak and falls no further: nothing is learned at rate 0."""
+_SPENT, _ZERO, _SMOOTH = 0.01, 1e-30, 0.5
+"""A schedule ends where it falls no further, at zero or after a smooth fall to below a hundredth of its peak.
+
+A drop to a plateau is a step of a decay that goes on.
+"""
 _TOLERANCE = 1e-6
+_UNKNOWN_END = "so the length of the run is unknown; declare total_steps= (--total-steps)"
+_SLICE, _PAUSE_SECONDS = 256, 0.01
+"""Steps of a simulation during the training, about a millisecond, between pauses for the training."""
 
 
 class NotSimulableError(Exception):
@@ -38,8 +47,7 @@ def plan_section(schedule: Schedule, *, step: int, total_steps: int | None) -> d
         step: Steps made so far, those of a resumed run included.
         total_steps: Steps of the whole run, if the user has declared them.
     """
-    kind = type(schedule.copy)
-    name = f"{kind.__module__}.{kind.__qualname__}"
+    name = _name(schedule)
     try:
         with _unchanged_random_state(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -49,6 +57,33 @@ def plan_section(schedule: Schedule, *, step: int, total_steps: int | None) -> d
     except Exception as error:  # noqa: BLE001 - schedulers are user code
         return {"source": name, "refused": f"its copy failed ({type(error).__name__}: {error})"}
     return plan.section()
+
+
+def plan_section_meanwhile(
+    schedule: Schedule, *, step: int, total_steps: int | None, is_over: threading.Event
+) -> dict[str, Any] | None:
+    """Return what :func:`plan_section` returns, during the training; None where only the end can tell. Never raises.
+
+    Args:
+        schedule: State of a scheduler.
+        step: Steps made so far, those of a resumed run included.
+        total_steps: Steps of the whole run, if the user has declared them.
+        is_over: Ends the simulation when it is set.
+    """
+    try:
+        if not is_isolated(schedule.copy):
+            return None
+        source = f"{_name(schedule)}, simulated"
+        return simulate(
+            schedule, step=step, total_steps=total_steps, source=source, is_over=is_over
+        ).section()
+    except Exception:  # noqa: BLE001 - the simulation at the end of the run reports the reason
+        return None
+
+
+def _name(schedule: Schedule) -> str:
+    kind = type(schedule.copy)
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 @contextmanager
@@ -65,8 +100,22 @@ def _unchanged_random_state() -> Iterator[None]:
             numpy.random.set_state(numpy_state)
 
 
-def simulate(schedule: Schedule, *, step: int, total_steps: int | None, source: str) -> RatePlan:
+def simulate(
+    schedule: Schedule,
+    *,
+    step: int,
+    total_steps: int | None,
+    source: str,
+    is_over: threading.Event | None = None,
+) -> RatePlan:
     """Return the rates from ``step`` to the end of the run or of the schedule.
+
+    Args:
+        schedule: State of a scheduler.
+        step: Steps made so far, those of a resumed run included.
+        total_steps: Steps of the whole run, if the user has declared them.
+        source: Origin of the plan, for reports.
+        is_over: Simulate in slices, and end when it is set; None simulates without a pause.
 
     Raises:
         NotSimulableError: The schedule cannot be predicted.
@@ -78,14 +127,16 @@ def simulate(schedule: Schedule, *, step: int, total_steps: int | None, source: 
     if not schedule.steps_per_call:
         raise NotSimulableError("it has stepped too rarely to know how often it steps")
     steps_per_call, begin = schedule.steps_per_call, step - schedule.steps_since
+    if total_steps is not None and total_steps < step:  # the run is longer than declared
+        total_steps = None
     calls = schedule.calls * (1 + _LOOK_AHEAD)
     if total_steps is not None:
         calls = schedule.calls + math.ceil((total_steps - begin) / steps_per_call)
-    rates = _simulated_rates(schedule, calls, is_end_known=total_steps is not None)
+    rates = _simulated_rates(schedule, calls, is_end_known=total_steps is not None, is_over=is_over)
     last = begin + math.floor((len(rates) - 1 - schedule.calls) * steps_per_call) + 1
     last = last if total_steps is None else min(last, total_steps)
     if last <= step + 1:
-        raise NotSimulableError("the schedule has ended")
+        raise NotSimulableError(ENDED)
 
     def rate(at: int) -> float:
         # Steps per call are a ratio of two counts; without the tolerance, a whole number of calls may round down.
@@ -95,27 +146,42 @@ def simulate(schedule: Schedule, *, step: int, total_steps: int | None, source: 
     return RatePlan.sampled(rate, step, last, source)
 
 
-def _simulated_rates(schedule: Schedule, calls: int, *, is_end_known: bool) -> list[float]:
+def _simulated_rates(
+    schedule: Schedule, calls: int, *, is_end_known: bool, is_over: threading.Event | None
+) -> list[float]:
     """Return the rates after 0, 1, ..., ``calls`` steps of the scheduler, or up to its end."""
     if calls > _MAX_CALLS:
         raise NotSimulableError(f"a simulation would take {calls:,} of its steps")
     if has_side_effects(schedule.copy):
         raise NotSimulableError("it may use an iterator or random numbers, which a simulation would advance")
     rates: list[float] = []
-    peak = 0.0
+    peak, was_down, has_risen_again = 0.0, False, False
     for call, rate in enumerate(islice(_rates(copy_scheduler(schedule.copy)), calls + 1)):
+        if is_over is not None and call % _SLICE == 0 and is_over.wait(_PAUSE_SECONDS):
+            raise NotSimulableError("the run has ended")
         _check(schedule, call, rate)
-        if not is_end_known and call > schedule.calls and rates[-1] < _SPENT * peak and rate >= rates[-1]:
+        is_down = rate >= (rates or [math.inf])[-1] and _has_come_down(rates, peak)
+        if is_down and call > schedule.calls and not (is_end_known or has_risen_again):
             return rates
+        was_down |= is_down
+        has_risen_again |= was_down and rate > _SPENT * peak
         rates.append(rate)
         peak = max(peak, rate)
     if len(rates) <= schedule.calls:
         raise NotSimulableError("its copy ended earlier than the scheduler")
-    if not is_end_known and len(rates) > calls and rates[-1] >= _SPENT * peak:
-        raise NotSimulableError(
-            "its rate does not fall to zero and the length of the run is unknown; pass total_steps="
-        )
+    if not is_end_known and has_risen_again:
+        raise NotSimulableError(f"its rate rises again after a fall to zero, {_UNKNOWN_END}")
+    # A scheduler that raises an error at its end has been simulated up to that.
+    if not is_end_known and len(rates) > calls:
+        raise NotSimulableError(f"its rate does not fall to zero, {_UNKNOWN_END}")
     return rates
+
+
+def _has_come_down(rates: list[float], peak: float) -> bool:
+    """Return whether the last rates are the end of a decay."""
+    if rates[-1] <= _ZERO * peak:
+        return peak > 0.0
+    return len(rates) > 1 and _SMOOTH * rates[-2] < rates[-1] < rates[-2] < _SPENT * peak
 
 
 def _rates(scheduler: Any) -> Iterator[float]:

@@ -78,7 +78,7 @@ def _copied(value: Any, copies: dict[int, Any]) -> Any:
         return types.MethodType(value.__func__, copies[id(value.__self__)])
     if isinstance(value, dict) or type(value) in {list, tuple, set}:
         return _copied_container(value, copies)
-    return copy.copy(value) if _is_plain_callable(value) else value
+    return copy.copy(value) if is_plain_callable(value) else value
 
 
 def _copied_container(value: Any, copies: dict[int, Any]) -> Any:
@@ -91,7 +91,7 @@ def _copied_container(value: Any, copies: dict[int, Any]) -> Any:
     return result
 
 
-def _is_plain_callable(value: Any) -> bool:
+def is_plain_callable(value: Any) -> bool:
     """Return whether a value is a callable object with attributes and without copy methods of its own."""
     kind = type(value)
     is_own = callable(value) and hasattr(value, "__dict__") and not isinstance(value, _SHARED)
@@ -123,4 +123,4 @@ def _parts(value: Any) -> Iterable[Any]:
     if type(value) in {list, tuple, set}:
         return tuple(value)
     is_scheduler = isinstance(value, sys.modules["torch.optim.lr_scheduler"].LRScheduler)
-    return tuple(vars(value).values()) if is_scheduler or _is_plain_callable(value) else ()
+    return tuple(vars(value).values()) if is_scheduler or is_plain_callable(value) else ()

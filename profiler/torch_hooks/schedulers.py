@@ -17,8 +17,7 @@ class TrackedScheduler:
     Attributes:
         scheduler: Weak reference to it.
         copy: Copy of it, made before the first step that was seen.
-        calls: Number of its steps.
-        rate: Learning rate that the last of them set; None if it is not a plain number.
+        latest: Number of its steps, and the learning rate that the last of them set; None if it is not a plain number.
         checkpoints: Rates that steps 1, 2, 4, 8, ... set, by step.
         has_arguments: Whether its ``step`` was ever called with arguments.
         detector: Step detector of its thread.
@@ -28,7 +27,6 @@ class TrackedScheduler:
     """
 
     __slots__ = (
-        "calls",
         "checkpoints",
         "copy",
         "detector",
@@ -36,41 +34,43 @@ class TrackedScheduler:
         "first_step",
         "has_arguments",
         "last_step",
-        "rate",
+        "latest",
         "scheduler",
     )
 
     def __init__(self, scheduler: Any) -> None:
         self.scheduler = weakref.ref(scheduler)
         self.copy = copy_scheduler(scheduler)
-        self.calls = self.first_calls = self.first_step = self.last_step = 0
-        self.rate: float | None = None
+        self.first_calls = self.first_step = self.last_step = 0
+        # One object, because another thread may read it during the training.
+        self.latest: tuple[int, float | None] = (0, None)
         self.checkpoints: dict[int, float | None] = {}
         self.has_arguments = False
         self.detector: StepDetector | None = None
 
     def on_step(self, scheduler: Any, detector: StepDetector | None) -> None:
         """Account for a step of the scheduler."""
-        self.calls += 1
-        self.rate = current_rate(scheduler)
+        calls, rate = self.latest[0] + 1, current_rate(scheduler)
+        self.latest = (calls, rate)
         if detector is not None:
             self.detector, self.last_step = detector, detector.steps
-        if self.calls == 1:
+        if calls == 1:
             self.first_step = self.last_step
         if self.last_step == self.first_step:
-            self.first_calls = self.calls
-        if not self.calls & (self.calls - 1):  # a power of two
-            self.checkpoints[self.calls] = self.rate
+            self.first_calls = calls
+        if not calls & (calls - 1):  # a power of two
+            self.checkpoints[calls] = rate
 
     def schedule(self) -> "Schedule":
         """Return its present state."""
-        steps, calls = self.last_step - self.first_step, self.calls - self.first_calls
+        made, rate = self.latest
+        steps, calls = self.last_step - self.first_step, made - self.first_calls
         return Schedule(
             copy=self.copy,
-            calls=self.calls,
-            checkpoints={**self.checkpoints, self.calls: self.rate},
+            calls=made,
+            checkpoints={**self.checkpoints, made: rate},
             has_arguments=self.has_arguments,
-            steps_per_call=steps / calls if calls else 0.0,
+            steps_per_call=steps / calls if calls > 0 else 0.0,
             steps_since=0 if self.detector is None else self.detector.steps - self.last_step,
         )
 
@@ -155,11 +155,16 @@ class Schedulers:
         tracked = self._tracked[id(scheduler)] = TrackedScheduler(scheduler)
         return tracked
 
+    @property
+    def is_empty(self) -> bool:
+        """True before the first step of a scheduler."""
+        return not self._tracked
+
     def most_active(self) -> Schedule | None:
         """Return the state of the scheduler that stepped most often, the first of equals; None if there is none."""
         try:
             tracked = list(self._tracked.values())
-            return max(tracked, key=lambda one: one.calls).schedule() if tracked else None
+            return max(tracked, key=lambda one: one.latest[0]).schedule() if tracked else None
         except Exception as error:  # noqa: BLE001 - another thread may still be training
             self._warn(error)
             return None

@@ -85,7 +85,7 @@ def test_rate_of_zero_is_reported_and_not_extrapolated():
     rate = np.interp(X, [0.0, 100.0, 600.0, 1000.0], [0.0, 1.0, 1.0, 0.0])
     for rates in ({"learning_rate": rate}, {"planned_learning_rate": (X, rate)}):
         fit = fit_curve(X, noisy(X), **rates)
-        assert "fallen to zero" in notes(fit)
+        assert "fallen below 1 %" in notes(fit)
         assert fit.scenarios == ("onward",)
         assert fit.joules_at(0.97 * fit.level).verdict is Verdict.REACHABLE
 

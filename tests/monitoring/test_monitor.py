@@ -355,7 +355,9 @@ def test_untested_forecast_is_never_out_of_reach():
 
 
 class Alarms:
-    """Session that collects the warnings of a monitor."""
+    """Session without a record or a scheduler, that collects the warnings of a monitor."""
+
+    has_record = can_plan = False
 
     def __init__(self):
         self.messages = []
