@@ -23,6 +23,7 @@ def flatten(
     forecast: LiveForecast | None,
     budget: Budget,
     prices: Prices,
+    step_end_joules: float | None = None,
     earlier_joules: float = 0.0,
 ) -> dict[str, float]:
     """Return every known finite value under its key.
@@ -34,6 +35,7 @@ def flatten(
         forecast: Latest forecast.
         budget: Target loss and energy budget.
         prices: Carbon intensity and price of energy.
+        step_end_joules: Energy at the end of the last step: what was used since then brings no target nearer.
         earlier_joules: Part of the energy budget that was used before this recording, in joules.
     """
     total = now.total_joules
@@ -50,11 +52,12 @@ def flatten(
         values["cost/gco2e"], values["cost/money"] = prices.gco2e(total), prices.money(total)
         if budget.energy_joules is not None:
             values["budget/used"] = (total + earlier_joules) / budget.energy_joules
-        values |= _forecast_values(forecast, total, level) if forecast is not None else {}
+        spent = total if step_end_joules is None else step_end_joules
+        values |= _forecast_values(forecast, spent, level) if forecast is not None else {}
     return {key: float(value) for key, value in values.items() if value is not None and math.isfinite(value)}
 
 
-def _forecast_values(live: LiveForecast, total: float, level: float | None) -> dict[str, float | None]:
+def _forecast_values(live: LiveForecast, spent: float, level: float | None) -> dict[str, float | None]:
     """Return the forecast; a target that the level has reached since takes no further energy."""
     forecast = live.forecast
     if live.is_reached(level):
@@ -67,7 +70,7 @@ def _forecast_values(live: LiveForecast, total: float, level: float | None) -> d
             "forecast/p_unreachable": 0.0,
         }
     low, median, high = (
-        max(joules - total, 0.0) for joules in (forecast.low, forecast.median, forecast.high)
+        max(joules - spent, 0.0) for joules in (forecast.low, forecast.median, forecast.high)
     )
     return {
         "forecast/floor": live.floor.median,

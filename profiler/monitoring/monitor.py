@@ -42,11 +42,19 @@ NOTHING = Progress(seconds=0.0, steps=0, step_joules=0.0, total_joules=0.0, mode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
-    """Progress at one moment; replaced as a whole, so that any thread may read it."""
+    """Progress at one moment; replaced as a whole, so that any thread may read it.
+
+    Attributes:
+        now: The progress.
+        before: The progress some seconds earlier.
+        level: Smoothed loss; None before the first one.
+        step_end_joules: Energy at the end of the last step, from which prices count; None before the first one.
+    """
 
     now: Progress
     before: Progress
     level: float | None
+    step_end_joules: float | None
 
 
 class Monitor:
@@ -117,6 +125,7 @@ class Monitor:
             level=snapshot.level,
             forecast=self._forecast,
             budget=self._budget,
+            step_end_joules=snapshot.step_end_joules,
             earlier_joules=self.earlier_joules,
             prices=self._prices,
         )
@@ -168,7 +177,13 @@ class Monitor:
         past.append(now)
         while now.seconds - past[0].seconds > _MEAN_SECONDS:
             past.popleft()
-        self._snapshot = Snapshot(now=now, before=past[0], level=self.curve.level())
+        last = self.curve.rates.last
+        self._snapshot = Snapshot(
+            now=now,
+            before=past[0],
+            level=self.curve.level(),
+            step_end_joules=last.joules if last.step else None,
+        )
         limit = self._budget.energy_joules
         if limit is not None and (now.total_joules or 0.0) + self.earlier_joules >= limit:
             self._trip(f"the energy budget of {format_joules(limit)} is used")
@@ -217,6 +232,7 @@ class Monitor:
                     before,
                     level=snapshot.level,
                     forecast=self._forecast,
+                    step_end_joules=snapshot.step_end_joules,
                     age_seconds=age if age >= 1.0 else None,
                 )
                 write_message(status, lead=line_prefix())

@@ -16,6 +16,7 @@ def format_status(
     *,
     level: float | None,
     forecast: LiveForecast | None,
+    step_end_joules: float | None = None,
     age_seconds: float | None = None,
 ) -> str:
     """Format the progress of a run.
@@ -27,6 +28,7 @@ def format_status(
         before: Progress at the previous line; the power is the mean since then.
         level: Smoothed loss now.
         forecast: Latest forecast.
+        step_end_joules: Energy at the end of the last step: what was used since then brings no target nearer.
         age_seconds: Time since the forecast was computed; None where it is new.
     """
     parts = [str(timedelta(seconds=round(now.seconds))), f"{now.steps:,} steps"]
@@ -40,9 +42,8 @@ def format_status(
     # A target that the user did not give is of interest only until it is reached.
     is_news = forecast is not None and (forecast.is_asked or not forecast.is_reached(level))
     if forecast is not None and is_news and now.total_joules is not None:
-        price = live_price(
-            forecast.target, forecast.forecast, now.total_joules, present=level, age_seconds=age_seconds
-        )
+        spent = now.total_joules if step_end_joules is None else step_end_joules
+        price = live_price(forecast.target, forecast.forecast, spent, present=level, age_seconds=age_seconds)
         parts.append(price)
     return ", ".join(parts)
 

@@ -373,7 +373,7 @@ def live_price(
     Args:
         target: The loss.
         forecast: Its forecast.
-        spent: Joules since the start.
+        spent: Joules from the start to the end of the last step.
         present: The present level; None where it is unknown.
         age_seconds: Age of the forecast; None where it is new.
     """

@@ -25,9 +25,9 @@ _MAX_CALLS = 400_000
 _LOOK_AHEAD = 10
 """Where the end of a run is unknown, a schedule is simulated for this many times its past."""
 _SPENT, _ZERO, _SMOOTH = 0.01, 1e-30, 0.5
-"""A schedule ends where it falls no further, at zero or after a smooth fall to below a hundredth of its peak.
+"""A schedule ends where it falls no further: at zero, or below 1 % of its peak at a slight rise or after a smooth fall.
 
-A drop to a plateau is a step of a decay that goes on.
+A drop to a plateau is a step of a decay that goes on, and a large rise is a restart.
 """
 _TOLERANCE = 1e-6
 _UNKNOWN_END = "so the length of the run is unknown; declare total_steps= (--total-steps)"
@@ -62,7 +62,9 @@ def plan_section(schedule: Schedule, *, step: int, total_steps: int | None) -> d
 def plan_section_meanwhile(
     schedule: Schedule, *, step: int, total_steps: int | None, is_over: threading.Event
 ) -> dict[str, Any] | None:
-    """Return what :func:`plan_section` returns, during the training; None where only the end can tell. Never raises.
+    """Return the result of :func:`plan_section` during the training; None where a simulation must wait for the end.
+
+    Never raises.
 
     Args:
         schedule: State of a scheduler.
@@ -160,7 +162,7 @@ def _simulated_rates(
         if is_over is not None and call % _SLICE == 0 and is_over.wait(_PAUSE_SECONDS):
             raise NotSimulableError("the run has ended")
         _check(schedule, call, rate)
-        is_down = rate >= (rates or [math.inf])[-1] and _has_come_down(rates, peak)
+        is_down = rate >= (rates or [math.inf])[-1] and _has_come_down(rates, rate, peak)
         if is_down and call > schedule.calls and not (is_end_known or has_risen_again):
             return rates
         was_down |= is_down
@@ -177,11 +179,14 @@ def _simulated_rates(
     return rates
 
 
-def _has_come_down(rates: list[float], peak: float) -> bool:
-    """Return whether the last rates are the end of a decay."""
+def _has_come_down(rates: list[float], following: float, peak: float) -> bool:
+    """Return whether rates that fall no further have come to the end of a decay."""
     if rates[-1] <= _ZERO * peak:
         return peak > 0.0
-    return len(rates) > 1 and _SMOOTH * rates[-2] < rates[-1] < rates[-2] < _SPENT * peak
+    if len(rates) == 1 or not rates[-1] < rates[-2]:
+        return False
+    is_turn = rates[-1] < following < _SPENT * peak
+    return is_turn or (_SMOOTH * rates[-2] < rates[-1] and rates[-2] < _SPENT * peak)
 
 
 def _rates(scheduler: Any) -> Iterator[float]:

@@ -406,6 +406,37 @@ def test_an_unpredictable_schedule_is_refused_with_the_reason(make, steps, total
     assert RatePlan.read({"learning_rate_plan": section}) is None
 
 
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda o: schedulers.ExponentialLR(o, 0.98), "does not fall to zero"),
+        (lambda o: schedulers.StepLR(o, 50, gamma=0.1), "does not fall to zero"),
+        (lambda o: schedulers.MultiStepLR(o, [30, 90, 150], gamma=0.1), "does not fall to zero"),
+        (lambda o: schedulers.CosineAnnealingWarmRestarts(o, 25), "does not fall to zero"),
+        (lambda o: schedulers.LinearLR(o, 1.0, 0.1, total_iters=TOTAL), "does not fall to zero"),
+        (lambda o: schedulers.CosineAnnealingLR(o, 40), "rises again after a fall to zero"),
+    ],
+    ids=["exponential", "steps", "milestones", "restarts", "linear to a tenth", "cosine beyond its end"],
+)
+def test_a_schedule_without_an_end_gives_no_end_of_the_run(make, reason):
+    section = plan_after(Training(make), total_steps=None)
+    assert reason in section["refused"]
+    assert "declare total_steps= (--total-steps)" in section["refused"]
+
+
+def test_a_smooth_fall_to_a_small_floor_is_an_end():
+    section = plan_after(
+        Training(lambda o: schedulers.CosineAnnealingLR(o, TOTAL, eta_min=1e-4)), total_steps=None
+    )
+    assert section["knots"][-1] == [TOTAL + 1, pytest.approx(1e-4)]
+
+
+@pytest.mark.parametrize("total", [SEEN - 20, None])
+def test_fewer_declared_steps_than_made_count_as_unknown(total):
+    section = plan_after(Training(SCHEDULES["cosine"][0]), total_steps=total)
+    assert section["knots"][-1][0] == pytest.approx(TOTAL, abs=1)
+
+
 def test_a_scheduler_that_takes_a_metric_is_refused():
     section = plan_after(Training(schedulers.ReduceLROnPlateau, arguments=(1.0,)))
     assert section == {
