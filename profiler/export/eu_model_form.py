@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from profiler.export import form_text as words
 from profiler.export.facts import facts_of
+from profiler.reporting import text
 from profiler.units import significant
 
 if TYPE_CHECKING:
@@ -23,18 +24,14 @@ def export(runs: "Sequence[Run]") -> bytes:
     """Return the rows as a Markdown table."""
     facts = facts_of(runs)
     lines = [
-        f"# Model Documentation Form: training of {_cell(words.plain(facts.name) or 'the model')}",
+        f"# Model Documentation Form: training of {text.markdown(words.plain(facts.name) or 'the model')}",
         "",
         "| field | value |",
         "|---|---|",
-        *(f"| {name} | {_cell(value)} |" for name, value in _rows(facts)),
+        *(f"| {name} | {text.markdown(value)} |" for name, value in _rows(facts)),
         "",
     ]
     return "\n".join(lines).encode()
-
-
-def _cell(value: str) -> str:
-    return value.replace("|", "\\|")
 
 
 def _rows(facts: "Facts") -> "Iterator[tuple[str, str]]":

@@ -55,9 +55,9 @@ def _emissions(facts: "Facts") -> dict[str, Any]:
 def _section(facts: "Facts") -> "Iterator[str]":
     yield "## Environmental impact"
     yield ""
-    yield from (f"- **{name}:** {value}" for name, value in _rows(facts))
+    yield from (f"- **{name}:** {text.markdown(value)}" for name, value in _rows(facts))
     yield ""
-    yield words.methods(facts)
+    yield text.markdown(words.methods(facts))
 
 
 def _rows(facts: "Facts") -> "Iterator[tuple[str, str]]":

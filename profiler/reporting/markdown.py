@@ -12,8 +12,6 @@ if TYPE_CHECKING:
     from profiler.reporting.records import Report
     from profiler.reporting.tables import Table
 
-_SPECIAL = str.maketrans({character: f"\\{character}" for character in r"\`*_{}[]<>#|!~"})
-
 
 def render(report: "Report", _: RenderOptions) -> Rendered:
     """Render the report."""
@@ -23,7 +21,12 @@ def render(report: "Report", _: RenderOptions) -> Rendered:
 def _lines(report: "Report") -> Iterator[str]:
     answer, outlook = answer_of(report), report.outlook
     spent = report.summary.total_joules or 0.0
-    yield from (f"# {_plain(report.summary.name or 'unnamed run')}", "", f"**{_plain(answer.status)}**", "")
+    yield from (
+        f"# {text.markdown(report.summary.name or 'unnamed run')}",
+        "",
+        f"**{text.markdown(answer.status)}**",
+        "",
+    )
     for label, sentence in (
         ("Cost", answer.cost),
         ("Scope", answer.scope),
@@ -36,7 +39,7 @@ def _lines(report: "Report") -> Iterator[str]:
         *(("Meters", text.sentence(line)) for line in text.meters(report)),
     ):
         if sentence:
-            yield f"- {label}: {_plain(sentence)}"
+            yield f"- {label}: {text.markdown(sentence)}"
     yield ""
     if outlook is not None and outlook.rows:
         yield from _table(tables.targets(outlook, spent, report.training_watts, report.priced_work))
@@ -46,7 +49,7 @@ def _lines(report: "Report") -> Iterator[str]:
     if len(report.metrics) > 1:
         yield from _table(tables.metrics(report))
     yield from _table(tables.sensors(report))
-    yield from ("## Methods", "", _plain(methods(report)))
+    yield from ("## Methods", "", text.markdown(methods(report)))
 
 
 def methods(report: "Report") -> str:
@@ -75,9 +78,4 @@ def _table(table: "Table") -> Iterator[str]:
 
 
 def _row(cells: tuple[str, ...]) -> str:
-    return f"| {' | '.join(map(_plain, cells))} |"
-
-
-def _plain(words: str) -> str:
-    """Escape a text of one line, so that names from a run stay text."""
-    return text.one_line(words).translate(_SPECIAL)
+    return f"| {' | '.join(map(text.markdown, cells))} |"

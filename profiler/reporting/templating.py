@@ -4,6 +4,8 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+from profiler._compat import printable
+
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
@@ -16,6 +18,7 @@ def _environment() -> "Environment":
     environment = Environment(
         loader=PackageLoader("profiler.reporting"),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -23,6 +26,11 @@ def _environment() -> "Environment":
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """Replace control characters in text, such as those that reverse its direction; markup is not changed."""
+    return printable(value) if type(value) is str else value
 
 
 def render_template(template: str, /, **variables: Any) -> str:

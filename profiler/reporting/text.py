@@ -54,6 +54,7 @@ NOT_MEASURED = "not measured: no sensor on this machine can be read"
 OUT_OF_REACH = "out of reach"
 UNKNOWN = "unknown"
 ABSENT = "-"
+_MARKDOWN = str.maketrans({character: f"\\{character}" for character in r"\`*_{}[]<>#|!~"})
 NO_BACKTEST = "The run is too short to test forecasts on its own past."
 
 _HALF_A_PERCENT = 0.005
@@ -172,6 +173,11 @@ def when(moment: str) -> str:
 def one_line(text: str) -> str:
     """Replace unprintable characters, line breaks included, by spaces."""
     return "".join(c if c.isprintable() else " " for c in text)
+
+
+def markdown(text: str) -> str:
+    """Escape a text for one line of Markdown, so that names from a run stay text."""
+    return one_line(text).translate(_MARKDOWN)
 
 
 def named(reason: str, metric: str) -> str:

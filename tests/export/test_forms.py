@@ -45,6 +45,19 @@ def test_every_form_states_the_interval_and_the_measured_share(runs, name):
     assert "100 % measured" in text or '"1.0000"' in text or "100 % of the energy is from hardware" in text
 
 
+@pytest.mark.parametrize("name", ["model-card", "eu-model-form"])
+def test_names_stay_text_in_markdown(tmp_path, name):
+    status = {
+        "name": "<img src=x onerror=alert(1)>|`",
+        "status": "interrupted",
+    }  # so that a caveat has the name too
+    form = export(
+        [load_run(write_run(tmp_path / "run", steps=3_592, meta={**META, **status}))], name
+    ).decode()
+    assert "onerror" in form
+    assert "<img" not in form.replace("\\<", "")
+
+
 @pytest.mark.parametrize("name", FORMS)
 def test_forms_go_to_stdout(runs, name, capsys):
     assert main(["export", *(str(run.path) for run in runs), "--format", name]) == 0

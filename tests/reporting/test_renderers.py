@@ -70,6 +70,11 @@ def test_a_renderer_returns_the_report_and_its_companions(report, extension):
     assert all(name in text for name in rendered.companions)
 
 
+def test_page_has_no_control_characters_of_names(report):
+    page = render(report(summary=summary(name="a\x1b[31m\u202eb", warnings=("c\u202ed",))), ".html")
+    assert not {"\x1b", "\u202e"} & set(page)
+
+
 @pytest.mark.parametrize("extension", RENDERERS)
 def test_hostile_strings_reach_every_format_as_text(report, extension):
     known = render(report(summary=summary(name=HOSTILE, warnings=(HOSTILE,))), extension)
