@@ -115,6 +115,9 @@ class GuardedSensor:
     Attributes:
         failed_reads: Number of reads that raised.
         is_slow: Whether the last read took more than half a second.
+        delayed_seconds: Length of the last read, if it was slow and the one before it was not: of a delay of the
+            thread, unless the next read is slow too.
+        slow_seconds: Longest of the reads that were slow like the one before; 0 if there were none.
     """
 
     def __init__(self, sensor: Sensor, warnings: WarningLog) -> None:
@@ -126,6 +129,25 @@ class GuardedSensor:
         self._rest_ns = min(map(_rest_ns, sensor.domains), default=0)
         self.failed_reads = 0
         self.is_slow = False
+        self.delayed_seconds = self.slow_seconds = 0.0
+
+    @property
+    def names(self) -> str:
+        """Names of the sensor's domains."""
+        return ", ".join(domain.name for domain in self._sensor.domains)
+
+    def time_read(self, seconds: float) -> float:
+        """Note how long the last read took. Return the length of a delay of the thread that is over now; 0 for none."""
+        was_slow, self.is_slow = self.is_slow, seconds > _DELAY_SECONDS
+        if self.is_slow and was_slow:
+            self.slow_seconds = max(self.slow_seconds, self.delayed_seconds, seconds)
+            self.delayed_seconds = 0.0
+        elif self.is_slow:
+            self.delayed_seconds = seconds
+        else:
+            delay, self.delayed_seconds = self.delayed_seconds, 0.0
+            return delay
+        return 0.0
 
     def read(self, now_ns: int, *, may_rest: bool = False) -> Sequence[Reading]:
         """Read the sensor. Return nothing when it fails, which is a gap.
@@ -255,12 +277,19 @@ class Sampler:
         self._hand_over()
 
     def findings(self) -> Iterator[str]:
-        """Yield a warning about the longest delays of the polls, with the share of energy that was used meanwhile."""
+        """Yield a warning per slow sensor, and one about the longest delays of the polls with their share of energy."""
+        for sensor in self._sensors:
+            if sensor.slow_seconds:
+                yield (
+                    f"reading {sensor.names} takes up to {format_seconds(sensor.slow_seconds)}: the energy between two "
+                    "reads is divided by time among the steps between them, and that after the last one is estimated. "
+                    "Use a faster meter for the energy of steps"
+                )
         cost = self.cost
-        if cost.longest_delay_seconds < _REPORTED_SECONDS:
-            return
         total, gaps, estimated = self._pipeline.meters.gap_energy()
-        share = f", in which {100 * min(gaps / total, 1):.0f} % of the energy was used" if total > 0 else ""
+        if cost.longest_delay_seconds < _REPORTED_SECONDS or not total > 0:
+            return
+        share = f", in which {100 * min(gaps / total, 1):.0f} % of the energy was used"
         if estimated > 0:
             meaning = "It was estimated from the power before and after, so the intervals are wider"
         else:
@@ -317,14 +346,12 @@ class Sampler:
         for sensor in self._sensors:
             readings, before, was_slow = sensor.read(now, may_rest=may_rest), now, sensor.is_slow
             now = self._clock()
-            delay_seconds = (now - before) / NANOSECONDS_PER_SECOND
-            sensor.is_slow = delay_seconds > _DELAY_SECONDS
+            delay_seconds = sensor.time_read((now - before) / NANOSECONDS_PER_SECOND)
+            self.cost.add_delay(delay_seconds, self._interval_seconds)
             # Readings carry the middle of the read as their time. When the thread was held up in it, that is wrong by
             # up to half its length, so they are dropped; the next ones show the energy. A sensor that always takes so
             # long keeps its readings.
-            if sensor.is_slow and not was_slow:
-                self.cost.add_delay(delay_seconds, self._interval_seconds)
-            else:
+            if not sensor.is_slow or was_slow:
                 self._pending += readings
         seconds = (now - begun) / NANOSECONDS_PER_SECOND
         self._read_seconds.append(seconds)

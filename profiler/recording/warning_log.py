@@ -11,8 +11,9 @@ _CAPACITY = 100
 _SEVERE_CAPACITY = 50
 """Room that only severe warnings may use."""
 _REMEMBERED = 10_000
-_QUANTITY = re.compile(r"(?<![\w:/.=-])\d[\d,.]*")
-"""Numbers that may change from one occurrence of a warning to the next; not parts of names, such as ``gpu:0``."""
+_QUANTITY = re.compile(r"(?<![\w:/.=-])\d[\d,.]*(?: (?:[num]?s|h|days?|[mkMGT]?[JW]h?)\b)?")
+"""Numbers, with their units, that may change from one occurrence of a warning to the next; not parts of names, such as
+``gpu:0``."""
 
 
 class _Entry:

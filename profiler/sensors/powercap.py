@@ -26,7 +26,7 @@ from profiler.sensors.rapl import (
     rapl_domain,
 )
 from profiler.sensors.wraparound import MAX_PLATFORM_WATTS, MAX_SOCKET_WATTS, WrappingCounter
-from profiler.units import MICROJOULES_PER_JOULE
+from profiler.units import MICROJOULES_PER_JOULE, format_joules
 
 SOURCE = "powercap"
 
@@ -38,6 +38,8 @@ _MAX_CONSTRAINTS = 3
 _CONSTRAINT_FACTOR = 2.0
 """A package may exceed its rated power and its power limits, which are averages, by less than this factor."""
 _MIN_LIMIT_WATTS = 100.0
+_LONGEST_POLL_SECONDS = 0.25
+"""Longest usual time between two reads; longer ones are delays, across which wraparounds are estimated and reported."""
 _MAX_DEPTH = 3
 _MAX_VALUE_BYTES = 64
 _MIRROR_TOLERANCE_UJ = MICROJOULES_PER_JOULE
@@ -280,6 +282,13 @@ class _Meter:
             )
 
 
+def _wraps_too_often(zone: Zone) -> bool:
+    """Return True if nothing shows how often a counter wrapped: at full power, twice within two polls."""
+    counter = _wrapping_counter(zone)
+    joules = counter.max_watts * _LONGEST_POLL_SECONDS
+    return zone.max_range_uj is not None and zone.max_range_uj < 2 * joules * MICROJOULES_PER_JOULE
+
+
 def _wrapping_counter(zone: Zone) -> WrappingCounter:
     max_watts = MAX_PLATFORM_WATTS if zone.name == "psys" else MAX_SOCKET_WATTS
     return WrappingCounter(zone.max_range_uj, max_watts=min(max_watts, _constraint_watts(zone) or max_watts))
@@ -356,6 +365,13 @@ def open_powercap(environment: Environment) -> Found:
     for identifier in _frozen(zones, values, environment):
         del values[identifier]
         failures[identifier] = ValueError(FROZEN_REASON)
+    for zone in zones:
+        if zone.identifier in values and _wraps_too_often(zone):
+            del values[zone.identifier]
+            failures[zone.identifier] = ValueError(
+                f"its counter wraps around every {format_joules((zone.max_range_uj or 0) / MICROJOULES_PER_JOULE)}, "
+                "possibly more than once between two reads"
+            )
     distinct = without_duplicates(zones, frozenset(values))
     refusals = tuple(
         unreadable_refusal(z, failures[z.identifier]) for z in distinct if z.identifier in failures

@@ -29,6 +29,7 @@ class WrappingCounter:
         lag_seconds: Upper bound of the counter's update interval, so that a reading may show the energy of that time.
 
     Attributes:
+        max_watts: As given.
         ambiguous_wraps: Number of intervals so long that several numbers of wraparounds were plausible.
         restarts: Number of detected resets.
     """
@@ -36,7 +37,6 @@ class WrappingCounter:
     __slots__ = (
         "_anchor",
         "_energy_uj",
-        "_max_watts",
         "_modulus",
         "_raw",
         "_rejected",
@@ -44,13 +44,14 @@ class WrappingCounter:
         "_time_ns",
         "_watts",
         "ambiguous_wraps",
+        "max_watts",
         "restarts",
     )
 
     def __init__(
         self, max_range_uj: int | None, *, max_watts: float = MAX_SOCKET_WATTS, lag_seconds: float = 0.0
     ) -> None:
-        self._max_watts = max_watts
+        self.max_watts = max_watts
         # A delayed reading shows energy of the time before it, which must not look like an implausible power.
         self._slack_uj = _SLACK_MICROJOULES + round(max_watts * lag_seconds * MICROJOULES_PER_JOULE)
         # The kernel reports 2^32 - 1 counts as the range; the counter wraps after one more count.
@@ -124,7 +125,7 @@ class WrappingCounter:
         return gain
 
     def _limit_uj(self, elapsed_ns: int) -> int:
-        return int(_microjoules(self._max_watts, elapsed_ns)) + self._slack_uj
+        return int(_microjoules(self.max_watts, elapsed_ns)) + self._slack_uj
 
     def _wrap_limit_uj(self, elapsed_ns: int) -> int:
         if self._watts is None:

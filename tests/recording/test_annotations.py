@@ -186,6 +186,13 @@ def test_number_of_reasons_for_unreadable_losses_is_bounded():
 LETTERS = [f"{first}{second}" for first in "abcdefghijklmnop" for second in "abcdefghijklmnop"]
 
 
+def test_a_state_whose_units_change_is_one_line(emitted):
+    warnings = WarningLog(emitted.append)
+    for amount in ("900 ms", "59.0 s", "1.20 h", "3.1 days"):
+        warnings.update(f"no reading for {amount}, in which 12 kJ were used")
+    assert warnings.lines == ["no reading for 3.1 days, in which 12 kJ were used"]
+
+
 def test_warnings_of_a_kind_are_one_line_with_their_number(emitted):
     warnings = WarningLog(emitted.append)
     for number in range(1_000):

@@ -5,11 +5,15 @@ import sys
 
 import pytest
 
+from profiler.recording.sampler import GuardedSensor, Sampler
+from profiler.recording.warning_log import WarningLog
 from profiler.records import Domain, Provenance
-from profiler.testing.replay import Waveform
+from profiler.testing.clock import FakeClock
+from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
 from profiler.uncertainty import Z_90
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
-from tests.support.starvation import record_with_hold
+from tests.support.pipelines import build_pipeline
+from tests.support.starvation import HeldTimer, RowStore, record_with_hold
 
 HOLDS = [1, 2, 4, 6, 10, 30]
 LEFT = [0, 0.3, 3, 12]
@@ -83,6 +87,31 @@ def test_one_warning_names_the_hold_and_its_share_of_energy(domain, hold, slow_r
     assert seconds == pytest.approx(hold, abs=0.2)
     assert share == pytest.approx(hold / (hold + 9.3), abs=0.03)
     assert ("estimated" in warning) == (domain is POWER)
+
+
+def test_sensor_that_is_always_slow_is_named_instead_of_a_delay():
+    """One slow read is a delay of the thread; two in a row are the sensor's."""
+    clock = FakeClock()
+    replay = ReplaySensor([ScriptedMeter(domain=COUNTER, waveform=Waveform.constant(300.0))], clock=clock)
+
+    class Slow:
+        domains = (COUNTER,)
+
+        def read(self):
+            readings = replay.read()
+            clock.advance(1.5)
+            return readings
+
+    pipeline, *_ = build_pipeline([COUNTER], RowStore())
+    timer = HeldTimer(clock, lambda _: None)
+    timer.stop_ns = clock.now_ns() + 12 * SECOND
+    sampler = Sampler([GuardedSensor(Slow(), WarningLog(lambda _: None))], pipeline, timer=timer)
+    pipeline.begin(clock.now_ns())
+    for now_ns in sampler.drain_times():
+        pipeline.drain(now_ns)
+    (warning,) = sampler.findings()
+    assert warning.startswith("reading gpu:0 takes up to 1.50 s: ")
+    assert sampler.cost.late_samples == 0
 
 
 def test_no_warning_without_a_delay():

@@ -230,6 +230,19 @@ def test_a_counter_that_is_frozen_at_the_start_is_refused(tree, machine, fake_cl
     assert fake_clock.seconds - 1 == pytest.approx(LIVENESS_SECONDS, abs=0.01)
 
 
+def test_a_counter_that_wraps_more_often_than_it_is_read_is_refused(tree, machine):
+    """Nothing shows how often it wrapped, and any number would be as wrong as the next."""
+    tree.add("package-0", 120.0, unit_nanojoules=2)
+    with pytest.raises(
+        SensorUnavailableError, match=r"its counter wraps around every 8\.59 J, possibly more than"
+    ):
+        open_powercap(machine())
+    tree.add("package-1", 120.0, unit_nanojoules=15_258)
+    found = open_powercap(machine(sockets=2))
+    assert [domain.name for domain in found.sensors[0].domains] == ["cpu:package-1"]
+    assert len(found.refusals) == 1
+
+
 def test_a_frozen_package_is_refused_beside_the_others(tree, machine):
     tree.add("package-0", 100.0)
     tree.add("package-1", 0.0)
