@@ -6,8 +6,9 @@ the flags of ``energy-profiler run`` are made from the fields.
 
 import json
 import math
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -24,7 +25,6 @@ from profiler.storage.schema import CONFIG
 from profiler.work import checked_work
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Sequence
 
     from profiler.sensors.base import Sensor
@@ -277,6 +277,7 @@ class ProfilerConfig:
 
     def __post_init__(self) -> None:
         self._check_types()
+        self._check_values()
         object.__setattr__(self, "config", _plain_settings(self.config or {}))
         if self.work_per_step is not None:
             object.__setattr__(self, "work_per_step", checked_work(self.work_per_step))
@@ -295,8 +296,20 @@ class ProfilerConfig:
         object.__setattr__(self, "budget", Budget(target_loss=self.target_loss, energy_joules=joules))
 
     def _check_types(self) -> None:
+        switches = {one.name: getattr(self, one.name) for one in keywords() if one.type is bool}
+        for name, value in switches.items():
+            if not isinstance(value, bool):
+                raise UsageError(f"{name} must be True or False, not {value!r}.")
+        for name, path in (("run_dir", self.run_dir), ("resume", self.resume)):
+            if path is not None and not isinstance(path, (str, os.PathLike)):
+                raise UsageError(f"{name} must be a path, not {path!r}.")
+        if self.sensors is not None and not isinstance(self.sensors, Iterable):
+            raise UsageError(f"sensors must be a list of sensors, not {self.sensors!r}.")
+
+    def _check_values(self) -> None:
         period = self.sample_period_seconds
-        if period is not None and not SHORTEST_PERIOD <= period <= LONGEST_PERIOD:
+        is_period = isinstance(period, (int, float)) and SHORTEST_PERIOD <= period <= LONGEST_PERIOD
+        if period is not None and not is_period:
             raise UsageError(
                 f"sample_period_seconds must be between {SHORTEST_PERIOD:g} and {LONGEST_PERIOD:g}, not {period!r}."
             )

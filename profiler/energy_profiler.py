@@ -305,9 +305,7 @@ class EnergyProfiler:
 
             whole, config, curve = whole_run(session), self._config, self._monitor.curve
             if whole is None:
-                block = exit_block(
-                    session.summary(), curve.bins, curve.rates, config.prices, config.budget.targets
-                )
+                block = exit_block(session.summary(), curve.bins, curve.rates, config.prices, config.budget)
             else:
                 block = render(report_of(whole), ".txt").rstrip("\n")
             if not write_stderr(block):

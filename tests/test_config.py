@@ -21,6 +21,27 @@ def test_scalars_of_numpy_and_torch_become_numbers():
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("sample_period_seconds", "fast"),
+        ("sensors", 3),
+        ("run_dir", 3),
+        ("resume", b"run"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_named(name, value):
+    with pytest.raises(UsageError, match=name):
+        ProfilerConfig(**{name: value})
+
+
+@pytest.mark.parametrize("name", [one.name for one in keywords() if one.type is bool])
+@pytest.mark.parametrize("value", ["yes", 2, None])
+def test_a_switch_is_true_or_false(name, value):
+    with pytest.raises(UsageError, match=f"{name} must be True or False"):
+        ProfilerConfig(**{name: value})
+
+
+@pytest.mark.parametrize(
     "config",
     [
         {"lr": math.nan},

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from profiler._compat import write_atomically
+from profiler.budget import Budget
 from profiler.errors import UsageError
 from profiler.reporting.renderer import PLOTLYJS, Rendered, RenderOptions
 
@@ -117,9 +118,15 @@ def report_of(
     known = {} if fit is None else {trainings(run)[-1]: fit}
     waste = waste_lines(run, first.name, known)
     metrics = [one for one, _ in found]
-    limits = limit_table(run, summary, first.outlook, prices)
     return build(
-        summary, metrics, note=note, prices=prices, examine=examine, waste=waste, power_limits=limits
+        summary,
+        metrics,
+        note=note,
+        prices=prices,
+        examine=examine,
+        waste=waste,
+        power_limits=limit_table(run, summary, first.outlook, prices),
+        budget_joules=Budget.from_run_json(run.meta).energy_joules,
     )
 
 
@@ -158,13 +165,14 @@ def exit_block(
     bins: "CurveBins",
     rates: "RateTrace",
     prices: "Prices | None" = None,
-    targets: Sequence[float] = (),
+    budget: Budget | None = None,
 ) -> str:
     """Render the text report of a run that has just ended: the same as its directory gives, without the waste.
 
     It is computed from memory, unless metrics were logged, which only the directory holds, earlier runs beside it may
     show the gain of a planned anneal, or the report names a step, since the trace in memory is thinned.
     """
+    budget = budget or Budget()
     if run := _with_metrics(summary.path):
         return render(report_of(run, prices=prices), ".txt").rstrip("\n")
     from profiler.errors import ForecastRefusedError
@@ -191,8 +199,10 @@ def exit_block(
         run = _with_earlier_runs(summary.path, fit, rates) or _with_steps(summary.path, fit)
         if run is not None:
             return render(report_of(run, prices=prices), ".txt").rstrip("\n")
-        loss = fitted_metric(LOSS, "min", outlook_of(fit, targets, rates.notes(), trace=rates))
-    return render(build(summary, [loss], prices=prices), ".txt").rstrip("\n")
+        loss = fitted_metric(LOSS, "min", outlook_of(fit, budget.targets, rates.notes(), trace=rates))
+    return render(build(summary, [loss], prices=prices, budget_joules=budget.energy_joules), ".txt").rstrip(
+        "\n"
+    )
 
 
 def _with_earlier_runs(path: str, fit: "CurveFit", rates: "RateTrace") -> "StoredRun | None":

@@ -57,7 +57,7 @@ def answer_of(report: "Report") -> Answer:
             if not (worth and one.name in _WASTE_IN_WORTH)
         ),
         action=action,
-        advice=_overfitting_advice(report) or _advice(report, action, spent),
+        advice=_overfitting_advice(report) or _budget_advice(report) or _advice(report, action, spent),
         confidence=_confidence(report, action),
         measuring=_measuring(report),
     )
@@ -66,7 +66,8 @@ def answer_of(report: "Report") -> Answer:
 def _confidence(report: "Report", action: Action | None) -> Confidence | None:
     """Return the confidence where the advice rests on a forecast, and not on what was reached."""
     outlook, rests = report.outlook, action in (Action.GO_ON, Action.STOP, Action.ANNEAL)
-    if outlook is None or not rests or (outlook.asked and outlook.all_reached) or _overfitted(report):
+    is_over = report.is_budget_used or (outlook is not None and outlook.asked and outlook.all_reached)
+    if outlook is None or not rests or is_over or _overfitted(report):
         return None
     return confidence_of(outlook)
 
@@ -99,6 +100,7 @@ def _tone(report: "Report") -> Tone:
     return Tone.GOOD
 
 
+_GOING_ON = (Action.GO_ON, Action.ANNEAL)
 _BY_STATE = {
     CurveState.DIVERGED: Action.FIX,
     CurveState.RISING: Action.FIX,
@@ -116,7 +118,15 @@ def _action(report: "Report") -> Action | None:
     if outlook is None:
         # A fit that was refused without a forecast: a constant curve has nothing to price.
         return Action.STOP if state is CurveState.FLAT else _BY_STATE.get(state)
-    return advised(outlook)
+    return Action.STOP if _budget_advice(report) else advised(outlook)
+
+
+def _budget_advice(report: "Report") -> str:
+    """Return the advice to stop where the run would otherwise go on and its budget is used; empty elsewhere."""
+    outlook = report.outlook
+    if outlook is None or not report.is_budget_used or advised(outlook) not in _GOING_ON:
+        return ""
+    return f"Stop: the energy budget of {text.joules(report.budget_joules or 0.0)} is used."
 
 
 def advised(outlook: "Outlook") -> Action:

@@ -49,6 +49,7 @@ def build(
     examine: Callable[[], Details] | None = None,
     waste: "tuple[WasteLine, ...]" = (),
     power_limits: "LimitTable | None" = None,
+    budget_joules: float | None = None,
 ) -> Report:
     """Build the report of a run.
 
@@ -60,6 +61,7 @@ def build(
         examine: Computes the details; there are none by default.
         waste: Energy that bought nothing, by cause.
         power_limits: Cost of a step under each power limit, if it changed.
+        budget_joules: Energy that the run may use, in joules.
     """
     total, window, steps = summary.total_joules, summary.window_seconds, summary.steps
     modelled = summary.modelled_joules
@@ -91,6 +93,7 @@ def build(
         device_hours=_device_hours(summary),
         idle=idle_split(summary.metered, window),
         node_meters=_node_meters(domains),
+        budget_joules=budget_joules,
     )
 
 

@@ -669,6 +669,7 @@ class Report:
         idle: Split of the energy into idle and active; None without a stored idle power.
         node_meters: The meters of the whole node, beside their parts; empty where there is none or nothing else is
             measured.
+        budget_joules: Energy that the run may use, in joules; None without a budget.
     """
 
     summary: Summary
@@ -691,6 +692,13 @@ class Report:
     power_limits: "LimitTable | None" = None
     idle: IdleSplit | None = None
     node_meters: tuple[NodeMeter, ...] = ()
+    budget_joules: float | None = None
+
+    @property
+    def is_budget_used(self) -> bool:
+        """True if the run has used its energy budget."""
+        total = self.summary.total_joules
+        return self.budget_joules is not None and total is not None and total >= self.budget_joules
 
     @property
     def priced_work(self) -> WorkLine | None:

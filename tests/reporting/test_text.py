@@ -210,3 +210,17 @@ def test_a_noisy_dip_of_a_flat_curve_has_reached_no_lower_level():
     assert fit.state is CurveState.FLAT
     assert verdicts
     assert Verdict.REACHED not in verdicts
+
+
+@pytest.mark.parametrize(
+    ("budget", "begin"), [(480e3, "Stop: the energy budget of 480 kJ is used."), (500e3, "Go on")]
+)
+def test_a_used_budget_ends_the_advice_to_go_on(report, budget, begin):
+    rows = (target(1.758, 0.05, Verdict.REACHABLE, (0.7e6, 0.9e6, 1.4e6), 0.0),)
+    rows = tuple(
+        replace(row, forecast=replace(row.forecast, reach=((1.0, 0.0), (4.0, 0.99)))) for row in rows
+    )
+    known = report(outlook=outlook(asked=(), targets=rows))
+    answer = answer_of(replace(known, budget_joules=budget))
+    assert answer.advice.startswith(begin)
+    assert (answer.confidence is None) == begin.startswith("Stop")
