@@ -322,6 +322,9 @@ class ProfilerConfig:
         named = [sensor for sensor in self.sensors or () if isinstance(sensor, str)]
         if any(not sensor.removeprefix(_EXTERNAL) or not sensor.startswith(_EXTERNAL) for sensor in named):
             raise UsageError(f"sensors must hold sensors or 'external:PATH', not {named!r}.")
+        for sensor in self.given_sensors:
+            if not all(hasattr(sensor, attribute) for attribute in ("domains", "read", "close")):
+                raise UsageError(f"sensors must hold sensors or 'external:PATH', not {sensor!r:.100}.")
         if len(named) > 1:
             raise UsageError(
                 "sensors can name one external meter; add up several in the program that reads them."

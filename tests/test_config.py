@@ -186,3 +186,8 @@ def test_other_budgets_are_refused_with_an_example(given):
 def test_an_unknown_keyword_is_named_with_the_nearest_one(name, hint):
     with pytest.raises(TypeError, match=re.escape(f"EnergyProfiler() has no keyword {name!r}{hint}") + "$"):
         with_environment({name: 1}, {})
+
+
+def test_an_object_that_is_no_sensor_is_refused():
+    with pytest.raises(UsageError, match="sensors must hold sensors"):
+        ProfilerConfig(sensors=[3])

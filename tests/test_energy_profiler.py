@@ -444,6 +444,18 @@ def test_a_function_whose_call_ends_before_its_work_is_not_decorated():
             EnergyProfiler()(function)
 
 
+@pytest.mark.parametrize(("given", "level", "is_warned"), [(2.0, 2.0, False), (None, None, True)])
+def test_a_logged_loss_is_not_the_loss_of_the_steps(tmp_path, given, level, is_warned):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
+        for _ in range(5):
+            prof.step(loss=given)
+            prof.log(loss=7.0, accuracy=0.5)
+    totals = json.loads((tmp_path / "run" / "run.json").read_text())["totals"]
+    assert totals["metrics"].get("loss") == level
+    assert totals["metrics"]["accuracy"] == 0.5
+    assert any("values logged as 'loss'" in line for line in prof.run.warnings) is is_warned
+
+
 def test_a_stopped_profiler_adds_no_steps_to_a_later_recording(tmp_path):
     with EnergyProfiler(run_dir=tmp_path / "first", sensors=[scripted()]) as first:
         first.step(loss=1.0)

@@ -22,6 +22,12 @@ from profiler.units import MICROJOULES_PER_JOULE, NANOSECONDS_PER_SECOND
 _END_OF_TIME_NS = 1 << 62
 _METRIC_PATIENCE_NS = 2 * NANOSECONDS_PER_SECOND
 _COUNT_ATTEMPTS = 20
+_LOSS = "loss"
+"""Name of the metric that is the loss of the steps, whatever is logged under it."""
+_UNUSED_LOSS = (
+    "values logged as 'loss' are stored, but reports and forecasts take the loss of the steps, and no step has one. "
+    "Pass it with prof.step(loss=...), or log it under another name"
+)
 
 
 class Monitor(Protocol):
@@ -57,7 +63,7 @@ class Pipeline:
         totals: Energy in rows so far.
         selection: Selected domains; None before the first row.
         start_ns: Start of the window.
-        last_metrics: Last finite value of each logged metric.
+        last_metrics: Last finite value of each logged metric except ``loss``.
         nonfinite_ends: Number of values that are not finite after it.
         has_content: Whether there was a step, a logged value, or a span other than setup and teardown.
         overflowed: Kinds of items whose queue was at its capacity, so that the oldest were dropped.
@@ -73,6 +79,7 @@ class Pipeline:
         self.last_metrics: dict[str, float] = {}
         self.nonfinite_ends: dict[str, int] = {}
         self.has_content = False
+        self._has_loss = self._has_logged_loss = self._is_finished = False
         self.overflowed: set[str] = set()
         self._writer = writer
         self._inbox = inbox
@@ -126,6 +133,7 @@ class Pipeline:
 
     def finish(self, end_ns: int) -> None:
         """Close the window and write the remaining rows."""
+        self._is_finished = True
         self._collect(end_ns, final=True)
         self._tiles.extend(self._segmenter.finish(end_ns))
         self._select_domains()
@@ -214,6 +222,8 @@ class Pipeline:
     def findings(self) -> Iterator[str]:
         """Yield warnings about steps and devices."""
         yield from self._assembler.findings()
+        if self._is_finished and self._has_logged_loss and not self._has_loss:
+            yield _UNUSED_LOSS
         if self.selection is not None:
             yield from self.selection.warnings
 
@@ -264,6 +274,7 @@ class Pipeline:
                 self.totals.add_span(rows)
             else:
                 self.has_content = True
+                self._has_loss = self._has_loss or any(loss is not None for loss in rows[_LOSS])
                 self._writer.append_columns(STEPS, rows)
                 self._monitor.observe(rows)
                 self.totals.add_steps(rows)
@@ -291,7 +302,9 @@ class Pipeline:
         return self._rows.steps + waiting + (open_end_ns is not None and open_end_ns <= time_ns)
 
     def _write_metric(self, logged: LoggedValue, value: float) -> None:
-        if math.isfinite(value):
+        if logged.name == _LOSS:
+            self._has_logged_loss = True
+        elif math.isfinite(value):
             self.last_metrics[logged.name] = value
             self.nonfinite_ends.pop(logged.name, None)
         else:
