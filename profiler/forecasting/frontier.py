@@ -238,12 +238,18 @@ def _fit(run: SupportsFit | tuple[npt.ArrayLike, npt.ArrayLike]) -> CurveFit:
     return fit_curve(*run) if isinstance(run, tuple) else run.fit()
 
 
+_REASONS = 3
+"""Reasons for missing curves in one message, which is a line."""
+
+
 def _refuse_few(known: int, refused: Sequence[str], names: Sequence[str]) -> None:
     if known < 2:  # noqa: PLR2004 - an envelope of one run is that run
         given = len(refused)
         what = f"A comparison needs two runs with a curve; of the {given} given, {known or 'none'} has one."
-        first = next((k for k, reason in enumerate(refused) if reason), None)
-        reason = "" if first is None else ": ".join((*names[first : first + 1], refused[first]))
+        reasons = [
+            ": ".join((*names[k : k + 1], reason.strip())) for k, reason in enumerate(refused) if reason
+        ]
+        reason = " ".join(reasons[:_REASONS])
         raise ForecastRefusedError(
             "too_few_runs",
             f"{what} {reason}".strip(),

@@ -33,6 +33,7 @@ def render(comparison: "Comparison", options: "RenderOptions") -> "Rendered":
         for name, line in zip(names, comparison.runs, strict=True)
         if (problem := text.comparison_problem(line, comparison.metric))
     ]
+    notes = (comparison.note, text.spread(comparison.spread), text.compared_energy(comparison.runs))
     return render_page(
         "compare.html",
         options,
@@ -43,7 +44,7 @@ def render(comparison: "Comparison", options: "RenderOptions") -> "Rendered":
         tone="caution" if comparison.flags else "good",
         status=text.comparison_status(comparison),
         verdicts=verdicts,
-        caveats=[sentence for sentence in (comparison.note, text.spread(comparison.spread)) if sentence],
+        caveats=[sentence for sentence in notes if sentence],
         warnings=[*comparison.flags, *problems],
         metric=metric,
         count=len(names),

@@ -48,6 +48,9 @@ def _verdicts(comparison: "Comparison") -> Iterator[str]:
             yield from _wrapped("", text.ranking(kind, ranking, names, comparison.metric))
     if comparison.at_energy is not None:
         yield from _wrapped("", text.spread(comparison.spread))
+    if origin := text.compared_energy(comparison.runs):
+        yield from _wrapped("! ", origin)
+    if origin or comparison.at_energy is not None:
         yield ""
 
 

@@ -63,6 +63,8 @@ _LESS = 0.95
 _SMALLEST_PERCENT = 0.1
 _ALMOST_ALL = 0.995
 _ALMOST_CERTAIN = 0.9999
+_MEASURED = 0.95
+"""Measured share of the energy from which the rest needs no mark."""
 _WIDE = 0.1
 """Width of an interval, as a share of its median, above which two digits are shown instead of three."""
 _DOUBLE = 2.0
@@ -464,6 +466,18 @@ def comparison_problem(line: "Line", metric: str) -> str:
     if line.refused or line.state is None:
         return line.refused
     return _NOT_COMPARABLE.get(line.state, "").format(metric=one_line(metric))
+
+
+def compared_energy(lines: "Sequence[Line]") -> str:
+    """Return a sentence on estimated energy in a comparison; empty where almost all of it is measured."""
+    partly = [line for line in lines if line.measured_share is not None and line.measured_share < _MEASURED]
+    if not partly:
+        return ""
+    if len(partly) == len(lines) and not any(line.measured_share for line in partly):
+        return "The energy of these runs is not measured: it is estimated from time and load."
+    named = [f"{shortened(line.name, 28)} {measured(line.measured_share)}" for line in partly[:3]]
+    more = [f"{len(partly) - 3} more"] if len(partly) > 3 else []  # noqa: PLR2004 - as shown
+    return f"Energy is partly estimated: {listed([*named, *more])}."
 
 
 def measured(share: float | None, *, incomplete: bool = False, missing_ranks: int = 0) -> str:

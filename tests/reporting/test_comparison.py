@@ -15,6 +15,7 @@ from profiler.records import Interval
 from profiler.reporting import comparison_figure, render_comparison
 from profiler.reporting.comparison import compare
 from profiler.reporting.records import Ahead, Comparison, CurveSeries, Difference, Line, Spread
+from profiler.reporting.text import compared_energy
 from tests.support.runs import write_run
 
 FULL = """\
@@ -281,3 +282,39 @@ def test_the_page_draws_every_curve_and_repeats_the_text(runs):
         line.name for line in known.runs
     ]
     assert isinstance(known.frontier, CurveSeries)
+
+
+@pytest.mark.parametrize(
+    ("shares", "sentence"),
+    [
+        ((1.0, 0.96), ""),
+        ((0.0, 0.0), "The energy of these runs is not measured: it is estimated from time and load."),
+        ((1.0, 0.0), "Energy is partly estimated: b estimated."),
+        ((0.9, 0.0), "Energy is partly estimated: a 90 % measured and b estimated."),
+        ((None, 1.0), ""),
+    ],
+)
+def test_estimated_energy_is_marked(shares, sentence):
+    lines = [
+        Line(name=name, path="", joules=1.0, last_loss=1.0, refused="", measured_share=share)
+        for name, share in zip("ab", shares, strict=True)
+    ]
+    assert compared_energy(lines) == sentence
+
+
+def test_the_mark_of_estimated_energy_is_in_text_and_page():
+    lines = tuple(replace(line, measured_share=0.0) for line in SCRIPTED.runs)
+    for extension in (".txt", ".html"):
+        known = render_comparison(replace(SCRIPTED, runs=lines), extension)
+        assert "The energy of these runs is not measured" in known
+
+
+def test_each_run_without_a_curve_has_its_reason(tmp_path):
+    without = [
+        load_run(write_run(tmp_path / "signs", loss=math.sin, meta={"name": "signs"})),
+        load_run(write_run(tmp_path / "empty", steps=0, meta={"name": "empty"})),
+    ]
+    with pytest.raises(
+        ForecastRefusedError, match=r"of the 2 given, none has one\. signs: .* empty: No optimizer update"
+    ):
+        compare(without)
