@@ -484,9 +484,12 @@ def _p_still(trend: Trend) -> float:
 def improves(fine: FineBins) -> bool:
     """Return whether the level falls significantly over a tail, up to its end, and no later tail contradicts it."""
     trends = [trend for start in TAILS if (trend := tail_trend(fine, start)) is not None]
+    has_ended = False
     for k, trend in enumerate(trends):
-        # The drop of a fine-tuning is a fall over a long tail as well, although nothing follows it.
-        if not trend.falls or trend.has_ended:
+        # The drop of a fine-tuning is a fall over a long tail as well, although nothing follows it. Once it has ended,
+        # the last of it is no progress either, and has too few points to show that it bends.
+        has_ended = has_ended or (trend.falls and trend.has_ended)
+        if not trend.falls or (has_ended and trend.end_slope >= 0.0):
             continue
         bounds = (
             student_quantile(SIGNIFICANT, later.dof) * later.error - later.slope for later in trends[k + 1 :]
