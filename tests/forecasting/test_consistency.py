@@ -120,11 +120,14 @@ def check_floor(fit):
 
 
 def check_report(fit):
-    """A farther target has no price where a nearer one has none."""
+    """A farther target has no point price where a nearer one has none, and none has one without a forecast."""
     rows = outlook_of(fit, (), ()).targets
     cells = [text.price(row.forecast.verdict, row.more, text.joules, fit.joules)[0] for row in rows]
-    known = [cell for cell in cells if cell != text.OUT_OF_REACH]
-    assert all((cell == text.UNKNOWN) == (known[0] == text.UNKNOWN) for cell in known)
+    has_point = [
+        cell not in (text.OUT_OF_REACH, text.UNKNOWN) and not cell.startswith("over ") for cell in cells
+    ]
+    assert has_point == sorted(has_point, reverse=True)
+    assert fit.has_forecast or not any(has_point)
 
 
 def check(fit):
