@@ -145,7 +145,11 @@ def in_words(words: str, total_steps: int | None = None) -> RatePlan:
         return RatePlan(steps=(1,), rates=(1.0,), source=f"{words} ({DECLARED})", relative=True)
     last = _whole(length) if length else total_steps
     if last is None or (total_steps is not None and last != total_steps):
-        missing = "needs a length" if last is None else f"contradicts {TOTAL}={total_steps:,}"
+        missing = (
+            f"needs its length, such as 'at 100_000 steps' or {TOTAL}="
+            if last is None
+            else f"contradicts {TOTAL}={total_steps:,}"
+        )
         raise UsageError(f"{DECLARED}={words!r} {missing}; write it like {_EXAMPLES}.")
     first, final = max(_whole(warm_up) if warm_up else 1, 1), float(end or 0.0)
     kept = float(stable or 0.0) / 100.0 if shape == "wsd" else 0.0

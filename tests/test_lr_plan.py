@@ -117,7 +117,7 @@ def test_plan_in_words(words, total, expected):
     ("words", "total", "problem"),
     [
         ("fast", 100, "not understood"),
-        ("cosine", None, "needs a length"),
+        ("cosine", None, "needs its length"),
         ("cosine at 100 steps", 200, "contradicts total_steps=200"),
         ("wsd", 100, "out of range"),
         ("cosine to 7", 100, "out of range"),

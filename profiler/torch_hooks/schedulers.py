@@ -74,6 +74,12 @@ class TrackedScheduler:
             steps_since=0 if self.detector is None else self.detector.steps - self.last_step,
         )
 
+    @property
+    def is_at_work(self) -> bool:
+        """False for the scheduler of a training that has ended: it has missed steps at which it used to step."""
+        known = self.schedule()
+        return not known.steps_per_call or known.steps_since <= 2.0 * known.steps_per_call
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
@@ -161,9 +167,13 @@ class Schedulers:
         return not self._tracked
 
     def most_active(self) -> Schedule | None:
-        """Return the state of the scheduler that stepped most often, the first of equals; None if there is none."""
+        """Return the state of the scheduler that stepped most often, the first of equals; None if there is none.
+
+        Where several trainings follow each other, only the schedulers of the last one count.
+        """
         try:
             tracked = list(self._tracked.values())
+            tracked = [one for one in tracked if one.is_at_work] or tracked
             return max(tracked, key=lambda one: one.latest[0]).schedule() if tracked else None
         except Exception as error:  # noqa: BLE001 - another thread may still be training
             self._warn(error)

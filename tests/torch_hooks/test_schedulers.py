@@ -473,6 +473,30 @@ def test_the_scheduler_that_steps_most_often_is_used():
     assert type(seen.copy) is schedulers.CosineAnnealingLR
 
 
+def test_the_scheduler_of_the_last_training_is_used():
+    hooks, sink = hook_manager(), [].append
+    hooks.attach(sink)
+    first, second = Training(FALLING), Training(SCHEDULES["cosine"][0])
+    first.go(2 * SEEN)
+    second.go(SEEN)
+    seen = hooks.schedulers.most_active()
+    hooks.detach(sink)
+    assert type(seen.copy) is schedulers.CosineAnnealingLR
+
+
+@pytest.mark.parametrize("every", [1, 15])
+def test_a_scheduler_that_has_ended_is_used_while_the_training_continues(every):
+    hooks, sink = hook_manager(), [].append
+    hooks.attach(sink)
+    training = Training(SCHEDULES["cosine"][0], every=every)
+    training.go(SEEN)
+    training.calls = 0
+    training.go(SEEN)
+    seen = hooks.schedulers.most_active()
+    hooks.detach(sink)
+    assert type(seen.copy) is schedulers.CosineAnnealingLR
+
+
 def test_a_scheduler_that_cannot_be_copied_warns_once():
     class Uncopied(dict):
         def __copy__(self):
