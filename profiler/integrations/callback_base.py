@@ -1,15 +1,19 @@
 """Recording of a training by a callback, shared by all frameworks."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
 from profiler._compat import write_message
+from profiler.config import environment_defaults
 from profiler.energy_profiler import EnergyProfiler, running
 
 TOTAL_JOULES = "energy/total_joules"
 EPOCH_JOULES = "energy/epoch_joules"
 _VALIDATION = ("val", "eval", "test")
 _SPEEDS = ("runtime", "per_second", "_time")
+_PLAN = ("total_steps", "planned_learning_rate")
+"""Keywords that state the length of a run; a user's own replaces that of the framework."""
 
 
 def is_validation(name: str) -> bool:
@@ -43,17 +47,20 @@ class Recording:
         """Return the state without the recording, for frameworks that copy callbacks to other processes."""
         return vars(self) | {"_is_ours": False, "profiler": None}
 
-    def start(self, settings: Mapping[str, Any]) -> None:
+    def start(self, settings: Mapping[str, Any], total_steps: int | None = None) -> None:
         """Start recording, unless another profiler of this process is recording, so that joules are counted once.
 
         Args:
             settings: Settings of the training; those that are not plain values are ignored.
+            total_steps: Optimizer steps that the framework plans; None if unknown.
         """
         self.stop(RuntimeError("the previous training never reported its end"))
         self._epoch_start = 0.0
         outer = running()
         self._is_ours = outer is None
-        self.profiler = EnergyProfiler(**self._options).start() if outer is None else outer
+        stated = self._options.keys() | environment_defaults(os.environ).keys()
+        planned = {} if total_steps is None or not stated.isdisjoint(_PLAN) else {"total_steps": total_steps}
+        self.profiler = EnergyProfiler(**planned, **self._options).start() if outer is None else outer
         if outer is not None and self._options:
             ignored = ", ".join(f"{name}=" for name in self._options)
             write_message(f"another profiler is recording; options of the callback are ignored: {ignored}")

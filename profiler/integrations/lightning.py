@@ -54,7 +54,11 @@ class EnergyProfilerCallback(Callback):
         """Start recording, with the hyperparameters of the module as settings."""
         settings = {name: getattr(trainer, name, None) for name in _SETTINGS}
         known = {name: value for name, value in settings.items() if value is not None}
-        self._recording.start({**known, **getattr(pl_module, "hparams", {})})
+        # Lightning counts the steps of all optimizers together.
+        remaining = trainer.max_steps - trainer.global_step if len(trainer.optimizers) == 1 else 0
+        self._recording.start(
+            {**known, **getattr(pl_module, "hparams", {})}, remaining if remaining > 0 else None
+        )
         self._logged = trainer.global_step
 
     def on_train_batch_end(self, trainer: Any, *_: Any, **__: Any) -> None:

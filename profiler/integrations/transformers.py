@@ -61,7 +61,9 @@ class EnergyProfilerCallback(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002 - its signature
         """Start recording, with the settings of the training."""
         settings = {name: getattr(args, name, None) for name in _SETTINGS}
-        self._recording.start({name: _plain(value) for name, value in settings.items() if value is not None})
+        known = {name: _plain(value) for name, value in settings.items() if value is not None}
+        remaining = state.max_steps - state.global_step
+        self._recording.start(known, remaining if remaining > 0 else None)
         self._tokens = getattr(state, "num_input_tokens_seen", 0)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

@@ -102,6 +102,14 @@ def test_fit_is_a_run(fit, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize(("options", "total"), [({"max_steps": 30}, 30), ({"max_epochs": 1}, None)])
+def test_declared_steps_are_those_of_the_trainer(fit, tmp_path, options, total):
+    callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])
+    fit(Plane(), callback, **options)
+    assert callback.profiler.run.meta.get("total_steps") == total
+
+
 def test_metrics_go_to_every_logger_at_logging_steps(fit, tmp_path):
     one, other = Kept(), Kept()
     callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()])

@@ -78,6 +78,29 @@ def test_training_is_a_run(trainer_of, callback):
     assert recorded == pytest.approx(logged, rel=1e-3)
 
 
+class StopsAt(transformers.TrainerCallback):
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_training_stop |= state.global_step == self.step
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "total"), [({}, 20), ({"total_steps": 30}, 30), ({"planned_learning_rate": 5e-5}, None)]
+)
+def test_plan_has_the_length_of_the_trainer(trainer_of, tmp_path, options, total):
+    """A cosine to a tenth of the peak has no end of its own."""
+    callback = EnergyProfilerCallback(run_dir=tmp_path / "run", sensors=[scripted()], **options)
+    scheduler = {"lr_scheduler_type": "cosine_with_min_lr", "lr_scheduler_kwargs": {"min_lr_rate": 0.1}}
+    trainer_of(callback, StopsAt(12), **scheduler).train()
+    run = callback.profiler.run
+    assert (run.meta.get("total_steps"), len(run.steps)) == (total, 12)
+    if not options:
+        assert run.meta["learning_rate_plan"]["knots"][-1] == [20, pytest.approx(5e-6, rel=0.3)]
+
+
 @pytest.mark.slow
 def test_metrics_are_in_the_logs_of_the_trainer(trainer_of, callback, capsys):
     trainer = trainer_of(callback, Slow(), eval_strategy="steps", eval_steps=10)
