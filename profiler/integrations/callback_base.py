@@ -59,8 +59,10 @@ class Recording:
         outer = running()
         self._is_ours = outer is None
         stated = self._options.keys() | environment_defaults(os.environ).keys()
-        planned = {} if total_steps is None or not stated.isdisjoint(_PLAN) else {"total_steps": total_steps}
-        self.profiler = EnergyProfiler(**planned, **self._options).start() if outer is None else outer
+        options = dict(self._options)
+        if total_steps is not None and stated.isdisjoint(_PLAN):
+            options["total_steps"] = total_steps
+        self.profiler = EnergyProfiler(**options).start() if outer is None else outer
         if outer is not None and self._options:
             ignored = ", ".join(f"{name}=" for name in self._options)
             write_message(f"another profiler is recording; options of the callback are ignored: {ignored}")

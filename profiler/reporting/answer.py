@@ -278,7 +278,7 @@ def _weighed_advice(outlook: "Outlook", action: Action, metric: str, spent: floa
     if outlook.asked and outlook.all_reached:
         return _reached(outlook, metric)
     if action is Action.GO_ON and outlook.planned_end is not None:
-        return f"Go on: {text.planned_end(outlook.planned_end, metric)}."
+        return f"Go on: {text.planned_end(outlook.planned_end, metric, outlook.joules)}."
     if row is None:
         return ""
     return text.weighed_advice(

@@ -930,9 +930,10 @@ def _aim(row: "Target", metric: str, goal: str) -> str:
     return f"{metric} {level(row.loss)} ({change(row, goal)})"
 
 
-def planned_end(end: "PlannedEnd", metric: str) -> str:
-    """Format the end of the planned run."""
-    return f"the planned run ends at {one_line(metric)} {levels(end.loss)} after {joules(end.joules)}"
+def planned_end(end: "PlannedEnd", metric: str, now: float) -> str:
+    """Format the end of the planned run, with the joules from ``now`` on."""
+    more = joules(max(end.joules - now, 0.0))
+    return f"the planned run ends at {one_line(metric)} {levels(end.loss)} after {more} more"
 
 
 ANNEAL_HEAD = ("learning rate", "more energy", "{metric} at the end", "90 % interval")

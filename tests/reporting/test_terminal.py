@@ -197,7 +197,7 @@ def test_annealing_is_advised_where_it_halves_the_price(report):
 def test_a_planned_end_is_the_advice(report):
     end = PlannedEnd(joules=3.4e6, loss=Interval(low=1.7, median=1.75, high=1.8))
     advice = find(lines_of(report(outlook=outlook(planned_end=end, asked=()))), "advice")
-    assert advice.startswith("Go on: the planned run ends at loss 1.75 (1.70 to 1.80) after 3.40 MJ.")
+    assert advice.startswith("Go on: the planned run ends at loss 1.75 (1.70 to 1.80) after 2.92 MJ more.")
 
 
 def test_reached_targets_end_the_training(report):
