@@ -6,6 +6,7 @@ import os
 import stat
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.util import find_spec
@@ -16,6 +17,8 @@ _STDERR_SECONDS = 0.5
 """Longest wait for a reader of stderr."""
 _PART_LENGTH = 1000
 """Characters that fit into the 4,096 bytes which a ready pipe takes, in any encoding."""
+_RENAMES, _RENAME_SECONDS = 5, 0.02
+"""Attempts to replace a file that another process has open, and the time between them."""
 _FIRST_DESCRIPTOR = 3
 """Lower ones are the standard streams, even while they are closed."""
 _HIGH_DESCRIPTOR = 512
@@ -141,11 +144,29 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
-        temporary.replace(target)
+        replace_file(temporary, target)
     except OSError as error:
         with suppress(OSError):  # often the file cannot be removed either
             temporary.unlink()
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def replace_file(source: Path, target: Path) -> None:
+    """Rename a file to ``target``.
+
+    Windows refuses that while another process has the target open, such as a reader; it is then tried for 0.1 s.
+
+    Raises:
+        OSError: It cannot be renamed.
+    """
+    for _ in range(_RENAMES):
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(_RENAME_SECONDS)
+        else:
+            return
+    source.replace(target)
 
 
 def display_path(path: str | Path) -> str:
@@ -221,7 +242,12 @@ def process_start(pid: int) -> str | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
-        return None if Path("/proc/self/stat").exists() else _exists(pid)
+        if Path("/proc/self/stat").exists():
+            return None
+        import psutil
+
+        # os.kill(pid, 0), as on POSIX systems, would send Ctrl-C on Windows.
+        return "alive" if psutil.pid_exists(pid) else None
     state, *fields = stat.rpartition(")")[2].split()
     return None if state in "ZX" else fields[18]
 
@@ -237,14 +263,6 @@ def process_namespace() -> str | None:
     except OSError:
         return None
     return hashlib.sha256(f"{boot} {namespace}".encode()).hexdigest()[:12]
-
-
-def _exists(pid: int) -> str | None:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return None
-    return "alive"
 
 
 class _Stderr:

@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from profiler._compat import replace_file
 from profiler.errors import RunError
 from profiler.storage.reader import StoredRun
 from profiler.storage.schema import RUN_FILE, TABLES, TOTALS, Column, Table
@@ -27,7 +28,7 @@ def write(run: StoredRun, directory: Path) -> None:
         with TemporaryDirectory(prefix=".merging-", dir=directory, ignore_cleanup_errors=True) as folder:
             _write_all(run, Path(folder))
             for name in (*(table.filename for table in TABLES), RUN_FILE):
-                (Path(folder) / name).replace(directory / name)
+                replace_file(Path(folder) / name, directory / name)
     except OSError as error:
         _refuse(directory)(error.strerror or str(error))
 

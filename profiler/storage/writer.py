@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from profiler._compat import open_for_append
+from profiler._compat import open_for_append, replace_file
 from profiler.records import Status
 from profiler.storage.schema import METRICS, RUN_FILE, SAMPLES, SPANS, STEPS, TABLES, Columns, Table
 
@@ -65,7 +65,7 @@ def _write_and_rename(target: Path, content: bytes) -> None:
     temporary = target.with_name(f".{RUN_FILE}.{os.getpid()}")
     try:
         temporary.write_bytes(content)
-        temporary.replace(target)
+        replace_file(temporary, target)
     except OSError:
         with suppress(OSError):  # if nothing can be written, removing may fail too
             temporary.unlink()

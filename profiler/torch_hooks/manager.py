@@ -125,6 +125,11 @@ class HookManager:
         self.detectors.remove_hooks()
         self.detectors.root = None
 
+    def after_fork_in_child(self) -> None:
+        """Remove every sink and hook in a forked child, which records nothing of its parent's."""
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self.reset()
+
     def _set_sinks(self, sinks: tuple[Sink, ...]) -> None:
         self._sinks = sinks
         is_silent = self.context.failure is not None or not sinks
@@ -227,5 +232,5 @@ def hook_manager() -> HookManager:
     with _lock:
         if _manager is None:
             _manager = HookManager()
-            at_fork_in_child(_manager.reset)  # a forked child records nothing
+            at_fork_in_child(_manager.after_fork_in_child)
         return _manager
