@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from profiler.errors import RunDamagedError
@@ -178,6 +179,7 @@ class _BoundedLines(io.RawIOBase):
     def __init__(self, file: BinaryIO, end: int) -> None:
         file.seek(0)
         self._file = file
+        self._lock = Lock()
         self._left = end
         self._unbroken = 0
         self.count = 0
@@ -186,9 +188,15 @@ class _BoundedLines(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        chunk = self._file.read(min(len(buffer), self._left))
+        chunk = self.read(len(buffer))
         buffer[: len(chunk)] = chunk
-        self._left -= len(chunk)
+        return len(chunk)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Read bytes, all that are left by default."""
+        with self._lock:
+            chunk = self._file.read(self._left if size < 0 else min(size, self._left))
+            self._left -= len(chunk)
         first = chunk.find(b"\n")
         self._unbroken += len(chunk) if first < 0 else first
         if self._unbroken > MOST_LINE_BYTES:
@@ -196,7 +204,12 @@ class _BoundedLines(io.RawIOBase):
         if first >= 0:
             self._unbroken = len(chunk) - chunk.rfind(b"\n") - 1
             self.count += chunk.count(b"\n")
-        return len(chunk)
+        return chunk
+
+    def end(self) -> None:
+        """Let no other thread, such as one of pyarrow that reads ahead, move the position of the file from now on."""
+        with self._lock:
+            self._left = 0
 
 
 def _parse(
@@ -262,14 +275,17 @@ def _parse_with_arrow(
     import pyarrow as pa  # type: ignore[import-untyped] # it has no types
     from pyarrow import csv as arrow
 
-    file.seek(0)
-    content = file.read(end)
-    lines, is_large = content.count(b"\n"), end > _LARGE_BYTES
+    is_large = end > _LARGE_BYTES
+    lines = _BoundedLines(file, end)
+    # The whole text of a large file takes longer to allocate than to parse.
+    source = lines if is_large else pa.BufferReader(lines.read(end))
     word = pa.dictionary(pa.int32(), pa.string()) if categories else pa.string()
     kinds = {"int": pa.int64(), "float": pa.float64(), "str": word}
+    # Arrow's own pool returns memory to the system so often that a large table takes twice as long.
+    pool = pa.system_memory_pool()
     try:
         rows = arrow.read_csv(
-            pa.BufferReader(content),
+            source,
             read_options=arrow.ReadOptions(use_threads=is_large),
             parse_options=arrow.ParseOptions(ignore_empty_lines=False),
             convert_options=arrow.ConvertOptions(
@@ -277,17 +293,21 @@ def _parse_with_arrow(
                 null_values=["", "nan"],
                 include_columns=columns,
             ),
+            memory_pool=pool,
         )
     except (pa.ArrowInvalid, pa.ArrowKeyError):
         return None
+    finally:
+        lines.end()
     whole = all(
         rows.column(name).null_count == 0 for name in table.where(type="int") if name in rows.column_names
     )
-    if not whole or rows.num_rows != lines - 1:
+    if not whole or rows.num_rows != lines.count - 1:
         return None
-    # A large table is held only once: its text is dropped, and each column when it is converted.
-    del content
-    frame: pd.DataFrame = rows.to_pandas(use_threads=is_large, split_blocks=is_large, self_destruct=is_large)
+    # A large table is held only once: each column is dropped when it is converted.
+    frame: pd.DataFrame = rows.to_pandas(
+        use_threads=is_large, split_blocks=is_large, self_destruct=is_large, memory_pool=pool
+    )
     return frame
 
 

@@ -308,6 +308,23 @@ def test_both_parsers_read_a_large_table_alike(tmp_path, monkeypatch, damage):
     assert (fast[1] is None) == (damage is None)
 
 
+@pytest.mark.parametrize("damaged_line", [None, 2, 7_000])
+def test_a_table_of_several_blocks_is_read_like_one_of_one_block(tmp_path, monkeypatch, damaged_line):
+    """A large file is parsed while it is read, on another thread."""
+    pytest.importorskip("pyarrow")
+    file = write_run(tmp_path / "run", steps=8_000) / "steps.csv"
+    if damaged_line:
+        lines = file.read_bytes().splitlines(keepends=True)
+        lines[damaged_line - 1] = lines[damaged_line - 1].replace(b",100.000000,", b",x,")
+        file.write_bytes(b"".join(lines))
+    whole = read_table(file.parent, STEPS, partial=True)
+    monkeypatch.setattr(csv_reader, "_LARGE_BYTES", 1_000)
+    blocks = read_table(file.parent, STEPS, partial=True)
+    pd.testing.assert_frame_equal(blocks[0], whole[0])
+    assert blocks[1] == whole[1]
+    assert len(blocks[0]) == (damaged_line - 2 if damaged_line else 8_000)
+
+
 def test_the_domains_of_a_run_that_grows_while_it_is_read_add_up_to_the_total(tmp_path, monkeypatch):
     running = {"status": "running", "totals": None}
     run = load_run(write_run(tmp_path / "run", steps=3, meta=running))
