@@ -63,6 +63,8 @@ LAST, BEFORE = 3, 8
 LEAST_BLOW_UP = 0.1
 WARM = 0.99
 WARMING_SHARE = 0.5
+RESTART = 1.5
+"""Least ratio of a raised learning rate to the one before."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +170,8 @@ def assess(
     found = found or _too_short(fine, curve) or _warming(fine, schedule)
     found = found or _diverged(fine, metric, where)
     how = rise(curve, recency) or tail_rise(fine) if curve is not None else ""
+    if found is None and how:
+        found = _restarted(fine, schedule, where)
     if found is None and how:
         reason = f"The curve rises: {how}. Lower the learning rate, or stop at the best level."
         found = Assessment(state=CurveState.RISING, reason=reason)
@@ -293,6 +297,26 @@ def _warming(fine: FineBins, schedule: Schedule | None) -> Assessment | None:
         reason=(
             "The learning rate is still warming up, so the curve shows no trend yet. "
             "A forecast needs about twice the energy of the warm-up."
+        ),
+    )
+
+
+def _restarted(fine: FineBins, schedule: Schedule | None, where: Where) -> Assessment | None:
+    """Recognise a learning rate that was raised in the second half of the energy and falls again."""
+    if schedule is None:
+        return None
+    joules = np.linspace(WARMING_SHARE * fine.last_joules, fine.last_joules, 64)
+    rates = np.array([schedule.rate_at(float(x)) for x in joules])
+    low = int(np.argmin(rates))
+    peak = float(rates[low:].max())
+    later = schedule.rate[schedule.joules >= joules[low + int(np.argmax(rates[low:]))]]
+    if peak < RESTART * rates[low] or not peak > 0.0 or later.min(initial=peak) > WARM * peak:
+        return None
+    return Assessment(
+        state=CurveState.TOO_EARLY,
+        reason=(
+            f"The level rose with the learning rate, which was raised at {where(float(joules[low]))} and falls again. "
+            "A forecast needs a level below the one before."
         ),
     )
 

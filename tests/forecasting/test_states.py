@@ -174,6 +174,31 @@ def test_warm_up_is_too_early():
     assert fit_curve(later, noisy(power_law(later)), planned_learning_rate=plan).state is CurveState.IMPROVING
 
 
+def with_restart(steps):
+    """Return joules, values and rates of evaluations, with a cosine that restarts at step 1,000."""
+    x = np.arange(40.0, steps + 1.0, 40.0)
+    again = np.minimum((x - 1000) / 150, 0.5 * (1.0 + np.cos(np.pi * np.maximum(x - 1150, 0.0) / 650)))
+    rate = np.where(x < 1000, 0.5 * (1.0 + np.cos(np.pi * x / 1000)), np.maximum(again, 1e-3))
+    return x, noisy((1.0 + 0.3 * (x / 100.0) ** -0.5) * (1.0 + 0.7 * rate)), rate
+
+
+@pytest.mark.parametrize("option", ["learning_rate", "planned_learning_rate"])
+def test_rise_after_a_warm_restart_does_not_stop_the_run(option):
+    x, values, rate = with_restart(1250)
+    assert fit_curve(x, values).state is CurveState.RISING
+    plan = rate if option == "learning_rate" else with_restart(1800)[::2]
+    fit = fit_curve(x, values, **{option: plan})
+    assert fit.state is CurveState.TOO_EARLY
+    assert "rose with the learning rate, which was raised at 9" in fit.state_reason
+
+
+def test_rise_at_a_raised_rate_that_stays_is_rising():
+    x = np.arange(1.0, 1201.0)
+    rate = np.where(x < 1000, 0.1, 1.0)
+    values = noisy((1.0 + 0.3 * (x / 100.0) ** -0.5) * np.where(x < 1000, 1.0, 1.3))
+    assert fit_curve(x, values, learning_rate=rate).state is CurveState.RISING
+
+
 @pytest.mark.parametrize("decay", ["step", "wsd", "restart"])
 def test_plateau_before_a_planned_decay_is_not_out_of_reach(decay):
     """The level stands still for half the run before the cut; the plan lowers the rate, or restarts, after it."""
