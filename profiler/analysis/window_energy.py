@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from profiler import uncertainty
 from profiler.errors import UsageError
 from profiler.records import Domain, Interval, Provenance
+from profiler.storage.schema import TOTALS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -24,7 +25,36 @@ _TOLERANCE_SECONDS = 1e-6
 
 def energy_of(run: "StoredRun", start: float, end: float) -> Interval:
     """Return the counted energy of a run from ``start`` to ``end``, in joules: see :func:`between`."""
-    return between(run.samples_by_domain, run.domains, row_edges(run.steps, run.spans), start, end)
+    edges = row_edges(run.steps, run.spans)
+    unseen = _unseen_variance(run, start, end)
+    return between(run.samples_by_domain, run.domains, edges, start, end, unseen_variance=unseen)
+
+
+def _unseen_variance(run: "StoredRun", start: float, end: float) -> float:
+    """Return the variance of energy that no sample shows, as in gaps and after the last reading, in square joules.
+
+    It is what the uncertainty of the total exceeds that of its samples by. A window has the share of the rows in it,
+    which are uncertain where energy was estimated.
+    """
+    import numpy as np
+
+    logs = _billed_logs(run.samples_by_domain, run.domains)
+    ends = [float(times[-1]) for times, _ in logs.values()]
+    known = sum(
+        _variance(run.domains[name], *log, 0.0, last)
+        for (name, log), last in zip(logs.items(), ends, strict=True)
+    )
+    edge_joules = (run.meta.get(TOTALS) or {}).get("edge_joules")
+    unseen = (edge_joules or 0.0) ** 2 - known
+    if not unseen > 0.0:
+        return 0.0
+    columns = ("start_seconds", "end_seconds", "uncertainty_joules")
+    starts, stops, sigmas = np.concatenate(
+        [table[list(columns)].to_numpy(dtype=float) for table in (run.steps, run.spans)]
+    ).T
+    variances = np.nan_to_num(sigmas) ** 2
+    inside = variances[(starts < end) & (stops > start)].sum()
+    return float(unseen * inside / variances.sum()) if inside else 0.0
 
 
 def cumulative_joules(run: "StoredRun", moments: "Iterable[float]") -> list[float]:
@@ -50,6 +80,8 @@ def between(
     edges: "tuple[Floats, Floats]",
     start: float,
     end: float,
+    *,
+    unseen_variance: float = 0.0,
 ) -> Interval:
     """Return the counted energy from ``start`` to ``end``, in joules; times in seconds since the window's start.
 
@@ -63,6 +95,7 @@ def between(
         edges: Result of :func:`row_edges`.
         start: Start of the interval.
         end: End of the interval.
+        unseen_variance: Variance of the energy that no sample shows, in square joules.
 
     Raises:
         UsageError: The end is before the start, or a time is outside the recording.
@@ -76,7 +109,7 @@ def between(
     by_domain = {name: _sampled(times, joules, end) - _sampled(times, joules, start)
                  for name, (times, joules) in logs.items()}  # fmt: skip
     total = _cumulative(logs, edges, end) - _cumulative(logs, edges, start)
-    variance = sum(_variance(domains[name], *log, start, end) for name, log in logs.items())
+    variance = sum(_variance(domains[name], *log, start, end) for name, log in logs.items()) + unseen_variance
     spread = uncertainty.Z_90 * math.sqrt(variance + gain_variance(domains, by_domain))
     return Interval(low=max(total - spread, 0.0), median=total, high=total + spread)
 

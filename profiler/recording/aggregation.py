@@ -173,6 +173,8 @@ class RowBuilder:
         runs, self._runs = self._runs, []
         for ends, content in runs:
             before, bills = self.billed, self._ledger.bills(ends)
+            if before is NOTHING_YET:  # the first row is uncertain by the start of the window too
+                before = before._replace(variance=self._ledger.start_variance)
             self.billed, self.billed_ns = bills.at(-1), ends[-1]
             shares = successive(before, bills)
             yield (

@@ -217,7 +217,7 @@ class Meters:
         self.shortest_ns = math.inf
         self._start_ns = 0
         self._end_ns = _END_OF_TIME_NS
-        self._log_until_ns = 0
+        self._log_until_ns = -1
 
     def __iter__(self) -> Iterator[Meter]:
         return iter(self._meters.values())

@@ -238,6 +238,11 @@ class Sampler:
         """Poll until every domain has changed once, for at most 0.15 s: the window then begins at a known energy."""
         self._hanging = self._bounded(self._pre_roll)
 
+    def poll_again(self) -> None:
+        """Poll once more, because the window begins later than expected, unless a sensor hangs."""
+        if self._hanging is None:
+            self._hanging = self._bounded(self.poll)
+
     def _pre_roll(self) -> None:
         deadline = self._clock() + int(_PRE_ROLL_SECONDS * NANOSECONDS_PER_SECOND)
         self.poll()

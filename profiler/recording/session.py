@@ -54,6 +54,8 @@ _JOIN_NS = 10 * NANOSECONDS_PER_SECOND
 _HAND_OVER_NS = NANOSECONDS_PER_SECOND
 """Longest wait, after the end of the window, for the rows of another process that counted shared devices before."""
 _HAND_OVER_PAUSE_SECONDS = 0.005
+_FRESH_SECONDS = 0.05
+"""Longest time between the last reading before the window and its start: a slow disk may take longer to open."""
 
 _LIVE: "weakref.WeakSet[Session]" = weakref.WeakSet()
 
@@ -157,7 +159,10 @@ class Session:
         self._sampler.pre_roll()
         self._head |= metadata.start_time(_now())
         _LIVE.add(self)
+        begun = time.monotonic()
         self._writer.open(self._metadata())
+        if time.monotonic() - begun > _FRESH_SECONDS:
+            self._sampler.poll_again()
         self.has_record = self._writer.failure is None
         for message in self._unused_meters:
             self.warn(message)

@@ -106,6 +106,26 @@ def last_row(directory: Path, table: Table) -> tuple[int, dict[str, str]]:
         raise RunDamagedError(path, _sentence(error)) from None
 
 
+def first_row(directory: Path, table: Table) -> dict[str, str]:
+    """Return the cells of the first row of a table, unchecked; none of a table without rows.
+
+    Raises:
+        RunDamagedError: The file is not one that is read.
+    """
+    path = directory / table.filename
+    try:
+        with open_inside(path) as file:
+            header, line = (file.readline(MOST_LINE_BYTES) for _ in range(2))
+            if not line.endswith(b"\n"):
+                return {}
+            names, cells = (_text(one).rstrip("\n").split(",") for one in (header, line))
+            return dict(zip(names, cells, strict=False))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        raise RunDamagedError(path, _sentence(error)) from None
+
+
 def last_rows(directory: Path, table: Table, most_bytes: int) -> list[dict[str, str]]:
     """Return the cells of the last whole rows of a table, unchecked, as many as fit in ``most_bytes``.
 

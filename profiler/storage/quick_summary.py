@@ -1,19 +1,19 @@
 """Totals of a run from ``run.json``, or else from the last rows of its tables, for lists of many runs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from profiler.errors import RunDamagedError
 from profiler.records import Metered, Provenance
-from profiler.storage.csv_reader import last_rows
+from profiler.storage.csv_reader import first_row, last_rows
 from profiler.storage.schema import MERGED, RESUMED, SAMPLES, SPANS, STEPS, TOTALS, Table
 
 if TYPE_CHECKING:
     from profiler.storage.reader import StoredRun
 
-_COLUMNS = ("step", "end_seconds", "cumulative_joules", "uncertainty_joules")
+_COLUMNS = ("step", "start_seconds", "end_seconds", "cumulative_joules", "uncertainty_joules")
 _ROW_BYTES = 4_096
 _SAMPLES_BYTES = 32_768
 """End of ``samples.csv`` that is searched for the last sample of each domain."""
@@ -94,19 +94,33 @@ def _of_last_rows(run: "StoredRun") -> QuickSummary:
         steps=int(step.get("step", 0)),
         total_joules=total,
         modelled_joules=None if total is None else _estimated_part(run, sampled, total),
-        edge_joules=step.get("uncertainty_joules", 0.0),
+        edge_joules=_edge_joules(run, rows),
         metered=_metered(run, sampled, total),
         missing=tuple(run.meta.get("missing", ())),
         window_seconds=max(row.get("end_seconds", 0.0) for row in rows),
     )
 
 
+def _edge_joules(run: "StoredRun", last: Iterable[Mapping[str, float]]) -> float:
+    """Return the same as :attr:`StoredRun.edge_joules`, which only runs of integrated power need all rows for."""
+    if any(one.billed and one.provenance is Provenance.INTEGRATED for one in run.domains.values()):
+        return run.edge_joules
+    first = [_numbers(run, table, first_row(run.path, table)) for table in (STEPS, SPANS)]
+    known = [row for row in (*first, *last) if "uncertainty_joules" in row and "start_seconds" in row]
+    if not known:
+        return 0.0
+    ends = (choose(known, key=lambda row: row["start_seconds"]) for choose in (min, max))
+    return math.hypot(*(row["uncertainty_joules"] for row in ends))
+
+
 def _last(run: "StoredRun", table: Table) -> dict[str, float]:
     """Return the numbers of a table's last row by column, without empty cells; empty where it has no rows."""
     rows = last_rows(run.path, table, _ROW_BYTES)
-    return {
-        name: _number(run, table, name, rows[-1][name]) for name in _COLUMNS if rows and rows[-1].get(name)
-    }
+    return _numbers(run, table, rows[-1]) if rows else {}
+
+
+def _numbers(run: "StoredRun", table: Table, row: Mapping[str, str]) -> dict[str, float]:
+    return {name: _number(run, table, name, row[name]) for name in _COLUMNS if row.get(name)}
 
 
 def _last_samples(run: "StoredRun") -> dict[str, float]:

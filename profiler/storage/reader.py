@@ -274,13 +274,23 @@ class StoredRun:
         counted = validation.domain_joules(self.meta)
         return sampled | {name: counted[name] for name in wrong if name in self.domains}
 
+    @property
+    def edge_joules(self) -> float:
+        """Standard deviation of the total without the uncertainty of the gains, in joules."""
+        totals = self.meta.get(TOTALS) or {}
+        if "edge_joules" in totals:
+            return float(totals["edge_joules"])
+        is_integrated = any(
+            domain.billed and domain.provenance is Provenance.INTEGRATED for domain in self.domains.values()
+        )
+        return unfinished.edge_joules(self.steps, self.spans, is_integrated=is_integrated)
+
     def summary(self) -> Summary:
         """Summarize the run."""
-        joules, steps, totals = self.joules_by_domain(), self.steps, self.totals
+        joules, totals = self.joules_by_domain(), self.totals
         bridged = {
             entry["name"]: float(entry.get("bridged_seconds", 0.0)) for entry in self.meta.get("domains", ())
         }
-        edge = float(steps["uncertainty_joules"].iloc[-1]) if len(steps) else 0.0
         metered = any(domain.billed for domain in self.domains.values())
         if not metered and self.meta.get(TOTALS) and (totals.step_microjoules or totals.span_microjoules):
             raise RunDamagedError(
@@ -299,7 +309,7 @@ class StoredRun:
             refusals=tuple(Refusal(**refusal) for refusal in self.meta.get("refusals", ())),
             warnings=self.warnings,
             **totals.as_summary_fields(metered=metered),
-            edge_joules=float((self.meta.get(TOTALS) or {}).get("edge_joules", edge)),
+            edge_joules=self.edge_joules,
             sampler_cpu_seconds=self.meta.get("overhead", {}).get("sampler_cpu_seconds"),
             missing_ranks=self.meta.get(MISSING_RANKS, 0),
             libraries=tuple(self.meta.get(LIBRARIES, ())),

@@ -57,6 +57,23 @@ def counted_joules(
     }
 
 
+def edge_joules(steps: "pd.DataFrame", spans: "pd.DataFrame", *, is_integrated: bool) -> float:
+    """Return the standard deviation of the total of rows, in joules, without the uncertainty of the gains.
+
+    Both ends of the window cause it, which the first and the last row show; those between share their ends, which
+    cancel. Where power is integrated, a gap in the readings adds to it, which the most uncertain row shows.
+    """
+    import numpy as np
+
+    columns = ["start_seconds", "uncertainty_joules"]
+    starts, sigmas = np.concatenate([table[columns].to_numpy(dtype=float) for table in (steps, spans)]).T
+    starts, sigmas = starts[~np.isnan(sigmas)], sigmas[~np.isnan(sigmas)]
+    if not len(sigmas):
+        return 0.0
+    ends = sigmas[starts.argmin()], sigmas[starts.argmax()]
+    return math.hypot(*ends, sigmas.max() if is_integrated else 0.0)
+
+
 def _within(spans: "pd.DataFrame", samples: "pd.DataFrame") -> float:
     """Return the joules that the samples of a domain show in spans."""
     import numpy as np

@@ -1,6 +1,8 @@
 """Energy that a reader computes between two moments agrees with the recorded rows."""
 
+import json
 import tempfile
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,16 +11,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from profiler import load_run
 from profiler.analysis import window_energy
-from profiler.records import BoardState, Domain, Provenance, Reading
+from profiler.distributed.rank import Identity
+from profiler.recording import metadata
+from profiler.records import BoardState, Domain, Provenance, Reading, Status
 from profiler.storage.csv_reader import read_table
 from profiler.storage.reader import by_domain
 from profiler.storage.schema import SAMPLES, SPANS, STEPS
 from profiler.storage.writer import RunWriter
-from profiler.testing.replay import Waveform
+from profiler.testing.clock import FakeClock
+from profiler.testing.replay import ReplaySensor, ScriptedMeter, Waveform
 from profiler.torch_hooks.events import Kind, StepEvent
+from profiler.uncertainty import Z_90
 from profiler.units import NANOSECONDS_PER_SECOND as SECOND
 from tests.support.pipelines import build_pipeline
+from tests.support.rank_jobs import rewrite
+from tests.support.runs import write_run
 
 GPU = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER, gain_uncertainty=0.05)
 CPU = Domain(name="cpu:package-0", source="test", provenance=Provenance.COUNTER, gain_uncertainty=0.02)
@@ -91,6 +100,59 @@ def test_parts_of_a_window_add_up_and_are_never_negative(cuts):
     assert sum(parts) == pytest.approx(
         window_energy.between(by_domain(samples), domains, edges, 0.0, 5.0).median
     )
+
+
+def test_interval_of_a_window_has_the_share_of_its_rows_in_what_no_sample_shows(tmp_path):
+    """As of a gap in the readings, whose energy was estimated, or of the time after the last one."""
+    path = write_run(tmp_path / "run", steps=40)
+    meta = json.loads((path / "run.json").read_text())
+    meta["totals"]["edge_joules"] = 3_000.0
+    (path / "run.json").write_text(json.dumps(meta))
+    rewrite(
+        path / "steps.csv", lambda row: {"uncertainty_joules": "2500"} if int(row["step"]) in (20, 21) else {}
+    )
+    run = load_run(path)
+    seconds = run.window_seconds
+    starts = run.steps["start_seconds"]
+
+    def width(start, end):
+        found = run.energy(start, end)
+        return (found.high - found.median) / Z_90
+
+    assert width(0, seconds) >= 2_900
+    assert width(starts[19], starts[21]) >= 2_900
+    assert width(0, starts[19]) < 900
+
+
+def test_interval_of_a_killed_run_has_the_uncertainty_of_its_start(tmp_path):
+    """A window that begins in a gap of the readings is uncertain by the unknown energy before and after its start."""
+    clock, wave = FakeClock(), Waveform.square(low=100.0, high=400.0, period_seconds=1.2)
+    sensor = ReplaySensor([ScriptedMeter(domain=GPU, waveform=wave)], clock=clock)
+    path, origin = tmp_path / "run", clock.now_ns()
+    writer = RunWriter(path, pytest.fail)
+    pipeline, inbox, *_ = build_pipeline([GPU], writer)
+    writer.open({})
+    pipeline.add(sensor.read())
+    clock.advance(0.5)
+    start = clock.now_ns()
+    pipeline.begin(start)
+    clock.advance(0.8)
+    for _ in range(60):
+        clock.advance(0.1)
+        end = clock.now_ns()
+        pipeline.add(sensor.read())
+        inbox.events.append(StepEvent(Kind.OPEN, end, 1.0, (), 1, end - 10, 5, 5, 0.1, None))
+        pipeline.drain(end)
+    head = metadata.head(name="", started=datetime.now(tz=UTC), identity=Identity(), refusals=())
+    writer.write_meta(head | metadata.body(
+        status=Status.INTERRUPTED, domains=pipeline.meters.as_dicts(), missing=(), warnings=(), totals=None,
+        overhead={}, rows_lost={}, alternating_steps=0, work={},
+    ))  # fmt: skip
+    run = load_run(path)
+    begun = (start - origin) / SECOND
+    truth = wave.joules(begun + run.window_seconds) - wave.joules(begun)
+    assert abs(run.total_joules - truth) > 20
+    assert abs(run.total_joules - truth) < Z_90 * run.summary().edge_joules < 0.2 * truth
 
 
 def test_states_of_a_board_are_in_the_rows_after_their_reading(tmp_path):

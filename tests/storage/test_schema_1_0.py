@@ -2,7 +2,8 @@
 
 ``tests/data/schema_1_0`` holds a whole run, the run that resumed it, a killed run, one on a full disk, and a job of
 three ranks of which one was killed, with the numbers that the version that recorded them reported (of the killed run,
-the energy by domain ends with its rows; then it went on to the last sample).
+the energy by domain ends with its rows; then it went on to the last sample; and the uncertainty of a killed run has
+that of its start, which was missing).
 """
 
 import json
