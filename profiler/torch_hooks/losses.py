@@ -5,7 +5,6 @@ descends. ``GradScaler.scale`` therefore marks the scaled loss's node of the gra
 losses that are changed after scaling.
 """
 
-import weakref
 from typing import TYPE_CHECKING, Any
 
 from profiler.torch_hooks.async_scalars import ScalarReader
@@ -14,7 +13,7 @@ from profiler.torch_hooks.events import PendingScalar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MARK = "_energy_profiler_unscaled"
+MARK = "_energy_profiler_unscaled"
 _NOTHING: dict[str, Any] = {}
 _MAX_NODES = 64
 """Depth of the search for a scaled tensor behind a loss."""
@@ -64,7 +63,7 @@ class LossReader:
             return tensor
         nodes = [getattr(tensor, "grad_fn", None)]
         for node in nodes:
-            found = getattr(node, "metadata", _NOTHING).get(_MARK)
+            found = getattr(node, "metadata", _NOTHING).get(MARK)
             if found is not None:
                 loss, scale = found
                 if node is nodes[0]:
@@ -76,19 +75,16 @@ class LossReader:
                 nodes += [following for following, _ in node.next_functions]
         return tensor
 
-    def mark_scaled(self, outputs: Any, scaled: Any, scale: Any) -> None:
-        """Mark the result of ``GradScaler.scale(outputs)``."""
+    def mark_scaled(self, outputs: Any, scaled: Any, scaler: Any) -> None:
+        """Mark the result of ``scaler.scale(outputs)``."""
         if isinstance(outputs, (list, tuple)):
             for loss, result in zip(outputs, scaled, strict=False):
-                self.mark_scaled(loss, result, scale)
+                self.mark_scaled(loss, result, scaler)
         elif isinstance(outputs, self.tensor_type) and scaled is not outputs:
             node = scaled.grad_fn
             if node is not None:
                 self.has_scaled = True
-                node.metadata[_MARK] = outputs, scale
-                # The backward pass that follows finds the loss without a search: 1 us less.
-                if type(outputs) is self.tensor_type and outputs.is_cpu and outputs.numel() == 1:
-                    self.scaled, self.scaled_loss = weakref.ref(scaled), outputs.item()
+                node.metadata[MARK] = outputs, getattr(scaler, "_scale", None)
 
 
 def _weighted(loss: Any, gradient: Any) -> Any:

@@ -15,7 +15,10 @@ def around_enter(detectors: StepDetectors) -> Callable[[Any], Callable[..., Any]
         def enter(guard: Any) -> Any:
             result = original(guard)
             detector = detectors.root
-            if detector is None or context.emit is None or detector.thread_id != get_ident():
+            # Optimizers and gradient scalers open a region in each step, between its backward passes and its end.
+            if detector is None or (detector.passes.is_pending and not detector.is_inferring):
+                return result
+            if context.emit is None or detector.thread_id != get_ident():
                 return result
             if getattr(guard, "mode", True):  # of torch.inference_mode(False)
                 detector.enter_no_grad(guard)
@@ -32,7 +35,7 @@ def around_exit(detectors: StepDetectors) -> Callable[[Any], Callable[..., Any]]
     def wrap(original: Any) -> Callable[..., Any]:
         def leave(guard: Any, *error: Any) -> Any:
             detector = detectors.root
-            if detector is not None and detector.thread_id == get_ident():
+            if detector is not None and detector.regions.guard is guard and detector.thread_id == get_ident():
                 detector.exit_no_grad(guard)
             return original(guard, *error)
 

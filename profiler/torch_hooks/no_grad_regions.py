@@ -31,6 +31,9 @@ class NoGradRegions:
         is_trained: Returns whether a module has a parameter that is trained.
         start: Called with the time at which an evaluation began.
         fail: Called with an error of the global hook, which must not raise into the training.
+
+    Attributes:
+        guard: Guard of the region that is open; None outside.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class NoGradRegions:
         self._thread = get_ident()
         self._trained: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
         self._handle: Any = None
-        self._guard: Any = None
+        self.guard: Any = None
         self._began_ns = self._first_ns = 0
         self._has_forward = False
         self._step = -1  # number of steps before the present gap between two steps
@@ -54,9 +57,9 @@ class NoGradRegions:
 
     def enter(self, guard: Any, step: int, now_ns: int) -> None:
         """Account for the start of a region, unless it is inside another."""
-        if self._guard is not None:
+        if self.guard is not None:
             return
-        self._guard, self._began_ns, self._has_forward = guard, now_ns, False
+        self.guard, self._began_ns, self._has_forward = guard, now_ns, False
         if step != self._step:
             self._step, self._regions, self._is_evaluating, self._first_ns = step, 0, False, now_ns
         if self._is_evaluating:
@@ -70,10 +73,10 @@ class NoGradRegions:
 
     def exit(self, guard: Any) -> bool:
         """Account for the end of a region; return whether an evaluation extends to it."""
-        if guard is not self._guard:
+        if guard is not self.guard:
             return False
         self.remove_hook()
-        self._guard = None
+        self.guard = None
         return self._has_forward and self._is_evaluating
 
     def on_eval(self, module: Any, step: int) -> None:

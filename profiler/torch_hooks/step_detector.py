@@ -137,10 +137,12 @@ class StepDetector:
     Attributes:
         in_backward: Whether a root backward pass is running.
         inner_updates: Optimizers that were updated inside it.
+        is_inferring: Whether steps are inferred from backward passes (R6).
         is_loading: Whether a batch is being loaded; a data set may use a loader of its own.
         most_passes: Largest number of backward passes of one step; 2 until the probes are found and remembered.
         passes: Backward passes since the last update.
         ready_ns: Time at which the last batch arrived.
+        regions: Regions without gradients.
         steps: Number of steps opened.
         thread_id: Identifier of the thread, as from ``threading.get_ident()``; None after its end.
         updates: Number of calls of the optimizer hook, to notice a ``GradScaler.step`` that made no update.
@@ -156,7 +158,6 @@ class StepDetector:
         "_has_manual_step",
         "_has_run",
         "_has_seen_backward",
-        "_is_inferring",
         "_late_keys",
         "_may_infer",
         "_next_data_ns",
@@ -169,7 +170,6 @@ class StepDetector:
         "_partners",
         "_probe_searches",
         "_probes",
-        "_regions",
         "_repeated",
         "_run_keys",
         "_run_step",
@@ -180,10 +180,12 @@ class StepDetector:
         "_usual_passes",
         "in_backward",
         "inner_updates",
+        "is_inferring",
         "is_loading",
         "most_passes",
         "passes",
         "ready_ns",
+        "regions",
         "steps",
         "thread_id",
         "updates",
@@ -220,7 +222,7 @@ class StepDetector:
         self._training: int | None = None  # None before the first update
         self._undecided: list[weakref.ref[Any]] = []  # new optimizers that may be partners (T3 in trainings)
         self._may_infer = True  # no update was reported so far (R6)
-        self._is_inferring = False
+        self.is_inferring = False
         self._data_ns = self.ready_ns = 0
         self._next_data_ns = 0  # loading for the pending passes of an inferred step
         self._probes = GradientProbes()
@@ -230,18 +232,15 @@ class StepDetector:
         self._partners: dict[int, bool] = {}  # optimizer: its losses reach those of its step
         self._partner_requests: dict[int, int] = {}  # searches of graphs for the others
         self._evaluation = EvaluationDetector()
-        self._regions = NoGradRegions(self._is_trained, self._start_evaluation, self._context.fail)
+        self.regions = NoGradRegions(self._is_trained, self._start_evaluation, self._context.fail)
         self._device_events: DeviceEvents | None = None
 
     # Backward passes
 
     def read_loss(self, tensors: Any, gradients: Any) -> tuple[float | None, tuple[PendingScalar, ...]]:
         """Return the loss known on the host, and those still on their way, of a backward pass that begins now."""
-        losses = self._context.losses
-        if losses.scaled() is tensors and gradients is None and not tensors._version:  # noqa: SLF001 - no public name
-            return losses.scaled_loss, NO_PENDING
         self.poll_events()
-        return losses.read(tensors, gradients)
+        return self._context.losses.read(tensors, gradients)
 
     def remember_gradients(self, tensors: Any, inputs: Any) -> None:
         """Remember the gradients after a backward pass of ``tensors``, restricted to ``inputs`` unless None."""
@@ -276,15 +275,15 @@ class StepDetector:
 
     def _infer_step(self) -> bool:
         """Send the pending backward passes as a step if they were one (R6); return whether it did."""
-        if not self._is_inferring and (self.updates or self._open_keys):
+        if not self.is_inferring and (self.updates or self._open_keys):
             self._may_infer = False
             return False
         are_gone = self._probes.are_gone()
         if not are_gone and not self._probes.were_discarded():
             return False
-        if not self._is_inferring:
-            self._is_inferring = self._may_infer = not self._context.has_optimizer()
-            if not self._is_inferring:
+        if not self.is_inferring:
+            self.is_inferring = self._may_infer = not self._context.has_optimizer()
+            if not self.is_inferring:
                 return False
             self._context.scalars.warn(_INFERRED)
         self._send_inferred()
@@ -304,7 +303,7 @@ class StepDetector:
 
     def end_inference(self) -> None:
         """Take steps from reported updates from now on."""
-        self._may_infer = self._is_inferring = False
+        self._may_infer = self.is_inferring = False
 
     def end_inner_updates(self, ended_ns: int) -> None:
         """Account for the updates inside a backward pass (R3)."""
@@ -400,7 +399,7 @@ class StepDetector:
         self._forget_optimizers()
         self._optimizers[key] = weakref.ref(optimizer)
         self._probes.watch_optimizer(key, optimizer)
-        self._regions.forget_modules()
+        self.regions.forget_modules()
         self._context.watch_environments()
         self._classify(optimizer)
         for device in {p.device for group in optimizer.param_groups for p in group["params"]}:
@@ -618,7 +617,7 @@ class StepDetector:
 
     def on_batch(self, iterator: int, began_ns: int, ended_ns: int, *, is_last: bool) -> None:
         """Account for a loaded batch, or for the end of a pass over the data."""
-        is_inferring, passes = self._is_inferring, self.passes
+        is_inferring, passes = self.is_inferring, self.passes
         has_trained = (
             passes.last_ns > self.ready_ns if is_inferring else passes.is_pending or self._data_ns == 0
         )
@@ -638,7 +637,7 @@ class StepDetector:
     def _announce_pass(self, changes: tuple[Change, ...]) -> None:
         """Send the changes that a loaded batch reveals, after the step that was inferred before them."""
         is_evaluation = any(kind is Kind.EVALUATE for kind, _ in changes)
-        if is_evaluation and self._is_inferring and self.passes.is_pending:
+        if is_evaluation and self.is_inferring and self.passes.is_pending:
             self._send_inferred(ends_evaluation=False)
         self._announce(changes)
 
@@ -646,21 +645,21 @@ class StepDetector:
 
     @property
     def _is_between_steps(self) -> bool:
-        return self._is_inferring or (bool(self._open_keys) and not self.passes.is_pending)
+        return self.is_inferring or (bool(self._open_keys) and not self.passes.is_pending)
 
     def enter_no_grad(self, guard: Any) -> None:
         """Account for the start of a region without gradients. Never raises."""
         if self.in_backward or not self._is_between_steps:
             return
         try:
-            self._regions.enter(guard, self.steps, self._now())
+            self.regions.enter(guard, self.steps, self._now())
         except Exception as error:  # noqa: BLE001 - the training must not notice
             self._context.fail(error)
 
     def exit_no_grad(self, guard: Any) -> None:
         """Account for the end of a region without gradients. Never raises."""
         try:
-            if self._regions.exit(guard):
+            if self.regions.exit(guard):
                 self._evaluation.extend_region(self._now())
         except Exception as error:  # noqa: BLE001 - the training must not notice
             self._context.fail(error)
@@ -669,25 +668,25 @@ class StepDetector:
         """Account for ``module.eval()``. Never raises."""
         try:
             if self._is_between_steps:
-                self._regions.on_eval(module, self.steps)
+                self.regions.on_eval(module, self.steps)
         except Exception as error:  # noqa: BLE001 - the training must not notice
             self._context.fail(error)
 
     def remove_hook(self) -> None:
         """Remove the global hook that waits for a forward pass, if there is one."""
-        self._regions.remove_hook()
+        self.regions.remove_hook()
 
     def _is_trained(self, module: Any) -> bool:
         parameter = next((one for one in module.parameters() if one.requires_grad), None)
         if parameter is None:
             return False
-        is_probe = self._is_inferring and any(one is parameter for one in self._probes.selected())
+        is_probe = self.is_inferring and any(one is parameter for one in self._probes.selected())
         return is_probe or self._context.trainings.knows(parameter)
 
     def _start_evaluation(self, began_ns: int) -> None:
         if self._evaluation.is_in_progress:  # the step before it is sent at its end
             return
-        if self._is_inferring and self.passes.is_pending:
+        if self.is_inferring and self.passes.is_pending:
             self._send_inferred()
         self._announce(self._evaluation.start_region(began_ns))
 
@@ -710,7 +709,7 @@ class StepDetector:
         self._announce(self._evaluation.close_region())
         if self._data_ns and not self.passes.is_pending:
             self._announce(self._evaluation.close_pass())
-        if self._is_inferring and self.passes.is_pending:
+        if self.is_inferring and self.passes.is_pending:
             self._send_inferred()
         if self.passes.is_pending and not self.steps:
             self._context.scalars.warn(_NO_UPDATE)

@@ -16,7 +16,7 @@ from profiler.torch_hooks.gradient_probes import GradientProbes
 from profiler.torch_hooks.losses import LossReader
 from profiler.torch_hooks.manager import hook_manager
 from profiler.torch_hooks.step_detector import StepDetector
-from tests.support.training_loops import STEPS, fused_into_backward, network, plain, scaled, sgd
+from tests.support.training_loops import LOOPS, STEPS, fused_into_backward, network, plain, scaled, sgd
 
 SCALER = torch.amp.GradScaler
 
@@ -177,7 +177,7 @@ def test_no_failing_part_reaches_the_loop(record, untouched, monkeypatch, part):
     def broken(*_, **__):
         raise RuntimeError("internal")
 
-    loops = (fused_into_backward, scaled(overflow_at=(1,)))
+    loops = (fused_into_backward, scaled(overflow_at=(1,)), LOOPS["scaled list"])
     undisturbed = [after_seed(loop) for loop in loops]
     monkeypatch.setattr(*BREAKABLE[part], broken)
     found, failures = [], []
