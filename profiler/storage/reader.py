@@ -43,6 +43,10 @@ if TYPE_CHECKING:
 
 _INTERPOLATION_SHARE = 0.02
 """Largest difference between samples and rows at the end of an unfinished run that is one of interpolation."""
+_KILLED = (
+    "The process ended without closing its record, as when it is killed. About the last second of steps and energy may "
+    "be missing."
+)
 _SILENT_SECONDS = 30.0
 """A run without totals that has written nothing for this long was interrupted."""
 
@@ -190,7 +194,9 @@ class StoredRun:
     @property
     def warnings(self) -> tuple[str, ...]:
         """Warnings recorded with the run, and those about what could not be read of it."""
-        return (*map(str, self.meta.get("warnings", ())), *self.left_out)
+        known = (*map(str, self.meta.get("warnings", ())), *self.left_out)
+        is_killed = self.meta.get("status") == Status.RUNNING.value and self.status is Status.INTERRUPTED
+        return (*known, _KILLED) if is_killed else known
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -195,6 +195,8 @@ def test_a_run_without_totals_is_interrupted_after_30_silent_seconds(tmp_path, a
     run = load_run(run_dir)
     assert run.status is status
     assert run.total_joules == 1_100.0
+    is_named = any("without closing its record" in warning for warning in run.warnings)
+    assert is_named == (status is Status.INTERRUPTED)
 
 
 @pytest.fixture
