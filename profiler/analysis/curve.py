@@ -105,13 +105,16 @@ def learning_rate_trace(run: "StoredRun", training: int | None = None) -> RateTr
     trace = RateTrace(_plan(run), total) if is_last else RateTrace()
     trace.refusal = lr_plan.refusal(run.meta) if is_last else ""
     steps = _steps_of(run, training)
-    joules, rates, numbers = (steps[name] for name in ("cumulative_joules", "learning_rate", "step"))
-    known = joules.notna()
+    joules, own, rates = (
+        steps[name].to_numpy(dtype=float) for name in ("cumulative_joules", "total_joules", "learning_rate")
+    )
+    numbers = steps["step"].to_numpy()
+    known = joules == joules  # noqa: PLR0124 - NaN
     if not known.all():
-        joules, rates, numbers = joules[known], rates[known], numbers[known]
-    if len(joules):
-        trace.origin_joules = float(joules.iloc[0] - steps["total_joules"][joules.index[0]])
-        trace.extend(joules.tolist(), rates.tolist(), numbers.tolist())
+        joules, own, rates, numbers = (column[known] for column in (joules, own, rates, numbers))
+    if joules.size:
+        trace.origin_joules = float(joules[0] - own[0])
+        trace.extend_arrays(joules, rates, numbers)
     return trace
 
 

@@ -5,9 +5,13 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from operator import le
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from profiler.lr_plan import RatePlan
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 LIMIT = 2048
 """Most points kept: a fit resolves no more."""
@@ -115,8 +119,31 @@ class RateTrace:
             return
         different = rates[:1] if rates.count(rates[0]) == len(rates) else rates
         known = [rate for rate in different if rate is not None and 0.0 <= rate < math.inf]
-        self.lowest, self.highest = min([self.lowest, *known]), max([self.highest, *known])
-        # Joules do not decrease, so the next kept point is found by bisection.
+        if known:
+            self.lowest, self.highest = min(self.lowest, *known), max(self.highest, *known)
+        self._keep(joules, rates, steps)
+
+    def extend_arrays(
+        self, joules: "npt.NDArray[np.float64]", rates: "npt.NDArray[np.float64]", steps: "npt.NDArray[np.int64]"
+    ) -> None:
+        """Add several steps, given as arrays of equal length, as :meth:`add` does; NaN is an unknown rate."""
+        import numpy as np
+
+        if not joules.size:
+            return
+        if not np.isfinite(joules).all() or (joules[1:] < joules[:-1]).any():
+            self.extend(joules.tolist(), rates.tolist(), steps.tolist())
+            return
+        known = rates[(rates >= 0.0) & (rates < math.inf)]
+        if known.size:
+            self.lowest = min(self.lowest, float(known.min()))
+            self.highest = max(self.highest, float(known.max()))
+        # An item of a memory view is a Python number.
+        self._keep(joules.data, rates.data, steps.data)
+
+    def _keep(self, joules: Sequence[float], rates: Sequence[float | None], steps: Sequence[int]) -> None:
+        """Keep points that are far enough apart, of steps whose joules do not decrease."""
+        # The next kept point is found by bisection.
         index, least = 0, self.points[-1].joules + self.spacing if self.points else -math.inf
         while (index := bisect_right(joules, least, index)) < len(joules):
             self.points.append(self._point(joules[index], rates[index], steps[index]))

@@ -196,6 +196,17 @@ def test_columns_of_steps_agree_with_single_steps(rates):
     for first in range(0, len(joules), 700):
         part = slice(first, first + 700)
         columns.extend(joules[part], cycle[part], steps[part])
-    points = traced(joules, cycle)
+    points, arrays = traced(joules, cycle), RateTrace()
+    arrays.extend_arrays(np.array(joules), np.array(cycle, dtype=float), np.array(steps))
     for name in ("points", "last", "lowest", "highest", "spacing"):
         assert repr(getattr(columns, name)) == repr(getattr(points, name))
+        assert repr(getattr(arrays, name)) == repr(getattr(points, name))
+
+
+@pytest.mark.parametrize("joules", [[], [1.0, 3.0, 2.0, 4.0], [1.0, math.nan, 2.0], [1.0, math.inf]])
+def test_arrays_of_any_joules_agree_with_single_steps(joules):
+    arrays, steps = RateTrace(), list(range(1, len(joules) + 1))
+    arrays.extend_arrays(np.array(joules), np.full(len(joules), 0.1), np.array(steps, dtype=np.int64))
+    points = traced(joules, [0.1] * len(joules))
+    for name in ("points", "last", "lowest", "highest", "spacing"):
+        assert repr(getattr(arrays, name)) == repr(getattr(points, name))
