@@ -1,8 +1,9 @@
 """Benchmark of the commands that read runs: page, comparison, list, merge, live page and export.
 
 Each command runs in a process of its own, imports included. Its seconds, its processor time and its peak memory are
-printed beside the bar. ``--write`` writes the table to docs/readers.md. Takes about three minutes and 5 GB of disk;
-``--scale 0.01`` tries it with a hundredth of the runs, ranks and rows.
+printed beside the bar. ``--write`` makes the whole of docs/readers.md from this run; ``--output FILE`` writes the page
+elsewhere. Takes about three minutes and 5 GB of disk; ``--scale 0.01`` tries it with a hundredth of the runs, ranks and
+rows.
 """
 
 import argparse
@@ -12,6 +13,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -50,12 +52,26 @@ class Cost(NamedTuple):
     peak_mib: float
 
 
+class Bar(NamedTuple):
+    """Most seconds of a command, or of its processor time."""
+
+    seconds: float
+    is_processor_time: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.seconds:g} s{' of processor time' if self.is_processor_time else ''}"
+
+    def is_met_by(self, cost: Cost) -> bool:
+        """Return true if a command took at most this long."""
+        return (cost.processor_seconds if self.is_processor_time else cost.seconds) <= self.seconds
+
+
 class Row(NamedTuple):
-    """One line of the table."""
+    """One line of the table; some commands have no bar."""
 
     name: str
     cost: Cost
-    bar: str
+    bar: Bar | None = None
 
 
 def cost_of(*arguments: str) -> Cost:
@@ -98,31 +114,31 @@ def reports(folder: Path, scale: float) -> Iterator[Row]:
     run = folder / "long"
     cost_of("-c", _WRITE, str(run), str(rows))
     cost = command("report", run, "-o", folder / "long.html")
-    yield Row(f"page of {rows:,} rows of steps and {3 * rows:,} of samples", cost, "2.5 s")
+    yield Row(f"page of {rows:,} rows of steps and {3 * rows:,} of samples", cost, Bar(2.5))
     run = write_run(folder / "short", steps=3_000)
-    yield Row("text report of 3,000 rows", command("report", run), "0.8 s of processor time")
+    yield Row("text report of 3,000 rows", command("report", run), Bar(0.8, is_processor_time=True))
 
 
 def many(folder: Path, scale: float) -> Iterator[Row]:
     """Measure the commands on many runs."""
     paths = copies(folder / "compared", max(round(1_000 * scale), 2), steps=400)
-    yield Row(f"`compare` of {len(paths):,} runs", command("compare", *paths), "6 s")
+    yield Row(f"`compare` of {len(paths):,} runs", command("compare", *paths), Bar(6.0))
     parquet = folder / "steps.parquet"
     cost = command("export", *paths, "--format", "parquet", "-o", parquet)
-    yield Row(f"`export --format parquet` of {len(paths):,} runs", cost, "-")
+    yield Row(f"`export --format parquet` of {len(paths):,} runs", cost)
     count = max(round(10_000 * scale), 10)
     _LIST["write_runs"](folder / "listed", count)
-    yield Row(f"`list` of {count:,} runs", command("list", folder / "listed"), "3 s")
+    yield Row(f"`list` of {count:,} runs", command("list", folder / "listed"), Bar(3.0))
     count = max(round(200 * scale), 10)
     _LIST["write_runs"](folder / "watched", count)
     cost = cost_of("-c", _POLL, str(folder / "watched"))
-    yield Row(f"first poll of `watch --web` with {count:,} runs, imports included", cost, "-")
+    yield Row(f"first poll of `watch --web` with {count:,} runs, imports included", cost)
 
 
 def jobs(folder: Path, scale: float) -> Iterator[Row]:
     """Measure merges of the records of jobs."""
     script = str(ROOT / "scripts" / "benchmark_merge.py")
-    for ranks, steps, bar in ((1_024, 10_000, "15 s"), (64, 100_000, "-")):
+    for ranks, steps, bar in ((1_024, 10_000, Bar(15.0)), (64, 100_000, None)):
         count = max(round(ranks * scale), 2)
         job = str(folder / f"job-{ranks}")
         cost_of("-c", _WRITE_JOB, script, job, str(count), str(steps))
@@ -133,7 +149,44 @@ def jobs(folder: Path, scale: float) -> Iterator[Row]:
 def line(row: Row) -> str:
     """Format a row of the table."""
     seconds, processor, peak = row.cost
-    return f"| {row.name} | {seconds:.2f} | {processor:.2f} | {peak:,.0f} | {row.bar} |"
+    met = "-" if row.bar is None else "yes" if row.bar.is_met_by(row.cost) else "no"
+    return f"| {row.name} | {seconds:.2f} | {processor:.2f} | {peak:,.0f} | {row.bar or '-'} | {met} |"
+
+
+HEAD = ("| what | s | processor, s | peak, MiB | at most | met |", "|---|---|---|---|---|---|")
+PAGE = """\
+# What reading runs costs
+
+{made}
+
+Each command runs in a process of its own, imports included. Seconds depend on what else the machine does; processor
+time does so less. Peak memory is that of the largest process.
+
+{table}
+
+- Tables are read with pyarrow where it is installed (extra `parquet`), else with pandas, in about twice the time.
+- `compare` of 64 or more runs reads them in one process per processor, at most eight; its processor time is that of all
+  of them. Most of it goes into the posterior of each run's curve.
+"""
+
+
+def page(lines: list[str], scale: float, load: float) -> str:
+    """Return docs/readers.md.
+
+    Args:
+        lines: The lines of the table.
+        scale: Part of the runs, ranks and rows that were measured.
+        load: Number of other running processes at the start, as a mean over a minute.
+    """
+    versions = ", ".join(f"{name} {version(name)}" for name in ("pandas", "pyarrow"))
+    made = (
+        f"Made by `scripts/benchmark_readers.py --write`, in one run, on a machine with {os.cpu_count()} processors "
+        f"({platform.machine()}), Python {platform.python_version()}, {versions}. "
+        f"Its load before the start was {load:.1f}."
+    )
+    if scale != 1.0:
+        made += f" Runs, ranks and rows are {scale:g} times those of the full benchmark, so that no limit applies."
+    return PAGE.format(made=textwrap.fill(made, 120), table="\n".join((*HEAD, *lines)))
 
 
 def main() -> None:
@@ -143,28 +196,21 @@ def main() -> None:
     )
     parser.add_argument("--scale", type=float, default=1.0, help="part of the runs, ranks and rows")
     parser.add_argument("--write", action="store_true", help="write docs/readers.md")
+    parser.add_argument("--output", type=Path, help="write the page to this file")
     options = parser.parse_args()
-    lines = ["| what | s | processor, s | peak, MiB | bar |", "|---|---|---|---|---|"]
-    print(*lines, sep="\n")
+    if options.write and options.scale != 1.0:
+        parser.error("docs/readers.md has the full benchmark: give --output FILE with --scale.")
+    output = options.output or (ROOT / "docs" / "readers.md" if options.write else None)
+    load = os.getloadavg()[0]
+    print(*HEAD, sep="\n")
+    lines = []
     for group in (reports, many, jobs):
         with tempfile.TemporaryDirectory() as folder:
             for row in group(Path(folder), options.scale):
                 lines.append(line(row))
                 print(lines[-1], flush=True)
-    machine = ", ".join(
-        [
-            f"{platform.machine()} with {os.cpu_count()} processors",
-            f"Python {platform.python_version()}",
-            *(f"{name} {version(name)}" for name in ("pandas", "pyarrow")),
-        ]
-    )
-    if options.write:
-        page = (
-            "# What reading runs costs\n\n"
-            f"Made by `scripts/benchmark_readers.py --write` ({machine}). Each command runs in a process of its own,\n"
-            "imports included.\n\n"
-        )
-        (ROOT / "docs" / "readers.md").write_text(page + "\n".join(lines) + "\n", encoding="utf-8")
+    if output is not None:
+        output.write_text(page(lines, options.scale, load), encoding="utf-8")
 
 
 if __name__ == "__main__":

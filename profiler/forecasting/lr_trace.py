@@ -124,7 +124,10 @@ class RateTrace:
         self._keep(joules, rates, steps)
 
     def extend_arrays(
-        self, joules: "npt.NDArray[np.float64]", rates: "npt.NDArray[np.float64]", steps: "npt.NDArray[np.int64]"
+        self,
+        joules: "npt.NDArray[np.float64]",
+        rates: "npt.NDArray[np.float64]",
+        steps: "npt.NDArray[np.int64]",
     ) -> None:
         """Add several steps, given as arrays of equal length, as :meth:`add` does; NaN is an unknown rate."""
         import numpy as np
