@@ -6,6 +6,7 @@ import functools
 import json
 import math
 import pickle
+import shutil
 import threading
 import time
 from contextlib import contextmanager
@@ -454,6 +455,16 @@ def test_a_logged_loss_is_not_the_loss_of_the_steps(tmp_path, given, level, is_w
     assert totals["metrics"].get("loss") == level
     assert totals["metrics"]["accuracy"] == 0.5
     assert any("values logged as 'loss'" in line for line in prof.run.warnings) is is_warned
+
+
+def test_a_removed_run_directory_is_not_named_as_the_record(tmp_path, capsys):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]) as prof:
+        prof.step(loss=1.0)
+        shutil.rmtree(tmp_path / "run")
+    err = " ".join(capsys.readouterr().err.split())
+    assert "the run directory was removed during the run" in err
+    assert "still 'running'" not in err
+    assert "energy-profiler report" not in err.partition("completed")[2]
 
 
 def test_a_stopped_profiler_adds_no_steps_to_a_later_recording(tmp_path):

@@ -276,6 +276,11 @@ class Session:
                 f"the disk of the run directory is too slow: the totals and {self._writer.rows_late:,} rows were not "
                 f"written within {EXIT_SECONDS:g} s of the end and may be lost"
             )
+        elif (
+            self._writer.meta_failure is not None and self.has_record and not (self.path / RUN_FILE).exists()
+        ):
+            self.has_record = False
+            self.warn("the run directory was removed during the run; only this summary is left of it")
         elif self._writer.meta_failure is not None and self.has_record:
             self.warn(
                 f"the totals could not be written to run.json ({self._writer.meta_failure}), so its status is"
