@@ -7,6 +7,7 @@ least one device, and 1 if everything is estimated or no sensor can be read.
 import argparse
 import io
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -80,7 +81,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
     if not SHORTEST_IDLE_SECONDS <= seconds <= LONGEST_IDLE_SECONDS:
         raise argparse.ArgumentTypeError(
             f"must be between {SHORTEST_IDLE_SECONDS:g} and {LONGEST_IDLE_SECONDS:g} seconds"

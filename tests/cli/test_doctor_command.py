@@ -292,6 +292,13 @@ def test_the_power_of_a_busy_machine_is_not_stored(idle, tree, simulated_gpus):
     assert "nothing was stored: the processors" in "\n".join(idle_lines(found, 10.0, None))
 
 
+@pytest.mark.parametrize("seconds", ["x", "0", "nan"])
+def test_a_duration_that_is_none_is_refused_with_its_range(capsys, seconds):
+    with pytest.raises(SystemExit):
+        main(["doctor", "--idle", seconds])
+    assert "must be between" in capsys.readouterr().err
+
+
 def test_the_command_stores_idle_power_for_later_runs(tmp_path, monkeypatch, capsys):
     """The stored power is that of this test's own machine, whatever it can measure."""
     domain = scripted(12.0).domains[0]
