@@ -64,15 +64,15 @@ class Prices:
         _check("price_per_kwh", self.price_per_kwh, 0.0)
 
     def kwh(self, joules: float) -> float:
-        """Kilowatt-hours at the building's meter: ``joules * pue / 3.6e6``."""
+        """Return kilowatt-hours at the building's meter: ``joules * pue / 3.6e6``."""
         return joules * self.pue / JOULES_PER_KWH
 
     def gco2e(self, joules: float) -> float | None:
-        """Grams of CO2 equivalent; None if the carbon intensity is unknown."""
+        """Return grams of CO2 equivalent; None if the carbon intensity is unknown."""
         return None if self.grid_gco2e_per_kwh is None else self.kwh(joules) * self.grid_gco2e_per_kwh
 
     def money(self, joules: float) -> float | None:
-        """Cost in the currency of ``price_per_kwh``; None if the price is unknown."""
+        """Return the cost in the currency of ``price_per_kwh``; None if the price is unknown."""
         return None if self.price_per_kwh is None else self.kwh(joules) * self.price_per_kwh
 
     def as_dict(self) -> dict[str, Any]:

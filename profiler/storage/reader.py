@@ -231,11 +231,11 @@ class StoredRun:
         return self.summary().total_joules
 
     def energy_by_domain(self) -> dict[str, float]:
-        """Joules of each counted domain in the window; a domain without readings is absent."""
+        """Return the joules of each counted domain in the window; a domain without readings is absent."""
         return {name: joules for name, joules in self.joules_by_domain().items() if self.domains[name].billed}
 
     def joules_by_domain(self) -> dict[str, float]:
-        """Joules of each sampled domain, counted or not, at the end of the window."""
+        """Return the joules of each sampled domain, counted or not, at the end of the window."""
         return dict(self._joules)
 
     @cached_property

@@ -27,7 +27,7 @@ _LOOK_AHEAD = 10
 _SPENT, _ZERO, _SMOOTH = 0.01, 1e-30, 0.5
 """A schedule ends where it falls no further: at zero, or below 1 % of its peak at a slight rise or after a smooth fall.
 
-A drop to a plateau is a step of a decay that goes on, and a large rise is a restart.
+A drop to a plateau is a step of a continuing decay, and a large rise is a restart.
 """
 _TOLERANCE = 1e-6
 _UNKNOWN_END = "so the length of the run is unknown; declare total_steps= (--total-steps)"
@@ -180,7 +180,7 @@ def _simulated_rates(
 
 
 def _has_come_down(rates: list[float], following: float, peak: float) -> bool:
-    """Return whether rates that fall no further have come to the end of a decay."""
+    """Return whether rates that fall no further have reached the end of a decay."""
     if rates[-1] <= _ZERO * peak:
         return peak > 0.0
     if len(rates) == 1 or not rates[-1] < rates[-2]:
