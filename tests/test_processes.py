@@ -212,6 +212,47 @@ def test_a_forked_child_records_nothing_and_keeps_its_exit_status(finished, tmp_
 
 
 @pytest.mark.slow
+def test_a_forked_child_that_cannot_join_the_run_trains_as_without_a_profiler(finished, tmp_path):
+    """The error occurs inside the child's first backward pass. The parent names the child as not recorded."""
+    code, child = finished("""
+    import torch
+    from profiler import energy_profiler
+
+    def refuse(*_):
+        print("asked", flush=True)
+        raise PermissionError(13, "Permission denied")
+
+    def weights():
+        torch.manual_seed(0)
+        weight = torch.nn.Parameter(torch.randn(3))
+        optimizer = torch.optim.SGD([weight], lr=0.1)
+        for _ in range(10):
+            optimizer.zero_grad()
+            weight.square().sum().backward()
+            optimizer.step()
+        return weight.tolist()
+
+    expected = weights()
+    energy_profiler.child_layout = refuse
+    with profiler() as prof:
+        train_by_hand(prof)
+        child = os.fork()
+        if child == 0:
+            os._exit(3 if weights() == expected else 4)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        train_by_hand(prof)
+    """)
+    assert code == 0
+    assert child.stdout == "asked\n3\n"
+    assert "Traceback" not in child.stderr
+    assert len(rows(tmp_path / "run")) == 20
+    run = load_run(tmp_path / "run")
+    assert run.meta["unrecorded_processes"] == 1
+    assert run.status is Status.COMPLETED
+    assert any("1 child process trained" in line for line in run.warnings), run.warnings
+
+
+@pytest.mark.slow
 def test_a_forked_child_may_record_a_run_of_its_own(finished, tmp_path):
     code, _ = finished("""
     with profiler():

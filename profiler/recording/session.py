@@ -674,9 +674,14 @@ class Session:
                 "and GPUs are not in these totals. Their records are in rank-* of the run directory"
             )
         if self.unrecorded_processes:
+            children = (
+                "1 child process trained; its"
+                if self.unrecorded_processes == 1
+                else f"{self.unrecorded_processes} child processes trained; their"
+            )
             yield (
-                f"{self.unrecorded_processes} child processes trained; their steps were not recorded. Start a profiler "
-                "inside the function or script that they run"
+                f"{children} steps were not recorded. Start a profiler inside the function or script that each child "
+                "process runs"
             )
 
     def _findings(self) -> Iterator[str]:

@@ -152,7 +152,7 @@ if __name__ == "__main__":
 def test_spawned_processes_that_train_are_counted(program, tmp_path):
     error = program(SPAWNED)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["unrecorded_processes"] == 1
-    assert "1 child processes trained; their steps were not recorded" in error
+    assert "1 child process trained; its steps were not recorded" in error
 
 
 def test_a_program_that_fails_after_its_children_have_trained_keeps_its_run(tmp_path):
