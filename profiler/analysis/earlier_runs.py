@@ -1,7 +1,7 @@
-"""Earlier runs of the same task beside a run: the gain of their anneals, where the run has not annealed yet.
+"""Earlier runs of the same task beside a run: the gain of their anneals, where an anneal of the run lies ahead.
 
-A forecast through an anneal that the recorded curve has no part of depends on an assumed gain. Runs of the same task in
-the same directory that ended in an anneal measured it.
+A forecast through an anneal depends on an assumed gain, until most of it is recorded. Runs of the same task in the same
+directory that ended in an anneal measured it.
 """
 
 import math
@@ -112,7 +112,7 @@ class EarlierRuns:
     ) -> "tuple[Priors, str] | None":
         """Return priors with the anneal gains of these runs, and a sentence about them; None where there are none.
 
-        The gains matter only where an anneal is planned and the recorded rate has hardly fallen.
+        The gains matter only where at least a quarter of a planned anneal lies ahead.
 
         Args:
             fit: A fit of the metric without them.
@@ -159,11 +159,11 @@ class EarlierRuns:
 
 
 def needs_gain(fit: "CurveFit", trace: "RateTrace") -> bool:
-    """Return True if a forecast goes through a planned anneal that the recorded curve has no part of."""
-    from profiler.forecasting.anneal_gain import is_unannealed
+    """Return True if a forecast goes through at least a quarter of a planned anneal."""
+    from profiler.forecasting.anneal_gain import has_anneal_ahead
 
     plan = trace.as_fit_kwargs().get("planned_learning_rate")
-    return plan is not None and fit.has_forecast and is_unannealed(fit, plan)
+    return plan is not None and fit.has_forecast and has_anneal_ahead(fit, plan)
 
 
 def has_neighbours(path: Path) -> bool:

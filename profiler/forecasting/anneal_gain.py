@@ -15,8 +15,8 @@ from profiler.forecasting.schedule import Schedule, build
 
 Rate = tuple[npt.ArrayLike, npt.ArrayLike]
 
-ANNEALED, UNANNEALED = 0.5, 0.25
-"""Least anneal progress of a curve that shows the gain, and the most of one that does not show it yet."""
+ANNEALED, AHEAD = 0.5, 0.25
+"""Least anneal progress of a curve that shows the gain, and the least ahead of one whose forecast depends on it."""
 NOTHING = 0.005
 """Gains below this part of the level count as none."""
 BETWEEN, LEAST_BETWEEN = 0.3, 0.002
@@ -56,11 +56,13 @@ def measured_gain(fit: CurveFit, rate: Rate) -> AnnealGain | None:
     return AnnealGain(gain=gain, error=math.sqrt(float(nodes.mass @ np.square(nodes.gain - gain))))
 
 
-def is_unannealed(fit: CurveFit, rate: Rate) -> bool:
-    """Return whether an anneal lies ahead whose gain the recorded past does not show."""
+def has_anneal_ahead(fit: CurveFit, rate: Rate) -> bool:
+    """Return whether a forecast depends on the gain of an anneal ahead.
+
+    Halfway through an anneal the curve shows little of the gain, because its trend explains the fall as well.
+    """
     schedule, last = _schedule(fit, rate), fit.history.fine.last_joules
-    now = _progress(schedule, last)
-    return now < UNANNEALED and _progress(schedule, schedule.end) - now > UNANNEALED
+    return _progress(schedule, schedule.end) - _progress(schedule, last) > AHEAD
 
 
 def with_gains(priors: Priors, gains: Sequence[AnnealGain]) -> Priors:

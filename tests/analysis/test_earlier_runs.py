@@ -1,4 +1,4 @@
-"""Anneal gains of earlier runs: used for the same task alone, where the run itself has not annealed."""
+"""Anneal gains of earlier runs: used for the same task alone, where an anneal lies ahead."""
 
 import math
 import os
@@ -19,11 +19,15 @@ STEPS, DECAY, SEEN = 400, 320, 240
 USED = "earlier run"
 
 
+def cosine(step):
+    return 0.5e-3 * (1.0 + math.cos(math.pi * step / STEPS))
+
+
 def rate(step):
     return 1e-3 * min(1.0, (STEPS - step) / (STEPS - DECAY))
 
 
-def loss(gain, seed=0, scale=1.0):
+def loss(gain, seed=0, scale=1.0, rate=rate):
     """A power law whose log level an anneal lowers by ``gain``."""
     noise = np.random.default_rng(seed).standard_normal(STEPS + 1)
 
@@ -34,17 +38,17 @@ def loss(gain, seed=0, scale=1.0):
     return value
 
 
-def earlier(folder, name, gain, seed=1, *, steps=STEPS, started=100.0, scale=1.0, **meta):
+def earlier(folder, name, gain, seed=1, *, steps=STEPS, started=100.0, scale=1.0, rate=rate, **meta):
     path = folder / name
     extra = {"started_unix_seconds": started, "config": {}} | meta
-    return write_run(path, steps=steps, loss=loss(gain, seed, scale), learning_rate=rate, meta=extra)
+    return write_run(path, steps=steps, loss=loss(gain, seed, scale, rate), learning_rate=rate, meta=extra)
 
 
-def unfinished(folder, **meta):
-    """A run that has not begun to anneal, with its plan."""
+def unfinished(folder, *, seen=SEEN, gain=0.12, rate=rate, **meta):
+    """A run with its plan, which has not begun to anneal by default."""
     plan = RatePlan.sampled(rate, 1, STEPS, "planned_learning_rate")
     extra = {"started_unix_seconds": 300.0, SECTION: plan.section(), "total_steps": STEPS} | meta
-    path = write_run(folder / "now", steps=SEEN, loss=loss(0.12), learning_rate=rate, meta=extra)
+    path = write_run(folder / "now", steps=seen, loss=loss(gain, rate=rate), learning_rate=rate, meta=extra)
     return load_run(path)
 
 
@@ -62,6 +66,16 @@ def test_gain_of_earlier_runs_of_the_task_replaces_the_assumed_one(tmp_path):
     assert known.low < truth < known.high
     assert any("2 earlier runs of this task" in note for note in run.fit().notes)
     assert "2 earlier runs of this task" in render(report_of(run), ".txt")
+
+
+def test_gain_of_an_earlier_run_helps_halfway_through_an_anneal(tmp_path):
+    """Image classifiers and speech models lose 20 to 45 % of their loss to an anneal, several times the assumption."""
+    earlier(tmp_path, "before", 0.35, rate=cosine)
+    run = unfinished(tmp_path, seen=STEPS // 2, gain=0.35, rate=cosine)
+    truth = loss(0.35, 3, rate=cosine)(STEPS)
+    known, alone = end_of(run.fit()), end_of(run.fit(earlier_runs=False))
+    assert abs(math.log(known.median / truth)) < 0.6 * abs(math.log(alone.median / truth))
+    assert known.low < truth < known.high
 
 
 def test_anneal_that_gained_nothing_before_is_expected_to_gain_nothing(tmp_path):
