@@ -125,7 +125,7 @@ def _labels(outlook: "Outlook", chart: "Chart", layout: Figure) -> list[Figure]:
     """Return the direct labels of the curve, in the coordinates of its axes."""
     middle = len(chart.joules) // 3
     labels = [
-        (chart.joules[middle], chart.losses[middle], "measured", _BINS, "left", 8),
+        (chart.joules[middle], chart.losses[middle], "recorded", _BINS, "left", 8),
         (
             chart.law_joules[-1],
             min(chart.law[-1].high, _range(outlook, chart)[1]),
@@ -150,7 +150,7 @@ def _labels(outlook: "Outlook", chart: "Chart", layout: Figure) -> list[Figure]:
             "yshift": shift,
             "text": text,
             # On a narrow screen there is no room beside the data.
-            "name": "optional" if text == "measured" else "",
+            "name": "optional" if text == "recorded" else "",
             "showarrow": False,
             "xanchor": xanchor,
             "yanchor": "bottom",

@@ -81,15 +81,21 @@ def _spent(report: "Report") -> tuple[Card | None, ...]:
             value=text.joules(energy.median, text.digits_of(energy)),
             note=f"{text.within(energy)}; {text.measured(report.measured_share)}",
         ),
-        None if cost.kwh is None else Card(label="Electricity", value=text.kwh(cost.kwh.median), note=pue),
+        None
+        if cost.kwh is None
+        else Card(label="Electricity", value=text.kwh(cost.kwh.median, text.digits_of(cost.kwh)), note=pue),
         None
         if cost.gco2e is None
-        else Card(label="Carbon", value=text.carbon(cost.gco2e.median), note=text.carbon_source(prices)),
+        else Card(
+            label="Carbon",
+            value=text.carbon(cost.gco2e.median, text.digits_of(cost.gco2e)),
+            note=text.carbon_source(prices),
+        ),
         None
         if cost.money is None
         else Card(
             label="Money",
-            value=f"{text.money(cost.money.median)}{text.currency(prices)}",
+            value=f"{text.money(cost.money.median, text.digits_of(cost.money))}{text.currency(prices)}",
             note=f"at {prices.price_per_kwh:g} per kWh",
         ),
         Card(label="Time", value=length, note=mean),

@@ -46,7 +46,7 @@ def test_every_metric_with_a_forecast_has_a_curve():
 
 def test_the_curve_has_direct_labels_and_no_legend():
     layout = DRAWN["curve-0"]["layout"]
-    assert [one["text"] for one in layout["annotations"]] == ["measured", "forecast, 90 %", "floor, 90 %"]
+    assert [one["text"] for one in layout["annotations"]] == ["recorded", "forecast, 90 %", "floor, 90 %"]
     assert layout["showlegend"] is False
     assert trace("curve-0", "fit")["hovertemplate"].startswith("loss %{y")
 

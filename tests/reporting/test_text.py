@@ -224,3 +224,9 @@ def test_a_used_budget_ends_the_advice_to_go_on(report, budget, begin):
     answer = answer_of(replace(known, budget_joules=budget))
     assert answer.advice.startswith(begin)
     assert (answer.confidence is None) == begin.startswith("Stop")
+
+
+def test_a_card_has_no_more_digits_than_the_cost(report):
+    known = {card.label: card.value for card in tables.cards_of(report())}
+    assert known["Electricity"] == "0.14 kWh"
+    assert "(0.14 kWh" in answer_of(report()).cost
