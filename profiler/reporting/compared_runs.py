@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from contextlib import contextmanager
@@ -119,15 +120,15 @@ def read_runs(
 
 @contextmanager
 def processes(runs: int) -> Iterator[Executor | None]:
-    """Start processes that share the reading of runs; None if there are few runs or only one processor.
+    """Start processes that share the reading of runs; None for few runs, one processor, or in another program.
 
-    The main module of the program is imported in each of them, so that only the command line calls this.
+    Each process imports the main module of the program, and only that of the command line is known to allow it.
 
     Args:
         runs: Number of the runs.
     """
     count = min(_processors(), _MOST_PROCESSES)
-    if runs < LEAST_RUNS or count < 2:  # noqa: PLR2004 - one process has nothing to share
+    if runs < LEAST_RUNS or count < 2 or not _is_command_line():  # noqa: PLR2004 - one has nothing to share
         yield None
         return
     # A fork would copy locks that threads of pyarrow may hold.
@@ -142,6 +143,14 @@ def processes(runs: int) -> Iterator[Executor | None]:
         yield pool
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _is_command_line() -> bool:
+    main = sys.modules["__main__"]
+    module, script = getattr(main, "__spec__", None), getattr(main, "__file__", None) or ""
+    return (module is not None and module.name == "profiler.__main__") or Path(
+        script
+    ).name == "energy-profiler"
 
 
 def _processors() -> int:

@@ -1,8 +1,13 @@
 """Reading of compared runs, in one process and in several."""
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 from concurrent.futures import Executor, ThreadPoolExecutor
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import pytest
 
@@ -28,19 +33,31 @@ def json_of(paths, pool=None):
     return render_comparison(compare([load_run(path) for path in paths], pool=pool), ".json")
 
 
-@pytest.mark.slow
-def test_processes_compute_what_one_computes(paths, monkeypatch):
+@pytest.fixture
+def shared(monkeypatch):
+    """Let the tests start processes on any machine, which only the command line does for many runs."""
     monkeypatch.setattr(compared_runs, "LEAST_RUNS", 2)
-    monkeypatch.setattr(compared_runs, "_processors", lambda: 2)  # a machine with one shares nothing
+    monkeypatch.setattr(compared_runs, "_processors", lambda: 2)
+    monkeypatch.setattr(compared_runs, "_is_command_line", lambda: True)
+
+
+@pytest.fixture
+def threads(monkeypatch):
+    """Use threads in place of processes."""
+    monkeypatch.setattr(compared_runs, "ProcessPoolExecutor", lambda *_: ThreadPoolExecutor(1))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared")
+def test_processes_compute_what_one_computes(paths):
     with processes(len(paths)) as pool:
         assert pool is not None
         assert json_of(paths, pool) == json_of(paths)
 
 
 @pytest.mark.slow
-def test_killed_processes_do_not_matter(paths, monkeypatch):
-    monkeypatch.setattr(compared_runs, "LEAST_RUNS", 2)
-    monkeypatch.setattr(compared_runs, "_processors", lambda: 2)
+@pytest.mark.usefixtures("shared")
+def test_killed_processes_do_not_matter(paths):
     with processes(len(paths)) as pool:
         os.kill(pool.submit(os.getpid).result(), signal.SIGTERM)
         assert json_of(paths, pool) == json_of(paths)
@@ -51,10 +68,43 @@ def test_few_runs_start_no_process():
         assert pool is None
 
 
+@pytest.mark.usefixtures("shared")
 def test_one_processor_starts_no_process(monkeypatch):
     monkeypatch.setattr(compared_runs, "_processors", lambda: 1)
     with processes(1_000) as pool:
         assert pool is None
+
+
+MAINS = {
+    "python -m profiler": (ModuleSpec("profiler.__main__", None), "/lib/profiler/__main__.py", True),
+    "the console script": (None, "/bin/energy-profiler", True),
+    "a script": (None, "/home/me/sweep.py", False),
+    "a module": (ModuleSpec("sweep", None), "/home/me/sweep.py", False),
+    "standard input": (None, None, False),
+}
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize(("spec", "file", "expected"), MAINS.values(), ids=MAINS)
+def test_only_the_command_line_starts_processes(monkeypatch, spec, file, expected):
+    main = ModuleType("__main__")
+    main.__spec__, main.__file__ = spec, file
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    monkeypatch.setattr(compared_runs, "_processors", lambda: 2)
+    with processes(1_000) as pool:
+        assert (pool is not None) == expected
+
+
+@pytest.mark.slow
+def test_the_command_compares_many_runs(tmp_path):
+    first = write_run(tmp_path / "00", steps=60)
+    paths = [first, *(tmp_path / f"{number:02d}" for number in range(1, compared_runs.LEAST_RUNS))]
+    for path in paths[1:]:
+        shutil.copytree(first, path)
+    command = [sys.executable, "-m", "profiler", "compare", "--json", *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+    assert done.stdout == json_of(paths)
 
 
 class Forbidden(Executor):
