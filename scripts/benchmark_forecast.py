@@ -113,10 +113,15 @@ def _details(found: Evaluation) -> Iterator[str]:
     yield from confidence_table(found.answers)
     yield "\nAdvice of the report, from 10, 25, 50 and 75 % of the run:\n"
     yield from advice_table(found.answers)
-    yield "\nStability over the life of a run: how often the interval of a later fit excludes the earlier median:\n"
+    yield "\nStability over the life of a run, of the energy at the end level and of the level at the end. An interval"
+    yield "without an end excludes no later median:\n"
     yield from stability_table(found.scores)
-    yield "\nProbability of reaching a target within a multiple of the present energy (forecast -> happened, cases):\n"
+    yield "\nProbability of reaching a target within a multiple of the present energy (forecast -> happened, cases)."
+    yield "Targets are 12 reductions of the present level by 0.5 to 25 %:\n"
     yield from chances_table(found.chances)
+    yield "\nThe same for targets at the levels that the run has at 0.6, 0.8, 1.25 and 1.6 times the multiple. They"
+    yield "depend on the outcome, so that calibrated probabilities differ from these frequencies as well:\n"
+    yield from chances_table(found.on_path)
     yield "\nBy set:\n"
     yield from group_table(found.scores)
 

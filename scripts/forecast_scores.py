@@ -1,5 +1,6 @@
 """Scores of forecasts from the beginnings of curves whose end is known."""
 
+import itertools
 import math
 import warnings
 from collections.abc import Iterator
@@ -29,10 +30,16 @@ AHEAD, ADVISED = 2.0, 4.0
 """Multiples of the energy at which the confidence and the advice come true."""
 BETTER = 0.05
 """Reduction of the level that the advice is about."""
-WITHIN = {0.1: (2.0, 5.0), 0.25: (2.0,), 0.5: (1.5,)}
+WITHIN = {0.1: (2.0, 5.0, 10.0), 0.2: (2.0, 5.0), 0.25: (2.0,), 0.5: (1.5, 2.0)}
 """Multiples of the energy for which the probability of reaching a target is scored, by prefix."""
+REDUCTIONS = np.geomspace(0.005, 0.25, 12)
+"""Targets of that score: reductions of the present level, chosen without regard to the rest of the run."""
+STEPS = 33
+"""Energies, in equal ratios, at which the run is looked at for such a target."""
+ON_PATH = {0.1: (2.0, 5.0), 0.25: (2.0,), 0.5: (1.5,)}
+"""The same as `WITHIN` for targets that lie on the measured curve."""
 TARGETS = (0.6, 0.8, 1.25, 1.6)
-"""Energies at which the run reached the targets of that score, relative to the multiple."""
+"""Energies at which the run reached those targets, relative to the multiple."""
 NEAR = 0.04
 """Half width of the window, as a share of the energy, over which the level at an energy is averaged."""
 TAIL = 0.2
@@ -72,6 +79,9 @@ class Score:
         reachable: Whether the verdict gives this median energy as a point.
         lowered: Log of the level at the prefix over the lowest level after it; both are means of a twentieth of the
             points, and at least three. NaN without as many.
+        held: Whether the interval of the energy at the end level contains the median of each later fit; None without
+            both.
+        held_level: The same of the level at the end.
         stable: Whether each later fit keeps this median energy at the end level in its interval; None without both.
         stable_level: The same of the median level at the end.
     """
@@ -92,6 +102,8 @@ class Score:
     last_miss: float
     reachable: bool
     lowered: float
+    held: tuple[bool | None, ...]
+    held_level: tuple[bool | None, ...]
     stable: tuple[bool | None, ...]
     stable_level: tuple[bool | None, ...]
 
@@ -123,14 +135,22 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """Tables of all runs: a row per score, answer and chance."""
+    """Tables of all runs: a row per score, answer and chance.
+
+    The chances are those of targets chosen in advance (``chances``) and of targets on the measured curve (``on_path``).
+    """
 
     scores: pd.DataFrame
     answers: pd.DataFrame
     chances: pd.DataFrame
+    on_path: pd.DataFrame
 
 
-def evaluate(run: Run) -> tuple[list[Score], list[Answer], list[tuple[str, float, float, bool]]]:
+Chance = tuple[str, float, float, bool]
+"""The set, the multiple, the probability of reaching a target within it, and whether the run did."""
+
+
+def evaluate(run: Run) -> tuple[list[Score], list[Answer], list[Chance], list[Chance]]:
     """Evaluate a run at every prefix with enough points."""
     end = run.x >= END * run.x[-1]
     log_y, log_x = float(np.log(run.y[end]).mean()), float(np.log(run.x[end]).mean())
@@ -138,7 +158,7 @@ def evaluate(run: Run) -> tuple[list[Score], list[Answer], list[tuple[str, float
     fits = {share: fitted(run, share) for share in shares}
     scores = [_compared(run, p, fits, log_x, log_y) for p in ALL_PREFIXES if fits[p] is not None]
     answers = [_answered(run, p, fit, log_x, log_y) for p in ALL_PREFIXES if (fit := fits[p]) is not None]
-    return scores, answers, list(_chances(run, fits))
+    return scores, answers, list(_chances(run, fits)), list(_chances_on_path(run, fits))
 
 
 def fitted(run: Run, prefix: float) -> CurveFit | None:
@@ -156,6 +176,7 @@ def _compared(
     low, median, high = _log_interval(fit, log_x, log_y, last)
     forecast = fit.joules_at(math.exp(log_y))
     simple = _simple(run.x[seen], run.y[seen], log_x, log_y)
+    laters = LATER.get(prefix, ())
     return Score(
         group=run.group,
         prefix=prefix,
@@ -173,10 +194,10 @@ def _compared(
         last_miss=last,
         reachable=forecast.verdict is Verdict.REACHABLE,
         lowered=_lowered(np.log(run.y), int(seen.sum())),
-        stable=tuple(_kept(forecast.median, fits[later], log_y) for later in LATER.get(prefix, ())),
-        stable_level=tuple(
-            _kept_level(median + log_y, fits[later], log_x) for later in LATER.get(prefix, ())
-        ),
+        held=tuple(_kept(fits[later], fit, log_y) for later in laters),
+        held_level=tuple(_kept_level(fits[later], fit, log_x) for later in laters),
+        stable=tuple(_kept(fit, fits[later], log_y) for later in laters),
+        stable_level=tuple(_kept_level(fit, fits[later], log_x) for later in laters),
     )
 
 
@@ -217,20 +238,22 @@ def _log_interval(fit: CurveFit, log_x: float, log_y: float, last: float) -> tup
     return low, median, high
 
 
-def _kept(median: float, later: CurveFit | None, log_y: float) -> bool | None:
-    if later is None or math.isnan(median):
+def _kept(one: CurveFit | None, other: CurveFit | None, log_y: float) -> bool | None:
+    """Return whether the interval of the second fit contains the median of the first, of joules at the end level."""
+    if one is None or other is None:
         return None
-    forecast = later.joules_at(math.exp(log_y))
-    if forecast.verdict is Verdict.REACHED or math.isnan(forecast.median):
+    forecasts = [fit.joules_at(math.exp(log_y)) for fit in (one, other)]
+    if any(forecast.verdict is Verdict.REACHED or math.isnan(forecast.median) for forecast in forecasts):
         return None
-    return forecast.low <= median <= forecast.high
+    return forecasts[1].low <= forecasts[0].median <= forecasts[1].high
 
 
-def _kept_level(log_median: float, later: CurveFit | None, log_x: float) -> bool | None:
-    if later is None or not later.has_forecast or math.isnan(log_median):
+def _kept_level(one: CurveFit | None, other: CurveFit | None, log_x: float) -> bool | None:
+    """The same as `_kept` of the level at the end."""
+    if one is None or other is None or not one.has_forecast or not other.has_forecast:
         return None
-    interval = later.loss_at(math.exp(log_x))
-    return interval.low <= math.exp(log_median) <= interval.high
+    median, interval = one.loss_at(math.exp(log_x)).median, other.loss_at(math.exp(log_x))
+    return interval.low <= median <= interval.high
 
 
 def _simple(x: np.ndarray, y: np.ndarray, log_x: float, log_y: float) -> tuple[float, float]:
@@ -265,29 +288,45 @@ def evaluate_all(runs: list[Run]) -> Evaluation:
     """Evaluate every run at every prefix, on two processes."""
     with ProcessPoolExecutor(2) as pool:
         parts = list(pool.map(evaluate, runs, chunksize=4))
-    scores, answers, chances = ([row for part in parts for row in part[k]] for k in range(3))
+    scores, answers, chances, on_path = ([row for part in parts for row in part[k]] for k in range(4))
+    columns = ["group", "ratio", "p", "reached"]
     return Evaluation(
         scores=pd.DataFrame([asdict(one) for one in scores]),
         answers=pd.DataFrame([asdict(one) for one in answers]),
-        chances=pd.DataFrame(chances, columns=["group", "ratio", "p", "reached"]),
+        chances=pd.DataFrame(chances, columns=columns),
+        on_path=pd.DataFrame(on_path, columns=columns),
     )
 
 
-def _chances(run: Run, fits: dict[float, CurveFit | None]) -> Iterator[tuple[str, float, float, bool]]:
-    """Yield the set, the multiple, the probability of reaching a target within it, and whether the run did."""
+def _chances(run: Run, fits: dict[float, CurveFit | None]) -> Iterator[Chance]:
+    """Yield the chances of targets that are fixed reductions of the present level."""
     for prefix, ratios in WITHIN.items():
         fit = fits[prefix]
-        if fit is None:
-            continue
-        for ratio in ratios:
-            for part in TARGETS:
-                at = part * ratio
-                level = _level(run, prefix * at) if 1.0 < at <= 1.0 / prefix else math.nan
-                if not level < fit.level:
-                    continue
-                forecast = fit.joules_at(level)
-                if forecast.verdict is not Verdict.REACHED and not math.isnan(forecast.p_within(ratio)):
-                    yield run.group, ratio, forecast.p_within(ratio), at <= ratio
+        for ratio in ratios if fit is not None else ():
+            ahead = [_level(run, min(prefix * at, 1.0)) for at in np.geomspace(1.0, ratio, STEPS)]
+            lowest = min((level for level in ahead if not math.isnan(level)), default=math.nan)
+            for reduction in REDUCTIONS:
+                target = fit.level * (1.0 - reduction)
+                chance = _chance(fit, target, ratio)
+                if not math.isnan(chance) and not math.isnan(lowest):
+                    yield run.group, ratio, chance, lowest <= target
+
+
+def _chances_on_path(run: Run, fits: dict[float, CurveFit | None]) -> Iterator[Chance]:
+    """Yield the chances of targets that the run reached shortly before and after a multiple of the energy."""
+    for prefix, ratios in ON_PATH.items():
+        fit = fits[prefix]
+        for ratio, part in itertools.product(ratios, TARGETS) if fit is not None else ():
+            at = part * ratio
+            target = _level(run, prefix * at) if 1.0 < at <= 1.0 / prefix else math.nan
+            if target < fit.level and not math.isnan(chance := _chance(fit, target, ratio)):
+                yield run.group, ratio, chance, at <= ratio
+
+
+def _chance(fit: CurveFit, target: float, ratio: float) -> float:
+    """Return the probability of reaching a target within a multiple of the energy; NaN if it was reached."""
+    forecast = fit.joules_at(target)
+    return math.nan if forecast.verdict is Verdict.REACHED else forecast.p_within(ratio)
 
 
 def _level(run: Run, share: float) -> float:

@@ -174,19 +174,26 @@ def outcomes_table(scores: pd.DataFrame) -> Iterator[str]:
 
 
 def stability_table(scores: pd.DataFrame) -> Iterator[str]:
-    """Yield how often the interval of a later fit excludes the earlier median, of joules and of the end level."""
-    yield from header("fitted on", "and again on", "fits", "joules excluded %", "of them given as a point",
-                      "joules excluded, points only %", "level excluded %")  # fmt: skip
+    """Yield how often an interval excludes the median of a later or an earlier fit, of joules and of the end level."""
+    yield from header("fitted on", "and again on", "fits", "earlier interval excludes the later median: joules %",
+                      "level %", "later interval excludes the earlier median: joules %",
+                      "of them given as a point", "joules, points only %", "level %")  # fmt: skip
     for prefix, laters in LATER.items():
         rows = scores[scores.prefix == prefix]
         for k, later in enumerate(laters):
-            joules, points, levels = (
+            held, held_level, joules, points, levels = (
                 [kept[k] for kept in column if kept[k] is not None]
-                for column in (rows.stable, rows[rows.reachable].stable, rows.stable_level)
+                for column in (
+                    rows.held,
+                    rows.held_level,
+                    rows.stable,
+                    rows[rows.reachable].stable,
+                    rows.stable_level,
+                )
             )
             yield (
-                f"| {prefix} | {later} | {len(joules)} | {_lost(joules)} | {len(points)} | {_lost(points)} | "
-                f"{_lost(levels)} |"
+                f"| {prefix} | {later} | {len(joules)} | {_lost(held)} | {_lost(held_level)} | {_lost(joules)} | "
+                f"{len(points)} | {_lost(points)} | {_lost(levels)} |"
             )
 
 

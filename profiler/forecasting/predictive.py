@@ -29,9 +29,6 @@ STEPS = np.concatenate(
     [np.linspace(0.0, LOG_HORIZON, 17), np.geomspace(LOG_HORIZON, FARTHEST, 9)[1:], [np.inf]]
 )
 """Log ratios between which crossings are bracketed: dense up to the horizon limit, sparse to infinity."""
-NEAR, FAR = float(np.log(2.0)), float(np.log(5.0))
-"""Log ratios of energy between which the sharpness of chances declines."""
-TINY = 1e-9
 T4_WIDTH = 1.6449 / 2.1318
 """Scale that gives Student's t with four degrees of freedom the 90 % interval of the normal."""
 
@@ -108,16 +105,8 @@ class Predictive:
         return np.asarray(np.maximum.accumulate(chance))
 
     def chances(self, log_level: float, log_ratios: FloatArray) -> FloatArray:
-        """Return `p_reached` with the near future's sharpness; at most the probability of ever reaching the level."""
-        ever = 1.0 - self.p_unreachable(log_level)
-        near = np.clip(1.0 - (log_ratios - NEAR) / (FAR - NEAR), 0.0, 1.0)
-        factor = 1.0 + (self.error.sharpness - 1.0) * (0.5 + 0.5 * near)
-        normal = NormalDist()
-        raw = np.clip(self.p_reached(log_level, log_ratios), TINY, 1.0 - TINY)
-        sharp = [
-            normal.cdf(f * normal.inv_cdf(p)) for f, p in zip(factor.tolist(), raw.tolist(), strict=True)
-        ]
-        return np.minimum(np.maximum.accumulate(sharp), ever)
+        """Return `p_reached`, at most the probability of ever reaching the level."""
+        return np.minimum(self.p_reached(log_level, log_ratios), 1.0 - self.p_unreachable(log_level))
 
     def crossing(self, log_level: float, probability: float) -> float:
         """Return the first ln(joules / last joules) >= 0 at which the level is reached with a probability, or inf."""
@@ -155,15 +144,15 @@ class Predictive:
         # Variances grow in proportion to doublings of energy, as those of a random walk, up to the horizon limit.
         walk = np.clip(log_ratio, 0.0, LOG_HORIZON) / np.log(2.0)
         gain = self.nodes.gain_per_doubling()[:, None]
-        center = center - error.lean * gain / (1.0 + gain / error.lean_gain) * np.sqrt(walk)
+        center = center - error.lean * gain / (1.0 + gain / error.lean_gain) * walk
         own = np.square(self.nodes.scale)[:, None]
         come = walk * (1.0 + error.sudden) / (1.0 + error.sudden * walk)
         bent = error.curvature * gain * walk**2
+        # A steep curve that flattens or steepens departs in proportion to doublings, not to their square root.
+        broken = np.square(error.breaks * gain**3 / (gain**2 + error.breaks_gain**2) * walk)
         below = own + np.square(error.below * gain) * come + error.least_below**2 * walk + np.square(bent)
-        # A steep curve that flattens departs upwards in proportion to doublings, not to their square root.
-        broken = error.breaks * gain**3 / (gain**2 + error.breaks_gain**2) * walk
-        above = own + (np.square(error.above * gain) + error.least_above**2) * walk + np.square(broken)
-        return _Levels(center=center, below=np.sqrt(below), above=np.sqrt(above))
+        above = own + (np.square(error.above * gain) + error.least_above**2) * walk
+        return _Levels(center=center, below=np.sqrt(below + broken), above=np.sqrt(above + broken))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,11 +25,11 @@ class ModelError:
         above: Upwards, in the same units.
         least_below: Downwards, in log levels.
         least_above: Upwards, in log levels.
-        lean: Distance of the median level below the curve, in the units of ``below``: the mean effect of an
-            unrecorded annealing.
+        lean: Distance of the median level below the curve, in the units of ``below``, in proportion to doublings:
+            the mean effect of an unrecorded annealing, or of a gain of annealing that is not measured yet.
         lean_gain: Gain of a doubling at which the lean saturates: a faster fall needs no annealing to explain it.
-        breaks: Upwards, in the same units, in proportion to doublings: a steep curve may flatten, as after a phase
-            change, which lifts the level along its whole future.
+        breaks: Upwards and downwards, in the same units, in proportion to doublings: a steep curve may flatten, as
+            after a phase change, or steepen, which moves the level along its whole future.
         breaks_gain: Gain of a doubling at which half of ``breaks`` applies; a gentle slope has little to lose.
     """
 
@@ -43,7 +43,6 @@ class ModelError:
     lean_gain: float = 0.015
     breaks: float = 0.45
     breaks_gain: float = 0.3
-    sharpness: float = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,9 +96,11 @@ class Priors:
     anneal_none: float = 0.6
     anneal_none_slope: float = 0.005
     rate_unknown: ModelError = ModelError(
-        below=0.55, above=0.1, least_below=0.002, least_above=0.001, sudden=30.0, lean=0.1, sharpness=2.0
+        below=0.55, above=0.1, least_below=0.002, least_above=0.001, sudden=30.0, lean=0.15
     )
-    rate_known: ModelError = ModelError(below=0.15, above=0.15, least_below=0.0015, least_above=0.0015)
+    rate_known: ModelError = ModelError(
+        below=0.15, above=0.15, least_below=0.0015, least_above=0.0015, lean=0.1
+    )
 
 
 def sentences(priors: Priors) -> tuple[str, ...]:
@@ -108,10 +109,7 @@ def sentences(priors: Priors) -> tuple[str, ...]:
     gain = _between(priors.anneal_gain, priors.anneal_spread)
     lost = _percent(Z_90 * priors.rate_known.breaks)
     bend = _percent(priors.rate_known.curvature)
-    sharpness = (
-        f"its normal deviate is multiplied by {priors.rate_unknown.sharpness:g} within twice the energy, "
-        f"by {priors.rate_known.sharpness:g} if the rate is known"
-    )
+    lean = f"{_lean(priors.rate_unknown)} per doubling, {_lean(priors.rate_known)} if the rate is known"
     least, most = (_share(priors.share_logit + z * priors.share_spread) for z in (-Z_90, Z_90))
     return (
         f"The excess over the floor falls as joules^-b, with b between {slope} at the last point.",
@@ -126,8 +124,8 @@ def sentences(priors: Priors) -> tuple[str, ...]:
         f"With an unknown learning rate, {_departure(priors.rate_unknown)}.",
         f"With a known learning rate, {_departure(priors.rate_known)}.",
         f"The lower ends of intervals also allow {bend} of that gain times the square of the doublings.",
-        f"The upper ends of intervals allow a steep curve to lose {lost} of its slope.",
-        f"The chance of reaching a target soon is sharper than the intervals: {sharpness}.",
+        f"The ends of intervals allow a steep curve to lose {lost} of its slope, or to gain as much.",
+        f"The median lies below the curve by up to {lean}.",
     )
 
 
@@ -142,6 +140,10 @@ def _departure(error: ModelError) -> str:
         f"the level may lie below the curve by {_percent(error.below)} of the gain expected from doubling the energy, "
         f"or above it by {_percent(error.above)}"
     )
+
+
+def _lean(error: ModelError) -> str:
+    return f"{100.0 * error.lean * error.lean_gain:.2g} %"
 
 
 def _percent(share: float) -> str:

@@ -58,8 +58,15 @@ WOOD_B2_ERROR = 5.1726610913e-02
 
 POWER_LAW, _, EXPONENTIAL = MODELS
 
-FLAT = Priors(slope=1.0, slope_spread=2.0, bent_slope_spread=2.0, late_start=0.0, recency=0.0)
-"""No weights, no late start and wide priors on the exponent, as in least squares."""
+FLAT = Priors(
+    slope=1.0,
+    slope_spread=2.0,
+    bent_slope_spread=2.0,
+    late_start=0.0,
+    recency=0.0,
+    rate_unknown=replace(Priors().rate_unknown, lean=0.0),
+)
+"""No weights, no late start, no lean and wide priors on the exponent, as in least squares."""
 
 
 def test_exponential_gives_the_certified_residuals_of_misra1a():

@@ -29,11 +29,11 @@ def test_probability_is_half_at_the_median(fit):
     assert fit.joules_at(target).p_within(3.0) == pytest.approx(0.5, abs=0.01)
 
 
-def test_near_chances_are_sharper_than_the_predictive(fit):
-    """Measured curves reached 1 of 100 targets with a raw chance of 20 to 40 % within twice the energy."""
-    raw = fit.predictives["onward"].p_reached(math.log(fit.loss_at(3.0 * fit.joules).median), np.log([2.0]))
-    forecast = fit.joules_at(fit.loss_at(3.0 * fit.joules).median)
-    assert forecast.p_within(2.0) < raw[0] < 0.5
+@pytest.mark.parametrize("ratio", [1.5, 3.0, 10.0])
+def test_probability_agrees_with_the_interval_of_the_level(fit, ratio):
+    there = fit.loss_at(ratio * fit.joules)
+    assert fit.joules_at(there.low).p_within(ratio) == pytest.approx(0.05, abs=0.005)
+    assert fit.joules_at(there.high).p_within(ratio) == pytest.approx(0.95, abs=0.005)
 
 
 def test_reached_target_is_certain(fit):
