@@ -7,6 +7,7 @@ directory that ended in an anneal measured it.
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import islice
 from pathlib import Path
@@ -54,7 +55,7 @@ class Neighbours:
         self._dated: dict[Path, dict[Path, float]] = {}
         self._readable = lru_cache(_MOST_METADATA)(_readable)
         self._annealed = lru_cache(_MOST_OPEN)(_annealed)
-        self._fits: dict[tuple[Any, ...], CurveFit] = {}
+        self._measured: dict[tuple[Any, ...], _Measured] = {}
 
     def annealed_before(self, run: StoredRun) -> "Iterator[tuple[StoredRun, RateTrace]]":
         """Yield the completed runs beside a run that ended before it started and have annealed, newest first."""
@@ -73,24 +74,40 @@ class Neighbours:
             if other is not None:
                 yield other
 
-    def fit(
+    def measure(
         self, run: StoredRun, rates: "RateTrace", metric: str, options: Mapping[str, Any]
-    ) -> "CurveFit | None":
+    ) -> "_Measured | None":
         """Fit a metric of a run that :meth:`annealed_before` returned; None if it has none."""
         key = (run.path, metric, *sorted(options.items()))
         is_plain = all(isinstance(value, str | float | None) for value in options.values())
-        if is_plain and key in self._fits:
-            return self._fits[key]
+        if is_plain and key in self._measured:
+            return self._measured[key]
         try:
-            fit = fit_metric(run, rates, metric, **options)
+            found = _Measured(fit_metric(run, rates, metric, **options), rates)
         except (RunError, ForecastRefusedError, UsageError):
             # A run without the metric or a finite loss has no gain to contribute.
             return None
         if is_plain:
-            self._fits[key] = fit
-            if len(self._fits) > _MOST_OPEN:
-                del self._fits[next(iter(self._fits))]
-        return fit
+            self._measured[key] = found
+            if len(self._measured) > _MOST_OPEN:
+                del self._measured[next(iter(self._measured))]
+        return found
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """The fit of a run that has annealed."""
+
+    fit: "CurveFit"
+    rates: "RateTrace"
+
+    @cached_property
+    def gain(self) -> "AnnealGain | None":
+        """Gain of the anneal; None where it cannot be measured."""
+        from profiler.forecasting.anneal_gain import measured_gain
+
+        points = self.rates.points
+        return measured_gain(self.fit, ([p.joules for p in points], [p.rate for p in points]))
 
 
 class EarlierRuns:
@@ -132,18 +149,12 @@ class EarlierRuns:
         self, fit: "CurveFit", trace: "RateTrace", metric: str, options: Mapping[str, Any]
     ) -> "Iterator[AnnealGain]":
         """Yield the gains of a metric, of the newest run first."""
-        from profiler.forecasting.anneal_gain import measured_gain
-
         for other, rates in self._same_work:
             if not _is_same_peak(rates, trace):
                 continue
-            known = self._neighbours.fit(other, rates, metric, options)
-            if known is not None and _is_same_level(fit, trace, known, rates):
-                gain = measured_gain(
-                    known, ([p.joules for p in rates.points], [p.rate for p in rates.points])
-                )
-                if gain is not None:
-                    yield gain
+            known = self._neighbours.measure(other, rates, metric, options)
+            if known is not None and _is_same_level(fit, trace, known.fit, rates) and known.gain is not None:
+                yield known.gain
 
     @cached_property
     def _same_work(self) -> "tuple[tuple[StoredRun, RateTrace], ...]":

@@ -447,6 +447,9 @@ class Session:
         if schedule is None:
             return
         self._next_plan = math.ceil(_PLAN_GROWTH * steps)
+        plan = self.plan
+        if plan is not None and lr_simulation.is_followed(plan, schedule, step=self._steps_before + steps):
+            return
         section = lr_simulation.plan_section_meanwhile(
             schedule,
             step=self._steps_before + steps,

@@ -29,7 +29,7 @@ _SPENT, _ZERO, _SMOOTH = 0.01, 1e-30, 0.5
 
 A drop to a plateau is a step of a continuing decay, and a large rise is a restart.
 """
-_TOLERANCE = 1e-6
+_TOLERANCE, _NEAR = 1e-6, 0.01
 _UNKNOWN_END = "so the length of the run is unknown; declare total_steps= (--total-steps)"
 _SLICE, _PAUSE_SECONDS = 256, 0.01
 """Steps of a simulation during the training, about a millisecond, between pauses for the training."""
@@ -81,6 +81,13 @@ def plan_section_meanwhile(
         ).section()
     except Exception:  # noqa: BLE001 - the simulation at the end of the run reports the reason
         return None
+
+
+def is_followed(plan: RatePlan, schedule: Schedule, *, step: int) -> bool:
+    """Return whether a scheduler is still at the rate of a plan, so that simulating it again brings nothing new."""
+    rate = schedule.checkpoints.get(schedule.calls)
+    is_near = rate is not None and abs(rate - plan.rate_at(step + 1)) <= _NEAR * max(plan.rates)
+    return is_near and not schedule.has_arguments and step < plan.last_step
 
 
 def _name(schedule: Schedule) -> str:

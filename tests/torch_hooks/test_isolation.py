@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler as schedulers
 
+from profiler.lr_plan import RatePlan
 from profiler.torch_hooks import lr_simulation
 from profiler.torch_hooks.isolation import is_isolated
 from profiler.torch_hooks.manager import hook_manager
@@ -144,6 +145,15 @@ def test_random_numbers_are_not_drawn_during_the_training():
     found = lr_simulation.plan_section_meanwhile(seen, step=5, total_steps=TOTAL, is_over=threading.Event())
     assert found is None
     assert random.getstate() == before
+
+
+def test_plan_is_simulated_again_only_where_the_rate_has_left_it():
+    section = lr_simulation.plan_section(seen_after(SCHEDULES["cosine"][0]), step=SEEN, total_steps=TOTAL)
+    plan = RatePlan.read({"learning_rate_plan": section})
+    later = seen_after(SCHEDULES["cosine"][0], 2 * SEEN)
+    assert lr_simulation.is_followed(plan, later, step=2 * SEEN)
+    assert not lr_simulation.is_followed(plan, later, step=3 * SEEN)
+    assert not lr_simulation.is_followed(plan, seen_after(SCHEDULES["one cycle"][0], 2 * SEEN), step=2 * SEEN)
 
 
 def test_simulation_ends_with_the_run():
