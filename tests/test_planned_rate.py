@@ -109,3 +109,62 @@ def test_a_contradicted_plan_is_ignored_with_a_warning(tmp_path, capsys):
         "The plan of the learning rate (planned_learning_rate) is ignored: at step 600 the rate was"
         in printed
     )
+
+
+S = torch.optim.lr_scheduler
+SEEN, END = 300, 600
+KINDS = {
+    "cosine": (lambda o: S.CosineAnnealingLR(o, END), {}, 2.0, ""),
+    "cosine of epochs": (lambda o: S.CosineAnnealingLR(o, END // 20), {}, 2.0, ""),
+    "one cycle": (lambda o: S.OneCycleLR(o, 0.02, total_steps=END), {}, 2.0, ""),
+    "linear": (lambda o: S.LinearLR(o, 1.0, 0.0, total_iters=END), {}, 2.0, ""),
+    "warm-up, then cosine": (
+        lambda o: S.SequentialLR(
+            o, [S.LinearLR(o, 0.1, total_iters=30), S.CosineAnnealingLR(o, END - 30)], [30]
+        ),
+        {}, 2.0, "",
+    ),
+    "steps with total_steps": (lambda o: S.StepLR(o, 200), {"total_steps": END}, 2.0, ""),
+    "steps": (lambda o: S.StepLR(o, 200), {}, None, "StepLR: its rate does not fall to zero"),
+    "milestones": (lambda o: S.MultiStepLR(o, [100, 500]), {}, None, "MultiStepLR: its rate does not fall"),
+    "exponential": (lambda o: S.ExponentialLR(o, 0.997), {}, None, "ExponentialLR: its rate does not fall"),
+    "restarts": (lambda o: S.CosineAnnealingWarmRestarts(o, 110), {}, None, "so the length of the run is unknown"),
+    "metric": (lambda o: S.ReduceLROnPlateau(o, patience=50), {}, None, "so its schedule depends on the training"),
+    "ended": (lambda o: S.CosineAnnealingLR(o, SEEN), {}, None, ""),
+    "longer than declared": (
+        lambda o: S.CosineAnnealingLR(o, END), {"total_steps": 100}, 2.0, "more than the 100 of total_steps",
+    ),
+}  # fmt: skip
+
+
+def train_with(make, *, every=1, takes_loss=False, effort):
+    torch.manual_seed(2)
+    model = torch.nn.Linear(FEATURES, 1)
+    rates = [{"params": [model.weight]}, {"params": [model.bias], "lr": 0.001}]
+    optimizer = torch.optim.SGD(rates, lr=0.02)
+    scheduler, target = make(optimizer), torch.randn(FEATURES, 1)
+    for step in range(1, SEEN + 1):
+        x = torch.randn(BATCH, FEATURES)
+        loss = (model(x) - x @ target).square().mean() + 0.5
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        if step % every == 0:
+            scheduler.step(*[loss.item()] if takes_loss else [])
+        effort.steps = step
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plan_of_each_kind_of_schedule(tmp_path, capsys, kind):
+    make, options, ratio, note = KINDS[kind]
+    effort = Effort()
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[effort], **options) as prof:
+        train_with(make, every=20 if "epochs" in kind else 1, takes_loss=kind == "metric", effort=effort)
+    fit = prof.run.fit()
+    found = None if fit.planned_joules is None else fit.planned_joules / fit.joules
+    assert found == (ratio if ratio is None else pytest.approx(ratio, rel=0.1))
+    assert note in " ".join(prof.run.learning_rate.notes())
+    if not note:
+        assert not prof.run.learning_rate.notes()
+    printed = capsys.readouterr().err
+    assert printed.endswith(prof.run.report(tmp_path / "report.txt").read_text())

@@ -210,3 +210,19 @@ def test_arrays_of_any_joules_agree_with_single_steps(joules):
     points = traced(joules, [0.1] * len(joules))
     for name in ("points", "last", "lowest", "highest", "spacing"):
         assert repr(getattr(arrays, name)) == repr(getattr(points, name))
+
+
+@pytest.mark.parametrize(
+    ("steps", "refusal", "note"),
+    [
+        (12, "", "The run has 12 steps, more than the 10 of total_steps."),
+        (10, "", ""),
+        (8, "StepLR: why", "The rest of the learning rate is not known (StepLR: why)."),
+    ],
+)
+def test_reasons_for_a_missing_plan_are_notes(steps, refusal, note):
+    trace = RateTrace(None, 10)
+    trace.refusal = refusal
+    for step in range(1, steps + 1):
+        trace.add(float(step), 0.1 if step < 5 else 0.01, step)
+    assert "".join(trace.notes()) == note
