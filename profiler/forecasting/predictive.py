@@ -20,7 +20,6 @@ LOG_HORIZON = float(np.log(HORIZON_LIMIT))
 FARTHEST = 700.0
 """Logarithm of the largest ratio of joules that a float holds; larger ones count as infinite."""
 MOST_STEPS = 200
-BISECT_EVERY = 3
 CLOSE = 1e-12
 HALF = 0.5
 LOWEST = -1e4
@@ -224,22 +223,45 @@ def _bracket(f: Callable[[float], float], guess: float, step: float) -> tuple[fl
 def _root(f: Callable[[float], float], low: float, high: float) -> float:
     """Return the zero of an increasing function between ``low`` and ``high``, at which it is not negative.
 
-    Regula falsi with the Illinois rule (Dowell and Jarratt, BIT 11, 1971), and a bisection every third step, because
-    distribution functions may be flat or jump.
+    Inverse quadratic interpolation where the last three points show that it converges, else bisection, because
+    distribution functions may be flat or jump (Chandrupatla, Advances in Engineering Software 28, 1997).
     """
     at_low, at_high = f(low), f(high)
     if at_low >= 0.0:
         return low
-    for k in range(MOST_STEPS):
-        if high - low <= CLOSE * max(1.0, abs(high)):
+    x = 0.5 * (low + high)
+    for _ in range(MOST_STEPS):
+        close = CLOSE * max(1.0, abs(high))
+        if high - low <= close:
             break
-        halve = k % BISECT_EVERY == 0 or at_high <= 0.0
-        x = 0.5 * (low + high) if halve else low - at_low * (high - low) / (at_high - at_low)
         here = f(x)
         if abs(here) < CLOSE:
             return x
         if here > 0.0:
-            high, at_high, at_low = x, here, 0.5 * at_low
+            former, other = (high, at_high), (low, at_low)
+            high, at_high = x, here
         else:
-            low, at_low, at_high = x, here, 0.5 * at_high
+            former, other = (low, at_low), (high, at_high)
+            low, at_low = x, here
+        part = _part_way((x, here), other, former) if at_high > 0.0 else 0.5
+        least = 0.5 * close / (high - low)
+        x += min(max(part, least), 1.0 - least) * (other[0] - x)
     return high
+
+
+def _part_way(last: tuple[float, float], other: tuple[float, float], former: tuple[float, float]) -> float:
+    """Return the part of the way from the last point to the other end of the bracket at which the zero is expected.
+
+    Args:
+        last: Argument and value of the last point, an end of the bracket.
+        other: Those of the other end.
+        former: Those of the end that the last point replaced.
+    """
+    (a, at_a), (b, at_b), (c, at_c) = last, other, former
+    if at_c in (at_a, at_b):
+        return 0.5
+    place, value = (a - b) / (c - b), (at_a - at_b) / (at_c - at_b)
+    if value**2 >= place or (1.0 - value) ** 2 >= 1.0 - place:
+        return 0.5
+    along = at_a / (at_b - at_a) * at_c / (at_b - at_c)
+    return along + (c - a) / (b - a) * at_a / (at_c - at_a) * at_b / (at_c - at_b)
