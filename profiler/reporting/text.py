@@ -689,7 +689,7 @@ _WASTED = {
         "checkpoints were more frequent",
     ),
     "nonfinite": (
-        "followed the last finite loss",
+        "was spent while no loss was finite",
         "the run had stopped there",
     ),
     "after_best_level": (
