@@ -1,7 +1,11 @@
 """Loss curve of a running run, filled by one thread and copied by another."""
 
+import math
 import threading
+from collections import deque
+from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from profiler.forecasting.accumulator import RunCurve
 from profiler.forecasting.binning import BINS_PER_OCTAVE, CurveBins
@@ -12,6 +16,7 @@ from profiler.units import MICROJOULES_PER_JOULE
 
 _JOULES = ("cumulative_joules", "total_joules")
 _COLUMNS = (*_JOULES, "loss", "learning_rate", "step", "step_count", "nonfinite_count")
+_RECENT = 1.0 / 12.0
 _LEVEL_BINS = BINS_PER_OCTAVE // 8
 """Bins of the last twelfth of the joules: 2 ** (-1 / 8) is 0.917."""
 
@@ -29,6 +34,8 @@ class LiveCurve:
     def __init__(self, plan: RatePlan | None = None, total_steps: int | None = None) -> None:
         self._curve = RunCurve(RateTrace(plan, total_steps))
         self._training = 0
+        # Joules, steps and loss of recent rows that the bins do not hold, because the logarithm is not defined there.
+        self._nonpositive: deque[tuple[float, int, float]] = deque()
         self._lock = threading.Lock()
 
     @property
@@ -58,13 +65,32 @@ class LiveCurve:
                 self._curve.add(
                     **{name: column[begin:end] for name, column in zip(_COLUMNS, columns, strict=True)}
                 )
+                self._keep_nonpositive(columns, begin, end)
                 begin = end
+
+    def _keep_nonpositive(self, columns: Sequence[Sequence[Any]], begin: int, end: int) -> None:
+        """Keep the rows with losses of zero or less over the last twelfth of the energy."""
+        joules, losses, counts = (
+            columns[_COLUMNS.index(name)][begin:end] for name in ("cumulative_joules", "loss", "step_count")
+        )
+        self._nonpositive.extend(
+            (reached, count, loss)
+            for reached, loss, count in zip(joules, losses, counts, strict=True)
+            if loss is not None and loss <= 0.0 and math.isfinite(loss)
+        )
+        while self._nonpositive and self._nonpositive[0][0] < self._recent_from():
+            self._nonpositive.popleft()
+
+    def _recent_from(self) -> float:
+        bins = self.bins
+        return bins.origin_joules + (1.0 - _RECENT) * bins.facts.end_joules
 
     def _start(self, training: int) -> None:
         self._training = training
         rates = RateTrace(self.rates.plan, self.rates.total_steps)
         rates.before = self.rates.before
         self._curve = RunCurve(rates)
+        self._nonpositive.clear()
 
     def plan(self, plan: RatePlan | None) -> None:
         """Replace the planned learning rate."""
@@ -81,10 +107,15 @@ class LiveCurve:
 
         For the thread that adds rows.
         """
-        bins = self.bins.bins
-        if not bins:
-            return None
-        last = max(bins)
+        bins, others = self.bins.bins, self._nonpositive
+        last = max(bins, default=0)
         near = (bins.get(index) for index in range(last - _LEVEL_BINS + 1, last + 1))
         recent = [sums for sums in near if sums is not None]
-        return sum(sums[2] for sums in recent) / sum(sums[0] for sums in recent)
+        if others:
+            # The last positive losses may be old.
+            begin = self._recent_from() - self.bins.origin_joules
+            recent = [sums for sums in recent if sums[1] >= begin * sums[0]]
+        steps = sum(sums[0] for sums in recent) + sum(count for _, count, _ in others)
+        if not steps:
+            return None
+        return (sum(sums[2] for sums in recent) + sum(count * loss for _, count, loss in others)) / steps

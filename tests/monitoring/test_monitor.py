@@ -287,6 +287,23 @@ def test_level_is_recent():
     assert loss_curve.level() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    ("loss", "level"),
+    [
+        (lambda step: 0.0, 0.0),
+        (lambda step: -3.0, -3.0),
+        (lambda step: 5.0 - 8.0 * (step > 1000), -3.0),  # a log-likelihood that becomes negative
+        (lambda step: -1.0 if step % 2 else 3.0, 1.0),  # a policy loss
+        (lambda step: 2.0 if step > 1000 else 0.0, 2.0),
+    ],
+)
+def test_level_counts_losses_of_zero_or_less(loss, level):
+    loss_curve = LiveCurve()
+    for step in range(1, 2001):
+        loss_curve.add_rows(columns(step, float(step), loss(step)))
+    assert loss_curve.level() == pytest.approx(level, abs=0.1)
+
+
 def test_copy_does_not_change():
     loss_curve, stop = LiveCurve(), threading.Event()
 
