@@ -323,7 +323,8 @@ class ProfilerConfig:
         if any(not sensor.removeprefix(_EXTERNAL) or not sensor.startswith(_EXTERNAL) for sensor in named):
             raise UsageError(f"sensors must hold sensors or 'external:PATH', not {named!r}.")
         for sensor in self.given_sensors:
-            if not all(hasattr(sensor, attribute) for attribute in ("domains", "read", "close")):
+            # A property that raises is reported at the start of the recording.
+            if not all(attribute in dir(sensor) for attribute in ("domains", "read", "close")):
                 raise UsageError(f"sensors must hold sensors or 'external:PATH', not {sensor!r:.100}.")
         if len(named) > 1:
             raise UsageError(
