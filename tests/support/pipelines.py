@@ -19,6 +19,7 @@ class ScriptedHooks:
 
     def __init__(self, devices=("cuda:0",)):
         self.devices = set(devices)
+        self.libraries = ()
         self.arrived = {}
 
     def poll(self, waiting):
