@@ -161,6 +161,8 @@ class RunWriter:
             self.path.mkdir(parents=True, exist_ok=True)
             for table in TABLES:
                 self._files[table.filename] = _TableFile(self.path / table.filename)
+        except FileExistsError:  # by mkdir: its "File exists" does not show what is wrong
+            self._fail(NotADirectoryError(20, "Not a directory", str(self.path)))
         except OSError as error:
             self._fail(error)
         self.write_meta(meta)
@@ -219,6 +221,7 @@ class RunWriter:
             self.meta_failure = None
         except OSError as error:
             self.meta_failure = error.strerror or str(error)
+            error.filename = error.filename or str(self.path / RUN_FILE)
             self._fail(error)
 
     def _fail(self, error: OSError) -> None:
