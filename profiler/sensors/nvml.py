@@ -82,6 +82,7 @@ class GpuMeter:
     Attributes:
         domain: Domain of the board.
         unread_ns: Total time in which it could not be read, in nanoseconds.
+        failure: Reason why the last read failed; empty if none has failed.
     """
 
     __slots__ = (
@@ -95,6 +96,7 @@ class GpuMeter:
         "_plan",
         "_states",
         "domain",
+        "failure",
         "unread_ns",
     )
 
@@ -109,6 +111,7 @@ class GpuMeter:
         self._lost_ns = 0
         self._states = StateReader(nvml)
         self.unread_ns = 0
+        self.failure = ""
         self.domain = domain
         self._use(handle)
 
@@ -129,7 +132,8 @@ class GpuMeter:
                 if self._buffer is None
                 else self._read_buffer(self._buffer, clock)
             )
-        except self._nvml.NVMLError:
+        except self._nvml.NVMLError as error:
+            self.failure = _reason_of(error)[0]
             if self._last_retry_ns is None:
                 # The time without readings starts here; the recording bridges it.
                 self._last_retry_ns = self._lost_ns = before
@@ -143,6 +147,7 @@ class GpuMeter:
         energy, power = self._amounts()
         # A reading without its counter would switch the domain from counter to power in the middle of the run.
         if (energy if self._plan.has_energy else power) is None:
+            self.failure = "the driver returned no value"
             return None
         # The value belongs to a moment within the call: the middle halves the largest error.
         middle_ns = (before_ns + clock.now_ns()) // 2
@@ -230,7 +235,8 @@ class NvmlSensor:
         read = [readings for gpu in self._gpus if (readings := gpu.read(self._clock)) is not None]
         if not read:
             self._restart_nvml()
-            raise SensorError("no GPU could be read")
+            reasons = ", ".join(dict.fromkeys(gpu.failure for gpu in self._gpus))
+            raise SensorError(f"no GPU could be read: {reasons}")
         self._failed_ns = None
         return read[0] if len(read) == 1 else [reading for readings in read for reading in readings]
 
@@ -372,9 +378,13 @@ def _notes(board: Board, plan: ReadPlan, *, shared: bool) -> tuple[str, ...]:
     return tuple(note for note, applies in notes if applies)
 
 
+def _reason_of(error: Exception) -> tuple[str, str]:
+    """Return the reason of an error of NVML, and its remedy."""
+    return _KNOWN_ERRORS.get(getattr(error, "value", 0)) or (str(error), _CHECK)
+
+
 def _refusal(what: str, error: Exception) -> Refusal:
-    known = _KNOWN_ERRORS.get(getattr(error, "value", 0))
-    reason, remedy = known or (str(error), _CHECK)
+    reason, remedy = _reason_of(error)
     return Refusal(source="nvml", reason=f"{what} cannot be read: {reason}", remedy=remedy)
 
 
