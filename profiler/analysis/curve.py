@@ -69,7 +69,8 @@ def metric_points(
         raise UsageError(f"this run has no metric {metric!r}; it has: {known}.")
     if len(steps) < len(run.steps):
         chosen = chosen.iloc[_within(chosen["cumulative_joules"], steps, run.steps)]
-    return chosen["cumulative_joules"], chosen["value"], chosen["value"] * 0.0 + 1.0
+    # A value that is not finite has a weight too: it counts as one, at the end of a curve as a divergence.
+    return chosen["cumulative_joules"], chosen["value"], pd.Series(1.0, index=chosen.index)
 
 
 def _within(joules: "Column", steps: "pd.DataFrame", every: "pd.DataFrame") -> "list[int]":

@@ -143,8 +143,8 @@ def fit_options(runs: "Sequence[StoredRun]", metric: str, goal: str) -> dict[str
     """Return the options of every fit, so that errors of a metric that rises count from one best value."""
     if goal == "min":
         return {}
-    highest = max(float(metric_points(run, metric)[1].max()) for run in runs if metric in metric_names(run))
-    best = best_of(metric, highest)
+    values = (metric_points(run, metric)[1].dropna() for run in runs if metric in metric_names(run))
+    best = best_of(metric, max((float(known.max()) for known in values if len(known)), default=1.0))
     if best is None:
         raise UsageError(f"the best possible value of {metric} is not known, so that its runs have no curve.")
     return {"goal": "max", "best": best}

@@ -129,7 +129,8 @@ def _with_points(run: "StoredRun", chosen: Headline) -> Headline:
     points, losses = (metric_points(run, name)[1].count() for name in (chosen.name, LOSS))
     if points >= MIN_POINTS or points >= losses:
         return chosen
-    note = f"{one_line(chosen.name)} has {counted(points, 'value')}, too few for a forecast, so the loss is at the top."
+    number = counted(points, "finite value")
+    note = f"{one_line(chosen.name)} has {number}, too few for a forecast, so the loss is at the top."
     return Headline(name=LOSS, goal="min", note=note)
 
 
@@ -146,12 +147,13 @@ def _metric(
 ) -> "tuple[MetricReport, CurveFit | None]":
     values = metric_points(run, name)[1].dropna()
     last = last_value(run, name)
-    if best is None and goal == "max" and len(values):
-        best = best_of(name, float(values.max()))
+    if best is None and goal == "max":
+        # Without a value, any best one leads to the refusal that states the reason.
+        best = best_of(name, float(values.max())) if len(values) else 1.0
     refused = ""
     if goal is None:
         refused = f"The direction of {name} is unknown: select it with --metric and --goal min or max."
-    elif goal == "max" and best is None and len(values):
+    elif goal == "max" and best is None:
         option = f"--metric {shlex.quote(one_line(name))} --best VALUE"
         refused = f"No forecast: the best possible value of {name} is not known. State it with {option}."
     elif not is_fitted:

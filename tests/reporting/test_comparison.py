@@ -13,7 +13,7 @@ from profiler.forecasting.frontier import Milestone, Stretch
 from profiler.forecasting.ranking import Ranking
 from profiler.records import Interval
 from profiler.reporting import comparison_figure, render_comparison
-from profiler.reporting.comparison import compare
+from profiler.reporting.comparison import compare, fit_options
 from profiler.reporting.records import Ahead, Comparison, CurveSeries, Difference, Line, Spread
 from profiler.reporting.text import compared_energy
 from tests.support.runs import write_run
@@ -238,6 +238,15 @@ def test_metrics_that_rise_are_compared_upwards(tmp_path):
     assert found.at_level.best == found.at_energy.best == 1
     assert found.milestones[0].joules[1] < found.milestones[0].joules[0]
     assert found.runs[1].last_loss > 0.85
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_run_without_a_finite_value_leaves_the_best_value_of_the_others(tmp_path, order):
+    """The best possible accuracy is 1, not 100."""
+    good = [(step, "val_acc", 0.9 - 0.6 * step**-0.4) for step in range(10, 301, 10)]
+    logged = {"bad": [(step, "val_acc", math.nan) for step, *_ in good], "good": good, "other": good}
+    runs = [noisy(tmp_path, name, 1, metrics=metrics) for name, metrics in logged.items()]
+    assert fit_options(runs[::order], "val_acc", "max") == {"goal": "max", "best": 1.0}
 
 
 def test_a_diverged_run_is_marked(tmp_path):

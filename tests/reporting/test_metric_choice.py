@@ -1,9 +1,12 @@
 """Direction of metrics and choice of the headline metric."""
 
+import math
+
 import pytest
 
 from profiler import load_run
 from profiler.errors import UsageError
+from profiler.records import CurveState
 from profiler.reporting import report_of
 from profiler.reporting.metric_choice import best_of, goal_of, headline
 from tests.support.runs import write_run
@@ -63,3 +66,18 @@ def test_a_metric_with_too_few_values_for_a_forecast_is_not_at_the_top(tmp_path,
     assert report.metric == name
     assert ("too few for a forecast" in report.note) == (name == "loss")
     assert report_of(load_run(tmp_path / "run"), metric="val_loss").metric == "val_loss"
+
+
+@pytest.mark.parametrize("name", ["val_accuracy", "reward", "val_loss"])
+def test_a_metric_without_a_finite_value_has_a_report_that_states_it(tmp_path, name):
+    metrics = [(step, name, math.nan) for step in range(1, 31)]
+    run = load_run(write_run(tmp_path / "run", metrics=metrics))
+    known = report_of(run, metric=name).metrics[0]
+    assert known.refused.startswith("None of 30 recorded values is finite")
+    assert report_of(run).metric == "loss"
+
+
+def test_a_logged_metric_that_ends_in_nan_has_diverged(tmp_path):
+    metrics = [(step, "val_loss", 2.0 + step**-0.4 if step < 300 else math.nan) for step in range(1, 401)]
+    report = report_of(load_run(write_run(tmp_path / "run", metrics=metrics)))
+    assert report.state is CurveState.DIVERGED
