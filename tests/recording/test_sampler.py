@@ -3,15 +3,19 @@
 import itertools
 import math
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
 
+from profiler import EnergyProfiler
 from profiler.errors import SensorError
 from profiler.recording.sampler import BATCH, GuardedSensor, Sampler, Timer
 from profiler.recording.sampling_interval import SamplingInterval
+from profiler.recording.session import Session
 from profiler.recording.warning_log import WarningLog
 from profiler.records import Domain, Provenance, Reading
+from profiler.storage.writer import BackgroundWriter
 
 COUNTER = Domain(name="gpu:0", source="test", provenance=Provenance.COUNTER)
 MODELLED = Domain(name="cpu:package-0", source="test", provenance=Provenance.MODELLED)
@@ -242,3 +246,28 @@ def test_warnings_of_a_sensor_that_cannot_be_read_are_a_warning(warnings):
     sensor = GuardedSensor(Faulty(warnings=warnings), WarningLog(pytest.fail))
     (message,) = sensor.findings()
     assert "cannot be read" in message
+
+
+def test_sensors_are_read_again_after_a_slow_disk_delayed_the_start(tmp_path, monkeypatch):
+    order, open_files = [], BackgroundWriter.open
+
+    class Noting(Counting):
+        def read(self):
+            order.append("read")
+            return super().read()
+
+    def slow_open(writer, meta):
+        open_files(writer, meta)
+        time.sleep(0.06)
+        order.append("open")
+
+    def begin(session):
+        order.append("begin")
+        return begin_window(session)
+
+    begin_window = Session.begin
+    monkeypatch.setattr(BackgroundWriter, "open", slow_open)
+    monkeypatch.setattr(Session, "begin", begin)
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[Noting(COUNTER)]):
+        pass
+    assert "read" in order[order.index("open") : order.index("begin")]
