@@ -58,6 +58,7 @@ def test_diverged_run_names_the_step(tmp_path):
     ("count", "state"), [(12, CurveState.NOT_A_PROGRESS_MEASURE), (11, CurveState.IMPROVING)]
 )
 def test_optimizers_that_take_turns_in_many_steps_have_no_common_loss(run, count, state):
+    add_trainings(run)
     run.meta["alternating_steps"] = count
     assert run.fit().state is state
 
