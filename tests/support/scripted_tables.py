@@ -36,11 +36,13 @@ class Script:
     def step(self, loss, seconds=SECONDS, data=math.nan, training=0, watts=None):
         number = len(self.steps) + 1
         strange = loss is not None and not math.isfinite(loss)
+        row = self.row(seconds, watts)
         self.steps.append({
-            **self.row(seconds, watts), "step": number, "step_count": 1, "loss": loss, "nonfinite_count": int(strange),
+            **row, "step": number, "step_count": 1, "loss": loss, "nonfinite_count": int(strange),
             "backwards": 1, "learning_rate": 0.001, "data_seconds": data, "forward_seconds": math.nan,
             "backward_seconds": math.nan, "optimizer_seconds": math.nan, "phase": "", "training": training,
-            "gpu_joules": math.nan, "cpu_joules": math.nan, "dram_joules": math.nan, "other_joules": math.nan,
+            "gpu_joules": row["total_joules"], "cpu_joules": math.nan, "dram_joules": math.nan,
+            "other_joules": math.nan,
         })  # fmt: skip
         return self
 
