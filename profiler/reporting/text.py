@@ -53,6 +53,7 @@ Format = Callable[[float, int], str]
 NOT_MEASURED = "not measured: no sensor on this machine can be read"
 OUT_OF_REACH = "out of reach"
 UNKNOWN = "unknown"
+_OR_MORE = " or more"
 ABSENT = "-"
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in r"\`*_{}[]<>#|!~"})
 NO_BACKTEST = "The run is too short to test forecasts on its own past."
@@ -209,6 +210,11 @@ def excludes_nothing(more: Interval, spent: float) -> bool:
     return math.isnan(more.median) or (math.isinf(more.high) and more.low <= _NOTHING * spent)
 
 
+def _further(value: str) -> str:
+    """Return the text of a price within a sentence."""
+    return value if value in (OUT_OF_REACH, UNKNOWN) or value.endswith(_OR_MORE) else f"{value} more"
+
+
 def price(verdict: Verdict, more: Interval | None, unit: Format, spent: float = 0.0) -> tuple[str, str]:
     """Format a further amount, and its 90 % interval.
 
@@ -229,9 +235,10 @@ def price(verdict: Verdict, more: Interval | None, unit: Format, spent: float = 
         return unit(more.median, digits), "" if is_open else ends(more, unit)
     # Beyond the horizon no point is known, and an open interval repeats its lower end.
     low = unit(more.low, digits)
-    if is_open or low.startswith("<"):
-        return UNKNOWN, "" if math.isinf(more.high) else ends(more, unit)
-    return f"over {low}", "" if math.isinf(more.high) else ends(more, unit)
+    # Not "unknown": a farther target may have a price.
+    excludes_none = more.low > 0.0 and not is_open and not low.startswith("<")
+    value = f"over {low}" if excludes_none else f"{unit(0.0, digits)}{_OR_MORE}"
+    return value, "" if math.isinf(more.high) else ends(more, unit)
 
 
 def ends(interval: Interval, unit: Format) -> str:
@@ -356,7 +363,7 @@ def scenarios(outlook: "Outlook", spent: float) -> str:
 def _more(row: "Scenario", spent: float) -> str:
     forecast = row.target.forecast
     value, interval = price(forecast.verdict, row.target.more, joules, spent)
-    known = f"{value} more" if value not in (OUT_OF_REACH, UNKNOWN) else value
+    known = _further(value)
     detail = interval or _open_chance(forecast, row.target.more)
     return known + (f" ({detail})" if detail else "")
 
@@ -404,8 +411,8 @@ def live_price(
     if value == UNKNOWN:
         return f"cost of {name} {UNKNOWN}{doubt}{how_old}"
     if forecast.verdict is Verdict.REACHABLE:
-        return f"{name} needs {value} more ({interval or _open_chance(forecast, more)}){how_old}"
-    return f"{name} needs {value} more{doubt}{how_old}"
+        return f"{name} needs {_further(value)} ({interval or _open_chance(forecast, more)}){how_old}"
+    return f"{name} needs {_further(value)}{doubt}{how_old}"
 
 
 # The run

@@ -120,14 +120,14 @@ def check_floor(fit):
 
 
 def check_report(fit):
-    """A farther target has no point price where a nearer one has none, and none has one without a forecast."""
+    """A farther target is not known better than a nearer one, and no target has a price without a forecast."""
     rows = outlook_of(fit, (), ()).targets
     cells = [text.price(row.forecast.verdict, row.more, text.joules, fit.joules)[0] for row in rows]
-    has_point = [
-        cell not in (text.OUT_OF_REACH, text.UNKNOWN) and not cell.startswith("over ") for cell in cells
-    ]
+    known = [cell for cell in cells if cell != text.OUT_OF_REACH]
+    assert known == cells[: len(known)]
+    assert all((cell == text.UNKNOWN) == (not fit.has_forecast) for cell in known)
+    has_point = [not (cell.startswith("over ") or cell.endswith(" or more")) for cell in known]
     assert has_point == sorted(has_point, reverse=True)
-    assert fit.has_forecast or not any(has_point)
 
 
 def check(fit):

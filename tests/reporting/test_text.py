@@ -63,7 +63,8 @@ PRICES_OF_TARGETS = [
     (Verdict.REACHABLE, (1e3, 2e3, math.inf), ("2.0 kJ", "at least 1.0 kJ")),
     (Verdict.BEYOND_HORIZON, (1e5, 2e6, math.inf), ("over 100 kJ", "")),
     (Verdict.REACHABLE, (0.0, 2e3, math.inf), ("2.0 kJ", "")),
-    (Verdict.BEYOND_HORIZON, (0.0, 2e5, math.inf), ("unknown", "")),
+    (Verdict.BEYOND_HORIZON, (0.0, 2e5, math.inf), ("0 J or more", "")),
+    (Verdict.BEYOND_HORIZON, (0.0, 2e5, 3e5), ("0 J or more", "0 J to 300 kJ")),
     (Verdict.UNDETERMINED, (50.0, math.nan, math.inf), ("unknown", "")),
     (Verdict.UNDETERMINED, (math.inf, math.inf, math.inf), ("out of reach", "")),
 ]
@@ -73,6 +74,11 @@ PRICES_OF_TARGETS = [
 def test_a_price_is_as_precise_as_it_is_known(verdict, ends, expected):
     more = None if ends is None else Interval(low=ends[0], median=ends[1], high=ends[2])
     assert text.price(verdict, more, text.joules, 1e4) == expected
+
+
+def test_an_amount_without_a_lower_end_is_a_phrase_of_its_own():
+    forecast = target(1.7, 0.05, Verdict.UNDETERMINED, (1e3, math.inf, math.inf), 0.5).forecast
+    assert text.live_price(1.7, forecast, 1e3) == "loss 1.700 needs 0 J or more, out of reach 50 %"
 
 
 def test_a_run_without_a_loss_says_how_to_hand_one_over(tmp_path):
