@@ -21,7 +21,7 @@ NOTHING = 0.005
 """Gains below this part of the level count as none."""
 BETWEEN, LEAST_BETWEEN = 0.3, 0.002
 """Standard deviation of the gain between runs of one task: as a part of it, and the least."""
-_WIDE = Priors(anneal_spread=1.0, anneal_none=0.3, anneal_none_slope=math.inf)
+_WIDE = Priors(anneal_steep=math.inf, anneal_spread=1.0, anneal_none=0.3, anneal_none_slope=math.inf)
 """Assumptions of a measurement, which must not prefer the gain of other tasks."""
 _SPREADS = (0.25, 0.6)
 """Least and largest spread of a prior from measured gains."""
@@ -80,10 +80,11 @@ def with_gains(priors: Priors, gains: Sequence[AnnealGain]) -> Priors:
             anneal_gain=NOTHING,
             anneal_none=0.8,
             anneal_none_slope=math.inf,
+            anneal_steep=math.inf,
             anneal_spread=_SPREADS[1],
         )
     spread = min(max(deviation / mean, _SPREADS[0]), _SPREADS[1])
-    return replace(priors, anneal_gain=mean, anneal_none=0.0, anneal_spread=spread)
+    return replace(priors, anneal_gain=mean, anneal_none=0.0, anneal_steep=math.inf, anneal_spread=spread)
 
 
 def _schedule(fit: CurveFit, rate: Rate) -> Schedule:

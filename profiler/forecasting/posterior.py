@@ -47,6 +47,9 @@ NEGLIGIBLE = float(np.log(1e-6))
 
 
 _SMALLEST_ERROR = 1e-100
+_SMALLEST_DOUBLING = 1e-9
+_TRANSITION = 6
+"""Sharpness of the transition between the anneal gains of gentle and of steep curves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -186,7 +189,7 @@ class Evidence:
         weights: Recency weight of each bin, a column for each start; each column sums to 1.
         inside: Part of the total weight that each start keeps.
         starts: Log v of each start.
-        gains: Candidate anneal gains.
+        gains: Candidate anneal gains, as standard deviations of their prior; minus infinity is none at all.
         log_prior: Log prior probability of each start (rows) and gain (columns).
         max_share: Part of the present level above the lower bound.
         roughness: Standard deviation of the bins' white noise.
@@ -249,7 +252,7 @@ class Evidence:
         mean = weights @ self.progress
         variance = weights @ np.square(self.progress) - mean**2
         covariance = weights @ (residual * self.progress).T - level * mean[:, None]
-        gains = self.gains[:, None]
+        gains = self.gains_of(slope, share)
         levels = level[:, None] + mean[:, None, None] * gains
         misfits = (
             misfit[:, None] + 2.0 * covariance[:, None] * gains + variance[:, None, None] * np.square(gains)
@@ -269,9 +272,21 @@ class Evidence:
         np.log(likelihood, out=likelihood)
         likelihood *= -0.5 * self.dof
         likelihood += self._constant
-        if self.gains[0] == 0.0 and self.gains.size > 1:
+        if self.gains[0] == -math.inf:
             likelihood += self._log_none(slope, share)
         return likelihood
+
+    def gains_of(self, slope: FloatArray, share: FloatArray) -> FloatArray:
+        """Return the candidate gains in log levels, by gain and curve."""
+        priors = self.priors
+        # Annealing removes a part of what training can still remove, which is more where a doubling gains much. A
+        # curve that stands still shows no such gain: what its candidates fall by is noise.
+        doubling = np.ravel(slope * share) * (0.0 if self.is_still else np.log(2.0))
+        steep = 1.0 / (1.0 + (priors.anneal_steep / np.maximum(doubling, _SMALLEST_DOUBLING)) ** _TRANSITION)
+        center = priors.anneal_gain + (priors.anneal_most - priors.anneal_gain) * steep
+        spread = priors.anneal_spread + priors.anneal_more_spread * steep
+        is_some = self.gains[:, None] > -math.inf
+        return np.asarray(center * np.exp(spread * np.where(is_some, self.gains[:, None], 0.0)) * is_some)
 
     def _log_none(self, slope: FloatArray, share: FloatArray) -> FloatArray:
         """Return the log prior probability of each gain's class, zero or positive, by gain and curve."""
@@ -279,7 +294,7 @@ class Evidence:
         # A curve that still falls steeply has learning left to anneal; one that hardly falls may have none.
         steepness = np.ravel(slope * share) * np.log(2.0) / priors.anneal_none_slope
         none = priors.anneal_none / (1.0 + np.square(0.0 * steepness if self.is_still else steepness))
-        is_none = self.gains[:, None] == 0.0
+        is_none = self.gains[:, None] == -math.inf
         return np.asarray(np.where(is_none, np.log(none), np.log1p(-none)))
 
     @cached_property
@@ -342,7 +357,7 @@ def gather(
         raise UsageError(f"lower_bound={lower_bound:g} is not under the curve, which is at {level:.4g}.")
     first = _starts(log_v.size, priors)
     masked = weight[:, None] * (np.arange(log_v.size)[:, None] >= first)
-    gains, gain_prior = np.zeros(1), np.zeros(1)
+    gains, gain_prior = np.full(1, math.nan), np.zeros(1)
     if progress is not None:
         gains, gain_prior = _gains(priors)
     return Evidence(
@@ -381,11 +396,10 @@ def _gains(priors: Priors) -> tuple[FloatArray, FloatArray]:
     # The gain is integrated out on nine lines; 1.6 % of its prior lies outside of them.
     z = np.linspace(-2.4, 2.4, GAINS)
     mass = np.exp(-0.5 * z**2) / np.exp(-0.5 * z**2).sum()
-    gains = priors.anneal_gain * np.exp(priors.anneal_spread * z)
     if priors.anneal_none > 0.0:
-        gains = np.append(0.0, gains)
+        z = np.append(-np.inf, z)
         mass = np.append(1.0, mass)
-    return np.asarray(gains), np.log(mass)
+    return np.asarray(z), np.log(mass)
 
 
 def _roughness(x: FloatArray, y: FloatArray) -> float:
@@ -609,7 +623,9 @@ def _expanded(part: _Part, top: float) -> dict[str, npt.NDArray[Any]]:
         "model": np.full(node.size, MODELS.index(evidence.model)),
         "slope": slope[node],
         "share": share[node],
-        "gain": evidence.gains[gain],
+        "gain": np.zeros(node.size)
+        if evidence.progress is None
+        else evidence.gains_of(slope, share)[gain, node],
         "start": evidence.starts[start],
         "mass": np.exp(log_mass[chosen] - top),
         "location": level[chosen] + evidence.offset,
