@@ -105,7 +105,7 @@ class Nodes:
         """Merge nodes with the same future except for their present level, whose two moments are kept.
 
         They differ in the start of the curve. The result is several times smaller, and no quantile moves by more than
-        a part in a thousand.
+        two parts in a thousand.
 
         Args:
             gains: Merge nodes of different anneal gain as well, where no annealing lies ahead.

@@ -2,10 +2,12 @@
 
 S1 is the integral of the learning rate, divided by its peak, over joules. Curves are regular in S1 where they are not
 in joules (Luo et al., A Multi-Power Law for Loss Curve Prediction, 2025; Tissue et al., Scaling Law with Learning Rate
-Annealing, 2024). Each drop d_i of the rate takes effect with a memory tau: the anneal progress
-``a(x) = sum d_i (1 - exp(-(x - x_i) / tau))`` rises to 1 with a full anneal and does not fall when the rate rises.
+Annealing, 2024). Each drop d_i of the square root of the rate takes effect with a memory tau: the anneal progress
+``a(x) = sum d_i (1 - exp(-(x - x_i) / tau))`` rises to 1 with a full anneal and does not fall when the rate rises. The
+square root gives the last part of an anneal most of its gain, as the development curves show.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -125,7 +127,7 @@ def _integrated(grid: FloatArray, rate: FloatArray) -> Schedule:
     steps = np.diff(grid)
     at_least = np.maximum(rate, LEAST)
     learned = np.append(0.0, np.cumsum(0.5 * (at_least[1:] + at_least[:-1]) * steps))
-    drops = np.maximum(-np.diff(rate), 0.0)
+    drops = np.maximum(-np.diff(np.sqrt(rate)), 0.0)
     pending, taken = 0.0, []
     for drop, fade in zip(drops.tolist(), np.exp(-steps / memory).tolist(), strict=True):
         taken.append((1.0 - fade) * (pending + drop))
@@ -198,9 +200,8 @@ class Annealed:
     def at(self, log_ratio: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return log v and the anneal progress, which is zero at the last point."""
         more = _energy(self.last, log_ratio) - self.last
-        memories = np.maximum(more / self.memory, 1e-9)
-        taken = 1.0 + np.expm1(-memories) / memories
-        return np.log1p(0.5 * self.rate * more / self.learned), self.rate * taken
+        taken = _taken(more / self.memory)
+        return np.log1p(0.5 * self.rate * more / self.learned), math.sqrt(self.rate) * taken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,10 +222,17 @@ class AnnealedLater:
         """Return log v and the anneal progress since the last point."""
         joules = _energy(self.held.last, log_ratio)
         held, falling = np.minimum(joules, self.start) - self.held.last, np.maximum(joules - self.start, 0.0)
-        memories = np.maximum(falling / self.memory, 1e-9)
-        taken = 1.0 + np.expm1(-memories) / memories
         more = self.held.rate * (held + 0.5 * falling)
-        return np.log1p(more / self.held.learned), self.held.rate * taken
+        return np.log1p(more / self.held.learned), math.sqrt(self.held.rate) * _taken(falling / self.memory)
+
+
+def _taken(memories: FloatArray) -> FloatArray:
+    """Return the part of a linear anneal to zero that has taken effect at its end, by its length in memories.
+
+    It is the integral of ``(1 - exp(-m w)) d sqrt(w)`` over the falling rate w from 0 to 1.
+    """
+    root = np.sqrt(np.maximum(memories, 1e-9))
+    return np.asarray(1.0 - 0.5 * math.sqrt(math.pi) * np.vectorize(math.erf, otypes=[float])(root) / root)
 
 
 def _energy(last: float, log_ratio: FloatArray) -> FloatArray:

@@ -28,11 +28,11 @@ def rate(step):
 
 
 def loss(gain, seed=0, scale=1.0, rate=rate):
-    """A power law whose log level an anneal lowers by ``gain``."""
+    """A power law whose log level an anneal lowers by ``gain``, as the square root of the rate."""
     noise = np.random.default_rng(seed).standard_normal(STEPS + 1)
 
     def value(step):
-        level = scale * (1.5 + 3.0 * step**-0.4) * math.exp(-gain * (1.0 - rate(step) / 1e-3))
+        level = scale * (1.5 + 3.0 * step**-0.4) * math.exp(-gain * (1.0 - math.sqrt(rate(step) / 1e-3)))
         return level * math.exp(0.003 * noise[step])
 
     return value

@@ -45,7 +45,7 @@ def test_nodes_that_differ_in_anneal_gain_are_merged_only_on_request():
 
 
 @pytest.mark.parametrize("rated", [False, True])
-def test_merging_moves_no_quantile_by_more_than_a_part_in_a_thousand(noisy_curve, rated):
+def test_merging_moves_no_quantile_by_more_than_two_parts_in_a_thousand(noisy_curve, rated):
     joules, values = noisy_curve
     rate = {"learning_rate": 1e-3 * (1.0 - 0.6 * joules / joules[-1])} if rated else {}
     fit = fit_curve(joules, values, **rate)
@@ -58,7 +58,7 @@ def test_merging_moves_no_quantile_by_more_than_a_part_in_a_thousand(noisy_curve
         for log_ratio in (0.1, 2.3, 20.0, math.inf):
             for p in ENDS:
                 assert one.log_quantile(log_ratio, p) == pytest.approx(
-                    plain.log_quantile(log_ratio, p), abs=1e-3
+                    plain.log_quantile(log_ratio, p), abs=2e-3
                 )
         level = math.log(fit.level) - 0.1
         assert one.p_unreachable(level) == pytest.approx(plain.p_unreachable(level), abs=2e-3)

@@ -5,7 +5,7 @@ import pytest
 
 from profiler.errors import UsageError
 from profiler.forecasting import CurveBins, fit_bins, fit_curve
-from profiler.forecasting.schedule import build
+from profiler.forecasting.schedule import Annealed, build
 from profiler.records import Verdict
 
 JOULES = np.arange(1.0, 2001.0) * 10.0
@@ -33,10 +33,29 @@ def test_constant_rate_learns_in_proportion_without_annealing():
 
 def test_anneal_progress_rises_to_one_and_does_not_fall():
     x = np.linspace(0.0, 1000.0, 5000)
-    down_and_up = np.interp(x, [0.0, 300.0, 500.0, 700.0, 1000.0], [1.0, 1.0, 0.0, 1.0, 1.0])
+    down_and_up = np.interp(x, [0.0, 300.0, 500.0, 510.0, 700.0, 1000.0], [1.0, 1.0, 0.0, 0.0, 1.0, 1.0])
     progress = build(x, down_and_up).progress_at(x)
     assert np.all(np.diff(progress) >= -1e-12)
     assert progress[-1] == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("rate", [1.0, 0.25])
+def test_a_path_to_zero_takes_the_progress_of_the_same_plan(rate):
+    """The closed form of an anneal from now on agrees with the sum over a plan that anneals from now on."""
+    last, memory = 1000.0, 20.0
+    plan = build([0.0, last, 2.0 * last], [1.0, rate, 0.0])
+    path = Annealed(rate=rate, learned=float(plan.learned_at(np.array([last]))[0]), memory=memory, last=last)
+    ahead = path.at(np.array([math.log(2.0)]))[1][0]
+    assert plan.memory == pytest.approx(memory)
+    settled = plan.progress_at(np.array([2.0 * last]))[0] - (1.0 - math.sqrt(rate))
+    assert ahead == pytest.approx(settled, abs=0.01)
+
+
+def test_most_of_a_gain_comes_at_the_end_of_an_anneal():
+    plan = build([0.0, 1000.0, 2000.0], [1.0, 1.0, 0.0])
+    half = plan.progress_at(np.array([1500.0, 2000.0]))
+    assert half[0] == pytest.approx(1.0 - math.sqrt(0.5), abs=0.02)
+    assert half[1] > 0.85
 
 
 def test_warm_up_is_no_annealing():
