@@ -5,7 +5,7 @@ import time
 import pytest
 import torch
 
-from profiler import EnergyProfiler, fit_curve
+from profiler import EnergyProfiler
 from profiler.records import Domain, Provenance, Reading
 from tests.support.small_training import scripted
 
@@ -76,15 +76,11 @@ def cut(request, tmp_path_factory):
     return prof
 
 
-def test_the_plan_improves_the_forecast_of_the_end(cut, end):
+def test_the_forecast_follows_the_plan_to_an_interval_of_the_end(cut, end):
     fit = cut.run.fit()
-    joules, losses, weights = (column.to_numpy() for column in cut.run.curve())
-    unplanned = fit_curve(joules, losses, weights=weights)
     assert fit.scenarios == ("planned", "held", "annealed")
     there = fit.loss_at(fit.planned_joules)
     assert there.low < end < there.high
-    # The gain of the anneal is assumed, and this law gains less than most steep curves.
-    assert abs(there.median - end) < abs(unplanned.loss_at(fit.planned_joules).median - end)
 
 
 def test_the_plan_ends_at_twice_the_joules(cut):
