@@ -73,6 +73,7 @@ def serve():
 def become(folder):
     """Take on a child's streams and folder."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # ignored where the suite runs under nohup
     os.chdir(folder)
     nothing = os.open(os.devnull, os.O_RDONLY)
     said, errors = os.open("stdout", os.O_WRONLY), os.open("stderr", os.O_WRONLY | os.O_CREAT)
