@@ -1,4 +1,4 @@
-"""The fit of a stored run, the same one for every command, report and view: of its last training, or of each one."""
+"""Fits of stored runs, of the last training or of each: all commands, reports and views share them."""
 
 from contextlib import suppress
 from dataclasses import replace

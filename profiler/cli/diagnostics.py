@@ -131,7 +131,7 @@ def diagnose(
     system_root: Path = Path("/"),
     clock: Clock = MONOTONIC,
 ) -> Diagnosis:
-    """Discover the sensors of this machine and poll each of them for a short time.
+    """Discover the sensors of this machine and poll each briefly.
 
     Args:
         torch: Version and devices of the installed torch.

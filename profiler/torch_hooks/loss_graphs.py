@@ -30,13 +30,13 @@ def leaves_of(tensors: Any, inputs: Any = None) -> tuple[list[Any], bool]:
 
 
 class LossGraphs:
-    """Leaves of the backward passes between two updates of a thread.
+    """Parameters that the backward passes of a thread reach between two updates.
 
     In a GAN, the pass of the discriminator's loss does not reach the generator, while passes of micro-batches reach
     the same optimizers. Searching a graph takes too long for every step, so passes are collected on request.
 
     Attributes:
-        is_collecting: Whether the next pass is to be added.
+        is_collecting: True while the next pass is collected.
         step: Number of the step that the collected passes belong to; None until its first update.
     """
 

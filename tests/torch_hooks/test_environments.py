@@ -13,6 +13,8 @@ from tests.support.training_loops import STEPS, loss_of, network, plain, sgd
 
 
 class Env:
+    """The abstract class of a library, which its environments override."""
+
     def step(self, action):
         raise NotImplementedError
 
