@@ -116,7 +116,11 @@ class _Record:
         self._steps = steps.sort_values("end_seconds", kind="stable")
         self._categories = [name for name, column in CATEGORIES.items() if steps[column].notna().any()]
         # Steps and spans in order of time map the joules of a curve to steps, seconds and joules in steps.
-        rows = pd.concat([self._steps.assign(inside=1.0), spans.assign(inside=0.0)])
+        names = ["start_seconds", "end_seconds", "total_joules", "step_count", "inside"]
+        names += [CATEGORIES[name] for name in self._categories]
+        # pandas 2 warns where a table without rows has columns of another type.
+        tables = self._steps.assign(inside=1.0), spans.assign(inside=0.0)
+        rows = pd.concat([table.reindex(columns=names).astype(float) for table in tables])
         rows = rows.sort_values(["start_seconds", "end_seconds"], kind="stable")
         inside = rows["inside"].to_numpy(dtype=float)
         joules = rows["total_joules"].to_numpy(dtype=float)
