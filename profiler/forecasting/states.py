@@ -332,7 +332,8 @@ def _diverged(fine: FineBins, metric: Metric, where: Where) -> Assessment | None
                 state=CurveState.DIVERGED,
                 reason=(
                     f"The metric is not finite from {where(first)} on; {_percent(1.0 - first / facts.end_joules)} of "
-                    f"the energy was spent after that. The best level was {metric.value(best):.4g} at {where(at)}."
+                    f"the training's energy was spent after that. The best level was {metric.value(best):.4g} at "
+                    f"{where(at)}."
                 ),
                 start_joules=first,
             )
@@ -348,7 +349,7 @@ def _diverged(fine: FineBins, metric: Metric, where: Where) -> Assessment | None
         state=CurveState.DIVERGED,
         reason=(
             f"The level is {metric.value(math.exp(now)):.4g}, far from the best one, {metric.value(best):.4g} at "
-            f"{where(at)}; {_percent(1.0 - at / fine.last_joules)} of the energy was spent after that."
+            f"{where(at)}; {_percent(1.0 - at / fine.last_joules)} of the training's energy was spent after that."
         ),
         start_joules=at,
     )
@@ -407,7 +408,7 @@ def tail_rise(fine: FineBins) -> str:
         least = trend.slope - student_quantile(SIGNIFICANT_RISE, trend.dof) * trend.error
         if least > 0.0 and trend.slope * -math.log(start) > TAIL_RISE:
             height = math.expm1(trend.slope * -math.log(start))
-            return f"by {100 * height:.1f} % over the last {_percent(1.0 - start)} of the energy"
+            return f"by {100 * height:.1f} % over the last {_percent(1.0 - start)} of the training's energy"
     return ""
 
 
@@ -430,8 +431,8 @@ def _progress(fine: FineBins, metric: Metric, where: Where) -> Assessment:
         return Assessment(
             state=CurveState.FLAT,
             reason=(
-                f"The level has not moved for {_percent(1.0 - flat.start)} of the energy; {side} {level:.4g} is out "
-                "of reach at this learning rate."
+                f"The level has not moved for {_percent(1.0 - flat.start)} of the training's energy; {side} "
+                f"{level:.4g} is out of reach at this learning rate."
             ),
             start_joules=flat.start * fine.last_joules,
             p_still=_p_still(flat),
@@ -459,7 +460,7 @@ def _undecided(fine: FineBins, where: Where) -> str:
     longer = (clearest.hidden / FLAT_FALL) ** 2
     seen = (
         "The level shows no clear trend, but its noise could hide a fall of up to "
-        f"{_percent(-math.expm1(-most), 2)} within ten times the energy"
+        f"{_percent(-math.expm1(-most), 2)} within ten times the training's energy"
     )
     less = "metric with less noise, such as the loss on more held-out data"
     if 1.0 < longer <= MOST_LONGER:

@@ -58,7 +58,7 @@ _FORECAST = (
         (
             "A posterior over power laws, and a few that bend, with an unknown floor, weighted to the recent past. "
             "Forecast joules are read by the same sensors as past ones, so their error is not added. "
-            f"Beyond {HORIZON_LIMIT:g} times the energy spent, trust only the interval."
+            f"Beyond {HORIZON_LIMIT:g} times the training's energy so far, trust only the interval."
         ),
     ),
     (

@@ -309,7 +309,7 @@ _SENTENCES = {
     Verdict.REACHED: "Reached after {joules}.",
     Verdict.REACHABLE: "Within reach; the probability that it is out of reach is {never}.",
     Verdict.BEYOND_HORIZON: (
-        f"Probably needs more than {HORIZON_LIMIT:g} times the energy spent. "
+        f"Probably needs more than {HORIZON_LIMIT:g} times the training's energy so far. "
         "The probability that it is out of reach is {never}."
     ),
     Verdict.UNDETERMINED: "Undetermined: the probability that it is out of reach is {never}.",
@@ -337,7 +337,8 @@ def verdict_sentence(
     if math.isnan(p_within) or verdict in (Verdict.REACHED, Verdict.UNREACHABLE):
         return found
     return (
-        f"{found} Reaching it within {HORIZON_LIMIT:g} times the energy so far is {percent(p_within)} likely."
+        f"{found} Reaching it within {HORIZON_LIMIT:g} times the training's energy so far is "
+        f"{percent(p_within)} likely."
     )
 
 
@@ -800,9 +801,9 @@ def _history(outlook: "Outlook") -> list[str]:
     gain = _relative(outlook.half, outlook.last_loss)
     move = f"from {level(outlook.half, 3)} to {level(outlook.last_loss, 3)}"
     if gain < _HALF_A_PERCENT:
-        return [f"The second half of the energy changed the {metric} by less than 1 %."]
+        return [f"The second half of the training's energy changed the {metric} by less than 1 %."]
     word = "lowered" if outlook.last_loss < outlook.half else "raised"
-    return [f"The second half of the energy {word} the {metric} by {percent(gain)} ({move})."]
+    return [f"The second half of the training's energy {word} the {metric} by {percent(gain)} ({move})."]
 
 
 def overfitted(best: "Best | None", metric: str, *, is_loss_falling: bool) -> str:
@@ -819,7 +820,7 @@ def overfitted(best: "Best | None", metric: str, *, is_loss_falling: bool) -> st
     step = f" at step {best.step:,}" if best.step else ""
     return (
         f"{why}: the best {one_line(metric)}, {level(best.level, 3)}{step}, was followed by "
-        f"{percent(best.share_after)} of the energy without an improvement. Use a checkpoint near it."
+        f"{percent(best.share_after)} of the training's energy without an improvement. Use a checkpoint near it."
     )
 
 
@@ -875,7 +876,7 @@ def _next_price(row: "Target", spent: float) -> str:
 
 
 def _likely(forecast: Forecast, ratio: float) -> str:
-    return f"{percent(forecast.p_within(ratio))} likely within {ratio:g} times the energy so far"
+    return f"{percent(forecast.p_within(ratio))} likely within {ratio:g} times the training's energy so far"
 
 
 def share_of(more: float, spent: float) -> str:
@@ -974,8 +975,8 @@ def backtest(outlook: "Outlook") -> str:
     held = sum(test.held for test in tests)
     inside = "all" if held == len(tests) else f"{held} of {len(tests)}"
     return (
-        f"Backtest: forecasts made at {shares} % of the energy missed the present {one_line(outlook.metric)} "
-        f"by {errors} %; {inside} within their 90 % interval."
+        f"Backtest: forecasts made at {shares} % of the training's energy missed the present "
+        f"{one_line(outlook.metric)} by {errors} %; {inside} within their 90 % interval."
     )
 
 

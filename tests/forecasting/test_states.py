@@ -100,7 +100,7 @@ def test_loss_that_becomes_nan_has_diverged():
     fit = fit_curve(STEPS, values, steps=(STEPS, STEPS))
     assert fit.state is CurveState.DIVERGED
     assert "step 1,803 (1.80 kJ)" in fit.state_reason
-    assert "40 % of the energy" in fit.state_reason
+    assert "40 % of the training's energy" in fit.state_reason
     assert fit.joules == 3000.0
     lower = fit.joules_at(0.05)
     assert (lower.verdict, lower.low) == (Verdict.UNDETERMINED, 3000.0)
@@ -123,7 +123,7 @@ def test_raised_learning_rate_has_diverged():
     fit = fit_curve(STEPS, values)
     assert fit.state is CurveState.DIVERGED
     assert "the best one, 2.3" in fit.state_reason
-    assert "35 % of the energy was spent after that" in fit.state_reason
+    assert "35 % of the training's energy was spent after that" in fit.state_reason
     assert fit.joules_at(32.33).verdict is Verdict.REACHED
     assert fit.joules_at(2.0).verdict is Verdict.UNDETERMINED
 

@@ -35,7 +35,7 @@ def test_the_slider_starts_at_the_present_level_and_each_row_is_a_finished_answe
         "Within reach; the probability that it is out of reach is 2 %.",
         (
             "Undetermined: the probability that it is out of reach is 60 %. "
-            "Reaching it within 10 times the energy so far is 18 % likely."
+            "Reaching it within 10 times the training's energy so far is 18 % likely."
         ),
         "Out of reach: the probability that the floor is higher is 97 %.",
     ]

@@ -20,8 +20,8 @@ FULL = """\
 cost    490 kJ (0.14 kWh) in 20.6 min; 82 % measured, ±11 %.
         gpu:0 400 kJ counter, cpu:package-0 90 kJ estimated, 2 % bridged
 where   98 % in 10,000 steps (48.0 J and 120 ms per step), 2 % outside steps
-worth   The second half of the energy lowered the loss by 7 % (from 2.00 to
-        1.85).
+worth   The second half of the training's energy lowered the loss by 7 % (from
+        2.00 to 1.85).
 advice  Stop: loss -1.000 is out of reach. Confidence: medium.
   loss              more energy   90 % interval     out of reach
  2.000  asked       reached       after 210 kJ      0 %
@@ -235,11 +235,14 @@ def with_chance(chance, *, high=math.inf):
     [
         (
             0.82,
-            "Go on: a 5 % better loss is 82 % likely within 4 times the energy so far. Confidence: medium.",
+            "Go on: a 5 % better loss is 82 % likely within 4 times the training's energy so far. Confidence: medium.",
         ),
         (
             0.10,
-            "Stop: a 5 % better loss is only 10 % likely within 4 times the energy so far. Confidence: medium.",
+            (
+                "Stop: a 5 % better loss is only 10 % likely within 4 times the training's energy so far. "
+                "Confidence: medium."
+            ),
         ),
     ],
 )

@@ -172,7 +172,7 @@ def test_a_share_of_the_error_of_a_rising_metric_is_not_a_share_of_the_metric(go
     ]
     rows = [replace(row, forecast=replace(row.forecast, reach=((1.0, 0.4), (10.0, 0.4)))) for row in rows]
     advice = text.weighed_advice(rows[1], "loss", 485e3, stop=False, within=4.0, goal=goal)
-    assert advice == f"Go on: {aim} is 40 % likely within 4 times the energy so far."
+    assert advice == f"Go on: {aim} is 40 % likely within 4 times the training's energy so far."
     worth = text.worth_sentences(outlook(goal=goal, targets=tuple(rows), backtest=()), 485e3)
     assert worth[-1].lower().startswith(ahead)
 
