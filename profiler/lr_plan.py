@@ -100,6 +100,11 @@ def refusal(meta: Mapping[str, Any]) -> str:
     return "" if reason in ("", ENDED) else f"{str(section['source']).rpartition('.')[2]}: {reason}"
 
 
+def has_ended(meta: Mapping[str, Any]) -> bool:
+    """Return whether the scheduler of a run had come to its end when the recording stopped."""
+    return (meta.get(SECTION) or {}).get("refused") == ENDED
+
+
 def declared(planned: Planned | None, total_steps: int | None) -> RatePlan | None:
     """Validate the declared steps and learning rate of a run; None if no rate is declared.
 

@@ -105,6 +105,7 @@ def learning_rate_trace(run: "StoredRun", training: int | None = None) -> RateTr
     total = int(run.meta.get(lr_plan.TOTAL) or 0) or None
     trace = RateTrace(_plan(run), total) if is_last else RateTrace()
     trace.refusal = lr_plan.refusal(run.meta) if is_last else ""
+    trace.has_ended = is_last and lr_plan.has_ended(run.meta)
     steps = _steps_of(run, training)
     joules, own, rates = (
         steps[name].to_numpy(dtype=float) for name in ("cumulative_joules", "total_joules", "learning_rate")

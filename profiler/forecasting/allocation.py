@@ -1,8 +1,9 @@
 """Choice of the runs of a sweep that deserve more energy, by the chance of each to be best at a common budget.
 
 Each run's level at the budget has a distribution: the posterior forecast where the run has not spent the budget, else
-the record. Runs are taken as independent. The advice keeps the smallest set of runs that contains the best one with the
-asked probability.
+the record. A run whose schedule of the learning rate ends before the budget keeps its level there, because its slope
+at the end is that of an anneal. Runs are taken as independent. The advice keeps the smallest set of runs that
+contains the best one with the asked probability.
 """
 
 import math
@@ -29,6 +30,9 @@ _FEWEST = 2
 _COMMON = 0.75
 """Part of the runs that must have spent a past budget for the test of the advice."""
 _LEAST_ERROR = 1e-9
+FINISHED = (
+    "Its schedule of the learning rate has ended: it keeps its level, and more energy needs a new plan."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +44,8 @@ class Advice:
         stop: True if it should not get more energy.
         joules_saved: Energy that stopping it saves, up to the budget.
         level: Level expected at the budget; 90 % interval, None where there is no forecast.
-        reason: Reason for a missing forecast; empty otherwise.
+        reason: Reason for a missing forecast, or that the schedule has ended; empty otherwise.
+        is_finished: True if the schedule of its learning rate has ended, so that more energy needs a new plan.
     """
 
     p_best: float | None
@@ -48,6 +53,7 @@ class Advice:
     joules_saved: float
     level: Interval | None
     reason: str
+    is_finished: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +140,9 @@ def _advice(
     *,
     is_kept: bool,
 ) -> Advice:
-    rest = 0.0 if fit is None else max(budget - fit.joules, 0.0)
+    end = _end(fit, budget) if fit is not None else budget
+    rest = 0.0 if fit is None else max(end - fit.joules, 0.0)
+    is_finished = fit is not None and fit.history.context.over and fit.joules < budget
     # A curve that is too short may still be the best one, and a run at its budget has nothing left to save.
     stop = chance is not None and not is_kept and rest > 0.0
     has_level = fit is not None and quantiles is not None and chance is not None
@@ -142,9 +150,25 @@ def _advice(
         p_best=chance,
         stop=stop,
         joules_saved=rest if stop else 0.0,
-        level=fit.loss_at(budget) if fit is not None and has_level and _has_level(fit, budget) else None,
-        reason=reason or ("" if fit is None or _has_level(fit, budget) else fit.state_reason),
+        level=fit.loss_at(end) if fit is not None and has_level and _has_level(fit, end) else None,
+        reason=reason or _reason(fit, end, is_finished=is_finished),
+        is_finished=is_finished,
     )
+
+
+def _reason(fit: CurveFit | None, end: float, *, is_finished: bool) -> str:
+    if fit is None:
+        return ""
+    if not _has_level(fit, end):
+        return fit.state_reason
+    return FINISHED if is_finished else ""
+
+
+def _end(fit: CurveFit, budget: float) -> float:
+    """Return the joules at which a run stops to change: the budget, or the end of the schedule before it."""
+    if fit.history.context.over:
+        return min(budget, fit.joules)
+    return min(budget, fit.planned_joules or budget)
 
 
 def _has_level(fit: CurveFit, budget: float) -> bool:
@@ -166,6 +190,7 @@ def _quantiles(fit: CurveFit, budget: float) -> FloatArray | None:
     probabilities = (np.arange(QUANTILES) + 0.5) / QUANTILES
     if _is_lost(fit, budget):
         return np.empty(0)
+    budget = _end(fit, budget)
     if budget <= fit.joules and fit.state is not CurveState.NOT_A_PROGRESS_MEASURE:
         level, error = fit.smoothed.log_at(budget), max(_error(fit), _LEAST_ERROR)
         return np.asarray([level + error * _normal(float(p)) for p in probabilities])

@@ -71,9 +71,7 @@ class History:
 
     def backtest(self) -> tuple[Backtest, ...]:
         """Forecast the present from each prefix that is long enough."""
-        # The rates between a prefix and the present are recorded, as those of a plan would have been at that time.
-        context = replace(self.context, planned=self.context.schedule is not None)
-        return tuple(self._tests(context))
+        return tuple(self._tests(self.context.before_the_end()))
 
     def widened(self, model_error: ModelError, tests: Sequence[Backtest]) -> ModelError:
         """Return the model error with the misses of the backtest added."""

@@ -26,7 +26,8 @@ class FitContext:
         schedule: The learning rate; None when it is unknown.
         planned: Whether the schedule reaches into the future.
         ended: Whether the learning rate fell to zero. The schedule is then ignored: nothing would be learned at zero.
-        over: Whether a plan existed and the curve has reached its end.
+        over: Whether the schedule has ended, at whatever rate, so that more steps need a new plan.
+        spent: The schedule of a rate that fell to zero; None otherwise.
         origin_joules: Joules at which the first step began; all other joules here count from it.
         step_at: Steps against joules, for messages.
         alternating: Whether several optimizers take turns, each with a loss of its own.
@@ -41,6 +42,7 @@ class FitContext:
     planned: bool
     ended: bool = False
     over: bool = False
+    spent: Schedule | None = None
     origin_joules: float = 0.0
     step_at: "StepAt | None" = None
     alternating: bool = False
@@ -52,5 +54,14 @@ class FitContext:
         ahead = schedule is not None and self.planned and schedule.end > last_joules * (1.0 + AHEAD)
         if schedule is None or ahead:
             return self
-        kept = None if schedule.is_spent else schedule
-        return replace(self, schedule=kept, planned=False, ended=schedule.is_spent, over=self.planned)
+        over = self.over or self.planned or schedule.is_spent
+        if not schedule.is_spent:
+            return replace(self, planned=False, over=over)
+        return replace(self, schedule=None, planned=False, ended=True, over=over, spent=schedule)
+
+    def before_the_end(self) -> "FitContext":
+        """Return the context of an earlier part of the curve, whose recorded rates were a plan at that time."""
+        schedule = self.schedule or self.spent
+        return replace(
+            self, schedule=schedule, planned=schedule is not None, ended=False, over=False, spent=None
+        )

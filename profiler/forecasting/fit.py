@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from profiler.errors import ForecastRefusedError, UsageError
+from profiler.forecasting import longer_run
 from profiler.forecasting.backtest import History
 from profiler.forecasting.binning import CurveBins
 from profiler.forecasting.cleaning import Repairs, clean
@@ -68,6 +69,7 @@ def fit_curve(
     steps: Rate | None = None,
     alternating: bool = False,
     reinforced: bool = False,
+    schedule_ended: bool = False,
 ) -> CurveFit:
     """Fit a curve from arrays.
 
@@ -87,6 +89,7 @@ def fit_curve(
         steps: ``(joules, step)`` of the run, for messages.
         alternating: Whether several optimizers take turns, each with a loss of its own.
         reinforced: Whether this is the loss of reinforcement learning, whose targets move with the policy.
+        schedule_ended: Whether the learning rate has no plan beyond the curve, because its schedule has ended.
 
     Raises:
         ForecastRefusedError: The curve has no finite point.
@@ -102,7 +105,13 @@ def fit_curve(
     origin = number("origin_joules", origin_joules)
     schedule = _schedule(known, planned_learning_rate, origin)
     context = _context(metric, lower_bound, level, priors, schedule, origin=origin)
-    context = replace(context, step_at=_steps(steps), alternating=alternating, reinforced=reinforced)
+    context = replace(
+        context,
+        step_at=_steps(steps),
+        alternating=alternating,
+        reinforced=reinforced,
+        over=schedule_ended,
+    )
     values = np.asarray(values, dtype=float)
     errors = values if metric.best is None else metric.best - values
     return _fit(bin_arrays(joules, errors, weights, origin_joules=origin), context)
@@ -122,6 +131,7 @@ def fit_bins(
     steps: Rate | None = None,
     alternating: bool = False,
     reinforced: bool = False,
+    schedule_ended: bool = False,
 ) -> CurveFit:
     """Fit a curve that is already binned, with the same result as `fit_curve` on the same points.
 
@@ -138,6 +148,7 @@ def fit_bins(
         steps: ``(joules, step)`` of the run, for messages.
         alternating: Whether several optimizers take turns, each with a loss of its own.
         reinforced: Whether this is the loss of reinforcement learning, whose targets move with the policy.
+        schedule_ended: Whether the learning rate has no plan beyond the curve, because its schedule has ended.
 
     Raises:
         ForecastRefusedError: The curve has no finite point.
@@ -149,7 +160,13 @@ def fit_bins(
         bins = from_stream(bins)
     schedule = _schedule(learning_rate, planned_learning_rate, origin_joules)
     context = _context(metric, lower_bound, level, priors, schedule, origin=origin_joules)
-    context = replace(context, step_at=_steps(steps), alternating=alternating, reinforced=reinforced)
+    context = replace(
+        context,
+        step_at=_steps(steps),
+        alternating=alternating,
+        reinforced=reinforced,
+        over=schedule_ended,
+    )
     return _fit(as_errors(bins, metric.best), context)
 
 
@@ -173,7 +190,7 @@ def prefix_fit(fit: CurveFit, joules: float) -> CurveFit | None:
     tail = fine.facts.tail_nonfinite if fine.facts.first_nonfinite_joules <= limit else 0
     end = min(limit, fine.facts.end_joules) if tail else prefix.last_joules
     facts = replace(fine.facts, tail_nonfinite=tail, tail_zeros=0, end_joules=end)
-    return _fit(replace(prefix, facts=facts), replace(context, planned=context.schedule is not None))
+    return _fit(replace(prefix, facts=facts), context.before_the_end())
 
 
 def _steps(steps: Rate | None) -> StepAt | None:
@@ -277,6 +294,11 @@ def _fitted(
         }
     here = _standstill(assessment) if assessment.state is CurveState.FLAT else next(iter(untested.values()))
     log_now = tuple(here.log_quantile(0.0, p) for p in probabilities(context.level))
+    if context.ended and assessment.state is CurveState.IMPROVING:
+        longer = longer_run.forecast(fine, context, log_now[1])
+        untested = {} if longer is None else {longer_run.NAME: longer}
+        assessment = replace(assessment, reason=longer_run.UNKNOWN) if longer is None else assessment
+    longer_notes = (longer_run.NOTE,) if longer_run.NAME in untested else ()
     return CurveFit(
         state=assessment.state,
         state_reason=assessment.reason,
@@ -288,7 +310,7 @@ def _fitted(
         points=curve.points,
         dropped=curve.dropped,
         repairs=repairs,
-        notes=tuple(notes(fine, curve, repairs, posterior, context)),
+        notes=(*notes(fine, curve, repairs, posterior, context), *longer_notes),
         confidence=context.level,
         lower_bound=context.lower_bound,
         metric=metric,

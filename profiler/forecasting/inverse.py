@@ -88,7 +88,7 @@ class Inverse:
 
     def _is_known(self, loss: float) -> bool:
         """Return whether the state, a bound or the measured part answers, so that no quantile is needed."""
-        if self.fit.state is not CurveState.IMPROVING:
+        if not (self.fit.is_priced and self.fit.state is CurveState.IMPROVING):
             return True
         error = self.fit.metric.error(loss)
         if error <= 0.0 or error < self.fit.lower_bound:

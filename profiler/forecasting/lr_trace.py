@@ -53,6 +53,7 @@ class RateTrace:
 
     Attributes:
         plan: The planned rate; may be set at any time.
+        has_ended: True if the scheduler has come to its end; likewise.
         refusal: Reason why a scheduler gives no plan; empty where there is none. Likewise.
         total_steps: Declared steps of the whole run; likewise.
         before: Steps of the runs that this one resumes; set it before the first step.
@@ -66,6 +67,7 @@ class RateTrace:
 
     __slots__ = (
         "before",
+        "has_ended",
         "highest",
         "last",
         "lowest",
@@ -79,6 +81,7 @@ class RateTrace:
 
     def __init__(self, plan: RatePlan | None = None, total_steps: int | None = None) -> None:
         self.plan = plan
+        self.has_ended = False
         self.refusal = ""
         self.total_steps = total_steps
         self.before = 0
@@ -180,7 +183,17 @@ class RateTrace:
         plan = self._known_plan() or self.guess()
         if plan is not None and plan.last_step > self.last.step and not self._contradiction():
             return {"planned_learning_rate": self._whole(plan)}
-        return {"learning_rate": _split(self._recorded())} if self.varies else {}
+        if not self.varies:
+            return {}
+        known = {"learning_rate": _split(self._recorded())}
+        return {**known, "schedule_ended": True} if self.is_over else known
+
+    @property
+    def is_over(self) -> bool:
+        """True if the run has come to the end of its schedule or of its declared steps."""
+        is_planned = self.plan is not None and not self._contradiction()
+        ends = (self.total_steps, self.plan.last_step if self.plan is not None and is_planned else None)
+        return self.has_ended or self.last.step in ends
 
     def _known_plan(self) -> RatePlan | None:
         return None if self.plan is None else self.plan.scaled(self.highest or 1.0)

@@ -58,7 +58,8 @@ class CurveFit:
         log_now: Logs of the lower end, the median and the upper end of the level at the last point.
         untested: The predictive distribution under each scenario before the backtest widens it, the default one first:
             ``onward`` when the learning rate is not known, else ``planned`` where there is a plan, ``held`` at the
-            present rate, and ``annealed`` to zero at the target.
+            present rate, and ``annealed`` to zero at the target. Where the rate has fallen to zero, ``longer``, a run
+            with a longer plan, or nothing if the curve before the anneal is too short for it.
         history: The measured curve, for the backtest.
     """
 
@@ -85,7 +86,7 @@ class CurveFit:
 
     def __repr__(self) -> str:
         levels = f"level {self.first_level:.4g} -> {self.level:.4g} at {format_joules(self.joules)}"
-        if self.state is not CurveState.IMPROVING:
+        if not (self.is_priced and self.state is CurveState.IMPROVING):
             return f"{type(self).__name__}({levels}, {self.state})"
         floor = f"floor {self.floor.median:.4g} [{self.floor.low:.4g}, {self.floor.high:.4g}]"
         return f"{type(self).__name__}({levels}, {floor})"
@@ -108,8 +109,13 @@ class CurveFit:
     def has_forecast(self) -> bool:
         """True if the default scenario forecasts further progress."""
         return any(isinstance(self.untested[name], Predictive) for name in self.scenarios[:1]) and (
-            self.state in (CurveState.IMPROVING, CurveState.FLAT)
+            self.is_priced
         )
+
+    @property
+    def is_priced(self) -> bool:
+        """True if targets that were not reached have prices, or are out of reach."""
+        return bool(self.untested) and self.state in (CurveState.IMPROVING, CurveState.FLAT)
 
     @property
     def scenarios(self) -> tuple[str, ...]:
@@ -145,7 +151,7 @@ class CurveFit:
     @cached_property
     def floor(self) -> Interval:
         """The level that infinite energy would approach; 90 % interval, NaN in states without a forecast."""
-        if self.state not in (CurveState.IMPROVING, CurveState.FLAT):
+        if not self.is_priced:
             return Interval(low=math.nan, median=math.nan, high=math.nan)
         predictive = self.predictives[self.scenarios[0]]
         # Departures from the curve may lie above the present level, and a floor cannot.
@@ -172,7 +178,8 @@ class CurveFit:
         if not self.smoothed.log_joules.size:
             return Interval(low=math.nan, median=math.nan, high=math.nan, level=self.confidence)
         if energy > self.joules and not name:
-            return Interval(low=self.lower_bound, median=math.nan, high=math.inf, level=self.confidence)
+            unknown = Interval(low=self.lower_bound, median=math.nan, high=math.inf, level=self.confidence)
+            return self.metric.interval(unknown)
         if energy > self.joules:
             predictive = self.predictives[name]
             log_ratio = math.log((energy - self.origin_joules) / self.history.fine.last_joules)
@@ -205,7 +212,7 @@ class CurveFit:
             return verdict.reached(
                 past[1], (past[0], min(past[2], self.joules)), self.joules, self.confidence
             )
-        if self.state not in (CurveState.IMPROVING, CurveState.FLAT):
+        if not self.is_priced:
             return verdict.undetermined(self.joules, self.state_reason, self.confidence)
         predictive = self.predictives[name]
         if isinstance(predictive, Standstill):
@@ -240,7 +247,7 @@ class CurveFit:
             return 1.0
         if self.smoothed.first_crossing(_log(error)) <= self.joules:
             return 0.0
-        if self.state not in (CurveState.IMPROVING, CurveState.FLAT):
+        if not self.is_priced:
             return math.nan
         predictive = self.predictives[name]
         return (
@@ -255,7 +262,7 @@ class CurveFit:
         Unlike `joules_at`, it ignores whether the run was lower before.
         """
         error = self.metric.error(number("loss", loss))
-        if self.state not in (CurveState.IMPROVING, CurveState.FLAT):
+        if not self.is_priced:
             return Interval(low=0.0, median=math.nan, high=math.inf, level=self.confidence)
         ratios = [math.inf] * 3 if self._excluded(error) else self._ahead(_log(error), self.scenarios[0])
         low, median, high = sorted(self.history.fine.last_joules * expm1(ratio) for ratio in ratios)

@@ -63,6 +63,7 @@ def allocation_of(
             stop=one.stop,
             joules_saved=one.joules_saved,
             reason=one.reason.strip(),
+            is_finished=one.is_finished,
         )
         for name, run, fit, one in zip(names, runs, fits, advice, strict=True)
     ]
@@ -77,7 +78,10 @@ def allocation_of(
         beyond=tuple(
             line.run
             for line in lines
-            if line.p_best is not None and line.joules and budget_joules > HORIZON_LIMIT * line.joules
+            if line.p_best is not None
+            and not line.is_finished
+            and line.joules
+            and budget_joules > HORIZON_LIMIT * line.joules
         ),
     )
 

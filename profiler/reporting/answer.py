@@ -144,6 +144,8 @@ def _weigh(outlook: "Outlook") -> Action:
     """Compare the chance of a round reduction with the energy that it may take."""
     if outlook.planned_end is not None:
         return Action.GO_ON
+    if outlook.rate_ended and not outlook.has_trend:
+        return Action.STOP
     row = weighed(outlook)
     chance = math.nan if row is None else row.forecast.p_within(_WITHIN)
     is_weak = not outlook.backtest and confidence_of(outlook) is Confidence.LOW
@@ -272,6 +274,8 @@ def _reached(outlook: "Outlook", metric: str) -> str:
 
 def _weighed_advice(outlook: "Outlook", action: Action, metric: str, spent: float) -> str:
     row = weighed(outlook)
+    if outlook.rate_ended and not outlook.has_trend and not (outlook.asked and outlook.all_reached):
+        return text.RATE_ENDED
     if action is Action.ANNEAL:
         annealed = next(one for one in outlook.scenarios if one.name == "annealed")
         return f"Anneal the learning rate now: {metric} {text.scenario(annealed, spent)}."

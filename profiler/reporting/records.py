@@ -929,7 +929,8 @@ class AllocationLine:
         p_best: Probability that it is the best run at the budget; None where its curve is too short for a forecast.
         stop: True if it should not get more energy.
         joules_saved: Energy that this saves, up to the budget.
-        reason: Reason for a missing forecast; empty otherwise.
+        reason: Reason for a missing forecast, or that the schedule has ended; empty otherwise.
+        is_finished: True if the schedule of its learning rate has ended.
     """
 
     run: str
@@ -942,6 +943,7 @@ class AllocationLine:
     stop: bool
     joules_saved: float
     reason: str
+    is_finished: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -887,6 +887,11 @@ def share_of(more: float, spent: float) -> str:
     return f"{significant(ratio, 2)} times this run's energy"
 
 
+RATE_ENDED = (
+    "Stop: the learning rate has fallen to zero, so more steps change nothing. A longer run needs a new plan."
+)
+
+
 def weighed_advice(
     row: "Target",
     metric: str,
@@ -1206,6 +1211,9 @@ def allocation(known: "Allocation") -> str:
     stopped = sum(line.stop for line in known.runs)
     kept = len(known.runs) - stopped
     goal = f"at {joules(known.budget_joules)} per run"
+    if all(line.is_finished or (line.joules or 0.0) >= known.budget_joules for line in known.runs):
+        spent = joules(known.budget_joules)
+        return f"None of {kept} runs can use more energy: each has spent {spent} or ended its schedule."
     if not stopped:
         return f"Stop none of {kept} runs: no choice of fewer contains the best one {goal} with 95 %."
     others = f"the other {kept} contain" if kept > 1 else "the other one is"
@@ -1231,6 +1239,8 @@ def allocation_advice(line: "AllocationLine", budget_joules: float) -> str:
         return "at the budget"
     if line.p_best is None:
         return "no forecast"
+    if line.is_finished:
+        return "finished"
     if not line.stop:
         return "keep"
     return "stop" if line.status is Status.RUNNING else "do not resume"

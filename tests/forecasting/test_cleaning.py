@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from profiler.forecasting import CurveBins, fit_bins, fit_curve
 from profiler.forecasting.cleaning import jump, spikes
 from profiler.forecasting.curve import bin_arrays
-from profiler.records import Verdict
 from tests.support.synthetic_curves import power_law
 
 X = np.geomspace(1.0, 1000.0, 400)
@@ -79,15 +78,6 @@ def test_falling_rate_without_a_plan_is_reported(end, reported):
     assert "has ended" in notes(fit_curve(X, noisy(X), planned_learning_rate=(X, rate)))
     longer = np.append(X, 2000.0), np.append(rate, 0.1)
     assert "learning rate" not in notes(fit_curve(X, noisy(X), planned_learning_rate=longer))
-
-
-def test_rate_of_zero_is_reported_and_not_extrapolated():
-    rate = np.interp(X, [0.0, 100.0, 600.0, 1000.0], [0.0, 1.0, 1.0, 0.0])
-    for rates in ({"learning_rate": rate}, {"planned_learning_rate": (X, rate)}):
-        fit = fit_curve(X, noisy(X), **rates)
-        assert "fallen below 1 %" in notes(fit)
-        assert fit.scenarios == ("onward",)
-        assert fit.joules_at(0.97 * fit.level).verdict is Verdict.REACHABLE
 
 
 def test_disordered_and_repeated_points_are_counted():

@@ -112,7 +112,7 @@ def check_levels(fit, scenario):
 
 
 def check_floor(fit):
-    if fit.state not in (CurveState.IMPROVING, CurveState.FLAT):
+    if not fit.is_priced:
         assert math.isnan(fit.floor.median)
         return
     assert fit.floor.low <= fit.floor.median <= fit.level * (1.0 + CLOSE)

@@ -106,7 +106,10 @@ def test_resumed_run_continues_the_step_count():
 
 def test_completed_plan_does_not_reach_ahead():
     plan = RatePlan(steps=(1, 500), rates=(1.0, DOWN.rate_at(500)), source="planned_learning_rate")
-    assert list(halfway(plan).as_fit_kwargs()) == ["learning_rate"]
+    assert list(halfway(plan).as_fit_kwargs()) == ["learning_rate", "schedule_ended"]
+    declared = halfway(None)
+    declared.total_steps = 500
+    assert declared.as_fit_kwargs()["schedule_ended"]
     assert halfway(plan).notes() == ()
 
 

@@ -145,7 +145,7 @@ def test_plan_shorter_than_the_run_holds_its_last_rate():
     fit = fit_curve(JOULES, trained(np.full(JOULES.size, 1e-3)), planned_learning_rate=(JOULES[:500], rate))
     assert fit.planned_joules is None
     assert fit.scenarios == ("held", "annealed")
-    assert "plan of the learning rate has ended" in fit.notes[0]
+    assert "schedule of the learning rate has ended" in fit.notes[0]
     assert all(math.isfinite(test.forecast.median) for test in fit.backtest)
     assert math.isfinite(fit.loss_at(1e6).median)
 
