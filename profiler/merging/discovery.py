@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler.distributed.layout import launcher_path
 from profiler.errors import UsageError
 from profiler.records import kind_of
 from profiler.storage.csv_reader import last_row, read_table
@@ -160,6 +159,11 @@ def children(directory: Path) -> list[Path]:
     return [path for path in named if _is_record(checked_link(path))]
 
 
+def source_size(path: Path) -> int:
+    """Return the bytes of a process's files, by which a record is seen to have grown."""
+    return sum(file.stat().st_size for file in path.iterdir() if file.suffix in (".csv", ".json"))
+
+
 def _processes(directory: Path) -> list[Path]:
     """Return the directories of a run's processes. That of rank 0 may be the run's own until its end."""
     found = children(directory)
@@ -170,6 +174,8 @@ def _processes(directory: Path) -> list[Path]:
 
 def find_launchers(directories: Iterable[Path]) -> list[Record]:
     """Find the records of processes that started the ranks of a run: until their end in the run's own directory."""
+    from profiler.distributed.layout import launcher_path
+
     found = []
     for directory in directories:
         moved = launcher_path(directory)

@@ -4,9 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from profiler.errors import RunError
-from profiler.merging.discovery import children, is_launcher
-from profiler.merging.merge import merge, source_size
-from profiler.merging.resume import resumed_directory, with_history
+from profiler.merging.discovery import children, is_launcher, source_size
 from profiler.records import Status
 from profiler.storage.reader import StoredRun
 from profiler.storage.run_file import read_run_file
@@ -28,6 +26,8 @@ def load(directory: Path, *, partial: bool, seen: tuple[Path, ...] = ()) -> Stor
     is_rank = run.meta.get("world_size", 1) > 1 and MERGED not in run.meta
     if is_rank or not run.meta.get(RESUMED):
         return run
+    from profiler.merging.resume import resumed_directory, with_history
+
     place = resumed_directory(run)
     if place is not None and place.resolve() in (*seen, directory.resolve()):
         place = None
@@ -48,6 +48,9 @@ def _without_history(directory: Path, *, partial: bool) -> StoredRun:
             )  # of a process whose children have runs of their own
         if not _is_running(meta) and _sources(meta) == {path.name: source_size(path) for path in processes}:
             return StoredRun(directory, meta, partial=partial)
+    # Most runs are of one process, and are opened without importing this.
+    from profiler.merging.merge import merge
+
     return merge([directory], partial=partial, force=True)
 
 

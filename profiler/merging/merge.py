@@ -11,7 +11,7 @@ from typing import Any
 from profiler.errors import RunForeignError
 from profiler.merging import alignment, clocks, deduplication, devices, launcher, metrics, resume
 from profiler.merging.aggregation import RankSums
-from profiler.merging.discovery import Outline, Record, check_one_job, device_of, find_records
+from profiler.merging.discovery import Outline, Record, check_one_job, device_of, find_records, source_size
 from profiler.recording.device_selection import UNUSED_GPUS
 from profiler.records import Status
 from profiler.storage import unfinished, validation
@@ -275,11 +275,6 @@ def _ranks(attempt: _Attempt) -> list[dict[str, Any]]:
         }
         for one, status, joules in zip(attempt.outlines, attempt.statuses, attempt.joules, strict=True)
     ]  # fmt: skip
-
-
-def source_size(path: Path) -> int:
-    """Return the bytes of a process's files, by which a record is seen to have grown."""
-    return sum(file.stat().st_size for file in path.iterdir() if file.suffix in (".csv", ".json"))
 
 
 def _overall(statuses: Sequence[str]) -> Status:

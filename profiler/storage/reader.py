@@ -47,6 +47,8 @@ _KILLED = (
     "The process ended without closing its record, as when it is killed. About the last second of steps and energy may "
     "be missing."
 )
+_GROUPED = ["time_seconds", "domain", "power_watts", "energy_joules", "limit_watts", "throttle"]
+"""Columns of the samples of each domain: those that an analysis reads."""
 _SILENT_SECONDS = 30.0
 """A run without totals that has written nothing for this long was interrupted."""
 
@@ -124,19 +126,14 @@ class StoredRun:
     @cached_property
     def samples(self) -> "pd.DataFrame":
         """``samples.csv``: cumulative energy of every sampled domain."""
-        if self.tables is not None or not self.samples_by_domain:
-            return self._table(SAMPLES)
-        import pandas as pd
-
-        rows = pd.concat(self.samples_by_domain.values()).sort_index(ignore_index=True)
-        return rows.astype(dict.fromkeys(SAMPLES.where(type="str"), "str"))
+        return self._table(SAMPLES)
 
     @cached_property
     def samples_by_domain(self) -> "Mapping[str, pd.DataFrame]":
-        """The samples of each domain, as :func:`by_domain` groups them; words may be categories."""
-        # Only the groups are held, since samples take most of the memory. Grouping and comparing categories takes a
-        # fraction of the time of words.
-        return by_domain(self._table(SAMPLES, categories=True))
+        """The samples of each domain, with the columns that an analysis reads; words may be categories."""
+        # Samples take most of the time and memory of a report. Grouping and comparing categories takes a fraction of
+        # the time of words.
+        return by_domain(self._table(SAMPLES, columns=_GROUPED, categories=True))
 
     @cached_property
     def metrics(self) -> "pd.DataFrame":
@@ -150,11 +147,15 @@ class StoredRun:
 
         return pd.DataFrame(self.meta.get(RANKS, ()))
 
-    def _table(self, table: Table, *, categories: bool = False) -> "pd.DataFrame":
+    def _table(
+        self, table: Table, *, columns: list[str] | None = None, categories: bool = False
+    ) -> "pd.DataFrame":
         if self.tables is not None:
             kept: pd.DataFrame = getattr(self.tables, table.name)
             return kept
-        frame, left_out = read_table(self.path, table, partial=self.partial, categories=categories)
+        frame, left_out = read_table(
+            self.path, table, partial=self.partial, columns=columns, categories=categories
+        )
         if left_out:
             self._left_out[table.filename] = left_out
         return frame
