@@ -69,7 +69,7 @@ class StepEvent(NamedTuple):
         first_backward_ns: Start of the first of them; 0 if there was none.
         backward_ns: Time inside them.
         optimizer_ns: Time from the end of the last of them to ``end_ns``.
-        learning_rate: Rate of the first parameter group; None if unknown.
+        learning_rate: Rate of the parameter group with the most trained elements; None if unknown.
         skipped: Flag on a device that is not zero if the update was skipped; None if it was made.
         data_ns: Time spent waiting for data loaders since the last update; 0 if none was used.
         ready_ns: Time at which the last batch before the first backward pass arrived; 0 if unknown.

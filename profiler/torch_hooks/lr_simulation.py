@@ -199,7 +199,7 @@ def _has_come_down(rates: list[float], following: float, peak: float) -> bool:
 def _rates(scheduler: Any) -> Iterator[float]:
     """Yield the rates that a scheduler sets, until it raises ValueError or sets a negative one."""
     while True:
-        rate = current_rate(scheduler)
+        rate = current_rate(scheduler, scheduler.optimizer.rate_group)
         if rate is None or not math.isfinite(rate):
             raise NotSimulableError("its rates are not plain numbers")
         if rate < 0.0:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from itertools import chain, islice
 from typing import Any
 
+from profiler.torch_hooks.rate_group import rate_group
+
 _SHARED = (type, types.FunctionType, types.MethodType, functools.partial)
 _COPY_METHODS = ("__copy__", "__reduce__", "__reduce_ex__", "__getstate__", "__setstate__")
 _GENERATORS = {"Random", "SystemRandom", "Generator", "RandomState"}
@@ -23,6 +25,7 @@ class StubOptimizer:
     Attributes:
         param_groups: Options that schedulers read and set.
         defaults: The original's defaults.
+        rate_group: Index of the group whose rate is recorded.
     """
 
     def __init__(self, optimizer: Any) -> None:
@@ -31,6 +34,8 @@ class StubOptimizer:
             for group in optimizer.param_groups
         ]
         self.defaults = dict(optimizer.defaults)
+        is_stub = isinstance(optimizer, StubOptimizer)  # which has no parameters to choose by
+        self.rate_group: int = optimizer.rate_group if is_stub else rate_group(optimizer)
         self._opt_called = True
         self._step_count = 1
 
@@ -56,9 +61,9 @@ def is_copy(scheduler: Any) -> bool:
     return isinstance(scheduler.optimizer, StubOptimizer)
 
 
-def current_rate(scheduler: Any) -> float | None:
-    """Return the learning rate of the first parameter group; None if it is not a plain number."""
-    rate = scheduler.optimizer.param_groups[0]["lr"]
+def current_rate(scheduler: Any, group: int) -> float | None:
+    """Return the learning rate of a parameter group; None if it is not a plain number."""
+    rate = scheduler.optimizer.param_groups[group]["lr"]
     return float(rate) if isinstance(rate, float | int) else None
 
 

@@ -50,7 +50,7 @@ class TrackedScheduler:
 
     def on_step(self, scheduler: Any, detector: StepDetector | None) -> None:
         """Account for a step of the scheduler."""
-        calls, rate = self.latest[0] + 1, current_rate(scheduler)
+        calls, rate = self.latest[0] + 1, current_rate(scheduler, self.copy.optimizer.rate_group)
         self.latest = (calls, rate)
         if detector is not None:
             self.detector, self.last_step = detector, detector.steps

@@ -30,6 +30,7 @@ from profiler.torch_hooks.events import EventId, Kind, PendingScalar, StepEvent
 from profiler.torch_hooks.gradient_probes import GradientProbes
 from profiler.torch_hooks.loss_graphs import LossGraphs, leaves_of
 from profiler.torch_hooks.no_grad_regions import NoGradRegions
+from profiler.torch_hooks.rate_group import rate_group
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -170,6 +171,8 @@ class StepDetector:
         "_partners",
         "_probe_searches",
         "_probes",
+        "_rate_group",
+        "_rate_groups",
         "_repeated",
         "_run_keys",
         "_run_step",
@@ -218,6 +221,8 @@ class StepDetector:
         self.most_passes = 2
         self._usual_passes = 0  # most_passes while a search of the graphs increases it; otherwise 0
         self._optimizers: dict[int, weakref.ref[Any]] = {}
+        self._rate_groups: dict[int, int] = {}  # optimizer: index of the group whose rate is recorded
+        self._rate_group = 0  # that of the optimizer of `_repeated`
         self.inner_updates: list[Any] = []
         self._training: int | None = None  # None before the first update
         self._undecided: list[weakref.ref[Any]] = []  # new optimizers that may be partners (T3 in trainings)
@@ -319,7 +324,7 @@ class StepDetector:
         passes, context = self.passes, self._context
         emit = context.emit
         try:
-            rate = optimizer.param_groups[0]["lr"]
+            rate = optimizer.param_groups[self._rate_group]["lr"]
         except (AttributeError, IndexError, KeyError):
             rate = None
         if (
@@ -363,7 +368,6 @@ class StepDetector:
 
     def _update(self, optimizer: Any, ended_ns: int) -> None:
         self.end_inference()
-        group = optimizer.param_groups[0] if optimizer.param_groups else {}
         key = _key(optimizer)
         known = self._optimizers.get(key)
         if known is None or known() is None:
@@ -387,7 +391,9 @@ class StepDetector:
             self.skip_update(optimizer)
             return
         kind = self._enter(key, optimizer)
-        rate = group.get("lr")
+        self._rate_group = self._rate_groups[key]
+        groups: list[dict[str, Any]] = optimizer.param_groups[self._rate_group :]
+        rate = groups[0].get("lr") if groups else None
         flag = skipped if isinstance(skipped, PendingScalar) else None
         self._send(kind, ended_ns, None if rate is None else read(rate), flag)
 
@@ -398,6 +404,8 @@ class StepDetector:
             self._late_keys.clear()
         self._forget_optimizers()
         self._optimizers[key] = weakref.ref(optimizer)
+        # Chosen once: groups that are added later must not make the recorded rate jump.
+        self._rate_groups[key] = rate_group(optimizer)
         self._probes.watch_optimizer(key, optimizer)
         self.regions.forget_modules()
         self._context.watch_environments()
@@ -412,6 +420,7 @@ class StepDetector:
         for key in [key for key, one in self._optimizers.items() if one() is None]:
             if key not in self._open_keys:
                 del self._optimizers[key]
+                del self._rate_groups[key]
                 self._own_losses.pop(key, None)
                 self._partners.pop(key, None)
                 self._partner_requests.pop(key, None)

@@ -308,6 +308,30 @@ def test_the_learning_rate_may_be_a_tensor(record):
     assert rates(recording) == [0.25] * STEPS
 
 
+def test_the_learning_rate_is_that_of_the_group_with_the_most_trained_elements(record):
+    frozen, small, large = torch.nn.Linear(64, 64), torch.nn.Linear(8, 2), torch.nn.Linear(2, 8)
+    frozen.requires_grad_(False)
+    groups = [
+        {"params": frozen.parameters(), "lr": 0.0},
+        {"params": [small.weight], "lr": 0.1},
+        {"params": [small.bias, *large.parameters()], "lr": 0.3},
+    ]
+    optimizer = torch.optim.SGD(groups)
+    falls = [lambda _: 1.0, lambda _: 1.0, lambda done: 0.5**done]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, falls)
+    with record() as recording:
+        for step in range(STEPS):
+            large(small(torch.randn(4, 8))).square().mean().backward()
+            optimizer.step()
+            schedule.step()
+            if step == 1:
+                # Later groups leave the recorded rate as it is.
+                optimizer.add_param_group({"params": torch.nn.Linear(64, 64).parameters(), "lr": 0.7})
+                schedule.lr_lambdas.append(lambda _: 1.0)
+                schedule.base_lrs.append(0.7)
+    assert rates(recording) == pytest.approx([0.3 * 0.5**n for n in range(STEPS)])
+
+
 def test_the_learning_rate_of_two_optimizers_is_that_of_the_first(record):
     gan = Gan()
     gan.generator_optimizer.param_groups[0]["lr"] = 0.5

@@ -135,6 +135,20 @@ def assert_predicted(section, training):
     assert planned == pytest.approx(rates, abs=1.001e-3 * max(plan.rates))
 
 
+def test_the_plan_is_that_of_the_group_whose_rate_is_recorded():
+    training = Training(FALLING)
+    training.optimizer = torch.optim.SGD(
+        [{"params": [training.model.bias], "lr": 0.5}, {"params": [training.model.weight], "lr": 0.1}]
+    )
+    falls = [lambda _: 1.0, lambda done: 1.0 - done / TOTAL]
+    training.scheduler = schedulers.LambdaLR(training.optimizer, falls)
+    section = plan_after(training)
+    assert "refused" not in section, section
+    plan = RatePlan.read({"learning_rate_plan": section})
+    for step in (SEEN + 1, 150, TOTAL):
+        assert plan.rate_at(step) == pytest.approx(0.1 * (1.0 - (step - 1) / TOTAL), abs=1e-4)
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_the_rest_of_a_schedule_is_predicted(name):
     make, every = SCHEDULES[name]
