@@ -229,6 +229,7 @@ class EnergyProfiler:
         if session.is_main:
             rates = self._monitor.curve.rates
             rates.plan, rates.refusal = session.plan, session.plan_refusal
+            rates.has_ended = session.has_schedule_ended
             whole = self._print_report(session)
             if self._monitor.sinks is not None:
                 random_state = random.getstate()

@@ -151,8 +151,7 @@ def fit_metric(
     """
     import numpy as np
 
-    from profiler.forecasting import fit_bins, fit_curve
-    from profiler.forecasting.curve import bin_arrays
+    from profiler.forecasting import fit_curve
 
     points = [column.to_numpy() for column in metric_points(run, metric, training)]
     origin = trace.origin_joules
@@ -164,17 +163,10 @@ def fit_metric(
         options.setdefault("reinforced", bool(run.meta.get(LIBRARIES)))
     given = not options.keys().isdisjoint(("learning_rate", "planned_learning_rate"))
     rates = {} if given else trace.as_fit_kwargs()
-    if "learning_rate" not in rates:
-        return _named(
-            fit_curve(points[0], points[1], weights=points[2], origin_joules=origin, **rates, **options),
-            metric,
-        )
-    # The rates of the trace are at other joules than the metric, which only a fit of bins accepts.
-    bins = bin_arrays(*points, origin_joules=origin)
-    return _named(fit_bins(bins, origin_joules=origin, **rates, **options), metric)
-
-
-def _named(fit: "CurveFit", metric: str) -> "CurveFit":
+    if "learning_rate" in rates:
+        # The trace has rates at other joules than those of the metric.
+        rates["recorded_learning_rate"] = rates.pop("learning_rate")
+    fit = fit_curve(points[0], points[1], weights=points[2], origin_joules=origin, **rates, **options)
     return replace(fit, metric=replace(fit.metric, name=metric))
 
 

@@ -130,14 +130,27 @@ def bin_arrays(
 
 
 def as_errors(fine: FineBins, best: float | None) -> FineBins:
-    """Convert a metric that rises to ``best`` into an error that falls; bins at or beyond ``best`` are dropped."""
+    """Convert a metric that rises to ``best`` into an error that falls; bins at or beyond ``best`` are dropped.
+
+    The facts become those of the error, as far as bins show them.
+    """
     if best is None:
         return fine
     worse = fine.values < best
     beyond = int(np.sum(~worse))
     errors = replace(fine, values=best - fine.values).only(worse)
+    different = np.flatnonzero(fine.values != best)
+    last = int(different[-1]) if different.size else -1
+    facts = replace(
+        fine.facts,
+        negative=round(fine.facts.finite * float(np.mean(fine.values > best))) if worse.size else 0,
+        sign_changes=0,
+        tail_zeros=0 if fine.facts.tail_nonfinite else fine.values.size - 1 - last,
+        last_nonzero_joules=float(fine.joules[last]) if last >= 0 else 0.0,
+    )
     return replace(
         errors,
+        facts=facts,
         points=fine.points - beyond,
         dropped=replace(fine.dropped, nonpositive_values=fine.dropped.nonpositive_values + beyond),
     )

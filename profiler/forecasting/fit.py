@@ -60,6 +60,7 @@ def fit_curve(
     weights: npt.ArrayLike | None = None,
     origin_joules: float = 0.0,
     learning_rate: npt.ArrayLike | None = None,
+    recorded_learning_rate: Rate | None = None,
     planned_learning_rate: Rate | None = None,
     lower_bound: float | None = None,
     goal: str = "min",
@@ -80,6 +81,7 @@ def fit_curve(
         origin_joules: Joules at which the first step began, on the same axis. The trend counts from there; answers
             are on the axis of ``joules``.
         learning_rate: The learning rate at each point.
+        recorded_learning_rate: ``(joules, rate)`` so far, at any joules; replaces ``learning_rate``.
         planned_learning_rate: ``(joules, rate)`` over the whole run, past and future; replaces ``learning_rate``.
         lower_bound: A known lower limit of the metric, such as the entropy of the data.
         goal: ``"min"`` for a metric that falls, ``"max"`` for one that rises.
@@ -100,7 +102,9 @@ def fit_curve(
         raise UsageError(
             f"joules, values, weights and learning_rate must have the same length, not {sorted(sizes)}."
         )
-    known = None if learning_rate is None else (joules, learning_rate)
+    known = recorded_learning_rate
+    if known is None and learning_rate is not None:
+        known = joules, learning_rate
     metric = declared(goal, best, lower_bound)
     origin = number("origin_joules", origin_joules)
     schedule = _schedule(known, planned_learning_rate, origin)
@@ -134,6 +138,9 @@ def fit_bins(
     schedule_ended: bool = False,
 ) -> CurveFit:
     """Fit a curve that is already binned, with the same result as `fit_curve` on the same points.
+
+    A metric that rises is converted after the binning, so that its values must be positive, as those of an accuracy;
+    `fit_curve` has no such limit.
 
     Args:
         bins: The accumulator, or the bins of :func:`profiler.forecasting.curve.bin_arrays`.

@@ -430,6 +430,11 @@ class Session:
         return lr_plan.refusal(self._head)
 
     @property
+    def has_schedule_ended(self) -> bool:
+        """True if the scheduler had come to its end when the recording stopped."""
+        return lr_plan.has_ended(self._head)
+
+    @property
     def can_plan(self) -> bool:
         """True if a scheduler is at work and the user has declared no plan of the learning rate."""
         return not (self._declares_plan or self._hooks.schedulers.is_empty)

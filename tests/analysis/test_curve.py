@@ -92,3 +92,23 @@ def test_an_evaluation_after_the_last_step_belongs_to_the_training(tmp_path, tra
 def test_trainings_of_a_process_are_counted(run):
     add_trainings(run)
     assert run.summary().trainings == 2
+
+
+@pytest.mark.parametrize(
+    ("value", "best", "state"),
+    [
+        (lambda k: 1.0 - 0.5 * k**-0.3 if k < 90 else 0.0, 1.0, CurveState.DIVERGED),
+        (lambda k: -200.0 * k**-0.3 * (1.0 + 0.01 * (-1) ** k), 0.0, CurveState.IMPROVING),
+        (lambda k: 1.0 - 0.5 * k**-0.3 if k < 90 else 1.0, 1.0, CurveState.FLAT),
+    ],
+    ids=["accuracy collapses to zero", "negative reward", "accuracy of one"],
+)
+def test_a_metric_that_rises_has_the_same_state_with_a_learning_rate_that_varies(
+    tmp_path, value, best, state
+):
+    metrics = [(3 * k, "score", value(k)) for k in range(1, 101)]
+    for name, rate in (("constant", lambda _: 1e-3), ("falling", lambda step: 1e-3 * (1.0 - step / 600))):
+        run = load_run(write_run(tmp_path / name, steps=300, learning_rate=rate, metrics=metrics))
+        fit = run.fit("score", goal="max", best=best)
+        assert fit.state is state
+        assert fit.points == 100 - (11 if state is CurveState.FLAT else 0)

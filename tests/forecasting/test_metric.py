@@ -3,6 +3,7 @@ import pytest
 
 from profiler.errors import UsageError
 from profiler.forecasting import CurveBins, fit_bins, fit_curve
+from profiler.records import CurveState
 from tests.support.synthetic_curves import power_law
 
 X = np.linspace(1.0, 100.0, 300) * 1e3
@@ -25,6 +26,22 @@ def test_a_streamed_accuracy_is_the_same():
         bins.add(x, y)
     streamed = fit_bins(bins, goal="max", best=1.0)
     assert streamed.level == pytest.approx(fit_curve(X, 1.0 - ERROR, goal="max", best=1.0).level)
+
+
+def test_a_streamed_accuracy_reaches_the_best_value_or_exceeds_it():
+    values = np.where(X > 60e3, 1.0, 1.0 - ERROR)
+    bins, beyond = CurveBins(), CurveBins()
+    bins.extend(X.tolist(), values.tolist(), [1.0] * X.size)
+    assert fit_bins(bins, goal="max", best=1.0).state is CurveState.FLAT
+    beyond.extend(X.tolist(), (100.0 * values).tolist(), [1.0] * X.size)
+    with pytest.raises(UsageError, match="is exceeded by 300 of 300 values"):
+        fit_bins(beyond, goal="max", best=1.0)
+
+
+def test_an_unknown_level_of_an_accuracy_is_not_above_the_best_value():
+    ahead = fit_curve(X[:3], 1.0 - ERROR[:3], goal="max", best=1.0).loss_at(3e5)
+    assert (ahead.low, ahead.high) == (-np.inf, 1.0)
+    assert np.isnan(ahead.median)
 
 
 def test_target_beyond_the_best_value_is_certainly_unreachable():
