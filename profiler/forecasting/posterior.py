@@ -46,6 +46,7 @@ NEGLIGIBLE = float(np.log(1e-6))
 """Nodes with less than this part of the best one's probability are dropped."""
 
 
+_HALF_LOG_TWO_PI = 0.5 * float(np.log(2.0 * np.pi))
 _SMALLEST_ERROR = 1e-100
 _SMALLEST_DOUBLING = 1e-9
 _TRANSITION = 6
@@ -235,7 +236,8 @@ class Evidence:
 
     def residual(self, slope: FloatArray, share: FloatArray) -> FloatArray:
         """Return the residual of each curve in each bin (last axis), its level included."""
-        return self.log_y - log_level(self.model.log_decay(self.log_v, slope[..., None]), share[..., None])
+        level = log_level(self.model.log_decay(self.log_v, slope[..., None]), share[..., None])
+        return np.subtract(self.log_y, level, out=level)
 
     def profile(self, slope: FloatArray, share: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the best level of each curve and its mean square misfit, by start, gain and curve.
@@ -244,10 +246,11 @@ class Evidence:
         """
         residual = self.residual(slope, share).reshape(-1, self.log_v.size)
         weights = self.weights.T
-        level, square = weights @ residual.T, weights @ np.square(residual).T
-        misfit = np.maximum(square - level**2, 0.0)
+        level = weights @ residual.T
         if self.progress is None:
-            return level[:, None], misfit[:, None]
+            square = weights @ np.square(residual, out=residual).T
+            return level[:, None], _variance(square, level)[:, None]
+        misfit = _variance(weights @ np.square(residual).T, level)
         # The anneal term is linear in G, so the misfit is a quadratic of G with these three coefficients.
         mean = weights @ self.progress
         variance = weights @ np.square(self.progress) - mean**2
@@ -326,6 +329,12 @@ class Evidence:
         noise = self.priors.noise_dof * self.priors.noise**2 + count * float(left @ left)
         rho = min(max(count * float(left[1:] @ left[:-1]) / noise, 0.0), 0.99)
         return replace(self, count=max(self.count * (1.0 - rho) / (1.0 + rho), MIN_EFFECTIVE))
+
+
+def _variance(square: FloatArray, mean: FloatArray) -> FloatArray:
+    """Return mean squares less squared means, in the array of the mean squares; rounding leaves none under zero."""
+    square -= mean**2
+    return np.maximum(square, 0.0, out=square)
 
 
 def gather(
@@ -412,7 +421,7 @@ def _roughness(x: FloatArray, y: FloatArray) -> float:
     return float(np.median(np.abs(miss) / np.sqrt(1.0 + part**2 + (1.0 - part) ** 2))) / normal_median
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class _Grid:
     """Standardised values of the parameters: a column of slopes, and for each its own row of shares.
 
@@ -421,12 +430,19 @@ class _Grid:
         share: The shares.
         misfits: Misfits of the curves, by family, once computed; they do not depend on the number of points.
         likelihoods: Log likelihoods of the curves by start, by family and number of points, once computed.
+        log_masses: Log posterior masses of the curves, by family and number of points, once computed.
     """
 
     slope: FloatArray
     share: FloatArray
     misfits: dict[str, FloatArray] = field(default_factory=dict, init=False)
     likelihoods: dict[tuple[str, float], FloatArray] = field(default_factory=dict, init=False)
+    log_masses: dict[tuple[str, float], FloatArray] = field(default_factory=dict, init=False)
+
+    @cached_property
+    def log_prior(self) -> FloatArray:
+        """Log prior mass of each slope and share, of those with a free share."""
+        return np.asarray(_log_normal(self.slope, axis=0) + _log_normal(self.share, axis=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -490,8 +506,12 @@ def log_sum(logs: FloatArray, axis: int) -> FloatArray:
     """Return the logarithm of the sum along an axis of numbers given by their logarithms."""
     if logs.shape[axis] == 1:
         return np.squeeze(logs, axis)
-    top = logs.max(axis=axis)
-    return np.asarray(top + np.log(np.exp(logs - np.expand_dims(top, axis)).sum(axis=axis)))
+    top = logs.max(axis=axis, keepdims=True)
+    parts = logs - top
+    total = np.exp(parts, out=parts).sum(axis=axis)
+    np.log(total, out=total)
+    total += np.squeeze(top, axis)
+    return np.asarray(total)
 
 
 def _by_start(grid: _Grid, evidence: Evidence) -> FloatArray:
@@ -522,18 +542,23 @@ def _slopes(standardised: FloatArray, evidence: Evidence) -> FloatArray:
 
 def _log_mass(grid: _Grid, evidence: Evidence) -> FloatArray:
     """Return the unnormalised log posterior mass of each slope and share, summed over starts and gains."""
-    return np.asarray(_log_prior(grid, evidence.priors) + log_sum(_by_start(grid, evidence), 0))
+    key = (evidence.model.name, evidence.count)
+    found = grid.log_masses.get(key)
+    if found is None:
+        found = log_sum(_by_start(grid, evidence), 0)
+        found += _log_prior(grid, evidence.priors)
+        grid.log_masses[key] = found
+    return found
 
 
 def _log_prior(grid: _Grid, priors: Priors) -> FloatArray:
-    prior = _log_normal(grid.slope, axis=0) + _log_normal(grid.share, axis=1)
-    return np.asarray(prior + np.log1p(-priors.bare_floor))
+    return np.asarray(grid.log_prior + np.log1p(-priors.bare_floor))
 
 
 def _log_normal(standardised: FloatArray, axis: int) -> FloatArray:
     """Return the log mass of the standard normal in the cells of evenly spaced lines along ``axis``."""
-    first, second = (np.take(standardised, [k], axis=axis) for k in (0, 1))
-    return np.asarray(np.log(second - first) - 0.5 * standardised**2 - 0.5 * np.log(2.0 * np.pi))
+    first, second = (standardised[k : k + 1] if axis == 0 else standardised[:, k : k + 1] for k in (0, 1))
+    return np.asarray(np.log(second - first) - 0.5 * standardised**2 - _HALF_LOG_TWO_PI)
 
 
 def _zoomed(grid: _Grid, evidence: Evidence) -> _Grid:
@@ -550,7 +575,7 @@ def _zoomed(grid: _Grid, evidence: Evidence) -> _Grid:
 def _zoom_shares(grid: _Grid, evidence: Evidence) -> _Grid:
     """Place each row of shares over its likely part."""
     low, high = _bounds(grid.share, _log_mass(grid, evidence))
-    return replace(grid, share=np.linspace(low, high, grid.share.shape[1], axis=1))
+    return _Grid(slope=grid.slope, share=_rows(low, high, grid.share.shape[1]))
 
 
 def _zoom_slopes(grid: _Grid, row: FloatArray) -> _Grid:
@@ -561,7 +586,15 @@ def _zoom_slopes(grid: _Grid, row: FloatArray) -> _Grid:
     old = grid.slope[:, 0]
     first = np.interp(slope, old, np.minimum.reduce([first, np.roll(first, 1), np.roll(first, -1)]))
     last = np.interp(slope, old, np.maximum.reduce([last, np.roll(last, 1), np.roll(last, -1)]))
-    return _Grid(slope=slope[:, None], share=np.linspace(first, last, grid.share.shape[1], axis=1))
+    return _Grid(slope=slope[:, None], share=_rows(first, last, grid.share.shape[1]))
+
+
+def _rows(low: FloatArray, high: FloatArray, count: int) -> FloatArray:
+    """Return a row of evenly spaced numbers for each pair of ends: `numpy.linspace` with rows that are contiguous."""
+    rows = ((high - low) / (count - 1))[:, None] * np.arange(count)
+    rows += low[:, None]
+    rows[:, -1] = high
+    return np.asarray(rows)
 
 
 def _bounds(lines: FloatArray, log_mass: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -589,7 +622,7 @@ def _bare(evidence: Evidence, refine: float) -> _Part:
         log_mass = _log_normal(lines, axis=1) + log_sum(log_sum(likelihood, 1), 0)
         if zooms == MOST_ZOOMS or _likely(log_mass).sum() > ENOUGH * lines.size:
             break
-        lines = np.linspace(*_bounds(lines, log_mass), lines.size, axis=1)
+        lines = _rows(*_bounds(lines, log_mass), lines.size)
     log_mass += np.log(max(priors.bare_floor, 1e-300))
     return _part(evidence, slope, share, log_mass)
 

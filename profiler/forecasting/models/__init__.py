@@ -59,4 +59,5 @@ MODELS: tuple[CurveModel, ...] = (
 def log_level(log_decay: "FloatArray", share: "FloatArray") -> "FloatArray":
     """Return the log level relative to the last point, without annealing; -inf where a floor of zero is reached."""
     with np.errstate(divide="ignore", over="ignore"):
-        return np.asarray(np.log1p(share * np.expm1(np.minimum(log_decay, LARGEST_LOG))))
+        level = np.asarray(share * np.expm1(np.minimum(log_decay, LARGEST_LOG)))
+        return np.asarray(np.log1p(level, out=level))
