@@ -197,7 +197,7 @@ def _quantiles(fit: CurveFit, budget: float) -> FloatArray | None:
     if not _has_level(fit, budget):
         return None
     predictive = fit.predictives[fit.scenarios[0]]
-    ratio = math.log((budget - fit.origin_joules) / fit.history.fine.last_joules)
+    ratio = math.log((budget - fit.origin_joules) / fit.spent_joules)
     knots = [predictive.log_quantile(ratio, NormalDist().cdf(score)) for score in _KNOTS]
     return np.interp([_normal(float(p)) for p in probabilities], _KNOTS, knots)
 

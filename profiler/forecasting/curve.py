@@ -232,11 +232,14 @@ def _coarse_index(log_x: FloatArray) -> npt.NDArray[np.int64]:
     return index
 
 
-def describe(dropped: Dropped) -> str:
-    """Describe the reasons for dropped points."""
+def describe(dropped: Dropped, best: float | None = None) -> str:
+    """Describe the reasons for dropped points; ``best`` is the best value of a metric that rises."""
     parts = (
         (dropped.nonfinite, "not finite"),
         (dropped.nonpositive_joules, "at zero or negative joules"),
-        (dropped.nonpositive_values, "zero or negative"),
+        (
+            dropped.nonpositive_values,
+            "zero or negative" if best is None else f"at the best value, {best:g}, or beyond",
+        ),
     )
     return ", ".join(f"{count} {what}" for count, what in parts if count)

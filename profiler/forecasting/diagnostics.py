@@ -43,7 +43,8 @@ def notes(
         context: Information beside the points.
     """
     if curve.dropped.total:
-        yield f"{_count(curve.dropped.total, 'point was', 'points were')} excluded: {describe(curve.dropped)}."
+        why = describe(curve.dropped, context.metric.best)
+        yield f"{_count(curve.dropped.total, 'point was', 'points were')} excluded: {why}."
     if repairs.spikes:
         yield f"{_count(repairs.spikes, 'short spike of the loss was', 'short spikes of the loss were')} excluded."
     if curve.span < SHORT_SPAN:

@@ -238,7 +238,7 @@ def _context(
 
 def _fit(raw: FineBins, given: FitContext) -> CurveFit:
     if not raw.facts.finite:
-        raise _no_points(raw)
+        raise _no_points(raw, given.metric)
     _check_best(raw, given.metric)
     fine, repairs = clean(raw)
     context = given.until(fine.last_joules)
@@ -254,12 +254,14 @@ def _fit(raw: FineBins, given: FitContext) -> CurveFit:
         step_at=context.step_at,
         origin=context.origin_joules,
     )
+    if context.ended and curve is not None and assessment.state is CurveState.TOO_EARLY:
+        assessment = replace(assessment, reason=longer_run.NO_TREND)
     if curve is None or assessment.state in UNFITTED or math.isinf(assessment.log_level):
         return _unfitted(fine, repairs, context, assessment)
     return _fitted(fine, curve, repairs, context, assessment)
 
 
-def _no_points(fine: FineBins) -> ForecastRefusedError:
+def _no_points(fine: FineBins, metric: Metric) -> ForecastRefusedError:
     if not fine.dropped.total:
         remedy = "If the training has a loss, pass it with prof.step(loss=...)."
         return ForecastRefusedError("too_few_points", "No value was recorded.", remedy=remedy)
@@ -267,7 +269,8 @@ def _no_points(fine: FineBins) -> ForecastRefusedError:
         reason = f"None of {fine.dropped.total:,} recorded values is finite, or none has an energy."
         remedy = "Check the inputs, the learning rate and the numerical precision."
         return ForecastRefusedError("nothing_finite", reason, remedy=remedy)
-    reason = f"The curve has no finite point ({fine.dropped.total} are unusable: {describe(fine.dropped)})."
+    why = describe(fine.dropped, metric.best)
+    reason = f"The curve has no finite point ({fine.dropped.total} are unusable: {why})."
     return ForecastRefusedError(
         "too_few_points", reason, remedy="Train longer, or record the metric more often."
     )

@@ -26,6 +26,10 @@ UNKNOWN = (
     "The learning rate has fallen to zero, so more steps change nothing. A longer run needs a new plan, which has no "
     "price because the rate was not constant for long enough before it fell."
 )
+NO_TREND = (
+    "The level shows no clear trend, and the learning rate has fallen to zero, so more steps change nothing. A longer "
+    "run needs a new plan."
+)
 AT_PEAK = 0.98
 """Part of the peak from which the rate counts as constant."""
 LEAST_CONSTANT = 0.4

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 FLOOR_LEVEL = 0.9
 PERCENT = 0.01
+ROUNDING = 1e-12
 RATIOS = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0, HORIZON_LIMIT)
 """Multiples of the present energy within which the probability of reaching a target is given."""
 
@@ -101,9 +102,16 @@ class CurveFit:
         """Joules up to which point values are given; beyond them only intervals are."""
         return self.joules_after(math.log(HORIZON_LIMIT))
 
+    @property
+    def spent_joules(self) -> float:
+        """Joules from the first step to the last point."""
+        # Values of zero have no bins.
+        is_zero = self.log_now[1] == LOWEST
+        return self.joules - self.origin_joules if is_zero else self.history.fine.last_joules
+
     def joules_after(self, log_ratio: float) -> float:
         """Return the joules at ln(joules / present joules), both since the first step."""
-        return self.origin_joules + self.history.fine.last_joules * exp(log_ratio)
+        return self.origin_joules + self.spent_joules * exp(log_ratio)
 
     @property
     def has_forecast(self) -> bool:
@@ -182,7 +190,7 @@ class CurveFit:
             return self.metric.interval(unknown)
         if energy > self.joules:
             predictive = self.predictives[name]
-            log_ratio = math.log((energy - self.origin_joules) / self.history.fine.last_joules)
+            log_ratio = math.log((energy - self.origin_joules) / self.spent_joules)
             return self._interval(
                 [predictive.log_quantile(log_ratio, p) for p in probabilities(self.confidence)],
                 self.confidence,
@@ -208,10 +216,9 @@ class CurveFit:
             return verdict.excluded(target, self._bound(), self.confidence)
         log_level = _log(error)
         past = [self.smoothed.first_crossing(log_level - q + self.log_now[1]) for q in self.log_now]
-        if past[1] <= self.joules:
-            return verdict.reached(
-                past[1], (past[0], min(past[2], self.joules)), self.joules, self.confidence
-            )
+        if self._is_past(past[1]):
+            low, median, high = (min(crossing, self.joules) for crossing in past)
+            return verdict.reached(median, (low, high), self.joules, self.confidence)
         if not self.is_priced:
             return verdict.undetermined(self.joules, self.state_reason, self.confidence)
         predictive = self.predictives[name]
@@ -245,7 +252,7 @@ class CurveFit:
             return math.nan
         if self._excluded(error):
             return 1.0
-        if self.smoothed.first_crossing(_log(error)) <= self.joules:
+        if self._is_past(self.smoothed.first_crossing(_log(error))):
             return 0.0
         if not self.is_priced:
             return math.nan
@@ -265,11 +272,13 @@ class CurveFit:
         if not self.is_priced:
             return Interval(low=0.0, median=math.nan, high=math.inf, level=self.confidence)
         ratios = [math.inf] * 3 if self._excluded(error) else self._ahead(_log(error), self.scenarios[0])
-        low, median, high = sorted(self.history.fine.last_joules * expm1(ratio) for ratio in ratios)
+        low, median, high = sorted(self.spent_joules * expm1(ratio) for ratio in ratios)
         return Interval(low=low, median=median, high=high, level=self.confidence)
 
     def price_of_percent(self) -> Interval:
         """Return the further joules that lower the level (the error, for a metric that rises) by one percent."""
+        if math.isnan(self.level):
+            return Interval(low=0.0, median=math.nan, high=math.inf, level=self.confidence)
         return self.joules_down_to(self.metric.value(self.metric.error(self.level) * (1.0 - PERCENT)))
 
     def _ahead(self, log_level: float, scenario: str) -> list[float]:
@@ -278,6 +287,10 @@ class CurveFit:
         if isinstance(predictive, Standstill):
             return [0.0 if log_level >= predictive.log_level else math.inf] * 3
         return [predictive.crossing(log_level, p) for p in probabilities(self.confidence)]
+
+    def _is_past(self, crossing: float) -> bool:
+        # The joules of the last point are those of a logarithm.
+        return crossing <= self.joules * (1.0 + ROUNDING)
 
     def _excluded(self, error: float) -> bool:
         is_zero_recorded = error == 0.0 and self.log_now[1] == LOWEST

@@ -326,14 +326,16 @@ def _diverged(fine: FineBins, metric: Metric, where: Where) -> Assessment | None
     if facts.tail_nonfinite:
         share = 1.0 - fine.last_joules / facts.end_joules
         if facts.tail_nonfinite >= TAIL_POINTS or share >= TAIL_SHARE:
-            best, at = _best(fine)
             first = facts.first_nonfinite_joules
+            lowest = ""
+            if fine.values.size:  # values of zero have no bins
+                best, at = _best(fine)
+                lowest = f" The best level was {metric.value(best):.4g} at {where(at)}."
             return Assessment(
                 state=CurveState.DIVERGED,
                 reason=(
                     f"The metric is not finite from {where(first)} on; {_percent(1.0 - first / facts.end_joules)} of "
-                    f"the training's energy was spent after that. The best level was {metric.value(best):.4g} at "
-                    f"{where(at)}."
+                    f"the training's energy was spent after that.{lowest}"
                 ),
                 start_joules=first,
             )
