@@ -108,7 +108,8 @@ def check_levels(fit, scenario):
             assert level.low <= level.median <= level.high
             is_capped = scenario in ("onward", "held", "annealed") and multiple >= 1.0
             if fit.state is CurveState.IMPROVING and is_capped:
-                assert level.high <= fit.loss_at(1.0001 * fit.joules, scenario=scenario).high * 1.01
+                # Quantiles of a few noisy points jump where their distribution function is flat.
+                assert level.high <= fit.loss_at(1.0001 * fit.joules, scenario=scenario).high * 1.05
 
 
 def check_floor(fit):
