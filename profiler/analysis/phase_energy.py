@@ -102,7 +102,7 @@ class PhaseTimes:
                 for name, time in zip(self._names, spent, strict=True)
             )
         stretches = self._stretches_of(metered)
-        joules, sigmas = _regress(stretches.seconds, stretches.sums(energy), stretches.variance)
+        joules, sigmas = _regress(stretches, stretches.sums(energy))
         return tuple(
             PhaseEnergy(
                 name=name, seconds=float(time), joules=_interval(part, sigma, relative_sigma, joules.sum())
@@ -144,13 +144,19 @@ class _Stretches(NamedTuple):
     Attributes:
         rows: True for the rows that they consist of.
         group: Number of the stretch of each of these rows.
-        seconds: Time of each phase in each stretch.
-        variance: Variance of the joules of each stretch.
+        spent: Time of each phase.
+        lasting: True for the stretches that last; those that follow are theirs.
+        seconds: Length of each of them.
+        shares: Share of each phase in its time.
+        variance: Variance of its joules.
     """
 
     rows: "Flags"
     group: "npt.NDArray[np.int64]"
+    spent: "Array"
+    lasting: "Flags"
     seconds: "Array"
+    shares: "Array"
     variance: "Array"
 
     def sums(self, column: "Array") -> "Array":
@@ -179,27 +185,31 @@ def _stretches(steps: "pd.DataFrame", seconds: "Array", rows: "Flags", length: f
     joined = np.diff(group) == 0
     joined &= steps["start_seconds"].to_numpy()[1:] == steps["end_seconds"].to_numpy()[:-1]
     variance = edge * (2.0 - np.append(joined, False) - np.append(False, joined))
+    by_phase = np.column_stack([np.bincount(group, weights=column) for column in seconds.T])
+    whole = by_phase.sum(axis=1)
+    lasting = whole > _NOTHING
     return _Stretches(
         rows=rows,
         group=group,
-        seconds=np.column_stack([np.bincount(group, weights=column) for column in seconds.T]),
-        variance=np.bincount(group, weights=variance).astype(float),
+        spent=by_phase.sum(axis=0),
+        lasting=lasting,
+        seconds=whole[lasting],
+        shares=by_phase[lasting] / whole[lasting, None],
+        variance=np.bincount(group, weights=variance).astype(float)[lasting],
     )
 
 
-def _regress(seconds: "Array", joules: "Array", variance: "Array") -> tuple["Array", "Array"]:
-    """Return the joules of each phase and their standard deviations."""
+def _regress(stretches: _Stretches, joules: "Array") -> tuple["Array", "Array"]:
+    """Return the joules of each phase and their standard deviations, from the joules of all stretches."""
     import numpy as np
 
     # In units of the mean power: the power of a stretch averages 1, which is also the prior mean of each phase.
-    spent, whole, total = seconds.sum(axis=0), seconds.sum(axis=1), float(joules.sum())
-    if total <= _NOTHING or float(whole.max()) <= _NOTHING:
+    spent, shares, total = stretches.spent, stretches.shares, float(joules.sum())
+    if total <= _NOTHING or not len(shares):
         return np.zeros_like(spent), np.zeros_like(spent)
     mean = total / float(spent.sum())
-    lasting = whole > _NOTHING
-    whole = whole[lasting]
-    shares, power = seconds[lasting] / whole[:, None], joules[lasting] / whole / mean
-    known = variance[lasting] / (whole * mean) ** 2
+    power = joules[stretches.lasting] / stretches.seconds / mean
+    known = stretches.variance / (stretches.seconds * mean) ** 2
     scatter = float(np.var(power))
     for _ in range(_ROUNDS):
         weights = 1.0 / (known + scatter + _EXACT)

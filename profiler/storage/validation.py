@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
+    Indices = npt.NDArray[np.int64]
 
 _SAME = 1.5e-6
 """Seconds and joules are written in millionths: values that differ by more are different."""
@@ -229,11 +230,8 @@ def first_fault(rows: Rows) -> Fault | None:
     """Find the first row, in order of time, that does not follow from those before it; None where all do."""
     import numpy as np
 
-    columns = ("start_seconds", "end_seconds", "cumulative_joules", "total_joules")
-    values = [np.concatenate([frame[name].to_numpy(dtype=float) for frame in rows]) for name in columns]
     counts = len(rows.steps)
-    order = np.lexsort((values[2], values[0], values[1]))
-    start, end, cumulative, total = (column[order] for column in values)
+    order, (start, end, cumulative, total) = _in_order_of_time(rows)
     before = np.concatenate([[0.0], end[:-1]])
     gap = start - before
     faults = {
@@ -263,6 +261,17 @@ def first_fault(rows: Rows) -> Fault | None:
     good = np.zeros(len(order), bool)
     good[order[:first]] = True
     return Fault(table, line, reason, float(before[first]), (good[:counts], good[counts:]), is_tail)
+
+
+def _in_order_of_time(rows: Rows) -> "tuple[Indices, tuple[Floats, ...]]":
+    """Return the order of all rows, and their starts, ends, cumulative and own joules in it."""
+    import numpy as np
+
+    names = ("start_seconds", "end_seconds", "cumulative_joules", "total_joules")
+    columns = [np.concatenate([frame[name].to_numpy(dtype=float) for frame in rows]) for name in names]
+    start, end, cumulative, _ = columns
+    order = np.lexsort((cumulative, start, end))
+    return order, tuple(column[order] for column in columns)
 
 
 def _adds_up(cumulative: "Floats", total: "Floats") -> "Flags":
