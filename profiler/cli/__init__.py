@@ -5,6 +5,7 @@ The module of a command has ``configure(parser)``, ``run(options)``, which retur
 
 import argparse
 import difflib
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -65,6 +66,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options, unknown = parser.parse_known_args(words)
     if unknown:
         command.reject(unknown)
+    if words[0] != "run":
+        # The matrices of a report are small: further threads of numpy would only spin, beside a training too. The
+        # variable has no effect once numpy is imported, and a script that is profiled keeps its own settings.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         code: int = options.action(options)
     except ProfilerError as error:

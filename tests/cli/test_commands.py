@@ -44,6 +44,15 @@ def test_list_of_commands(capsys):
     assert all(command.help in " ".join(out.split()) for command in COMMANDS.values())
 
 
+@pytest.mark.parametrize(("users", "expected"), [(None, "1"), ("3", "3")])
+def test_readers_use_one_thread_of_numpy_by_default(tmp_path, monkeypatch, users, expected):
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", users or "")
+    if users is None:
+        monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    assert main(["list", str(tmp_path)]) == 0
+    assert os.environ["OPENBLAS_NUM_THREADS"] == expected
+
+
 @contextmanager
 def plain_user():
     """Drop the rights of root, which may read everything."""

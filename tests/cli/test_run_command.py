@@ -117,9 +117,11 @@ def test_every_kind_of_target_runs_as_under_python(folder, arguments):
 
 @pytest.mark.slow
 def test_energy_of_a_script_without_torch_is_in_spans(folder):
-    (folder / "script.py").write_text("import sys, time; time.sleep(0.3); print('torch' in sys.modules)\n")
+    (folder / "script.py").write_text(
+        "import os, sys, time; time.sleep(0.3); print('torch' in sys.modules, os.getenv('OPENBLAS_NUM_THREADS'))\n"
+    )
     code, out, err = ended(start([*PROFILED, "--name", "no torch", "script.py"], folder))
-    assert (code, out) == (0, "False\n"), err
+    assert (code, out) == (0, f"False {ENVIRONMENT.get('OPENBLAS_NUM_THREADS')}\n"), err
     run = load_run(folder / "recorded")
     assert run.meta["name"] == "no torch"
     assert run.status == "completed"
