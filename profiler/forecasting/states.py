@@ -442,7 +442,7 @@ def _progress(fine: FineBins, metric: Metric, where: Where) -> Assessment:
             log_error=flat.level_error,
             log_drift=flat.expected * flat.error * math.log(HORIZON_LIMIT),
         )
-    if improves(fine):
+    if improves(fine) or falls_throughout(fine):
         first, now = metric.value(float(fine.values[0])), metric.value(float(fine.values[-1]))
         return Assessment(
             state=CurveState.IMPROVING,
@@ -461,7 +461,7 @@ def _undecided(fine: FineBins, where: Where) -> str:
     # A standard error falls with the square root of the number of points, and these grow with the energy.
     longer = (clearest.hidden / FLAT_FALL) ** 2
     seen = (
-        "The level shows no clear trend, but its noise could hide a fall of up to "
+        "The level shows no clear trend at its end, but its noise could hide a fall of up to "
         f"{_percent(-math.expm1(-most), 2)} within ten times the training's energy"
     )
     less = "metric with less noise, such as the loss on more held-out data"
@@ -524,6 +524,17 @@ def improves(fine: FineBins) -> bool:
         if all(bound > CONTRADICTED * -trend.slope for bound in bounds):
             return True
     return False
+
+
+def falls_throughout(fine: FineBins) -> bool:
+    """Return whether each value is lower than the one before, too often for a series that may as well rise.
+
+    A regression takes the drop of a short, smooth curve and the slow fall after it for noise. This test needs no model
+    of either: a series whose changes are independent and equally likely to be negative falls ``n`` times in a row with
+    probability ``2^-n``, even a random walk.
+    """
+    falls = np.diff(fine.values) < 0.0
+    return bool(falls.all()) and 0.5**falls.size <= 1.0 - SIGNIFICANT
 
 
 def tail_trend(fine: FineBins, start: float) -> Trend | None:

@@ -407,6 +407,43 @@ def test_slight_but_significant_fall_is_not_flat():
     assert fit_curve(x, 2.73 - 0.03 * np.log2(x / 0.5)).state is CurveState.IMPROVING
 
 
+def evaluations_of_a_drop(count):
+    """Return a level that stays high, drops, and falls slowly from there, as of a BERT with few evaluations."""
+    x = np.arange(1.0, count + 1.0)
+    return x, 0.27 + 0.05 / x + 0.3 / (1.0 + np.exp(4.0 * (x - 3.0)))
+
+
+@pytest.mark.parametrize("count", [7, 8, 9])
+def test_few_evaluations_that_all_fall_improve(count):
+    x, values = evaluations_of_a_drop(24)
+    fit = fit_curve(x[:count], values[:count])
+    assert fit.state is CurveState.IMPROVING
+    end = fit.loss_at(x[-1])
+    assert end.low <= values[-1] <= end.high
+    assert fit.joules_at(values[-1]).verdict is Verdict.REACHABLE
+
+
+def test_few_evaluations_of_which_one_rises_are_too_early():
+    x, values = evaluations_of_a_drop(8)
+    values[6] = 1.01 * values[5]
+    fit = fit_curve(x, values)
+    assert fit.state is CurveState.TOO_EARLY
+    assert "no clear trend at its end" in fit.state_reason
+
+
+def test_six_evaluations_that_all_fall_may_do_so_by_chance():
+    fit = fit_curve(*evaluations_of_a_drop(6))
+    assert fit.state is CurveState.TOO_EARLY
+
+
+def test_evaluations_of_a_constant_are_rarely_progress():
+    rng, states = np.random.default_rng(5), []
+    for seed in range(400):
+        x = np.arange(1.0, 8.0 + seed % 4)
+        states.append(state_at_once(x, np.exp((0.003, 0.03)[seed % 2] * rng.standard_normal(x.size))))
+    assert states.count(CurveState.IMPROVING) <= 0.05 * len(states)
+
+
 def test_few_points_of_drifting_noise_are_rarely_progress():
     """At most 5 % of constants under autocorrelated noise, at fewer than 50 effective points."""
     rng, states = np.random.default_rng(3), []
