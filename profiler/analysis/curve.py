@@ -57,12 +57,18 @@ def metric_points(
 
     steps = _steps_of(run, training)
     if metric == "loss":
-        is_seen = steps["loss"].notna() | (steps["nonfinite_count"] > 0)
+        is_seen = ~np.isnan(steps["loss"].to_numpy()) | (steps["nonfinite_count"].to_numpy() > 0)
         # Selecting rows copies all columns, and mostly each row has a loss.
         seen = steps if is_seen.all() else steps[is_seen]
-        finite = (seen["step_count"] - seen["nonfinite_count"]).to_numpy(dtype=float)
-        weights = pd.Series(np.maximum(finite, 1.0), index=seen.index)
-        return seen["cumulative_joules"] - seen["total_joules"] / 2, seen["loss"], weights
+        count, nonfinite, cumulative, total = (
+            seen[name].to_numpy()
+            for name in ("step_count", "nonfinite_count", "cumulative_joules", "total_joules")
+        )
+        weights = np.maximum((count - nonfinite).astype(float), 1.0)
+        middle, weights = (
+            pd.Series(column, index=seen.index) for column in (cumulative - total / 2, weights)
+        )
+        return middle, seen["loss"], weights
     chosen = run.metrics[run.metrics["name"] == metric]
     if chosen.empty:
         known = ", ".join(["loss", *sorted(run.metrics["name"].unique())])

@@ -81,12 +81,20 @@ def _middle(size: int, reach: int) -> npt.NDArray[np.int64]:
 def _is_spike(log_y: FloatArray, middle: npt.NDArray[np.int64], reach: int) -> BoolArray:
     steps = np.arange(-reach, reach + 1)
     near = log_y[middle[:, None] + steps]
-    slope = np.median((near[:, reach + 1 :] - near[:, reach - 1 :: -1]) / (2 * steps[reach + 1 :]), axis=1)
+    slope = _medians((near[:, reach + 1 :] - near[:, reach - 1 :: -1]) / (2 * steps[reach + 1 :]))
     near = near - slope[:, None] * steps
-    median = np.median(near, axis=1)
-    deviation = TO_DEVIATION * np.median(np.abs(near - median[:, None]), axis=1)
+    median = _medians(near)
+    deviation = TO_DEVIATION * _medians(np.abs(near - median[:, None]))
     excess = log_y[middle] - median
     return np.asarray(excess > np.maximum(DEVIATIONS * deviation, LEAST_SPIKE))
+
+
+def _medians(rows: FloatArray) -> FloatArray:
+    """Return the median of each row, NaN for rows with NaN: `numpy.median` in a fraction of its time for short rows."""
+    ordered = np.sort(rows, axis=1)
+    upper = rows.shape[1] // 2
+    middle = ordered[:, upper] if rows.shape[1] % 2 else (ordered[:, upper - 1] + ordered[:, upper]) / 2.0
+    return np.where(np.isnan(ordered[:, -1]), np.nan, middle)
 
 
 def jump(fine: FineBins) -> Jump | None:

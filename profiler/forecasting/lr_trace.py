@@ -144,8 +144,16 @@ class RateTrace:
         if known.size:
             self.lowest = min(self.lowest, float(known.min()))
             self.highest = max(self.highest, float(known.max()))
-        # An item of a memory view is a Python number.
-        self._keep(joules.data, rates.data, steps.data)
+        if self.points or len(joules) > LIMIT:
+            # An item of a memory view is a Python number.
+            self._keep(joules.data, rates.data, steps.data)
+            return
+        # All of few points are kept, apart from repeated joules.
+        rates = np.where((rates >= 0.0) & (rates < math.inf), rates, math.nan)
+        columns = (joules, rates, steps + self.before)
+        is_kept = np.append(True, joules[1:] > joules[:-1])
+        self.points = list(map(Point, *(column[is_kept].tolist() for column in columns)))
+        self.last = Point(*(column[-1].item() for column in columns))
 
     def _keep(self, joules: Sequence[float], rates: Sequence[float | None], steps: Sequence[int]) -> None:
         """Keep points that are far enough apart, of steps whose joules do not decrease."""

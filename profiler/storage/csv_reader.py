@@ -69,6 +69,9 @@ def read_table(
 def _read(
     path: Path, file: BinaryIO, table: Table, *, partial: bool, columns: list[str] | None, categories: bool
 ) -> tuple["pd.DataFrame", str | None]:
+    if file.seek(0, io.SEEK_END) <= _CHUNK_BYTES:
+        file.seek(0)
+        file = io.BytesIO(file.read())
     end = _end_of_lines(path, file)
     try:
         return _parse(file, end, table, columns, categories=categories), None
@@ -241,7 +244,8 @@ def _parse(
     file.seek(0)
     first = file.readline(MOST_LINE_BYTES)
     if first == table.header.encode() and len(first) == end:
-        return _empty(table)[columns or list(table.columns)].copy()
+        empty = _empty(table)
+        return (empty[columns] if columns else empty).copy()
     header = first.decode().rstrip("\r\n").split(",")
     if missing := [name for name in table.columns if name not in header and name not in table.absent]:
         raise ValueError(f"the column {missing[0]} is missing.")
@@ -319,10 +323,9 @@ def _parse_with_arrow(
         return None
     finally:
         lines.end()
-    whole = all(
-        rows.column(name).null_count == 0 for name in table.where(type="int") if name in rows.column_names
-    )
-    if not whole or rows.num_rows != lines.count - 1:
+    whole_numbers = set(table.where(type="int")).intersection(rows.column_names)
+    is_whole = all(rows.column(name).null_count == 0 for name in whole_numbers)
+    if not is_whole or rows.num_rows != lines.count - 1:
         return None
     # A large table is held only once: each column is dropped when it is converted.
     frame: pd.DataFrame = rows.to_pandas(
