@@ -57,14 +57,14 @@ def metric_points(
 
     steps = _steps_of(run, training)
     if metric == "loss":
-        is_seen = ~np.isnan(steps["loss"].to_numpy()) | (steps["nonfinite_count"].to_numpy() > 0)
+        is_seen = ~np.isnan(steps["loss"].to_numpy(dtype=float)) | (steps["nonfinite_count"].to_numpy() > 0)
         # Selecting rows copies all columns, and mostly each row has a loss.
         seen = steps if is_seen.all() else steps[is_seen]
         count, nonfinite, cumulative, total = (
-            seen[name].to_numpy()
+            seen[name].to_numpy(dtype=float)
             for name in ("step_count", "nonfinite_count", "cumulative_joules", "total_joules")
         )
-        weights = np.maximum((count - nonfinite).astype(float), 1.0)
+        weights = np.maximum(count - nonfinite, 1.0)
         middle, weights = (
             pd.Series(column, index=seen.index) for column in (cumulative - total / 2, weights)
         )

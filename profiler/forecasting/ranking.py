@@ -208,14 +208,13 @@ def _values(best: float | None, errors: FloatArray) -> FloatArray:
 
 
 def _interval(draws: FloatArray) -> Interval:
-    low, _, high = (_quantile(draws, p) for p in probabilities(0.9))
+    last = draws.size - 1
+    # Interpolation between two infinite draws is not a number, so that drawn values are taken.
+    ends = [math.floor(last * p) for p in (probabilities(0.9)[0], probabilities(0.9)[-1])]
+    ordered = np.partition(draws, (*ends, last))
+    low, high = (math.nan if np.isnan(ordered[last]) else float(ordered[end]) for end in ends)
     point = float(draws[0])
     return Interval(low=min(low, point), median=point, high=max(high, point))
-
-
-def _quantile(draws: FloatArray, probability: float) -> float:
-    # Interpolation between two infinite draws is not a number, so that a drawn value is taken.
-    return float(np.quantile(draws, probability, method="lower"))
 
 
 def _ratios(draws: Sequence[FloatArray | None]) -> tuple[Interval | None, ...]:
