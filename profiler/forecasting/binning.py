@@ -15,6 +15,9 @@ from typing import Any
 BINS_PER_OCTAVE = 64
 """Bins 1.1 % wide, far below the resolution of a forecast."""
 
+SUMS = 4
+"""Sums per bin."""
+
 EDGES = tuple(0.5 * 2.0 ** ((k + 0.5) / BINS_PER_OCTAVE) for k in range(BINS_PER_OCTAVE))
 """Upper edges in an octave of `math.frexp` mantissas [0.5, 1).
 
@@ -30,7 +33,7 @@ class Dropped:
     Attributes:
         nonfinite: The value or its joules were NaN or infinite.
         nonpositive_joules: At zero or fewer joules.
-        nonpositive_values: A value of zero or less, which has no logarithm.
+        nonpositive_values: A negative value, or a zero at the end of a curve: they have no logarithm.
     """
 
     nonfinite: int = 0
@@ -52,6 +55,7 @@ class CurveFacts:
     Attributes:
         finite: Points with a finite value.
         negative: Points with a negative value.
+        zeros: Points with a value of zero.
         sign_changes: Changes of sign from one finite value to the next, zeros ignored.
         tail_nonfinite: Non-finite values at the end.
         tail_zeros: Zeros at the end.
@@ -62,6 +66,7 @@ class CurveFacts:
 
     finite: int = 0
     negative: int = 0
+    zeros: int = 0
     sign_changes: int = 0
     tail_nonfinite: int = 0
     tail_zeros: int = 0
@@ -81,7 +86,7 @@ class CurveBins:
         points: Usable points so far.
         disordered: Usable points at fewer joules than an earlier one.
         repeated: Usable points at the same joules as the latest one.
-        bins: Sums of weight, weight x joules since the origin, and weight x value, by bin index.
+        bins: Sums of weight, weight x joules since the origin, weight x value, and points at zero, by bin index.
     """
 
     __slots__ = (
@@ -121,7 +126,7 @@ class CurveBins:
 
         Args:
             joules: Energy since the start of the run, in joules. Points may arrive slightly out of order.
-            value: The value of the metric, positive.
+            value: The value of the metric, not negative.
             weight: Number of steps that the value is the mean of; points without weight are ignored.
         """
         if weight <= 0.0:
@@ -139,10 +144,11 @@ class CurveBins:
         self.first_joules = min(self.first_joules, joules)
         self.last_joules = max(self.last_joules, joules)
         self.points += 1
-        sums = self.bins.setdefault(_index(since / self.anchor), [0.0, 0.0, 0.0])
+        sums = self.bins.setdefault(_index(since / self.anchor), [0.0] * SUMS)
         sums[0] += weight
         sums[1] += weight * since
         sums[2] += weight * value
+        sums[3] += value == 0.0
 
     def extend(self, joules: Sequence[float], values: Sequence[float], weights: Sequence[float]) -> None:
         """Add points, given as columns, as :meth:`add` does."""
@@ -161,7 +167,7 @@ class CurveBins:
             return
         self.anchor = self.anchor or joules[0] - origin
         anchor, last, low, high = self.anchor, self.last_joules, 0.0, 0.0
-        sums = [0.0, 0.0, 0.0]
+        sums = [0.0] * SUMS
         for reached, value, weight in zip(joules, values, weights, strict=True):
             if reached > last:
                 last = reached
@@ -174,7 +180,7 @@ class CurveBins:
             ratio = since / anchor
             if not low <= ratio < high:
                 low, high = _edges(ratio)
-                sums = self.bins.setdefault(_index(ratio), [0.0, 0.0, 0.0])
+                sums = self.bins.setdefault(_index(ratio), [0.0] * SUMS)
             sums[0] += weight
             sums[1] += weight * since
             sums[2] += weight * value
@@ -204,6 +210,7 @@ class CurveBins:
         facts["finite"] += 1
         facts["tail_nonfinite"] = 0
         if value == 0.0:
+            facts["zeros"] += 1
             facts["tail_zeros"] += 1
             return
         facts["tail_zeros"], facts["last_nonzero_joules"] = 0, since
@@ -229,7 +236,7 @@ def _unusable(joules: float, value: float) -> str:
         return "nonfinite"
     if joules <= 0.0:
         return "nonpositive_joules"
-    return "nonpositive_values" if value <= 0.0 else ""
+    return "nonpositive_values" if value < 0.0 else ""
 
 
 def _edges(ratio: float) -> tuple[float, float]:

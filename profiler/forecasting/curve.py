@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from profiler.forecasting.binning import BINS_PER_OCTAVE, EDGES, CurveBins, CurveFacts, Dropped
+from profiler.forecasting.binning import BINS_PER_OCTAVE, EDGES, SUMS, CurveBins, CurveFacts, Dropped
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -88,7 +88,7 @@ class Curve:
 
 def from_stream(bins: CurveBins) -> FineBins:
     """Convert a streaming accumulator."""
-    sums = np.array([bins.bins[index] for index in sorted(bins.bins)], dtype=float).reshape(-1, 3)
+    sums = np.array([bins.bins[index] for index in sorted(bins.bins)], dtype=float).reshape(-1, SUMS)
     last = bins.last_joules - bins.origin_joules if bins.points else 0.0
     fine = _fine(sums.T, last_joules=last, points=bins.points, dropped=bins.dropped)
     return replace(fine, disordered=bins.disordered, repeated=bins.repeated, facts=bins.facts)
@@ -114,11 +114,11 @@ def bin_arrays(
     x, y, w = x[w > 0], y[w > 0], w[w > 0]
     finite = np.isfinite(x) & np.isfinite(y)
     since = x - origin_joules
-    usable = finite & (since > 0) & (y > 0)
+    usable = finite & (since > 0) & (y >= 0)
     dropped = Dropped(
         nonfinite=int(np.sum(~finite)),
         nonpositive_joules=int(np.sum(finite & (since <= 0))),
-        nonpositive_values=int(np.sum(finite & (since > 0) & (y <= 0))),
+        nonpositive_values=int(np.sum(finite & (since > 0) & (y < 0))),
     )
     facts = _facts(since, y)
     x, y, w = x[usable], y[usable], w[usable]
@@ -171,6 +171,7 @@ def _facts(since: FloatArray, y: FloatArray) -> CurveFacts:
     return CurveFacts(
         finite=int(finite.sum()),
         negative=int(np.sum(signs < 0)),
+        zeros=int(zero.sum()),
         sign_changes=int(np.sum(signs[1:] * signs[:-1] < 0)),
         tail_nonfinite=tail_nonfinite,
         tail_zeros=x.size - 1 - int(nonzero[-1]) if nonzero.size else x.size,
@@ -182,22 +183,31 @@ def _facts(since: FloatArray, y: FloatArray) -> CurveFacts:
 
 def _sums(x: FloatArray, y: FloatArray, w: FloatArray) -> FloatArray:
     if not x.size:
-        return np.zeros((3, 0))
+        return np.zeros((SUMS, 0))
     mantissa, octave = np.frexp(x / x[0])
     index = octave.astype(np.int64) * BINS_PER_OCTAVE + np.searchsorted(EDGES, mantissa, side="right")
     index -= index.min()
-    sums = np.stack([np.bincount(index, weights=part) for part in (w, w * x, w * y)])
+    sums = np.stack([np.bincount(index, weights=part) for part in (w, w * x, w * y, y == 0.0)])
     return np.asarray(sums[:, sums[0] > 0], dtype=float)
 
 
 def _fine(sums: FloatArray, *, last_joules: float, points: int, dropped: Dropped) -> FineBins:
+    # A mean of zeros alone has no logarithm. Such a bin joins the next one, because a curve without it would be too
+    # high; those at the end are dropped, because the curve has reached zero.
+    positive = np.flatnonzero(sums[2] > 0.0)
+    zeros = 0
+    if positive.size < sums.shape[1]:
+        end = int(positive[-1]) + 1 if positive.size else 0
+        zeros = int(sums[3, end:].sum())
+        starts = np.append(0, positive[:-1] + 1) if positive.size else positive
+        sums = np.add.reduceat(sums[:, :end], starts, axis=1) if end else sums[:, :0]
     return FineBins(
         joules=sums[1] / sums[0],
         values=sums[2] / sums[0],
         weights=sums[0],
         last_joules=last_joules,
-        points=points,
-        dropped=dropped,
+        points=points - zeros,
+        dropped=replace(dropped, nonpositive_values=dropped.nonpositive_values + zeros),
     )
 
 
@@ -239,7 +249,7 @@ def describe(dropped: Dropped, best: float | None = None) -> str:
         (dropped.nonpositive_joules, "at zero or negative joules"),
         (
             dropped.nonpositive_values,
-            "zero or negative" if best is None else f"at the best value, {best:g}, or beyond",
+            "zero or negative" if best is None else f"beyond the best value, {best:g}",
         ),
     )
     return ", ".join(f"{count} {what}" for count, what in parts if count)

@@ -51,6 +51,8 @@ MANY_NEGATIVE, SOME_NEGATIVE, SIGN_CHANGES = 0.2, 0.05, 4
 """Shares of negative values; the smaller one counts only with this many changes of sign."""
 TAIL_POINTS, TAIL_SHARE = 5, 0.02
 """Fewest points, or the least share of the energy, that a run of unusual values at the end must cover."""
+BY_CHANCE = 1e-3
+"""Largest probability of the zeros at the end, given those before, at which they are a state."""
 FAR_ABOVE = math.log(2.0)
 NOISE_FACTOR = 8.0
 """Standard deviations of the noise by which a diverged level exceeds the lowest one."""
@@ -268,6 +270,10 @@ def _at_the_best(fine: FineBins, metric: Metric, where: Where) -> Assessment | N
     facts = fine.facts
     share = 1.0 - facts.last_nonzero_joules / facts.end_joules if facts.end_joules > 0.0 else 0.0
     if not facts.tail_zeros or (facts.tail_zeros < TAIL_POINTS and share < TAIL_SHARE):
+        return None
+    # Where single values are often zero, a few at the end are chance.
+    earlier = (facts.zeros - facts.tail_zeros) / max(facts.finite - facts.tail_zeros, 1)
+    if earlier**facts.tail_zeros > BY_CHANCE:
         return None
     return Assessment(
         state=CurveState.FLAT,

@@ -34,8 +34,8 @@ class LiveCurve:
     def __init__(self, plan: RatePlan | None = None, total_steps: int | None = None) -> None:
         self._curve = RunCurve(RateTrace(plan, total_steps))
         self._training = 0
-        # Joules, steps and loss of recent rows that the bins do not hold, because the logarithm is not defined there.
-        self._nonpositive: deque[tuple[float, int, float]] = deque()
+        # Joules, steps and loss of recent rows that the bins do not hold, because negative losses have no logarithm.
+        self._negative: deque[tuple[float, int, float]] = deque()
         self._lock = threading.Lock()
 
     @property
@@ -65,21 +65,21 @@ class LiveCurve:
                 self._curve.add(
                     **{name: column[begin:end] for name, column in zip(_COLUMNS, columns, strict=True)}
                 )
-                self._keep_nonpositive(columns, begin, end)
+                self._keep_negative(columns, begin, end)
                 begin = end
 
-    def _keep_nonpositive(self, columns: Sequence[Sequence[Any]], begin: int, end: int) -> None:
-        """Keep the rows with losses of zero or less over the last twelfth of the energy."""
+    def _keep_negative(self, columns: Sequence[Sequence[Any]], begin: int, end: int) -> None:
+        """Keep the rows with negative losses over the last twelfth of the energy."""
         joules, losses, counts = (
             columns[_COLUMNS.index(name)][begin:end] for name in ("cumulative_joules", "loss", "step_count")
         )
-        self._nonpositive.extend(
+        self._negative.extend(
             (reached, count, loss)
             for reached, loss, count in zip(joules, losses, counts, strict=True)
-            if loss is not None and loss <= 0.0 and math.isfinite(loss)
+            if loss is not None and loss < 0.0 and math.isfinite(loss)
         )
-        while self._nonpositive and self._nonpositive[0][0] < self._recent_from():
-            self._nonpositive.popleft()
+        while self._negative and self._negative[0][0] < self._recent_from():
+            self._negative.popleft()
 
     def _recent_from(self) -> float:
         bins = self.bins
@@ -90,7 +90,7 @@ class LiveCurve:
         rates = RateTrace(self.rates.plan, self.rates.total_steps)
         rates.before = self.rates.before
         self._curve = RunCurve(rates)
-        self._nonpositive.clear()
+        self._negative.clear()
 
     def plan(self, plan: RatePlan | None) -> None:
         """Replace the planned learning rate."""
@@ -107,7 +107,7 @@ class LiveCurve:
 
         For the thread that adds rows.
         """
-        bins, others = self.bins.bins, self._nonpositive
+        bins, others = self.bins.bins, self._negative
         last = max(bins, default=0)
         near = (bins.get(index) for index in range(last - _LEVEL_BINS + 1, last + 1))
         recent = [sums for sums in near if sums is not None]

@@ -95,8 +95,15 @@ def test_dropped_points_are_counted_by_reason():
     bins = stream(
         [(1.0, math.nan), (math.inf, 1.0), (0.0, 1.0), (-1.0, 1.0), (1.0, -1.0), (1.0, 0.0), (1.0, 1.0)]
     )
-    assert bins.dropped == Dropped(nonfinite=2, nonpositive_joules=2, nonpositive_values=2)
-    assert (bins.points, bins.dropped.total) == (1, 6)
+    assert bins.dropped == Dropped(nonfinite=2, nonpositive_joules=2, nonpositive_values=1)
+    assert (bins.points, bins.dropped.total) == (2, 5)
+
+
+def test_zeros_lower_the_mean_of_their_bin_or_of_the_next_one():
+    fine = from_stream(stream([(1.0, 0.0), (2.0, 1.0), (3.0, 0.0), (3.0, 2.0), (4.0, 0.0), (5.0, 0.0)]))
+    assert fine.values.tolist() == [0.5, 1.0]
+    assert fine.joules.tolist() == [1.5, 3.0]
+    assert (fine.points, fine.dropped.nonpositive_values) == (4, 2)
 
 
 def test_no_points():

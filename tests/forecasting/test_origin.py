@@ -99,6 +99,7 @@ def test_inverse_shifts_with_the_setup(setup):
         )
 
 
+@settings(deadline=None)
 @given(setup=st.floats(0.0, 1e6), data=st.data())
 def test_streamed_points_have_the_same_origin(setup, data):
     gaps = data.draw(st.lists(st.floats(0.5, 50.0), min_size=12, max_size=40))

@@ -298,12 +298,21 @@ def test_loss_of_zero_at_the_end_is_flat():
     assert fit.joules_at(0.02).median == pytest.approx(1500.0, rel=0.1)
 
 
-def test_single_zero_at_the_end_is_excluded():
+def test_single_zero_at_the_end_is_no_best_level():
     values = noisy(power_law(STEPS))
     values[-1] = 0.0
     fit = fit_curve(STEPS, values)
     assert fit.state is CurveState.IMPROVING
-    assert fit.dropped.nonpositive_values == 1
+    assert fit.level == pytest.approx(fit_curve(STEPS[:-1], values[:-1]).level, rel=0.01)
+
+
+def test_zeros_at_the_end_of_many_zeros_are_chance():
+    values = noisy(power_law(STEPS))
+    values[::2] = 0.0
+    values[-6:] = 0.0
+    fit = fit_curve(STEPS, values)
+    assert fit.state is CurveState.IMPROVING
+    assert fit.level == pytest.approx(0.5 * power_law(STEPS)[-1], rel=0.1)
 
 
 def test_infinite_first_value_is_excluded():

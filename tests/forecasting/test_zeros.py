@@ -42,8 +42,20 @@ def test_a_curve_that_is_no_progress_measure_has_no_price_of_a_percent():
     assert math.isnan(price.median)
 
 
-def test_points_at_the_best_accuracy_are_not_called_zero():
+def test_points_beyond_the_best_accuracy_are_not_called_zero():
     x = np.arange(1.0, 201.0)
-    accuracy = np.where(x % 10 == 0, 1.0, 1.0 - 0.3 * x**-0.3)
+    accuracy = np.where(x % 10 == 0, 1.01, 1.0 - 0.3 * x**-0.3)
     (note, *_) = fit_curve(x, accuracy, goal="max", best=1.0).notes
-    assert note == "20 points were excluded: 20 at the best value, 1, or beyond."
+    assert note == "20 points were excluded: 20 beyond the best value, 1."
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("share", [0.2, 0.5])
+def test_zeros_between_other_values_count_in_the_level(share, seed):
+    rng = np.random.default_rng(seed)
+    x = np.arange(1.0, 3001.0)
+    losses = np.where(rng.random(x.size) < share, 0.0, np.exp(0.1 * rng.standard_normal(x.size)))
+    fit = fit_curve(x, losses)
+    assert fit.dropped.total < 10
+    assert fit.level == pytest.approx(1.0 - share, rel=0.12)
+    assert fit.joules_at(1.3 * (1.0 - share)).verdict is Verdict.REACHED
