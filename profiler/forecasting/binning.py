@@ -33,7 +33,7 @@ class Dropped:
     Attributes:
         nonfinite: The value or its joules were NaN or infinite.
         nonpositive_joules: At zero or fewer joules.
-        nonpositive_values: A negative value, or a zero at the end of a curve: they have no logarithm.
+        nonpositive_values: A negative value, or a zero among zeros only: they have no logarithm.
     """
 
     nonfinite: int = 0

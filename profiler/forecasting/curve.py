@@ -13,6 +13,8 @@ BoolArray = npt.NDArray[np.bool_]
 COARSE_BINS = 64
 START_SHARE = 0.01
 """Points before this part of the joules are ignored: they carry no information on the trend."""
+BY_CHANCE = 1e-3
+"""Least probability of a stretch of zeros, given the share of zeros elsewhere, that counts as chance."""
 MIN_POINTS = 6
 MIN_BINS = 3
 
@@ -192,15 +194,7 @@ def _sums(x: FloatArray, y: FloatArray, w: FloatArray) -> FloatArray:
 
 
 def _fine(sums: FloatArray, *, last_joules: float, points: int, dropped: Dropped) -> FineBins:
-    # A mean of zeros alone has no logarithm. Such a bin joins the next one, because a curve without it would be too
-    # high; those at the end are dropped, because the curve has reached zero.
-    positive = np.flatnonzero(sums[2] > 0.0)
-    zeros = 0
-    if positive.size < sums.shape[1]:
-        end = int(positive[-1]) + 1 if positive.size else 0
-        zeros = int(sums[3, end:].sum())
-        starts = np.append(0, positive[:-1] + 1) if positive.size else positive
-        sums = np.add.reduceat(sums[:, :end], starts, axis=1) if end else sums[:, :0]
+    sums, zeros = (sums, 0) if np.all(sums[2] > 0.0) else _without_zeros(sums, points)
     return FineBins(
         joules=sums[1] / sums[0],
         values=sums[2] / sums[0],
@@ -209,6 +203,27 @@ def _fine(sums: FloatArray, *, last_joules: float, points: int, dropped: Dropped
         points=points - zeros,
         dropped=replace(dropped, nonpositive_values=dropped.nonpositive_values + zeros),
     )
+
+
+def _without_zeros(sums: FloatArray, points: int) -> tuple[FloatArray, int]:
+    """Return bins with positive means, and the number of excluded points.
+
+    A mean of zeros alone has no logarithm. Where zeros are frequent, such a bin joins the next one, because a curve
+    without it would be too high. A stretch of zeros that is no chance is excluded, as is one at the end.
+    """
+    positive = np.flatnonzero(sums[2] > 0.0)
+    kept, excluded, before = [], 0, 0
+    for k in (*positive.tolist(), sums.shape[1]):
+        stretch = int(sums[3, before:k].sum())
+        others = max(points - stretch, 1)
+        is_chance = ((sums[3].sum() - stretch) / others) ** stretch > BY_CHANCE
+        if k == sums.shape[1] or not is_chance:
+            excluded += stretch
+            before = k
+        if k < sums.shape[1]:
+            kept.append(sums[:, before : k + 1].sum(axis=1))
+        before = k + 1
+    return np.array(kept).reshape(-1, SUMS).T, excluded
 
 
 def coarsen(fine: FineBins) -> Curve | None:

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from profiler.forecasting.binning import CurveFacts
-from profiler.forecasting.curve import MIN_POINTS, Curve, FineBins, FloatArray
+from profiler.forecasting.curve import BY_CHANCE, MIN_POINTS, Curve, FineBins, FloatArray
 from profiler.forecasting.metric import Metric
 from profiler.forecasting.priors import HORIZON_LIMIT
 from profiler.forecasting.schedule import Schedule
@@ -51,8 +51,6 @@ MANY_NEGATIVE, SOME_NEGATIVE, SIGN_CHANGES = 0.2, 0.05, 4
 """Shares of negative values; the smaller one counts only with this many changes of sign."""
 TAIL_POINTS, TAIL_SHARE = 5, 0.02
 """Fewest points, or the least share of the energy, that a run of unusual values at the end must cover."""
-BY_CHANCE = 1e-3
-"""Largest probability of the zeros at the end, given those before, at which they are a state."""
 FAR_ABOVE = math.log(2.0)
 NOISE_FACTOR = 8.0
 """Standard deviations of the noise by which a diverged level exceeds the lowest one."""

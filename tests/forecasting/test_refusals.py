@@ -34,7 +34,7 @@ def test_only_nan():
     assert "Train longer" not in error.remedy
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, -3.0])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 0.0, -3.0])
 def test_burst_of_unusable_values_is_excluded_and_counted(bad):
     y = power_law(X)
     burst = y.copy()
