@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,8 +132,9 @@ def processes(runs: int) -> Iterator[Executor | None]:
     if runs < LEAST_RUNS or count < 2 or not _is_command_line():  # noqa: PLR2004 - one has nothing to share
         yield None
         return
-    # A fork would copy locks that threads of pyarrow may hold.
-    pool = ProcessPoolExecutor(count, get_context("spawn"), _prepare)
+    _limit_threads()
+    _warm_up()
+    pool = ProcessPoolExecutor(count, get_context(_start_method()), _prepare)
     try:
         for _ in range(count):
             pool.submit(_warm_up)
@@ -160,16 +162,33 @@ def _processors() -> int:
         return os.cpu_count() or 1
 
 
+def _start_method() -> str:
+    """Return ``fork`` for a process with one thread: its copies import nothing. Other threads may hold locks."""
+    try:
+        return "fork" if len([*Path("/proc/self/task").iterdir()]) == 1 else "spawn"
+    except OSError:  # not Linux
+        return "spawn"
+
+
 def _prepare() -> None:
     # An interrupt of the terminal reaches all of its processes, and only the first reports it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # There is a process per processor already.
+    _limit_threads()
+
+
+def _limit_threads() -> None:
+    """Let libraries that are not imported yet start no threads: there is a process per processor already."""
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    # The allocator of pyarrow starts one as it is imported.
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")
 
 
 def _warm_up() -> None:
     """Import what the first run needs."""
-    for name in ("pandas", "profiler.forecasting.fit"):
+    names = ["pandas", "profiler.forecasting.fit"]
+    if find_spec("pyarrow") is not None:
+        names.append("pyarrow.csv")
+    for name in names:
         import_module(name)
 
 
