@@ -116,8 +116,9 @@ def _details(found: Evaluation) -> Iterator[str]:
     yield "\nStability over the life of a run, of the energy at the end level and of the level at the end. An interval"
     yield "without an end excludes no later median:\n"
     yield from stability_table(found.scores)
-    yield "\nProbability of reaching a target within a multiple of the present energy (forecast -> happened, cases)."
-    yield "Targets are 12 reductions of the present level by 0.5 to 25 %:\n"
+    yield "\nProbability of reaching a target within a multiple of the present energy (forecast -> happened, its 90 %"
+    yield "interval by a bootstrap over sets, cases and sets). Targets are 12 reductions of the present level by 0.5 to"
+    yield "25 %:\n"
     yield from chances_table(found.chances)
     yield "\nThe same for targets at the levels that the run has at 0.6, 0.8, 1.25 and 1.6 times the multiple. They"
     yield "depend on the outcome, so that calibrated probabilities differ from these frequencies as well:\n"

@@ -17,6 +17,10 @@ SMALLEST = 0.02
 FACTOR_TWO = math.log(2.0)
 BINS = np.linspace(0.0, 1.0, 6)
 """Edges of the reliability bins."""
+RESAMPLES = 2000
+"""Bootstrap samples of sets for the interval of a frequency."""
+FEWEST_SETS = 3
+"""Fewer sets do not show how much they differ."""
 
 
 def by_group(scores: pd.DataFrame) -> pd.DataFrame:
@@ -235,7 +239,10 @@ def advice_table(answers: pd.DataFrame) -> Iterator[str]:
 
 
 def chances_table(chances: pd.DataFrame) -> Iterator[str]:
-    """Yield the reliability and the Brier score of the probability of reaching a target within a multiple."""
+    """Yield the reliability and the Brier score of the probability of reaching a target within a multiple.
+
+    The runs of a set reach a target together, so the uncertainty of a frequency is that between sets.
+    """
     yield from header("within", "cases", "Brier", "Brier of the base rate", *(
         f"{low:.0%} to {high:.0%}" for low, high in itertools.pairwise(BINS)))  # fmt: skip
     for ratio, rows in chances.groupby("ratio"):
@@ -244,11 +251,22 @@ def chances_table(chances: pd.DataFrame) -> Iterator[str]:
         cells = []
         for low, high in itertools.pairwise(BINS):
             part = rows[(rows.p >= low) & ((rows.p < high) | (high == BINS[-1]))]
-            cells.append(
-                f"{part.p.mean():.0%} -> {part.reached.mean():.0%} ({len(part)})" if len(part) else ""
-            )
+            cells.append(_reliability(part) if len(part) else "")
         yield (
             f"| {ratio:g}x | {len(rows)} | {brier:.3f} | {base * (1.0 - base):.3f} | "
             + " | ".join(cells)
             + " |"
         )
+
+
+def _reliability(part: pd.DataFrame) -> str:
+    """Describe the cases of a bin: forecast and frequency, its interval, and the numbers of cases and of sets."""
+    reached = part.groupby("group").reached.agg(["sum", "size"]).to_numpy(dtype=float)
+    sets = len(reached)
+    interval = ""
+    if sets >= FEWEST_SETS:
+        drawn = np.random.default_rng(0).multinomial(sets, np.full(sets, 1.0 / sets), size=RESAMPLES)
+        hits, cases = (drawn @ reached).T
+        low, high = np.quantile(hits / cases, [0.05, 0.95])
+        interval = f" [{100 * low:.0f}, {100 * high:.0f}]"
+    return f"{part.p.mean():.0%} -> {part.reached.mean():.0%}{interval} ({len(part)} of {sets})"

@@ -535,10 +535,10 @@ def falls_throughout(fine: FineBins) -> bool:
 
     A regression takes the drop of a short, smooth curve and the slow fall after it for noise. This test needs no model
     of either: a series whose changes are independent and equally likely to be negative falls ``n`` times in a row with
-    probability ``2^-n``, even a random walk.
+    probability ``2^-n``, even a random walk. Unlike the tails, it is one test, at `CONFIDENCE`.
     """
     falls = np.diff(fine.values) < 0.0
-    return bool(falls.all()) and 0.5**falls.size <= 1.0 - SIGNIFICANT
+    return bool(falls.all()) and 0.5**falls.size <= 1.0 - CONFIDENCE
 
 
 def tail_trend(fine: FineBins, start: float) -> Trend | None:

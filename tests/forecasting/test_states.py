@@ -12,7 +12,7 @@ from profiler.forecasting import CurveBins, fit_bins, fit_curve
 from profiler.forecasting.cleaning import clean
 from profiler.forecasting.curve import bin_arrays, coarsen
 from profiler.forecasting.metric import declared
-from profiler.forecasting.states import assess, student_cdf, student_quantile
+from profiler.forecasting.states import assess, falls_throughout, student_cdf, student_quantile
 from profiler.records import CurveState, Verdict
 from tests.support.runs import write_run
 from tests.support.synthetic_curves import mlp_losses, power_law
@@ -422,14 +422,15 @@ def evaluations_of_a_drop(count):
     return x, 0.27 + 0.05 / x + 0.3 / (1.0 + np.exp(4.0 * (x - 3.0)))
 
 
-@pytest.mark.parametrize("count", [7, 8, 9])
+@pytest.mark.parametrize("count", [6, 7, 8, 9])
 def test_few_evaluations_that_all_fall_improve(count):
     x, values = evaluations_of_a_drop(24)
     fit = fit_curve(x[:count], values[:count])
     assert fit.state is CurveState.IMPROVING
     end = fit.loss_at(x[-1])
     assert end.low <= values[-1] <= end.high
-    assert fit.joules_at(values[-1]).verdict is Verdict.REACHABLE
+    verdict = fit.joules_at(values[-1]).verdict
+    assert verdict is Verdict.REACHABLE or (count == 6 and verdict is not Verdict.UNREACHABLE)
 
 
 def test_few_evaluations_of_which_one_rises_are_too_early():
@@ -440,9 +441,13 @@ def test_few_evaluations_of_which_one_rises_are_too_early():
     assert "no clear trend at its end" in fit.state_reason
 
 
-def test_six_evaluations_that_all_fall_may_do_so_by_chance():
-    fit = fit_curve(*evaluations_of_a_drop(6))
-    assert fit.state is CurveState.TOO_EARLY
+def test_few_points_of_a_random_walk_rarely_all_fall():
+    """A walk falls five times in a row in 1 of 32 cases."""
+    rng, falls = np.random.default_rng(7), 0
+    for _ in range(1000):
+        values = np.exp(0.01 * np.cumsum(rng.standard_normal(6)))
+        falls += falls_throughout(clean(bin_arrays(np.arange(1.0, 7.0), values))[0])
+    assert 0.02 <= falls / 1000 <= 0.045
 
 
 def test_evaluations_of_a_constant_are_rarely_progress():
