@@ -151,6 +151,7 @@ class Domain:
         device: Stable identifier of the device (UUID of a GPU), if any.
         notes: Sentences that qualify the domain's energy, for people.
         idle_watts: Its power while the machine is idle; None if it was not measured on this hardware.
+        device_count: Number of devices; more than one where those of a large job are added up.
     """
 
     name: str
@@ -167,6 +168,7 @@ class Domain:
     device: str | None = None
     notes: tuple[str, ...] = ()
     idle_watts: float | None = None
+    device_count: int = 1
 
     @property
     def kind(self) -> DomainKind:

@@ -303,7 +303,11 @@ def _accelerators(part: _Part) -> Mapping[str, int] | None:
         return None
     return _counted(
         [
-            *(_board(part.run, domain.name, domain.source) for domain in used),
+            *(
+                _board(part.run, domain.name, domain.source)
+                for domain in used
+                for _ in range(domain.device_count)
+            ),
             *(_board(part.run, name, "") for name in unmetered),
         ]
     )
@@ -320,8 +324,8 @@ def _board(run: "StoredRun", domain: str, source: str) -> str:
 
 def _processors(part: _Part) -> Mapping[str, int]:
     processor = _hardware(part.run).get("processor")
-    packages = [one for one in part.counted if one.domain.kind.name == "cpu"]
-    return _counted([processor if isinstance(processor, str) else "processor package" for _ in packages])
+    packages = sum(one.domain.device_count for one in part.counted if one.domain.kind.name == "cpu")
+    return _counted([processor if isinstance(processor, str) else "processor package"] * packages)
 
 
 def _counted(names: Iterable[str]) -> dict[str, int]:

@@ -170,6 +170,7 @@ def _entry(name: str, group: Sequence[Log]) -> dict[str, Any]:
         "idle_watts": _idle_watts(group),
         "throttled_seconds": first.get("throttled_seconds") if len(group) == 1 else None,
         "resets": sum(int(log.domain.get("resets", 0)) for log in group),
+        "device_count": len(devices),
     }
 
 

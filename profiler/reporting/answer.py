@@ -79,6 +79,8 @@ def _status(report: "Report") -> str:
         outlook = report.outlook
         goal, step = ("min", None) if outlook is None else (outlook.goal, outlook.diverged_step)
         parts.append(text.curve_state(report.state, report.metric, goal, step))
+    if not summary.steps and summary.status is not Status.RUNNING:
+        parts.append("no steps")
     parts.append(
         text.measured(
             report.measured_share, incomplete=summary.is_incomplete, missing_ranks=summary.missing_ranks

@@ -131,13 +131,19 @@ def _seen(run: "StoredRun", metric: str) -> Series:
     return thinned(joules[drawable], values[drawable], pieces=_LOSSES, at=np.log(joules[drawable]))
 
 
-def _chart(run: "StoredRun", fit: "CurveFit", metric: str, inverse: "Inverse | None") -> Chart:
-    """Lay out a fitted curve for drawing; without an inverse, only the recorded and binned values."""
+def _chart(run: "StoredRun", fit: "CurveFit", metric: str, inverse: "Inverse | None") -> Chart | None:
+    """Lay out a fitted curve for drawing; without an inverse, only the recorded and binned values.
+
+    None with fewer than two recorded values.
+    """
     import numpy as np
 
     values = [fit.metric.value(error) for error in np.exp(fit.curve.log_values).tolist()]
+    seen = _seen(run, metric)
+    if len(seen.x) <= 1:
+        return None
     plain = Chart(
-        seen=_seen(run, metric),
+        seen=seen,
         joules=floats(fit.curve.joules),
         losses=tuple(values),
         law_joules=(),

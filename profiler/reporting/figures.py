@@ -11,6 +11,7 @@ from profiler.analysis.breakdown import TRAINING
 from profiler.analysis.device_energy import Piece
 from profiler.analysis.downsample import Band, Power, Series, Stretch
 from profiler.records import Interval
+from profiler.reporting import text
 from profiler.reporting.templating import static
 from profiler.units import SECONDS_PER_DAY, SECONDS_PER_HOUR, SECONDS_PER_MINUTE, SECONDS_PER_YEAR
 
@@ -148,15 +149,15 @@ def _labels(outlook: "Outlook", chart: "Chart", layout: Figure) -> list[Figure]:
             "x": log10(x),
             "y": log10(y) if is_log else y,
             "yshift": shift,
-            "text": text,
+            "text": words,
             # On a narrow screen there is no room beside the data.
-            "name": "optional" if text == "recorded" else "",
+            "name": "optional" if words == "recorded" else "",
             "showarrow": False,
             "xanchor": xanchor,
             "yanchor": "bottom",
             "font": {"color": colour, "size": 13},
         }
-        for x, y, text, colour, xanchor, shift in labels
+        for x, y, words, colour, xanchor, shift in labels
         if not is_log or y > 0.0
     ]
 
@@ -319,7 +320,8 @@ def keys_of(report: "Report") -> list[Key]:
 def _bar(key: Key, joules: float, total: float, *, is_hatched: bool = False) -> Figure:
     """Return a piece of the bar, labelled where it is wide enough."""
     label = escape(key.label, quote=False)
-    share = joules / total if total else 0.0
+    # The label names the whole piece, as the list below the bar does; the hatched part has none.
+    is_wide = bool(total) and joules / total >= _LABELLED
     name = f"{label} after the best level" if is_hatched else label
     marker: Figure = {"color": key.colour, "line": {"color": "var(--page)", "width": 1}}
     if is_hatched:
@@ -337,8 +339,8 @@ def _bar(key: Key, joules: float, total: float, *, is_hatched: bool = False) -> 
         "y": [""],
         "name": name,
         # White text needs the full colour behind it; the list below the bar names the other pieces.
-        "text": f"{label} {100 * share:.0f} %"
-        if share >= _LABELLED and not (is_hatched or key.is_light)
+        "text": escape(text.share(key.label, key.share), quote=False)
+        if is_wide and not (is_hatched or key.is_light)
         else "",
         "textposition": "inside",
         "insidetextanchor": "start",

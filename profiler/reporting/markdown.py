@@ -57,14 +57,14 @@ def methods(report: "Report") -> str:
     counted = [line for line in report.domains if line.billed]
     sources = "; ".join(f"{line.name}: {line.source}, {text.provenance(line)}" for line in counted)
     amount = text.cost_sentence(report)
-    measured = f" Energy was read from {sources}." if sources else ""
+    origins = f" Sources of the energy: {sources}." if sources else ""
     steps = (
         "No training steps were detected"
         if report.step_seconds is None
         else f"Training took {text.steps(report)}"
     )
     return (
-        f"{steps}. {amount[0].upper()}{amount[1:]}{measured} "
+        f"{steps}. {amount[0].upper()}{amount[1:]}{origins} "
         f"The uncertainty is a 90 % interval. Recorded with energy-profiler {__version__}."
     )
 
@@ -72,6 +72,7 @@ def methods(report: "Report") -> str:
 def _table(table: "Table") -> Iterator[str]:
     if not table:
         return
+    yield from (f"**{text.markdown(table.caption)}**", "")
     yield from (_row(table.head), "|" + "|".join(" --- " for _ in table.head) + "|")
     yield from map(_row, table.rows)
     yield ""

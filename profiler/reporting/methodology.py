@@ -26,7 +26,7 @@ _ENERGY = (
         (
             "Differences of each domain's cumulative energy. Between two updates of a counter, a step receives its "
             "part of a straight line, or of the typical power profile of a step where that is known better. "
-            "Domains marked modelled are estimates from load and hardware tables. The total is the sum of the counted "
+            "Domains marked estimated are computed from load and hardware tables. The total is the sum of the counted "
             "domains over the whole window."
         ),
     ),
@@ -89,11 +89,13 @@ def _cost(report: "Report") -> list[Entry]:
     prices = report.cost.prices
     parts = [f"Kilowatt-hours are joules times the PUE ({prices.pue:g}) over 3.6 million."]
     if prices.grid_gco2e_per_kwh is None:
-        parts.append("No carbon: pass country= or grid_gco2e_per_kwh= to EnergyProfiler.")
+        parts.append(
+            "No carbon: pass country= or grid_gco2e_per_kwh= to EnergyProfiler, or --country to the command."
+        )
     else:
         parts.append(f"Carbon is kilowatt-hours times {text.carbon_source(prices)}.")
     if prices.price_per_kwh is None:
-        parts.append("No money: pass price_per_kwh= to EnergyProfiler.")
+        parts.append("No money: pass price_per_kwh= to EnergyProfiler, or --price-per-kwh to the command.")
     else:
         parts.append(
             f"Money is kilowatt-hours times {prices.price_per_kwh:g}, in the currency of that price."

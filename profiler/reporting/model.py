@@ -108,14 +108,14 @@ def _work(known: Work, energy: Interval | None, summary: Summary) -> WorkLine:
 
 
 def _device_hours(summary: Summary) -> float | None:
-    counted = [one.domain.kind for one in summary.metered if one.domain.billed]
+    counted = [one.domain for one in summary.metered if one.domain.billed]
     if summary.missing_ranks:
         return None
     # A meter of a whole node, or of a module of several accelerators, does not show how many there are.
-    if any("accelerators" in kind.covers and not kind.is_accelerator for kind in counted):
+    if any("accelerators" in one.kind.covers and not one.kind.is_accelerator for one in counted):
         return None
-    kinds = [*counted, *map(kind_of, summary.missing)]
-    devices = sum(kind.is_accelerator for kind in kinds)
+    devices = sum(one.device_count for one in counted if one.kind.is_accelerator)
+    devices += sum(kind_of(name).is_accelerator for name in summary.missing)
     return devices * summary.window_seconds / SECONDS_PER_HOUR if devices else None
 
 

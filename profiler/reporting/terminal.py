@@ -24,6 +24,8 @@ _WARNINGS_SHOWN = 3
 _LINES_PER_TEXT = 8
 _WASTE_SHOWN = 2
 _GAP = "..."
+_LONGEST_WORD = 36
+"""Length to which a word is shortened that is longer than a line, such as the name of a metric."""
 _NO_BREAK = "\0"
 """Space at which no line breaks while a text is wrapped."""
 
@@ -185,7 +187,11 @@ def _path(summary: "Summary") -> Iterator[str]:
 
 
 def _labelled(label: str, sentence: str) -> Iterator[str]:
-    lines = _wrap(sentence.split(" "), WIDTH - _LABEL) if sentence else []
+    room = WIDTH - _LABEL
+    words = [
+        text.shortened(word, _LONGEST_WORD) if len(word) > room else word for word in sentence.split(" ")
+    ]
+    lines = _wrap(words, room) if sentence else []
     for number, line in enumerate(lines):
         yield f"{'' if number else label:<{_LABEL}}{line}"
 

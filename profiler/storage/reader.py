@@ -368,6 +368,7 @@ def _domain(path: Path, entry: Mapping[str, Any]) -> Domain:
             buffered_seconds=float(entry.get("buffered_seconds", 0.0)),
             drift_watts=float(entry.get("drift_watts", 0.0)), device=entry.get("device"),
             notes=tuple(entry.get("notes", ())), idle_watts=entry.get("idle_watts"),
+            device_count=entry.get("device_count", 1),
         )  # fmt: skip
     except (KeyError, TypeError, ValueError) as error:
         raise RunDamagedError(path / RUN_FILE, f"a domain's entry is broken ({error!r}).") from None

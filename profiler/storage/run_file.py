@@ -221,6 +221,7 @@ _DOMAIN = _Section(
         "resets": _Whole(),
         "idle_watts": _Optional(_WATTS),
         "throttled_seconds": _Optional(_Map(_LENGTH)),
+        "device_count": _Whole(1),
     },
     required=("name", "source", "provenance", "billed"),
 )

@@ -7,6 +7,7 @@ import pytest
 from profiler import load_run
 from profiler.reporting import figures, report_of, target_table, write
 from tests.support.lively_runs import write as write_run
+from tests.support.scripted_reports import make, outlook
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -132,6 +133,12 @@ def test_it_is_dark_for_those_who_like_it_dark_and_light_on_paper(opened, addres
     becomes(dark, INK, on_dark.__eq__)
     dark.emulate_media(color_scheme="light")
     becomes(dark, INK, on_light.__eq__)
+
+
+def test_long_name_of_a_metric_wraps_on_a_phone(opened, tmp_path):
+    name = "validation/" + 4 * "perplexity_of_the_held_out_part_"
+    page = write(make(outlook=outlook(metric=name)), tmp_path / "report.html")
+    assert opened(page.as_uri(), width=390).page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 @pytest.mark.parametrize("width", [390, 820])

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from profiler import load_run
 from profiler.errors import RunForeignError, UsageError
+from profiler.export.facts import facts_of
 from profiler.merging import alignment
 from profiler.merging.discovery import find_records
 from profiler.merging.merge import merge
@@ -366,6 +367,9 @@ def test_many_devices_are_added_up_by_kind(job):
     )
     assert len(run.ranks) == 40
     assert run.samples["domain"].nunique() == 3
+    assert run.domains["gpu:all"].device_count == 40
+    assert report_of(run).device_hours == pytest.approx(40 * seconds / 3600)
+    assert facts_of([run]).accelerator_seconds == pytest.approx(40 * seconds)
 
 
 # -- what is on disk ------------------------------------------------------------------------------------------------

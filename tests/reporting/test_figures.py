@@ -51,6 +51,13 @@ def test_the_curve_has_direct_labels_and_no_legend():
     assert trace("curve-0", "fit")["hovertemplate"].startswith("loss %{y")
 
 
+def test_the_bar_and_the_list_below_it_state_the_same_share_of_a_hatched_piece():
+    pieces = tuple(replace(piece, later_joules=piece.joules / 4) for piece in DETAILS.devices)
+    report = make(details=replace(DETAILS, devices=pieces))
+    labels = [bar["text"] for bar in figures_of(report)["where"]["data"] if bar["text"]]
+    assert labels == ["gpu:0 training steps 80 %", "cpu:package-0 training steps 18 %"]
+
+
 def test_the_pieces_of_the_bar_add_up_to_the_total():
     bars = DRAWN["where"]["data"]
     assert sum(bar["x"][0] for bar in bars) == 490e3

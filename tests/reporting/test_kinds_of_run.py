@@ -98,6 +98,11 @@ STATES = {
 }  # fmt: skip
 
 
+def test_a_curve_of_one_value_is_not_drawn(tmp_path):
+    report = report_of(load_run(write_run(tmp_path / "run", steps=1)))
+    assert report.details.headline.chart is None
+
+
 @pytest.mark.parametrize("kind", STATES)
 @pytest.mark.parametrize("extension", [".txt", ".html", ".json"])
 def test_every_format_has_the_state_and_no_price_without_a_trend(tmp_path, kind, extension):

@@ -36,3 +36,14 @@ def test_names_stay_text():
 
 def test_the_methods_paragraph_names_the_sources():
     assert "gpu:0: NVML total energy, counter; cpu:package-0: load model, estimated" in methods(make())
+
+
+def test_estimated_energy_is_not_described_as_read():
+    assert "was read from" not in methods(make())
+
+
+def test_every_table_has_a_caption():
+    lines = render(make(), ".md").splitlines()
+    heads = [number for number, line in enumerate(lines) if line.startswith("| ---")]
+    assert len(heads) > 1
+    assert [lines[number - 3] for number in heads if not lines[number - 3].startswith("**")] == []

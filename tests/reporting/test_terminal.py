@@ -37,7 +37,7 @@ record  energy_runs/20260102-030405-a1b2c3
 """
 
 BARE = """\
-== scripted: failed after 0 s, not measured ==
+== scripted: failed after 0 s, no steps, not measured ==
 cost    The energy was not measured: no sensor on this machine can be read; the
         run took 0 s.
 where   no steps detected
@@ -344,3 +344,11 @@ def test_the_scope_of_several_trainings_is_named(report):
     several = find(lines_of(report(summary=summary(trainings=4))), "scope")
     assert several.startswith("The cost is that of 4 trainings in one process")
     assert not any(line.startswith("scope") for line in lines_of(report()))
+
+
+def test_long_name_of_a_metric_leaves_the_lines_readable(report):
+    name = "validation/" + 8 * "perplexity_of_the_held_out_part_"
+    lines = text_of(report(outlook=outlook(metric=name))).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum("…" in line for line in lines) >= 2
+    assert not any(name[40:100] in line for line in lines)
