@@ -575,7 +575,17 @@ def _zoomed(grid: _Grid, evidence: Evidence) -> _Grid:
 def _zoom_shares(grid: _Grid, evidence: Evidence) -> _Grid:
     """Place each row of shares over its likely part."""
     low, high = _bounds(grid.share, _log_mass(grid, evidence))
-    return _Grid(slope=grid.slope, share=_rows(low, high, grid.share.shape[1]))
+    moved = (low != grid.share[:, 0]) | (high != grid.share[:, -1])
+    if not moved.any():
+        return grid
+    share = np.where(moved[:, None], _rows(low, high, grid.share.shape[1]), grid.share)
+    zoomed = _Grid(slope=grid.slope, share=share)
+    # Curves take most of the time of a fit, and about half of the rows stay as they are.
+    slope, share = _values(_Grid(slope=grid.slope[moved], share=share[moved]), evidence)
+    misfit = grid.misfits[evidence.model.name].reshape(*evidence.log_prior.shape, *grid.share.shape).copy()
+    misfit[:, :, moved] = evidence.profile(slope, share)[1].reshape(*misfit.shape[:2], *share.shape)
+    zoomed.misfits[evidence.model.name] = misfit.reshape(*misfit.shape[:2], -1)
+    return zoomed
 
 
 def _zoom_slopes(grid: _Grid, row: FloatArray) -> _Grid:
