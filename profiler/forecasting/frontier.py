@@ -26,6 +26,8 @@ from profiler.units import format_joules
 
 POINTS = 256
 """Points of the envelope, evenly spaced in log joules."""
+AT_THE_END, LEAST_APART = 0.98, 1.2
+"""Part of its energy at which a run is at its end, and least ratio of the ends of annealed runs that show a slope."""
 MOST_ALONE = 0.5
 """Part of the envelope's log range from which a single run at its end deserves a caveat."""
 
@@ -204,8 +206,10 @@ def extrapolate(envelope: Envelope, *, lower_bound: float | None = None, level: 
     """Fit the envelope.
 
     Raises:
-        ForecastRefusedError: As `fit_curve`.
+        ForecastRefusedError: As `fit_curve`, or ``schedule_ended`` where the envelope ends with an anneal, and no
+            other end of an annealed run shows the slope between them.
     """
+    _refuse_anneal(envelope)
     origin = _origin([fit for fit in envelope.fits if fit is not None])
     best = envelope.metric.best
     fit = fit_curve(
@@ -222,6 +226,25 @@ def extrapolate(envelope: Envelope, *, lower_bound: float | None = None, level: 
             str(fit.state), fit.state_reason, remedy="Add runs that reach lower losses."
         )
     return Frontier(envelope=envelope, fit=fit, notes=(*_alone(envelope), *fit.notes))
+
+
+def _refuse_anneal(envelope: Envelope) -> None:
+    """Raise where the slope at the end of the envelope is that of an anneal, which does not continue.
+
+    With the ends of several annealed runs, such as models of several sizes, the envelope has the slope between them.
+    """
+    ends = []
+    for run in set(envelope.runs.tolist()):
+        fit, reached = envelope.fits[run], float(envelope.joules[envelope.runs == run][-1])
+        if fit is not None and fit.history.context.ended and reached >= AT_THE_END * fit.joules:
+            ends.append(fit.joules)
+    last = envelope.fits[int(envelope.runs[-1])]
+    if last is not None and last.joules in ends and max(ends) < LEAST_APART * min(ends):
+        raise ForecastRefusedError(
+            "schedule_ended",
+            "The cheapest curve ends with an anneal of the learning rate, whose slope does not continue.",
+            remedy="Add runs of other lengths or sizes that annealed.",
+        )
 
 
 def _fitted(run: Fittable) -> tuple[CurveFit | None, str]:

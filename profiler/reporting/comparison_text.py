@@ -132,7 +132,7 @@ def _cheapest(comparison: "Comparison") -> Iterator[str]:
 
 def _frontier(comparison: "Comparison") -> Iterator[str]:
     if comparison.floor is None:
-        yield from _wrapped("", f"no frontier: {comparison.refused}")
+        yield from _wrapped("", f"no projection: {comparison.refused}")
         return
     floor = "floor" if comparison.goal == "min" else "ceiling"
     yield f"projection of the cheapest [90 %], {floor} {text.levels(comparison.floor)}:"

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from profiler.forecasting import fit_bins, fit_curve
+from profiler.errors import ForecastRefusedError
+from profiler.forecasting import fit_bins, fit_curve, fit_frontier
 from profiler.forecasting.allocation import FINISHED, allocate
 from profiler.forecasting.curve import bin_arrays
 from profiler.forecasting.fit import prefix_fit
@@ -109,3 +110,12 @@ def test_a_finished_run_keeps_its_level_in_an_allocation():
     assert known[2].level.median == pytest.approx(halfway.loss_at(2.0 * END).median)
     assert known[2].joules_saved in (0.0, pytest.approx(END, rel=1e-3))
     assert known[1].level.median == pytest.approx(steady.loss_at(budget).median)
+
+
+def test_the_anneal_of_one_run_is_not_projected():
+    steady, annealed = fit_of(lambda u: np.ones(u.size)), fit_of(stable_then_linear, seed=1)
+    with pytest.raises(ForecastRefusedError) as refusal:
+        fit_frontier([steady, annealed])
+    assert refusal.value.code == "schedule_ended"
+    longer = fit_of(stable_then_linear, end=2.0 * END, seed=2)
+    assert fit_frontier([annealed, longer]).loss_at(4.0 * END).median < longer.level

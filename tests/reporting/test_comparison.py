@@ -122,7 +122,7 @@ def test_the_whole_comparison():
 
 def test_a_refused_frontier_states_the_reason():
     text = text_of(replace(SCRIPTED, floor=None, ahead=(), notes=(), refused="The curve rises."))
-    assert text.endswith("\nno frontier: The curve rises.\n")
+    assert text.endswith("\nno projection: The curve rises.\n")
 
 
 def test_real_runs_fit_the_width(runs):
