@@ -1,8 +1,9 @@
 """Merging: from the directories of a job's processes to the tables and ``run.json`` of one run."""
 
 import math
-from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -29,6 +30,8 @@ from profiler.storage.schema import (
 from profiler.work import SECTION as WORK
 from profiler.work import merged_work
 
+_LEAST_ROWS_AHEAD = 2_000_000
+"""Rows of steps from which another thread reads. The end of a training, which starts no thread, merges fewer."""
 _OF_ONE_PROCESS = (LAUNCHED_RANKS, MISSING_RANKS, UNRECORDED_PROCESSES)
 
 
@@ -108,9 +111,9 @@ def _merge_ranks(
     doubts: list[str] = []
     values = metrics.Values()
     count = sum(len(one.record.billed) for one in outlines)
-    for owner, (one, start) in enumerate(zip(outlines, starts, strict=True)):
+    ranks = zip(outlines, starts, _read_ahead(outlines, partial=partial), strict=True)
+    for owner, (one, start, stored) in enumerate(ranks):
         contested = kept.get(owner, {})
-        stored = one.record.tables(partial=partial)
         doubts += _doubts(one.record, stored, partial=partial)
         own = {name: since - start for name, since in contested.items()}
         tables = deduplication.without_contested(stored, one.record, own)
@@ -139,6 +142,20 @@ def _merge_ranks(
         else tuple(sorted({name for contested in kept.values() for name in contested})),
         doubts=tuple(doubts),
     )
+
+
+def _read_ahead(outlines: Sequence[Outline], *, partial: bool) -> Iterator[Tables]:
+    """Yield the tables of each rank. Those of a large job are read by another thread while the last ones are added."""
+    if sum(len(one.ends) for one in outlines) < _LEAST_ROWS_AHEAD:
+        yield from (one.record.tables(partial=partial) for one in outlines)
+        return
+    with ThreadPoolExecutor(1) as reader:
+        ahead: deque[Future[Tables]] = deque()
+        for one in outlines:
+            ahead.append(reader.submit(one.record.tables, partial=partial))
+            if len(ahead) > 1:
+                yield ahead.popleft().result()
+        yield from (found.result() for found in ahead)
 
 
 def _statuses(records: Sequence[Record], launched_by: Sequence[Record]) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiler import load_run
-from profiler.errors import RunForeignError, UsageError
+from profiler.errors import RunDamagedError, RunForeignError, UsageError
 from profiler.export.facts import facts_of
 from profiler.merging import alignment
 from profiler.merging.discovery import find_records
@@ -59,6 +59,26 @@ def test_gpus_of_all_ranks_and_one_host_are_added_up(job):
     assert row["cpu_joules"] == pytest.approx(CPU / 4)
     assert row["loss"] == law(11)
     assert list(run.spans["kind"]) == ["setup"]
+
+
+def test_reading_ahead_changes_nothing(job, monkeypatch):
+    write_host(job, world=4)
+    known = merge([job])
+    monkeypatch.setattr("profiler.merging.merge._LEAST_ROWS_AHEAD", 1)
+    found = merge([job])
+    assert found.meta == known.meta
+    for name in ("steps", "spans", "samples"):
+        pd.testing.assert_frame_equal(getattr(found, name), getattr(known, name))
+
+
+def test_damage_is_reported_where_ranks_are_read_ahead(job, monkeypatch):
+    write_host(job, world=4)
+    monkeypatch.setattr("profiler.merging.merge._LEAST_ROWS_AHEAD", 1)
+    steps = job / "rank-00002-attempt-0" / "steps.csv"
+    steps.write_text(steps.read_text().replace("20,1,", "20,one,", 1))
+    with pytest.raises(RunDamagedError, match="step_count") as caught:
+        merge([job])
+    assert caught.value.path == steps
 
 
 def test_the_loss_is_the_mean_over_the_ranks_that_have_one(job):
