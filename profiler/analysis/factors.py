@@ -147,6 +147,8 @@ class _Record:
         error = level_error(fit)
         if known.verdict is not Verdict.REACHED or known.median <= self.first:
             return None
+        if fit.metric.error(level) <= 0.0:  # the best possible value has no neighbourhood
+            return None
         # The level of the smoothed curve is uncertain, and so is the place where it crosses.
         log_level = math.log(fit.metric.error(level))
         early, late = (fit.smoothed.first_crossing(log_level + sign * Z_90 * error) for sign in (1.0, -1.0))

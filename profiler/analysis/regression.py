@@ -206,6 +206,8 @@ def _to_level(run: "StoredRun", level: float) -> Quantity:
     known = fit.joules_at(level)
     if known.verdict is not Verdict.REACHED:
         return Quantity(joules=fit.joules, error=0.0, is_least=True)
+    if fit.metric.error(level) <= 0.0:
+        raise UsageError(f"the loss {level:g} is its best possible value; choose a higher one.")
     points = fit.curve.joules
     after = bisect_right(points, known.median)
     if after < _LEAST_BEFORE:

@@ -61,6 +61,7 @@ class CurveFacts:
         tail_zeros: Zeros at the end.
         first_nonfinite_joules: Joules of the first of the non-finite values at the end.
         last_nonzero_joules: Joules of the last point before the zeros at the end; 0 where there is none.
+        start_joules: Joules of the first point of any value.
         end_joules: Joules of the last point of any value.
     """
 
@@ -72,6 +73,7 @@ class CurveFacts:
     tail_zeros: int = 0
     first_nonfinite_joules: float = 0.0
     last_nonzero_joules: float = 0.0
+    start_joules: float = 0.0
     end_joules: float = 0.0
 
 
@@ -187,6 +189,7 @@ class CurveBins:
         self.points += len(values)
         lowest = min(joules)
         self.first_joules, self.last_joules = min(self.first_joules, lowest), last
+        self._facts["start_joules"] = self._facts["start_joules"] or joules[0] - origin
         self._count_positive(len(values), joules[-1] - origin)
 
     def _count_positive(self, points: int, since: float) -> None:
@@ -200,6 +203,7 @@ class CurveBins:
 
     def _count(self, since: float, value: float) -> None:
         facts = self._facts
+        facts["start_joules"] = facts["start_joules"] or since
         facts["end_joules"] = since
         if not math.isfinite(value):
             if not facts["tail_nonfinite"]:

@@ -179,6 +179,7 @@ def _facts(since: FloatArray, y: FloatArray) -> CurveFacts:
         tail_zeros=x.size - 1 - int(nonzero[-1]) if nonzero.size else x.size,
         first_nonfinite_joules=float(x[starts[-1]]) if starts.size else 0.0,
         last_nonzero_joules=float(x[nonzero[-1]]) if nonzero.size else 0.0,
+        start_joules=float(x[0]),
         end_joules=float(x[-1]),
     )
 

@@ -367,6 +367,8 @@ def _unfitted(fine: FineBins, repairs: Repairs, context: FitContext, assessment:
         if context.lower_bound > 0.0:
             raise UsageError(f"lower_bound={context.lower_bound:g} is not under the curve, which is at 0.")
         # Values of zero have no logarithm; `LOWEST` represents it.
+        if not fine.values.size and facts.start_joules < facts.end_joules:
+            smoothed = smoothed.extended(facts.start_joules, LOWEST)
         smoothed = smoothed.extended(facts.end_joules, LOWEST)
         log_now, untested = LOWEST, {"onward": _standstill(assessment)}
     if assessment.state is CurveState.NOT_A_PROGRESS_MEASURE and facts.negative:

@@ -135,3 +135,12 @@ def test_runs_without_a_common_level_are_refused(tmp_path):
     second = scripted(tmp_path / "b", loss=lambda number: 0.2 * law(number))
     with pytest.raises(ForecastRefusedError, match="no level"):
         why(first, second)
+
+
+def test_a_loss_of_zero_has_no_factors(tmp_path):
+    runs = [
+        scripted(tmp_path / str(end), loss=lambda step, end=end: max(1.0 - step / end, 0.0))
+        for end in (400, 450)
+    ]
+    with pytest.raises(ForecastRefusedError, match="no level that both crossed"):
+        why(*runs, level=0.0)

@@ -130,3 +130,8 @@ def test_different_devices_are_refused(make):
     new.meta["domains"].clear()
     new.__dict__.pop("domains", None)
     refused("new has no measured energy", base, new)
+
+
+def test_a_level_of_zero_is_refused(make):
+    runs = [make(name, loss=lambda step: max(1.0 - step / 150, 0.0)) for name in ("base", "new")]
+    refused("is its best possible value", *runs, of="level", level=0.0)

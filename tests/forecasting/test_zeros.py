@@ -21,7 +21,7 @@ def test_zeros_before_values_that_are_not_finite_have_a_state():
 def test_a_loss_that_is_always_zero_has_reached_every_target():
     x = np.arange(1.0, 101.0)
     fit = fit_curve(x, np.zeros(x.size))
-    assert fit.joules_at(0.5).verdict is Verdict.REACHED
+    assert (fit.joules_at(0.5).verdict, fit.joules_at(0.5).median) == (Verdict.REACHED, pytest.approx(1.0))
     assert fit.joules_at(0.0).verdict is Verdict.REACHED
     assert fit.p_unreachable(0.5) == 0.0
     for joules in (50.0, 100.0, 200.0, math.inf):
