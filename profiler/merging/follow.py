@@ -2,15 +2,23 @@
 
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from profiler.merging.discovery import children
 from profiler.merging.load import load
-from profiler.storage.csv_reader import last_rows
-from profiler.storage.reader import StoredRun, Tables
+from profiler.storage.csv_reader import last_rows, read_table
+from profiler.storage.growing import GrowingRows
+from profiler.storage.reader import GROUPED, StoredRun, Tables, by_domain
 from profiler.storage.run_file import read_run_file
-from profiler.storage.schema import SAMPLES, TABLES, TOTALS
+from profiler.storage.schema import MERGED, SAMPLES, TABLES, TOTALS
 from profiler.storage.tail import Tail
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
 
 _TAIL_BYTES = 32_768
 """Bytes at the end of the samples in which the last reading of each domain is found."""
@@ -57,6 +65,21 @@ def latest_power(path: str | Path) -> LatestPower | None:
     return LatestPower(watts=watts, unix_seconds=min(times)) if watts else None
 
 
+class _FollowedRun(StoredRun):
+    """A running run whose samples are kept by domain only, since they take most of the memory."""
+
+    def __init__(
+        self, run: StoredRun, rows: "Mapping[str, pd.DataFrame]", samples: "Mapping[str, pd.DataFrame]"
+    ) -> None:
+        super().__init__(run.path, run.meta, tables=Tables(**rows))
+        self.samples_by_domain = samples
+
+    @cached_property
+    def samples(self) -> "pd.DataFrame":
+        """``samples.csv`` as it is at the first access."""
+        return read_table(self.path, SAMPLES, partial=False)[0]
+
+
 class Follower:
     """Follows one run directory.
 
@@ -72,10 +95,11 @@ class Follower:
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         load(self._path, partial=False)
-        self._tails = self._new_tails()
+        self._restart()
 
-    def _new_tails(self) -> dict[str, Tail]:
-        return {table.name: Tail(self._path, table) for table in TABLES}
+    def _restart(self) -> None:
+        self._tails = {table.name: Tail(self._path, table) for table in TABLES}
+        self._samples: dict[str, GrowingRows] = {}
 
     def poll(self) -> StoredRun:
         """Return the run as it is now.
@@ -86,9 +110,16 @@ class Follower:
         run = load(self._path, partial=False)
         if run.tables is not None:
             # Rank 0 writes the merged tables of a job at its end: files that are not the ones followed so far.
-            self._tails = self._new_tails()
+            self._restart()
             return run
-        if run.meta.get(TOTALS):  # it has ended: read all of it, so that rows are checked against the totals
+        # All of a run that has ended is read, so that rows are checked against the totals, and of a merged one, whose
+        # files are written anew.
+        if run.meta.get(TOTALS) or MERGED in run.meta:
             return run
-        rows = {name: tail.rows() for name, tail in self._tails.items()}
-        return StoredRun(self._path, run.meta, tables=Tables(**rows))
+        rows = {name: tail.rows() for name, tail in self._tails.items() if name != SAMPLES.name}
+        samples = self._tails[SAMPLES.name].new_rows()
+        for name, own in by_domain(samples[GROUPED]).items():
+            new = own.drop(columns="domain")
+            self._samples.setdefault(name, GrowingRows(new.iloc[:0])).append(new)
+        by_name = {name: known.frame for name, known in self._samples.items()}
+        return _FollowedRun(run, {**rows, SAMPLES.name: samples.iloc[:0]}, by_name)

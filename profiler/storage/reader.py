@@ -47,7 +47,7 @@ _KILLED = (
     "The process ended without closing its record, as when it is killed. About the last second of steps and energy may "
     "be missing."
 )
-_GROUPED = ["time_seconds", "domain", "power_watts", "energy_joules", "limit_watts", "throttle"]
+GROUPED = ["time_seconds", "domain", "power_watts", "energy_joules", "limit_watts", "throttle"]
 """Columns of the samples of each domain: those that an analysis reads."""
 _SILENT_SECONDS = 30.0
 """A run without totals that has written nothing for this long was interrupted."""
@@ -139,7 +139,7 @@ class StoredRun:
     @cached_property
     def _ungrouped_samples(self) -> "pd.DataFrame":
         # Grouping and comparing categories takes a fraction of the time of words.
-        return self._table(SAMPLES, columns=_GROUPED, categories=True)
+        return self._table(SAMPLES, columns=GROUPED, categories=True)
 
     @cached_property
     def metrics(self) -> "pd.DataFrame":
@@ -248,12 +248,12 @@ class StoredRun:
     @cached_property
     def _joules(self) -> dict[str, float]:
         # A running run grows between two reads, and samples that end before the last row would lack its energy.
-        window_seconds, last = self.window_seconds, last_joules(self._ungrouped_samples)
-        joules = {name: value for name, value in last.items() if name in self.domains}
-        if self.meta.get(TOTALS) and self._is_whole_record:
-            return self._as_counted(joules, last)
+        window_seconds = self.window_seconds
         if self.meta.get(TOTALS) or MERGED in self.meta:
-            return joules
+            last = last_joules(self._ungrouped_samples)
+            joules = {name: value for name, value in last.items() if name in self.domains}
+            is_checked = self.meta.get(TOTALS) and self._is_whole_record
+            return self._as_counted(joules, last) if is_checked else joules
         samples = self.samples_by_domain
         sampled = unfinished.sampled_joules(
             {name: rows for name, rows in samples.items() if name in self.domains}, window_seconds

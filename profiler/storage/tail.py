@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from profiler.errors import RunDamagedError
 from profiler.storage.csv_reader import parse_lines
 from profiler.storage.files import MOST_LINE_BYTES, open_inside
+from profiler.storage.growing import GrowingRows
 from profiler.storage.schema import Table
 
 if TYPE_CHECKING:
@@ -29,10 +30,20 @@ class Tail:
         self._header = table.header.encode()
         self._offset = 0
         self._lines = 0
-        self._rows = self._parse(b"")
+        self._empty = self._parse(b"")
+        self._rows = GrowingRows(self._empty)
 
     def rows(self) -> "pd.DataFrame":
         """Read the lines appended since the last call and return every row so far.
+
+        Raises:
+            RunDamagedError: As :meth:`new_rows` does.
+        """
+        self._rows.append(self.new_rows())
+        return self._rows.frame
+
+    def new_rows(self) -> "pd.DataFrame":
+        """Read the lines appended since the last call and return their rows alone.
 
         An incomplete last line is left for the next call.
 
@@ -50,9 +61,7 @@ class Tail:
             else:
                 new.append(self._parse(lines))
             self._lines += lines.count(b"\n")
-        if any(map(len, new)):
-            self._rows = pd.concat([self._rows, *new] if len(self._rows) else new, ignore_index=True)
-        return self._rows
+        return pd.concat(new, ignore_index=True) if any(map(len, new)) else self._empty
 
     def _parse(self, lines: bytes) -> "pd.DataFrame":
         before = max(self._lines, 1)

@@ -25,6 +25,12 @@ def assert_same(seen, path):
     whole = load_run(path)
     for name in TABLES:
         pd.testing.assert_frame_equal(getattr(seen, name), getattr(whole, name))
+    assert list(seen.samples_by_domain) == list(whole.samples_by_domain)
+    for name, rows in seen.samples_by_domain.items():
+        expected = whole.samples_by_domain[name][list(rows.columns)].reset_index(drop=True)
+        pd.testing.assert_frame_equal(
+            rows.reset_index(drop=True), expected.astype({"throttle": rows["throttle"].dtype})
+        )
     assert seen.summary() == whole.summary()
 
 
@@ -37,6 +43,22 @@ def test_every_poll_equals_load_run(growing, monkeypatch, chunk):
         assert_same(follower.poll(), growing.path)
     growing.say("completed")
     assert follower.poll().status == "completed"
+
+
+def test_runs_of_earlier_polls_remain_as_they_were(growing):
+    follower = Follower(growing.path)
+    growing.grow(3)
+    earlier = [follower.poll()]
+    for steps in (4, 5, 30):
+        growing.grow(steps)
+        earlier.append(follower.poll())
+    assert [len(run.steps) for run in earlier] == [3, 4, 5, 30]
+    last = earlier[-1]
+    for run in earlier:
+        pd.testing.assert_frame_equal(run.steps, last.steps.iloc[: len(run.steps)])
+        for name, rows in run.samples_by_domain.items():
+            whole = last.samples_by_domain[name]["energy_joules"].tolist()
+            assert rows["energy_joules"].tolist() == whole[: len(rows)]
 
 
 def test_only_new_lines_are_parsed(growing, monkeypatch):
