@@ -19,6 +19,10 @@ _PART_LENGTH = 1000
 """Characters that fit into the 4,096 bytes which a ready pipe takes, in any encoding."""
 _RENAMES, _RENAME_SECONDS = 5, 0.02
 """Attempts to replace a file that another process has open, and the time between them."""
+_SPELLED = str.maketrans(
+    {"\N{PLUS-MINUS SIGN}": "+/-", "\N{HORIZONTAL ELLIPSIS}": "~", "\N{RIGHTWARDS ARROW}": "->"}
+)
+"""Characters of reports and their spelling in ASCII."""
 _FIRST_DESCRIPTOR = 3
 """Lower ones are the standard streams, even while they are closed."""
 _HIGH_DESCRIPTOR = 512
@@ -284,8 +288,7 @@ class _Stderr:
     def write(self, text: str) -> bool:
         stream = sys.stderr
         try:
-            encoding = getattr(stream, "encoding", None) or "utf-8"
-            encoded = (text + "\n").encode(encoding, "replace").decode(encoding)
+            encoded = encodable(text + "\n", stream)
             parts = [encoded[i : i + _PART_LENGTH] for i in range(0, len(encoded), _PART_LENGTH)]
             with self._lock:
                 is_written = all(self._write_part(stream, part) for part in parts)
@@ -351,6 +354,16 @@ def write_message(text: str, *, lead: str = "") -> bool:
 def dropped_messages() -> int:
     """Return how many messages of this process could not be written to stderr."""
     return _STDERR.dropped
+
+
+def encodable(text: str, stream: object) -> str:
+    """Replace characters that the encoding of a stream lacks, those of reports by their spelling in ASCII."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return text.translate(_SPELLED).encode(encoding, "replace").decode(encoding)
+    return text
 
 
 def printable(text: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from profiler._compat import printable, write_message
+from profiler._compat import encodable, printable, write_message
 from profiler.config import Keyword, environment_defaults, keywords
 from profiler.emissions import Prices, make_prices, read_prices
 from profiler.errors import UsageError
@@ -183,9 +183,8 @@ def _with(prices: Prices, given: Mapping[str, Any]) -> Prices:
 def write_stdout(text: str) -> None:
     """Write text to stdout; characters that its encoding lacks, or that a terminal would act on, are replaced."""
     stream = sys.stdout
-    encoding = getattr(stream, "encoding", None) or "utf-8"
     safe = printable(text) if stream.isatty() else text
-    stream.write(safe.encode(encoding, "replace").decode(encoding))
+    stream.write(encodable(safe, stream))
     stream.flush()
 
 

@@ -164,7 +164,9 @@ def _labels(outlook: "Outlook", chart: "Chart", layout: Figure) -> list[Figure]:
 
 def hover_text(metric: str) -> Figure:
     """Return the hover text of a curve."""
-    return {"hovertemplate": f"{escape(metric, quote=False)} %{{y:.4~g}} at %{{x:.3~s}}J<extra></extra>"}
+    return {
+        "hovertemplate": f"{escape(text.label(metric), quote=False)} %{{y:.4~g}} at %{{x:.3~s}}J<extra></extra>"
+    }
 
 
 def _floor(floor: Interval, chart: "Chart") -> list[Figure]:
@@ -319,7 +321,7 @@ def keys_of(report: "Report") -> list[Key]:
 
 def _bar(key: Key, joules: float, total: float, *, is_hatched: bool = False) -> Figure:
     """Return a piece of the bar, labelled where it is wide enough."""
-    label = escape(key.label, quote=False)
+    label = escape(text.label(key.label), quote=False)
     # The label names the whole piece, as the list below the bar does; the hatched part has none.
     is_wide = bool(total) and joules / total >= _LABELLED
     name = f"{label} after the best level" if is_hatched else label
@@ -382,7 +384,7 @@ def _joules(lowest: float, highest: float) -> Figure:
 def _levels(metric: str, lowest: float, highest: float) -> Figure:
     """Return an axis in plain numbers: logarithmic for positive values, since a level has no unit."""
     title = {
-        "title": {"text": escape(metric, quote=False), "standoff": 12},
+        "title": {"text": escape(text.label(metric), quote=False), "standoff": 12},
         "tickformat": "~g",
         "hoverformat": ".4~g",
     }
@@ -424,7 +426,7 @@ def polyline(x: Sequence[Any], y: Sequence[Any], *, name: str, **looks: Any) -> 
         "mode": "lines",
         "x": _list(x),
         "y": _list(y),
-        "name": escape(name, quote=False),
+        "name": escape(text.label(name), quote=False),
         **looks,
     }
 

@@ -91,7 +91,7 @@ def curve(report: "Report") -> str:
         "right": WIDTH - _RIGHT,
         "top": _TOP,
         "bottom": HEIGHT - _BOTTOM,
-        "metric": text.one_line(report.metric),
+        "metric": text.label(report.metric),
         "name": text.one_line(report.summary.name),
         "description": f"{answer.status}. {answer.cost}",
     }

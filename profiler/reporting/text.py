@@ -74,6 +74,10 @@ _EXACT = 1e-4
 _NOTHING = 0.05
 """Share of the energy spent below which the lower end of a price is as good as zero."""
 _SMALLEST_KWH = 0.1
+_LARGEST_KWH = 1000.0
+_OPEN_ORDER = 0.6
+"""Probability up to which two runs have no clear order."""
+_LONGEST_NAME = 40
 _SMALLEST_GRAM = 0.001
 _GRAMS_PER_KILOGRAM = 1000.0
 _SMALLEST_MONEY = 0.0001
@@ -110,14 +114,16 @@ def age(value: float) -> str:
 
 
 def kwh(value: float, digits: int = 3) -> str:
-    """Format kilowatt-hours, in watt-hours below 0.1 kWh."""
-    if value >= _SMALLEST_KWH:
+    """Format kilowatt-hours, in watt-hours below 0.1 kWh and in larger units from 1 MWh on."""
+    if _SMALLEST_KWH <= value < _LARGEST_KWH:
         return f"{significant(value, digits)} kWh"
     return format_si(value * _WH_PER_KWH, "Wh", digits)
 
 
 def carbon(grams: float, digits: int = 3) -> str:
-    """Format grams of CO2 equivalent, in kilograms from 1 kg on."""
+    """Format grams of CO2 equivalent, in kilograms from 1 kg on and in metric tons from 1 t on."""
+    if grams >= _GRAMS_PER_KILOGRAM**2:
+        return f"{significant(grams / _GRAMS_PER_KILOGRAM**2, digits)} tCO2e"
     if 0 < grams < _SMALLEST_GRAM:
         return f"< {_SMALLEST_GRAM:g} gCO2e"
     if grams >= _GRAMS_PER_KILOGRAM:
@@ -195,6 +201,11 @@ def shortened(text: str, width: int) -> str:
         return plain
     end = (width - 1) // 2
     return f"{plain[: width - 1 - end]}…{plain[len(plain) - end :]}"
+
+
+def label(name: str) -> str:
+    """Return a name for a figure or a sentence: one line of at most 40 characters."""
+    return shortened(name, _LONGEST_NAME)
 
 
 def counted(number: int, noun: str) -> str:
@@ -1026,17 +1037,18 @@ def ranking(kind: str, known: "Ranking", names: Sequence[str], metric: str) -> s
     values = known.values[best], known.values[second]
     if values[0] is None or values[1] is None:
         return ""
-    name, quality = names[best], f"(probability {percent(known.probability)})"
+    name, rival = (label(names[index]) for index in (best, second))
+    is_open, chance = known.probability <= _OPEN_ORDER, percent(known.probability)
+    quality = f"(probability {chance} that {name} is ahead)" if is_open else f"(probability {chance})"
     if kind == "energy":
         first, other = level(values[0].median, 3), level(values[1].median, 3)
-        return (
-            f"{name} is better at {joules(known.at)}: {one_line(metric)} {first} against {other} of "
-            f"{names[second]} {quality}."
-        )
+        verdict = f"{name} and {rival} are about equal" if is_open else f"{name} is better"
+        return f"{verdict} at {joules(known.at)}: {one_line(metric)} {first} against {other} of {rival} {quality}."
     first, target = joules(values[0].median), f"{one_line(metric)} {level(known.at, 3)}"
     if math.isinf(values[1].median):
         return f"{name} alone reached {target}, with {first} {quality}."
-    return f"{name} is cheaper to {target}: {first} against {joules(values[1].median)} of {names[second]} {quality}."
+    verdict = f"{name} and {rival} need about equal energy" if is_open else f"{name} is cheaper"
+    return f"{verdict} to {target}: {first} against {joules(values[1].median)} of {rival} {quality}."
 
 
 def comparison_status(known: "Comparison") -> str:

@@ -47,6 +47,7 @@ def test_a_terminal_without_unicode_gets_a_report(tmp_path, monkeypatch):
     assert main(["report", str(run)]) == 0
     sys.stdout.flush()
     assert b"L?ufer ? 1: completed" in out.getvalue()
+    assert b"measured, +/-6.2 %" in out.getvalue()
 
 
 @pytest.mark.parametrize("width", [1, 40, 200])

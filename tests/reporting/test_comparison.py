@@ -15,7 +15,7 @@ from profiler.records import Interval
 from profiler.reporting import comparison_figure, render_comparison
 from profiler.reporting.comparison import compare, fit_options
 from profiler.reporting.records import Ahead, Comparison, CurveSeries, Difference, Line, Spread
-from profiler.reporting.text import compared_energy
+from profiler.reporting.text import compared_energy, ranking
 from tests.support.runs import write_run
 
 FULL = """\
@@ -327,3 +327,13 @@ def test_each_run_without_a_curve_has_its_reason(tmp_path):
         ForecastRefusedError, match=r"of the 2 given, none has one\. signs: .* empty: No optimizer update"
     ):
         compare(without)
+
+
+@pytest.mark.parametrize(("kind", "shown"), [
+    ("energy", "a and b are about equal at 30.0 J: loss 20.0 against 21.0 of b"),
+    ("level", "a and b need about equal energy to loss 30.0: 20.0 J against 21.0 J of b"),
+])  # fmt: skip
+def test_runs_without_a_clear_order_are_called_equal(kind, shown):
+    values = tuple(Interval(low=0.9 * one, median=one, high=1.1 * one) for one in (20.0, 21.0))
+    known = Ranking(at=30.0, values=values, ratios=(None, None), best=0, second=1, probability=0.53)
+    assert ranking(kind, known, ("a", "b"), "loss") == f"{shown} (probability 53 % that a is ahead)."

@@ -11,7 +11,7 @@ from plotly.offline import get_plotlyjs_version
 from profiler.analysis.downsample import DomainPower, Power, Series
 from profiler.reporting import figures
 from profiler.reporting.figures import SCRIPT_NAME, Clock, figures_of, script
-from profiler.reporting.records import Details, MetricReport
+from profiler.reporting.records import Chart, Details, MetricReport
 from tests.support.scripted_reports import CURVE, DETAILS, make, outlook
 
 FULL = make()
@@ -139,3 +139,16 @@ def test_the_script_is_a_version_of_plotly_that_the_properties_are_checked_with(
     assert f"plotly.js (basic - minified) v{version}" in script()[:200]
     assert version.partition(".")[0] == get_plotlyjs_version().partition(".")[0]
     assert not {trace["type"] for figure in DRAWN.values() for trace in figure["data"]} - {"scatter", "bar"}
+
+
+def test_names_in_figures_are_short_lines_of_text():
+    name = "\u202eevil\x1b[31m <b>" + 60 * "n"
+    axis = figures.metric(
+        None,
+        Chart(seen=Series(x=(1.0, 2.0), y=(3.0, 2.0)), joules=(), losses=(), law_joules=(), law=()),
+        name,
+    )
+    title = axis["layout"]["yaxis"]["title"]["text"]
+    assert title.startswith(" evil [31m &lt;b&gt;n")
+    assert title.isprintable()
+    assert len(title) < 50
