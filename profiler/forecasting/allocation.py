@@ -317,6 +317,8 @@ def should_stop(
 ) -> bool:
     """Return True if a run of a sweep is not worth more energy, for schedulers of other libraries.
 
+    It does not know the learning rate: near the end of an anneal, the slope of a curve does not continue.
+
     Args:
         curves: For each run, the values of one metric by the joules since the start of the run.
         index: Position of the run in question.

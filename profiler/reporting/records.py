@@ -985,6 +985,7 @@ class SizeReport:
         error: Standard deviation of the log loss of a run around the fit.
         best: The best size for each budget.
         excluded: Runs that were not used, with the reason.
+        annealed: Used runs whose learning rate fell to half of its peak or less.
     """
 
     metric: str
@@ -998,3 +999,4 @@ class SizeReport:
     error: float
     best: "tuple[BestSize, ...]"
     excluded: tuple[str, ...]
+    annealed: int = 0

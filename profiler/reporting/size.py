@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from profiler.analysis.curve import learning_rate_trace
 from profiler.analysis.earlier_runs import Neighbours
 from profiler.analysis.fits import fit_run
 from profiler.analysis.same_work import parameters_of
@@ -17,11 +18,14 @@ from profiler.reporting.metric_choice import LOSS
 from profiler.reporting.records import SizeReport
 
 if TYPE_CHECKING:
+    from profiler.forecasting.lr_trace import RateTrace
     from profiler.forecasting.size import SizedRun
     from profiler.storage.reader import StoredRun
 
 STEPS = "steps"
 _PREFERRED = ("tokens", "samples")
+_ANNEALED = 0.5
+"""Part of the peak to which the learning rate of an annealed run has fallen."""
 
 
 def size_of(runs: "Sequence[StoredRun]", budgets: Sequence[float], *, metric: str = LOSS) -> SizeReport:
@@ -43,13 +47,16 @@ def size_of(runs: "Sequence[StoredRun]", budgets: Sequence[float], *, metric: st
     unit, names = _unit(runs), run_names(runs)
     used: list[SizedRun] = []
     excluded = []
+    annealed = 0
     neighbours = Neighbours()
     for run, name in zip(runs, names, strict=True):
-        sized, reason = _sized(run, metric, unit, neighbours)
+        trace = learning_rate_trace(run)
+        sized, reason = _sized(run, trace, metric, unit, neighbours)
         if sized is None:
             excluded.append(f"{name}: {reason}")
         else:
             used.append(sized)
+            annealed += trace.varies and trace.last.rate <= _ANNEALED * trace.highest
     try:
         fit = fit_size(used)
     except ForecastRefusedError as error:
@@ -67,6 +74,7 @@ def size_of(runs: "Sequence[StoredRun]", budgets: Sequence[float], *, metric: st
         error=fit.error,
         best=tuple(fit.best(joules) for joules in budgets),
         excluded=tuple(excluded),
+        annealed=annealed,
     )
 
 
@@ -86,7 +94,9 @@ def _unit(runs: "Sequence[StoredRun]") -> str:
     return ordered[0] if ordered else STEPS
 
 
-def _sized(run: "StoredRun", metric: str, unit: str, neighbours: Neighbours) -> "tuple[SizedRun | None, str]":
+def _sized(
+    run: "StoredRun", trace: "RateTrace", metric: str, unit: str, neighbours: Neighbours
+) -> "tuple[SizedRun | None, str]":
     import numpy as np
 
     from profiler.forecasting.size import SizedRun
@@ -99,7 +109,7 @@ def _sized(run: "StoredRun", metric: str, unit: str, neighbours: Neighbours) -> 
     if metric not in metric_names(run):
         return None, f"it has no metric {metric}."
     try:
-        fit = fit_run(run, metric, neighbours=neighbours)
+        fit = fit_run(run, metric, trace=trace, neighbours=neighbours)
     except ForecastRefusedError as error:
         return None, str(error).strip()
     if fit.state not in (CurveState.IMPROVING, CurveState.FLAT):

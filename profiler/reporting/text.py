@@ -1214,6 +1214,12 @@ def size_notes(known: "SizeReport") -> list[str]:
         notes.append(
             "No unit of work is recorded in all runs, so that steps must mean the same work: one batch size."
         )
+    if known.annealed:
+        notes.append(
+            f"! The learning rate fell in {known.annealed} of {known.runs} runs. The fit includes their curves before "
+            "the end of the anneal, so that annealed runs of these sizes end lower, and the best size is less certain "
+            "than its interval."
+        )
     notes += [f"! excluded {one_line(reason)}" for reason in known.excluded]
     return notes
 

@@ -43,6 +43,22 @@ def test_the_text(sweep, capsys):
     assert "From 5 runs of 5 sizes, 1.00 k to 100 k parameters" in out
 
 
+def test_annealed_runs_are_stated(sweep, capsys):
+    assert main(["size", str(sweep), "--budget", "20kJ"]) == 0
+    assert "learning rate fell" not in capsys.readouterr().out
+    for index, parameters in enumerate((2_000, 200_000)):
+        meta = {"name": f"a{index}", "work": {"parameters": parameters, "tokens": {"per_step": 512.0}}}
+        write_run(
+            sweep / f"a{index}",
+            steps=200,
+            loss=loss_of(parameters),
+            learning_rate=lambda step: 1e-3 * (1.0 - step / 200),
+            meta=meta,
+        )
+    assert main(["size", str(sweep), "--budget", "20kJ"]) == 0
+    assert "! The learning rate fell in 2 of 7 runs." in capsys.readouterr().out
+
+
 def test_too_few_sizes(tmp_path, capsys):
     meta = {"config": {"parameters": 1000}}
     write_run(tmp_path / "a", steps=60, meta=meta)
