@@ -9,21 +9,84 @@ from profiler.forecasting.lr_trace import RateTrace
 from profiler.storage.schema import ALTERNATING_STEPS, LIBRARIES, RUN_FILE
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     import pandas as pd
 
     from profiler.forecasting import CurveFit
     from profiler.storage.reader import StoredRun
 
     Column = pd.Series[float]
+    FloatArray = npt.NDArray[np.float64]
 
 _TRAINING = "training"
+_FEWEST_ROUNDS = 10
+"""Fewest models whose losses can show that each continues the one before."""
+_CONTINUED = 0.75
+"""Least share of the later models that begin nearer to the end of the one before than to the start of the first."""
+_FALLING = -0.7
+"""Largest rank correlation between the numbers of the models and the levels at which they begin."""
+_END = 4
+"""Part of the rows of a model, as a divisor, whose mean is its end level."""
 
 
 def trainings(run: "StoredRun") -> tuple[int, ...]:
-    """Return the indices of the trainings in the process, in order; one without the column ``training``."""
+    """Return the indices of the trainings in the process, in order; one without the column ``training``.
+
+    Models that continue each other, as in the rounds of federated learning, are one training.
+    """
+    found = _models(run)
+    return found[:1] if _are_rounds(run.steps, len(found)) else found
+
+
+def _models(run: "StoredRun") -> tuple[int, ...]:
     if _TRAINING not in run.steps:
         return (0,)
     return tuple(int(index) for index in run.steps[_TRAINING].dropna().unique()) or (0,)
+
+
+def rounds(run: "StoredRun") -> int:
+    """Return the number of models that continue each other, as in federated rounds; 0 if they do not."""
+    models = len(_models(run))
+    return models if _are_rounds(run.steps, models) else 0
+
+
+def _are_rounds(steps: "pd.DataFrame", models: int) -> bool:
+    """Return whether each model continues the one before.
+
+    Trials of a sweep and folds begin at the level of the first one. A model that starts with the weights of others
+    begins near the level where they ended, and later ones begin lower and lower.
+    """
+    import numpy as np
+
+    if models < _FEWEST_ROUNDS or (steps["loss"] <= 0.0).any():
+        return False
+    begins, ends = _levels(steps)
+    if len(begins) != models:
+        return False  # they take turns, or some have no finite loss
+    later = range(models // 2, models)
+    near = sum(abs(begins[k] - ends[k - 1]) < abs(begins[k] - begins[0]) for k in later)
+    ranks = begins.argsort().argsort()
+    middle = (models - 1) / 2.0
+    deviations = np.arange(models) - middle
+    correlation = float(deviations @ (ranks - middle)) / float(deviations @ deviations)
+    return near >= _CONTINUED * len(later) and correlation <= _FALLING
+
+
+def _levels(steps: "pd.DataFrame") -> "tuple[FloatArray, FloatArray]":
+    """Return the logs of the first losses and of the mean last losses of consecutive rows of one model."""
+    import numpy as np
+
+    losses = steps["loss"].to_numpy(dtype=float)
+    is_usable = np.isfinite(losses) & steps[_TRAINING].notna().to_numpy()
+    losses, numbers = losses[is_usable], steps[_TRAINING].to_numpy(dtype=float)[is_usable]
+    starts = (
+        np.concatenate([[0], np.flatnonzero(np.diff(numbers)) + 1]) if losses.size else np.zeros(0, dtype=int)
+    )
+    stops = np.append(starts[1:], losses.size)
+    sums = np.append(0.0, np.cumsum(losses))
+    tails = stops - np.maximum((stops - starts) // _END, 1)
+    return np.log(losses[starts]), np.log((sums[stops] - sums[tails]) / (stops - tails))
 
 
 def _steps_of(run: "StoredRun", training: int | None) -> "pd.DataFrame":

@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from profiler.analysis.curve import fit_metric, learning_rate_trace, trainings
+from profiler.analysis.curve import fit_metric, learning_rate_trace, rounds, trainings
 from profiler.analysis.earlier_runs import EarlierRuns, Neighbours
 from profiler.errors import ForecastRefusedError
 
@@ -42,6 +42,12 @@ def fit_run(
     """
     trace = learning_rate_trace(run) if trace is None else trace
     fit = fit_metric(run, trace, metric, **options)
+    if models := rounds(run):
+        note = (
+            f"Each of the {models:,} models in this process continues the one before, as in the rounds of federated "
+            "learning, so they count as one training."
+        )
+        return replace(fit, notes=(note, *fit.notes))
     if not _GIVEN.isdisjoint(options):
         return fit
     found = EarlierRuns(run, neighbours).priors(fit, trace, metric, **options)

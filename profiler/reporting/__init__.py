@@ -4,6 +4,7 @@ A new renderer is one file and one row in ``RENDERERS``.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -107,7 +108,7 @@ def report_of(
     from profiler.reporting.power_limits import limit_table
     from profiler.reporting.waste import waste_lines
 
-    summary, prices = run.summary(), prices or read_prices(run.meta)
+    summary, prices = replace(run.summary(), trainings=len(trainings(run))), prices or read_prices(run.meta)
     trace = learning_rate_trace(run)
     found, note = metrics_of(run, trace, targets, metric, goal, best=best)
 

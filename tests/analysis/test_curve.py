@@ -112,3 +112,48 @@ def test_a_metric_that_rises_has_the_same_state_with_a_learning_rate_that_varies
         fit = run.fit("score", goal="max", best=best)
         assert fit.state is state
         assert fit.points == 100 - (11 if state is CurveState.FLAT else 0)
+
+
+def models(run, losses):
+    """Divide 600 steps among models, 30 steps each, whose losses ``losses(model, step)`` gives."""
+    run.steps["training"] = (run.steps["step"] - 1) // 30
+    run.steps["loss"] = [losses((step - 1) // 30, (step - 1) % 30) for step in run.steps["step"]]
+    return run
+
+
+def federated(model, step):
+    """Rounds of four clients: each starts at the common model, and fits its own data better than the others'."""
+    return 0.4 + 0.8 * (model // 4 + 1) ** -0.7 - 0.003 * step + 0.02 * (7 * model % 5)
+
+
+def test_models_of_federated_rounds_are_one_training(run):
+    one = models(run, federated)
+    assert (curve.rounds(one), curve.trainings(one)) == (20, (0,))
+    fit = one.fit()
+    assert fit.state is CurveState.IMPROVING
+    assert fit.points == 600
+    assert "Each of the 20 models in this process continues the one before" in fit.notes[0]
+    assert [other.joules for other in one.fits()] == [fit.joules]
+    assert report_of(one).summary.trainings == 1
+
+
+@pytest.mark.parametrize(
+    "losses",
+    {
+        "trials that learn faster and faster": lambda model, step: 0.3 + 2.0 * math.exp(-0.01 * model * step),
+        "folds": lambda model, step: 1.0 + 3.0 * (step + 1) ** -0.4 + 0.01 * (7 * model % 5),
+        "a first trial that starts high": lambda model, step: (9.0 if model == 0 else 2.3) - 0.02 * step,
+        "models without progress": lambda model, step: 1.0 + 0.01 * (7 * model % 5) + 0.01 * (11 * step % 7),
+        "losses of both signs": lambda model, step: federated(model, step) - 0.6,
+        "two values that do not count": lambda model, _: math.nan if model in (3, 4) else 1.0 / (model + 1),
+    }.values(),
+)
+def test_models_that_start_anew_are_trainings_of_their_own(run, losses):
+    several = models(run, losses)
+    assert curve.rounds(several) == 0
+    assert len(curve.trainings(several)) == 20
+
+
+def test_models_that_take_turns_are_not_rounds(run):
+    run.steps["training"] = run.steps["step"] % 20
+    assert curve.rounds(run) == 0
