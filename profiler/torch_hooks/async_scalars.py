@@ -15,7 +15,7 @@ _PENDING = 0x7FC0E1A5
 
 _CPU = 1
 """DLPack's number of the host."""
-_ADVICE = "hand it over with prof.step(loss=...)"
+_ADVICE = "pass it with prof.step(loss=...)"
 _SEVERAL = f"a backward pass that started from a tensor of several elements has no loss; {_ADVICE}"
 
 

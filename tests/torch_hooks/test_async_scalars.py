@@ -141,7 +141,7 @@ def test_an_unreadable_value_warns_with_the_remedy(reader, tensor, reason):
     assert reader.read(tensor) is None
     (message,) = reader.warnings
     assert reason in message
-    assert message.endswith("hand it over with prof.step(loss=...)")
+    assert message.endswith("pass it with prof.step(loss=...)")
 
 
 class Subclass(torch.Tensor):
