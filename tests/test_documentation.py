@@ -1,6 +1,6 @@
 """The README and the pages in docs/: commands parse, examples use what exists, and links lead somewhere.
 
-Examples that need packages of other people run in ``tests/integrations_env``; the site is built in ``test_packaging.py``.
+Examples that need other packages run in ``tests/integrations_env``; the site is built in ``test_packaging.py``.
 """
 
 import ast
