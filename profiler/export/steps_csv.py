@@ -18,7 +18,7 @@ def export(runs: "Sequence[Run]") -> bytes:
     table = steps_of(run)
     for name in table.columns:
         if table[name].dtype.kind not in "iufb":
-            table[name] = [escape_formula(str(cell)) for cell in table[name]]
+            table[name] = table[name].map({cell: escape_formula(str(cell)) for cell in table[name].unique()})
     text: str = table.to_csv(index=False, lineterminator="\n")
     return text.encode()
 
