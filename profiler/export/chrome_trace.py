@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from profiler._version import __version__
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from profiler.run import Run
 
 _MICROSECONDS = 1e6
+_EVENTS_AT_ONCE = 10_000
 _STEPS, _SPANS = 1, 2
 _THREADS = {_STEPS: "steps", _SPANS: "outside steps"}
 
@@ -28,9 +30,20 @@ def export(runs: "Sequence[Run]") -> bytes:
             "exporter": f"energy-profiler {__version__}",
             "started_at": str(run.meta.get("started_at", "")),
         },
-        "traceEvents": list(_events(run)),
+        "traceEvents": [],
     }
-    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode() + b"\n"
+    before, after = _json(content).rsplit("[]", 1)
+    return f"{before}[{','.join(_batches(_events(run)))}]{after}\n".encode()
+
+
+def _json(content: object) -> str:
+    return json.dumps(content, allow_nan=False, separators=(",", ":"))
+
+
+def _batches(events: Iterator[Event]) -> Iterator[str]:
+    """Yield the JSON of some events at a time: as objects, all of them would take ten times the memory of the file."""
+    while batch := list(islice(events, _EVENTS_AT_ONCE)):
+        yield _json(batch)[1:-1]
 
 
 def _events(run: "Run") -> Iterator[Event]:
