@@ -506,9 +506,9 @@ def log_sum(logs: FloatArray, axis: int) -> FloatArray:
     """Return the logarithm of the sum along an axis of numbers given by their logarithms."""
     if logs.shape[axis] == 1:
         return np.squeeze(logs, axis)
-    top = logs.max(axis=axis, keepdims=True)
+    top = np.maximum.reduce(logs, axis=axis, keepdims=True)
     parts = logs - top
-    total = np.exp(parts, out=parts).sum(axis=axis)
+    total = np.add.reduce(np.exp(parts, out=parts), axis=axis)
     np.log(total, out=total)
     total += np.squeeze(top, axis)
     return np.asarray(total)
@@ -545,8 +545,7 @@ def _log_mass(grid: _Grid, evidence: Evidence) -> FloatArray:
     key = (evidence.model.name, evidence.count)
     found = grid.log_masses.get(key)
     if found is None:
-        found = log_sum(_by_start(grid, evidence), 0)
-        found += _log_prior(grid, evidence.priors)
+        found = _log_prior(grid, evidence.priors) + log_sum(_by_start(grid, evidence), 0)
         grid.log_masses[key] = found
     return found
 
@@ -618,7 +617,7 @@ def _bounds(lines: FloatArray, log_mass: FloatArray) -> tuple[FloatArray, FloatA
 
 
 def _likely(log_mass: FloatArray) -> npt.NDArray[np.bool_]:
-    return np.asarray(log_mass > log_mass.max(axis=1, keepdims=True) + NEGLIGIBLE)
+    return np.asarray(log_mass > np.maximum.reduce(log_mass, axis=1, keepdims=True) + NEGLIGIBLE)
 
 
 def _bare(evidence: Evidence, refine: float) -> _Part:

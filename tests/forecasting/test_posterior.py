@@ -8,6 +8,7 @@ import pytest
 from profiler.forecasting import fit_curve
 from profiler.forecasting.posterior import Nodes, infer
 from profiler.forecasting.predictive import Predictive, predictives
+from profiler.forecasting.priors import Priors
 
 ENDS = (0.05, 0.5, 0.95)
 
@@ -62,3 +63,12 @@ def test_merging_moves_no_quantile_by_more_than_two_parts_in_a_thousand(noisy_cu
                 )
         level = math.log(fit.level) - 0.1
         assert one.p_unreachable(level) == pytest.approx(plain.p_unreachable(level), abs=2e-3)
+
+
+def test_one_start_counts_the_prior_once():
+    joules = 10.0 * np.arange(1, 41)
+    noise = np.cumsum(np.random.default_rng(1).normal(0.0, 0.003, 40))
+    values = (1.0 + 2.0 * (joules / joules[0]) ** -0.3) * np.exp(noise)
+    # Late starts of almost no probability change nothing but the way of the computation.
+    one, many = (fit_curve(joules, values, priors=Priors(late_start=late)).log_now for late in (0.0, 1e-12))
+    assert one == pytest.approx(many, rel=1e-9)
