@@ -366,6 +366,7 @@ class Progress:
         domain_joules: Energy of each counted domain, in joules.
         alternating_steps: Number of steps in which several optimizers had losses of their own.
         libraries: Libraries of reinforcement learning whose environments were stepped between updates.
+        convolutional: Whether convolutions over images or spectrograms are trained.
     """
 
     seconds: float
@@ -377,6 +378,7 @@ class Progress:
     domain_joules: Mapping[str, float] = field(default_factory=dict)
     alternating_steps: int = 0
     libraries: tuple[str, ...] = ()
+    convolutional: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -420,6 +422,7 @@ class Summary:
         sampler_cpu_seconds: Processor time of the profiler's own thread; None if unknown.
         missing_ranks: Number of ranks of the process group that have no record here.
         libraries: Libraries of reinforcement learning whose environments were stepped between updates.
+        convolutional: Whether convolutions over images or spectrograms are trained.
         work: Units of work, such as tokens.
         parameters: Number of trained parameters; None if unknown.
         alternating_steps: Number of steps in which several optimizers had losses of their own.
@@ -447,6 +450,7 @@ class Summary:
     sampler_cpu_seconds: float | None = None
     missing_ranks: int = 0
     libraries: tuple[str, ...] = ()
+    convolutional: bool = False
     work: tuple[Work, ...] = ()
     parameters: int | None = None
     alternating_steps: int = 0

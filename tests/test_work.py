@@ -206,3 +206,18 @@ def test_work_after_the_end_is_not_counted(tmp_path):
     prof.step(tokens=8)
     # The session's own count is stored where run.json is written again after the end.
     assert prof.run.summary().work == prof._session.summary().work == (Work(unit="tokens", total=24.0),)
+
+
+def test_trained_convolutions_are_recorded_and_change_the_forecast(tmp_path):
+    run = recorded(tmp_path)
+    assert "convolutional" not in run.meta
+    with EnergyProfiler(run_dir=tmp_path / "images", sensors=[scripted(100.0)]):
+        model = torch.nn.Conv2d(1, 1, 2)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+        for _ in range(40):
+            model(torch.ones(1, 1, 3, 3)).square().mean().backward()
+            optimizer.step()
+    images = load_run(tmp_path / "images")
+    assert images.meta["convolutional"] is True
+    assert images.summary().convolutional
+    assert images.fit().priors.anneal_gain > run.fit().priors.anneal_gain

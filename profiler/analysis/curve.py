@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from profiler import lr_plan
 from profiler.errors import RunDamagedError, UsageError
 from profiler.forecasting.lr_trace import RateTrace
-from profiler.storage.schema import ALTERNATING_STEPS, LIBRARIES, RUN_FILE
+from profiler.storage.schema import ALTERNATING_STEPS, CONVOLUTIONAL, LIBRARIES, RUN_FILE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -227,6 +227,7 @@ def fit_metric(
     joules, numbers = run.steps["cumulative_joules"].to_numpy(dtype=float), run.steps["step"].to_numpy()
     metered = ~np.isnan(joules)
     options.setdefault("steps", (joules[metered], numbers[metered]))
+    options.setdefault("convolutional", bool(run.meta.get(CONVOLUTIONAL)))
     if metric == "loss":
         options.setdefault("alternating", _is_alternating(run))
         options.setdefault("reinforced", bool(run.meta.get(LIBRARIES)))

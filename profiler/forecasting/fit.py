@@ -36,7 +36,7 @@ from profiler.forecasting.diagnostics import notes
 from profiler.forecasting.metric import Metric, declared
 from profiler.forecasting.posterior import Nodes, infer
 from profiler.forecasting.predictive import LOWEST, Predictive, Standstill, predictives
-from profiler.forecasting.priors import HORIZON_LIMIT, Priors
+from profiler.forecasting.priors import HORIZON_LIMIT, IMAGES, Priors
 from profiler.forecasting.result import CurveFit, number, probabilities
 from profiler.forecasting.schedule import Schedule, build
 from profiler.forecasting.smoothing import smooth, smooth_bins
@@ -70,6 +70,7 @@ def fit_curve(
     steps: Rate | None = None,
     alternating: bool = False,
     reinforced: bool = False,
+    convolutional: bool = False,
     schedule_ended: bool = False,
 ) -> CurveFit:
     """Fit a curve from arrays.
@@ -91,6 +92,7 @@ def fit_curve(
         steps: ``(joules, step)`` of the run, for messages.
         alternating: Whether several optimizers take turns, each with a loss of its own.
         reinforced: Whether this is the loss of reinforcement learning, whose targets move with the policy.
+        convolutional: Whether convolutions over images or spectrograms are trained, which changes the default priors.
         schedule_ended: Whether the learning rate has no plan beyond the curve, because its schedule has ended.
 
     Raises:
@@ -108,7 +110,7 @@ def fit_curve(
     metric = declared(goal, best, lower_bound)
     origin = number("origin_joules", origin_joules)
     schedule = _schedule(known, planned_learning_rate, origin)
-    context = _context(metric, lower_bound, level, priors, schedule, origin=origin)
+    context = _context(metric, lower_bound, level, priors or _priors(convolutional), schedule, origin=origin)
     context = replace(
         context,
         step_at=_steps(steps),
@@ -135,6 +137,7 @@ def fit_bins(
     steps: Rate | None = None,
     alternating: bool = False,
     reinforced: bool = False,
+    convolutional: bool = False,
     schedule_ended: bool = False,
 ) -> CurveFit:
     """Fit a curve that is already binned, with the same result as `fit_curve` on the same points.
@@ -155,6 +158,7 @@ def fit_bins(
         steps: ``(joules, step)`` of the run, for messages.
         alternating: Whether several optimizers take turns, each with a loss of its own.
         reinforced: Whether this is the loss of reinforcement learning, whose targets move with the policy.
+        convolutional: Whether convolutions over images or spectrograms are trained, which changes the default priors.
         schedule_ended: Whether the learning rate has no plan beyond the curve, because its schedule has ended.
 
     Raises:
@@ -166,7 +170,9 @@ def fit_bins(
         origin_joules = bins.origin_joules
         bins = from_stream(bins)
     schedule = _schedule(learning_rate, planned_learning_rate, origin_joules)
-    context = _context(metric, lower_bound, level, priors, schedule, origin=origin_joules)
+    context = _context(
+        metric, lower_bound, level, priors or _priors(convolutional), schedule, origin=origin_joules
+    )
     context = replace(
         context,
         step_at=_steps(steps),
@@ -214,11 +220,15 @@ def _schedule(known: Rate | None, plan: Rate | None, origin: float) -> tuple[Sch
     return build(np.asarray(rate[0], dtype=float) - origin, rate[1]), plan is not None
 
 
+def _priors(convolutional: bool) -> Priors:  # noqa: FBT001 - named like the argument of a fit
+    return IMAGES if convolutional else Priors()
+
+
 def _context(
     metric: Metric,
     lower_bound: float | None,
     level: float,
-    priors: Priors | None,
+    priors: Priors,
     schedule: tuple[Schedule | None, bool],
     *,
     origin: float,
@@ -229,7 +239,7 @@ def _context(
         metric=metric,
         lower_bound=0.0 if lower_bound is None else max(number("lower_bound", lower_bound), 0.0),
         level=level,
-        priors=priors or Priors(),
+        priors=priors,
         schedule=schedule[0],
         planned=schedule[1],
         origin_joules=origin,

@@ -139,7 +139,8 @@ class Predictive:
 
     def _levels(self, log_ratio: FloatArray) -> _Levels:
         error = self.error
-        center = np.maximum(self.nodes.log_levels(*self.path.at(log_ratio)), LOWEST)
+        log_v, progress = self.path.at(log_ratio)
+        center = np.maximum(self.nodes.log_levels(log_v, progress), LOWEST)
         # Variances grow in proportion to doublings of energy, as those of a random walk, up to the horizon limit.
         walk = np.clip(log_ratio, 0.0, LOG_HORIZON) / np.log(2.0)
         gain = self.nodes.gain_per_doubling()[:, None]
@@ -149,6 +150,8 @@ class Predictive:
         bent = error.curvature * gain * walk**2
         # A steep curve that flattens or steepens departs in proportion to doublings, not to their square root.
         broken = np.square(error.breaks * gain**3 / (gain**2 + error.breaks_gain**2) * walk)
+        # The part of an anneal that has taken effect by a rate is itself a guess.
+        broken = broken + np.square(error.anneal * self.nodes.gain[:, None] * progress)
         below = own + np.square(error.below * gain) * come + error.least_below**2 * walk + np.square(bent)
         above = own + (np.square(error.above * gain) + error.least_above**2) * walk
         return _Levels(center=center, below=np.sqrt(below + broken), above=np.sqrt(above + broken))

@@ -55,6 +55,7 @@ def forecast_run(
     *,
     alternating: bool = False,
     reinforced: bool = False,
+    convolutional: bool = False,
     earlier: "EarlierGains | None" = None,
 ) -> LiveForecast | None:
     """Fit a curve and forecast the target; None if the curve supports no forecast.
@@ -65,13 +66,19 @@ def forecast_run(
         budget: The limits of the user.
         alternating: Whether several optimizers take turns, each with a loss of its own.
         reinforced: Whether this is the loss of reinforcement learning.
+        convolutional: Whether convolutions over images or spectrograms are trained.
         earlier: Source of the gain of a planned anneal.
     """
     from profiler.forecasting.fit import fit_bins
     from profiler.reporting.forecast_section import next_target
 
     try:
-        options = {"alternating": alternating, "reinforced": reinforced, **rates.as_fit_kwargs()}
+        options = {
+            "alternating": alternating,
+            "reinforced": reinforced,
+            "convolutional": convolutional,
+            **rates.as_fit_kwargs(),
+        }
         fit = fit_bins(bins, **options)
         priors = None if earlier is None else earlier.priors(fit, rates)
         if priors is not None:

@@ -264,6 +264,7 @@ class Monitor:
             budget,
             alternating=alternating,
             reinforced=snapshot is not None and bool(snapshot.now.libraries),
+            convolutional=snapshot is not None and snapshot.now.convolutional,
             earlier=earlier,
         )
         spent = time.thread_time() - begun - (0.0 if earlier is None else earlier.seconds - read)

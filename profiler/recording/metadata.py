@@ -19,6 +19,7 @@ from profiler.sensors.base import Sensor
 from profiler.sensors.host import describe_host
 from profiler.storage.schema import (
     ALTERNATING_STEPS,
+    CONVOLUTIONAL,
     INFERRED_STEPS,
     JOB,
     LAUNCHED_RANKS,
@@ -158,7 +159,7 @@ def totals(
 def body(
     *, status: Status, domains: list[dict[str, Any]], missing: Sequence[str], warnings: Sequence[str],
     totals: Mapping[str, Any] | None, overhead: Mapping[str, Any], rows_lost: Mapping[str, int],
-    alternating_steps: int, work: Mapping[str, Any], libraries: Sequence[str] = (),
+    alternating_steps: int, work: Mapping[str, Any], libraries: Sequence[str] = (), convolutional: bool = False,
     overlapping_phases: Sequence[str] = (), inferred_steps: int = 0, missing_ranks: int = 0,
     unrecorded_processes: int = 0, launched_ranks: int = 0,
 ) -> dict[str, Any]:  # fmt: skip
@@ -181,6 +182,7 @@ def body(
         **({ROWS_LOST: dict(rows_lost)} if rows_lost else {}),
         **{key: count for key, count in counts.items() if count},
         **({LIBRARIES: list(libraries)} if libraries else {}),
+        **({CONVOLUTIONAL: True} if convolutional else {}),
         **({OVERLAPPING_PHASES: list(overlapping_phases)} if overlapping_phases else {}),
         **({WORK: dict(work)} if work else {}),
     }

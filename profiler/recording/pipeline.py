@@ -190,6 +190,7 @@ class Pipeline:
             domain_joules=self.meters.counted_joules(),
             alternating_steps=self.alternating_steps,
             libraries=self._hooks.libraries,
+            convolutional=self._hooks.is_convolutional,
         )
 
     def count_steps(self) -> int:

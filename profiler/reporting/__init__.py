@@ -192,6 +192,7 @@ def exit_block(
             steps=steps,
             alternating=alternating,
             reinforced=bool(summary.libraries),
+            convolutional=summary.convolutional,
             **rates.as_fit_kwargs(),
         )
     except ForecastRefusedError as error:

@@ -16,6 +16,7 @@ from profiler.storage.run_file import read_run_file
 from profiler.storage.schema import (
     ALTERNATING_STEPS,
     CATEGORIES,
+    CONVOLUTIONAL,
     LIBRARIES,
     MERGED,
     METRICS,
@@ -326,6 +327,7 @@ class StoredRun:
             sampler_cpu_seconds=self.meta.get("overhead", {}).get("sampler_cpu_seconds"),
             missing_ranks=self.meta.get(MISSING_RANKS, 0),
             libraries=tuple(self.meta.get(LIBRARIES, ())),
+            convolutional=bool(self.meta.get(CONVOLUTIONAL)),
             work=read_work(self.meta, totals.steps, is_continued=RESUMED in self.meta),
             parameters=(self.meta.get(WORK) or {}).get(PARAMETERS),
             alternating_steps=int(self.meta.get(ALTERNATING_STEPS, 0)),

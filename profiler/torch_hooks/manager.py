@@ -66,6 +66,11 @@ class HookManager:
         return self.context.trainings.parameter_count
 
     @property
+    def is_convolutional(self) -> bool:
+        """True if weights with at least four dimensions are trained, as those of convolutions over images."""
+        return self.context.trainings.is_convolutional
+
+    @property
     def libraries(self) -> tuple[str, ...]:
         """Libraries of reinforcement learning whose environments were stepped between updates."""
         return self.context.environments.libraries

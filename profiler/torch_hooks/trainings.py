@@ -15,6 +15,8 @@ import weakref
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+_CONVOLUTION = 4
+"""Fewest dimensions of the weights of a convolution over images or spectrograms."""
 _ENDED = -1
 """Key of the largest size among the trainings whose optimizers are gone."""
 
@@ -28,7 +30,11 @@ class _Known(NamedTuple):
 
 
 class Trainings:
-    """Trainings of all threads."""
+    """Trainings of all threads.
+
+    Attributes:
+        is_convolutional: True if a training has weights of convolutions over images or spectrograms.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -36,6 +42,7 @@ class Trainings:
 
     def reset(self) -> None:
         """Start a new recording."""
+        self.is_convolutional = False
         self._count = 0
         self._parameters: dict[int, _Known] = {}
         self._optimizers: dict[int, list[weakref.ref[Any]]] = {}
@@ -111,6 +118,7 @@ class Trainings:
         self._optimizers[index] = [*existing, weakref.ref(optimizer)]
         for parameter in _parameters(optimizer):
             self._parameters[id(parameter)] = _Known(weakref.ref(parameter), index, _size(parameter))
+            self.is_convolutional = self.is_convolutional or _dimensions(parameter) >= _CONVOLUTION
         # The largest number at any one time: a partner that is made anew in each step is not added each time.
         largest, present = self._sizes.get(index, 0), self._present_size(index)
         self._sizes[index] = None if largest is None or present is None else max(largest, present)
@@ -135,6 +143,13 @@ def _size(parameter: Any) -> int | None:
         return int(parameter.numel()) if is_whole else None
     except Exception:  # noqa: BLE001 - a lazy parameter has no shape yet; other types may raise anything
         return None
+
+
+def _dimensions(parameter: Any) -> int:
+    try:
+        return int(parameter.dim())
+    except Exception:  # noqa: BLE001 - a lazy parameter has no shape yet; other types may raise anything
+        return 0
 
 
 def _parameters(optimizer: Any) -> Iterable[Any]:

@@ -7,6 +7,7 @@ import pytest
 from profiler import load_run
 from profiler.analysis import curve
 from profiler.errors import UsageError
+from profiler.forecasting.priors import IMAGES, Priors
 from profiler.records import CurveState
 from profiler.reporting import report_of
 from profiler.reporting.live_report import Watch
@@ -157,3 +158,11 @@ def test_models_that_start_anew_are_trainings_of_their_own(run, losses):
 def test_models_that_take_turns_are_not_rounds(run):
     run.steps["training"] = run.steps["step"] % 20
     assert curve.rounds(run) == 0
+
+
+def test_convolutions_over_images_change_the_assumed_gain(run):
+    assert run.fit().priors == Priors()
+    run.meta["convolutional"] = True
+    assert run.fit().priors == IMAGES
+    given = Priors(anneal_gain=0.01)
+    assert run.fit(priors=given).priors == given

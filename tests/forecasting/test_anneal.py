@@ -67,6 +67,24 @@ def test_interval_allows_for_the_gain_that_curves_of_a_steepness_have(floor, gai
     assert math.log(found.high / found.low) < width
 
 
+def test_interval_of_images_allows_for_a_large_gain_of_a_gentle_curve():
+    """A ResNet on ImageNet loses half of its loss to an anneal, and nothing in the curve shows it before."""
+    x = np.arange(1.0, LAST + 1.0)
+    y = (3.0 + (x / LAST) ** -SLOPE) * np.exp(0.004 * np.random.default_rng(1).standard_normal(x.size))
+    plan = ([0.0, LAST, 2 * LAST], [1.0, 1.0, 0.0])
+    text, images = (
+        fit_curve(x, y, planned_learning_rate=plan, convolutional=is_one) for is_one in (False, True)
+    )
+    truth = (3.0 + 1.5**-SLOPE) * math.exp(-0.5)
+    assert not text.loss_at(2 * LAST).low <= truth
+    found = images.loss_at(2 * LAST)
+    assert found.low <= truth <= found.high
+    # Without an anneal the facts about the model change nothing.
+    assert images.loss_at(2 * LAST, scenario="held").median == pytest.approx(
+        text.loss_at(2 * LAST, scenario="held").median, rel=1e-3
+    )
+
+
 def test_an_anneal_fits_into_a_small_budget(constant):
     now, half, _ = anneal_options(fit_curve(*constant), is_constant=True, budget_joules=1.1 * LAST)
     assert now.end_joules == pytest.approx(1.1 * LAST)

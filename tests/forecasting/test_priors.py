@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from profiler.forecasting.priors import Priors, sentences
+from profiler.forecasting.priors import IMAGES, Priors, sentences
 
 
 def test_sentences_describe_every_assumption():
@@ -33,3 +33,10 @@ def test_sentences_describe_every_assumption():
 
 def test_sentences_describe_overridden_priors():
     assert "with b between 1 and 1 (90 %)" in sentences(replace(Priors(), slope=1.0, slope_spread=0.0))[0]
+
+
+def test_sentences_describe_the_priors_of_images():
+    plain = sentences(Priors())
+    gain, *rest = (sentence for sentence in sentences(IMAGES) if sentence not in plain)
+    assert gain.startswith("Annealing a known learning rate to zero removes 9 % to 61 % of the loss (90 %)")
+    assert rest == ["The ends of intervals allow that removal to differ by 49 %."]

@@ -20,6 +20,7 @@ class ScriptedHooks:
     def __init__(self, devices=("cuda:0",)):
         self.devices = set(devices)
         self.libraries = ()
+        self.is_convolutional = False
         self.arrived = {}
 
     def poll(self, waiting):

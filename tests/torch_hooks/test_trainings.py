@@ -402,3 +402,24 @@ def test_an_overflow_of_a_scaled_gan_adds_no_step(record, overflows, at):
     whole = STEPS - (len(overflows) == 2)
     assert len(recording.steps) == whole
     assert sorted(turns(recording)) == [1] * (whole - STEPS + 1) + [2] * (STEPS - 1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "size", "expected"),
+    [
+        (nn.Conv2d(1, 2, 3), (1, 1, 4, 4), True),
+        (nn.Conv1d(1, 2, 3), (1, 1, 4), False),
+        (nn.Linear(4, 2), (1, 4), False),
+    ],
+    ids=["images", "sequences", "vectors"],
+)
+def test_convolutions_over_images_are_noticed(record, layer, size, expected):
+    optimizer = sgd(layer)
+    with record():
+        for _ in range(3):
+            optimizer.zero_grad()
+            layer(torch.ones(size)).square().mean().backward()
+            optimizer.step()
+        assert hook_manager().is_convolutional is expected
+    with record():
+        assert not hook_manager().is_convolutional, "of an earlier recording"
