@@ -102,7 +102,7 @@ class Priors:
     anneal_more_spread: float = 0.6
     # Many fine-tunings stand still and gain nothing from an anneal; on curves that improve, the same allowance would
     # cost 5 to 11 % of the interval score.
-    anneal_none: float = 0.6
+    anneal_none: float = 0.7
     anneal_none_slope: float = 0.005
     rate_unknown: ModelError = ModelError(
         below=0.55, above=0.1, least_below=0.002, least_above=0.001, sudden=30.0, lean=0.12

@@ -22,7 +22,7 @@ def test_sentences_describe_every_assumption():
             "Annealing a known learning rate to zero removes 3 % to 9 % of the loss (90 %), or 12 % to 94 % where a "
             "doubling of the energy removes much more than 14 %."
         ),
-        "It removes nothing from a curve that stands still with 60 % probability.",
+        "It removes nothing from a curve that stands still with 70 % probability.",
         f"With an unknown learning rate, {departure.format(55, 10)}.",
         f"With a known learning rate, {departure.format(15, 15)}.",
         "The lower ends of intervals also allow 4 % of that gain times the square of the doublings.",
