@@ -21,7 +21,7 @@ CORRELATED = 0.6
 LATELY = 0.8
 FALLEN = 0.99
 """A rate below this part of the rate at `LATELY` of the joules is falling."""
-ENDED = "The learning rate has fallen below 1 % of its peak: more steps change nothing; a longer run needs a new plan."
+ENDED = "The learning rate has fallen below 1 % of its peak: more steps change little; a longer run needs a new plan."
 FALLING = (
     "The learning rate is falling and its plan is not known, so the curve may bend. "
     "Declare total_steps=... or planned_learning_rate=... (`energy-profiler run` with --total-steps or "

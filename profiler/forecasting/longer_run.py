@@ -23,12 +23,12 @@ NOTE = (
     "the curve before the learning rate fell."
 )
 UNKNOWN = (
-    "The learning rate has fallen to zero, so more steps change nothing. A longer run needs a new plan, which has no "
-    "price because the rate was not constant for long enough before it fell."
+    "The learning rate has fallen below 1 % of its peak, so more steps change little. A longer run needs a new plan, "
+    "which has no price because the rate was not constant for long enough before it fell."
 )
 NO_TREND = (
-    "The level shows no clear trend, and the learning rate has fallen to zero, so more steps change nothing. A longer "
-    "run needs a new plan."
+    "The level shows no clear trend, and the learning rate has fallen below 1 % of its peak, so more steps change "
+    "little. A longer run needs a new plan."
 )
 AT_PEAK = 0.98
 """Part of the peak from which the rate counts as constant."""

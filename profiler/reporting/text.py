@@ -899,7 +899,8 @@ def share_of(more: float, spent: float) -> str:
 
 
 RATE_ENDED = (
-    "Stop: the learning rate has fallen to zero, so more steps change nothing. A longer run needs a new plan."
+    "Stop: the learning rate has fallen below 1 % of its peak, so more steps change little. "
+    "A longer run needs a new plan."
 )
 
 

@@ -113,3 +113,24 @@ def test_runs_with_different_main_metrics(sweep, capsys):
     assert main(["allocate", str(sweep), "--budget", "100kJ"]) == 2
     assert "different main metrics (val_error, loss): choose one with --metric" in capsys.readouterr().err
     assert main(["allocate", str(sweep), "--budget", "100kJ", "--metric", "loss"]) == 0
+
+
+def test_finished_runs_keep_their_level(tmp_path, capsys):
+    for name, length in (("finished", 300), ("halfway", 600)):
+        write_run(
+            tmp_path / name,
+            steps=300,
+            learning_rate=lambda step, length=length: 1e-3 * (1.0 - step / length),
+            meta={"name": name},
+        )
+    assert main(["allocate", str(tmp_path), "--budget", "100kJ"]) == 0
+    out = capsys.readouterr().out
+    assert "! finished: Its schedule of the learning rate has ended" in out
+    write_run(tmp_path / "second", steps=320, learning_rate=lambda step: 1e-3 * (1.0 - step / 320))
+    runs = (str(tmp_path / name) for name in ("finished", "second"))
+    assert main(["allocate", *runs, "--budget", "100kJ", "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert all(one["is_finished"] for one in known["runs"])
+    assert known["joules_saved"] == 0.0
+    assert main(["allocate", str(tmp_path / "finished"), str(tmp_path / "second"), "--budget", "100kJ"]) == 0
+    assert capsys.readouterr().out.startswith("None of 2 runs can use more energy")

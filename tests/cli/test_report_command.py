@@ -238,3 +238,12 @@ def test_an_intensity_over_time_gives_the_carbon(tmp_path, capsys):
     assert "grid.csv" in found["prices"]["grid_source"]
     assert main(["report", "run", "--intensity", "grid.csv", "--country", "FRA"]) == 2
     assert "not both" in capsys.readouterr().err
+
+
+def test_a_run_whose_learning_rate_reached_zero_has_no_price(tmp_path, capsys):
+    path = write_run(tmp_path / "run", steps=300, learning_rate=lambda step: 1e-3 * (1.0 - step / 300))
+    assert main(["report", str(path), "--target", "1.7"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "Stop: the learning rate has fallen below 1 % of its peak" in out
+    assert "Go on" not in out
+    assert "1.700 asked unknown" in out
