@@ -1,6 +1,6 @@
 """Figures of the page as data for plotly.js. Colours are variables of ``page.css``, in a light and a dark set."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -74,7 +74,7 @@ def figures_of(report: "Report") -> dict[str, Figure]:
     if details.devices:
         found["where"] = where(report)
     if details.power:
-        found["power"] = power(details.power, details.stretches)
+        found["power"] = power(details.power, details.stretches, _colours(report))
     if details.step_joules_over_time:
         found["step-joules"] = step_joules(details.step_joules_over_time)
     if details.learning_rate and len(set(details.learning_rate.y)) > 1:
@@ -195,12 +195,19 @@ def _range(outlook: "Outlook", chart: "Chart") -> tuple[float, float]:
     return min(lowest, floor), highest
 
 
-def power(known: Power, stretches: Sequence[Stretch]) -> Figure:
-    """Draw power over time, stacked by domain, with its extremes, above a lane of named stretches."""
+def power(known: Power, stretches: Sequence[Stretch], colours: Mapping[str, str] | None = None) -> Figure:
+    """Draw power over time, stacked by domain, with its extremes, above a lane of named stretches.
+
+    Args:
+        known: The power.
+        stretches: Named stretches of time.
+        colours: Colour of each domain, as in the bar of devices.
+    """
     clock = Clock(known.seconds[-1])
     seconds, data = clock.times(known.seconds), []
     for number, one in enumerate(known.domains):
-        area = {"stackgroup": "power", "fillcolor": COLOURS[number % len(COLOURS)]}
+        colour = (colours or {}).get(one.domain, COLOURS[number % len(COLOURS)])
+        area = {"stackgroup": "power", "fillcolor": colour}
         line = {"width": 0, "shape": "hv"}
         data.append({**polyline(seconds, [*one.watts, one.watts[-1]], name=one.domain, line=line), **area})
     data += [*_extremes(known, seconds), *_lanes(stretches, clock)]
@@ -306,17 +313,23 @@ class Key:
 def keys_of(report: "Report") -> list[Key]:
     """Return the pieces of the bar of devices and activities, with their colours."""
     pieces, total = report.details.devices, report.summary.total_joules or 0.0
-    devices = list(dict.fromkeys(piece.device for piece in pieces))
+    colours = _colours(report)
     return [
         Key(
             piece=piece,
-            colour=_DEVICES[devices.index(piece.device) % len(_DEVICES)],
+            colour=colours[piece.device],
             is_light=piece.activity not in _FULL,
             label=f"{piece.device} {piece.activity}".strip(),
             share=piece.joules / total if total else 0.0,
         )
         for piece in pieces
     ]
+
+
+def _colours(report: "Report") -> dict[str, str]:
+    """Return the colour of each device, the same in every figure."""
+    devices = dict.fromkeys(piece.device for piece in report.details.devices)
+    return {name: _DEVICES[number % len(_DEVICES)] for number, name in enumerate(devices)}
 
 
 def _bar(key: Key, joules: float, total: float, *, is_hatched: bool = False) -> Figure:

@@ -173,7 +173,7 @@ def anneals(details: "Details", metric: str) -> Table:
     """Tabulate the level and the cost of an anneal begun now, at half of the remaining budget, and as planned."""
     head = tuple(cell.format(metric=text.one_line(metric)) for cell in text.ANNEAL_HEAD)
     return Table(
-        caption="Anneal now? An anneal takes 20 % of the energy before it, or the rest of the budget",
+        caption="Learning rate annealed to zero with 20 % of the energy before it, or with the rest of the budget",
         head=head,
         rows=tuple(map(text.anneal_row, details.anneals)),
     )

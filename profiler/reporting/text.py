@@ -81,6 +81,7 @@ _LONGEST_NAME = 40
 _SMALLEST_GRAM = 0.001
 _GRAMS_PER_KILOGRAM = 1000.0
 _SMALLEST_MONEY = 0.0001
+_GROUPED = 1000.0
 _WH_PER_KWH = 1000.0
 _TWO_DIGITS = 10.0
 
@@ -135,7 +136,9 @@ def money(value: float, digits: int = 3) -> str:
     """Format money without an exponent and without a currency."""
     if 0 < value < _SMALLEST_MONEY:
         return f"< {Decimal(str(_SMALLEST_MONEY)):f}"
-    return f"{Decimal(significant(value, digits)):f}" if value < 1.0 else significant(value, digits)
+    if value < 1.0:
+        return f"{Decimal(significant(value, digits)):f}"
+    return f"{float(significant(value, digits)):,.0f}" if value >= _GROUPED else significant(value, digits)
 
 
 def level(value: float, digits: int = 4) -> str:

@@ -141,6 +141,14 @@ def test_the_script_is_a_version_of_plotly_that_the_properties_are_checked_with(
     assert not {trace["type"] for figure in DRAWN.values() for trace in figure["data"]} - {"scatter", "bar"}
 
 
+def test_a_device_has_the_same_colour_in_every_figure():
+    areas = {one["name"]: one["fillcolor"] for one in DRAWN["power"]["data"] if "stackgroup" in one}
+    bars = {one["name"].partition(" ")[0]: one["marker"]["color"] for one in DRAWN["where"]["data"]}
+    shared = areas.keys() & bars.keys()
+    assert shared
+    assert {name: areas[name] for name in shared} == {name: bars[name] for name in shared}
+
+
 def test_names_in_figures_are_short_lines_of_text():
     name = "\u202eevil\x1b[31m <b>" + 60 * "n"
     axis = figures.metric(

@@ -133,6 +133,7 @@ def test_small_and_enormous_amounts_need_no_exponent():
     assert (text.kwh(6.68e-5), text.kwh(0.136)) == ("66.8 mWh", "0.136 kWh")
     assert (text.kwh(999.0), text.kwh(2.8e5), text.carbon(4.2e6)) == ("999 kWh", "280 MWh", "4.20 tCO2e")
     assert (text.money(7.34e-7), text.money(0.051)) == ("< 0.0001", "0.0510")
+    assert text.money(82_940.0) == "82,900"
     assert (text.carbon(1e-6), text.carbon(0.15), text.carbon(1234.0)) == (
         "< 0.001 gCO2e",
         "0.150 gCO2e",
