@@ -134,9 +134,11 @@ class CurveFit:
     def backtest(self) -> "tuple[Backtest, ...]":
         """Forecasts for the present from earlier parts of the run; empty when these are too short.
 
-        It is empty in states other than ``improving`` as well: on a flat curve every forecast of a constant holds.
+        It is empty in states other than ``improving`` as well: on a flat curve every forecast of a constant holds. So it
+        is where the learning rate fell to zero: forecasts of the end of an anneal do not test those of a longer run.
         """
-        return self.history.backtest() if self.state is CurveState.IMPROVING else ()
+        is_tested = self.state is CurveState.IMPROVING and not self.history.context.ended
+        return self.history.backtest() if is_tested else ()
 
     @cached_property
     def predictives(self) -> Mapping[str, Predictive | Standstill]:

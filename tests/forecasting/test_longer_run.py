@@ -83,6 +83,8 @@ def test_a_short_or_flat_constant_part_gives_no_price():
 def test_an_earlier_part_uses_the_recorded_rates():
     assert prefix_fit(fit_of(cosine), 0.5 * END).scenarios == ("planned", "held", "annealed")
     assert len(fit_of(cosine).history.backtest()) == 3
+    # Forecasts of the end of an anneal do not test those of a longer run.
+    assert fit_of(stable_then_linear).backtest == ()
 
 
 def test_an_ended_schedule_above_zero_is_not_taken_for_a_falling_rate():
