@@ -134,8 +134,8 @@ class CurveFit:
     def backtest(self) -> "tuple[Backtest, ...]":
         """Forecasts for the present from earlier parts of the run; empty when these are too short.
 
-        It is empty in states other than ``improving`` as well: on a flat curve every forecast of a constant holds. So it
-        is where the learning rate fell to zero: forecasts of the end of an anneal do not test those of a longer run.
+        It is empty in states other than ``improving`` as well: on a flat curve every forecast of a constant holds. And
+        it is empty where the learning rate fell to zero: forecasts of an anneal do not test those of a longer run.
         """
         is_tested = self.state is CurveState.IMPROVING and not self.history.context.ended
         return self.history.backtest() if is_tested else ()

@@ -179,7 +179,9 @@ def confidence_of(outlook: "Outlook | None") -> Confidence | None:
     if outlook is None or outlook.ahead is None:
         return None
     half = (outlook.ahead.high - outlook.ahead.low) / 2.0 / abs(outlook.ahead.median or math.inf)
-    if outlook.is_guess or outlook.points < _FEWEST_POINTS or not half <= _MEDIUM:
+    # The price of a longer run after the end of a schedule assumes that its anneal gains as much.
+    is_assumed = outlook.rate_ended
+    if outlook.is_guess or is_assumed or outlook.points < _FEWEST_POINTS or not half <= _MEDIUM:
         return Confidence.LOW
     # Without a plan of the learning rate, an anneal that is not recorded yet moves the end by more than 2 %.
     is_high = half <= _HIGH and outlook.backtest and outlook.planned_end is not None
