@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from profiler.export.prometheus import Exposed
 
-HEAD = ("name", "status", "age", "steps", "energy", "kWh", "level", "measured", "directory")
+HEAD = ("name", "status", "age", "steps", "energy", "electricity", "level", "measured", "directory")
 _MOST_ROWS = 500
 """Rows that a page shows; the runs that are running come first, then the newest ones."""
 _MOST_FORECASTS = 20

@@ -206,7 +206,7 @@ def power(known: Power, stretches: Sequence[Stretch], colours: Mapping[str, str]
     clock = Clock(known.seconds[-1])
     seconds, data = clock.times(known.seconds), []
     for number, one in enumerate(known.domains):
-        colour = (colours or {}).get(one.domain, COLOURS[number % len(COLOURS)])
+        colour = (colours or {}).get(one.domain, _DEVICES[number % len(_DEVICES)])
         area = {"stackgroup": "power", "fillcolor": colour}
         line = {"width": 0, "shape": "hv"}
         data.append({**polyline(seconds, [*one.watts, one.watts[-1]], name=one.domain, line=line), **area})

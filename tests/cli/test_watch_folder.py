@@ -52,6 +52,7 @@ def test_running_runs_come_first_and_damaged_ones_have_a_row(ask):
         "live": "running", "broken": "damaged", "old": "completed", "team/old": "completed"
     }  # fmt: skip
     assert {len(row["cells"]) for row in found["rows"]} == {len(found["head"])}
+    assert "kWh" not in found["head"], "the cells name their units"
     assert found["title"] == "4 runs, 1 running, 12.4 kJ, energy of 1 run unknown"
 
 

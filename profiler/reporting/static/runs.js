@@ -21,7 +21,7 @@
   const show = ({ title, head, rows }) => {
     byId("title").textContent = title;
     const top = document.createElement("thead"), body = document.createElement("tbody"), names = document.createElement("tr");
-    names.append(...head.map((text) => element("th", text)));
+    names.append(...head.map((text) => Object.assign(element("th", text), { scope: "col" })));
     top.append(names);
     body.append(...rows.map((row) => line(row, head)));
     byId("runs").replaceChildren(top, body);

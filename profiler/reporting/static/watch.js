@@ -23,7 +23,7 @@
   const cells = (row, head) => {
     const line = document.createElement("tr");
     line.append(...row.map((text, index) => {
-      const cell = element(head ? "td" : "th", text);
+      const cell = element(head ? "td" : "th", text, head ? {} : { scope: "col" });
       if (head) cell.dataset.label = head[index];
       return cell;
     }));
