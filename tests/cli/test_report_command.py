@@ -247,3 +247,14 @@ def test_a_run_whose_learning_rate_reached_zero_has_no_price(tmp_path, capsys):
     assert "Stop: the learning rate has fallen below 1 % of its peak" in out
     assert "Go on" not in out
     assert "1.700 asked unknown" in out
+
+
+def test_a_longer_run_is_priced_from_the_part_at_a_constant_rate(tmp_path, capsys):
+    path = write_run(
+        tmp_path / "run", steps=400, learning_rate=lambda step: 1e-3 * min(1.0, (1.0 - step / 400) / 0.2)
+    )
+    assert main(["report", str(path)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "plan a longer run" in out
+    assert "Confidence: low" in out
+    assert "! Prices are those of a longer run with a plan of the same shape" in out
