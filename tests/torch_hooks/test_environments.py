@@ -143,13 +143,18 @@ def test_a_class_that_is_pickled_by_value_is_pickled_without_the_watch(record):
         method = Counter.__dict__["step"]
         assert method.__doc__ == "Count."
         assert method.__wrapped__.__name__ == "step"
+
+        class Pickler(pickle.Pickler):
+            def persistent_id(self, value):
+                return "original" if value is method.__wrapped__ else None
+
+        class Unpickler(pickle.Unpickler):
+            def persistent_load(self, name):
+                return name
+
         written = io.BytesIO()
-        pickler = pickle.Pickler(written)
-        pickler.persistent_id = lambda value: "original" if value is method.__wrapped__ else None
-        pickler.dump(method)
-        unpickler = pickle.Unpickler(io.BytesIO(written.getvalue()))
-        unpickler.persistent_load = lambda name: name
-        assert unpickler.load() == "original"
+        Pickler(written).dump(method)
+        assert Unpickler(io.BytesIO(written.getvalue())).load() == "original"
 
 
 def test_classes_that_cannot_be_watched_leave_the_hooks_working(record, monkeypatch):
