@@ -117,6 +117,8 @@ def test_the_page_shows_everything_to_everybody(opened, serve, growing):
     page = seen.page
     wait_for(seen, "() => document.querySelectorAll('#power .plotly, #curve .plotly').length >= 2")
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("[...document.querySelectorAll('th')].every((one) => one.scope === 'col')")
+    assert page.get_attribute("#curve", "role") == "img"
     assert page.locator("#targets tbody tr").count() == 4
     assert page.locator("h1").inner_text() == HOSTILE
     assert page.locator("#warnings li").inner_text() == HOSTILE
