@@ -89,7 +89,8 @@ def run(options: argparse.Namespace) -> int:
     """Print the list."""
     root = root_of(options.root)
     if not root.is_dir():
-        raise UsageError(f"{root} is not a directory; name the directory of the runs.")
+        fault = "is not a directory" if root.exists() else "does not exist"
+        raise UsageError(f"{root} {fault}; record a run first, or name the directory of the runs.")
     conditions = [_condition(text) for text in options.where]
     _check_key(options.sort.removeprefix("-"))
     rows = [_row(path, options) for path in run_directories(root)]

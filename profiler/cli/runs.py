@@ -155,7 +155,9 @@ def _suggestion(text: str, root: Path, names: Sequence[str]) -> str:
 def _newest(root: Path, found: Sequence[Path]) -> Path:
     if not found:
         raise RunNotFoundError(
-            root, "there is no run in this directory.", remedy="Name a run, or give --root."
+            root,
+            "there is no run in this directory." if root.is_dir() else "there is no such directory.",
+            remedy="Record a run, name one, or give the directory of the runs as --root.",
         )
     # A damaged run has no start, only the time of its last change: it is the newest only where no run is readable.
     readable = [path for path in found if _start_of(path) is not None]

@@ -179,3 +179,13 @@ def test_the_environment_names_the_root(root, tmp_path, capsys, monkeypatch):
 def test_ambiguous_and_unknown_names_are_refused(root, text, message, capsys):
     assert main(["report", text]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["list", "report"])
+def test_a_folder_without_a_first_run_is_not_called_an_empty_one(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ENERGY_PROFILER_RUNS", raising=False)
+    assert main([command]) == 2
+    message = capsys.readouterr().err
+    assert "does not exist" in message or "there is no such directory" in message
+    assert "ecord a run" in message
