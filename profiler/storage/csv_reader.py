@@ -186,8 +186,8 @@ def _end_of_lines(path: Path, file: BinaryIO) -> int:
 
 
 def _count_lines(file: BinaryIO, end: int) -> int:
-    lines, buffer = _BoundedLines(file, end), bytearray(_CHUNK_BYTES)
-    while lines.readinto(buffer):
+    lines = _BoundedLines(file, end)
+    while lines.read(_CHUNK_BYTES):
         pass
     return lines.count
 
@@ -226,13 +226,20 @@ class _BoundedLines(io.RawIOBase):
             raise ValueError(f"a line is longer than {MOST_LINE_BYTES / 1e6:.0f} MB.")
         if first >= 0:
             self._unbroken = len(chunk) - chunk.rfind(b"\n") - 1
-            self.count += chunk.count(b"\n")
+            self.count += _line_ends(chunk)
         return chunk
 
     def end(self) -> None:
         """Let no other thread, such as one of pyarrow that reads ahead, move the position of the file from now on."""
         with self._lock:
             self._left = 0
+
+
+def _line_ends(chunk: bytes) -> int:
+    """Return the number of line ends, in a fraction of the time of `bytes.count` where they are many."""
+    import numpy as np
+
+    return int(np.count_nonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n")))
 
 
 def _parse(
