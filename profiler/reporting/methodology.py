@@ -14,7 +14,8 @@ Entry = tuple[str, str]
 def methods(report: "Report") -> tuple[Entry, ...]:
     """Return pairs of term and explanation, one for each kind of number in the report."""
     entries = [*_ENERGY, *_cost(report)]
-    if report.outlook is not None:
+    # A curve without a trend has no forecast to explain.
+    if report.outlook is not None and report.outlook.has_trend:
         entries += [*_FORECAST, ("Yardstick", f"{report.outlook.yardstick.source}.")]
         entries += _assumed(report.details.headline.assumptions)
     return tuple(entries)

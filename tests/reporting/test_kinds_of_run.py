@@ -10,6 +10,7 @@ import pytest
 from profiler import load_run
 from profiler.reporting import render, report_of
 from profiler.reporting.answer import answer_of
+from profiler.reporting.methodology import methods
 from tests.support.runs import write_run
 
 GOLDENS = Path(__file__).parent / "goldens"
@@ -96,6 +97,14 @@ STATES = {
     "healthy": "", "flat": "loss flat", "diverged to NaN": "loss DIVERGED after step 239",
     "diverged upwards": "loss DIVERGED,", "zero steps": "", "one step": "too early to forecast",
 }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "has_forecast"), [("healthy", True), ("diverged to NaN", False), ("one step", False)]
+)
+def test_methods_explain_a_forecast_only_where_there_is_one(tmp_path, kind, has_forecast):
+    report = report_of(load_run(write_run(tmp_path / "run", **reseeded(kind))))
+    assert ("Forecast" in dict(methods(report))) is has_forecast
 
 
 def test_a_curve_of_one_value_is_not_drawn(tmp_path):
