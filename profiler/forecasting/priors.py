@@ -108,7 +108,7 @@ class Priors:
         below=0.55, above=0.1, least_below=0.002, least_above=0.001, sudden=30.0, lean=0.12
     )
     rate_known: ModelError = ModelError(
-        below=0.15, above=0.15, least_below=0.0015, least_above=0.0015, lean=0.1
+        below=0.15, above=0.15, least_below=0.0015, least_above=0.0015, lean=0.2
     )
 
 

@@ -27,7 +27,7 @@ def test_sentences_describe_every_assumption():
         f"With a known learning rate, {departure.format(15, 15)}.",
         "The lower ends of intervals also allow 4 % of that gain times the square of the doublings.",
         "The ends of intervals allow a steep curve to lose 74 % of its slope, or to gain as much.",
-        "The median lies below the curve by up to 0.18 % per doubling, 0.15 % if the rate is known.",
+        "The median lies below the curve by up to 0.18 % per doubling, 0.3 % if the rate is known.",
     )
 
 
