@@ -85,3 +85,18 @@ def test_a_gan_is_one_training_whose_optimizers_take_turns(tmp_path, capsys):
     assert json.loads((tmp_path / "run" / "run.json").read_text())["alternating_steps"] == 20
     printed = " ".join(capsys.readouterr().err.split())
     assert "Several optimizers take turns with losses of their own" in printed
+
+
+def test_federated_rounds_end_with_the_report_of_one_training(tmp_path, capsys):
+    with EnergyProfiler(run_dir=tmp_path / "run", sensors=[scripted()]):
+        for client in range(12):
+            copied = torch.nn.Parameter(torch.ones(2))
+            optimizer = torch.optim.SGD([copied], lr=0.1)
+            for step in range(4):
+                optimizer.zero_grad()
+                (0.4 + (client + 1) ** -0.7 - 0.01 * step + 0.0 * copied.sum()).backward()
+                optimizer.step()
+    words = " ".join(capsys.readouterr().err.split())
+    assert load_run(tmp_path / "run").steps["training"].nunique() == 12
+    assert "trainings in one process" not in words
+    assert "the curve has 4" not in words

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     FloatArray = npt.NDArray[np.float64]
 
 _TRAINING = "training"
-_FEWEST_ROUNDS = 10
+FEWEST_ROUNDS = 10
 """Fewest models whose losses can show that each continues the one before."""
 _CONTINUED = 0.75
 """Least share of the later models that begin nearer to the end of the one before than to the start of the first."""
@@ -59,7 +59,7 @@ def _are_rounds(steps: "pd.DataFrame", models: int) -> bool:
     """
     import numpy as np
 
-    if models < _FEWEST_ROUNDS or (steps["loss"] <= 0.0).any():
+    if models < FEWEST_ROUNDS or (steps["loss"] <= 0.0).any():
         return False
     begins, ends = _levels(steps)
     if len(begins) != models:

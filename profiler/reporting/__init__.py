@@ -171,10 +171,11 @@ def exit_block(
     """Render the text report of a run that has just ended: the same as its directory gives, without the waste.
 
     It is computed from memory, unless metrics were logged, which only the directory holds, earlier runs beside it may
-    show the gain of a planned anneal, or the report names a step, since the trace in memory is thinned.
+    show the gain of a planned anneal, several models may be rounds of one training, whose last alone is in memory, or
+    the report names a step, since the trace in memory is thinned.
     """
     budget = budget or Budget()
-    if run := _with_metrics(summary.path):
+    if run := _with_metrics(summary.path) or _with_rounds(summary):
         return render(report_of(run, prices=prices), ".txt").rstrip("\n")
     from profiler.errors import ForecastRefusedError
     from profiler.forecasting import fit_bins
@@ -236,6 +237,13 @@ def _with_metrics(path: str) -> "StoredRun | None":
     except OSError:
         return None
     return _stored(path)
+
+
+def _with_rounds(summary: "Summary") -> "StoredRun | None":
+    """Open the directory of a run whose models may continue each other; None elsewhere, and where it cannot be read."""
+    from profiler.analysis.curve import FEWEST_ROUNDS
+
+    return _stored(summary.path) if summary.path and summary.trainings >= FEWEST_ROUNDS else None
 
 
 def _stored(path: str) -> "StoredRun | None":
