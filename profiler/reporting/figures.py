@@ -1,5 +1,6 @@
 """Figures of the page as data for plotly.js. Colours are variables of ``page.css``, in a light and a dark set."""
 
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -98,7 +99,7 @@ def recorded(chart: "Chart", metric: str = "loss") -> Figure:
 
 def curve(outlook: "Outlook", chart: "Chart") -> Figure:
     """Draw a metric against joules: measured, fitted, extrapolated, and the floor's band, with direct labels."""
-    law = [(x, i.median) for x, i in zip(chart.law_joules, chart.law, strict=True)]
+    law = [(x, drawable(i.median, chart.losses)) for x, i in zip(chart.law_joules, chart.law, strict=True)]
     known = sum(x <= outlook.joules for x, _ in law)
     fit, dashed = {"color": _LINE, "width": 2.5}, {"color": _LINE, "width": 2.5, "dash": "dash"}
     hover = hover_text(outlook.metric)
@@ -141,7 +142,7 @@ def _labels(outlook: "Outlook", chart: "Chart", layout: Figure) -> list[Figure]:
         left = min(chart.seen.x, default=chart.law_joules[0])
         # The median is farther from the data than the end of the band, unless it is below the axis.
         is_drawn = outlook.floor.median >= _range(outlook, chart)[0]
-        place = outlook.floor.median if is_drawn else drawable(outlook.floor.high, chart.losses)
+        place = drawable(outlook.floor.median if is_drawn else outlook.floor.high, chart.losses)
         labels.append((left, place, f"{name}, 90 %", _FLOOR, "left", 1))
     is_log = layout["yaxis"].get("type") == "log"
     return [
@@ -172,16 +173,18 @@ def hover_text(metric: str) -> Figure:
 def _floor(floor: Interval, chart: "Chart") -> list[Figure]:
     ends = [min(chart.seen.x, default=chart.law_joules[0]), chart.law_joules[-1]]
     least = max(min(chart.losses), 0.0) * 1e-6
-    low, high = (max(drawable(level, chart.losses), least) for level in (floor.low, floor.high))
+    low, middle, high = (
+        max(drawable(level, chart.losses), least) for level in (floor.low, floor.median, floor.high)
+    )
     return [
         *band(ends, [low] * 2, [high] * 2, "floor, 90 %", fill=_FLOOR_BAND),
-        {**polyline(ends, [max(floor.median, least)] * 2, name="floor", line=_DOTTED), "hoverinfo": "skip"},
+        {**polyline(ends, [middle] * 2, name="floor", line=_DOTTED), "hoverinfo": "skip"},
     ]
 
 
 def drawable(level: float, measured: Iterable[float]) -> float:
     """Return a level not far beyond the measured ones: an interval without an end fills the figure up to its edge."""
-    edge = _BEYOND_AXIS * max(map(abs, measured))
+    edge = min(_BEYOND_AXIS * max(map(abs, measured)), sys.float_info.max)
     return min(max(level, -edge), edge)
 
 
@@ -403,7 +406,7 @@ def _levels(metric: str, lowest: float, highest: float) -> Figure:
     }
     if lowest <= 0.0:
         return title
-    low, high = lowest / _MARGIN, highest * _MARGIN
+    low, high = lowest / _MARGIN, min(highest * _MARGIN, sys.float_info.max)
     return {**title, **_log(low, high), **_ticks(low, high)}
 
 

@@ -1,5 +1,6 @@
 """The curve of the headline's metric as an SVG file, for papers, slides and notebooks."""
 
+import sys
 from dataclasses import dataclass
 from math import floor, isclose, isfinite, log10
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ _DEEPEST = 0.5
 """Share of the lowest drawn level down to which a low floor is drawn."""
 _FEW_DECADES = 2.0
 _DEEPEST_BAND = 4.0
+_LARGEST = sys.float_info.max / 4
+"""Largest level on a linear axis, whose length would otherwise overflow."""
 _FEWEST_TICKS = 2
 _FEWEST_STEPS = 4
 _MOST_DIGITS = 6
@@ -132,8 +135,12 @@ def axes_of(chart: "Chart", outlook: "Outlook | None") -> tuple[Axis, Axis]:
         low = max(low, min(chart.seen.y) / _DEEPEST_BAND)
     if outlook is not None and outlook.floor is not None and outlook.goal == "min":
         low = min(low, max(outlook.floor.median, low * _DEEPEST))
-    pad = 0.0 if is_log else 0.05 * (high - low or 1.0)
-    low, high = (low / _MARGIN, high * _MARGIN) if is_log else (low - pad, high + pad)
+    if is_log:
+        low, high = low / _MARGIN, min(high * _MARGIN, sys.float_info.max)
+    else:
+        low, high = max(low, -_LARGEST), min(high, _LARGEST)
+        pad = 0.05 * (high - low or 1.0)
+        low, high = low - pad, high + pad
     first, last = chart.seen.x[0], max(chart.seen.x[-1], *chart.law_joules[-1:], chart.seen.x[0] * _MARGIN)
     return (
         Axis(first / _MARGIN, last, _LEFT, WIDTH - _RIGHT, is_log=True),

@@ -1,6 +1,7 @@
 """Runs and terminals that a report must survive: names, sizes, damage, and a run that is still being written."""
 
 import io
+import re
 import sys
 
 import pytest
@@ -95,3 +96,17 @@ def test_a_million_values_of_a_metric(tmp_path):
     report = report_of(load_run(path, partial=True))
     assert report.metric == "val_loss"
     assert len(render(report, ".html", plotlyjs="cdn")) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    "law",
+    [lambda n: 1.7e308 * (0.5 + 0.5 / n), lambda n: (-1) ** n * 1.7e308],
+    ids=["positive", "both signs"],
+)
+@pytest.mark.parametrize("suffix", [".svg", ".html"])
+def test_figures_of_the_largest_numbers_do_not_overflow(tmp_path, law, suffix):
+    run = load_run(write_run(tmp_path / "run", steps=60, loss=law))
+    run.report(tmp_path / f"report{suffix}")
+    drawn = (tmp_path / f"report{suffix}").read_text()
+    assert "<svg" in drawn or "plotly" in drawn.lower()
+    assert suffix == ".html" or not {"nan", "inf"} & set(re.findall(r"[a-z]+", drawn.lower()))
