@@ -148,8 +148,9 @@ class Totals:
             else None
             for name in ("step", "training", "span", "modelled")
         }
+        # Rounded as in the rows, so that the block at exit and a later report show the same digits.
         seconds = {
-            f"{name}_seconds": getattr(self, f"{name}_ns") / NANOSECONDS_PER_SECOND
+            f"{name}_seconds": round(getattr(self, f"{name}_ns") / NANOSECONDS_PER_SECOND, 6)
             for name in ("window", "step", "training")
         }
         return {"steps": self.steps, **joules, **seconds, "trainings": max(len(self.trainings), 1)}
