@@ -49,6 +49,8 @@ _CHECKPOINT_VERSION = 1
 _NOT_USED = "{refusal.reason}, so this meter is not used. {refusal.remedy}"
 _PLAN_GROWTH = 1.5
 """Growth of the steps after which the plan of the learning rate is simulated again during the run."""
+_PLAN_SHARE, _PLAN_FROM_SECONDS = 0.01, 10.0
+"""Most processor time of these simulations, as a share of the time since the start, which counts as this at least."""
 _JOIN_NS = 10 * NANOSECONDS_PER_SECOND
 """Time after which a rank of the process group that has not begun to record counts as missing."""
 _HAND_OVER_NS = NANOSECONDS_PER_SECOND
@@ -148,7 +150,7 @@ class Session:
         self._thread = threading.Thread(target=self._record, name="energy-profiler", daemon=True)
         self._progress: Progress | None = None
         self._declares_plan = lr_plan.SECTION in self._head
-        self._plan_lock, self._next_plan = threading.Lock(), 0
+        self._plan_lock, self._next_plan, self._plan_seconds = threading.Lock(), 0, 0.0
         self._dropped_before = dropped_messages()
         self._written_state: tuple[object, ...] = ()
 
@@ -442,6 +444,8 @@ class Session:
     def update_plan(self, is_over: threading.Event) -> None:
         """Simulate the scheduler at work, again after half as many further steps. For the monitor's thread.
 
+        A simulation that would cost too much of the training's time waits until the run is longer.
+
         Args:
             is_over: Ends the simulation when it is set.
         """
@@ -451,16 +455,20 @@ class Session:
         )
         if schedule is None:
             return
-        self._next_plan = math.ceil(_PLAN_GROWTH * steps)
-        plan = self.plan
-        if plan is not None and lr_simulation.is_followed(plan, schedule, step=self._steps_before + steps):
+        plan, step, total = self.plan, self._steps_before + steps, self._head.get(lr_plan.TOTAL)
+        if plan is not None and lr_simulation.is_followed(plan, schedule, step=step):
+            self._next_plan = math.ceil(_PLAN_GROWTH * steps)
             return
+        elapsed = (time.monotonic_ns() - self._pipeline.start_ns) / NANOSECONDS_PER_SECOND
+        cost = self._plan_seconds + lr_simulation.most_seconds(schedule, step=step, total_steps=total)
+        if cost > _PLAN_SHARE * max(elapsed, _PLAN_FROM_SECONDS):
+            return
+        self._next_plan = math.ceil(_PLAN_GROWTH * steps)
+        begun = time.thread_time()
         section = lr_simulation.plan_section_meanwhile(
-            schedule,
-            step=self._steps_before + steps,
-            total_steps=self._head.get(lr_plan.TOTAL),
-            is_over=is_over,
+            schedule, step=step, total_steps=total, is_over=is_over
         )
+        self._plan_seconds += time.thread_time() - begun
         with self._plan_lock:
             if section is not None and self.status is Status.RUNNING:
                 self._head[lr_plan.SECTION] = section

@@ -22,6 +22,8 @@ from profiler.torch_hooks.schedulers import Schedule
 
 _MAX_CALLS = 400_000
 """About one second of simulation."""
+_CALL_SECONDS = 3e-6
+"""Processor time of a simulated call."""
 _LOOK_AHEAD = 10
 """Where the end of a run is unknown, a schedule is simulated for this many times its past."""
 _SPENT, _ZERO, _SMOOTH = 0.01, 1e-30, 0.5
@@ -83,6 +85,14 @@ def plan_section_meanwhile(
         return None
 
 
+def most_seconds(schedule: Schedule, *, step: int, total_steps: int | None) -> float:
+    """Return the most processor time that :func:`plan_section_meanwhile` takes."""
+    if schedule.has_arguments or not schedule.steps_per_call:
+        return 0.0
+    calls = _calls(schedule, step=step, total_steps=total_steps)
+    return _CALL_SECONDS * calls if calls <= _MAX_CALLS else 0.0
+
+
 def is_followed(plan: RatePlan, schedule: Schedule, *, step: int) -> bool:
     """Return whether a scheduler is still at the rate of a plan, so that simulating it again brings nothing new."""
     rate = schedule.checkpoints.get(schedule.calls)
@@ -138,9 +148,7 @@ def simulate(
     steps_per_call, begin = schedule.steps_per_call, step - schedule.steps_since
     if total_steps is not None and total_steps < step:  # the run is longer than declared
         total_steps = None
-    calls = schedule.calls * (1 + _LOOK_AHEAD)
-    if total_steps is not None:
-        calls = schedule.calls + math.ceil((total_steps - begin) / steps_per_call)
+    calls = _calls(schedule, step=step, total_steps=total_steps)
     rates = _simulated_rates(schedule, calls, is_end_known=total_steps is not None, is_over=is_over)
     last = begin + math.floor((len(rates) - 1 - schedule.calls) * steps_per_call) + 1
     last = last if total_steps is None else min(last, total_steps)
@@ -153,6 +161,14 @@ def simulate(
         return rates[min(max(call, 0), len(rates) - 1)]
 
     return RatePlan.sampled(rate, step, last, source)
+
+
+def _calls(schedule: Schedule, *, step: int, total_steps: int | None) -> int:
+    """Return the number of calls up to the end of the run, or as far as the schedule's end is searched for."""
+    if total_steps is None or total_steps < step:
+        return schedule.calls * (1 + _LOOK_AHEAD)
+    begin = step - schedule.steps_since
+    return schedule.calls + math.ceil((total_steps - begin) / schedule.steps_per_call)
 
 
 def _simulated_rates(

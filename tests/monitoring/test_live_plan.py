@@ -1,6 +1,7 @@
 """Plans of schedulers and gains of earlier runs during the training: the same forecast as at the end."""
 
 import json
+import threading
 import time
 
 import pytest
@@ -13,6 +14,7 @@ from profiler.forecasting.binning import CurveBins
 from profiler.monitoring import monitor
 from profiler.monitoring.earlier_gains import EarlierGains
 from profiler.monitoring.live_forecast import forecast_run
+from profiler.torch_hooks import lr_simulation
 from tests.analysis.test_earlier_runs import earlier, unfinished
 from tests.support.small_training import scripted
 
@@ -77,6 +79,27 @@ def test_declared_plan_is_not_replaced(tmp_path, monkeypatch):
         train(50, lambda step: None)
         assert prof._monitor._thread is None, "there is nothing to simulate"
     assert "planned_learning_rate" in plan_of(path)["source"]
+
+
+@pytest.mark.parametrize(("total", "begins"), [(TOTAL, True), (300_000, False)])
+def test_costly_simulation_waits_until_the_run_is_longer(tmp_path, monkeypatch, total, begins):
+    """At 3 us per call, 300,000 calls would take 9 % of the first ten seconds."""
+    monkeypatch.setattr(monitor, "PERIOD_SECONDS", 0.02)
+    polled, begun = threading.Event(), []
+    monkeypatch.setattr(lr_simulation, "plan_section_meanwhile", lambda *args, **_: begun.append(args))
+    real = lr_simulation.most_seconds
+
+    def most_seconds(*args, **kwargs):
+        polled.set()
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(lr_simulation, "most_seconds", most_seconds)
+    path = tmp_path / "run"
+    with EnergyProfiler(run_dir=path, sensors=[scripted()], total_steps=total):
+        train(50, lambda step: step < 50 or polled.wait(10.0))
+    assert polled.is_set()
+    assert bool(begun) is begins
+    assert plan_of(path)["knots"], "the plan is simulated at the end of the run"
 
 
 def bins_of(run):
