@@ -226,7 +226,7 @@ class _BoundedLines(io.RawIOBase):
             raise ValueError(f"a line is longer than {MOST_LINE_BYTES / 1e6:.0f} MB.")
         if first >= 0:
             self._unbroken = len(chunk) - chunk.rfind(b"\n") - 1
-            self.count += _line_ends(chunk)
+            self.count += _count(chunk, "\n")
         return chunk
 
     def end(self) -> None:
@@ -235,11 +235,31 @@ class _BoundedLines(io.RawIOBase):
             self._left = 0
 
 
-def _line_ends(chunk: bytes) -> int:
-    """Return the number of line ends, in a fraction of the time of `bytes.count` where they are many."""
+class _CountedCells(_BoundedLines):
+    """Lines that are read once, whose cells are counted.
+
+    Attributes:
+        commas: Number of commas read.
+        are_quoted: True if there are quotation marks, so that not every comma separates cells.
+    """
+
+    def __init__(self, file: BinaryIO, end: int) -> None:
+        super().__init__(file, end)
+        self.commas = 0
+        self.are_quoted = False
+
+    def read(self, size: int = -1, /) -> bytes:
+        chunk = super().read(size)
+        self.commas += _count(chunk, ",")
+        self.are_quoted = self.are_quoted or b'"' in chunk
+        return chunk
+
+
+def _count(chunk: bytes, character: str) -> int:
+    """Count a character, in a fraction of the time of `bytes.count` where there are many."""
     import numpy as np
 
-    return int(np.count_nonzero(np.frombuffer(chunk, dtype=np.uint8) == ord("\n")))
+    return int(np.count_nonzero(np.frombuffer(chunk, dtype=np.uint8) == ord(character)))
 
 
 def _parse(
@@ -259,7 +279,7 @@ def _parse(
     present = columns and [name for name in columns if name in header]
     frame = _parse_with_arrow(file, end, table, present, categories=categories)
     if frame is None:
-        frame = _parse_with_pandas(file, end, table, present, categories=categories)
+        frame = _parse_with_pandas(file, end, table, present, first.decode(), categories=categories)
     for name, value in table.absent.items():
         if name not in header and (not columns or name in columns):
             frame[name] = value
@@ -272,7 +292,7 @@ def _parse(
 
 
 def _parse_with_pandas(
-    file: BinaryIO, end: int, table: Table, columns: list[str] | None, *, categories: bool
+    file: BinaryIO, end: int, table: Table, columns: list[str] | None, header: str, *, categories: bool
 ) -> "pd.DataFrame":
     import pandas as pd
 
@@ -280,7 +300,7 @@ def _parse_with_pandas(
     types |= dict.fromkeys(table.where(type="float"), "float64")
     numeric = tuple(types)
     types |= dict.fromkeys(table.where(type="str"), "category" if categories else "str")
-    lines = _BoundedLines(file, end)
+    lines = _CountedCells(file, end)
     frame: pd.DataFrame = pd.read_csv(
         io.BufferedReader(lines, _CHUNK_BYTES),
         usecols=columns,
@@ -294,6 +314,11 @@ def _parse_with_pandas(
     )
     if len(frame) != lines.count - 1:  # a quotation mark or a carriage return has joined or split lines
         raise ValueError("its lines are not rows.")
+    # pandas fills up short lines, and ignores further cells where it reads some columns only.
+    if not lines.are_quoted and lines.commas != lines.count * header.count(","):
+        raise ValueError("its lines have different numbers of cells.")
+    if lines.are_quoted and columns:
+        return _parse_with_pandas(file, end, table, None, header, categories=categories)[columns]
     return frame
 
 

@@ -46,6 +46,7 @@ class GrowingRows:
             or before.dtype.kind not in "if"
             or new.dtype != before.dtype
         ):
+            self._arrays.pop(name, None)
             return pd.concat([before, new], ignore_index=True)
         count, end = len(before), len(before) + len(new)
         array = self._arrays.get(name)

@@ -45,7 +45,7 @@ class Tail:
     def new_rows(self) -> "pd.DataFrame":
         """Read the lines appended since the last call and return their rows alone.
 
-        An incomplete last line is left for the next call.
+        An incomplete last line is left for the next call, and all new lines where one of them is damaged.
 
         Raises:
             RunDamagedError: A line contradicts the schema, or the file cannot be read or has become shorter.
@@ -53,14 +53,19 @@ class Tail:
         import pandas as pd
 
         new: list[pd.DataFrame] = []
-        while lines := self._read():
-            if not self._lines:
-                end = lines.index(b"\n") + 1
-                self._header = lines[:end]
-                new.append(self._parse(lines[end:]))
-            else:
-                new.append(self._parse(lines))
-            self._lines += lines.count(b"\n")
+        before = self._offset, self._lines
+        try:
+            while lines := self._read():
+                if not self._lines:
+                    end = lines.index(b"\n") + 1
+                    self._header = lines[:end]
+                    new.append(self._parse(lines[end:]))
+                else:
+                    new.append(self._parse(lines))
+                self._lines += lines.count(b"\n")
+        except RunDamagedError:
+            self._offset, self._lines = before
+            raise
         return pd.concat(new, ignore_index=True) if any(map(len, new)) else self._empty
 
     def _parse(self, lines: bytes) -> "pd.DataFrame":

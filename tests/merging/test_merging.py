@@ -516,7 +516,7 @@ def add_node_meter(path, watts=800.0):
     node = {**cpu, "name": "node", "source": "x", "billed": False, "billed_from_seconds": None}
     (path / "run.json").write_text(json.dumps(found | {"domains": [*found["domains"], node]}))
     with (path / "samples.csv").open("a") as file:
-        file.writelines(f"{s:.6f},node,{watts},{s * watts:.6f},counter\n" for s in (0.0, WINDOW))
+        file.writelines(f"{s:.6f},node,{watts},{s * watts:.6f},counter,,,\n" for s in (0.0, WINDOW))
 
 
 def two_hosts(job):

@@ -119,6 +119,20 @@ def test_damage_is_reported_with_file_and_line(run_dir, old, new, what):
     assert "partial=True" in str(caught.value)
 
 
+@pytest.mark.parametrize("has_arrow", [True, False], ids=["arrow", "pandas"])
+@pytest.mark.parametrize("lost", ["\n", ",,,\n"], ids=["a line end", "cells"])
+def test_a_line_with_other_cells_is_damage_where_some_columns_are_read(run_dir, monkeypatch, lost, has_arrow):
+    if not has_arrow:
+        monkeypatch.setattr("profiler.storage.csv_reader.find_spec", lambda _: None)
+    file = run_dir / "samples.csv"
+    lines = file.read_text().splitlines(keepends=True)
+    lines[20] = lines[20].removesuffix(lost) + ("\n" if "," in lost else "")
+    file.write_text("".join(lines))
+    for name in ("samples", "samples_by_domain", "total_joules"):
+        with pytest.raises(RunDamagedError, match=r"samples\.csv, line 21: \d+ cells where the header has 8"):
+            getattr(load_run(run_dir), name)
+
+
 def test_rows_before_the_damage_can_be_read(run_dir):
     file = run_dir / "steps.csv"
     lines = file.read_text().splitlines(keepends=True)

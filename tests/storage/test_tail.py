@@ -10,6 +10,7 @@ from profiler import load_run
 from profiler.errors import RunDamagedError, RunForeignError, RunNotFoundError
 from profiler.merging.follow import Follower
 from profiler.storage import tail
+from profiler.storage.growing import GrowingRows
 from tests.support.growing_run import GrowingRun
 from tests.support.runs import write_run
 
@@ -107,6 +108,29 @@ def test_damage_in_a_growing_file_is_reported_with_its_line(growing):
         file.write("21,1,nonsense\n")
     with pytest.raises(RunDamagedError, match=r"steps\.csv, line 22: 3 cells where the header has 22"):
         follower.poll()
+
+
+def test_damage_is_reported_at_every_poll(growing):
+    growing.grow(20)
+    follower = Follower(growing.path)
+    follower.poll()
+    file = growing.path / "steps.csv"
+    whole = file.read_bytes()
+    growing.grow(22)
+    longer = file.read_bytes()
+    file.write_bytes(whole + b"nonsense\n" + longer[len(whole) :])
+    for _ in range(2):
+        with pytest.raises(RunDamagedError, match="line 22: 1 cells"):
+            follower.poll()
+    file.write_bytes(longer)
+    assert follower.poll().steps["step"].tolist() == list(range(1, 23))
+
+
+def test_rows_of_another_type_may_be_appended():
+    rows = GrowingRows(pd.DataFrame({"watts": [1.0, 2.0]}))
+    for values in ([3.0], [4], [5.0]):
+        rows.append(pd.DataFrame({"watts": values}))
+    assert rows.frame["watts"].tolist() == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 
 def test_a_foreign_header_is_reported(growing):

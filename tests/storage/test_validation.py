@@ -52,7 +52,7 @@ def run_dir(tmp_path):
     rewrite(path, [*lines(path, "spans.csv"), SPANS.line(teardown)], "spans.csv")
     watts = {"gpu:0": 300.0, "cpu:package-0": 80.0, "dram:package-0": 20.0}
     samples = [
-        f"{END + 1:.6f},{name},{power},{power * (END + 1):.6f},counter\n" for name, power in watts.items()
+        f"{END + 1:.6f},{name},{power},{power * (END + 1):.6f},counter,,,\n" for name, power in watts.items()
     ]
     rewrite(path, [*lines(path, "samples.csv"), *samples], "samples.csv")
     totals = {
