@@ -18,6 +18,7 @@ from profiler.records import Status
 from profiler.storage import unfinished, validation
 from profiler.storage.reader import StoredRun, Tables, by_domain
 from profiler.storage.schema import (
+    CONVOLUTIONAL,
     LAUNCHED_RANKS,
     MERGED,
     MISSING_RANKS,
@@ -251,12 +252,20 @@ def _meta(
     notes: Sequence[str],
     launched_by: Sequence[Record],
 ) -> dict[str, Any]:
-    """Return the ``run.json`` of the merged run; a launcher's holds what the user gave to the profiler."""
+    """Return the ``run.json`` of the merged run.
+
+    A launcher's holds what the user gave to the profiler, and that of the first rank what the training showed.
+    """
     everyone = [*launched_by, *records]
+    first = {**records[0].meta, **everyone[0].meta}
+    if any(
+        record.meta.get(CONVOLUTIONAL) for record in records
+    ):  # a rank may hold other layers than the first
+        first[CONVOLUTIONAL] = True
     statuses = [StoredRun(record.path, record.meta).status.value for record in launched_by]
     domains = {entry["name"]: entry for attempt in attempts for entry in attempt.domains}
     return {
-        **{key: value for key, value in everyone[0].meta.items() if key not in _OF_ONE_PROCESS},
+        **{key: value for key, value in first.items() if key not in _OF_ONE_PROCESS},
         "status": _overall([*statuses, *attempts[-1].statuses]).value,
         "world_size": max(int(record.meta.get("world_size", 1)) for record in records),
         "domains": list(domains.values()),

@@ -33,7 +33,7 @@ class Trainings:
     """Trainings of all threads.
 
     Attributes:
-        is_convolutional: True if a training has weights of convolutions over images or spectrograms.
+        is_convolutional: True if weights of convolutions over images or spectrograms are trained.
     """
 
     def __init__(self) -> None:
@@ -146,8 +146,9 @@ def _size(parameter: Any) -> int | None:
 
 
 def _dimensions(parameter: Any) -> int:
+    """Return the number of dimensions of a parameter; 0 if it is frozen, or has no shape yet."""
     try:
-        return int(parameter.dim())
+        return int(parameter.dim()) if parameter.requires_grad else 0
     except Exception:  # noqa: BLE001 - a lazy parameter has no shape yet; other types may raise anything
         return 0
 

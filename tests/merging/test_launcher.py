@@ -59,6 +59,16 @@ def test_energy_before_and_after_the_ranks_is_that_of_their_launcher(job):
     assert run.warnings == ()
 
 
+def test_facts_about_the_training_are_those_of_its_ranks(job):
+    """A launcher trains nothing, and a rank may hold other layers than the first."""
+    write_launcher(job / "launcher")
+    for rank, facts in enumerate(({"alternating_steps": 3, "libraries": ["gym"]}, {"convolutional": True})):
+        file = job / f"rank-{rank:05d}-attempt-0" / "run.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | facts))
+    summary = load_run(job).summary()
+    assert (summary.alternating_steps, summary.libraries, summary.convolutional) == (3, ("gym",), True)
+
+
 def test_a_board_that_no_rank_used_is_not_counted(job):
     write_launcher(job / "launcher", device="GPU-9", warnings=[UNUSED_GPUS, "mine"])
     run = load_run(job)
