@@ -38,9 +38,12 @@ class TrackedScheduler:
         "scheduler",
     )
 
-    def __init__(self, scheduler: Any) -> None:
+    def __init__(self, scheduler: Any, detector: StepDetector | None) -> None:
         self.scheduler = weakref.ref(scheduler)
         self.copy = copy_scheduler(scheduler)
+        recorded = None if detector is None else detector.rate_group_of(scheduler.optimizer)
+        if recorded is not None:  # groups may have been added since it was chosen
+            self.copy.optimizer.rate_group = recorded
         self.first_calls = self.first_step = self.last_step = 0
         # One object, because another thread may read it during the training.
         self.latest: tuple[int, float | None] = (0, None)
@@ -158,7 +161,7 @@ class Schedulers:
 
     def _track(self, scheduler: Any) -> TrackedScheduler:
         self._tracked = {key: one for key, one in self._tracked.items() if one.scheduler() is not None}
-        tracked = self._tracked[id(scheduler)] = TrackedScheduler(scheduler)
+        tracked = self._tracked[id(scheduler)] = TrackedScheduler(scheduler, self._detectors.current())
         return tracked
 
     @property

@@ -391,9 +391,11 @@ class StepDetector:
             self.skip_update(optimizer)
             return
         kind = self._enter(key, optimizer)
+        groups: list[dict[str, Any]] = optimizer.param_groups
+        if self._rate_groups[key] >= len(groups):  # another optimizer of the same parameters
+            self._rate_groups[key] = rate_group(optimizer)
         self._rate_group = self._rate_groups[key]
-        groups: list[dict[str, Any]] = optimizer.param_groups[self._rate_group :]
-        rate = groups[0].get("lr") if groups else None
+        rate = groups[self._rate_group].get("lr") if groups else None
         flag = skipped if isinstance(skipped, PendingScalar) else None
         self._send(kind, ended_ns, None if rate is None else read(rate), flag)
 
@@ -412,6 +414,11 @@ class StepDetector:
         self._classify(optimizer)
         for device in {p.device for group in optimizer.param_groups for p in group["params"]}:
             self._device_events = self._context.add_device(device) or self._device_events
+
+    def rate_group_of(self, optimizer: Any) -> int | None:
+        """Return the index of the parameter group whose rate is recorded; None before the first update."""
+        key = _key(optimizer)
+        return self._rate_groups[key] if self._optimizers.get(key, _none)() is not None else None
 
     def _forget_optimizers(self) -> None:
         """Drop optimizers that are gone; a loop may make a new one per step."""

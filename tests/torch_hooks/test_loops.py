@@ -332,6 +332,18 @@ def test_the_learning_rate_is_that_of_the_group_with_the_most_trained_elements(r
     assert rates(recording) == pytest.approx([0.3 * 0.5**n for n in range(STEPS)])
 
 
+def test_another_optimizer_of_the_same_parameters_may_have_fewer_groups(record):
+    model = torch.nn.Linear(8, 8)
+    groups = [{"params": [model.bias], "lr": 0.1}, {"params": [model.weight], "lr": 0.3}]
+    both = [torch.optim.SGD(groups), torch.optim.SGD([model.bias, model.weight], lr=0.7)]
+    with record() as recording:
+        for optimizer in both:
+            for _ in range(2):
+                model(torch.randn(4, 8)).square().mean().backward()
+                optimizer.step()
+    assert rates(recording) == [0.3, 0.3, 0.7, 0.7]
+
+
 def test_the_learning_rate_of_two_optimizers_is_that_of_the_first(record):
     gan = Gan()
     gan.generator_optimizer.param_groups[0]["lr"] = 0.5

@@ -7,6 +7,7 @@ import math
 import random
 import warnings
 import weakref
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,6 +148,25 @@ def test_the_plan_is_that_of_the_group_whose_rate_is_recorded():
     plan = RatePlan.read({"learning_rate_plan": section})
     for step in (SEEN + 1, 150, TOTAL):
         assert plan.rate_at(step) == pytest.approx(0.1 * (1.0 - (step - 1) / TOTAL), abs=1e-4)
+
+
+def test_the_plan_is_that_of_the_recorded_group_where_a_larger_one_is_added():
+    training = Training(FALLING)
+    training.scheduler = SimpleNamespace(step=lambda: None)
+    hooks, sent = hook_manager(), []
+    sink = sent.append
+    hooks.attach(sink)
+    try:
+        training.go(3)
+        training.optimizer.add_param_group({"params": torch.nn.Linear(64, 64).parameters(), "lr": 0.7})
+        falls = [lambda done: 1.0 - done / TOTAL, lambda _: 1.0]
+        training.scheduler = schedulers.LambdaLR(training.optimizer, falls)
+        training.go(3)
+        assert hooks.schedulers.most_active().checkpoints == pytest.approx(
+            {done: 0.1 * (1.0 - done / TOTAL) for done in (1, 2, 3)}
+        )
+    finally:
+        hooks.detach(sink)
 
 
 @pytest.mark.parametrize("name", SCHEDULES)
