@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,11 +135,17 @@ def processes(runs: int) -> Iterator[Executor | None]:
         return
     _limit_threads()
     _warm_up()
-    pool = ProcessPoolExecutor(count, get_context(_start_method()), _prepare)
+    others = active_children()
     try:
+        pool = ProcessPoolExecutor(count, get_context(_start_method()), _prepare)
         for _ in range(count):
             pool.submit(_warm_up)
-    except OSError:
+    except (OSError, NotImplementedError):  # the system has no semaphores, or refuses another process
+        # Those that have started would wait for work, and this process for them at its end.
+        for child in active_children():
+            if child not in others:
+                child.kill()
+                child.join()
         yield None
         return
     try:

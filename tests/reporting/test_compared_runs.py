@@ -1,10 +1,12 @@
 """Reading of compared runs, in one process and in several."""
 
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import Executor, ThreadPoolExecutor
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -61,6 +63,32 @@ def test_killed_processes_do_not_matter(paths):
     with processes(len(paths)) as pool:
         os.kill(pool.submit(os.getpid).result(), signal.SIGTERM)
         assert json_of(paths, pool) == json_of(paths)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("shared")
+def test_processes_that_started_before_one_was_refused_end(monkeypatch):
+    class Refused:
+        def __init__(self, *_):
+            multiprocessing.get_context("spawn").Process(target=time.sleep, args=(60.0,)).start()
+
+        def submit(self, _):
+            raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(compared_runs, "ProcessPoolExecutor", Refused)
+    with processes(1_000) as pool:
+        assert pool is None
+        assert multiprocessing.active_children() == []
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_system_without_semaphores_starts_no_process(monkeypatch):
+    def refuse(*_):
+        raise NotImplementedError
+
+    monkeypatch.setattr(compared_runs, "ProcessPoolExecutor", refuse)
+    with processes(1_000) as pool:
+        assert pool is None
 
 
 def test_few_runs_start_no_process():
