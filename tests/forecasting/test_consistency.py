@@ -106,10 +106,11 @@ def check_levels(fit, scenario):
         level = fit.loss_at(multiple * fit.joules, scenario=scenario)
         if not math.isnan(level.median):
             assert level.low <= level.median <= level.high
-            is_capped = scenario in ("onward", "held", "annealed") and multiple >= 1.0
-            if fit.state is CurveState.IMPROVING and is_capped:
-                # Quantiles of a few noisy points jump where their distribution function is flat.
-                assert level.high <= fit.loss_at(1.0001 * fit.joules, scenario=scenario).high * 1.05
+            # The present level is that of the default scenario. `held` merges nodes over their anneal gains, which
+            # after a fall of the rate moves the quantiles of a few noisy points by up to a tenth.
+            scenarios = ("onward", "held", "annealed") if multiple > 1.0 else ("onward", "annealed")
+            if fit.state is CurveState.IMPROVING and multiple >= 1.0 and scenario in scenarios:
+                assert level.high <= fit.loss_at(1.0001 * fit.joules, scenario=scenario).high * 1.01
 
 
 def check_floor(fit):
