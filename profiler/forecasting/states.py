@@ -35,7 +35,7 @@ FLAT_TAILS = (0.03, *TAILS)
 """The same for a standstill, whose significance grows with the length of the tail."""
 CORRELATION_BIAS = 2.0
 """Effective points by which the correlation of neighbours is raised, because short tails underestimate it."""
-CORRELATION_MARGIN = 1.5
+CORRELATION_MARGIN = 2.0
 """Standard errors by which it is raised further: with few points, noise that drifts looks like progress."""
 FEWEST_TURNS, LEAST_TURNS = 3, 0.02
 """Fewer steps of several optimizers, or a smaller share of all, do not make the loss that of a GAN."""

@@ -469,6 +469,17 @@ def test_few_points_of_drifting_noise_are_rarely_progress():
     assert states.count(CurveState.IMPROVING) <= 0.05 * len(states)
 
 
+def test_constants_under_correlated_noise_are_rarely_progress():
+    """Means of batches that share samples, for instance: a correlation of 0.8 and 15 to 60 points."""
+    rng, states = np.random.default_rng(9), []
+    for count in (15, 20, 30, 45, 60) * 50:
+        drift = np.zeros(count + 30)
+        for k, shock in enumerate(0.6 * rng.standard_normal(drift.size)):
+            drift[k] = 0.8 * drift[k - 1] + shock
+        states.append(state_at_once(np.arange(1.0, count + 1.0), np.exp(0.01 * drift[30:])))
+    assert states.count(CurveState.IMPROVING) <= 0.05 * len(states)
+
+
 def state_at_once(x, values):
     """Return the state without a fit, which takes ten times as long."""
     fine = clean(bin_arrays(x, values))[0]
