@@ -10,8 +10,8 @@ from profiler.budget import Budget
 from profiler.emissions import read_prices
 from profiler.records import Metered, Status, Verdict
 from profiler.reporting.live_report import last_watts
+from profiler.storage.last_levels import last_levels
 from profiler.storage.quick_summary import quick_summary_of
-from profiler.storage.schema import TOTALS
 from profiler.units import significant
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def exposed(run: "StoredRun", report: "Report", *, label: str) -> Exposed:
         budget_joules=Budget.from_run_json(run.meta).energy_joules,
         metered=tuple(one for one in summary.metered if one.domain.billed),
         watts=last_watts(run) if summary.status is Status.RUNNING else {},
-        levels=_levels(run) | levels,
+        levels=last_levels(run).known | levels,
         targets=tuple(targets),
     )
 
@@ -134,12 +134,8 @@ def exposed_quickly(run: "StoredRun", *, label: str) -> Exposed:
         gco2e=None if total is None else read_prices(run.meta).gco2e(total),
         budget_joules=Budget.from_run_json(run.meta).energy_joules,
         metered=tuple(one for one in summary.metered if one.domain.billed),
-        levels=_levels(run),
+        levels=last_levels(run).known,
     )
-
-
-def _levels(run: "StoredRun") -> dict[str, float]:
-    return dict((run.meta.get(TOTALS) or {}).get("metrics") or {})
 
 
 def _priced(metric: str, target: "Target", goal: str) -> Priced:

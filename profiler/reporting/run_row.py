@@ -14,9 +14,10 @@ from profiler.records import Interval
 from profiler.reporting import text
 from profiler.reporting.metric_choice import headline
 from profiler.reporting.model import cost_of, energy_of
+from profiler.storage.last_levels import last_levels
 from profiler.storage.quick_summary import quick_summary_of
 from profiler.storage.reader import StoredRun
-from profiler.storage.schema import CONFIG, HARDWARE, MISSING_RANKS, NONFINITE_ENDS, RESUMED, TOTALS
+from profiler.storage.schema import CONFIG, HARDWARE, MISSING_RANKS, RESUMED
 from profiler.units import significant
 from profiler.work import PARAMETERS, read_work
 from profiler.work import SECTION as WORK
@@ -71,8 +72,8 @@ def row_of(run: StoredRun, prices: Prices) -> RunRow:
     total, estimated = summary.total_joules, summary.modelled_joules
     energy = energy_of(total, summary.edge_joules, summary.metered)
     cost = cost_of(energy, prices)
-    totals: Mapping[str, Any] = run.meta.get(TOTALS) or {}
-    metrics, broken = dict(totals.get("metrics") or {}), dict(totals.get(NONFINITE_ENDS) or {})
+    levels = last_levels(run)
+    metrics, broken = levels.known, levels.nonfinite_ends
     chosen = headline([name for name in {**metrics, **broken} if name != "loss"])
     started = str(run.meta.get("started_at", ""))
     hardware: Mapping[str, Any] = run.meta.get(HARDWARE) or {}

@@ -145,11 +145,15 @@ def last_rows(directory: Path, table: Table, most_bytes: int) -> list[dict[str, 
             names = _text(header).rstrip("\n").split(",")
             # The last piece is an incomplete line, and the first one too where the reading started within a line.
             whole = lines[0 if start == len(header) else 1 : -1]
-            return [dict(zip(names, _text(line).split(","), strict=False)) for line in whole]
+            return [dict(zip(names, _cells(_text(line)), strict=False)) for line in whole]
     except FileNotFoundError:
         return []
     except (OSError, ValueError) as error:
         raise RunDamagedError(path, _sentence(error)) from None
+
+
+def _cells(line: str) -> list[str]:
+    return next(csv.reader([line])) if '"' in line else line.split(",")
 
 
 def parse_lines(path: Path, lines: bytes, table: Table, *, header: bytes, before: int) -> "pd.DataFrame":
