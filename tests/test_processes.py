@@ -11,6 +11,7 @@ from textwrap import dedent
 import pytest
 
 from profiler import load_run
+from profiler.cli import main
 from profiler.records import Status
 
 
@@ -65,13 +66,18 @@ def meta(folder):
     return json.loads((folder / "run.json").read_text())
 
 
+def list_runs(root, capsys):
+    assert main(["list", "--json", str(root)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
 def reports(child):
     return child.stderr.count("\n== ")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
-def test_a_killed_run_keeps_all_but_its_last_second(start, tmp_path, number):
+def test_a_killed_run_keeps_all_but_its_last_second(start, tmp_path, capsys, number):
     child = start(ENDLESS)
     printed = [next(child.lines).split() for _ in range(400)]
     child.kill(number)
@@ -85,6 +91,10 @@ def test_a_killed_run_keeps_all_but_its_last_second(start, tmp_path, number):
     assert meta(tmp_path / "run")["status"] == "running"
     assert load_run(tmp_path / "run").status is Status.INTERRUPTED
     assert meta(tmp_path / "run")["totals"] is None
+    (listed,) = list_runs(tmp_path, capsys)
+    assert (listed["status"], listed["metric"]) == ("interrupted", "loss")
+    losses = [float(row["loss"]) for row in written]
+    assert min(losses) < listed["level"] < max(losses)
     both = [*written, *rows(tmp_path / "run", "spans")]
     last = max(Decimal(row["cumulative_joules"]) for row in both)
     assert sum(Decimal(row["total_joules"]) for row in both) == last > 0
@@ -128,6 +138,58 @@ def test_the_exit_code_is_that_of_the_script(finished, tmp_path, ending, code, s
     assert reports(child) == 1, child.stderr
     assert ("ValueError: theirs" in child.stderr) == ("ValueError" in ending)
     assert child.stderr.count("Traceback") == ("ValueError" in ending)
+
+
+# The end of a script, its exit status, the status of its run, and the number of reports that it prints.
+ENDS = {
+    "SIGTERM": ("os.kill(os.getpid(), signal.SIGTERM)", -15, "interrupted", 0),
+    "SIGHUP": ("os.kill(os.getpid(), signal.SIGHUP)", -1, "interrupted", 0),
+    "SIGKILL": ("os.kill(os.getpid(), signal.SIGKILL)", -9, "interrupted", 0),
+    "os._exit": ("os._exit(7)", 7, "interrupted", 0),
+    "SIGTERM whose handler exits": (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(143)); os.kill(os.getpid(), signal.SIGTERM)",
+        143, "failed", 1,
+    ),
+    "SIGTERM whose handler sets a flag": (
+        "signal.signal(signal.SIGTERM, lambda *_: print('stop')); os.kill(os.getpid(), signal.SIGTERM)",
+        0, "completed", 1,
+    ),
+    "SIGINT": ("os.kill(os.getpid(), signal.SIGINT)", -2, "interrupted", 1),
+    "SIGINT while another is handled": (
+        "try: os.kill(os.getpid(), signal.SIGINT)\n    finally: os.kill(os.getpid(), signal.SIGINT)",
+        -2, "interrupted", 1,
+    ),
+    "exception in a worker of a data loader": (
+        "list(torch.utils.data.DataLoader([1, 2], num_workers=1, collate_fn=lambda _: 1 / 0))", 1, "failed", 1,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ENDS)
+def test_a_script_ends_as_without_the_profiler(finished, tmp_path, name):
+    ending, code, status, count = ENDS[name]
+    script = """
+    import contextlib, signal, torch
+    with {context}:
+        train(20, after=print)
+        sys.stdout.flush()
+        {ending}
+        train(5)
+    print("done", flush=True)
+    """
+    ends = []
+    for context in ("contextlib.nullcontext()", "profiler()"):
+        found, child = finished(dedent(script).replace("{context}", context).replace("{ending}", ending))
+        ends.append((found, child.stdout, child.stderr.count("Traceback")))
+        (tmp_path / "stdout").unlink()
+    assert ends[0] == ends[1]
+    assert ends[0][0] == code
+    assert reports(child) == count, child.stderr
+    run = load_run(tmp_path / "run")
+    assert run.status.value == status
+    if count:
+        assert len(run.steps) == (25 if code == 0 else 20)
 
 
 @pytest.mark.slow
