@@ -57,7 +57,7 @@ NONFINITE_ENDS = "nonfinite_ends"
 LIBRARIES = "libraries"
 """Key of ``run.json``: libraries whose environments were stepped between updates. Since schema 1.1."""
 CONVOLUTIONAL = "convolutional"
-"""Key of ``run.json``: true if weights of four or more dimensions are trained. Since schema 1.1."""
+"""Key of ``run.json``: true if enough weights of four or more dimensions are trained. Since schema 1.1."""
 OVERLAPPING_PHASES = "overlapping_phases"
 """Key of ``run.json``: names of phases that were open at the same time in different tasks. Since schema 1.1."""
 _EXACT_AS_FLOAT = 10**15

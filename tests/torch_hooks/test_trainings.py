@@ -411,8 +411,9 @@ def test_an_overflow_of_a_scaled_gan_adds_no_step(record, overflows, at):
         (nn.Conv1d(1, 2, 3), (1, 1, 4), False),
         (nn.Linear(4, 2), (1, 4), False),
         (nn.Sequential(nn.Conv2d(1, 2, 3).requires_grad_(False), nn.Linear(2, 2)), (1, 1, 4, 4), False),
+        (nn.Sequential(nn.Conv2d(1, 2, 3), nn.Linear(2, 6000)), (1, 1, 4, 4), False),
     ],
-    ids=["images", "sequences", "vectors", "frozen"],
+    ids=["images", "sequences", "vectors", "frozen", "few"],
 )
 def test_convolutions_over_images_are_noticed(record, layer, size, expected):
     optimizer = sgd(layer)
