@@ -282,7 +282,9 @@ class Session:
             self._writer.meta_failure is not None and self.has_record and not (self.path / RUN_FILE).exists()
         ):
             self.has_record = False
-            self.warn("the run directory was removed during the run; only this summary is left of it")
+            self.warn(
+                "the run directory was removed during the run, or renamed; only this summary is complete"
+            )
         elif self._writer.meta_failure is not None and self.has_record:
             self.warn(
                 f"the totals could not be written to run.json ({self._writer.meta_failure}), so its status is"
