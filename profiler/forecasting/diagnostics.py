@@ -53,8 +53,10 @@ def notes(
             "prior assumptions."
         )
     yield from _rate(curve, context)
-    yield from _regimes(fine, curve, posterior, context.origin_joules)
-    yield from _misfit(curve, posterior, context)
+    yield from _jump(fine, context.origin_joules)
+    if not context.ended:  # no price follows from the trend of an anneal that has ended
+        yield from _start(curve, posterior, context.origin_joules)
+        yield from _misfit(curve, posterior, context)
     yield from _order(repairs)
 
 
@@ -74,11 +76,14 @@ def _rate(curve: Curve, context: "FitContext") -> Iterator[str]:
         yield FALLING
 
 
-def _regimes(fine: FineBins, curve: Curve, posterior: "Posterior", origin: float) -> Iterator[str]:
+def _jump(fine: FineBins, origin: float) -> Iterator[str]:
     rise = jump(fine)
     if rise is not None:
         where = format_joules(origin + rise.joules)
         yield f"The loss jumps by {100 * math.expm1(rise.rise):.0f} % at about {where}, as after a restart."
+
+
+def _start(curve: Curve, posterior: "Posterior", origin: float) -> Iterator[str]:
     first = _first(posterior)
     if first:
         start = format_joules(origin + float(curve.joules[first]))

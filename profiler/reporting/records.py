@@ -123,7 +123,7 @@ class Outlook:
             empty where the learning rate is not known.
         planned_end: The end of the planned run; None without a plan ahead.
         points: Usable points of the curve.
-        rate_ended: True if the learning rate has fallen to zero.
+        rate_ended: True if the learning rate has fallen below 1 % of its peak.
     """
 
     metric: str

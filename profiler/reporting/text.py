@@ -926,11 +926,13 @@ def weighed_advice(
         stop: True if the price is too high.
         within: Multiple of the present energy at which the target's chance is given where its price is unknown.
         goal: Direction of the metric, ``min`` or ``max``.
-        rate_ended: True if the learning rate has fallen to zero, so that further steps of this run change nothing.
+        rate_ended: True if the learning rate has fallen below 1 % of its peak, so that more steps change little.
     """
     aim = _aim(row, metric, goal)
     go, sign = (
-        ("The learning rate has fallen to zero, so plan a longer run", ".") if rate_ended else ("Go on", ":")
+        ("The learning rate has fallen below 1 % of its peak, so plan a longer run", ".")
+        if rate_ended
+        else ("Go on", ":")
     )
     subject = f"{aim[0].upper()}{aim[1:]}" if rate_ended else aim
     if row.more is None:

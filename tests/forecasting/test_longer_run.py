@@ -70,6 +70,13 @@ def test_a_longer_run_is_priced_from_the_curve_before_the_anneal(longer):
     assert any("longer run with a plan of the same shape" in note for note in fit.notes)
 
 
+def test_a_run_priced_from_before_its_anneal_has_no_note_on_the_trend_of_the_anneal():
+    x, y, rates = run(lambda u: np.clip((1.0 - u) / 0.3, 0.0, 1.0))
+    fit = fit_curve(x, y * (0.4 + 0.6 * rates), learning_rate=rates)
+    assert fit.scenarios == ("longer",)
+    assert not any("The fit uses the run after" in note for note in fit.notes)
+
+
 def test_a_short_or_flat_constant_part_gives_no_price():
     assert fit_of(lambda u: np.minimum((1.0 - u) / 0.8, 1.0)).scenarios == ()
     x, _, rates = run(stable_then_linear)

@@ -191,7 +191,10 @@ def test_a_run_without_a_finite_loss_is_not_to_be_trained_longer(tmp_path):
     ("ended", "begin"),
     [
         (False, "Go on: a 5 % better loss needs about"),
-        (True, "The learning rate has fallen to zero, so plan a longer run. A 5 % better loss needs about"),
+        (
+            True,
+            "The learning rate has fallen below 1 % of its peak, so plan a longer run. A 5 % better loss needs about",
+        ),
     ],
 )
 def test_a_schedule_that_has_ended_is_not_to_be_continued(report, ended, begin):
