@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tests.support.warm_python import WarmPython
 
@@ -13,6 +14,9 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 """Subprocesses import this checkout and tests.support from any working directory."""
+settings.register_profile("suite", derandomize=True, deadline=None)
+"""The same examples in each run, so that only a change can break it; ``--hypothesis-profile=default`` draws others."""
+settings.load_profile("suite")
 PARENT = "ENERGY_PROFILER_PARENT"
 """Set while this process records, for the processes that it starts."""
 

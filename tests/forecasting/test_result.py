@@ -56,7 +56,8 @@ def test_the_inverse_holds_for_interval_ends(curve):
     there = fit.loss_at(3.0 * fit.joules)
     assert fit.joules_at(there.low).low == pytest.approx(3.0 * fit.joules, rel=1e-6)
     # At the end of the interval itself the probability of failure is exactly the limit, and the answer may be infinite.
-    assert fit.joules_at(there.high * (1.0 + 1e-3)).high <= 3.0 * fit.joules * (1.0 + 1e-6)
+    # Just above it, where a wide interval grows with energy, the limit may be met between the ratios examined only.
+    assert fit.joules_at(there.high * (1.0 + 1e-2)).high <= 3.0 * fit.joules * (1.0 + 1e-6)
 
 
 @pytest.mark.slow

@@ -114,7 +114,7 @@ def test_machine_times_agree_with_cpu_percent():
         pass
     after = machine_cpu_times()
     busy, total = (new - old for new, old in zip(after, before, strict=True))
-    assert 0 < busy <= total
+    assert 0 < busy <= total * (1.0 + 1e-9)  # equal where every processor was busy, but for rounding
     assert total == pytest.approx(0.1 * psutil.cpu_count(), rel=0.6)
 
 
