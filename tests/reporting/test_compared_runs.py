@@ -76,9 +76,10 @@ def test_processes_that_started_before_one_was_refused_end(monkeypatch):
             raise BlockingIOError("Resource temporarily unavailable")
 
     monkeypatch.setattr(compared_runs, "ProcessPoolExecutor", Refused)
+    before = {child.pid for child in multiprocessing.active_children()}  # of pools that are still ending
     with processes(1_000) as pool:
         assert pool is None
-        assert multiprocessing.active_children() == []
+        assert {child.pid for child in multiprocessing.active_children()} <= before
 
 
 @pytest.mark.usefixtures("shared")
