@@ -101,7 +101,7 @@ def refusal(meta: Mapping[str, Any]) -> str:
 
 
 def has_ended(meta: Mapping[str, Any]) -> bool:
-    """Return whether the scheduler of a run had come to its end when the recording stopped."""
+    """Return whether the scheduler of a run had ended when the recording stopped."""
     return (meta.get(SECTION) or {}).get("refused") == ENDED
 
 

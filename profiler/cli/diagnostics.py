@@ -131,7 +131,7 @@ def diagnose(
     system_root: Path = Path("/"),
     clock: Clock = MONOTONIC,
 ) -> Diagnosis:
-    """Discover the sensors of this machine and poll each briefly.
+    """Discover the sensors of this machine and read each for a short time.
 
     Args:
         torch: Version and devices of the installed torch.

@@ -13,6 +13,7 @@ Refused with a reason and a remedy (`ForecastRefusedError`): a curve without a f
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -110,9 +111,13 @@ def fit_curve(
     metric = declared(goal, best, lower_bound)
     origin = number("origin_joules", origin_joules)
     schedule = _schedule(known, planned_learning_rate, origin)
-    context = _context(metric, lower_bound, level, priors or _priors(convolutional), schedule, origin=origin)
-    context = replace(
-        context,
+    context = _context(
+        metric,
+        lower_bound,
+        level,
+        priors or _priors(convolutional),
+        schedule,
+        origin_joules=origin,
         step_at=_steps(steps),
         alternating=alternating,
         reinforced=reinforced,
@@ -171,10 +176,12 @@ def fit_bins(
         bins = from_stream(bins)
     schedule = _schedule(learning_rate, planned_learning_rate, origin_joules)
     context = _context(
-        metric, lower_bound, level, priors or _priors(convolutional), schedule, origin=origin_joules
-    )
-    context = replace(
-        context,
+        metric,
+        lower_bound,
+        level,
+        priors or _priors(convolutional),
+        schedule,
+        origin_joules=origin_joules,
         step_at=_steps(steps),
         alternating=alternating,
         reinforced=reinforced,
@@ -230,9 +237,9 @@ def _context(
     level: float,
     priors: Priors,
     schedule: tuple[Schedule | None, bool],
-    *,
-    origin: float,
+    **rest: Any,
 ) -> FitContext:
+    """Return the context of a fit; ``rest`` are its further attributes."""
     if not 0.0 < level < 1.0:
         raise UsageError(f"level must lie between 0 and 1, not {level!r}.")
     return FitContext(
@@ -242,7 +249,7 @@ def _context(
         priors=priors,
         schedule=schedule[0],
         planned=schedule[1],
-        origin_joules=origin,
+        **rest,
     )
 
 

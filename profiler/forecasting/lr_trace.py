@@ -53,7 +53,7 @@ class RateTrace:
 
     Attributes:
         plan: The planned rate; may be set at any time.
-        has_ended: True if the scheduler has come to its end; likewise.
+        has_ended: True if the scheduler has ended; likewise.
         refusal: Reason why a scheduler gives no plan; empty where there is none. Likewise.
         total_steps: Declared steps of the whole run; likewise.
         before: Steps of the runs that this one resumes; set it before the first step.
@@ -198,7 +198,7 @@ class RateTrace:
 
     @property
     def is_over(self) -> bool:
-        """True if the run has come to the end of its schedule or of its declared steps."""
+        """True if the schedule or the declared steps of the run have ended."""
         is_planned = self.plan is not None and not self._contradiction()
         ends = (self.total_steps, self.plan.last_step if self.plan is not None and is_planned else None)
         return self.has_ended or self.last.step in ends

@@ -28,6 +28,8 @@ STEPS = np.concatenate(
     [np.linspace(0.0, LOG_HORIZON, 17), np.geomspace(LOG_HORIZON, FARTHEST, 9)[1:], [np.inf]]
 )
 """Log ratios between which crossings are bracketed: dense up to the horizon limit, sparse to infinity."""
+AROUND = 33
+"""Log ratios between two of these at which the largest probability is searched for."""
 T4_WIDTH = 1.6449 / 2.1318
 """Scale that gives Student's t with four degrees of freedom the 90 % interval of the normal."""
 
@@ -94,14 +96,19 @@ class Predictive:
 
     def p_unreachable(self, log_level: float) -> float:
         """Return the probability that no finite energy lowers the level to ``log_level``."""
-        return float(np.clip(1.0 - self.p_reached(log_level, STEPS)[-1], 0.0, 1.0))
+        chances = self._chances(log_level, STEPS)
+        near = self._chances(log_level, _around_the_largest(chances))
+        return float(np.clip(1.0 - max(chances.max(), near.max(initial=0.0)), 0.0, 1.0))
 
     def p_reached(self, log_level: float, log_ratios: FloatArray) -> FloatArray:
         """Return the probability that the level is reached by each of increasing ln(joules / last joules)."""
+        return np.asarray(np.maximum.accumulate(self._chances(log_level, log_ratios)))
+
+    def _chances(self, log_level: float, log_ratios: FloatArray) -> FloatArray:
+        """Return the probability that the level is at most ``log_level`` at each ln(joules / last joules)."""
         levels = self._levels(log_ratios)
         less, own, more = (self._chance(levels, log_level, p) for p in (0.0, HALF, 1.0))
-        chance = np.where(own < HALF, np.minimum(less, HALF), np.maximum(more, HALF))
-        return np.asarray(np.maximum.accumulate(chance))
+        return np.where(own < HALF, np.minimum(less, HALF), np.maximum(more, HALF))
 
     def chances(self, log_level: float, log_ratios: FloatArray) -> FloatArray:
         """Return `p_reached`, at most the probability of ever reaching the level."""
@@ -113,11 +120,17 @@ class Predictive:
         def missing(log_ratio: FloatArray) -> FloatArray:
             return self._chance(self._levels(log_ratio), log_level, probability) - probability
 
-        enough = missing(STEPS) >= 0.0
+        steps, found = STEPS, missing(STEPS)
+        if found.max() < 0.0:
+            steps = _around_the_largest(found)
+            found = missing(steps)
+        enough = found >= 0.0
+        if not enough.any():
+            return np.inf
         first = int(np.argmax(enough))
         if first == 0:
-            return 0.0 if enough[0] else np.inf
-        low, high = float(STEPS[first - 1]), min(float(STEPS[first]), FARTHEST)
+            return 0.0
+        low, high = float(steps[first - 1]), min(float(steps[first]), FARTHEST)
         if high == FARTHEST and missing(np.array([high]))[0] < 0.0:
             return np.inf
         return _root(lambda log_ratio: float(missing(np.array([log_ratio]))[0]), low, high)
@@ -211,6 +224,17 @@ def _paths(context: "FitContext", last: float) -> dict[str, Path]:
     paths["held"] = Held(rate=rate, learned=learned, last=last)
     paths["annealed"] = Annealed(rate=rate, learned=learned, memory=schedule.memory, last=last)
     return paths
+
+
+def _around_the_largest(values: FloatArray) -> FloatArray:
+    """Return log ratios about that of the largest of the values at `STEPS`; none where it is the first or the last.
+
+    Where the interval widens faster than the level falls, the probability of a level is largest at a finite energy.
+    """
+    largest = int(np.argmax(values))
+    if not 0 < largest < STEPS.size - 2:
+        return np.empty(0)
+    return np.linspace(STEPS[largest - 1], STEPS[largest + 1], AROUND)
 
 
 def _bracket(f: Callable[[float], float], guess: float, step: float) -> tuple[float, float]:

@@ -20,7 +20,8 @@ from profiler.units import NANOSECONDS_PER_SECOND, format_seconds
 
 _PRE_ROLL_PERIOD_SECONDS = 0.005
 _PRE_ROLL_SECONDS = 0.15
-_SETTLE_SECONDS = 0.3
+_SETTLE_SECONDS, _RECOVER_SECONDS = 0.3, 1.0
+"""Longest time after the window in which counters show their energy, and in which a sensor that failed is retried."""
 DRAIN_SECONDS = 0.5
 """Time between drains: a killed process loses its steps since the last drain, and energy not yet shown by then."""
 BATCH = 8
@@ -149,6 +150,11 @@ class GuardedSensor:
             return delay
         return 0.0
 
+    @property
+    def may_recover(self) -> bool:
+        """True if the last reads failed, but too few of them to give up."""
+        return 0 < self._failures < _QUIET_FAILURES
+
     def read(self, now_ns: int, *, may_rest: bool = False) -> Sequence[Reading]:
         """Read the sensor. Return nothing when it fails, which is a gap.
 
@@ -168,7 +174,7 @@ class GuardedSensor:
         self._failures = 0
         if len(usable) < len(readings):
             self._warnings.warn(
-                f"a reading of {self._names} has an energy or a power that is not a number, or a negative power; such "
+                f"a reading of {self.names} has an energy or a power that is not a number, or a negative power; such "
                 "readings are ignored"
             )
         return usable
@@ -180,10 +186,6 @@ class GuardedSensor:
         except Exception as error:  # noqa: BLE001 - like errors of a reading
             yield f"the warnings of a sensor cannot be read ({type(error).__name__}: {error})"
 
-    @property
-    def _names(self) -> str:
-        return ", ".join(domain.name for domain in self._sensor.domains)
-
     def _fail(self, error: Exception, now_ns: int) -> None:
         self._failures += 1
         self.failed_reads += 1
@@ -191,7 +193,7 @@ class GuardedSensor:
             self._retry_ns = now_ns + NANOSECONDS_PER_SECOND
         what = str(error) if isinstance(error, SensorError) else f"{type(error).__name__}: {error}"
         self._warnings.warn(
-            f"reading {self._names} failed ({what}); such gaps are bridged at the neighbouring power"
+            f"reading {self.names} failed ({what}); such gaps are bridged at the neighbouring power"
         )
 
     def close(self) -> None:
@@ -232,6 +234,7 @@ class Sampler:
         self._hanging: BackgroundCall[None] | None = None
         self._is_abandoned = False
         self._interval_seconds = 0.0
+        self._is_incomplete = False  # after the last poll, a reading of some sensor is still to be had
         self.cost = SamplerCost()
 
     def pre_roll(self) -> None:
@@ -262,17 +265,21 @@ class Sampler:
         return not self._is_abandoned
 
     def settle(self, end_ns: int) -> bool:
-        """Poll for at most 0.3 s after the end of the window, until the counters have shown their energy at its end.
+        """Poll after the end of the window until the counters have shown their energy at its end.
 
-        Return False when a sensor hangs.
+        It takes at most 0.3 s, or 1 s where a sensor has just failed. Return False when a sensor hangs.
         """
         self._is_abandoned = self._bounded(lambda: self._settle(end_ns)) is not None
         return not self._is_abandoned
 
     def _settle(self, end_ns: int) -> None:
-        deadline = self._clock() + int(_SETTLE_SECONDS * NANOSECONDS_PER_SECOND)
+        begun = self._clock()
         self.poll()
-        while not self._pipeline.meters.have_settled(end_ns) and self._clock() < deadline:
+        # Without another reading of a sensor that fails, all its energy since the last one would be an estimate.
+        while (is_failing := self._is_incomplete) or not self._pipeline.meters.have_settled(end_ns):
+            most_seconds = _RECOVER_SECONDS if is_failing else _SETTLE_SECONDS
+            if self._clock() - begun >= most_seconds * NANOSECONDS_PER_SECOND:
+                return
             self._timer.sleep(_PRE_ROLL_PERIOD_SECONDS)
             self.poll()
 
@@ -317,10 +324,11 @@ class Sampler:
             self._read(may_rest=self._interval.adapts and not was_delayed)
             now = self._clock()
             self.cost.add_delay((begun - due) / NANOSECONDS_PER_SECOND, self._interval_seconds)
-            # After a delay the drain waits for another reading, so that it bridges no energy which the counters are
-            # about to show; but only once, because the sensors themselves may be that slow.
-            is_delayed = now - due > _DELAY_SECONDS * NANOSECONDS_PER_SECOND and not was_delayed
-            was_delayed = is_delayed
+            # After a delay the drain waits for another reading of every sensor, so that it bridges no energy which the
+            # counters are about to show: rows that are too high are not corrected. A second delay alone is no reason to
+            # wait, because the sensors themselves may be that slow.
+            is_late = now - due > _DELAY_SECONDS * NANOSECONDS_PER_SECOND
+            was_delayed = is_delayed = self._is_incomplete if was_delayed else is_late
             if is_delayed:
                 due = now + int(_RETRY_SECONDS * NANOSECONDS_PER_SECOND)
                 is_stopped = self._timer.wait(_RETRY_SECONDS)
@@ -348,6 +356,7 @@ class Sampler:
     def _read(self, *, may_rest: bool) -> None:
         """Read every sensor once; with ``may_rest``, skip those that gain nothing by frequent reads."""
         begun = now = self._clock()
+        self._is_incomplete = False
         for sensor in self._sensors:
             readings, before, was_slow = sensor.read(now, may_rest=may_rest), now, sensor.is_slow
             now = self._clock()
@@ -358,6 +367,9 @@ class Sampler:
             # long keeps its readings.
             if not sensor.is_slow or was_slow:
                 self._pending += readings
+                self._is_incomplete |= sensor.may_recover
+            else:
+                self._is_incomplete = True
         seconds = (now - begun) / NANOSECONDS_PER_SECOND
         self._read_seconds.append(seconds)
         self.cost.samples += 1

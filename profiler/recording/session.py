@@ -435,7 +435,7 @@ class Session:
 
     @property
     def has_schedule_ended(self) -> bool:
-        """True if the scheduler had come to its end when the recording stopped."""
+        """True if the scheduler had ended when the recording stopped."""
         return lr_plan.has_ended(self._head)
 
     @property

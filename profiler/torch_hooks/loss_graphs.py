@@ -30,10 +30,10 @@ def leaves_of(tensors: Any, inputs: Any = None) -> tuple[list[Any], bool]:
 
 
 class LossGraphs:
-    """Parameters that the backward passes of a thread reach between two updates.
+    """Parameters that a thread's backward passes reach between two updates.
 
-    In a GAN, the pass of the discriminator's loss does not reach the generator, while passes of micro-batches reach
-    the same optimizers. Searching a graph takes too long for every step, so passes are collected on request.
+    In a GAN, the backward pass of the discriminator's loss does not reach the generator, while those of micro-batches
+    reach the same optimizers. Searching a graph takes too long for every step, so passes are collected on request.
 
     Attributes:
         is_collecting: True while the next pass is collected.

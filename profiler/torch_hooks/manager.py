@@ -67,7 +67,7 @@ class HookManager:
 
     @property
     def is_convolutional(self) -> bool:
-        """True if weights with at least four dimensions are trained, as those of convolutions over images."""
+        """True if a relevant share of the trained weights are those of convolutions over images or spectrograms."""
         return self.context.trainings.is_convolutional
 
     @property

@@ -187,6 +187,96 @@ def test_failures_of_a_sensor_are_one_warning_with_their_number():
     assert sensor.failed_reads == 5
 
 
+class Recovering(Counting):
+    """A sensor whose first reads fail."""
+
+    def __init__(self, failures):
+        super().__init__(COUNTER)
+        self._failures = failures
+
+    def read(self):
+        readings = super().read()
+        if self.reads <= self._failures:
+            raise SensorError("bus error")
+        return readings
+
+
+class Unsettled(PipelineStub):
+    """The meters have settled after a reading."""
+
+    def have_settled(self, _end_ns):
+        return any(self.batches)
+
+
+@pytest.mark.parametrize(
+    ("failures", "tick", "is_read"),
+    [
+        (0, 100 * MILLISECOND, True),
+        (3, 100 * MILLISECOND, True),  # beyond the 0.3 s of a sensor that has not failed
+        (3, 600 * MILLISECOND, False),  # beyond 1 s
+        (1_000, MILLISECOND, False),
+    ],
+)
+def test_sensor_that_has_just_failed_is_retried_after_the_window(failures, tick, is_read):
+    sensor, pipeline = Recovering(failures), Unsettled()
+    sampler = Sampler(
+        [GuardedSensor(sensor, WarningLog(lambda _: None))],
+        pipeline,
+        SamplingInterval(0.001),
+        timer=TickingTimer(tick),
+    )
+    assert sampler.settle(0)
+    assert any(pipeline.batches) is is_read
+    assert sensor.reads <= 200
+
+
+class HeldTimer(TickingTimer):
+    """Timer whose clock can jump, as if native code had held the GIL."""
+
+    held_ns = 0
+
+    def now_ns(self):
+        return super().now_ns() + self.held_ns
+
+
+class FailingAfterHold(Counting):
+    """A sensor that is held up for five seconds in a read, and fails in the next two."""
+
+    HELD = 700
+
+    def __init__(self, timer):
+        super().__init__(COUNTER, enough=self.HELD + 40)
+        self._timer = timer
+
+    def read(self):
+        readings = super().read()
+        if self.reads == self.HELD:
+            self._timer.held_ns = 5_000 * MILLISECOND
+        if self.HELD < self.reads <= self.HELD + 2:
+            raise SensorError("bus error")
+        return readings
+
+
+def test_drain_after_a_delay_waits_for_a_sensor_that_fails():
+    timer = HeldTimer(MILLISECOND)
+    sensor, pipeline = FailingAfterHold(timer), PipelineStub()
+    sampler = Sampler(
+        [GuardedSensor(sensor, WarningLog(lambda _: None))], pipeline, SamplingInterval(0.001), timer=timer
+    )
+    latest = []
+
+    def record():
+        latest.extend((now_ns, max(itertools.chain(*pipeline.batches))) for now_ns in sampler.drain_times())
+
+    thread = threading.Thread(target=record)
+    thread.start()
+    assert sensor.enough.wait(30)
+    assert sampler.stop(thread)
+    after = [reading for now_ns, reading in latest if now_ns > timer.held_ns]
+    assert after
+    assert after[0] > sensor.HELD + 2
+
+
 class Faulty(Counting):
     """A sensor whose second read, or whose warnings, violate the interface."""
 
