@@ -95,7 +95,7 @@ def _of_last_rows(run: "StoredRun") -> QuickSummary:
         total_joules=total,
         modelled_joules=None if total is None else _estimated_part(run, sampled, total),
         edge_joules=_edge_joules(run, rows),
-        metered=_metered(run, sampled, total),
+        metered=_metered(run, _up_to_the_rows(run, sampled, total), total),
         missing=tuple(run.meta.get("missing", ())),
         window_seconds=max(row.get("end_seconds", 0.0) for row in rows),
     )
@@ -157,6 +157,17 @@ def _metered(run: "StoredRun", joules: Mapping[str, float], total: float | None)
         worst = max(unknown, key=lambda domain: domain.gain_uncertainty)
         known.append(Metered(domain=worst, joules=rest))
     return tuple(known)
+
+
+def _up_to_the_rows(
+    run: "StoredRun", sampled: Mapping[str, float], total: float | None
+) -> Mapping[str, float]:
+    """Scale the last samples to the total of the rows, because the process may have ended between the two."""
+    counted = [name for name, domain in run.domains.items() if domain.billed]
+    whole = sum(sampled.get(name, 0.0) for name in counted)
+    if total is None or whole <= 0.0 or not set(counted) <= sampled.keys():
+        return sampled
+    return {**sampled, **{name: sampled[name] * total / whole for name in counted}}
 
 
 def _estimated_part(run: "StoredRun", joules: Mapping[str, float], total: float) -> float | None:

@@ -48,6 +48,15 @@ def all_estimated(path):
     return restate(path, domains=domains(path, gpu=ESTIMATED, cpu=ESTIMATED, dram=ESTIMATED))
 
 
+def samples_ahead(path):
+    """Write a run that was killed after samples and before the rows of the same time."""
+    write_run(path, steps=30, meta={"status": "running", "totals": None})
+    for name, kept in (("steps.csv", 11), ("spans.csv", 2)):
+        lines = (path / name).read_text().splitlines(keepends=True)
+        (path / name).write_text("".join(lines[:kept]))
+    return path
+
+
 def merged_job(path):
     for rank in range(2):
         write_rank(path, rank, counts=rank == 0)
@@ -56,6 +65,7 @@ def merged_job(path):
 
 
 RUNS = {
+    "samples ahead": samples_ahead,
     "completed": lambda path: write_run(path, steps=30),
     "running": lambda path: write_run(path, steps=30, meta={"status": "running", "totals": None}),
     "killed in its set-up": lambda path: write_run(path, steps=0, meta={"status": "running", "totals": None}),
