@@ -158,10 +158,12 @@ def test_plan_of_each_kind_of_schedule(tmp_path, capsys, kind):
     with EnergyProfiler(run_dir=tmp_path / "run", sensors=[effort], **options) as prof:
         train_with(make, every=20 if "epochs" in kind else 1, takes_loss=kind == "metric", effort=effort)
     fit = prof.run.fit()
-    found = None if fit.planned_joules is None else fit.planned_joules / fit.joules
-    assert found == (ratio if ratio is None else pytest.approx(ratio, rel=0.1))
-    assert note in " ".join(prof.run.learning_rate.notes())
+    rates = prof.run.learning_rate
+    # Joules per step vary in so short a run: the plan must end at the joules of its last step, at the recent pace.
+    expected = None if ratio is None else pytest.approx(rates.joules_at(round(ratio * SEEN)), rel=0.01)
+    assert fit.planned_joules == expected
+    assert note in " ".join(rates.notes())
     if not note:
-        assert not prof.run.learning_rate.notes()
+        assert not rates.notes()
     printed = capsys.readouterr().err
     assert printed.endswith(prof.run.report(tmp_path / "report.txt").read_text())
